@@ -1,0 +1,55 @@
+# Needs Python 3.11 or newer and make; all else is installed into .venv by the first target that wants it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+WHEEL_VENV := .wheel-venv
+# uv installs quickest; where it cannot reach the registry that pip is set up for, pip does the same.
+install = $(BIN)/uv pip install --quiet --python $(1)/bin/python -c constraints.txt $(2) \
+	|| $(1)/bin/python -m pip install --quiet -c constraints.txt $(2)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint wheel wheel-test clean
+
+help:
+	@echo "make demo        find, box and cut out the objects of the example pictures, into demo-out/"
+	@echo "make test        run the tests"
+	@echo "make lint        ruff and mypy"
+	@echo "make wheel-test  build the wheel, install it elsewhere, run the tests and the demo on it"
+	@echo "make clean       remove what the targets above wrote"
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "openvocab needs Python 3.11 or newer; try: make PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet uv
+	$(call install,$(VENV),-e '.[dev]')
+	touch $@
+
+demo: $(READY)
+	$(BIN)/openvocab demo --out demo-out
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+wheel: $(READY)
+	rm -rf dist
+	$(BIN)/python -m hatchling build -t wheel -t sdist -d dist
+
+# -P keeps the checkout out of the path, so that only the installed wheel can answer.
+wheel-test: wheel
+	rm -rf $(WHEEL_VENV) build/elsewhere
+	$(PYTHON) -m venv $(WHEEL_VENV)
+	$(call install,$(WHEEL_VENV),"$$(ls dist/*.whl)[train]" pytest)
+	mkdir -p build/elsewhere
+	cp -r tests pyproject.toml README.md CHANGELOG.md build/elsewhere/
+	cd build/elsewhere && ../../$(WHEEL_VENV)/bin/python -P -m pytest
+	cd build/elsewhere && ../../$(WHEEL_VENV)/bin/openvocab demo --out demo-out
+
+clean:
+	rm -rf $(VENV) $(WHEEL_VENV) build dist demo-out openvocab-demo
+	find openvocab tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,100 @@
+"""Every error that openvocab raises on purpose, in one tree.
+
+OpenVocabError
+    BadInput (ValueError)        the caller's labels, templates, thresholds, arrays or paths
+        ImageError               a picture that cannot be read; carries a kind from a closed set
+    UnknownName (LookupError)    no model family, preset or label set of that name
+    BadWeights (RuntimeError)    a checkpoint is absent, of another architecture, or fails its digest
+    BadOutput (RuntimeError)     a model answered with numbers that are not finite
+    MissingExtra (ImportError)   a feature needs an optional dependency
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from importlib import import_module
+from types import ModuleType
+from typing import Literal, get_args
+
+__all__ = [
+    "BadInput",
+    "BadOutput",
+    "BadWeights",
+    "ImageError",
+    "ImageErrorKind",
+    "MissingExtra",
+    "OpenVocabError",
+    "OpenVocabWarning",
+    "UnknownName",
+    "require",
+    "unknown",
+]
+
+ImageErrorKind = Literal[
+    "missing", "not_a_file", "unreadable", "empty", "not_an_image", "truncated", "corrupt", "too_large"
+]
+
+
+class OpenVocabError(Exception):
+    """The root of the tree: catch this one to catch them all."""
+
+
+class BadInput(OpenVocabError, ValueError):
+    """What the caller gave cannot be used; the message names it, the cause and the remedy."""
+
+
+class ImageError(BadInput):
+    """One picture cannot be read.
+
+    Attributes:
+        kind: why, one of ImageErrorKind.
+    """
+
+    def __init__(self, kind: ImageErrorKind, message: str) -> None:
+        super().__init__(message)
+        if kind not in get_args(ImageErrorKind):
+            raise TypeError(f"kind must be one of {get_args(ImageErrorKind)}, got {kind!r}")
+        self.kind: ImageErrorKind = kind
+
+
+class UnknownName(OpenVocabError, LookupError):
+    """There is no model family, preset or label set of that name."""
+
+
+class BadWeights(OpenVocabError, RuntimeError):
+    """A checkpoint is not there, is not the pinned one, or belongs to another architecture."""
+
+
+class BadOutput(OpenVocabError, RuntimeError):
+    """A model answered with numbers that are not finite, so there is no score to report."""
+
+
+class MissingExtra(OpenVocabError, ImportError):
+    """A feature needs a package that is not installed; the message holds the command that installs it."""
+
+
+class OpenVocabWarning(UserWarning):
+    """Something was accepted, but not quite as it was given."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownName:
+    """Return the error for a name that does not exist, with the nearest one that does."""
+    names = sorted(known)
+    near = get_close_matches(name, names, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return UnknownName(f"no {kind} named {name!r}; {hint}known: {', '.join(names)}")
+
+
+def require(module: str, *, extra: str) -> ModuleType:
+    """Import an optional module.
+
+    Raises:
+        MissingExtra: it is not installed. A module that is installed but broken raises its own error.
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module.partition(".")[0]:
+            raise
+        raise MissingExtra(f"{module} is not installed; run: pip install 'openvocab[{extra}]'") from error

@@ -1,0 +1,25 @@
+"""Labels and the sentences around them: data, checked when it is read."""
+
+from __future__ import annotations
+
+from openvocab.prompts.labels import (
+    check_context,
+    check_labels,
+    check_threshold,
+    label_set,
+    label_sets,
+    read_labels,
+)
+from openvocab.prompts.templates import PromptSet, prompt_set, prompt_sets
+
+__all__ = [
+    "PromptSet",
+    "check_context",
+    "check_labels",
+    "check_threshold",
+    "label_set",
+    "label_sets",
+    "prompt_set",
+    "prompt_sets",
+    "read_labels",
+]

@@ -1,0 +1,239 @@
+"""Labels: where they are read from, and what is refused before any model sees them."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import tomllib
+import unicodedata
+import warnings
+from collections.abc import Iterable, Mapping, Sequence, Set
+from functools import cache
+from importlib.resources import files
+from numbers import Real
+from pathlib import Path
+from types import MappingProxyType
+
+from openvocab.errors import BadInput, OpenVocabWarning, UnknownName, unknown
+from openvocab.prompts.files import is_file, read_lines, read_text
+
+__all__ = ["check_context", "check_labels", "check_threshold", "label_set", "label_sets", "read_labels"]
+
+_LONGEST = 1000
+_READ = (".txt", ".json")
+_LIKE_A_FILE = (*_READ, ".csv", ".tsv", ".toml", ".yaml", ".yml", ".names", ".md", ".xml")
+
+
+def _short(text: str, most: int = 60) -> str:
+    """Return text in quotes, escaped, cut at most characters."""
+    return repr(text if len(text) <= most else text[: most - 3] + "...")
+
+
+# --- what a label may be
+
+
+def check_labels(labels: Sequence[str] | str) -> tuple[str, ...]:
+    """Return the labels trimmed, with single spaces inside, in Unicode's composed form (NFC).
+
+    Args:
+        labels: C labels. A bare string is refused: read_labels takes those.
+
+    Raises:
+        BadInput: there is no label, or one is blank, no string, over 1,000 characters, holds a control character
+            or half a surrogate pair, or is the same as another one but for case, spaces and composition.
+    """
+    if isinstance(labels, str | bytes | Set | Mapping) or not isinstance(labels, Iterable):
+        raise BadInput(f"labels must be a list of strings, got {type(labels).__name__}; write ['cat', 'dog']")
+    checked = tuple(_label(label, position) for position, label in enumerate(labels, 1))
+    if not checked:
+        raise BadInput("there are no labels; give at least one, for example ['cat', 'dog']")
+    _refuse_twins(checked)
+    return checked
+
+
+def _label(label: object, position: int) -> str:
+    """Return one label in its normal form; position counts from 1.
+
+    Raises:
+        BadInput: it cannot be a label.
+    """
+    if not isinstance(label, str):
+        raise BadInput(f"label {position} is of type {type(label).__name__}; write it as a string")
+    if len(label) > _LONGEST:
+        raise BadInput(f"label {position}, {_short(label)}, has {len(label)} characters; keep it to {_LONGEST}")
+    bad = next((c for c in label if unicodedata.category(c) in ("Cc", "Cs") and c not in "\t\n\r"), None)
+    if bad is not None:
+        raise BadInput(f"label {position}, {_short(label)}, holds the control character U+{ord(bad):04X}; remove it")
+    if all(c.isspace() or unicodedata.category(c) == "Cf" for c in label):
+        raise BadInput(f"label {position} is blank; remove it or write a word")
+    return unicodedata.normalize("NFC", " ".join(label.split()))
+
+
+def _refuse_twins(labels: Sequence[str]) -> None:
+    """Raise BadInput where two labels differ in case only."""
+    first: dict[str, int] = {}
+    for position, label in enumerate(labels):
+        twin = first.setdefault(unicodedata.normalize("NFC", label.casefold()), position)
+        if twin != position:
+            raise BadInput(
+                f"labels {twin + 1} and {position + 1}, {_short(labels[twin])} and {_short(label)}, are the same; "
+                "remove one, or their scores would be split"
+            )
+
+
+def check_threshold(name: str, value: float) -> float:
+    """Return value as a float.
+
+    Args:
+        name: what the threshold is called in the message.
+        value: a number in 0 to 1.
+
+    Raises:
+        BadInput: it is no number, not finite, or outside 0 to 1.
+    """
+    given: object = value
+    if isinstance(given, bool) or not isinstance(given, Real):
+        raise BadInput(f"{name} must be a number from 0 to 1, got {_short(str(value))}; write for example 0.25")
+    number = float(given)
+    if not (math.isfinite(number) and 0 <= number <= 1):
+        raise BadInput(f"{name} must lie in 0 to 1, got {value}; write for example 0.25")
+    return number
+
+
+# --- where labels come from
+
+
+@cache
+def _sets() -> Mapping[str, tuple[str, ...]]:
+    """Return the label sets; `pocket` is the vocabulary of the embedded models, in the order of its file."""
+    package = files("openvocab")
+    sets = tomllib.loads(package.joinpath("prompts/label_sets.toml").read_text("utf-8"))
+    sets["pocket"] = list(tomllib.loads(package.joinpath("weights/pocket/labels.toml").read_text("utf-8"))["labels"])
+    return MappingProxyType({name: tuple(sets[name]) for name in sorted(sets)})
+
+
+def label_sets() -> Mapping[str, int]:
+    """Return the names of the label sets, each with its number of labels."""
+    return {name: len(labels) for name, labels in _sets().items()}
+
+
+def label_set(name: str) -> tuple[str, ...]:
+    """Return the labels of a set, in the order of its data set.
+
+    Raises:
+        UnknownName: there is no label set of that name.
+    """
+    if name not in _sets():
+        raise unknown("label set", name, _sets())
+    return _sets()[name]
+
+
+def read_labels(spec: str | Sequence[str] | Path) -> tuple[str, ...]:
+    """Return the labels that spec means, checked.
+
+    Args:
+        spec: a list of labels; the name of a label set; the path of a .txt file (one label a line, '#' starts a
+            comment line) or of a .json file (a list of strings); or labels with commas or line ends between them.
+
+    Raises:
+        BadInput: a label is refused by check_labels, or the file is not there or not readable.
+        UnknownName: spec is one word that is nearly the name of a label set.
+    """
+    if isinstance(spec, Path):
+        return check_labels(_from_file(spec))
+    if not isinstance(spec, str):
+        return check_labels(spec)
+    text = spec.strip()
+    if text in _sets():
+        return label_set(text)
+    if _means_a_file(text):
+        return check_labels(_from_file(text))
+    return check_labels(_from_text(text))
+
+
+def _means_a_file(text: str) -> bool:
+    """Tell whether text is a path: it ends like a text file, and it exists or could be nothing but a path."""
+    return text.lower().endswith(_LIKE_A_FILE) and (is_file(text) or not re.search(r"[,\n\r]", text))
+
+
+def _from_file(path: str | Path) -> list[str]:
+    """Read labels from a file.
+
+    Raises:
+        BadInput: it does not exist, has another suffix, cannot be read, or its JSON is not a list.
+    """
+    if not is_file(path):
+        raise BadInput(f"label file {str(path)!r} does not exist; check the path, or give the labels themselves")
+    suffix = Path(path).suffix.lower()
+    if suffix not in _READ:
+        raise BadInput(f"label file {str(path)!r} must end in .txt (one label a line) or .json; save it as one of them")
+    return read_lines(path) if suffix == ".txt" else _from_json(path)
+
+
+def _from_json(path: str | Path) -> list[str]:
+    """Return the list in a JSON file, or raise BadInput."""
+    remedy = 'write a list of strings, for example ["cat", "dog"]'
+    try:
+        data = json.loads(read_text(path))
+    except BadInput:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"label file {str(path)!r} is not valid JSON; {remedy}") from error
+    if not isinstance(data, list):
+        raise BadInput(f"label file {str(path)!r} does not hold a list; {remedy}")
+    return data
+
+
+def _from_text(text: str) -> list[str]:
+    """Split text at commas and line ends; one comma at the end of a line is tolerated.
+
+    Raises:
+        UnknownName: the text is one word that is nearly the name of a label set.
+    """
+    if re.search(r"[,\n\r]", text):
+        lines = [line.strip().removesuffix(",") for line in re.split(r"[\n\r]", text) if line.strip()]
+        return [label for line in lines for label in line.split(",")]
+    near = [name for name in _sets() if _nearly(text[:40], name)]
+    if near:
+        raise UnknownName(
+            f"no label set named {_short(text)}; did you mean {near[0]!r}? known: {', '.join(_sets())}; "
+            "a comma after the word makes it a label"
+        )
+    return [text] if text else []
+
+
+def _nearly(word: str, name: str) -> bool:
+    """Tell whether word is name but for case, punctuation, a number behind it, a doubled letter or swapped letters."""
+    one, two = (re.sub(r"[\W_]|\d+$", "", text.casefold()) for text in (word, name))
+    return sorted(one) == sorted(two) or re.sub(r"(.)\1+", r"\1", one) == two
+
+
+# --- what a text tower can read
+
+
+def check_context(labels: Sequence[str], lengths: Sequence[int], limit: int, kept: Sequence[str], tower: str) -> None:
+    """Warn of each label whose prompt is longer than the text tower reads.
+
+    Args:
+        labels: C labels.
+        lengths: C token counts of the filled prompts, special tokens included.
+        limit: the most tokens that the tower reads.
+        kept: C texts that are left of the prompts after truncation.
+        tower: what the text tower is called in messages.
+
+    Raises:
+        BadInput: two labels are the same text after truncation.
+    """
+    first: dict[str, str] = {}
+    for label, text in zip(labels, kept, strict=True):
+        twin = first.setdefault(text, label)
+        if twin != label:
+            raise BadInput(
+                f"labels {_short(twin)} and {_short(label)} are the same text to {tower}, which reads {limit} tokens "
+                f"and keeps {_short(text, 200)}; shorten them or put what sets them apart first"
+            )
+    for label, length, text in zip(labels, lengths, kept, strict=True):
+        if length > limit:
+            message = f"label {_short(label)} makes {length} tokens but {tower} reads {limit}, so it is cut to"
+            warnings.warn(f"{message} {_short(text, 200)}; shorten the label", OpenVocabWarning, stacklevel=3)

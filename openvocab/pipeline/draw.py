@@ -1,0 +1,158 @@
+"""Results as pictures: masks, boxes and names on a picture, and many pictures on one sheet."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from openvocab.errors import BadInput
+from openvocab.pipeline.lettering import fit, font_for, place_names
+from openvocab.pipeline.record import Regions
+
+__all__ = ["COLOURS", "colour_rows", "contact_sheet", "draw"]
+
+Floats = NDArray[np.float64]
+
+COLOURS = (
+    "#E69F00",
+    "#56B4E9",
+    "#009E73",
+    "#F0E442",
+    "#0072B2",
+    "#D55E00",
+    "#CC79A7",
+    "#332288",
+    "#882255",
+    "#999933",
+)
+"""Okabe and Ito's seven, told apart by colour-blind readers too, and three darker ones for crowded pictures."""
+
+FIRST_CHOICE = 7
+LEAST_SIDE = 768
+"""A picture whose longer side has fewer pixels is enlarged to this before anything is drawn on it."""
+
+
+def colour_rows(labels: Sequence[str]) -> NDArray[np.intp]:
+    """Return a row of COLOURS for each of N labels.
+
+    A label has a colour of its own, the same in every picture; only where two labels of one picture want the same
+    does the later one, in alphabetical order, take the next that is free.
+    """
+    taken: dict[str, int] = {}
+    for label in sorted(set(labels)):
+        wanted = zlib.crc32(label.encode()) % FIRST_CHOICE
+        turns = [(wanted + turn) % len(COLOURS) for turn in range(len(COLOURS))]
+        taken[label] = next((row for row in turns if row not in taken.values()), wanted)
+    return np.array([taken[label] for label in labels], np.intp)
+
+
+def _enlarge(masks: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Scale (N, H, W) masks to size (width, height) with smooth edges."""
+    if masks.shape[:0:-1] == size:
+        return masks
+    grey = [Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BICUBIC) for mask in masks]
+    return np.stack([np.asarray(mask) > 127 for mask in grey])
+
+
+def _ink(colour: str) -> str:
+    """Black or white, whichever stands out more from the colour."""
+    red, green, blue = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    light = 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2
+    return "#000000" if light > 0.18 else "#FFFFFF"
+
+
+def _annotators(side: int, *, masked: bool) -> list[Any]:
+    """What draws the shapes on a canvas whose longer side has that many pixels, in order."""
+    import supervision
+
+    palette = supervision.ColorPalette.from_hex(list(COLOURS))
+    line = max(2, round(side / 360))
+    box = supervision.BoxAnnotator(palette, line)
+    if not masked:
+        return [box]
+    return [supervision.MaskAnnotator(palette, opacity=0.35), supervision.PolygonAnnotator(palette, line), box]
+
+
+def _shapes(canvas: Image.Image, boxes: Floats, regions: Regions, colours: NDArray[np.intp]) -> Image.Image:
+    """Draw translucent masks with outlines, and boxes (N, 4) in pixels of the canvas."""
+    import supervision
+
+    masks = None if regions.masks is None else _enlarge(regions.masks, canvas.size)
+    found = supervision.Detections(xyxy=boxes, mask=masks, class_id=colours.astype(int))
+    scene: Any = np.ascontiguousarray(np.asarray(canvas)[..., ::-1])
+    for annotator in _annotators(max(canvas.size), masked=masks is not None):
+        scene = annotator.annotate(scene, found)
+    return Image.fromarray(np.ascontiguousarray(scene[..., ::-1]))
+
+
+def _names(canvas: Image.Image, boxes: Floats, regions: Regions, colours: NDArray[np.intp]) -> None:
+    """Write each region's label and score on the canvas, in its colour."""
+    size = max(15, round(max(canvas.size) / 42))
+    pad = size // 4
+    pens = [font_for(label, size) for label in regions.labels]
+    texts = [
+        fit(font, name, f" {score:.2f}", canvas.width - 2 * pad)
+        for (font, name), score in zip(pens, regions.scores, strict=True)
+    ]
+    high = size + 2 * pad
+    sizes = [(font.getlength(text) + 2 * pad, float(high)) for (font, _), text in zip(pens, texts, strict=True)]
+    pen = ImageDraw.Draw(canvas)
+    for place, (font, _), text, row in zip(place_names(boxes, sizes, canvas.size), pens, texts, colours, strict=True):
+        left, top, right, bottom = (int(edge) for edge in place)
+        pen.rounded_rectangle((left, top, right - 1, bottom - 1), pad, fill=COLOURS[row])
+        pen.text((left + pad, (top + bottom) / 2), text, fill=_ink(COLOURS[row]), font=font, anchor="lm")
+
+
+def draw(picture: NDArray[np.uint8], regions: Regions) -> Image.Image:
+    """Return the picture with masks, boxes and names with scores on it.
+
+    Args:
+        picture: (height, width, 3) uint8 RGB.
+        regions: with masks, if any, of the same height and width.
+
+    Returns:
+        An RGB picture of the same shape; enlarged to 768 pixels on its longer side where it is smaller, so that the
+        names can be read.
+
+    Raises:
+        BadInput: picture has another shape or dtype.
+    """
+    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or not picture.size:
+        raise BadInput(f"picture must be (height, width, 3) uint8 RGB, got {picture.shape} {picture.dtype.name}")
+    canvas = Image.fromarray(picture)
+    scale = max(1.0, LEAST_SIDE / max(canvas.size))
+    if scale > 1:
+        size = max(1, round(canvas.width * scale)), max(1, round(canvas.height * scale))
+        canvas = canvas.resize(size, Image.Resampling.BICUBIC)
+    if not len(regions):
+        return canvas
+    boxes = regions.xyxy.astype(np.float64) * scale
+    colours = colour_rows(regions.labels)
+    canvas = _shapes(canvas, boxes, regions, colours)
+    _names(canvas, boxes, regions, colours)
+    return canvas
+
+
+def contact_sheet(pictures: Sequence[Image.Image], columns: int) -> Image.Image:
+    """Return one picture that shows all pictures in rows of that many columns, on white.
+
+    Raises:
+        BadInput: there is no picture, or columns is under 1.
+    """
+    if not pictures or columns < 1:
+        raise BadInput(f"a contact sheet needs a picture and a column, got {len(pictures)} pictures, {columns} columns")
+    wide, high = max(one.width for one in pictures), max(one.height for one in pictures)
+    gap = max(4, wide // 64)
+    columns = min(columns, len(pictures))
+    rows = -(-len(pictures) // columns)
+    sheet = Image.new("RGB", (columns * (wide + gap) + gap, rows * (high + gap) + gap), "white")
+    for number, one in enumerate(pictures):
+        row, column = divmod(number, columns)
+        left, top = gap + column * (wide + gap), gap + row * (high + gap)
+        sheet.paste(one, (left + (wide - one.width) // 2, top + (high - one.height) // 2))
+    return sheet

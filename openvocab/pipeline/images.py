@@ -1,0 +1,370 @@
+"""Pictures: from a path, bytes, a Pillow image or an array to upright RGB, or to one ImageError that says why not.
+
+The format is decided by the content, never by the suffix, and only the formats named here are tried. No limit, filter
+or setting of Pillow's is changed, so that reading is safe in threads and leaves the caller's own use of Pillow alone.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import (  # each plugin registers its format
+    BmpImagePlugin,  # noqa: F401
+    GifImagePlugin,  # noqa: F401
+    Image,
+    JpegImagePlugin,  # noqa: F401
+    PngImagePlugin,  # noqa: F401
+    PpmImagePlugin,  # noqa: F401
+    TiffImagePlugin,  # noqa: F401
+    WebPImagePlugin,  # noqa: F401
+)
+
+from openvocab.errors import BadInput, ImageError
+
+with suppress(ImportError):  # Pillow before 11.3 has none
+    from PIL import AvifImagePlugin  # noqa: F401
+
+__all__ = ["find_images", "read_image"]
+
+_MAX_PIXELS = 178_956_970
+_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
+)
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")  # JPEG also reads MPO
+_NAMED = "JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF or PPM"
+_WEAK = ("BMP", "PPM", "AVIF")  # told by a few bytes that other files may begin with too
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+
+Picture = NDArray[np.uint8]
+
+
+def read_image(
+    source: str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8], *, max_pixels: int = _MAX_PIXELS
+) -> Picture:
+    """Return a picture upright, in RGB, in memory of its own.
+
+    EXIF orientation is applied; of an animation the first frame is taken; what is transparent is laid on white; 16-bit
+    values are scaled to 8 bits; CMYK, LAB, palettes and grey become RGB.
+
+    Args:
+        source: a path; the bytes of a file; a Pillow image (of an animation, the frame it stands on); or an array,
+            (H, W, 3) uint8 RGB or (H, W) uint8 grey. OpenCV's BGR arrays look the same: convert them first.
+        max_pixels: width times height that is still read; larger pictures are refused before they are decoded.
+
+    Returns:
+        (H, W, 3) uint8 RGB array, C-contiguous.
+
+    Raises:
+        ImageError: the picture cannot be read; kind says why.
+        BadInput: source is an array of another shape or dtype, or of another type altogether.
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source, max_pixels)
+    if isinstance(source, Image.Image):
+        with _one_error("the picture given", None):
+            return _pixels(source, "the picture given", max_pixels)
+    if isinstance(source, bytes):
+        return _from_file(BytesIO(source), "the bytes given", max_pixels)
+    if isinstance(source, str | os.PathLike):
+        return _from_path(os.fsdecode(source), max_pixels)
+    raise BadInput(f"a picture cannot be read from {type(source).__name__}; give a path, bytes, Pillow image or array")
+
+
+def find_images(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
+    """Return the pictures that paths mean, each once, in the order given; within a folder, in the order of names.
+
+    Folders are searched to the bottom for files with the suffix of a picture. Hidden files and folders in them are
+    skipped and links to folders are not followed. What is named itself is kept whatever it is, and so is a folder that
+    cannot be listed, so that reading it reports the error.
+
+    Args:
+        paths: files and folders; one path alone is taken as a list of one.
+    """
+    given = [paths] if isinstance(paths, str | os.PathLike) else paths
+    found: dict[str, Path] = {}
+    for path in given:
+        for one in _expand(Path(os.fsdecode(path))):
+            found.setdefault(os.path.abspath(one), one)
+    return list(found.values())
+
+
+def _expand(path: Path) -> list[Path]:
+    """Return the pictures in a folder, and its parts that cannot be listed; what is no folder is returned itself."""
+    if not os.path.isdir(path):
+        return [path]
+    failed: list[OSError] = []
+    found: list[Path] = []
+    for folder, folders, names in os.walk(path, onerror=failed.append):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        shown = (name for name in names if not name.startswith("."))
+        found += [Path(folder, name) for name in shown if name.lower().endswith(_SUFFIXES)]
+    return sorted(found + [Path(error.filename) for error in failed])
+
+
+# --- files
+
+
+def _from_path(path: str, max_pixels: int) -> Picture:
+    """Read a file; an ImageError is raised for what is no regular file before it is opened, and for what fails."""
+    name = repr(path)
+    try:
+        _refuse_special(os.stat(path).st_mode, path, name)
+        with open(path, "rb") as file:
+            return _from_file(file, name, max_pixels)
+    except ImageError:
+        raise
+    except (OSError, ValueError) as error:
+        raise _path_error(error, path, name) from error
+
+
+def _refuse_special(mode: int, path: str, name: str) -> None:
+    """Raise ImageError unless mode is that of a regular file."""
+    if stat.S_ISREG(mode):
+        return
+    if not stat.S_ISDIR(mode):
+        raise ImageError("not_a_file", f"{name} is a pipe, device or socket, not a file; save the picture to a file")
+    if not os.access(path, os.R_OK | os.X_OK):
+        raise ImageError("unreadable", f"{name} is a folder that may not be listed; change its permissions")
+    raise ImageError("not_a_file", f"{name} is a folder, not a file; name the pictures in it")
+
+
+def _path_error(error: OSError | ValueError, path: str, name: str) -> ImageError:
+    if "://" in path:
+        return ImageError("missing", f"{name} is a web address, not a file; download the picture and give its path")
+    if isinstance(error, ValueError) or error.errno in _ABSENT:
+        return ImageError("missing", f"{name} does not exist; check the path")
+    return ImageError(
+        "unreadable", f"{name} cannot be read ({error.strerror or error}); check its permissions and disk"
+    )
+
+
+def _from_file(file: BinaryIO, name: str, max_pixels: int) -> Picture:
+    """Read an open file, or raise ImageError."""
+    with _one_error(name, file):
+        head = file.read(16)
+        if not head:
+            raise ImageError("empty", f"{name} is empty (0 bytes); copy or download it again")
+        return _pixels(_open(file, head, name), name, max_pixels)
+
+
+def _open(file: BinaryIO, head: bytes, name: str) -> Image.Image:
+    """Return the picture, header read and not yet decoded.
+
+    The plugins are called as Image.open calls them, without its warning for pictures that are large but allowed.
+
+    Raises:
+        ImageError: no format of the list fits. What a plugin raises passes through.
+    """
+    for kind in _FORMATS:
+        factory, accept = Image.OPEN.get(kind, (None, None))
+        if factory is None or accept is None or accept(head) is not True:
+            continue
+        file.seek(0)
+        try:
+            return factory(file, "")
+        except Exception:
+            if kind not in _WEAK or head[8:12] in (b"avif", b"avis") or _cut_short(file):
+                raise
+    raise ImageError("not_an_image", f"{name} holds no picture in a known format; convert it to {_NAMED}")
+
+
+@contextmanager
+def _one_error(name: str, file: BinaryIO | None) -> Iterator[None]:
+    """Raise one ImageError for whatever Pillow raises; only lack of memory passes through."""
+    try:
+        yield
+    except (ImageError, MemoryError):
+        raise
+    except Exception as error:
+        raise _translated(error, name, file) from error
+
+
+def _translated(error: Exception, name: str, file: BinaryIO | None) -> ImageError:
+    cause = " ".join(str(error).split())[:200] or type(error).__name__
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning) or "too large" in cause.lower():
+        return ImageError("too_large", f"{name} is too large to decode ({cause}); make it smaller")
+    if isinstance(error, OSError) and error.errno is not None:
+        return ImageError("unreadable", f"{name} cannot be read ({cause}); check its permissions and disk")
+    ended = "truncated" in cause.lower() or EOFError in (type(error), type(error.__cause__))
+    if ended or (file is not None and _cut_short(file)):
+        return ImageError("truncated", f"{name} is cut short ({cause}); copy or download it again")
+    return ImageError("corrupt", f"{name} is damaged ({cause}); copy it again or save it anew")
+
+
+def _cut_short(file: BinaryIO) -> bool:
+    """Tell whether the file ends before its format says that it does."""
+    if file.closed:
+        return False
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    head = file.read(16)
+    file.seek(max(0, size - 1024))
+    tail = file.read()
+    if head.startswith(b"\x89PNG"):
+        return b"IEND" not in tail
+    if head.startswith(b"\xff\xd8"):
+        return b"\xff\xd9" not in tail
+    if head.startswith(b"GIF8"):
+        return not tail.endswith(b";")
+    if head.startswith(b"RIFF"):
+        return int.from_bytes(head[4:8], "little") + 8 > size
+    if head.startswith(b"BM"):
+        return head[6:10] == bytes(4) and int.from_bytes(head[2:6], "little") > size
+    if head.startswith((b"II*\0", b"MM\0*")):
+        return int.from_bytes(head[4:8], "little" if head.startswith(b"I") else "big") + 6 > size
+    return head[4:8] == b"ftyp" and _boxes_overrun(file, size)
+
+
+def _boxes_overrun(file: BinaryIO, size: int) -> bool:
+    """Tell whether the outermost boxes of an AVIF file are longer than the file."""
+    end = 0
+    for _ in range(64):
+        file.seek(end)
+        length = int.from_bytes(file.read(4), "big")
+        if length < 8:
+            break
+        end += length
+    return end > size
+
+
+# --- pixels
+
+
+def _pixels(picture: Image.Image, name: str, max_pixels: int) -> Picture:
+    """Decode a picture whose header is read, and return it upright in RGB."""
+    _refuse_large(picture.width, picture.height, name, max_pixels)
+    picture.load()
+    turned = _upright(_rgb(picture, name), _orientation(picture))
+    return np.ascontiguousarray(turned)
+
+
+def _refuse_large(width: int, height: int, name: str, max_pixels: int) -> None:
+    """Raise ImageError where there are more pixels than the limit."""
+    if width * height > max_pixels:
+        size = f"{width} x {height} pixels"
+        raise ImageError("too_large", f"{name} has {size}, more than the limit of {max_pixels}; make it smaller")
+
+
+def _orientation(picture: Image.Image) -> object:
+    """Return the EXIF orientation; a block that cannot be read turns nothing."""
+    try:
+        return picture.getexif().get(0x0112)
+    except Exception:
+        return None
+
+
+def _upright(pixels: Picture, orientation: object) -> Picture:
+    """Turn an (H, W, 3) array as the EXIF orientation, 1 to 8, says."""
+    match orientation:
+        case 2:
+            return pixels[:, ::-1]
+        case 3:
+            return pixels[::-1, ::-1]
+        case 4:
+            return pixels[::-1]
+        case 5:
+            return pixels.swapaxes(0, 1)
+        case 6:
+            return np.rot90(pixels, -1)
+        case 7:
+            return pixels[::-1, ::-1].swapaxes(0, 1)
+        case 8:
+            return np.rot90(pixels)
+    return pixels
+
+
+def _rgb(picture: Image.Image, name: str) -> Picture:
+    """Return a decoded picture of any mode as (H, W, 3) uint8 RGB."""
+    if picture.mode == "F":
+        return _grey(_from_float(np.asarray(picture), name))
+    if picture.mode.startswith("I"):
+        return _grey(_from_integer(np.asarray(picture)))
+    if picture.mode in ("La", "RGBa"):
+        picture = picture.convert(picture.mode.upper())
+    if picture.has_transparency_data:
+        return _on_white(picture.convert("RGBA"))
+    return np.array(picture.convert("RGB"))
+
+
+def _on_white(picture: Image.Image) -> Picture:
+    white = Image.new("RGB", picture.size, "white")
+    white.paste(picture, mask=picture)
+    return np.array(white)
+
+
+def _from_integer(values: NDArray[Any]) -> Picture:
+    """Scale (H, W) 16-bit values to 8 bits; 32-bit ones that fit 8 bits are kept, others are taken as 16-bit."""
+    scaled: NDArray[np.uint32] = np.clip(values, 0, 65535).astype(np.uint32)
+    if values.dtype.itemsize == 2 or scaled.max() > 255:
+        scaled = (scaled * np.uint32(255) + np.uint32(32767)) // np.uint32(65535)
+    return scaled.astype(np.uint8)
+
+
+def _from_float(values: NDArray[Any], name: str) -> Picture:
+    """Scale (H, W) float values in 0 to 1, or keep those in 0 to 255.
+
+    Raises:
+        ImageError: they are not finite or outside both ranges, so that white cannot be known.
+    """
+    low, high = float(values.min()), float(values.max())
+    if not (low >= 0 and high <= 255):
+        raise ImageError(
+            "corrupt", f"{name} holds floats from {low:g} to {high:g}; scale them to 0 to 1 and save again"
+        )
+    scaled: NDArray[np.float32] = values * np.float32(255) if high <= 1 else values
+    return np.rint(scaled).astype(np.uint8)
+
+
+def _grey(values: Picture) -> Picture:
+    """Return an (H, W) array as (H, W, 3)."""
+    return np.repeat(values[:, :, None], 3, axis=2)
+
+
+# --- arrays
+
+
+def _from_array(array: NDArray[Any], max_pixels: int) -> Picture:
+    """Return a copy of an (H, W, 3) or (H, W) uint8 array as (H, W, 3).
+
+    Raises:
+        BadInput: it has another shape or dtype.
+        ImageError: it is too large.
+    """
+    if array.dtype != np.uint8:
+        raise BadInput(f"a picture array must be uint8, got {array.dtype}; {_dtype_remedy(array.dtype)}")
+    if array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,)) or not array.size:
+        raise BadInput(f"a picture array must have shape (H, W, 3), got {array.shape}; {_shape_remedy(array)}")
+    _refuse_large(array.shape[1], array.shape[0], "the array given", max_pixels)
+    return _grey(array) if array.ndim == 2 else np.array(array, order="C")
+
+
+def _dtype_remedy(dtype: np.dtype[Any]) -> str:
+    if dtype.kind in "fb":
+        return "write (array * 255).astype('uint8') where its values lie in 0 to 1"
+    if dtype.kind == "u":
+        return "write (array // 257).astype('uint8') where its values are 16-bit"
+    return "write array.astype('uint8') where its values lie in 0 to 255"
+
+
+def _shape_remedy(array: NDArray[Any]) -> str:
+    if not array.size:
+        return "it holds no pixel"
+    if array.ndim == 4:
+        return "give the pictures of a batch one by one"
+    if array.ndim == 3 and array.shape[2] == 4:
+        return "drop the alpha channel: array[:, :, :3]"
+    if array.ndim == 3 and array.shape[2] == 1:
+        return "drop the last axis: array[:, :, 0]"
+    if array.ndim == 3 and array.shape[0] == 3:
+        return "put the channels last: array.transpose(1, 2, 0)"
+    return "the axes are height, width and the three colours"

@@ -1,0 +1,119 @@
+"""What each stage of the chain can do: three protocols that every adapter keeps.
+
+What is costly to compute is a value in the caller's hand: a vocabulary's embeddings (TextEmbeddings, Queries), a
+picture's embedding (rows of ImageEmbeddings) and the segmenter's encoding (E). No adapter remembers a picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openvocab.pipeline.record import ModelRecord
+from openvocab.prompts.templates import PromptSet
+
+__all__ = ["Boxes", "Detector", "Picture", "Queries", "Segmenter", "Tagger", "TextEmbeddings"]
+
+Picture = NDArray[np.uint8]
+"""(height, width, 3) uint8 RGB, upright, as openvocab.pipeline.images.read_image returns it."""
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class TextEmbeddings:
+    """A vocabulary as a tagger sees it.
+
+    labels      C labels, as the caller wrote them.
+    prompts     the templates that were averaged over.
+    embeddings  (C, D) float32, each row of length 1, in the order of labels.
+    """
+
+    labels: tuple[str, ...]
+    prompts: PromptSet
+    embeddings: Floats
+
+
+class Tagger(Protocol):
+    """Scores labels for whole pictures.
+
+    independent  True where the model was trained with a sigmoid: each score stands alone. False where it was
+                 trained with a softmax: the scores of a picture sum to 1 over the vocabulary.
+    """
+
+    @property
+    def record(self) -> ModelRecord: ...
+    @property
+    def independent(self) -> bool: ...
+    def encode_labels(self, labels: Sequence[str], prompts: PromptSet | None = None) -> TextEmbeddings: ...
+    def encode_pictures(self, pictures: Sequence[Picture]) -> Floats:
+        """Return (P, D) float32 rows of length 1."""
+        ...
+
+    def logits(self, embeddings: Floats, vocabulary: TextEmbeddings) -> Floats:
+        """Return (P, C) float32: scale * cosine + bias, for (P, D) picture embeddings."""
+        ...
+
+    def score(self, pictures: Sequence[Picture], vocabulary: TextEmbeddings | Sequence[str]) -> Floats:
+        """Return (P, C) float32 scores in 0 to 1."""
+        ...
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Queries:
+    """A vocabulary as a detector sees it.
+
+    labels      C labels, as the caller wrote them.
+    template    the sentence that each was put into.
+    embeddings  (C, D), of the model's own kind; rows can be picked by a list of indices.
+    """
+
+    labels: tuple[str, ...]
+    template: str
+    embeddings: Any
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Boxes:
+    """N boxes of one picture, best first, each naming its label by index; never suppressed against each other.
+
+    xyxy          (N, 4) float32 pixels of the picture, half-open, clipped to it.
+    scores        (N,) float32 in 0 to 1.
+    label_index   (N,) int64 into Queries.labels.
+    """
+
+    xyxy: Floats
+    scores: Floats
+    label_index: NDArray[np.int64]
+
+
+class Detector(Protocol):
+    """Finds boxes for words."""
+
+    @property
+    def record(self) -> ModelRecord: ...
+    def encode_labels(self, labels: Sequence[str], template: str | None = None) -> Queries: ...
+    def detect(self, pictures: Sequence[Picture], queries: Queries, threshold: float) -> list[Boxes]:
+        """Return one Boxes per picture: all boxes whose best label scores over the threshold."""
+        ...
+
+
+E = TypeVar("E")
+
+
+class Segmenter(Protocol[E]):
+    """Cuts out what lies in a box."""
+
+    @property
+    def record(self) -> ModelRecord: ...
+    def encode(self, picture: Picture) -> E:
+        """Return what all prompts on this picture share."""
+        ...
+
+    def masks(self, encoded: E, xyxy: Floats) -> tuple[NDArray[np.bool_], Floats]:
+        """Return (N, H, W) masks at the picture's own size and (N,) scores in 0 to 1, for (N, 4) boxes in pixels."""
+        ...

@@ -1,0 +1,154 @@
+"""Tiny checkpoints with random weights, written by the upstream libraries in their own formats."""
+
+from __future__ import annotations
+
+import json
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+SOFTMAX = "softmax"
+SIGMOID = "sigmoid"
+
+
+def random_picture(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
+    """Return a (height, width, 3) picture of soft random blobs, so that neighbouring pixels are alike."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (height // 8 + 1, width // 8 + 1, 3), np.uint8)
+    return np.ascontiguousarray(coarse.repeat(8, 0).repeat(8, 1)[:height, :width])
+
+
+@pytest.fixture(scope="session")
+def picture() -> Any:
+    """The builder of pictures: picture(height, width, seed=0)."""
+    return random_picture
+
+
+def _clip_folder(folder: Path, kind: str) -> Path:
+    """Write an open_clip folder: configuration and safetensors."""
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    model_cfg: dict[str, Any] = {
+        "embed_dim": 16,
+        "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "patch_size": 8, "head_width": 16},
+        "text_cfg": {"context_length": 24, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
+    }
+    if kind == SIGMOID:
+        model_cfg |= {"init_logit_scale": 1.5, "init_logit_bias": -2.0}
+    torch.manual_seed(1)
+    model = (open_clip.CustomTextCLIP if kind == SIGMOID else open_clip.CLIP)(**model_cfg)
+    model_cfg["custom_text"] = kind == SIGMOID
+    preprocess = {
+        "mean": [0.5, 0.4, 0.3],
+        "std": [0.2, 0.3, 0.4],
+        "interpolation": "bicubic",
+        "resize_mode": "shortest",
+    }
+    folder.mkdir()
+    text = json.dumps({"model_cfg": model_cfg, "preprocess_cfg": preprocess})
+    (folder / "open_clip_config.json").write_text(text, "utf-8")
+    save_file(
+        {name: value.clone() for name, value in model.state_dict().items()}, folder / "open_clip_model.safetensors"
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def clip_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of a CLIP trained with a softmax and of one with a sigmoid, by "softmax" and "sigmoid"."""
+    root = tmp_path_factory.mktemp("clip")
+    return {kind: _clip_folder(root / kind, kind) for kind in (SOFTMAX, SIGMOID)}
+
+
+def _word_pieces(words: list[str]) -> tuple[dict[str, int], Any]:
+    """Return a byte-level vocabulary and the merges that build those words out of letters."""
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+    letters = sorted(bytes_to_unicode().values())
+    tokens = ["!", *(letter for letter in letters if letter != "!"), *(letter + "</w>" for letter in letters)]
+    merges: list[tuple[str, str]] = []
+    for word in words:
+        pieces = [*word[:-1], word[-1] + "</w>"]
+        for end in range(1, len(pieces)):
+            merges.append(("".join(pieces[:end]), pieces[end]))
+            tokens.append("".join(pieces[: end + 1]))
+    tokens = list(dict.fromkeys([*tokens, "<|startoftext|>", "<|endoftext|>"]))
+    return {token: row for row, token in enumerate(tokens)}, list(dict.fromkeys(merges))
+
+
+@pytest.fixture(scope="session")
+def owlv2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of an OWLv2 model and its processor, as save_pretrained writes them."""
+    import torch
+    from transformers import CLIPTokenizer, Owlv2Config, Owlv2ForObjectDetection, Owlv2ImageProcessor, Owlv2Processor
+
+    folder = tmp_path_factory.mktemp("owlv2")
+    vocab, merges = _word_pieces(["photo", "of", "cat", "dog", "thing", "picture"])
+    tokenizer = CLIPTokenizer(vocab=vocab, merges=merges, pad_token="!", model_max_length=16)
+    size = {"height": 48, "width": 48}
+    Owlv2Processor(image_processor=Owlv2ImageProcessor(size=size), tokenizer=tokenizer).save_pretrained(folder)
+    tower = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    ends = {"bos_token_id": len(vocab) - 2, "eos_token_id": len(vocab) - 1}
+    config = Owlv2Config(
+        text_config={**tower, **ends, "vocab_size": len(vocab), "max_position_embeddings": 16},
+        vision_config={**tower, "image_size": 48, "patch_size": 8},
+        projection_dim=32,
+    )
+    torch.manual_seed(2)
+    model = Owlv2ForObjectDetection(config).eval()
+    with torch.no_grad():  # the heads start so wide that sigmoids saturate and every box is alike
+        for head, share in (
+            (model.box_head, 0.3),
+            (model.class_head.logit_scale, 0.1),
+            (model.class_head.logit_shift, 0.1),
+        ):
+            for value in head.parameters():
+                value.mul_(share)
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_sam() -> Any:
+    """A Sam of the upstream classes, with a 64 pixel image encoder and random weights."""
+    import torch
+    from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+
+    torch.manual_seed(3)
+    encoder = ImageEncoderViT(
+        img_size=64,
+        patch_size=16,
+        embed_dim=32,
+        depth=2,
+        num_heads=2,
+        out_chans=32,
+        use_rel_pos=True,
+        window_size=2,
+        global_attn_indexes=(1,),
+        norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
+    )
+    prompts = PromptEncoder(embed_dim=32, image_embedding_size=(4, 4), input_image_size=(64, 64), mask_in_chans=8)
+    mixer = TwoWayTransformer(depth=2, embedding_dim=32, mlp_dim=64, num_heads=2)
+    decoder = MaskDecoder(transformer_dim=32, transformer=mixer, iou_head_hidden_dim=32)
+    return Sam(encoder, prompts, decoder).eval()
+
+
+@pytest.fixture(scope="session")
+def sam_vit_b(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random vit_b in the format of the official checkpoints: a plain state dictionary."""
+    import torch
+    from segment_anything import build_sam_vit_b
+
+    torch.manual_seed(4)
+    path = tmp_path_factory.mktemp("sam") / "sam_vit_b.pth"
+    torch.save(build_sam_vit_b().state_dict(), path)
+    return path

@@ -1,0 +1,246 @@
+"""The chain over stages whose answers are known."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import openvocab
+from openvocab import BadInput, ImageError, ModelRecord, Pipeline, PromptSet, Settings
+from openvocab.pipeline.chain import views
+from openvocab.pipeline.stages import Boxes, Queries, TextEmbeddings
+
+Rows = tuple[tuple[Any, ...], ...]
+LABELS = ("cat", "dog", "aardvark", "犬")
+
+
+@dataclass(frozen=True)
+class FixedTagger:
+    """Scores a label by its length over the picture's mean grey: no model, and different for each picture."""
+
+    independent: bool = True
+    seen: list[int] = field(default_factory=list)
+    record: ModelRecord = ModelRecord("fixed", None, "cpu", "float32")
+
+    def encode_labels(self, labels: Sequence[str], prompts: PromptSet | None = None) -> TextEmbeddings:
+        chosen = prompts or openvocab.prompt_set()
+        lengths = np.array([[len(label), len(chosen.fill(label)[0])] for label in labels], np.float32)
+        return TextEmbeddings(tuple(labels), chosen, lengths)
+
+    def encode_pictures(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
+        return np.array([[picture.mean()] for picture in pictures], np.float32)
+
+    def logits(self, embeddings: np.ndarray, vocabulary: TextEmbeddings) -> np.ndarray:
+        return embeddings * vocabulary.embeddings[:, 0]
+
+    def score(self, pictures: Sequence[np.ndarray], vocabulary: Any) -> np.ndarray:
+        self.seen.append(len(pictures))
+        return (self.logits(self.encode_pictures(pictures), vocabulary) / (255 * 10)).clip(0, 1).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class FixedDetector:
+    """Answers with the boxes it was made with: (label, score, left, top, right, bottom)."""
+
+    rows: Rows
+    record: ModelRecord = ModelRecord("fixed", None, "cpu", "float32")
+
+    def encode_labels(self, labels: Sequence[str], template: str | None = None) -> Queries:
+        return Queries(tuple(labels), template or "{label}", np.arange(len(labels)))
+
+    def detect(self, pictures: Sequence[np.ndarray], queries: Queries, threshold: float) -> list[Boxes]:
+        rows = [row for row in self.rows if row[0] in queries.labels and row[1] >= threshold]
+        rows.sort(key=lambda row: -row[1])
+        boxes = np.array([row[2:] for row in rows], np.float32).reshape(-1, 4)
+        index = np.array([queries.labels.index(row[0]) for row in rows], np.int64)
+        return [Boxes(boxes, np.array([row[1] for row in rows], np.float32), index) for _ in pictures]
+
+
+@dataclass(frozen=True)
+class BoxSegmenter:
+    """Fills each box; counts how often it is asked."""
+
+    calls: list[int] = field(default_factory=list)
+    record: ModelRecord = ModelRecord("fixed", None, "cpu", "float32")
+
+    def encode(self, picture: np.ndarray) -> tuple[int, int]:
+        return picture.shape[:2]
+
+    def masks(self, encoded: tuple[int, int], xyxy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        self.calls.append(len(xyxy))
+        masks = np.zeros((len(xyxy), *encoded), bool)
+        for mask, (left, top, right, bottom) in zip(masks, xyxy.astype(int), strict=True):
+            mask[top:bottom, left:right] = True
+        return masks, np.linspace(1.0, 0.5, len(xyxy), dtype=np.float32)
+
+
+GREY = np.full((40, 60, 3), 128, np.uint8)
+ROWS = (("cat", 0.9, 0, 0, 20, 20), ("dog", 0.6, 30, 10, 50, 30))
+
+
+def pipeline(rows: Rows = ROWS, **settings: object) -> Pipeline:
+    return Pipeline(
+        FixedTagger(), FixedDetector(rows), BoxSegmenter(), Settings().changed(**{"tag_threshold": 0.1, **settings})
+    )
+
+
+def test_words_in_tags_boxes_and_masks_out() -> None:
+    result = pipeline()(GREY, LABELS)
+    assert [tag.label for tag in result.tags] == ["aardvark", "cat", "dog"]
+    assert result.regions.labels == ("cat", "dog")
+    assert result.regions.masks is not None and result.regions.masks.sum((1, 2)).tolist() == [400, 400]
+    np.testing.assert_allclose(result.regions.scores, [0.9, 0.3], rtol=1e-6)
+    np.testing.assert_allclose(result.regions.detector_scores, [0.9, 0.6], rtol=1e-6)
+    assert result.run.templates == ("This is a photo of a {label}",)
+    assert result.run.settings["tag_threshold"] == 0.1
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0), (2, 0, 3, 1)])
+def test_the_order_of_labels_changes_nothing(order: tuple[int, ...]) -> None:
+    result = pipeline()(GREY, [LABELS[at] for at in order])
+    assert result.regions.labels == ("cat", "dog")
+    assert {tag.label: tag.score for tag in result.tags} == {
+        tag.label: tag.score for tag in pipeline()(GREY, LABELS).tags
+    }
+
+
+def test_nothing_found_is_an_ordinary_empty_record() -> None:
+    made = pipeline(rows=())
+    result = made(GREY, LABELS)
+    assert len(result.regions) == 0
+    assert result.regions.masks is not None and result.regions.masks.shape == (0, 40, 60)
+    assert isinstance(made.segmenter, BoxSegmenter)
+    assert made.segmenter.calls == []
+
+
+def test_no_tag_means_no_detection() -> None:
+    result = pipeline(tag_threshold=1.0)(GREY, LABELS)
+    assert result.tags == () and len(result.regions) == 0
+
+
+@pytest.mark.parametrize(
+    ("rows", "settings", "labels"),
+    [
+        pytest.param(
+            (("cat", 0.9, 0, 0, 20, 20), ("cat", 0.8, 1, 0, 21, 20)), {}, ("cat",), id="same label, same place"
+        ),
+        pytest.param(
+            (("cat", 0.9, 0, 0, 20, 20), ("dog", 0.8, 1, 0, 21, 20)), {}, ("cat",), id="two labels, best stays"
+        ),
+        pytest.param(
+            (("cat", 0.9, 0, 0, 20, 20), ("dog", 0.8, 1, 0, 21, 20)),
+            {"duplicates": "keep"},
+            ("cat", "dog"),
+            id="two labels, both asked for",
+        ),
+        pytest.param((("cat", 0.9, 0, 0, 20, 20), ("cat", 0.8, 30, 0, 50, 20)), {}, ("cat", "cat"), id="two cats"),
+        pytest.param((("cat", 0.9, 0, 0, 20, 20), ("dog", 0.1, 30, 0, 50, 20)), {}, ("cat",), id="under the threshold"),
+        pytest.param(ROWS, {"max_boxes": 1}, ("cat",), id="one box at most"),
+    ],
+)
+def test_suppression(rows: Rows, settings: dict[str, Any], labels: tuple[str, ...]) -> None:
+    assert pipeline(rows, **settings)(GREY, LABELS).regions.labels == labels
+
+
+def test_without_a_tagger_every_label_is_looked_for() -> None:
+    made = Pipeline(None, FixedDetector(ROWS), None, Settings())
+    result = made(GREY, ["dog", "bird"])
+    assert result.tags == () and result.regions.labels == ("dog",) and result.regions.masks is None
+
+
+def test_without_a_detector_there_are_only_tags() -> None:
+    result = Pipeline(FixedTagger(), None, None, Settings(tag_threshold=0.0))(GREY, LABELS)
+    assert len(result.tags) == 4 and len(result.regions) == 0
+
+
+def test_a_vocabulary_is_encoded_once_and_reused() -> None:
+    made = pipeline()
+    vocabulary = made.vocabulary(LABELS, template="a drawing of a {label}")
+    assert made(GREY, vocabulary).run.templates == ("a drawing of a {label}",)
+    assert made.vocabulary(vocabulary) is vocabulary
+
+
+@pytest.mark.parametrize(
+    ("shape", "windows", "count"),
+    [
+        pytest.param((40, 60), 0, 1, id="the picture alone"),
+        pytest.param((40, 60), 3, 10, id="three by three"),
+        pytest.param((1, 60), 3, 1, id="too thin to cut"),
+        pytest.param((41, 61), 1, 2, id="one window"),
+    ],
+)
+def test_views(shape: tuple[int, int], windows: int, count: int) -> None:
+    seen = views(np.zeros((*shape, 3), np.uint8), windows)
+    assert len(seen) == count
+    assert all(view.shape[0] >= shape[0] // 2 and view.shape[1] >= shape[1] // 2 for view in seen)
+
+
+def test_with_windows_each_label_keeps_its_best() -> None:
+    picture = np.zeros((40, 60, 3), np.uint8)
+    picture[:20, :30] = 200
+    made = pipeline()
+    vocabulary = made.vocabulary(LABELS)
+    alone, best = (made.tag_scores([picture], vocabulary, Settings(windows=n))[0] for n in (0, 2))
+    assert (best > alone).all()
+    np.testing.assert_allclose(best[0], 200 * 3 / 2550, rtol=1e-5)
+
+
+@pytest.mark.parametrize("windows", [0, 2])
+def test_neighbours_in_a_batch_change_no_score(windows: int) -> None:
+    pictures = [np.full((30 + at, 50, 3), 10 + 40 * at, np.uint8) for at in range(5)]
+    made = pipeline()
+    vocabulary, settings = made.vocabulary(LABELS), Settings(windows=windows, batch_size=3)
+    together = made.tag_scores(pictures, vocabulary, settings)
+    apart = np.concatenate([made.tag_scores([picture], vocabulary, settings) for picture in pictures])
+    np.testing.assert_allclose(together, apart, atol=1e-6)
+
+
+def folder(path: Path) -> Path:
+    for at in range(3):
+        Image.fromarray(GREY).save(path / f"{at}.png")
+    (path / "1.png").write_bytes(b"")
+    return path
+
+
+def test_run_names_the_picture_that_cannot_be_read_and_goes_on(tmp_path: Path) -> None:
+    bad: list[tuple[str, str]] = []
+    found = pipeline().run(folder(tmp_path), LABELS, on_error=lambda path, error: bad.append((path.name, error.kind)))
+    assert [Path(result.source).name for result in found] == ["0.png", "2.png"]
+    assert bad == [("1.png", "empty")]
+
+
+def test_run_without_a_handler_raises(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"1\.png"):
+        list(pipeline().run(folder(tmp_path), LABELS))
+
+
+def test_run_over_an_empty_folder_says_so(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="no picture in"):
+        list(pipeline().run(tmp_path, LABELS))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        pytest.param({"box_threshold": 1.5}, "box_threshold", id="threshold over 1"),
+        pytest.param({"tag_threshold": float("nan")}, "tag_threshold", id="NaN"),
+        pytest.param({"max_tags": 0}, "max_tags must be a whole number of at least 1", id="no tags"),
+        pytest.param({"windows": 1.5}, "windows must be a whole number", id="half a window"),
+        pytest.param({"duplicates": "both"}, "duplicates must be 'best' or 'keep'", id="unknown policy"),
+        pytest.param({"treshold": 0.5}, "no setting named 'treshold'", id="misspelt"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        Settings().changed(**values)
+    with pytest.raises(BadInput, match=message):
+        pipeline()(GREY, LABELS, **values)
+
+
+def test_a_pipeline_of_nothing_is_refused() -> None:
+    with pytest.raises(BadInput, match="a tagger or a detector"):
+        Pipeline(None, None, BoxSegmenter(), Settings())

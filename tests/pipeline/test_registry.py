@@ -1,0 +1,43 @@
+import pytest
+
+import openvocab
+from openvocab import BadInput, UnknownName
+
+
+@pytest.mark.parametrize(
+    ("load", "spec", "error", "message"),
+    [
+        pytest.param(openvocab.load_tagger, "open-clip:x", UnknownName, "did you mean 'open_clip'", id="near miss"),
+        pytest.param(openvocab.load_tagger, "zzz:x", UnknownName, "known: open_clip, pocket", id="far miss"),
+        pytest.param(openvocab.load_detector, "owlv3:x", UnknownName, "did you mean 'owlv2'", id="detector"),
+        pytest.param(
+            openvocab.load_tagger, "open_clip", BadInput, "write it as open_clip:ViT-B-32", id="no checkpoint"
+        ),
+        pytest.param(openvocab.load_segmenter, "sam", BadInput, "write it as sam:vit_b@", id="no weights"),
+        pytest.param(openvocab.load_tagger, "pocket:large", BadInput, "write 'pocket' alone", id="pocket has no sizes"),
+    ],
+)
+def test_a_wrong_spec_is_met_with_the_right_one(load, spec: str, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        load(spec)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        pytest.param({"preset": "poket"}, UnknownName, "did you mean 'pocket'", id="preset"),
+        pytest.param({}, BadInput, "nothing to load", id="nothing"),
+        pytest.param({"segmenter": "pocket"}, BadInput, "nothing to load", id="a segmenter alone"),
+    ],
+)
+def test_load_says_what_is_missing(arguments: dict[str, str], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        openvocab.load(**arguments)
+
+
+def test_every_family_is_listed() -> None:
+    assert openvocab.families() == {
+        "tagger": ("open_clip", "pocket"),
+        "detector": ("owlv2", "pocket"),
+        "segmenter": ("sam", "pocket"),
+    }

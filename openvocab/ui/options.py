@@ -1,0 +1,114 @@
+"""The arguments of the command line; every default and help text of a setting is read from openvocab.Settings."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, _ArgumentGroup
+from dataclasses import Field, fields
+from types import NoneType
+from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
+
+import openvocab
+
+__all__ = ["DEFAULT_PRESET", "TAG_OPTIONS", "Parser", "parser"]
+
+DEFAULT_PRESET = "pocket"
+"""The models of a command line that names none."""
+
+TAG_OPTIONS = {"threshold": "tag_threshold", "top": "max_tags", "windows": "windows"}
+"""Option of `openvocab tag` -> the setting that it gives."""
+
+PRESET_HELP = f"models that belong together, see: openvocab models (default: {DEFAULT_PRESET}, where no SPEC is given)"
+
+
+class Parser(ArgumentParser):
+    """An argument parser that says what is wrong in one line, with exit status 2."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the message and leave."""
+        self.exit(2, f"openvocab: {message}; see: {self.prog} --help\n")
+
+
+def _plain_type(hint: Any) -> Any:
+    """The type of a setting without its None."""
+    kinds = [kind for kind in get_args(hint) if kind is not NoneType]
+    return kinds[0] if NoneType in get_args(hint) and len(kinds) == 1 else hint
+
+
+def _how(hint: Any) -> dict[str, Any]:
+    """The keywords of add_argument for a type."""
+    kind = _plain_type(hint)
+    if get_origin(kind) is Literal:
+        return {"choices": get_args(kind)}
+    return {"type": kind, "metavar": "N" if kind is int else "X"}
+
+
+def _setting(group: _ArgumentGroup, option: str, field: Field[Any], hint: Any) -> None:
+    """Add one setting; left out, it is None in the parsed arguments, so that Settings decides."""
+    usual = "" if field.default is None else f" (default: {field.default})"
+    said = f"{field.metadata['help']}{usual}".replace("%", "%%")
+    group.add_argument(f"--{option.replace('_', '-')}", dest=field.name, default=None, help=said, **_how(hint))
+
+
+def _settings(command: ArgumentParser, options: dict[str, str]) -> None:
+    """Add settings, given as option -> name of the field."""
+    group = command.add_argument_group("settings", "a preset may have defaults of its own")
+    known = {field.name: field for field in fields(openvocab.Settings)}
+    hints = get_type_hints(openvocab.Settings)
+    for option, name in options.items():
+        _setting(group, option, known[name], hints[name])
+
+
+def _models(command: ArgumentParser, stages: tuple[str, ...]) -> None:
+    group = command.add_argument_group("models")
+    group.add_argument("--preset", metavar="NAME", help=PRESET_HELP)
+    for stage in stages:
+        group.add_argument(f"--{stage}", metavar="SPEC", help=f"any {stage}, as FAMILY:CHECKPOINT")
+    group.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
+    group.add_argument("--dtype", help="float32 or bfloat16 (default: what suits the device)")
+
+
+def _pictures(command: ArgumentParser) -> None:
+    command.add_argument("paths", nargs="+", metavar="PATH", help="a picture, or a folder of pictures")
+    command.add_argument("--labels", required=True, help='"a, b", a file with one label a line, or a label set')
+    command.add_argument(
+        "--template",
+        action="append",
+        metavar="T",
+        help='a sentence with {label}, for example "a drawing of a {label}"; given more than once, they are averaged',
+    )
+    command.add_argument("--json", action="store_true", help="print one JSON row a picture, and nothing else")
+
+
+def parser() -> Parser:
+    """Return the parser of `openvocab`; the parsed arguments name the command as `command`."""
+    made = Parser(prog="openvocab", description="Words in; tags, boxes and masks out.", allow_abbrev=False)
+    made.add_argument("--version", action="version", version=f"openvocab {openvocab.__version__}")
+    commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, says: str) -> Parser:
+        return commands.add_parser(name, help=says, description=says, allow_abbrev=False)
+
+    demo = add("demo", "Run the embedded models on the pictures that ship with them.")
+    demo.add_argument(
+        "--out", default="openvocab-demo", metavar="DIR", help="for the annotated pictures (default: %(default)s)"
+    )
+
+    tag = add("tag", "Say which labels fit whole pictures.")
+    _pictures(tag)
+    _models(tag, ("tagger",))
+    _settings(tag, TAG_OPTIONS)
+
+    annotate = add(
+        "annotate", "Find, box and cut out what the labels name; write annotated pictures and results.jsonl."
+    )
+    _pictures(annotate)
+    annotate.add_argument(
+        "--out", required=True, metavar="DIR", help="where the pictures and results.jsonl are written"
+    )
+    _models(annotate, ("tagger", "detector", "segmenter"))
+    _settings(annotate, {field.name: field.name for field in fields(openvocab.Settings)})
+
+    add("models", "List the presets and the families of models.")
+    labels = add("labels", "List the label sets, or the labels of one.")
+    labels.add_argument("name", nargs="?", help="a label set: print its labels, one a line")
+    return made

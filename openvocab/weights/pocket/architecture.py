@@ -1,0 +1,196 @@
+"""The three embedded models: classes of the libraries with small widths, and one convolutional stem.
+
+The detector is transformers' Owlv2ForObjectDetection and the segmenter segment_anything's Sam, each with the single
+convolution that cuts the picture into patches replaced by a stem of stride-2 convolutions (Xiao et al. 2021,
+"Early convolutions help transformers see better"): trained from nothing in an hour on a CPU, the stem is what makes
+them learn. The tagger is an open_clip CustomTextCLIP over a timm VisionTransformer with the same stem, registered
+with timm as MODEL_NAME, so that open_clip's own factory builds it. Detector and tagger share one trained tower.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache, partial
+from typing import Any
+
+import torch
+from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+from timm.models import register_model
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+from transformers import Owlv2Config, Owlv2ForObjectDetection
+
+__all__ = ["CONTEXT", "MODEL_NAME", "PocketOwlv2", "build_sam", "detector_config", "register", "tagger_config"]
+
+SIDE, PATCH, WIDTH, LAYERS, HEADS, TEXT_WIDTH, CONTEXT = 256, 16, 192, 6, 3, 128, 32
+MODEL_NAME = "openvocab_pocket_vit"
+
+
+class _Residual(nn.Module):
+    """Two 3 x 3 convolutions added to their input."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.first_norm = nn.BatchNorm2d(width)
+        self.second = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.second_norm = nn.BatchNorm2d(width)
+        nn.init.zeros_(self.second_norm.weight)
+
+    def forward(self, features: Tensor) -> Tensor:
+        inner = torch.relu(self.first_norm(self.first(features)))
+        return torch.relu(features + self.second_norm(self.second(inner)))
+
+
+class ConvStem(nn.Sequential):
+    """(B, 3, H, W) to (B, widths[-1], H / 2^n, W / 2^n) by n stride-2 convolutions.
+
+    Args:
+        widths: channels after each of the n convolutions.
+        residuals: how many residual blocks follow each of them.
+    """
+
+    def __init__(self, widths: Sequence[int], residuals: Sequence[int]) -> None:
+        layers: list[nn.Module] = []
+        previous = 3
+        for width, count in zip(widths, residuals, strict=True):
+            layers += [nn.Conv2d(previous, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+            layers += [_Residual(width) for _ in range(count)]
+            previous = width
+        super().__init__(*layers, nn.Conv2d(previous, previous, 1))
+
+    @property
+    def weight(self) -> Tensor:
+        """The first convolution's weight: Owlv2VisionEmbeddings reads its dtype."""
+        weight: Tensor = self[0].weight  # type: ignore[assignment]
+        return weight
+
+
+def _tower_stem() -> ConvStem:
+    return ConvStem((24, 48, 96, WIDTH), (0, 0, 1, 1))
+
+
+class PocketOwlv2(Owlv2ForObjectDetection):  # type: ignore[no-untyped-call]
+    """Owlv2ForObjectDetection with a convolutional stem; saved and loaded by the library as it stands."""
+
+    def __init__(self, config: Owlv2Config) -> None:
+        super().__init__(config)
+        embeddings: Any = self.owlv2.vision_model.embeddings
+        embeddings.patch_embedding = _tower_stem()
+
+
+def detector_config(tokens: int) -> Owlv2Config:
+    """The detector's configuration for a tokenizer of that many tokens; the last two are begin and end of text."""
+    vision = {
+        "hidden_size": WIDTH,
+        "intermediate_size": 4 * WIDTH,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": HEADS,
+        "image_size": SIDE,
+        "patch_size": PATCH,
+        "hidden_act": "gelu",
+    }
+    text = {
+        "vocab_size": tokens,
+        "hidden_size": TEXT_WIDTH,
+        "intermediate_size": 4 * TEXT_WIDTH,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "max_position_embeddings": CONTEXT,
+        "hidden_act": "gelu",
+        "bos_token_id": tokens - 2,
+        "eos_token_id": tokens - 1,
+        "pad_token_id": 0,
+    }
+    config = Owlv2Config(vision_config=vision, text_config=text, projection_dim=TEXT_WIDTH)
+    config._attn_implementation = "eager"  # a third faster than sdpa at 256 tokens on a CPU
+    return config
+
+
+def tagger_config(tokens: int) -> dict[str, Any]:
+    """The tagger's open_clip_config.json."""
+    vision = {"image_size": SIDE, "timm_model_name": MODEL_NAME, "timm_pool": "map", "timm_proj": ""}
+    text = {
+        "context_length": CONTEXT,
+        "vocab_size": tokens,
+        "width": TEXT_WIDTH,
+        "heads": 4,
+        "layers": 2,
+        "hf_tokenizer_name": "pocket",
+    }
+    model = {"embed_dim": TEXT_WIDTH, "vision_cfg": vision, "text_cfg": text, "custom_text": True}
+    return {
+        "model_cfg": {**model, "init_logit_scale": 2.7, "init_logit_bias": -5.0},
+        "preprocess_cfg": {"resize_mode": "squash", "interpolation": "bicubic"},
+    }
+
+
+class _StemEmbed(nn.Module):
+    """timm's patch embedding, over the stem."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__()
+        self.backbone = _tower_stem()
+        self.grid_size = (SIDE // PATCH, SIDE // PATCH)
+        self.num_patches = self.grid_size[0] * self.grid_size[1]
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        features: Tensor = self.backbone(pictures)
+        return features.flatten(2).transpose(1, 2)
+
+
+def openvocab_pocket_vit(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
+    """The tower as timm knows it; called by timm's factory."""
+    kwargs.pop("pretrained_cfg", None), kwargs.pop("pretrained_cfg_overlay", None), kwargs.pop("cache_dir", None)
+    return VisionTransformer(
+        img_size=SIDE,
+        patch_size=PATCH,
+        embed_dim=WIDTH,
+        depth=LAYERS,
+        num_heads=HEADS,
+        pre_norm=True,
+        norm_layer=partial(nn.LayerNorm, eps=1e-5),
+        embed_layer=_StemEmbed,
+        **kwargs,
+    )
+
+
+@cache
+def register() -> None:
+    """Tell timm of the tower, so that open_clip builds it by name."""
+    register_model(openvocab_pocket_vit)
+
+
+def build_sam() -> Sam:
+    """A Sam of 256 x 256 pictures, patches of 8, width 128, with random weights."""
+    grid, prompt_width, width = SIDE // 8, 96, 128
+    encoder = ImageEncoderViT(
+        img_size=SIDE,
+        patch_size=8,
+        embed_dim=width,
+        depth=4,
+        num_heads=4,
+        mlp_ratio=3,
+        out_chans=prompt_width,
+        qkv_bias=True,
+        norm_layer=partial(nn.LayerNorm, eps=1e-6),
+        use_rel_pos=False,
+        window_size=8,
+        global_attn_indexes=(3,),
+    )
+    encoder.patch_embed.proj = ConvStem((32, 64, width), (0, 1, 1))
+    prompts = PromptEncoder(
+        embed_dim=prompt_width,
+        image_embedding_size=(grid, grid),
+        input_image_size=(SIDE, SIDE),
+        mask_in_chans=16,
+    )
+    two_way = TwoWayTransformer(depth=2, embedding_dim=prompt_width, mlp_dim=2 * prompt_width, num_heads=4)
+    decoder = MaskDecoder(
+        num_multimask_outputs=3,
+        transformer=two_way,
+        transformer_dim=prompt_width,
+        iou_head_depth=2,
+        iou_head_hidden_dim=64,
+    )
+    return Sam(image_encoder=encoder, prompt_encoder=prompts, mask_decoder=decoder)

@@ -1,0 +1,231 @@
+"""Train one vision tower and one text tower for detector and tagger at once.
+
+The detector is trained with a task-aligned assignment of several patches to an object (Feng et al. 2021, "TOOD"), a
+varifocal class loss (Zhang et al. 2021), GIoU and L1 for boxes, and a dense auxiliary loss that gives every patch
+inside an object its label. The tagger pools the same patches by attention and is trained with a sigmoid and a bias
+(Zhai et al. 2023, "SigLIP").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from timm.layers import AttentionPoolLatent
+from torch import Tensor, nn
+from torchvision.ops import box_convert, generalized_box_iou_loss
+from transformers import CLIPTokenizer
+
+from openvocab.weights.pocket.architecture import CONTEXT, WIDTH, PocketOwlv2, detector_config
+from openvocab.weights.pocket.pool import Batch
+from openvocab.weights.pocket.segmenter import positions
+from openvocab.weights.pocket.tokens import TEMPLATES
+
+__all__ = ["Outputs", "Texts", "Tower", "detection_loss", "tag_loss"]
+
+MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+"""CLIP's pixel statistics (Radford et al. 2021), which both libraries' preprocessing uses."""
+
+
+class Texts:
+    """Token batches of the vocabulary and of words outside it."""
+
+    def __init__(self, tokenizer: CLIPTokenizer, labels: tuple[str, ...], strangers: list[str]) -> None:
+        self._tokenizer, self._strangers = tokenizer, strangers
+        self.known = [self._encode([template.replace("{label}", label) for label in labels]) for template in TEMPLATES]
+
+    def _encode(self, texts: list[str]) -> Tensor:
+        ids: Tensor = self._tokenizer(
+            texts, padding="max_length", max_length=CONTEXT, truncation=True, return_tensors="pt"
+        )["input_ids"]
+        return ids
+
+    def draw(self, rng: np.random.Generator, strangers: int = 16) -> Tensor:
+        """(C + strangers, L) ids: every label in one template, then words that no picture shows."""
+        at = 0 if rng.random() < 0.7 else int(rng.integers(1, len(TEMPLATES)))
+        words = [self._strangers[row] for row in rng.integers(0, len(self._strangers), strangers)]
+        ids = torch.cat([self.known[at], self._encode([TEMPLATES[at].replace("{label}", word) for word in words])])
+        return ids[:, : int(ids.argmax(1).max()) + 1]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Outputs:
+    """One forward pass over B pictures of P patches and Q texts, float32.
+
+    logits      (B, P, Q) detector's class logits.       objectness  (B, P) logits.
+    boxes       (B, P, 4) logits of centre and size.     patches     (B, P, D) class embeddings of the patches.
+    tags        (B, Q) tagger's logits.                  texts       (Q, D) text embeddings.
+    """
+
+    logits: Tensor
+    objectness: Tensor
+    boxes: Tensor
+    patches: Tensor
+    tags: Tensor
+    texts: Tensor
+
+
+class Tower(nn.Module):
+    """The detector, and beside it the tagger's pooling over the same patches."""
+
+    def __init__(self, tokens: int) -> None:
+        super().__init__()
+        self.detector = PocketOwlv2(detector_config(tokens))
+        self.pool = AttentionPoolLatent(WIDTH, num_heads=3, mlp_ratio=4, norm_layer=nn.LayerNorm)
+        self.head = nn.Linear(WIDTH, self.detector.config.projection_dim)
+        self.tag_scale = nn.Parameter(torch.tensor(2.7))
+        self.tag_bias = nn.Parameter(torch.tensor(-5.0))
+        self.mean: Tensor
+        self.deviation: Tensor
+        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("deviation", torch.tensor(DEVIATION).view(1, 3, 1, 1), persistent=False)
+        _initialise(self.detector)
+
+    def embed_texts(self, ids: Tensor) -> Tensor:
+        """(Q, L) ids to (Q, D)."""
+        model = self.detector.owlv2
+        embedded: Tensor = model.text_projection(model.text_model(input_ids=ids).pooler_output)
+        return embedded
+
+    def forward(self, pictures: Tensor, ids: Tensor) -> Outputs:
+        """Run both models on (B, 3, 256, 256) pictures in 0 to 1 and (Q, L) token ids."""
+        model: Any = self.detector
+        pixels = ((pictures - self.mean) / self.deviation).contiguous(memory_format=torch.channels_last)
+        texts = self.embed_texts(ids)
+        hidden = model.owlv2.vision_model(pixel_values=pixels).last_hidden_state
+        hidden = model.owlv2.vision_model.post_layernorm(hidden)
+        merged = model.layer_norm(hidden[:, 1:] * hidden[:, :1])
+        logits, patches = model.class_predictor(merged, texts[None].expand(len(pictures), -1, -1), None)
+        boxes = model.box_head(merged).float() + model.box_bias
+        pooled = F.normalize(self.head(self.pool(hidden[:, 1:])).float(), dim=-1)
+        unit = F.normalize(texts.float(), dim=-1)
+        with torch.autocast("cpu", enabled=False):
+            tags = pooled @ unit.T * self.tag_scale.exp() + self.tag_bias
+        objectness = model.objectness_predictor(merged).float()
+        return Outputs(logits.float(), objectness, boxes, patches.float(), tags, texts.float())
+
+
+@torch.no_grad()
+def _initialise(model: PocketOwlv2) -> None:
+    """Start where a tiny transformer learns from; the library's own start has standard deviation 1 in the heads."""
+    for head in (model.box_head, model.objectness_head, model.class_head):
+        for linear in head.modules():
+            if isinstance(linear, nn.Linear):
+                nn.init.xavier_uniform_(linear.weight)
+                linear.bias.zero_()
+    vision: Any = model.owlv2.vision_model
+    for layer in vision.encoder.layers:
+        attention = layer.self_attn
+        for part in (attention.q_proj, attention.v_proj):
+            nn.init.xavier_uniform_(part.weight)
+        attention.k_proj.weight.copy_(attention.q_proj.weight)  # attend to what is alike
+    table = vision.embeddings.position_embedding.weight
+    table[1:] = 0.4 * positions(16, WIDTH).reshape(-1, WIDTH)
+    model.class_head.logit_scale.weight.zero_()
+    model.class_head.logit_scale.bias.fill_(9.0)
+    model.class_head.logit_shift.weight.zero_()
+    model.class_head.logit_shift.bias.fill_(-0.45)
+    model.owlv2.text_model.embeddings.token_embedding.weight.normal_(0, 0.05)
+    model.box_head.dense2.weight.mul_(0.2)
+    model.objectness_head.dense2.weight.mul_(0.2)
+    model.objectness_head.dense2.bias.fill_(-3.0)
+
+
+def _pair_iou(first: Tensor, second: Tensor) -> Tensor:
+    """Element-wise IoU of broadcastable (..., 4) corner boxes."""
+    low, high = torch.maximum(first[..., :2], second[..., :2]), torch.minimum(first[..., 2:], second[..., 2:])
+    shared = (high - low).clamp(min=0).prod(-1)
+    areas = [(box[..., 2:] - box[..., :2]).clamp(min=1e-6).prod(-1) for box in (first, second)]
+    return shared / (areas[0] + areas[1] - shared)
+
+
+def _centres(patches: int) -> Tensor:
+    side = int(patches**0.5)
+    axis = (torch.arange(side) + 0.5) / side
+    rows, columns = torch.meshgrid(axis, axis, indexing="ij")
+    return torch.stack([columns, rows], -1).view(patches, 2)
+
+
+@torch.no_grad()
+def _assign(out: Outputs, boxes: Tensor, truth: Tensor, labels: Tensor, best: int = 6) -> tuple[Tensor, Tensor]:
+    """Which object each patch answers for, and how much.
+
+    Args:
+        boxes: (B, P, 4) predicted corners; truth: (B, G, 4) corners; both in 0 to 1. labels: (B, G), -1 for none.
+
+    Returns:
+        (B, P) weights in 0 to 1 (0: answers for none) and (B, P) object numbers.
+    """
+    count, patches, _ = out.logits.shape
+    valid, centres = labels >= 0, _centres(patches)
+    chance = out.logits.sigmoid().gather(2, labels.clamp(min=0)[:, None, :].expand(count, patches, -1)).transpose(1, 2)
+    iou = _pair_iou(boxes[:, None], truth[:, :, None])
+    margin = torch.minimum(centres - truth[:, :, None, :2], truth[:, :, None, 2:] - centres).amin(-1)
+    far = ((centres - (truth[..., :2] + truth[..., 2:])[:, :, None] / 2) ** 2).sum(-1)
+    inside = (margin > 0).scatter_(2, far.argmin(2, keepdim=True), True)
+    size = (truth[..., 2:] - truth[..., :2]).clamp(min=1e-3).amax(-1)[..., None]
+    fit = (chance + 1e-3) ** 0.5 * (iou + 0.05) ** 3 * torch.exp(-2 * far / size**2) * inside * valid[..., None]
+    chosen = torch.zeros_like(inside).scatter_(2, fit.topk(best, 2)[1], True) & (fit > 0)
+    overlap, owner = torch.where(chosen, iou + 1e-6, 0.0).max(1)
+    kept = torch.where(chosen, fit, 0.0)
+    share = kept / kept.amax(2, keepdim=True).clamp(min=1e-9)
+    reach = torch.where(chosen, iou, 0.0).amax(2, keepdim=True).clamp(min=0.5)
+    return (share * reach).gather(1, owner[:, None]).squeeze(1) * (overlap > 0), owner
+
+
+def _varifocal(logits: Tensor, target: Tensor) -> Tensor:
+    chance = logits.detach().sigmoid()
+    weight = torch.where(target > 0, target, 0.75 * chance**2)
+    return (F.binary_cross_entropy_with_logits(logits, target, reduction="none") * weight).sum()
+
+
+def detection_loss(out: Outputs, batch: Batch, dense: float = 0.5) -> tuple[Tensor, dict[str, float]]:
+    """The detector's loss and its parts."""
+    truth, labels = batch.xyxy / batch.pictures.shape[-1], batch.labels
+    chances = out.boxes.sigmoid()
+    boxes = box_convert(chances, "cxcywh", "xyxy")
+    weight, owner = _assign(out, boxes, truth, labels)
+    total = weight.sum().clamp(min=1)
+    wanted = torch.zeros_like(out.logits)
+    wanted.scatter_(2, labels.clamp(min=0).gather(1, owner)[..., None], weight[..., None])
+    positive = weight > 0
+    target = truth.gather(1, owner[..., None].expand(-1, -1, 4))[positive]
+    by = weight[positive]
+    giou = (generalized_box_iou_loss(boxes[positive], target) * by).sum() / total
+    centred = box_convert(target, "xyxy", "cxcywh")
+    near = ((chances[positive] - centred).abs().sum(1) * by).sum() / total
+    logit = out.boxes[positive] - torch.logit(centred.clamp(0.01, 0.99))
+    slope = (logit.abs().clamp(max=4).sum(1) * by).sum() / total
+    classes, objects = _varifocal(out.logits, wanted) / total, _varifocal(out.objectness, wanted.amax(2)) / total
+    patches, accuracy = _dense_loss(out, batch)
+    loss = classes + 2 * giou + 3 * near + 0.1 * slope + 0.5 * objects + dense * patches
+    parts = {"class": classes.item(), "giou": giou.item(), "dense": patches.item(), "patch": accuracy}
+    return loss, parts
+
+
+def _dense_loss(out: Outputs, batch: Batch) -> tuple[Tensor, float]:
+    """Every patch whose centre shows an object names that object, (loss, accuracy)."""
+    side = int(out.patches.shape[1] ** 0.5)
+    step = batch.instances.shape[-1] // side
+    shown = batch.instances[:, step // 2 :: step, step // 2 :: step].reshape(len(batch.labels), -1).long()
+    covered = shown > 0
+    names = batch.labels.gather(1, (shown - 1).clamp(min=0))
+    covered &= names >= 0
+    names = names[covered]
+    cosine = F.normalize(out.patches[covered], dim=-1) @ F.normalize(out.texts, dim=-1).T
+    return F.cross_entropy(cosine * 20, names), (cosine.argmax(1) == names).float().mean().item()
+
+
+def tag_loss(out: Outputs, batch: Batch) -> Tensor:
+    """Sigmoid cross-entropy of the picture's labels against all texts, hard ones weighing more."""
+    wanted = torch.zeros_like(out.tags)
+    rows, places = torch.nonzero(batch.labels >= 0, as_tuple=True)
+    wanted[rows, batch.labels[rows, places]] = 1
+    chance = out.tags.detach().sigmoid()
+    weight = torch.where(wanted > 0, (1 - chance).clamp(min=0.05), chance**2)
+    return (F.binary_cross_entropy_with_logits(out.tags, wanted, reduction="none") * weight).sum() / wanted.sum().clamp(
+        min=1
+    )

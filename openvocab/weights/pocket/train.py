@@ -1,0 +1,197 @@
+"""Train the embedded models from nothing: python -m openvocab.weights.pocket.train STAGE --help."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from openvocab.weights.pocket.architecture import build_sam
+from openvocab.weights.pocket.drawings import HELD_OUT_STYLE, TRAINED_STYLES, labels, load_style
+from openvocab.weights.pocket.export import export_segmenter, export_tower, pin, write_examples
+from openvocab.weights.pocket.held_out import held_out_figures
+from openvocab.weights.pocket.loop import Job, run
+from openvocab.weights.pocket.optimise import Optimiser
+from openvocab.weights.pocket.pool import Pool, write_pool
+from openvocab.weights.pocket.scenes import DENSE, ORDINARY, SINGLE, SceneKind, bank
+from openvocab.weights.pocket.segmenter import decode, positions, prompts, segmenter_loss
+from openvocab.weights.pocket.tokens import train_tokenizer, unknown_words
+from openvocab.weights.pocket.tower import Texts, Tower, detection_loss, tag_loss
+
+log = logging.getLogger("openvocab.pocket")
+
+WILD = SceneKind(ORDINARY.counts, 28, 140, wild=1.0)
+DEV_SEED, DEV_SCENES = 990001, 300
+
+
+def make_pools(work: Path, packages: Path, scenes: int) -> None:
+    """Compose what training draws from and the held-out scenes that it reports on, in both kinds of style."""
+    trained = bank([load_style(style, packages) for style in TRAINED_STYLES], labels())
+    held = bank([load_style(HELD_OUT_STYLE, packages)], labels())
+    for name, drawings in (("val", trained), ("held", held)):
+        write_pool(work / f"{name}-ordinary", DEV_SCENES, DEV_SEED, drawings, ORDINARY)
+        write_pool(work / f"{name}-single", DEV_SCENES, DEV_SEED + 1, drawings, SINGLE)
+    for part in range(2):
+        log.info("composing part %d of 2", part + 1)
+        write_pool(work / f"dense-{part}", scenes, 11 + part, trained, DENSE)
+        write_pool(work / f"ordinary-{part}", scenes * 5 // 13, 21 + part, trained, WILD)
+
+
+def training_pools(work: Path) -> tuple[list[Pool], list[float]]:
+    """The pools of training and the share of batches that comes from each."""
+    pools = [Pool(work / f"{kind}-{part}") for kind in ("dense", "ordinary") for part in range(2)]
+    return pools, [0.28, 0.28, 0.22, 0.22]
+
+
+def _segmenter_iou(sam: torch.nn.Module, pool: Pool, count: int) -> float:
+    """Mean IoU of the masks from the true boxes of the first count scenes, in Sam's own forward."""
+    found = []
+    with torch.no_grad():
+        for row in range(count):
+            scene = pool.take(np.array([row]))
+            present = scene.labels[0] >= 0
+            asked = {"image": scene.pictures[0] * 255, "original_size": (256, 256), "boxes": scene.xyxy[0][present]}
+            masks = sam([asked], multimask_output=False)[0]["masks"][:, 0]
+            for number, mask in enumerate(masks, 1):
+                truth = scene.instances[0] == number
+                found.append(float((mask & truth).sum() / (mask | truth).sum()))
+    return float(np.mean(found))
+
+
+def train_segmenter(work: Path, steps: int, seed: int, size: int = 8, each: int = 3) -> None:
+    """Train the Sam; its checkpoint is work/segmenter.ckpt."""
+    torch.manual_seed(seed)
+    sam = build_sam()
+    encoder = sam.image_encoder
+    with torch.no_grad():
+        grid, width = encoder.pos_embed.shape[1], encoder.pos_embed.shape[3]
+        encoder.pos_embed[0] = 0.4 * positions(grid, width)
+    pools, shares = training_pools(work)
+
+    def step(rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        batch = pools[rng.choice(len(pools), p=shares)].draw(rng, size)
+        sparse, is_box, truth = prompts(rng, sam, batch, each)
+        pictures = (batch.pictures * 255 - sam.pixel_mean) / sam.pixel_std
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            logits, ious = decode(sam, encoder(pictures.contiguous(memory_format=torch.channels_last)), sparse, each)
+        loss, true = segmenter_loss(logits.float(), ious.float(), truth)
+        return loss, {
+            "loss": loss.item(),
+            "box": true[is_box].mean().item(),
+            "point": true[~is_box].mean().nan_to_num().item(),
+        }
+
+    def evaluate() -> dict[str, float]:
+        return {name: round(_segmenter_iou(sam, Pool(work / f"{name}-ordinary"), 60), 3) for name in ("val", "held")}
+
+    def matrices(name: str) -> bool:
+        return "image_encoder.blocks" in name or "mask_decoder.transformer" in name
+
+    optimiser = Optimiser(sam, 8e-4, 2e-3, matrices)
+    run(Job(sam, optimiser, step, evaluate, list(sam.parameters()), 1.0, 0.997), work / "segmenter.ckpt", steps, seed)
+
+
+def warm_texts(tower: Tower, texts: Texts, count: int, steps: int = 150) -> None:
+    """Pull two templates of a label together and labels apart: untrained, all prompts lie at cosine 0.9."""
+    model = tower.detector.owlv2
+    weights = [*model.text_model.parameters(), *model.text_projection.parameters()]
+    optimiser = torch.optim.AdamW(weights, lr=2e-3, weight_decay=0.0)
+    for step in range(steps):
+        rng = np.random.default_rng((7, step))
+        first, second = (F.normalize(tower.embed_texts(texts.draw(rng)), dim=-1) for _ in range(2))
+        alike = first[:count] @ second[:count].T
+        strange = (first[:count] @ second[count:].T).clamp(min=0).pow(2).mean()
+        loss = F.cross_entropy(alike * 15, torch.arange(count)) + 10 * strange
+        for group in optimiser.param_groups:
+            group["lr"] = 2e-3 * min(1, step / 10) * (1 - 0.9 * step / steps)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    log.info("texts warmed up: loss %.3f", loss.item())
+
+
+def build_tower(work: Path, seed: int) -> tuple[Tower, Texts]:
+    """The untrained tower and the texts that it is trained with."""
+    torch.manual_seed(seed)
+    tokenizer = train_tokenizer(labels(), work / "tokenizer")
+    return Tower(len(tokenizer)), Texts(tokenizer, labels(), unknown_words(labels()))
+
+
+def train_tower(work: Path, steps: int, seed: int, size: int = 16) -> None:
+    """Train the shared tower with both models' losses; its checkpoint is work/tower.ckpt."""
+    tower, texts = build_tower(work, seed)
+    if not (work / "tower.ckpt").exists():
+        warm_texts(tower, texts, len(labels()))
+    tower.detector.owlv2.vision_model.embeddings.patch_embedding.to(memory_format=torch.channels_last)
+    pools, shares = training_pools(work)
+
+    def step(rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        batch = pools[rng.choice(len(pools), p=shares)].draw(rng, size, zoom=0.5)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            out = tower(batch.pictures, texts.draw(rng))
+        boxes, parts = detection_loss(out, batch)
+        tags = tag_loss(out, batch)
+        return boxes + 2 * tags, {"loss": boxes.item(), "tags": tags.item(), **parts}
+
+    def matrices(name: str) -> bool:
+        return "vision_model.encoder.layers" in name
+
+    def factor(name: str) -> float:
+        return 5.0 if name in ("tag_scale", "tag_bias") else 1.0
+
+    def evaluate() -> dict[str, float]:
+        return held_out_figures(tower, texts, work, len(labels()))
+
+    scales = ("class_head.logit", "tag_")
+    clip = [weight for name, weight in tower.named_parameters() if not any(part in name for part in scales)]
+    run(
+        Job(tower, Optimiser(tower, 8e-4, 3e-3, matrices, factor), step, evaluate, clip, 4.0),
+        work / "tower.ckpt",
+        steps,
+        seed,
+    )
+
+
+EXAMPLES = ("noto", "fluent-emoji-flat", "noto-v1", "emojione", "fluent-emoji", "noto", HELD_OUT_STYLE, HELD_OUT_STYLE)
+"""The styles of the eight example scenes."""
+
+
+def export(work: Path, packages: Path) -> None:
+    """Write the files that ship: models, example scenes and their digests in the manifest."""
+    export_tower(work / "tower.ckpt")
+    export_segmenter(work / "segmenter.ckpt")
+    write_examples({f"{style}#{at}": load_style(style, packages) for at, style in enumerate(EXAMPLES)}, seed=4242)
+    pin(Path(__file__).resolve().parents[1] / "manifest.toml")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m openvocab.weights.pocket.train", description=__doc__)
+    parser.add_argument("stage", choices=["pools", "segmenter", "tower", "export"])
+    parser.add_argument("--work", type=Path, required=True, help="folder for pools and checkpoints (about 10 GB)")
+    parser.add_argument("--drawings", type=Path, default=Path("node_modules/@iconify-json"), help="the style packages")
+    parser.add_argument("--steps", type=int, default=9000)
+    parser.add_argument("--scenes", type=int, default=13000, help="dense scenes in each of two parts of the pool")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1)
+    chosen = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    torch.set_num_threads(chosen.threads)
+    chosen.work.mkdir(parents=True, exist_ok=True)
+    if chosen.stage == "pools":
+        make_pools(chosen.work, chosen.drawings, chosen.scenes)
+    elif chosen.stage == "segmenter":
+        train_segmenter(chosen.work, chosen.steps, chosen.seed)
+    elif chosen.stage == "tower":
+        train_tower(chosen.work, chosen.steps, chosen.seed)
+    elif chosen.stage == "export":
+        export(chosen.work, chosen.drawings)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,282 @@
+"""The embedded models' own training code, on drawings that the tests make."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("cv2", reason="needs the extra openvocab[train]")
+
+import torch
+from PIL import Image, ImageDraw
+
+from openvocab import BadInput, UnknownName
+from openvocab.weights.pocket import evaluate, export
+from openvocab.weights.pocket.architecture import PocketOwlv2, build_sam, detector_config, register
+from openvocab.weights.pocket.drawings import Drawings, labels, load_folder, load_style
+from openvocab.weights.pocket.loop import Job, run
+from openvocab.weights.pocket.optimise import Optimiser, cosine
+from openvocab.weights.pocket.pool import Pool, write_pool
+from openvocab.weights.pocket.scenes import DENSE, ORDINARY, SINGLE, Scene, SceneKind, bank, compose
+from openvocab.weights.pocket.segmenter import decode, prompts
+from openvocab.weights.pocket.tokens import train_tokenizer
+from openvocab.weights.pocket.tower import Texts, Tower, detection_loss, tag_loss
+
+NAMES = ("apple", "car", "dog")
+
+
+def drawings() -> Drawings:
+    """A disc, a bar and a triangle."""
+    found = Drawings()
+    for label, colour in zip(NAMES, ("red", "blue", "orange"), strict=True):
+        canvas = Image.new("RGBA", (60, 60))
+        pen = ImageDraw.Draw(canvas)
+        if label == "apple":
+            pen.ellipse((2, 2, 57, 57), fill=colour)
+        elif label == "car":
+            pen.rectangle((2, 20, 57, 40), fill=colour)
+        else:
+            pen.polygon([(30, 2), (57, 57), (2, 57)], fill=colour)
+        found[label] = [np.array(canvas)]
+    return found
+
+
+def scene(seed: int, kind: SceneKind = ORDINARY) -> Scene:
+    return compose(np.random.default_rng(seed), bank([drawings()], NAMES), kind)
+
+
+KINDS = [pytest.param(ORDINARY, id="ordinary"), pytest.param(SINGLE, id="single"), pytest.param(DENSE, id="dense")]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("seed", range(4))
+def test_truth_is_exact(kind: SceneKind, seed: int) -> None:
+    made = scene(seed, kind)
+    assert made.picture.shape == (256, 256, 3)
+    assert made.picture.dtype == np.uint8
+    assert made.instances.max() == len(made.labels) > 0
+    for number, (left, top, right, bottom) in enumerate(made.xyxy.astype(int), 1):
+        rows, columns = np.nonzero(made.instances == number)
+        assert (left, top, right, bottom) == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+
+
+def test_a_seed_names_a_scene() -> None:
+    np.testing.assert_array_equal(scene(3).picture, scene(3).picture)
+    assert not np.array_equal(scene(3).picture, scene(4).picture)
+
+
+def test_most_of_every_object_stays_visible() -> None:
+    disc = bank([{"apple": drawings()["apple"]}], ["apple"])
+    for seed in range(10):
+        made = compose(np.random.default_rng(seed), disc, SceneKind((0, 0, 0, 0, 0, 1.0), 60, 90))
+        areas = np.bincount(made.instances.ravel())[1:]
+        assert areas.min() > 0.5 * 0.6 * 60 * 60 * 0.6
+
+
+def test_a_label_without_a_drawing_is_named() -> None:
+    with pytest.raises(BadInput, match="no drawing of: pear"):
+        bank([drawings()], ["apple", "pear"])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for label, found in drawings().items():
+        (tmp_path / label).mkdir()
+        Image.fromarray(found[0]).save(tmp_path / label / "one.png")
+    return tmp_path
+
+
+def test_the_users_own_drawings_are_read(folder: Path) -> None:
+    assert {label: found[0].shape[2] for label, found in load_folder(folder).items()} == dict.fromkeys(NAMES, 4)
+
+
+def test_an_invisible_drawing_is_named(folder: Path) -> None:
+    Image.new("RGBA", (60, 60)).save(folder / "car" / "two.png")
+    with pytest.raises(BadInput, match=r"two\.png: fewer than 100 visible pixels"):
+        load_folder(folder)
+
+
+def test_an_empty_folder_of_drawings_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="no drawing found"):
+        load_folder(tmp_path)
+
+
+def test_packages_that_are_not_installed_are_named(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="npm install"):
+        load_style("noto", tmp_path / "none")
+    with pytest.raises(UnknownName, match="drawing style"):
+        load_style("noto", tmp_path)
+
+
+def test_the_vocabulary_has_120_to_200_labels() -> None:
+    assert 120 <= len(labels()) <= 200
+    assert len({label.casefold() for label in labels()}) == len(labels())
+
+
+@pytest.fixture(scope="module")
+def tower(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tower, Texts, Path]:
+    work = tmp_path_factory.mktemp("pocket")
+    torch.manual_seed(0)
+    tokenizer = train_tokenizer(NAMES, work / "tokenizer")
+    return Tower(len(tokenizer)).eval(), Texts(tokenizer, NAMES, ["zebra", "violet"]), work
+
+
+def test_the_tokenizer_splits_known_words_as_clip_does(tower: tuple[Tower, Texts, Path]) -> None:
+    from open_clip.tokenizer import SimpleTokenizer
+    from transformers import CLIPTokenizer
+
+    clip, own = SimpleTokenizer(), CLIPTokenizer.from_pretrained(tower[2] / "tokenizer")
+    for name in NAMES:
+        text = f"This is a photo of a {name}"
+        wanted = [clip.decoder[number] for number in clip.encode(text)]
+        assert own.convert_ids_to_tokens(own(text)["input_ids"])[1:-1] == wanted
+
+
+def test_the_exported_models_answer_as_the_tower_does(
+    tower: tuple[Tower, Texts, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import open_clip
+
+    model, texts, _ = tower
+    for weight in model.parameters():
+        weight.data = weight.data.half().float()
+    torch.save({"average": model.state_dict()}, tmp_path / "tower.ckpt")
+    monkeypatch.setattr(export, "MODELS", tmp_path / "models")
+    monkeypatch.setattr(export, "labels", lambda: NAMES)
+    export.export_tower(tmp_path / "tower.ckpt")
+    register()
+    tagger, _ = open_clip.create_model_from_pretrained(f"local-dir:{tmp_path}/models/tagger")
+    detector = PocketOwlv2.from_pretrained(tmp_path / "models" / "detector", attn_implementation="eager").float()
+    pictures, ids = torch.rand(2, 3, 256, 256), texts.known[0]
+    pixels = (pictures - model.mean) / model.deviation
+    with torch.no_grad():
+        wanted = model(pictures, ids)
+        images, words = tagger.eval().encode_image(pixels, normalize=True), tagger.encode_text(ids, normalize=True)
+        tags = images @ words.T * tagger.logit_scale.exp() + tagger.logit_bias
+        mask = torch.ones_like(ids)
+        found = detector.eval()(input_ids=ids.repeat(2, 1), attention_mask=mask.repeat(2, 1), pixel_values=pixels)
+    torch.testing.assert_close(tags, wanted.tags, atol=1e-4, rtol=0)
+    torch.testing.assert_close(found.logits, wanted.logits, atol=1e-4, rtol=0)
+    torch.testing.assert_close(found.pred_boxes, wanted.boxes.sigmoid(), atol=1e-4, rtol=0)
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
+    path = tmp_path_factory.mktemp("pool") / "few"
+    write_pool(path, 6, 1, bank([drawings()], NAMES), DENSE, fast=False)
+    return Pool(path)
+
+
+def test_a_mirrored_batch_keeps_boxes_on_their_objects(pool: Pool) -> None:
+    for seed in range(6):
+        batch = pool.draw(np.random.default_rng(seed), 3)
+        for row in range(3):
+            for number in range(int((batch.labels[row] >= 0).sum())):
+                rows, columns = torch.nonzero(batch.instances[row] == number + 1, as_tuple=True)
+                box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+                assert batch.xyxy[row, number].tolist() == [float(edge) for edge in box]
+
+
+def test_losses_are_finite_and_teach_every_part(pool: Pool, tower: tuple[Tower, Texts, Path]) -> None:
+    torch.manual_seed(0)
+    config: Any = tower[0].detector.config
+    model, texts = Tower(config.text_config.vocab_size), tower[1]
+    batch = pool.draw(np.random.default_rng(0), 2)
+    out = model(batch.pictures, texts.draw(np.random.default_rng(0)))
+    loss, _ = detection_loss(out, batch)
+    (loss + tag_loss(out, batch)).backward()
+    assert torch.isfinite(loss)
+    unused = {"owlv2.visual_projection", "owlv2.logit_scale"}
+    idle = [name for name, weight in model.named_parameters() if weight.grad is None]
+    assert all(any(part in name for part in unused) for name in idle)
+
+
+def test_prompting_several_pictures_at_once_equals_sam_itself(pool: Pool) -> None:
+    torch.manual_seed(0)
+    sam = build_sam().eval()
+    batch = pool.take(np.array([0, 1]))
+    sparse, _, _ = prompts(np.random.default_rng(0), sam, batch, 2)
+    with torch.no_grad():
+        features = sam.image_encoder((batch.pictures * 255 - sam.pixel_mean) / sam.pixel_std)
+        together, _ = decode(sam, features, sparse, 2)
+        dense = sam.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1).expand(2, -1, 32, 32)
+        place = sam.prompt_encoder.get_dense_pe()
+        alone, _ = sam.mask_decoder(features[1:], place, sparse[2:], dense, multimask_output=True)
+    torch.testing.assert_close(together[2:, 1:], alone, atol=1e-4, rtol=1e-4)
+
+
+def job(steps: list[int]) -> Job:
+    torch.manual_seed(0)
+    model = torch.nn.Linear(3, 3)
+
+    def step(rng: np.random.Generator) -> tuple[torch.Tensor, dict[str, float]]:
+        steps.append(1)
+        loss = model(torch.from_numpy(rng.standard_normal((4, 3)).astype(np.float32))).pow(2).mean()
+        return loss, {"loss": float(loss)}
+
+    optimiser = Optimiser(model, 1e-2, 1e-2, lambda name: True)
+    return Job(model, optimiser, step, dict, list(model.parameters()), 1.0)
+
+
+def test_a_resumed_run_ends_where_an_unbroken_one_does(tmp_path: Path) -> None:
+    taken: list[int] = []
+    whole, first, second = job([]), job([]), job(taken)
+    run(whole, tmp_path / "whole.ckpt", 8, seed=1, every=4)
+    real_step = first.step
+
+    def dies(rng: np.random.Generator) -> tuple[torch.Tensor, dict[str, float]]:
+        if (tmp_path / "broken.ckpt").exists():
+            raise KeyboardInterrupt
+        return real_step(rng)
+
+    first.step = dies
+    with pytest.raises(KeyboardInterrupt):
+        run(first, tmp_path / "broken.ckpt", 8, seed=1, every=4)
+    run(second, tmp_path / "broken.ckpt", 8, seed=1, every=4)
+    assert len(taken) == 4
+    torch.testing.assert_close(second.model.state_dict(), whole.model.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("share", "factor"),
+    [pytest.param(0.0, 0.0, id="start"), pytest.param(0.03, 1.0, id="warm"), pytest.param(1.0, 0.02, id="end")],
+)
+def test_cosine(share: float, factor: float) -> None:
+    assert cosine(share) == pytest.approx(factor)
+
+
+@pytest.mark.parametrize(
+    ("found", "given", "wanted", "score"),
+    [pytest.param(2, 4, 2, 2 / 3, id="half of it noise"), pytest.param(0, 0, 3, 0.0, id="nothing found")],
+)
+def test_f1(found: int, given: int, wanted: int, score: float) -> None:
+    assert evaluate.f1(found, given, wanted)["f1"] == pytest.approx(score)
+
+
+def test_the_truth_itself_scores_one() -> None:
+    from openvocab import Regions
+
+    made = [scene(seed) for seed in range(5)]
+    sure = [np.full(len(each.labels), 0.9, np.float32) for each in made]
+    found = [
+        Regions(each.xyxy, score, tuple(NAMES[at] for at in each.labels), score, score, evaluate.scene_masks(each))
+        for each, score in zip(made, sure, strict=True)
+    ]
+    assert evaluate.box_ap50(found, made, NAMES) == pytest.approx(1.0)
+    for regions, each in zip(found, made, strict=True):
+        assert evaluate.matched(regions, regions.labels, evaluate.scene_masks(each)) == len(each.labels)
+
+
+def test_shifted_boxes_score_nothing() -> None:
+    from openvocab import Regions
+
+    made = [scene(seed, SINGLE) for seed in range(3)]
+    sure = np.full(1, 0.9, np.float32)
+    found = [Regions(each.xyxy + 300, sure, (NAMES[each.labels[0]],), sure) for each in made]
+    assert evaluate.box_ap50(found, made, NAMES) == 0.0
+
+
+def test_detector_configuration_round_trips() -> None:
+    config: Any = detector_config(300)
+    assert (config.vision_config.image_size, config.text_config.vocab_size) == (256, 300)

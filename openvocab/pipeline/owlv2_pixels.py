@@ -61,8 +61,10 @@ def owlv2_pixels(picture: Picture, processor: Any) -> Tensor | None:
         picture: (H, W, 3) uint8 RGB.
         processor: an Owlv2ImageProcessor; its size, mean and deviation are read.
     """
-    steps = (processor.do_pad, processor.do_resize, processor.do_rescale, processor.do_normalize)
-    if not all(steps) or int(processor.resample) != 2 or processor.rescale_factor != 1 / 255:
+    steps = ("do_pad", "do_resize", "do_rescale", "do_normalize")
+    if not all(getattr(processor, step, False) for step in steps):
+        return None
+    if int(processor.resample) != 2 or processor.rescale_factor != 1 / 255:
         return None
     height, width = picture.shape[:2]
     side = max(height, width)

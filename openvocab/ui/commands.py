@@ -130,7 +130,7 @@ def demo(args: Namespace) -> int:
     results = pipe.run([scene.path for scene in scenes], DEMO_LABELS)
     for scene, result in zip(scenes, progress(results, len(scenes)), strict=True):
         result.save(folder / f"{scene.name}.png")
-        rows.append((scene.name, ", ".join(scene.labels), tags_of(result), regions_of(result)))
+        rows.append((scene.name, ", ".join(scene.labels), tags_of(result, most=5), regions_of(result, most=6)))
     table(("picture", "what is there", "tags", "regions"), rows)
     say("")
     say(f"{len(rows)} annotated pictures in {folder}")

@@ -62,18 +62,20 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
             say("  ".join("-" * width for width in widths))
 
 
-def _listed(pairs: Iterable[tuple[str, float]]) -> str:
-    return ", ".join(f"{label} {float(score):.2f}" for label, score in pairs) or "nothing"
+def _listed(pairs: Sequence[tuple[str, float]], most: int | None) -> str:
+    shown = ", ".join(f"{label} {score:.2f}" for label, score in pairs[:most])
+    more = len(pairs) - len(pairs[:most])
+    return (f"{shown}, +{more}" if more else shown) or "nothing"
 
 
-def tags_of(result: Result) -> str:
-    """The tags with scores in one line, best first."""
-    return _listed((tag.label, tag.score) for tag in result.tags)
+def tags_of(result: Result, most: int | None = None) -> str:
+    """The tags with their scores, best first; with most, that many and how many there are besides."""
+    return _listed([(tag.label, tag.score) for tag in result.tags], most)
 
 
-def regions_of(result: Result) -> str:
-    """The labels of the regions with scores in one line, best first."""
-    return _listed(zip(result.regions.labels, result.regions.scores, strict=True))
+def regions_of(result: Result, most: int | None = None) -> str:
+    """The labels of the regions with their scores, best first; with most, that many and how many there are besides."""
+    return _listed(list(zip(result.regions.labels, result.regions.scores.tolist(), strict=True)), most)
 
 
 def megabytes(size: int | None) -> str:

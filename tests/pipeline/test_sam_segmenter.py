@@ -64,7 +64,7 @@ def test_masks_are_those_of_sam_predictor(
 
 def test_masks_of_an_official_checkpoint(sam_vit_b: Path, picture: Callable[..., Any]) -> None:
     segmenter = SamSegmenter.load(f"vit_b@{sam_vit_b}", "cpu", "float32")
-    assert segmenter.record == ModelRecord(f"vit_b@{sam_vit_b}", sha256_of(sam_vit_b), "cpu", "float32")
+    assert segmenter.record == ModelRecord(f"sam:vit_b@{sam_vit_b}", sha256_of(sam_vit_b), "cpu", "float32")
     upstream = build_sam_vit_b()
     upstream.load_state_dict(read_state(sam_vit_b))
     assert all(torch.equal(value, upstream.state_dict()[name]) for name, value in segmenter.model.state_dict().items())

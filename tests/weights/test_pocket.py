@@ -213,7 +213,7 @@ def job(steps: list[int]) -> Job:
     def step(rng: np.random.Generator) -> tuple[torch.Tensor, dict[str, float]]:
         steps.append(1)
         loss = model(torch.from_numpy(rng.standard_normal((4, 3)).astype(np.float32))).pow(2).mean()
-        return loss, {"loss": float(loss)}
+        return loss, {"loss": loss.item()}
 
     optimiser = Optimiser(model, 1e-2, 1e-2, lambda name: True)
     return Job(model, optimiser, step, dict, list(model.parameters()), 1.0)

@@ -24,7 +24,7 @@ from openvocab.weights.pocket.pool import Batch
 from openvocab.weights.pocket.segmenter import positions
 from openvocab.weights.pocket.tokens import TEMPLATES
 
-__all__ = ["Outputs", "Texts", "Tower", "detection_loss", "tag_loss"]
+__all__ = ["Outputs", "Texts", "Tower", "dense_loss", "detection_loss", "tag_loss"]
 
 MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 """CLIP's pixel statistics (Radford et al. 2021), which both libraries' preprocessing uses."""
@@ -200,13 +200,13 @@ def detection_loss(out: Outputs, batch: Batch, dense: float = 0.5) -> tuple[Tens
     logit = out.boxes[positive] - torch.logit(centred.clamp(0.01, 0.99))
     slope = (logit.abs().clamp(max=4).sum(1) * by).sum() / total
     classes, objects = _varifocal(out.logits, wanted) / total, _varifocal(out.objectness, wanted.amax(2)) / total
-    patches, accuracy = _dense_loss(out, batch)
+    patches, accuracy = dense_loss(out, batch)
     loss = classes + 2 * giou + 3 * near + 0.1 * slope + 0.5 * objects + dense * patches
     parts = {"class": classes.item(), "giou": giou.item(), "dense": patches.item(), "patch": accuracy}
     return loss, parts
 
 
-def _dense_loss(out: Outputs, batch: Batch) -> tuple[Tensor, float]:
+def dense_loss(out: Outputs, batch: Batch) -> tuple[Tensor, float]:
     """Every patch whose centre shows an object names that object, (loss, accuracy)."""
     side = int(out.patches.shape[1] ** 0.5)
     step = batch.instances.shape[-1] // side
@@ -220,12 +220,16 @@ def _dense_loss(out: Outputs, batch: Batch) -> tuple[Tensor, float]:
 
 
 def tag_loss(out: Outputs, batch: Batch) -> Tensor:
-    """Sigmoid cross-entropy of the picture's labels against all texts, hard ones weighing more."""
+    """What teaches the tagger, over all texts: a sigmoid loss and a softmax loss, per label that a picture holds.
+
+    The sigmoid loss makes scores that stand alone, hard ones weighing more; early on its gradient is weak, and the
+    softmax loss (every present label against all others) is what tells labels apart.
+    """
     wanted = torch.zeros_like(out.tags)
     rows, places = torch.nonzero(batch.labels >= 0, as_tuple=True)
     wanted[rows, batch.labels[rows, places]] = 1
     chance = out.tags.detach().sigmoid()
     weight = torch.where(wanted > 0, (1 - chance).clamp(min=0.05), chance**2)
-    return (F.binary_cross_entropy_with_logits(out.tags, wanted, reduction="none") * weight).sum() / wanted.sum().clamp(
-        min=1
-    )
+    alone = F.binary_cross_entropy_with_logits(out.tags, wanted, reduction="none") * weight
+    against = -out.tags.log_softmax(1) * wanted
+    return (alone.sum() + against.sum()) / wanted.sum().clamp(min=1)

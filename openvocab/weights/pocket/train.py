@@ -17,12 +17,12 @@ from openvocab.weights.pocket.drawings import HELD_OUT_STYLE, TRAINED_STYLES, la
 from openvocab.weights.pocket.export import export_segmenter, export_tower, pin, write_examples
 from openvocab.weights.pocket.held_out import held_out_figures
 from openvocab.weights.pocket.loop import Job, run
-from openvocab.weights.pocket.optimise import Optimiser
+from openvocab.weights.pocket.optimise import Optimiser, load_checkpoint
 from openvocab.weights.pocket.pool import Pool, write_pool
 from openvocab.weights.pocket.scenes import DENSE, ORDINARY, SINGLE, SceneKind, bank
 from openvocab.weights.pocket.segmenter import decode, positions, prompts, segmenter_loss
 from openvocab.weights.pocket.tokens import train_tokenizer, unknown_words
-from openvocab.weights.pocket.tower import Texts, Tower, detection_loss, tag_loss
+from openvocab.weights.pocket.tower import Texts, Tower, dense_loss, detection_loss, tag_loss
 
 log = logging.getLogger("openvocab.pocket")
 
@@ -46,7 +46,7 @@ def make_pools(work: Path, packages: Path, scenes: int) -> None:
 def training_pools(work: Path) -> tuple[list[Pool], list[float]]:
     """The pools of training and the share of batches that comes from each."""
     pools = [Pool(work / f"{kind}-{part}") for kind in ("dense", "ordinary") for part in range(2)]
-    return pools, [0.28, 0.28, 0.22, 0.22]
+    return pools, [0.2, 0.2, 0.3, 0.3]
 
 
 def _segmenter_iou(sam: torch.nn.Module, pool: Pool, count: int) -> float:
@@ -132,7 +132,7 @@ def train_tower(work: Path, steps: int, seed: int, size: int = 16) -> None:
     pools, shares = training_pools(work)
 
     def step(rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-        batch = pools[rng.choice(len(pools), p=shares)].draw(rng, size, zoom=0.5)
+        batch = pools[rng.choice(len(pools), p=shares)].draw(rng, size, zoom=0.7)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             out = tower(batch.pictures, texts.draw(rng))
         boxes, parts = detection_loss(out, batch)
@@ -158,13 +158,45 @@ def train_tower(work: Path, steps: int, seed: int, size: int = 16) -> None:
     )
 
 
+def train_tagger(work: Path, steps: int, seed: int, size: int = 16) -> None:
+    """Train the tagger on alone, from the shared tower; its checkpoint is work/tagger.ckpt.
+
+    Batches are ordinary scenes and enlarged windows: one to a few objects, as the tagger is asked about them.
+    """
+    tower, texts = build_tower(work, seed)
+    start = load_checkpoint(work / "tower.ckpt")
+    if start is None:
+        raise SystemExit(f"{work / 'tower.ckpt'} does not exist; train the tower first")
+    tower.load_state_dict(start["average"])
+    pools, _ = training_pools(work)
+
+    def step(rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        at = int(rng.integers(len(pools)))
+        batch = pools[at].draw(rng, size, zoom=1.0 if at < 2 else 0.5)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            out = tower(batch.pictures, texts.draw(rng))
+        patches, accuracy = dense_loss(out, batch)
+        tags = tag_loss(out, batch)
+        return tags + 0.25 * patches, {"tags": tags.item(), "patch": accuracy}
+
+    def factor(name: str) -> float:
+        return 3.0 if name.startswith(("pool.", "head.", "tag_")) else 0.7
+
+    def evaluate() -> dict[str, float]:
+        return held_out_figures(tower, texts, work, len(labels()))
+
+    optimiser = Optimiser(tower, 8e-4, 1.5e-3, lambda name: "vision_model.encoder.layers" in name, factor)
+    run(Job(tower, optimiser, step, evaluate, list(tower.parameters()), 4.0, 0.99), work / "tagger.ckpt", steps, seed)
+
+
 EXAMPLES = ("noto", "fluent-emoji-flat", "noto-v1", "emojione", "fluent-emoji", "noto", HELD_OUT_STYLE, HELD_OUT_STYLE)
 """The styles of the eight example scenes."""
 
 
 def export(work: Path, packages: Path) -> None:
     """Write the files that ship: models, example scenes and their digests in the manifest."""
-    export_tower(work / "tower.ckpt")
+    own = work / "tagger.ckpt"
+    export_tower(work / "tower.ckpt", own if own.exists() else None)
     export_segmenter(work / "segmenter.ckpt")
     write_examples({f"{style}#{at}": load_style(style, packages) for at, style in enumerate(EXAMPLES)}, seed=4242)
     pin(Path(__file__).resolve().parents[1] / "manifest.toml")
@@ -172,7 +204,7 @@ def export(work: Path, packages: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m openvocab.weights.pocket.train", description=__doc__)
-    parser.add_argument("stage", choices=["pools", "segmenter", "tower", "export"])
+    parser.add_argument("stage", choices=["pools", "segmenter", "tower", "tagger", "export"])
     parser.add_argument("--work", type=Path, required=True, help="folder for pools and checkpoints (about 10 GB)")
     parser.add_argument("--drawings", type=Path, default=Path("node_modules/@iconify-json"), help="the style packages")
     parser.add_argument("--steps", type=int, default=9000)
@@ -189,6 +221,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         train_segmenter(chosen.work, chosen.steps, chosen.seed)
     elif chosen.stage == "tower":
         train_tower(chosen.work, chosen.steps, chosen.seed)
+    elif chosen.stage == "tagger":
+        train_tagger(chosen.work, chosen.steps, chosen.seed)
     elif chosen.stage == "export":
         export(chosen.work, chosen.drawings)
 

@@ -149,7 +149,7 @@ def write_examples(styles: dict[str, Drawings], seed: int) -> None:
     folder, truth = HOME / "examples", []
     folder.mkdir(exist_ok=True)
     rng = np.random.default_rng(seed)
-    kind = SceneKind((0, 0.3, 0.3, 0.2, 0.2), 44, 128)
+    kind = SceneKind((0, 0, 0.4, 0.4, 0.2), 48, 112)
     for number, (style, drawings) in enumerate(styles.items(), 1):
         scene = compose(rng, bank([drawings], labels()), kind)
         name = f"scene-{number}"

@@ -22,8 +22,8 @@ from openvocab.weights.pocket.scenes import ORDINARY, Scene, bank, compose
 __all__ = ["main"]
 
 SEED = 990001
-TAG_THRESHOLDS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
-BOX_THRESHOLDS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4)
+TAG_THRESHOLDS = (0.2, 0.3, 0.35, 0.4, 0.45)
+BOX_THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
 
 
 def _counts(pipe: Any, vocabulary: Any, scene: Scene, tag: float) -> list[tuple[int, int]]:

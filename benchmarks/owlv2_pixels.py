@@ -15,7 +15,7 @@ from transformers import Owlv2ImageProcessor
 
 from openvocab.pipeline.owlv2_pixels import owlv2_pixels
 
-SIZES = ((480, 640), (1500, 2250), (2000, 3000))
+SIZES = ((1500, 2250), (2000, 3000), (3000, 4000))
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 The library pads a picture to a square, blurs it with a Gaussian and samples the result bilinearly. Each step is
 linear and works on rows and columns apart, so the whole is left @ picture @ right, with one small matrix for each
-axis. On a photograph of 6 megapixels the library's blur takes minutes on a CPU; this takes a fraction of a second.
+axis. docs/speed.md says what that saves. Pictures that need no shrinking are left to the library: nothing to save.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def resize_matrix(size: int, out: int) -> Tensor:
 
 
 def owlv2_pixels(picture: Picture, processor: Any) -> Tensor | None:
-    """Return the model's (1, 3, height, width) float32 input, or None where the processor has another recipe.
+    """Return the model's (1, 3, height, width) float32 input, or None: another recipe, or nothing to shrink.
 
     Args:
         picture: (H, W, 3) uint8 RGB.
@@ -69,7 +69,7 @@ def owlv2_pixels(picture: Picture, processor: Any) -> Tensor | None:
     height, width = picture.shape[:2]
     side = max(height, width)
     tall, wide = processor.size["height"], processor.size["width"]
-    if side == 1 or (side / tall > 1) != (side / wide > 1):
+    if side <= max(tall, wide):
         return None
     pixels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1).float().div_(255)
     pixels = resize_matrix(side, tall)[:, :height] @ pixels @ resize_matrix(side, wide)[:, :width].T

@@ -161,6 +161,12 @@ def test_the_exported_models_answer_as_the_tower_does(
     torch.testing.assert_close(found.pred_boxes, wanted.boxes.sigmoid(), atol=1e-4, rtol=0)
 
 
+def test_training_can_start_from_what_ships() -> None:
+    tower = Tower(len(export.shipped_tower()["detector.owlv2.text_model.embeddings.token_embedding.weight"]))
+    tower.load_state_dict(export.shipped_tower())
+    build_sam().load_state_dict(export.shipped_segmenter())
+
+
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
     path = tmp_path_factory.mktemp("pool") / "few"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from openvocab.weights.pocket.architecture import SIDE, PocketOwlv2, detector_config, tagger_config
@@ -20,7 +20,15 @@ from openvocab.weights.pocket.optimise import load_checkpoint
 from openvocab.weights.pocket.scenes import SceneKind, bank, compose
 from openvocab.weights.pocket.tokens import train_tokenizer
 
-__all__ = ["export_segmenter", "export_tower", "pin", "tagger_state", "write_examples"]
+__all__ = [
+    "export_segmenter",
+    "export_tower",
+    "pin",
+    "shipped_segmenter",
+    "shipped_tower",
+    "tagger_state",
+    "write_examples",
+]
 
 HOME = Path(__file__).resolve().parent
 MODELS = HOME / "models"
@@ -126,6 +134,25 @@ def export_segmenter(checkpoint: Path) -> None:
     """Write models/segmenter/sam.safetensors."""
     (MODELS / "segmenter").mkdir(parents=True, exist_ok=True)
     save_file(_half(_averaged(checkpoint)), MODELS / "segmenter" / "sam.safetensors")
+
+
+def shipped_tower() -> dict[str, Tensor]:
+    """A Tower's weights from the files that ship, float32: where training can go on without a checkpoint."""
+    detector = load_file(MODELS / "detector" / "model.safetensors")
+    tagger = load_file(MODELS / "tagger" / "open_clip_model.safetensors")
+    state = {f"detector.{name}": value for name, value in detector.items()}
+    for own, theirs in (("pool.", "visual.trunk.attn_pool."), ("head.", "visual.trunk.head.")):
+        state |= {name.replace(theirs, own): value for name, value in tagger.items() if name.startswith(theirs)}
+    return _whole(state | {"tag_scale": tagger["logit_scale"], "tag_bias": tagger["logit_bias"]})
+
+
+def shipped_segmenter() -> dict[str, Tensor]:
+    """The segmenter's weights from the file that ships, float32."""
+    return _whole(load_file(MODELS / "segmenter" / "sam.safetensors"))
+
+
+def _whole(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
 
 
 def pin(manifest: Path) -> None:

@@ -14,7 +14,14 @@ from torch import Tensor
 
 from openvocab.weights.pocket.architecture import build_sam
 from openvocab.weights.pocket.drawings import HELD_OUT_STYLE, TRAINED_STYLES, labels, load_style
-from openvocab.weights.pocket.export import export_segmenter, export_tower, pin, write_examples
+from openvocab.weights.pocket.export import (
+    export_segmenter,
+    export_tower,
+    pin,
+    shipped_segmenter,
+    shipped_tower,
+    write_examples,
+)
 from openvocab.weights.pocket.held_out import held_out_figures
 from openvocab.weights.pocket.loop import Job, run
 from openvocab.weights.pocket.optimise import Optimiser, load_checkpoint
@@ -64,14 +71,16 @@ def _segmenter_iou(sam: torch.nn.Module, pool: Pool, count: int) -> float:
     return float(np.mean(found))
 
 
-def train_segmenter(work: Path, steps: int, seed: int, size: int = 8, each: int = 3) -> None:
-    """Train the Sam; its checkpoint is work/segmenter.ckpt."""
+def train_segmenter(work: Path, steps: int, seed: int, shipped: bool = False, size: int = 8, each: int = 3) -> None:
+    """Train the Sam, from nothing or from the shipped one; its checkpoint is work/segmenter.ckpt."""
     torch.manual_seed(seed)
     sam = build_sam()
     encoder = sam.image_encoder
     with torch.no_grad():
         grid, width = encoder.pos_embed.shape[1], encoder.pos_embed.shape[3]
         encoder.pos_embed[0] = 0.4 * positions(grid, width)
+    if shipped:
+        sam.load_state_dict(shipped_segmenter())
     pools, shares = training_pools(work)
 
     def step(rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
@@ -123,10 +132,12 @@ def build_tower(work: Path, seed: int) -> tuple[Tower, Texts]:
     return Tower(len(tokenizer)), Texts(tokenizer, labels(), unknown_words(labels()))
 
 
-def train_tower(work: Path, steps: int, seed: int, size: int = 16) -> None:
-    """Train the shared tower with both models' losses; its checkpoint is work/tower.ckpt."""
+def train_tower(work: Path, steps: int, seed: int, shipped: bool = False, size: int = 16) -> None:
+    """Train the shared tower with both models' losses, from nothing or the shipped one; kept in work/tower.ckpt."""
     tower, texts = build_tower(work, seed)
-    if not (work / "tower.ckpt").exists():
+    if shipped:
+        tower.load_state_dict(shipped_tower())
+    elif not (work / "tower.ckpt").exists():
         warm_texts(tower, texts, len(labels()))
     tower.detector.owlv2.vision_model.embeddings.patch_embedding.to(memory_format=torch.channels_last)
     pools, shares = training_pools(work)
@@ -209,6 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--drawings", type=Path, default=Path("node_modules/@iconify-json"), help="the style packages")
     parser.add_argument("--steps", type=int, default=9000)
     parser.add_argument("--scenes", type=int, default=13000, help="dense scenes in each of two parts of the pool")
+    parser.add_argument("--shipped", action="store_true", help="start from the shipped weights where no checkpoint is")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     chosen = parser.parse_args(arguments)
@@ -218,9 +230,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if chosen.stage == "pools":
         make_pools(chosen.work, chosen.drawings, chosen.scenes)
     elif chosen.stage == "segmenter":
-        train_segmenter(chosen.work, chosen.steps, chosen.seed)
+        train_segmenter(chosen.work, chosen.steps, chosen.seed, chosen.shipped)
     elif chosen.stage == "tower":
-        train_tower(chosen.work, chosen.steps, chosen.seed)
+        train_tower(chosen.work, chosen.steps, chosen.seed, chosen.shipped)
     elif chosen.stage == "tagger":
         train_tagger(chosen.work, chosen.steps, chosen.seed)
     elif chosen.stage == "export":

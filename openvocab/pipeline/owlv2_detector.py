@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,20 +12,20 @@ from PIL import Image
 from torch import Tensor
 
 from openvocab.errors import BadOutput, BadWeights
-from openvocab.pipeline.device import dtype_of, low_precision, pick_device, pick_dtype, unit
+from openvocab.pipeline.checkpoints import find, load_model, load_processor
+from openvocab.pipeline.device import dtype_of, low_precision, unit
 from openvocab.pipeline.owlv2_pixels import owlv2_pixels
 from openvocab.pipeline.record import ModelRecord
 from openvocab.pipeline.stages import Boxes, Picture, Queries
 from openvocab.prompts.labels import check_context, check_labels
 from openvocab.prompts.templates import PromptSet
-from openvocab.weights.files import first_line, read_state, sha256_of
 
 __all__ = ["DEFAULT_TEMPLATE", "Owlv2Detector"]
 
 DEFAULT_TEMPLATE = "a photo of a {label}"
 
 _TEXTS_A_BATCH = 256
-_WEIGHTS = "model.safetensors"
+_KIND = "OWLv2 model"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -49,7 +48,7 @@ class Owlv2Detector:
         """Load a model from the hub or from a folder in the same layout.
 
         Args:
-            spec: "google/owlv2-base-patch16-ensemble", or the path of a folder.
+            spec: "google/owlv2-base-patch16-ensemble" (ORG/NAME or ORG/NAME@REVISION), or the path of a folder.
             device: "cuda", "mps", "cpu"; None takes the best there is.
             dtype: "float32" or "bfloat16", for the vision tower; None takes what is fast there.
 
@@ -57,14 +56,14 @@ class Owlv2Detector:
             BadInput: there is no such device or precision.
             BadWeights: the model is absent, cannot be fetched or read, or is not an OWLv2 model.
         """
-        target = pick_device(device)
-        precision = str(pick_dtype(target, dtype)).removeprefix("torch.")
-        folder = _folder(spec)
-        weights = _weights(str(folder or spec), folder)
-        read_state(weights)
-        model, processor = _load(str(folder or spec), local=folder is not None)
-        record = ModelRecord(f"owlv2:{spec}", sha256_of(weights), str(target), precision)
-        return cls(model.to(target).eval(), processor, record)
+        from transformers import Owlv2ForObjectDetection, Owlv2Processor
+
+        found = find("owlv2", spec, _KIND, ["owlv2"])
+        record = found.record(device, dtype)
+        processor = load_processor(found, Owlv2Processor, _KIND)
+        model = load_model(found, Owlv2ForObjectDetection, _KIND)
+        _check_tokenizer(spec, len(processor.tokenizer), int(model.config.text_config.vocab_size))
+        return cls(model.to(record.device), processor, record)
 
     def encode_labels(self, labels: Sequence[str], template: str | None = None) -> Queries:
         """Encode each label once, as the detection head receives it.
@@ -169,52 +168,6 @@ def _boxes(logits: Tensor, shares: Tensor, picture: Picture, threshold: float) -
         np.asarray(scores[keep][order].cpu().numpy(), np.float32),
         np.asarray(index[keep][order].cpu().numpy(), np.int64),
     )
-
-
-def _folder(spec: str) -> Path | None:
-    """Return the folder that the spec names, or None where it names a model on the hub."""
-    folder = Path(spec).expanduser()
-    if folder.is_dir():
-        return folder
-    if folder.is_absolute() or spec.startswith(".") or spec.count("/") > 1:
-        raise BadWeights(f"{spec}: there is no such folder")
-    return None
-
-
-def _weights(spec: str, folder: Path | None) -> Path:
-    """Return the file with the weights, fetched from the hub where there is no folder; the kind is checked first."""
-    from transformers import Owlv2Config
-    from transformers.utils.hub import cached_file
-
-    local = folder is not None
-    try:
-        config, _ = Owlv2Config.get_config_dict(spec, local_files_only=local)
-        path = folder / _WEIGHTS if folder else Path(str(cached_file(spec, _WEIGHTS)))
-    except Exception as error:  # no such repository or file, offline, broken JSON: each raises its own
-        raise BadWeights(f"{spec}: no OWLv2 model was found there: {first_line(error)}") from error
-    if not config:
-        raise BadWeights(f"{spec}: no OWLv2 model was found there: there is no config.json")
-    if config.get("model_type") != "owlv2":
-        raise BadWeights(f"{spec}: this is not an OWLv2 model but one of type {config.get('model_type')!r}")
-    return path
-
-
-def _load(spec: str, local: bool) -> tuple[Any, Any]:
-    """Return model and processor; every parameter must come from the file."""
-    from transformers import Owlv2ForObjectDetection, Owlv2Processor
-
-    try:
-        processor = Owlv2Processor.from_pretrained(spec, local_files_only=local, trust_remote_code=False)
-        loaded: Any = Owlv2ForObjectDetection.from_pretrained(
-            spec, local_files_only=local, use_safetensors=True, output_loading_info=True, dtype=torch.float32
-        )
-    except Exception as error:  # other shapes, a damaged configuration, no tokenizer: each raises its own
-        raise BadWeights(f"{spec}: this OWLv2 model cannot be loaded: {first_line(error)}") from error
-    model, report = loaded
-    if report["missing_keys"]:
-        raise BadWeights(f"{spec}: the weights lack {len(report['missing_keys'])} parameters of the model")
-    _check_tokenizer(spec, len(processor.tokenizer), int(model.config.text_config.vocab_size))
-    return model, processor
 
 
 def _check_tokenizer(spec: str, tokens: int, expected: int) -> None:

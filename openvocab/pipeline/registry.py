@@ -5,65 +5,52 @@ A SPEC is FAMILY:REST, or FAMILY alone where the family needs no more. Families 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from importlib import import_module
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
 from openvocab.errors import BadInput, unknown
 from openvocab.pipeline.stages import Detector, Segmenter, Tagger
 
-__all__ = ["DETECTORS", "SEGMENTERS", "TAGGERS", "families", "load_detector", "load_segmenter", "load_tagger"]
-
-T = TypeVar("T")
-Factory = Callable[[str, str | None, str | None], T]
-"""(the SPEC after its family, device, dtype) to a stage."""
+__all__ = ["DETECTORS", "SEGMENTERS", "TAGGERS", "Family", "families", "load_detector", "load_segmenter", "load_tagger"]
 
 
-def _open_clip(rest: str, device: str | None, dtype: str | None) -> Tagger:
-    from openvocab.pipeline.clip_tagger import OpenClipTagger
+class Family(NamedTuple):
+    """One model family.
 
-    return OpenClipTagger.load(rest, device, dtype)
+    module   where its adapter is.
+    loader   the name there of a class with a method load(the SPEC after its family, device, dtype); for the
+             embedded models, which come as they are, of a function of (device, dtype).
+    example  a SPEC; empty for the embedded models.
+    """
 
+    module: str
+    loader: str
+    example: str = ""
 
-def _owlv2(rest: str, device: str | None, dtype: str | None) -> Detector:
-    from openvocab.pipeline.owlv2_detector import Owlv2Detector
-
-    return Owlv2Detector.load(rest, device, dtype)
-
-
-def _sam(rest: str, device: str | None, dtype: str | None) -> Segmenter[Any]:
-    from openvocab.pipeline.sam_segmenter import SamSegmenter
-
-    return SamSegmenter.load(rest, device, dtype)
-
-
-def _pocket_tagger(rest: str, device: str | None, dtype: str | None) -> Tagger:
-    from openvocab.pipeline.pocket import load_tagger
-
-    return load_tagger(device, dtype)
+    def load(self, rest: str, device: str | None, dtype: str | None) -> Any:
+        """Import the adapter and load the checkpoint."""
+        found = getattr(import_module(f"openvocab.pipeline.{self.module}"), self.loader)
+        return found.load(rest, device, dtype) if self.example else found(device, dtype)
 
 
-def _pocket_detector(rest: str, device: str | None, dtype: str | None) -> Detector:
-    from openvocab.pipeline.pocket import load_detector
-
-    return load_detector(device, dtype)
-
-
-def _pocket_segmenter(rest: str, device: str | None, dtype: str | None) -> Segmenter[Any]:
-    from openvocab.pipeline.pocket import load_segmenter
-
-    return load_segmenter(device, dtype)
-
-
-TAGGERS: Mapping[str, Factory[Tagger]] = MappingProxyType({"open_clip": _open_clip, "pocket": _pocket_tagger})
-DETECTORS: Mapping[str, Factory[Detector]] = MappingProxyType({"owlv2": _owlv2, "pocket": _pocket_detector})
-SEGMENTERS: Mapping[str, Factory[Segmenter[Any]]] = MappingProxyType({"sam": _sam, "pocket": _pocket_segmenter})
-
-EXAMPLES = MappingProxyType(
+TAGGERS: Mapping[str, Family] = MappingProxyType(
     {
-        "open_clip": "open_clip:ViT-B-32/laion2b_s34b_b79k",
-        "owlv2": "owlv2:google/owlv2-base-patch16-ensemble",
-        "sam": "sam:vit_b@sam_vit_b_01ec64.pth",
+        "open_clip": Family("clip_tagger", "OpenClipTagger", "open_clip:ViT-B-32/laion2b_s34b_b79k"),
+        "pocket": Family("pocket", "load_tagger"),
+    }
+)
+DETECTORS: Mapping[str, Family] = MappingProxyType(
+    {
+        "owlv2": Family("owlv2_detector", "Owlv2Detector", "owlv2:google/owlv2-base-patch16-ensemble"),
+        "pocket": Family("pocket", "load_detector"),
+    }
+)
+SEGMENTERS: Mapping[str, Family] = MappingProxyType(
+    {
+        "sam": Family("sam_segmenter", "SamSegmenter", "sam:vit_b@sam_vit_b_01ec64.pth"),
+        "pocket": Family("pocket", "load_segmenter"),
     }
 )
 
@@ -73,15 +60,16 @@ def families() -> dict[str, tuple[str, ...]]:
     return {"tagger": tuple(TAGGERS), "detector": tuple(DETECTORS), "segmenter": tuple(SEGMENTERS)}
 
 
-def _create(stage: str, table: Mapping[str, Factory[T]], spec: str, device: str | None, dtype: str | None) -> T:
-    family, colon, rest = spec.partition(":")
-    if family not in table:
-        raise unknown(f"{stage} family", family, table)
-    if family in EXAMPLES and not rest:
-        raise BadInput(f"{stage} {spec!r} names no checkpoint; write it as {EXAMPLES[family]}")
-    if family not in EXAMPLES and colon:
-        raise BadInput(f"{stage} {spec!r}: the embedded models come as they are; write {family!r} alone")
-    return table[family](rest, device, dtype)
+def _create(stage: str, table: Mapping[str, Family], spec: str, device: str | None, dtype: str | None) -> Any:
+    name, colon, rest = spec.partition(":")
+    if name not in table:
+        raise unknown(f"{stage} family", name, table)
+    family = table[name]
+    if family.example and not rest:
+        raise BadInput(f"{stage} {spec!r} names no checkpoint; write it as {family.example}")
+    if not family.example and colon:
+        raise BadInput(f"{stage} {spec!r}: the embedded models come as they are; write {name!r} alone")
+    return family.load(rest, device, dtype)
 
 
 def load_tagger(spec: str, device: str | None = None, dtype: str | None = None) -> Tagger:
@@ -96,14 +84,17 @@ def load_tagger(spec: str, device: str | None = None, dtype: str | None = None) 
         BadInput: the SPEC names no checkpoint.
         BadWeights: the checkpoint is absent, of another architecture, or fails its digest.
     """
-    return _create("tagger", TAGGERS, spec, device, dtype)
+    loaded: Tagger = _create("tagger", TAGGERS, spec, device, dtype)
+    return loaded
 
 
 def load_detector(spec: str, device: str | None = None, dtype: str | None = None) -> Detector:
     """Load a detector, e.g. owlv2:google/owlv2-base-patch16-ensemble, owlv2:FOLDER or pocket; see load_tagger."""
-    return _create("detector", DETECTORS, spec, device, dtype)
+    loaded: Detector = _create("detector", DETECTORS, spec, device, dtype)
+    return loaded
 
 
 def load_segmenter(spec: str, device: str | None = None, dtype: str | None = None) -> Segmenter[Any]:
     """Load a segmenter, e.g. sam:vit_b@PATH.pth or pocket; see load_tagger."""
-    return _create("segmenter", SEGMENTERS, spec, device, dtype)
+    loaded: Segmenter[Any] = _create("segmenter", SEGMENTERS, spec, device, dtype)
+    return loaded

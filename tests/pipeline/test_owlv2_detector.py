@@ -184,7 +184,7 @@ def _set(key: str, value: Any) -> Callable[[Path], None]:
         pytest.param(_drop("config.json"), "no OWLv2 model", id="no configuration"),
         pytest.param(_write("config.json", "{"), "no OWLv2 model", id="broken configuration"),
         pytest.param(_set("model_type", "clip"), "of type 'clip'", id="another model"),
-        pytest.param(_drop("model.safetensors"), "no such file", id="no weights"),
+        pytest.param(_drop("model.safetensors"), "no weights", id="no weights"),
         pytest.param(
             _write("model.safetensors", "version https://git-lfs.github.com/spec/v1"), "LFS", id="LFS pointer"
         ),
@@ -205,5 +205,5 @@ def test_bad_folder_is_refused_in_one_sentence(
 
 
 def test_name_that_cannot_be_fetched_is_refused() -> None:
-    with pytest.raises(BadWeights, match="no OWLv2 model was found there"):
+    with pytest.raises(BadWeights, match="org/absent: config.json is not in the cache"):
         Owlv2Detector.load("org/absent", "cpu")

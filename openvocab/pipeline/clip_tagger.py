@@ -7,50 +7,39 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import open_clip
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from openvocab.errors import BadInput, BadOutput, BadWeights, unknown
-from openvocab.pipeline.device import dtype_of, pick_device, pick_dtype, unit
+from openvocab.errors import BadInput, BadWeights, unknown
+from openvocab.pipeline.clip_pixels import clip_pixels
+from openvocab.pipeline.clip_texts import encode_texts
+from openvocab.pipeline.device import dtype_of, pick_device, pick_dtype
+from openvocab.pipeline.dual_encoder import DualEncoder, logit_terms
 from openvocab.pipeline.record import ModelRecord
-from openvocab.pipeline.scores import sigmoid, softmax
-from openvocab.pipeline.stages import Picture, TextEmbeddings
-from openvocab.prompts.labels import check_context, check_labels
-from openvocab.prompts.templates import PromptSet, prompt_set
-from openvocab.weights.files import first_line, read_state, sha256_of
+from openvocab.pipeline.stages import Picture
+from openvocab.weights.files import first_line, read_state
+from openvocab.weights.trust import source_of, trusted_sha256
 
-__all__ = ["OpenClipTagger"]
+__all__ = ["OpenClipTagger", "preprocessing"]
 
-Floats = NDArray[np.float32]
-
-_TEXTS_A_BATCH = 256
 _FORM = "write ARCHITECTURE/WEIGHTS, hf-hub:ORG/NAME or local-dir:PATH"
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class OpenClipTagger:
-    """Scores labels for whole pictures with an open_clip model.
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class OpenClipTagger(DualEncoder):
+    """Scores labels for whole pictures with an open_clip model: CLIP, SigLIP, CoCa or another.
 
     model       in evaluation mode, on its device, in its precision.
     tokenizer   the model's own, as open_clip.get_tokenizer returns it.
-    preprocess  the model's own: a PIL picture to a (3, height, width) float tensor.
-    record      what the model is.
-    scale       factor on the cosine; exp of the model's logit_scale.
-    bias        added to it where the model was trained with a sigmoid; None where with a softmax.
-    batch       pictures that go through the model together.
+    preprocess  a (height, width, 3) uint8 picture to a (3, height, width) float tensor: the model's own way; with
+                bfloat16 weights, uint8 resizing where clip_pixels has it, whose error is less than that rounding's.
     """
 
     model: Any
     tokenizer: Any
-    preprocess: Callable[[Image.Image], Tensor]
-    record: ModelRecord
-    scale: float
-    bias: float | None = None
-    batch: int = 32
+    preprocess: Callable[[Picture], Tensor]
 
     @classmethod
     def load(cls, spec: str, device: str | None = None, dtype: str | None = None) -> OpenClipTagger:
@@ -60,7 +49,7 @@ class OpenClipTagger:
             spec: "ViT-B-32/laion2b_s34b_b79k" (architecture and weights; weights may be a file), "hf-hub:ORG/NAME",
                 or "local-dir:PATH" of a folder with open_clip_config.json and its weights.
             device: "cuda", "mps", "cpu"; None takes the best there is.
-            dtype: "float32" or "bfloat16"; None takes what is fast there.
+            dtype: "float32" or "bfloat16", for the weights; None takes what is fast there.
 
         Raises:
             BadInput: the spec has another form, or there is no such device or precision.
@@ -72,108 +61,49 @@ class OpenClipTagger:
         name, weights, path = _find(spec)
         if path.suffix not in (".npz", ".npy"):
             read_state(path)
-        model, preprocess = _build(spec, name, weights)
-        bias = getattr(model, "logit_bias", None)
+        digest = trusted_sha256(source_of(path), path)
+        model, exact = _build(spec, name, weights)
+        scale, bias = logit_terms(model)
         return cls(
             model=model.to(target, precision).eval(),
             tokenizer=open_clip.get_tokenizer(name),
-            preprocess=preprocess,
-            record=ModelRecord(
-                f"open_clip:{spec}", sha256_of(path), str(target), str(precision).removeprefix("torch.")
-            ),
-            scale=float(model.logit_scale.detach().exp()),
-            bias=None if bias is None else float(bias.detach()),
+            preprocess=preprocessing(model, exact, precision),
+            record=ModelRecord(f"open_clip:{spec}", digest, str(target), str(precision).removeprefix("torch.")),
+            scale=scale,
+            bias=bias,
         )
 
     @property
-    def independent(self) -> bool:
-        """Whether each score stands alone (sigmoid); else those of a picture sum to 1 (softmax)."""
-        return self.bias is not None
+    def context(self) -> int:
+        """The most tokens that the text tower reads, special ones included."""
+        return int(self.tokenizer.context_length)
 
-    def encode_labels(self, labels: Sequence[str], prompts: PromptSet | None = None) -> TextEmbeddings:
-        """Average each label's sentences into one unit vector.
+    def _measure(self, text: str) -> tuple[int, str]:
+        return _measure(self.tokenizer, text, self.context)
 
-        Args:
-            labels: C labels.
-            prompts: the templates to average over; None takes the default one.
+    def _embed_texts(self, texts: list[str]) -> Tensor:
+        return encode_texts(self.model, self.tokenizer(texts).to(self.record.device))
 
-        Returns:
-            embeddings of shape (C, D), float32, in the order of labels.
+    def _embed_pictures(self, pictures: Sequence[Picture]) -> Tensor:
+        rows: Tensor = self.model.encode_image(self.pixels(pictures))
+        return rows
 
-        Raises:
-            BadInput: a label is empty or given twice, or two are the same once cut to the model's context.
-            BadOutput: the model gave an embedding that is not finite.
-        """
-        names = check_labels(labels)
-        chosen = prompts or prompt_set()
-        self._check_context(names, chosen)
-        texts = [text for name in names for text in chosen.fill(name)]
-        count = len(chosen.templates)
-        step = max(1, _TEXTS_A_BATCH // count) * count
-        blocks = [self._average(texts[start : start + step], count) for start in range(0, len(texts), step)]
-        embeddings = np.concatenate(blocks)
-        _check_finite(embeddings, "label", names)
-        return TextEmbeddings(names, chosen, embeddings)
-
-    def encode_pictures(self, pictures: Sequence[Picture]) -> Floats:
-        """Return (P, D) float32 rows of length 1, one a picture.
-
-        Raises:
-            BadOutput: the model gave an embedding that is not finite; the message names the picture's index.
-        """
-        starts = range(0, len(pictures), self.batch)
-        blocks = [self._encode_batch(pictures[start : start + self.batch]) for start in starts]
-        embeddings = np.concatenate(blocks) if blocks else np.zeros((0, 0), np.float32)
-        _check_finite(embeddings, "picture", range(len(pictures)))
-        return embeddings
-
-    def logits(self, embeddings: Floats, vocabulary: TextEmbeddings) -> Floats:
-        """Return (P, C) float32: scale * cosine + bias, for (P, D) embeddings of pictures."""
-        if not len(embeddings):
-            return np.zeros((0, len(vocabulary.labels)), np.float32)
-        return np.asarray(self.scale * (embeddings @ vocabulary.embeddings.T) + (self.bias or 0), np.float32)
-
-    def score(self, pictures: Sequence[Picture], vocabulary: TextEmbeddings | Sequence[str]) -> Floats:
-        """Return (P, C) float32 scores in 0 to 1 of P pictures for C labels.
-
-        Raises:
-            BadInput: a label cannot be used (see encode_labels).
-            BadOutput: the model gave an embedding that is not finite.
-        """
-        known = vocabulary if isinstance(vocabulary, TextEmbeddings) else self.encode_labels(vocabulary)
-        logits = self.logits(self.encode_pictures(pictures), known)
-        return sigmoid(logits) if self.independent else softmax(logits)
-
-    def _check_context(self, labels: tuple[str, ...], prompts: PromptSet) -> None:
-        """Warn of each label that does not fit into the text tower, in the template that leaves it least room."""
-        limit = int(self.tokenizer.context_length)
-        lengths = [_measure(self.tokenizer, text, limit)[0] for text in prompts.fill(labels[0])]
-        longest = PromptSet(prompts.name, (prompts.templates[int(np.argmax(lengths))],))
-        measured = [_measure(self.tokenizer, longest.fill(label)[0], limit) for label in labels]
-        check_context(labels, [length for length, _ in measured], limit, [kept for _, kept in measured], "the tagger")
-
-    @torch.inference_mode()
-    def _average(self, texts: list[str], count: int) -> Floats:
-        """Return (len(texts) / count, D): unit means of the unit embeddings of count sentences in a row."""
-        tokens = self.tokenizer(texts).to(self.record.device)
-        units = unit(self.model.encode_text(tokens))
-        return _to_numpy(unit(units.reshape(len(texts) // count, count, -1).mean(1)))
-
-    @torch.inference_mode()
-    def _encode_batch(self, pictures: Sequence[Picture]) -> Floats:
-        pixels = torch.stack([self.preprocess(Image.fromarray(picture)) for picture in pictures])
-        return _to_numpy(unit(self.model.encode_image(pixels.to(self.record.device, dtype_of(self.record.dtype)))))
+    def pixels(self, pictures: Sequence[Picture]) -> Tensor:
+        """Return (P, 3, height, width): P pictures as the model receives them, on its device, in its precision."""
+        stacked = torch.stack([self.preprocess(picture) for picture in pictures])
+        return stacked.to(self.record.device, dtype_of(self.record.dtype))
 
 
-def _to_numpy(rows: Tensor) -> Floats:
-    return np.asarray(rows.cpu().numpy(), np.float32)
+def preprocessing(
+    model: Any, exact: Callable[[Picture], Tensor], precision: torch.dtype
+) -> Callable[[Picture], Tensor]:
+    """Return the preprocessing of a model of that precision: exact, or a quicker one where rounding hides its error."""
 
+    def quick(picture: Picture) -> Tensor:
+        pixels = clip_pixels(picture, model.visual.preprocess_cfg)
+        return exact(picture) if pixels is None else pixels
 
-def _check_finite(embeddings: Floats, kind: str, names: Sequence[Any]) -> None:
-    """Raise BadOutput naming the first row that is not finite."""
-    broken = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
-    if broken.size:
-        raise BadOutput(f"the tagger's embedding of {kind} {names[int(broken[0])]!r} is not finite")
+    return exact if precision == torch.float32 else quick
 
 
 def _measure(tokenizer: Any, text: str, limit: int) -> tuple[int, str]:
@@ -232,10 +162,15 @@ def _fetched(spec: str, fetch: Callable[[], str]) -> Path:
         raise BadWeights(f"{spec}: the weights could not be fetched: {first_line(error)}") from error
 
 
-def _build(spec: str, name: str, weights: str | None) -> tuple[Any, Callable[[Image.Image], Tensor]]:
+def _build(spec: str, name: str, weights: str | None) -> tuple[Any, Callable[[Picture], Tensor]]:
     """Build the model and its preprocessing."""
     try:
-        model, preprocess = open_clip.create_model_from_pretrained(name, weights, precision="fp32", device="cpu")
+        model, transform = open_clip.create_model_from_pretrained(name, weights, precision="fp32", device="cpu")
     except Exception as error:  # upstream fails in many ways on a foreign file: state, shapes, keys, config
         raise BadWeights(f"{spec}: these weights do not fit the architecture: {first_line(error)}") from error
-    return model, preprocess
+
+    def exact(picture: Picture) -> Tensor:
+        pixels: Tensor = transform(Image.fromarray(picture))
+        return pixels
+
+    return model, exact

@@ -16,15 +16,23 @@ import torch
 from PIL import Image
 
 from openvocab.errors import BadInput, BadOutput, BadWeights, OpenVocabWarning, UnknownName
-from openvocab.pipeline.clip_tagger import OpenClipTagger
+from openvocab.pipeline.clip_tagger import OpenClipTagger, preprocessing
 from openvocab.pipeline.scores import sigmoid, softmax
 from openvocab.prompts.templates import PromptSet
 from openvocab.weights.files import sha256_of
+from tests.tiny.open_clip import write_kind
 
 LABELS = ["cat", "red kite", "aardvark", "fire engine", "teapot"]
 SIZES = [(40, 40), (30, 90), (90, 30), (1, 1), (33, 47)]
 ENSEMBLE = PromptSet("three", ("a photo of a {label}.", "{label}", "art of the {label}"))
-KINDS = ["softmax", "sigmoid"]
+KINDS = ["softmax", "sigmoid", "siglip", "coca"]
+
+
+@pytest.fixture(scope="module")
+def clip_folders(clip_folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The folders of every kind: those of the whole test suite, SigLIP's text tower and CoCa's."""
+    root = tmp_path_factory.mktemp("kinds")
+    return clip_folders | {kind: Path(write_kind(root / kind, kind).removeprefix("local-dir:")) for kind in KINDS[2:]}
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +72,8 @@ def test_scores_are_those_of_the_upstream_recipe(
     assert got.shape == (len(SIZES), len(LABELS))
     assert got.dtype == np.float32
     np.testing.assert_allclose(got, _recipe(clip_folders[kind], pictures, LABELS), atol=1e-5)
-    assert taggers[kind].independent == (kind == "sigmoid")
-    if kind == "softmax":
+    assert taggers[kind].independent == (kind in ("sigmoid", "siglip"))
+    if not taggers[kind].independent:
         np.testing.assert_allclose(got.sum(axis=1), 1, atol=1e-6)
 
 
@@ -74,7 +82,7 @@ def test_scores_are_those_of_the_upstream_recipe(
 def test_label_embeddings_are_the_upstream_zero_shot_weights(
     kind: str, texts: int, taggers: dict[str, OpenClipTagger], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(f"{OpenClipTagger.__module__}._TEXTS_A_BATCH", texts)
+    monkeypatch.setattr("openvocab.pipeline.dual_encoder.TEXTS_A_BATCH", texts)
     tagger = taggers[kind]
     got = tagger.encode_labels(LABELS, ENSEMBLE)
     fill = [template.replace("{label}", "{}") for template in ENSEMBLE.templates]
@@ -105,12 +113,26 @@ def test_no_picture_gives_no_row(kind: str, taggers: dict[str, OpenClipTagger]) 
     assert taggers[kind].score([], LABELS).shape == (0, len(LABELS))
 
 
+@pytest.mark.parametrize("kind", KINDS)
 def test_bfloat16_is_close(
-    clip_folders: dict[str, Path], taggers: dict[str, OpenClipTagger], pictures: list[Any]
+    kind: str, clip_folders: dict[str, Path], taggers: dict[str, OpenClipTagger], pictures: list[Any]
 ) -> None:
-    low = OpenClipTagger.load(f"local-dir:{clip_folders['sigmoid']}", "cpu", "bfloat16")
-    assert low.record.dtype == "bfloat16"
-    np.testing.assert_allclose(low.score(pictures, LABELS), taggers["sigmoid"].score(pictures, LABELS), atol=0.02)
+    low = OpenClipTagger.load(f"local-dir:{clip_folders[kind]}", "cpu", "bfloat16")
+    assert (low.record.dtype, next(low.model.parameters()).dtype) == ("bfloat16", torch.bfloat16)
+    assert (low.scale, low.bias) == (taggers[kind].scale, taggers[kind].bias), "read before the precision is lowered"
+    np.testing.assert_allclose(low.score(pictures, LABELS), taggers[kind].score(pictures, LABELS), atol=0.03)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_quick_pixels_change_scores_by_less_than_a_thousandth(
+    kind: str, taggers: dict[str, OpenClipTagger], picture: Callable[..., Any]
+) -> None:
+    """What bfloat16 weights are given, here with float32 ones, so that the difference is that of the pixels alone."""
+    tagger = taggers[kind]
+    quick = preprocessing(tagger.model, tagger.preprocess, torch.bfloat16)
+    seen = [picture(height, width, 7) for height, width in [(48, 64), (64, 64), (30, 90), (90, 30), (120, 160)]]
+    got = replace(tagger, preprocess=quick).score(seen, LABELS)
+    np.testing.assert_allclose(got, tagger.score(seen, LABELS), atol=1e-3)
 
 
 def test_record_says_which_weights(clip_folders: dict[str, Path], taggers: dict[str, OpenClipTagger]) -> None:
@@ -134,7 +156,7 @@ def test_picture_without_an_answer_is_named(taggers: dict[str, OpenClipTagger], 
     tagger = taggers["softmax"]
     seen: list[int] = []
 
-    def broken(image: Image.Image) -> torch.Tensor:
+    def broken(image: Any) -> torch.Tensor:
         seen.append(1)
         return tagger.preprocess(image) * (float("nan") if len(seen) == 4 else 1)
 

@@ -1,0 +1,173 @@
+"""Tags for whole pictures from a classifier: a vocabulary that is closed, the classes that the model was trained on."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from openvocab.errors import BadInput, BadOutput, BadWeights
+from openvocab.pipeline.checkpoints import find, load_model, load_processor
+from openvocab.pipeline.device import dtype_of
+from openvocab.pipeline.record import ModelRecord
+from openvocab.pipeline.scores import sigmoid
+from openvocab.pipeline.stages import Picture, TextEmbeddings
+from openvocab.prompts.labels import check_labels
+from openvocab.prompts.templates import PromptSet, prompt_set
+
+__all__ = ["ClassifierTagger"]
+
+Floats = NDArray[np.float32]
+
+_KIND = "image classifier"
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ClassifierTagger:
+    """Scores labels for whole pictures with a classifier such as ViT or Swin; it knows its K classes and no others.
+
+    A label's score is the model's probability over all its classes, so asking for fewer labels makes none larger. A
+    label that several classes carry (ImageNet has two called "crane") gets the sum of their probabilities, or, where
+    classes do not exclude each other, the best of them.
+
+    model            in evaluation mode, on its device, in its precision.
+    image_processor  the checkpoint's own.
+    record           what the model is.
+    names            the K names, as the checkpoint has them; "tench, Tinca tinca" is one class with two names.
+    classes          what a label may be, in lower case, with the indices of its classes.
+    independent      whether classes do not exclude each other (sigmoid); else the probabilities of all K sum to 1.
+    batch            pictures that go through the model together.
+    """
+
+    model: Any
+    image_processor: Any
+    record: ModelRecord
+    names: tuple[str, ...]
+    classes: Mapping[str, tuple[int, ...]]
+    independent: bool
+    batch: int = 32
+
+    @classmethod
+    def load(cls, spec: str, device: str | None = None, dtype: str | None = None) -> ClassifierTagger:
+        """Load a model that transformers' AutoModelForImageClassification knows.
+
+        Args:
+            spec: "google/vit-base-patch16-224" (ORG/NAME or ORG/NAME@REVISION), or the path of a folder.
+            device: "cuda", "mps", "cpu"; None takes the best there is.
+            dtype: "float32" or "bfloat16", for the weights; None takes what is fast there.
+
+        Raises:
+            BadInput: there is no such device or precision.
+            BadWeights: the model is absent, cannot be fetched or read, or is no classifier.
+        """
+        from transformers import AutoImageProcessor, AutoModelForImageClassification
+        from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as KNOWN
+
+        found = find("classifier", spec, _KIND, KNOWN)
+        if found.config.get("problem_type") == "regression":
+            raise BadWeights(f"{spec}: this model predicts a number, not a class; name a classifier")
+        record = found.record(device, dtype)
+        model = load_model(found, AutoModelForImageClassification, _KIND)
+        names = tuple(str(model.config.id2label[row]) for row in range(model.config.num_labels))
+        return cls(
+            model=model.to(record.device, dtype_of(record.dtype)),
+            image_processor=load_processor(found, AutoImageProcessor, _KIND),
+            record=record,
+            names=names,
+            classes=_classes(names),
+            independent=model.config.problem_type == "multi_label_classification" or len(names) == 1,
+        )
+
+    def encode_labels(self, labels: Sequence[str], prompts: PromptSet | None = None) -> TextEmbeddings:
+        """Find each label's classes.
+
+        Args:
+            labels: C labels, each a name of a class, or one of the names that it has between commas, in any case.
+            prompts: kept in the answer; a classifier reads no sentence.
+
+        Returns:
+            embeddings of shape (C, K), float32: 1 for each class of the label, else 0.
+
+        Raises:
+            BadInput: a label is empty or given twice, or the model has no such class; the nearest ones are named.
+        """
+        labels = check_labels(labels)
+        rows = np.zeros((len(labels), len(self.names)), np.float32)
+        for row, label in enumerate(labels):
+            found = self.classes.get(_plain(label))
+            if found is None:
+                raise _no_class(label, self.classes, len(self.names))
+            rows[row, list(found)] = 1
+        return TextEmbeddings(labels, prompts or prompt_set(), rows)
+
+    def encode_pictures(self, pictures: Sequence[Picture]) -> Floats:
+        """Return (P, K) float32: each class's log-probability, or, where classes stand alone, its log-odds.
+
+        Raises:
+            BadOutput: the model gave a number that is not finite; the message names the picture's index.
+        """
+        starts = range(0, len(pictures), self.batch)
+        blocks = [self._classify(pictures[start : start + self.batch]) for start in starts]
+        rows = np.concatenate(blocks) if blocks else np.zeros((0, len(self.names)), np.float32)
+        broken = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+        if broken.size:
+            raise BadOutput(f"the classifier's answer for picture {int(broken[0])} is not finite")
+        return rows
+
+    def logits(self, embeddings: Floats, vocabulary: TextEmbeddings) -> Floats:
+        """Return (P, C) float32: the labels' log-probabilities or log-odds, for (P, K) rows of encode_pictures."""
+        pool = np.maximum if self.independent else np.logaddexp
+        chosen = [np.flatnonzero(row) for row in vocabulary.embeddings]
+        parts = [pool.reduce(embeddings[:, columns], axis=1) for columns in chosen]
+        return np.asarray(np.stack(parts, axis=1), np.float32)
+
+    def score(self, pictures: Sequence[Picture], vocabulary: TextEmbeddings | Sequence[str]) -> Floats:
+        """Return (P, C) float32 scores in 0 to 1 of P pictures for C labels.
+
+        Raises:
+            BadInput: a label is not one of the model's (see encode_labels).
+            BadOutput: the model gave a number that is not finite.
+        """
+        known = vocabulary if isinstance(vocabulary, TextEmbeddings) else self.encode_labels(vocabulary)
+        logits = self.logits(self.encode_pictures(pictures), known)
+        return sigmoid(logits) if self.independent else np.minimum(np.exp(logits), np.float32(1))
+
+    @torch.inference_mode()
+    def _classify(self, pictures: Sequence[Picture]) -> Floats:
+        shown = [Image.fromarray(picture) for picture in pictures]
+        pixels = self.image_processor(images=shown, return_tensors="pt").to(self.model.device, self.model.dtype)
+        logits = self.model(**pixels).logits.float()
+        rows = logits if self.independent else logits.log_softmax(-1)
+        return np.asarray(rows.cpu().numpy(), np.float32)
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", " ".join(name.replace("_", " ").split()).casefold())
+
+
+def _classes(names: Sequence[str]) -> Mapping[str, tuple[int, ...]]:
+    """Return every way to name a class, with the classes meant; a whole name goes before a part of another one."""
+    parts: dict[str, list[int]] = {}
+    wholes: dict[str, list[int]] = {}
+    for row, name in enumerate(names):
+        wholes.setdefault(_plain(name), []).append(row)
+        for part in {_plain(part) for part in name.split(",")} - {""}:
+            parts.setdefault(part, []).append(row)
+    return MappingProxyType({name: tuple(rows) for name, rows in (parts | wholes).items()})
+
+
+def _no_class(label: str, classes: Mapping[str, Any], count: int) -> BadInput:
+    near = get_close_matches(_plain(label), classes, n=3, cutoff=0.5) or sorted(classes)[:3]
+    nearest = ", ".join(repr(name) for name in near)
+    return BadInput(
+        f"label {label!r} is none of the {count} classes of this classifier; nearest: {nearest}; "
+        "remove it, or name an open-vocabulary tagger"
+    )

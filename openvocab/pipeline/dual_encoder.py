@@ -1,0 +1,155 @@
+"""What every tagger with a picture tower and a text tower does in the same way: cosines of two sets of unit rows."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from openvocab.errors import BadOutput
+from openvocab.pipeline.device import unit
+from openvocab.pipeline.record import ModelRecord
+from openvocab.pipeline.scores import sigmoid, softmax
+from openvocab.pipeline.stages import Picture, TextEmbeddings
+from openvocab.prompts.labels import check_context, check_labels
+from openvocab.prompts.templates import PromptSet, prompt_set
+
+__all__ = ["DualEncoder", "logit_terms"]
+
+Floats = NDArray[np.float32]
+
+TEXTS_A_BATCH = 256
+"""Sentences that go through a text tower together, at most, where a label has fewer templates than that."""
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class DualEncoder(ABC):
+    """Scores labels for whole pictures: a Tagger whose library says how to encode sentences and pictures.
+
+    record  what the model is.
+    scale   factor on the cosine; exp of the model's logit_scale.
+    bias    added to it where the model was trained with a sigmoid; None where with a softmax.
+    batch   pictures that go through the model together.
+    """
+
+    record: ModelRecord
+    scale: float
+    bias: float | None = None
+    batch: int = 32
+
+    @property
+    @abstractmethod
+    def context(self) -> int:
+        """The most tokens that the text tower reads, special ones included."""
+
+    @abstractmethod
+    def _measure(self, text: str) -> tuple[int, str]:
+        """Return how many tokens a sentence needs, and what of it the text tower reads."""
+
+    @abstractmethod
+    def _embed_texts(self, texts: list[str]) -> Tensor:
+        """Return (len(texts), D) rows of any length."""
+
+    @abstractmethod
+    def _embed_pictures(self, pictures: Sequence[Picture]) -> Tensor:
+        """Return (len(pictures), D) rows of any length."""
+
+    @property
+    def independent(self) -> bool:
+        """Whether each score stands alone (sigmoid); else those of a picture sum to 1 (softmax)."""
+        return self.bias is not None
+
+    def encode_labels(self, labels: Sequence[str], prompts: PromptSet | None = None) -> TextEmbeddings:
+        """Average each label's sentences into one unit vector.
+
+        Args:
+            labels: C labels.
+            prompts: the templates to average over; None takes the default one.
+
+        Returns:
+            embeddings of shape (C, D), float32, in the order of labels.
+
+        Raises:
+            BadInput: a label is empty or given twice, or two are the same once cut to the model's context.
+            BadOutput: the model gave an embedding that is not finite.
+        """
+        names = check_labels(labels)
+        chosen = prompts or prompt_set()
+        self._check_context(names, chosen)
+        texts = [text for name in names for text in chosen.fill(name)]
+        count = len(chosen.templates)
+        step = max(1, TEXTS_A_BATCH // count) * count
+        blocks = [self._average(texts[start : start + step], count) for start in range(0, len(texts), step)]
+        embeddings = np.concatenate(blocks)
+        _check_finite(embeddings, "label", names)
+        return TextEmbeddings(names, chosen, embeddings)
+
+    def encode_pictures(self, pictures: Sequence[Picture]) -> Floats:
+        """Return (P, D) float32 rows of length 1, one a picture.
+
+        Raises:
+            BadOutput: the model gave an embedding that is not finite; the message names the picture's index.
+        """
+        starts = range(0, len(pictures), self.batch)
+        blocks = [self._encode_batch(pictures[start : start + self.batch]) for start in starts]
+        embeddings = np.concatenate(blocks) if blocks else np.zeros((0, 0), np.float32)
+        _check_finite(embeddings, "picture", range(len(pictures)))
+        return embeddings
+
+    def logits(self, embeddings: Floats, vocabulary: TextEmbeddings) -> Floats:
+        """Return (P, C) float32: scale * cosine + bias, for (P, D) embeddings of pictures."""
+        if not len(embeddings):
+            return np.zeros((0, len(vocabulary.labels)), np.float32)
+        return np.asarray(self.scale * (embeddings @ vocabulary.embeddings.T) + (self.bias or 0), np.float32)
+
+    def score(self, pictures: Sequence[Picture], vocabulary: TextEmbeddings | Sequence[str]) -> Floats:
+        """Return (P, C) float32 scores in 0 to 1 of P pictures for C labels.
+
+        Raises:
+            BadInput: a label cannot be used (see encode_labels).
+            BadOutput: the model gave an embedding that is not finite.
+        """
+        known = vocabulary if isinstance(vocabulary, TextEmbeddings) else self.encode_labels(vocabulary)
+        logits = self.logits(self.encode_pictures(pictures), known)
+        return sigmoid(logits) if self.independent else softmax(logits)
+
+    def _check_context(self, labels: tuple[str, ...], prompts: PromptSet) -> None:
+        """Warn of each label that does not fit into the text tower, in the template that leaves it least room."""
+        lengths = [self._measure(text)[0] for text in prompts.fill(labels[0])]
+        longest = PromptSet(prompts.name, (prompts.templates[int(np.argmax(lengths))],))
+        measured = [self._measure(longest.fill(label)[0]) for label in labels]
+        kept = [text for _, text in measured]
+        check_context(labels, [length for length, _ in measured], self.context, kept, "the tagger")
+
+    @torch.inference_mode()
+    def _average(self, texts: list[str], count: int) -> Floats:
+        """Return (len(texts) / count, D): unit means of the unit embeddings of count sentences in a row."""
+        units = unit(self._embed_texts(texts))
+        return _to_numpy(unit(units.reshape(len(texts) // count, count, -1).mean(1)))
+
+    @torch.inference_mode()
+    def _encode_batch(self, pictures: Sequence[Picture]) -> Floats:
+        return _to_numpy(unit(self._embed_pictures(pictures)))
+
+
+def logit_terms(model: Any) -> tuple[float, float | None]:
+    """Return the factor on the cosine and the bias of a model, read before its precision is lowered."""
+    bias = getattr(model, "logit_bias", None)
+    return float(model.logit_scale.detach().exp()), None if bias is None else float(bias.detach())
+
+
+def _to_numpy(rows: Tensor) -> Floats:
+    return np.asarray(rows.cpu().numpy(), np.float32)
+
+
+def _check_finite(embeddings: Floats, kind: str, names: Sequence[Any]) -> None:
+    """Raise BadOutput naming the first row that is not finite."""
+    broken = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
+    if broken.size:
+        raise BadOutput(f"the tagger's embedding of {kind} {names[int(broken[0])]!r} is not finite")

@@ -1,8 +1,7 @@
-"""Masks from boxes, with Segment Anything (vit_b, vit_l, vit_h, or any Sam built elsewhere)."""
+"""Masks from boxes, with Segment Anything (vit_b, vit_l, vit_h, or any Sam with its image encoder)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,28 +9,29 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from segment_anything import sam_model_registry
 from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor
 
-from openvocab.errors import BadInput, BadOutput, BadWeights, unknown
-from openvocab.pipeline.device import dtype_of, low_precision, pick_device, pick_dtype
+from openvocab.errors import BadInput, BadOutput
+from openvocab.pipeline.device import dtype_of, pick_device, pick_dtype
+from openvocab.pipeline.mask_upsampling import axis_weights, upsampled
 from openvocab.pipeline.record import ModelRecord
+from openvocab.pipeline.sam_attention import contiguous_places, mask_free
+from openvocab.pipeline.sam_checkpoint import load_sam
 from openvocab.pipeline.stages import Picture
-from openvocab.weights.files import read_state, sha256_of
+from openvocab.weights.manifest import published_for
+from openvocab.weights.store import url_weights
+from openvocab.weights.trust import trusted_sha256
 
-__all__ = ["SamEncoding", "SamSegmenter"]
+__all__ = ["SamEncoding", "SamSegmenter", "thickened"]
 
-_KINDS = {"vit_b": 768, "vit_l": 1024, "vit_h": 1280}
-"""Width of the image encoder, by which a checkpoint tells its kind."""
-
-_BOXES_A_CALL = 32
-_PIXELS_A_STEP = 2**26
+_BOXES_A_CALL = 4
+"""More at a time are no faster on a processor, and take more memory."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class SamEncoding:
-    """What all boxes on one picture share.
+    """What all prompts on one picture share.
 
     features       (1, channels, h, w) float32, the image encoder's answer.
     original_size  height and width of the picture.
@@ -47,51 +47,62 @@ class SamEncoding:
 class SamSegmenter:
     """Cuts out what lies in a box.
 
-    model   a segment_anything Sam, in evaluation mode, in float32, on its device.
-    record  what the model is; with dtype "bfloat16" the image encoder multiplies in that precision.
+    model       a segment_anything Sam, in evaluation mode, on its device. The blocks of its image encoder may be in
+                bfloat16; all else is in float32.
+    record      what the model is, with the precision of those blocks.
+    multimask   False takes the mask that the model gives for a clear prompt, as is advised for boxes; True takes, of
+                its three candidates, the one whose estimated IoU is highest.
     """
 
     model: Any
     record: ModelRecord
+    multimask: bool = False
 
     @classmethod
     def load(cls, spec: str, device: str | None = None, dtype: str | None = None) -> SamSegmenter:
         """Load a checkpoint in the format of the official ones.
 
         Args:
-            spec: "vit_b@PATH", "vit_l@PATH" or "vit_h@PATH".
+            spec: "vit_b", "vit_l" or "vit_h" for the official weights; "vit_b@PATH" and so on for a file; "vit@PATH"
+                for one of other sizes in the same format.
             device: "cuda", "mps", "cpu"; None takes the best there is.
-            dtype: "float32" or "bfloat16", for the image encoder; None takes what is fast there.
+            dtype: "float32" or "bfloat16", for the image encoder's blocks; None takes what is fast there.
 
         Raises:
             BadInput: the spec has another form, or there is no such device or precision.
             UnknownName: there is no such kind of model.
-            BadWeights: the file is absent, cannot be read, or holds another model.
+            BadWeights: the file is absent, cannot be fetched or read, holds another model, or is not the trusted one.
         """
-        kind, at, name = spec.partition("@")
-        if not at or not name:
-            raise BadInput(f"{spec!r} names no weights file; write {kind or 'vit_b'}@PATH")
-        if kind not in _KINDS:
-            raise unknown("SAM model", kind, _KINDS)
+        kind, source, path = _weights(spec)
         target = pick_device(device)
-        precision = str(pick_dtype(target, dtype)).removeprefix("torch.")
-        model = _load(kind, Path(name)).to(target).eval()
-        return cls(model, ModelRecord(f"sam:{spec}", sha256_of(Path(name)), str(target), precision))
+        precision = pick_dtype(target, dtype)
+        model = load_sam(kind, path).to(target).eval()
+        mask_free(model.image_encoder.blocks)
+        contiguous_places(model.mask_decoder.transformer)
+        model.image_encoder.blocks.to(precision)
+        digest = trusted_sha256(source, path)
+        return cls(model, ModelRecord(f"sam:{spec}", digest, str(target), str(precision).removeprefix("torch.")))
 
     @torch.inference_mode()
     def encode(self, picture: Picture) -> SamEncoding:
-        """Return what all boxes on this picture share.
+        """Return what all prompts on this picture share.
 
         Raises:
             BadOutput: the image encoder's answer is not finite.
         """
-        height, width = picture.shape[:2]
-        small = self._resize.apply_image(picture)
+        encoder = self.model.image_encoder
+        small = ResizeLongestSide(encoder.img_size).apply_image(thickened(picture, encoder.img_size))
         pixels = torch.as_tensor(small, device=self.model.device).permute(2, 0, 1)[None].contiguous()
-        with low_precision(self.model.device, dtype_of(self.record.dtype)):
-            features = self.model.image_encoder(self.model.preprocess(pixels)).float()
+        places = encoder.patch_embed(self.model.preprocess(pixels))
+        if encoder.pos_embed is not None:
+            places = places + encoder.pos_embed
+        places = places.to(dtype_of(self.record.dtype)).contiguous()  # a permuted layout would slow every block
+        for block in encoder.blocks:
+            places = block(places)
+        features = encoder.neck(places.float().permute(0, 3, 1, 2))
         if not torch.isfinite(features).all():
             raise BadOutput("the segmenter's encoding of the picture is not finite")
+        height, width = picture.shape[:2]
         return SamEncoding(features, (height, width), (small.shape[0], small.shape[1]))
 
     @torch.inference_mode()
@@ -111,62 +122,103 @@ class SamSegmenter:
         """
         masks = np.empty((len(xyxy), *encoded.original_size), np.bool_)
         scores = np.empty(len(xyxy), np.float32)
+        axes = self._axes(encoded)
+        boxes = self._scaled(encoded, xyxy)
         for start in range(0, len(xyxy), _BOXES_A_CALL):
             rows = slice(start, start + _BOXES_A_CALL)
-            logits, quality = self._decode(encoded, xyxy[rows])
-            scores[rows] = quality.clamp(0, 1).cpu().numpy()
-            for offset, block in self._upsample(encoded, logits):
-                masks[start + offset : start + offset + len(block)] = block
+            maps, quality = self._decode(encoded, None, boxes[rows], self.multimask)
+            best = quality.argmax(1)
+            each = torch.arange(len(best), device=best.device)
+            masks[rows] = upsampled(maps[each, best], *axes, self.model.mask_threshold)
+            scores[rows] = quality[each, best].clamp(0, 1).cpu().numpy()
         return masks, scores
 
-    def _decode(self, encoded: SamEncoding, xyxy: NDArray[np.float32]) -> tuple[Tensor, Tensor]:
-        """Return (N, 1, h, w) mask logits and (N,) estimates of up to _BOXES_A_CALL boxes in one call."""
-        given = torch.as_tensor(xyxy, dtype=torch.float32, device=self.model.device)
-        boxes = self._resize.apply_boxes_torch(given, encoded.original_size)
-        sparse, dense = self.model.prompt_encoder(points=None, boxes=boxes, masks=None)
-        logits, quality = self.model.mask_decoder(
+    @torch.inference_mode()
+    def prompt(
+        self,
+        encoded: SamEncoding,
+        points: NDArray[np.float32] | None = None,
+        point_labels: NDArray[np.int64] | None = None,
+        box: NDArray[np.float32] | None = None,
+    ) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+        """Return three candidate masks for one thing, as one click may mean a part, an object or a group.
+
+        Args:
+            encoded: what encode returned for the picture.
+            points: (P, 2) x and y in pixels of the picture.
+            point_labels: (P,) 1 where the thing is, 0 where it is not.
+            box: (4,) left, top, right, bottom in pixels of the picture.
+
+        Returns:
+            masks (3, height, width) bool and (3,) float32 estimates of their IoU, held to 0 to 1; not sorted.
+
+        Raises:
+            BadInput: there is neither a point nor a box, or points and their labels do not go together.
+            BadOutput: a mask or its estimate is not finite.
+        """
+        count = 0 if points is None else len(points)
+        if count != (0 if point_labels is None else len(point_labels)):
+            raise BadInput(f"{count} points need as many labels, 1 for the thing and 0 for what is not it")
+        if not count and box is None:
+            raise BadInput("a prompt needs a point or a box")
+        given = None
+        if points is not None and point_labels is not None and count:
+            labels = torch.as_tensor(point_labels, dtype=torch.int, device=self.model.device)
+            given = (self._scaled(encoded, points)[None], labels[None])
+        boxes = None if box is None else self._scaled(encoded, np.asarray(box)[None])
+        maps, quality = self._decode(encoded, given, boxes, True)
+        masks = upsampled(maps[0], *self._axes(encoded), self.model.mask_threshold)
+        return masks, quality[0].clamp(0, 1).cpu().numpy()
+
+    def _decode(
+        self, encoded: SamEncoding, points: tuple[Tensor, Tensor] | None, boxes: Tensor | None, multimask: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Return (N, candidates, h, w) mask logits and (N, candidates) estimates of their IoU."""
+        sparse, dense = self.model.prompt_encoder(points=points, boxes=boxes, masks=None)
+        maps, quality = self.model.mask_decoder(
             image_embeddings=encoded.features,
             image_pe=self.model.prompt_encoder.get_dense_pe(),
             sparse_prompt_embeddings=sparse,
             dense_prompt_embeddings=dense,
-            multimask_output=False,
+            multimask_output=multimask,
         )
-        if not (torch.isfinite(logits).all() and torch.isfinite(quality).all()):
-            raise BadOutput("the segmenter's mask of a box is not finite")
-        return logits, quality[:, 0]
+        if not (torch.isfinite(maps).all() and torch.isfinite(quality).all()):
+            raise BadOutput("the segmenter's mask of a prompt is not finite")
+        return maps, quality
 
-    def _upsample(self, encoded: SamEncoding, logits: Tensor) -> Iterator[tuple[int, NDArray[np.bool_]]]:
-        """Yield masks at the picture's size, a few at a time, each block with the index of its first."""
-        height, width = encoded.original_size
-        step = max(1, _PIXELS_A_STEP // (height * width))
-        for offset in range(0, len(logits), step):
-            large = self.model.postprocess_masks(
-                logits[offset : offset + step], encoded.input_size, encoded.original_size
-            )
-            yield offset, (large[:, 0] > self.model.mask_threshold).cpu().numpy()
+    def _scaled(self, encoded: SamEncoding, places: NDArray[np.float32]) -> Tensor:
+        """Return (N, 2) or (N, 4) places of the picture as places of the encoder's square."""
+        (height, width), (tall, wide) = encoded.original_size, encoded.input_size
+        factors = np.tile([wide / width, tall / height], places.shape[1] // 2)
+        return torch.as_tensor(places * factors, dtype=torch.float32, device=self.model.device)
 
-    @property
-    def _resize(self) -> ResizeLongestSide:
-        return ResizeLongestSide(self.model.image_encoder.img_size)
-
-
-def _load(kind: str, path: Path) -> Any:
-    """Build the model and fill it, refusing another kind's weights before the costly build."""
-    state = read_state(path)
-    likely = _kind_of(state)
-    if likely is None:
-        raise BadWeights(f"{path}: these are not the weights of a SAM vit_b, vit_l or vit_h model")
-    if likely != kind:
-        raise BadWeights(f"{path}: these are {likely} weights, not {kind}; write {likely}@{path}")
-    model = sam_model_registry[kind]()
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise BadWeights(f"{path}: these weights are not a complete {kind} model of the official format") from error
-    return model
+    def _axes(self, encoded: SamEncoding) -> tuple[Tensor, Tensor]:
+        """Return the weights along both axes that Sam.postprocess_masks comes to."""
+        square = self.model.image_encoder.img_size
+        side = 4 * self.model.prompt_encoder.image_embedding_size[0]
+        rows, columns = (
+            axis_weights(side, [(square, fed), (size, size)], self.model.device)
+            for fed, size in zip(encoded.input_size, encoded.original_size, strict=True)
+        )
+        return rows, columns
 
 
-def _kind_of(state: dict[str, Tensor]) -> str | None:
-    place = state.get("image_encoder.pos_embed")
-    width = None if place is None else place.shape[-1]
-    return next((kind for kind, wide in _KINDS.items() if wide == width), None)
+def _weights(spec: str) -> tuple[str, str, Path]:
+    """Return the kind of model, what trust calls its file, and the file, fetched where it is an official one."""
+    kind, at, name = spec.partition("@")
+    if name:
+        return kind, name, Path(name)
+    published = published_for(f"sam:{kind}")
+    if at or published is None:
+        raise BadInput(f"{spec!r} names no weights file; write {kind or 'vit_b'}@PATH, or vit_b for the official one")
+    return kind, published.url, url_weights(f"sam:{kind}")
+
+
+def thickened(picture: Picture, side: int) -> Picture:
+    """Return a picture whose shorter axis keeps a pixel when the longer one is resized to side.
+
+    The pixels of a thin strip are repeated across it as often as that takes; any other picture is returned as it is.
+    """
+    shorter, longer = sorted(picture.shape[:2])
+    times = longer // (2 * side * shorter) + 1
+    return picture if times == 1 else np.repeat(picture, times, axis=int(picture.shape[1] < picture.shape[0]))

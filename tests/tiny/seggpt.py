@@ -1,0 +1,36 @@
+"""A tiny SegGPT checkpoint: pictures of 32 pixels, an example above and the picture below it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+__all__ = ["write"]
+
+
+def write(folder: Path) -> str:
+    """Write a SegGptForImageSegmentation with its processor and return the REST of its SPEC."""
+    from transformers import SegGptConfig, SegGptForImageSegmentation, SegGptImageProcessor
+
+    config = SegGptConfig(
+        hidden_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        image_size=[64, 32],
+        patch_size=8,
+        pretrain_image_size=16,
+        decoder_hidden_size=8,
+        merge_index=0,
+        intermediate_hidden_state_indices=[1, 2],
+        mlp_dim=48,
+    )
+    torch.manual_seed(11)
+    model = SegGptForImageSegmentation(config).eval()
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if "norm" not in name:
+                value.normal_(std=0.25)
+    model.save_pretrained(folder)
+    SegGptImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return str(folder)

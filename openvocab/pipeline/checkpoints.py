@@ -80,7 +80,8 @@ def find(family: str, rest: str, kind: str, model_types: Collection[str]) -> Fou
     digests = []
     for path in weights:
         read_state(path)
-        digests.append(trusted_sha256(str(path) if folder else f"{repository}/{path.name}", path))
+        source = "@".join(filter(None, (repository, revision)))
+        digests.append(trusted_sha256(str(path) if folder else f"{source}/{path.name}", path))
     whole = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
     return Found(f"{family}:{rest}", repository, revision or None, folder is not None, config, weights, whole)
 

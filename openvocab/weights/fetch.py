@@ -1,29 +1,192 @@
-"""Get files from the hub, through huggingface_hub: its cache, its locks, HF_HOME, HF_ENDPOINT, HF_HUB_OFFLINE."""
+"""Get files: from the hub through huggingface_hub (its cache, locks, HF_HOME, HF_ENDPOINT, HF_HUB_OFFLINE), or by URL.
+
+What goes wrong is told in own words, never with the text of a request: that may hold a token.
+"""
 
 from __future__ import annotations
 
+import errno
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from openvocab.errors import BadWeights
-from openvocab.weights.files import first_line
+from openvocab.weights.files import verify
+from openvocab.weights.folders import cache_folder, temporary_beside
 
-__all__ = ["hub_file"]
+__all__ = ["hub_file", "hub_listing", "offline", "url_file", "url_path"]
+
+_LOCK_SECONDS = 3600
+_SERVER = 500
+
+
+def offline() -> bool:
+    """Whether the network must not be used: HF_HUB_OFFLINE=1 or --offline."""
+    from huggingface_hub.constants import is_offline_mode
+
+    return bool(is_offline_mode())
 
 
 def hub_file(repository: str, name: str, revision: str | None = None) -> Path | None:
     """Return a file of a repository, from the cache where it is, else fetched; None where there is no such file.
 
     Raises:
-        BadWeights: the repository cannot be reached or read, or, offline, the file is not in the cache.
+        BadWeights: the repository is absent, gated or out of reach, the file could not be fetched whole, the disk is
+            full, or, offline, the file is not in the cache.
     """
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
-    try:
-        return Path(hf_hub_download(repository, name, revision=revision))
-    except LocalEntryNotFoundError as error:
-        raise BadWeights(f"{repository}: {name} is not in the cache and cannot be fetched now") from error
-    except EntryNotFoundError:
+    with _told(f"{repository}: {name}", repository):
+        try:
+            return Path(hf_hub_download(repository, name, revision=revision))
+        except LocalEntryNotFoundError:  # out of reach; the hub may have said before that there is no such file
+            known = try_to_load_from_cache(repository, name, revision=revision)
+            if known is None or isinstance(known, str):
+                raise
+            return None
+        except EntryNotFoundError:
+            return None
+
+
+def hub_listing(repository: str, revision: str | None = None) -> tuple[str, ...]:
+    """Return the names of the files of a repository.
+
+    Raises:
+        BadWeights: the repository is absent, gated or out of reach, or openvocab is offline.
+    """
+    from huggingface_hub import HfApi
+
+    with _told(f"{repository}: the list of its files", repository):
+        found = HfApi().model_info(repository, revision=revision).siblings
+    return tuple(file.rfilename for file in found or ())
+
+
+def url_path(url: str) -> Path | None:
+    """Return where the file of a URL is kept, or will be; None where there is no cache folder."""
+    folder = cache_folder()
+    if folder is None:
         return None
+    return folder / "urls" / hashlib.sha256(url.encode()).hexdigest()[:12] / Path(urlsplit(url).path).name
+
+
+def url_file(url: str, sha256: str | None = None, size: int | None = None) -> Path:
+    """Return the file of a URL, from the cache where it is, else fetched whole, checked and moved into place.
+
+    Args:
+        sha256: what the file must have; None checks nothing.
+        size: its length in bytes; None takes what the server says.
+
+    Raises:
+        BadWeights: it cannot be reached or fetched whole, is another file, the disk is full, there is no cache
+            folder, or openvocab is offline and the file is not in the cache.
+    """
+    from filelock import FileLock
+
+    path = url_path(url)
+    if path is None:
+        raise BadWeights(f"{url}: there is no folder to keep it in; set OPENVOCAB_CACHE to one")
+    if path.is_file():
+        return path
+    with _told(url, ""):
+        if offline():
+            raise FileNotFoundError(errno.ENOENT, "not in the cache")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_name(path.name + ".lock"), timeout=_LOCK_SECONDS):
+            if not path.is_file():
+                _download(url, path, sha256, size)
+    return path
+
+
+def _download(url: str, path: Path, sha256: str | None, size: int | None) -> None:
+    """Fetch into a file beside path; only a whole one that has the digest takes path's name."""
+    from huggingface_hub.file_download import http_get
+
+    part = temporary_beside(path)
+    try:
+        with part.open("wb") as file:
+            http_get(url, file, expected_size=size, displayed_filename=path.name)
+        if sha256 is not None:
+            verify(part, sha256, url)
+        part.chmod(0o644)
+        part.replace(path)
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _told(what: str, repository: str) -> Iterator[None]:
+    """Turn what the client libraries raise into one sentence."""
+    try:
+        yield
+    except BadWeights:
+        raise
     except Exception as error:  # each client library under the hub raises its own
-        raise BadWeights(f"{repository}: {name} could not be fetched: {first_line(error)}") from error
+        raise BadWeights(f"{what} {_why(error, repository)}") from error
+
+
+def _why(error: Exception, repository: str) -> str:
+    """Say why something could not be fetched and what to do."""
+    from huggingface_hub import errors
+
+    if offline():
+        return (
+            "is not in the cache, and openvocab is offline; unpack a bundle that holds it, or, with a network, "
+            "run: openvocab weights pull NAME"
+        )
+    if isinstance(error, errors.GatedRepoError):
+        return (
+            f"is gated: accept its licence at https://huggingface.co/{repository} with your account, then log in with "
+            "hf auth login, or set HF_TOKEN"
+        )
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return "could not be fetched: the hub has no such repository, or it is private and needs a token (HF_TOKEN)"
+    if isinstance(error, errors.RevisionNotFoundError):
+        return "could not be fetched: the repository has no such revision"
+    if isinstance(error, errors.HFValidationError):
+        return "could not be fetched: this is no name of a repository; write ORG/NAME, or the path of a folder"
+    return f"could not be fetched: {_trouble(error)}"
+
+
+def _trouble(error: Exception) -> str:
+    """Say what broke on the way, found anywhere in the chain of causes."""
+    chain = list(_causes(error))
+    names = [type(each).__name__ for each in chain]
+    status = next((code for code in map(_status, chain) if code is not None), None)
+    if any(isinstance(each, OSError) and each.errno in (errno.ENOSPC, errno.EDQUOT) for each in chain):
+        return "the disk is full; make room, or set HF_HOME and OPENVOCAB_CACHE to another disk"
+    if any(isinstance(each, OSError) and each.errno in (errno.EACCES, errno.EROFS, errno.EPERM) for each in chain):
+        return "the cache cannot be written; set HF_HOME and OPENVOCAB_CACHE to folders that can"
+    if status is not None:
+        return f"the server answered {status}; {_advice(status)}"
+    if any("Timeout" in name for name in names):
+        return "the server stopped answering; try again later, or raise HF_HUB_DOWNLOAD_TIMEOUT (seconds)"
+    if any("Consistency check" in str(each) for each in chain):
+        return "it arrived with a wrong length; try again"
+    if any(name in ("RemoteProtocolError", "ReadError", "IncompleteRead") for name in names):
+        return "the connection was cut before the end; try again"
+    if any(name in ("ConnectError", "ConnectionError", "ProxyError") for name in names):
+        return "the server cannot be reached; check the network, the proxy and HF_ENDPOINT"
+    if any(name == "FileMetadataError" for name in names):
+        return "the answer is not one of a hub; check HF_ENDPOINT, the proxy and the firewall"
+    return f"{names[-1]} ({names[0]})" if names[-1] != names[0] else names[0]
+
+
+def _advice(status: int) -> str:
+    if status in (401, 403):
+        return "check the token (HF_TOKEN) and the rights that it has"
+    return "try again later" if status >= _SERVER or status == 429 else "check the name and the revision"
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _status(error: BaseException) -> int | None:
+    code = getattr(getattr(error, "response", None), "status_code", None)
+    return code if isinstance(code, int) else None

@@ -12,7 +12,7 @@ from openvocab.errors import BadWeights
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["first_line", "read_state", "sha256_of", "verify"]
+__all__ = ["first_line", "read_state", "refuse_stand_ins", "sha256_of", "verify"]
 
 _PICKLED = (".pth", ".pt", ".bin", ".ckpt")
 _WRAPPERS = ("state_dict", "model")
@@ -56,8 +56,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     Raises:
         BadWeights: the file is absent, a Git LFS pointer, a web page, cut short, or holds other things than tensors.
     """
-    _present(path)
-    _not_a_stand_in(path)
+    refuse_stand_ins(path)
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     if path.suffix in _PICKLED:
@@ -70,8 +69,13 @@ def _present(path: Path) -> None:
         raise BadWeights(f"{path}: there is no such file")
 
 
-def _not_a_stand_in(path: Path) -> None:
-    """Refuse what often lies where weights should: nothing, a Git LFS pointer, a web page."""
+def refuse_stand_ins(path: Path) -> None:
+    """Refuse what often lies where weights should be.
+
+    Raises:
+        BadWeights: the file is absent, empty, a Git LFS pointer or a web page.
+    """
+    _present(path)
     with path.open("rb") as file:
         head = file.read(256)
     if not head:

@@ -1,10 +1,10 @@
-"""Read manifest.toml: checkpoints as records of file, size and sha256, and presets."""
+"""Read manifest.toml and checkpoints.toml: presets, the embedded checkpoints, and those that can be fetched."""
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -13,9 +13,25 @@ from typing import Any
 from openvocab.errors import unknown
 from openvocab.weights.files import verify
 
-__all__ = ["Checkpoint", "PresetRecord", "checkpoint", "preset_records"]
+__all__ = [
+    "STAGES",
+    "Checkpoint",
+    "PresetRecord",
+    "Published",
+    "WeightsFile",
+    "checkpoint",
+    "embedded",
+    "named",
+    "pinned_sha256",
+    "preset_records",
+    "published",
+    "published_for",
+]
+
+STAGES = ("tagger", "detector", "segmenter")
 
 _PACKAGE = Path(__file__).resolve().parent
+_BYTES_A_PARAMETER = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +55,88 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class WeightsFile:
+    """One file of weights; size in bytes and sha256 are None where no public source states them."""
+
+    name: str
+    size: int | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A checkpoint that can be fetched.
+
+    name           by which commands and presets call it.
+    stage          tagger, detector or segmenter.
+    spec           what loads it.
+    repository     of the hub; empty where the file has a URL.
+    revision       the commit that sizes and digests belong to, or None.
+    url            of its only file; empty where it lies in a repository.
+    files          its weights.
+    parameters     how many the loaded model has.
+    licence        as its publisher names it.
+    gated          whether the licence must be accepted on the hub before it can be fetched.
+    input_size     pixels of the side that a picture is brought to.
+    preprocessing  resize, mean and std.
+    tokenizer      kind and context; empty where there are no words.
+    paper          a URL.
+    architecture   library and name, or library, model_class and the config keys that differ from the library's own.
+    """
+
+    name: str
+    stage: str
+    spec: str
+    files: tuple[WeightsFile, ...]
+    parameters: int
+    licence: str
+    input_size: int
+    preprocessing: Mapping[str, Any]
+    architecture: Mapping[str, Any]
+    paper: str
+    repository: str = ""
+    revision: str | None = None
+    url: str = ""
+    gated: bool = False
+    tokenizer: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def family(self) -> str:
+        """The model family that loads it."""
+        return self.spec.partition(":")[0]
+
+    @property
+    def fetched_revision(self) -> str | None:
+        """The commit at which it is fetched and loaded, or None where the loader takes the newest one."""
+        return self.revision if self.revision and self.spec.endswith(f"@{self.revision}") else None
+
+    @property
+    def exact_size(self) -> bool:
+        """Whether the size of every file is known."""
+        return all(file.size is not None for file in self.files)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the weights; 4 a parameter where the sizes are not known."""
+        if not self.exact_size:
+            return self.parameters * _BYTES_A_PARAMETER
+        return sum(file.size or 0 for file in self.files)
+
+    def sources(self, file: WeightsFile) -> tuple[str, ...]:
+        """What trust calls a file of this checkpoint."""
+        if self.url:
+            return (self.url,)
+        plain = f"{self.repository}/{file.name}"
+        return (plain, f"{self.repository}@{self.revision}/{file.name}") if self.revision else (plain,)
+
+
+@dataclass(frozen=True, slots=True)
 class PresetRecord:
-    """One SPEC for each stage, the settings that go with them, and what a user should know."""
+    """One SPEC for each stage ("" for none), the settings that go with them, and what a user should know.
+
+    checkpoints  the names of its published checkpoints; none for embedded ones.
+    size         bytes of all weights; 4 a parameter where a size is not known.
+    """
 
     name: str
     tagger: str
@@ -50,11 +146,51 @@ class PresetRecord:
     description: str
     settings: Mapping[str, Any]
     size: int
+    checkpoints: tuple[str, ...] = ()
+
+
+def _read(name: str) -> Mapping[str, Any]:
+    return MappingProxyType(tomllib.loads((_PACKAGE / name).read_text(encoding="utf-8")))
 
 
 @cache
 def _manifest() -> Mapping[str, Any]:
-    return MappingProxyType(tomllib.loads((_PACKAGE / "manifest.toml").read_text(encoding="utf-8")))
+    return _read("manifest.toml")
+
+
+@cache
+def published() -> Mapping[str, Published]:
+    """Name -> checkpoint that can be fetched, in the order of checkpoints.toml."""
+    return MappingProxyType({name: _published(name, row) for name, row in _read("checkpoints.toml").items()})
+
+
+def _published(name: str, row: Mapping[str, Any]) -> Published:
+    files = tuple(WeightsFile(**file) for file in row["files"])
+    return Published(name=name, files=files, **{key: value for key, value in row.items() if key != "files"})
+
+
+def published_for(spec: str) -> Published | None:
+    """Return the published checkpoint that a SPEC loads, with or without its revision; None where it is another."""
+    for each in published().values():
+        if spec in (each.spec, each.spec.partition("@")[0]):
+            return each
+    return None
+
+
+@cache
+def _pins() -> Mapping[str, str]:
+    rows = [(each, file) for each in published().values() for file in each.files]
+    return {source: file.sha256 for each, file in rows if file.sha256 for source in each.sources(file)}
+
+
+def pinned_sha256(source: str) -> str | None:
+    """Return the digest that the manifest pins for a source, or None."""
+    return _pins().get(source)
+
+
+def embedded() -> tuple[str, ...]:
+    """The names of the checkpoints that ship with the package."""
+    return tuple(_manifest()["checkpoints"])
 
 
 def checkpoint(name: str) -> Checkpoint:
@@ -70,15 +206,43 @@ def checkpoint(name: str) -> Checkpoint:
     return Checkpoint(name, _PACKAGE / record["file"], record["size"], record["sha256"], record["licence"])
 
 
-def preset_records() -> dict[str, PresetRecord]:
-    """Name -> preset, in the order of the manifest."""
+def named(name: str) -> tuple[str, ...]:
+    """Return the checkpoints that a name means: itself, or those of the preset of that name.
+
+    Raises:
+        UnknownName: there is neither a checkpoint nor a preset of that name.
+    """
+    if name in published() or name in embedded():
+        return (name,)
+    presets = preset_records()
+    if name not in presets:
+        raise unknown("checkpoint or preset", name, [*published(), *embedded(), *presets])
+    return presets[name].checkpoints or tuple(f"{name}-{stage}" for stage in STAGES)
+
+
+@cache
+def _presets() -> Mapping[str, PresetRecord]:
     return {name: _preset(name, record) for name, record in _manifest()["presets"].items()}
 
 
+def preset_records() -> dict[str, PresetRecord]:
+    """Name -> preset, in the order of the manifest."""
+    return dict(_presets())
+
+
 def _preset(name: str, record: Mapping[str, Any]) -> PresetRecord:
-    stages = {stage: record[stage] for stage in ("tagger", "detector", "segmenter")}
-    size = sum(checkpoint(f"{spec}-{stage}").size for stage, spec in stages.items() if spec == "pocket")
-    settings = MappingProxyType(dict(record.get("settings", {})))
+    given = {stage: record.get(stage, "") for stage in STAGES}
+    known = published()
+    kept = tuple(dict.fromkeys(value for value in given.values() if value in known))
+    shipped = (f"{value}-{stage}" for stage, value in given.items() if f"{value}-{stage}" in embedded())
+    size = sum(known[each].size for each in kept) + sum(checkpoint(each).size for each in shipped)
+    specs = {stage: known[value].spec if value in known else value for stage, value in given.items()}
     return PresetRecord(
-        name, **stages, licence=record["licence"], description=record["description"], settings=settings, size=size
+        name,
+        **specs,
+        licence=record["licence"],
+        description=record["description"],
+        settings=MappingProxyType(dict(record.get("settings", {}))),
+        size=size,
+        checkpoints=kept,
     )

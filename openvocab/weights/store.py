@@ -1,0 +1,134 @@
+"""Which published checkpoints are on this machine, and how they get here and are checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from openvocab.errors import BadWeights, unknown
+from openvocab.weights.fetch import hub_file, hub_listing, offline, url_file, url_path
+from openvocab.weights.files import refuse_stand_ins
+from openvocab.weights.manifest import Published, WeightsFile, checkpoint, embedded, published, published_for
+from openvocab.weights.trust import trusted_sha256
+
+__all__ = ["Verdict", "beside", "pull", "url_weights", "verified", "weights_here"]
+
+_BESIDE = ("*.json", "*.txt", "*.model", "*.jinja")
+_NOT_BESIDE = ("*.index.json", "*/*")
+_ASKED_FOR = ("config.json", "preprocessor_config.json", "processor_config.json", "tokenizer_config.json")
+"""What loaders look for; that one of these is absent must be known offline too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a check of one file found.
+
+    digest   its sha256.
+    checked  "pinned", "trusted at first use", or "ships with openvocab".
+    """
+
+    checkpoint: str
+    path: Path
+    digest: str
+    checked: str
+
+
+def weights_here(record: Published) -> tuple[Path, ...]:
+    """Return the weights of a checkpoint if all of them are on this machine, else nothing; asks no network."""
+    found = [_cached(record, file) for file in record.files]
+    return tuple(path for path in found if path is not None) if None not in found else ()
+
+
+def _cached(record: Published, file: WeightsFile) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    if record.url:
+        path = url_path(record.url)
+        return path if path is not None and path.is_file() else None
+    known = try_to_load_from_cache(record.repository, file.name, revision=record.fetched_revision)
+    return Path(known) if isinstance(known, str) else None
+
+
+def url_weights(spec: str) -> Path:
+    """Return the weights of a published checkpoint that has a URL, fetched if need be.
+
+    Args:
+        spec: as the manifest has it, e.g. "sam:vit_b".
+
+    Raises:
+        UnknownName: no published checkpoint of that SPEC has a URL.
+        BadWeights: it cannot be fetched, or is not the pinned file.
+    """
+    record = published_for(spec)
+    if record is None or not record.url:
+        raise unknown("downloadable SPEC", spec, [each.spec for each in published().values() if each.url])
+    return _weights(record)[0]
+
+
+def _weights(record: Published) -> tuple[Path, ...]:
+    """Fetch the weights of a checkpoint where they are not here yet."""
+    if record.url:
+        return tuple(url_file(record.url, file.sha256, file.size) for file in record.files)
+    paths = [hub_file(record.repository, file.name, record.fetched_revision) for file in record.files]
+    for file, path in zip(record.files, paths, strict=True):
+        if path is None:
+            raise BadWeights(f"{record.name}: {record.repository} has no {file.name} any more; name another checkpoint")
+    return tuple(path for path in paths if path is not None)
+
+
+def pull(record: Published) -> tuple[Path, ...]:
+    """Fetch a checkpoint with its configuration, preprocessing and tokenizer, and check its weights.
+
+    Returns:
+        the files of weights.
+
+    Raises:
+        BadWeights: a file cannot be fetched whole, or is not the pinned or trusted one.
+    """
+    if record.repository and not (offline() and weights_here(record)):
+        for name in beside(hub_listing(record.repository, record.fetched_revision)):
+            hub_file(record.repository, name, record.fetched_revision)
+    paths = _weights(record)
+    for file, path in zip(record.files, paths, strict=True):
+        refuse_stand_ins(path)
+        trusted_sha256(_source(record, file), path)
+    return paths
+
+
+def beside(names: Iterable[str]) -> tuple[str, ...]:
+    """Return which files of a repository go with the weights, and those that loaders look for in any case."""
+    kept = [name for name in names if _fits(name, _BESIDE) and not _fits(name, _NOT_BESIDE)]
+    return tuple(dict.fromkeys([*kept, *_ASKED_FOR]))
+
+
+def _fits(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _source(record: Published, file: WeightsFile) -> str:
+    """What trust calls a file as the loader of this checkpoint fetches it."""
+    sources = record.sources(file)
+    return sources[-1] if record.fetched_revision else sources[0]
+
+
+def verified(name: str) -> tuple[Verdict, ...]:
+    """Read every byte of a checkpoint's weights anew and check the digests.
+
+    Raises:
+        BadWeights: it is not here, or a file is not the pinned or trusted one.
+    """
+    if name in embedded():
+        kept = checkpoint(name)
+        return (Verdict(name, kept.verified(), kept.sha256, "ships with openvocab"),)
+    record = published()[name]
+    paths = weights_here(record)
+    if not paths:
+        raise BadWeights(f"{name} is not on this machine; run: openvocab weights pull {name}")
+    return tuple(_verdict(record, file, path) for file, path in zip(record.files, paths, strict=True))
+
+
+def _verdict(record: Published, file: WeightsFile, path: Path) -> Verdict:
+    digest = trusted_sha256(_source(record, file), path, anew=True)
+    return Verdict(record.name, path, digest, "pinned" if file.sha256 else "trusted at first use")

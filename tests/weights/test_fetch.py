@@ -1,0 +1,213 @@
+"""Fetching from a stand-in hub on loopback, by the commands that users give, in processes of their own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+import torch
+from safetensors.torch import save
+
+from tests.weights.hub import COMMIT, ENCLOSED, TOKEN, Hub, environment, openvocab, python, serving
+
+LARGE = "google/owlv2-large-patch14-ensemble"
+PINNED = "google/owlv2-base-patch16-ensemble"
+WEIGHTS = save({"a": torch.arange(4000.0)})
+REPOSITORY = {"model.safetensors": WEIGHTS, "config.json": b"{}", "vocab.json": b"[]", "onnx/model.onnx": b"no"}
+FAULTS = {
+    "cut": "the connection was cut before the end; try again",
+    "stall": "the server stopped answering; try again later, or raise HF_HUB_DOWNLOAD_TIMEOUT (seconds)",
+    "length": "it arrived with a wrong length; try again",
+    "500": "the server answered 500; try again later",
+    "gated": "is gated: accept its licence",
+}
+FULL = """
+import errno, huggingface_hub.file_download as download
+def full(*arguments, **more):
+    raise OSError(errno.ENOSPC, "No space left on device")
+download.http_get = full
+"""
+EIGHT = """
+import os
+import openvocab.ui.cli, openvocab.weights.store, huggingface_hub.file_download
+children = []
+for _ in range(8):
+    child = os.fork()
+    if not child:
+        os._exit(openvocab.ui.cli.main(["weights", "pull", "owlv2-large"]))
+    children.append(child)
+print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children])
+"""
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[Hub]:
+    """A hub with two models; each test names the fault that it wants."""
+    with serving() as served:
+        served.repositories = {LARGE: REPOSITORY, PINNED: REPOSITORY}
+        served.files["/weights.pth"] = WEIGHTS
+        yield served
+
+
+@pytest.fixture(autouse=True)
+def sound(hub: Hub) -> None:
+    """Begin without a fault and without a history."""
+    hub.fault = ""
+    hub.asked.clear()
+
+
+def pull(hub: Hub, folder: Path, name: str = "owlv2-large", before: str = "") -> CompletedProcess[str]:
+    given = environment(hub, folder, HF_HUB_DOWNLOAD_TIMEOUT="1", HF_HUB_ETAG_TIMEOUT="2")
+    return openvocab("weights", "pull", name, given=given, before=before)
+
+
+def kept(folder: Path) -> list[bytes]:
+    """The content of all files that have the name of weights, and of parts of them."""
+    found = [*folder.rglob("model.safetensors"), *folder.rglob("*.incomplete"), *folder.rglob("*.part")]
+    return [path.read_bytes() for path in found]
+
+
+def test_pull_fetches_what_belongs_to_the_model_and_a_second_one_no_data(hub, tmp_path):
+    first = pull(hub, tmp_path)
+    assert first.returncode == 0
+    names = {path.rpartition("/")[2] for path in hub.data_requests()}
+    assert names == {"model.safetensors", "config.json", "vocab.json"}
+    assert kept(tmp_path) == [WEIGHTS]
+    assert "is trusted from now on" in first.stderr
+    hub.asked.clear()
+    second = pull(hub, tmp_path)
+    assert (second.returncode, second.stdout, hub.data_requests()) == (0, first.stdout, [])
+    assert "is trusted from now on" not in second.stderr
+
+
+def test_a_connection_that_is_cut_once_is_taken_up_again(hub, tmp_path):
+    hub.fault = "cut once"
+    assert pull(hub, tmp_path).returncode == 0
+    assert kept(tmp_path) == [WEIGHTS]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_failure_is_one_clear_sentence_and_leaves_nothing(hub, tmp_path, fault):
+    hub.fault = fault
+    run = pull(hub, tmp_path)
+    told = [line for line in run.stderr.splitlines() if "fetching" not in line]
+    assert (run.returncode, run.stdout, kept(tmp_path)) == (2, "", [])
+    assert len(told) == 1 and told[0].startswith(f"openvocab: {LARGE}: ") and FAULTS[fault] in told[0]
+    assert TOKEN not in run.stderr
+    hub.fault = ""
+    assert pull(hub, tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        pytest.param({"absent": True}, "the hub has no such repository, or it is private", id="no such repository"),
+        pytest.param({"before": FULL}, "the disk is full; make room", id="full disk"),
+        pytest.param({"name": "owlv2-base"}, "is pinned; delete the file and fetch it again", id="not the pinned file"),
+    ],
+)
+def test_other_failures(hub, tmp_path, monkeypatch, given, told):
+    if given.pop("absent", False):
+        monkeypatch.delitem(hub.repositories, LARGE)
+    if "name" in given:
+        commit = "cfd3195ba4ea9592eec887ded089f4c08eff231d"
+        monkeypatch.setattr("tests.weights.hub.COMMIT", commit)
+    run = pull(hub, tmp_path, **given)
+    assert run.returncode == 2
+    assert told in run.stderr and TOKEN not in run.stderr and "Traceback" not in run.stderr
+
+
+def test_a_page_saved_as_weights_is_called_what_it_is(hub, tmp_path, monkeypatch):
+    monkeypatch.setitem(hub.repositories, LARGE, {**REPOSITORY, "model.safetensors": b"<!doctype html><p>Sign in"})
+    run = pull(hub, tmp_path)
+    assert run.returncode == 2
+    assert "this is a web page, not weights" in run.stderr
+
+
+def test_eight_processes_pull_one_file(hub, tmp_path):
+    run = python(EIGHT, environment(hub, tmp_path))
+    assert "[0, 0, 0, 0, 0, 0, 0, 0]" in run.stdout, run.stderr
+    assert kept(tmp_path) == [WEIGHTS]
+    trusted = json.loads((tmp_path / "own" / "trusted.json").read_text("utf-8"))
+    assert trusted == {f"{LARGE}/model.safetensors": hashlib.sha256(WEIGHTS).hexdigest()}
+
+
+def test_weights_that_changed_upstream_are_refused(hub, tmp_path, monkeypatch):
+    assert pull(hub, tmp_path).returncode == 0
+    monkeypatch.setitem(hub.repositories, LARGE, {**REPOSITORY, "model.safetensors": save({"a": torch.ones(9)})})
+    monkeypatch.setattr("tests.weights.hub.COMMIT", COMMIT[::-1])
+    run = pull(hub, tmp_path)
+    assert run.returncode == 2
+    assert "was trusted at its first use" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "told"),
+    [
+        pytest.param(["weights", "pull", "owlv2-large"], 2, "openvocab is offline; unpack a bundle", id="pull, absent"),
+        pytest.param(["weights", "pull", "sam-vit-b"], 2, "openvocab is offline; unpack a bundle", id="URL, absent"),
+        pytest.param(["weights", "list"], 0, "", id="list"),
+        pytest.param(["weights", "where", "base"], 2, "run: openvocab weights pull", id="where"),
+    ],
+)
+def test_offline_opens_no_socket(tmp_path, arguments, status, told):
+    given = environment(None, tmp_path, HF_HUB_OFFLINE="0")
+    after = "import atexit; atexit.register(lambda: print('opened', opened))"
+    run = openvocab("--offline", *arguments, given=given, before=ENCLOSED + after)
+    assert run.returncode == status, run.stderr
+    assert told in run.stderr and "opened []" in run.stdout
+
+
+def test_offline_a_pulled_model_is_pulled_already(hub, tmp_path):
+    online = pull(hub, tmp_path)
+    given = environment(None, tmp_path)
+    offline = openvocab("weights", "pull", "owlv2-large", given=given, before=ENCLOSED)
+    assert (offline.returncode, offline.stdout) == (0, online.stdout)
+
+
+def url_file(
+    hub: Hub, folder: Path, sha256: str = "", size: int | None = None, before: str = ""
+) -> CompletedProcess[str]:
+    code = f"""{before}
+from openvocab.errors import BadWeights
+from openvocab.weights.fetch import url_file
+try:
+    print(url_file({hub.url + "/weights.pth"!r}, {sha256 or None!r}, {size}))
+except BadWeights as error:
+    print(error)
+"""
+    return python(code, environment(hub, folder, HF_HUB_DOWNLOAD_TIMEOUT="1"))
+
+
+def test_a_url_is_fetched_once(hub, tmp_path):
+    digest = hashlib.sha256(WEIGHTS).hexdigest()
+    with ThreadPoolExecutor() as pool:
+        runs = list(pool.map(lambda _: url_file(hub, tmp_path, digest, len(WEIGHTS)), range(3)))
+    assert len({run.stdout for run in runs}) == 1
+    path = Path(runs[0].stdout.strip())
+    assert path.read_bytes() == WEIGHTS and path.name == "weights.pth"
+    assert len(hub.data_requests()) == 1
+    assert TOKEN not in "".join(run.stdout + run.stderr for run in runs)
+
+
+@pytest.mark.parametrize(
+    ("fault", "given", "told"),
+    [
+        pytest.param("cut", {}, "the connection was cut before the end", id="cut"),
+        pytest.param("503", {}, "the server answered 503", id="server error"),
+        pytest.param("", {"size": 9}, "wrong length", id="another length"),
+        pytest.param("", {"sha256": "0" * 64}, "but 000000000000 was expected", id="another digest"),
+        pytest.param("", {"before": FULL}, "the disk is full", id="full disk"),
+    ],
+)
+def test_a_url_that_fails_leaves_nothing(hub, tmp_path, monkeypatch, fault, given, told):
+    hub.fault = fault
+    monkeypatch.setitem(hub.files, "/weights.pth", WEIGHTS)
+    run = url_file(hub, tmp_path, **given)
+    assert told in run.stdout, run.stderr
+    assert [path.name for path in (tmp_path / "own").rglob("*") if path.is_file()] in ([], ["weights.pth.lock"])

@@ -16,21 +16,36 @@ from openvocab.errors import (
     BadInput,
     BadOutput,
     BadWeights,
+    CannotWrite,
     ImageError,
     MissingExtra,
     OpenVocabError,
     OpenVocabWarning,
+    OutOfMemory,
     UnknownName,
 )
 
 if TYPE_CHECKING:
     from openvocab.pipeline.chain import Pipeline, Vocabulary
     from openvocab.pipeline.examples import ExampleScene, example_scenes
-    from openvocab.pipeline.images import find_images, read_image
+    from openvocab.pipeline.formats import Exported, export
+    from openvocab.pipeline.formats.detections import to_supervision
+    from openvocab.pipeline.images import read_image
     from openvocab.pipeline.presets import Preset, load, presets
     from openvocab.pipeline.record import ModelRecord, Regions, Result, RunRecord, Tag
-    from openvocab.pipeline.registry import families, load_detector, load_segmenter, load_tagger
+    from openvocab.pipeline.registry import (
+        families,
+        load_captioner,
+        load_detector,
+        load_exemplar_segmenter,
+        load_segmenter,
+        load_tagger,
+    )
+    from openvocab.pipeline.rows import Row
+    from openvocab.pipeline.run_folder import Run, read_run
     from openvocab.pipeline.settings import Settings
+    from openvocab.pipeline.sources import find_images
+    from openvocab.pipeline.writer import Summary
     from openvocab.prompts.labels import label_sets, read_labels
     from openvocab.prompts.templates import PromptSet, prompt_set
 
@@ -40,44 +55,68 @@ __all__ = [
     "BadInput",
     "BadOutput",
     "BadWeights",
+    "CannotWrite",
     "ExampleScene",
+    "Exported",
     "ImageError",
     "MissingExtra",
     "ModelRecord",
     "OpenVocabError",
     "OpenVocabWarning",
+    "OutOfMemory",
     "Pipeline",
     "Preset",
     "PromptSet",
     "Regions",
     "Result",
+    "Row",
+    "Run",
     "RunRecord",
     "Settings",
+    "Summary",
     "Tag",
     "UnknownName",
     "Vocabulary",
     "example_scenes",
+    "export",
     "families",
     "find_images",
     "label_sets",
     "load",
+    "load_captioner",
     "load_detector",
+    "load_exemplar_segmenter",
     "load_segmenter",
     "load_tagger",
     "presets",
     "prompt_set",
     "read_image",
     "read_labels",
+    "read_run",
+    "to_supervision",
 ]
 
 _HOMES = {
     "chain": ("Pipeline", "Vocabulary"),
     "examples": ("ExampleScene", "example_scenes"),
-    "images": ("find_images", "read_image"),
+    "formats": ("Exported", "export"),
+    "formats.detections": ("to_supervision",),
+    "images": ("read_image",),
     "presets": ("Preset", "load", "presets"),
     "record": ("ModelRecord", "Regions", "Result", "RunRecord", "Tag"),
-    "registry": ("families", "load_detector", "load_segmenter", "load_tagger"),
+    "registry": (
+        "families",
+        "load_captioner",
+        "load_detector",
+        "load_exemplar_segmenter",
+        "load_segmenter",
+        "load_tagger",
+    ),
+    "rows": ("Row",),
+    "run_folder": ("Run", "read_run"),
     "settings": ("Settings",),
+    "sources": ("find_images",),
+    "writer": ("Summary",),
 }
 _LATE = {name: f"openvocab.pipeline.{home}" for home, names in _HOMES.items() for name in names} | {
     "PromptSet": "openvocab.prompts.templates",

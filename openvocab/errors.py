@@ -6,6 +6,8 @@ OpenVocabError
     UnknownName (LookupError)    no model family, preset or label set of that name
     BadWeights (RuntimeError)    a checkpoint is absent, of another architecture, or fails its digest
     BadOutput (RuntimeError)     a model answered with numbers that are not finite
+    OutOfMemory (MemoryError)    a picture is too much for the memory, even alone
+    CannotWrite (OSError)        a run folder cannot be written: full, read-only, or in use
     MissingExtra (ImportError)   a feature needs an optional dependency
 """
 
@@ -21,18 +23,29 @@ __all__ = [
     "BadInput",
     "BadOutput",
     "BadWeights",
+    "CannotWrite",
     "ImageError",
     "ImageErrorKind",
     "MissingExtra",
     "OpenVocabError",
     "OpenVocabWarning",
+    "OutOfMemory",
     "UnknownName",
     "require",
     "unknown",
 ]
 
 ImageErrorKind = Literal[
-    "missing", "not_a_file", "unreadable", "empty", "not_an_image", "truncated", "corrupt", "too_large"
+    "missing",
+    "not_a_file",
+    "unreadable",
+    "empty",
+    "not_an_image",
+    "truncated",
+    "corrupt",
+    "too_large",
+    "vanished",
+    "decoder_crashed",
 ]
 
 
@@ -57,6 +70,10 @@ class ImageError(BadInput):
             raise TypeError(f"kind must be one of {get_args(ImageErrorKind)}, got {kind!r}")
         self.kind: ImageErrorKind = kind
 
+    def __reduce__(self) -> tuple[type[ImageError], tuple[str, str]]:
+        """Both arguments, so that the error can pass between processes."""
+        return type(self), (self.kind, str(self))
+
 
 class UnknownName(OpenVocabError, LookupError):
     """There is no model family, preset or label set of that name."""
@@ -68,6 +85,14 @@ class BadWeights(OpenVocabError, RuntimeError):
 
 class BadOutput(OpenVocabError, RuntimeError):
     """A model answered with numbers that are not finite, so there is no score to report."""
+
+
+class OutOfMemory(OpenVocabError, MemoryError):
+    """A picture needs more memory than there is, even in a batch of one."""
+
+
+class CannotWrite(OpenVocabError, OSError):
+    """A run folder cannot be written, or another process writes it; what was finished before is whole."""
 
 
 class MissingExtra(OpenVocabError, ImportError):

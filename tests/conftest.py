@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["OPENVOCAB_CACHE"] = tempfile.mkdtemp(prefix="openvocab-tests-")
 
 SOFTMAX = "softmax"
 SIGMOID = "sigmoid"
@@ -69,52 +71,12 @@ def clip_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {kind: _clip_folder(root / kind, kind) for kind in (SOFTMAX, SIGMOID)}
 
 
-def _word_pieces(words: list[str]) -> tuple[dict[str, int], Any]:
-    """Return a byte-level vocabulary and the merges that build those words out of letters."""
-    from transformers.convert_slow_tokenizer import bytes_to_unicode
-
-    letters = sorted(bytes_to_unicode().values())
-    tokens = ["!", *(letter for letter in letters if letter != "!"), *(letter + "</w>" for letter in letters)]
-    merges: list[tuple[str, str]] = []
-    for word in words:
-        pieces = [*word[:-1], word[-1] + "</w>"]
-        for end in range(1, len(pieces)):
-            merges.append(("".join(pieces[:end]), pieces[end]))
-            tokens.append("".join(pieces[: end + 1]))
-    tokens = list(dict.fromkeys([*tokens, "<|startoftext|>", "<|endoftext|>"]))
-    return {token: row for row, token in enumerate(tokens)}, list(dict.fromkeys(merges))
-
-
 @pytest.fixture(scope="session")
 def owlv2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of an OWLv2 model and its processor, as save_pretrained writes them."""
-    import torch
-    from transformers import CLIPTokenizer, Owlv2Config, Owlv2ForObjectDetection, Owlv2ImageProcessor, Owlv2Processor
+    from tests.tiny.owlv2 import write
 
-    folder = tmp_path_factory.mktemp("owlv2")
-    vocab, merges = _word_pieces(["photo", "of", "cat", "dog", "thing", "picture"])
-    tokenizer = CLIPTokenizer(vocab=vocab, merges=merges, pad_token="!", model_max_length=16)
-    size = {"height": 48, "width": 48}
-    Owlv2Processor(image_processor=Owlv2ImageProcessor(size=size), tokenizer=tokenizer).save_pretrained(folder)
-    tower = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-    ends = {"bos_token_id": len(vocab) - 2, "eos_token_id": len(vocab) - 1}
-    config = Owlv2Config(
-        text_config={**tower, **ends, "vocab_size": len(vocab), "max_position_embeddings": 16},
-        vision_config={**tower, "image_size": 48, "patch_size": 8},
-        projection_dim=32,
-    )
-    torch.manual_seed(2)
-    model = Owlv2ForObjectDetection(config).eval()
-    with torch.no_grad():  # the heads start so wide that sigmoids saturate and every box is alike
-        for head, share in (
-            (model.box_head, 0.3),
-            (model.class_head.logit_scale, 0.1),
-            (model.class_head.logit_shift, 0.1),
-        ):
-            for value in head.parameters():
-                value.mul_(share)
-    model.save_pretrained(folder)
-    return folder
+    return Path(write(tmp_path_factory.mktemp("owlv2") / "model"))
 
 
 @pytest.fixture(scope="session")

@@ -4,23 +4,39 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import openvocab
-from openvocab.errors import BadInput, ImageError
-from openvocab.pipeline.images import find_images, read_image
+from openvocab.errors import BadInput
+from openvocab.pipeline.images import read_image
 from openvocab.pipeline.record import ModelRecord, Regions, Result, RunRecord, Tag
+from openvocab.pipeline.scores import sigmoid, softmax
 from openvocab.pipeline.settings import SIGMOID_TAG, SOFTMAX_TAG, Settings
-from openvocab.pipeline.stages import Boxes, Detector, Picture, Queries, Segmenter, Tagger, TextEmbeddings
+from openvocab.pipeline.sources import Names, items
+from openvocab.pipeline.stages import (
+    Boxes,
+    Detector,
+    MaskDetector,
+    Picture,
+    Queries,
+    Segmenter,
+    Tagger,
+    TextEmbeddings,
+)
 from openvocab.prompts.labels import read_labels
 from openvocab.prompts.templates import PromptSet, prompt_set
 
-__all__ = ["Pipeline", "Vocabulary", "views"]
+if TYPE_CHECKING:
+    from openvocab.pipeline.engine import Answer
+    from openvocab.pipeline.writer import Summary
+
+__all__ = ["Pipeline", "Vocabulary", "nothing_found", "views"]
 
 Source = str | os.PathLike[str] | bytes | NDArray[np.uint8] | Any
 
@@ -55,7 +71,7 @@ class Pipeline:
 
     tagger      scores labels for whole pictures.
     detector    finds boxes for words.
-    segmenter   cuts out what lies in a box.
+    segmenter   cuts out what lies in a box; where it is None, a detector that brings masks (MaskDetector) does.
     settings    thresholds and limits.
     """
 
@@ -124,81 +140,143 @@ class Pipeline:
 
     def run(
         self,
-        pictures: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        pictures: Names,
         labels: str | Sequence[str] | Vocabulary,
         *,
         template: str | Sequence[str] | PromptSet | None = None,
-        on_error: Callable[[Path, ImageError], None] | None = None,
+        on_error: Callable[[Path, Exception], None] | None = None,
+        allow_urls: bool = False,
+        workers: int | None = None,
+        isolate: bool = False,
         **changes: Any,
     ) -> Iterator[Result]:
-        """Run the chain over files and folders, yielding results in order as they are made.
+        """Run the chain over many pictures, yielding results in order as they are made.
+
+        Pictures are decoded ahead and tagged in batches; each is held until its result is let go of.
 
         Args:
-            pictures: files, and folders that are searched for pictures.
-            on_error: called with a picture that cannot be read; where not given, its error is raised.
+            pictures: files, folders, patterns, lists, shards, datasets: see sources.items.
+            on_error: called with what cannot be answered and why; where not given, the error is raised.
+            allow_urls: fetch what is named by a web address.
+            workers: threads that read and decode; one a processor core, 8 at most, where not given.
+            isolate: decode in worker processes, which a decoder may take down.
 
         Raises:
             ImageError, BadInput, BadOutput: as in a call on one picture; BadInput where no picture is found.
+            OutOfMemory: a picture is too much for the memory, even alone.
         """
+        from openvocab.pipeline.engine import Engine, Reading
+
         settings, vocabulary = self.settings.changed(**changes), self.vocabulary(labels, template)
-        given = [pictures] if isinstance(pictures, str | os.PathLike) else list(pictures)
-        found = find_images(given)
-        if not found:
-            raise BadInput(f"no picture in {', '.join(map(str, given))}; give a picture or a folder that holds some")
-        for path in found:
-            try:
-                pixels = read_image(path)
-            except ImageError as error:
-                if on_error is None:
-                    raise
-                on_error(path, error)
-                continue
-            yield self._result(str(path), pixels, vocabulary, settings)
+        engine = Engine(self, vocabulary, settings, Reading(workers, isolate))
+        answers = engine.answers(items(pictures, allow_urls=allow_urls))
+        first = next(answers, None)
+        if first is None:
+            raise nothing_found(pictures)
+        found = chain([first], answers)
+        del first  # the caller alone holds a picture once it has the result
+        yield from _results(found, self.record(vocabulary, settings), on_error)
+
+    def run_to(
+        self,
+        folder: str | os.PathLike[str],
+        pictures: Names,
+        labels: str | Sequence[str] | Vocabulary,
+        *,
+        template: str | Sequence[str] | PromptSet | None = None,
+        **options: Any,
+    ) -> Summary:
+        """Run the chain over many pictures into a run folder; the same call again goes on where the last one ended.
+
+        Args:
+            folder: the run folder; read it with openvocab.read_run.
+            pictures: see run.
+            options: those of RunOptions, e.g. embeddings="float16", overwrite=True, and settings to change.
+
+        Raises:
+            BadInput: the folder holds a run of other models, labels, templates or settings; the message says which.
+            CannotWrite: the folder cannot be written, or another process is at it.
+        """
+        from openvocab.pipeline.writer import RunOptions, write_run
+
+        own = {each.name for each in fields(RunOptions)}
+        chosen = RunOptions(**{name: value for name, value in options.items() if name in own})
+        settings = self.settings.changed(**{name: value for name, value in options.items() if name not in own})
+        return write_run(self, os.fspath(folder), pictures, self.vocabulary(labels, template), settings, chosen)
 
     def tags(self, picture: Picture, vocabulary: Vocabulary, **changes: Any) -> tuple[Tag, ...]:
         """Stage 1 alone: the labels over the threshold, best first (ties in the order of the vocabulary)."""
         settings = self.settings.changed(**changes)
         if self.tagger is None or vocabulary.texts is None:
             return ()
+        return self.pick(self.tag_scores([picture], vocabulary, settings)[0], vocabulary, settings)
+
+    def pick(self, scores: NDArray[np.float32], vocabulary: Vocabulary, settings: Settings) -> tuple[Tag, ...]:
+        """Return the tags that (C,) scores mean."""
         least = settings.tag_threshold
         if least is None:
-            least = SIGMOID_TAG if self.tagger.independent else SOFTMAX_TAG
-        scores = self.tag_scores([picture], vocabulary, settings)[0]
-        order = np.argsort(-scores, kind="stable")[: settings.max_tags]
-        return tuple(Tag(vocabulary.labels[row], float(scores[row])) for row in order if scores[row] >= least)
+            least = SIGMOID_TAG if self.tagger is None or self.tagger.independent else SOFTMAX_TAG
+        rows = np.flatnonzero(scores >= least)
+        if len(rows) > settings.max_tags:  # of 100,000 labels few are sorted; all that tie with the last one are
+            rows = rows[scores[rows] >= np.partition(scores[rows], -settings.max_tags)[-settings.max_tags]]
+        order = rows[np.argsort(-scores[rows], kind="stable")][: settings.max_tags]
+        return tuple(Tag(vocabulary.labels[row], float(scores[row])) for row in order)
 
     def tag_scores(
         self, pictures: Sequence[Picture], vocabulary: Vocabulary, settings: Settings | None = None
     ) -> NDArray[np.float32]:
         """(P, C) scores; where windows are asked for, each label's best over the picture and its windows."""
-        settings = settings or self.settings
+        return self.look(pictures, vocabulary, settings or self.settings)[0]
+
+    def look(
+        self, pictures: Sequence[Picture], vocabulary: Vocabulary, settings: Settings, *, embeddings: bool = False
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Return tag_scores and, where asked for, the (P, D) embeddings of the whole pictures.
+
+        Raises:
+            BadInput: there is no tagger.
+            BadOutput: the model's answer is not finite.
+        """
         if self.tagger is None or vocabulary.texts is None:
             raise BadInput("this pipeline has no tagger; load one with tagger=SPEC")
         seen = [views(picture, settings.windows) for picture in pictures]
-        flat = [view for each in seen for view in each]
-        size = settings.batch_size
-        parts = [self.tagger.score(flat[at : at + size], vocabulary.texts) for at in range(0, len(flat), size)]
-        scores = np.concatenate(parts) if parts else np.zeros((0, len(vocabulary.labels)), np.float32)
-        starts = np.cumsum([0, *(len(each) for each in seen)])[:-1]
-        return np.maximum.reduceat(scores, starts, axis=0) if len(seen) else scores
+        flat, size = [view for each in seen for view in each], settings.batch_size
+        parts = [_score(self.tagger, flat[at : at + size], vocabulary, embeddings) for at in range(0, len(flat), size)]
+        if not parts:
+            return np.zeros((0, len(vocabulary.labels)), np.float32), None
+        scores, starts = np.concatenate([part[0] for part in parts]), np.cumsum([0, *(len(each) for each in seen)])[:-1]
+        rows = np.concatenate([part[1] for part in parts])[starts] if embeddings else None
+        return np.maximum.reduceat(scores, starts, axis=0), rows
 
     def regions(
         self, picture: Picture, vocabulary: Vocabulary, wanted: Sequence[str] | None = None, **changes: Any
     ) -> Regions:
         """Stage 2 alone: boxes for the wanted labels (all of the vocabulary where not given), best first."""
-        settings = self.settings.changed(**changes)
+        return self.detect([picture], vocabulary, wanted, self.settings.changed(**changes))[0]
+
+    def detect(
+        self, pictures: Sequence[Picture], vocabulary: Vocabulary, wanted: Sequence[str] | None, settings: Settings
+    ) -> list[Regions]:
+        """Stage 2 for several pictures in which the same labels are looked for.
+
+        Raises:
+            BadInput: there is no detector.
+            BadOutput: the model's answer is not finite.
+        """
         queries = vocabulary.queries
         if self.detector is None or queries is None:
             raise BadInput("this pipeline has no detector; load one with detector=SPEC")
-        if wanted is not None:
+        if wanted is not None and tuple(wanted) != queries.labels:
             picked = [vocabulary.labels.index(label) for label in wanted]
             queries = Queries(tuple(wanted), queries.template, queries.embeddings[picked])
+        cutter = self.detector if self.segmenter is None and isinstance(self.detector, MaskDetector) else None
         if not queries.labels:
-            return Regions.none()
-        boxes = self.detector.detect([picture], queries, settings.box_threshold)[0]
-        rows = _suppress(boxes, settings)
-        labels = tuple(queries.labels[index] for index in boxes.label_index[rows])
-        return Regions(boxes.xyxy[rows], boxes.scores[rows], labels, boxes.scores[rows])
+            return [Regions.none(picture.shape[:2] if cutter else None) for picture in pictures]
+        if cutter is not None:
+            cut = cutter.detect_masks(pictures, queries, settings.box_threshold)
+            return [_kept(boxes, queries, settings, masks) for boxes, masks in cut]
+        found = self.detector.detect(pictures, queries, settings.box_threshold)
+        return [_kept(boxes, queries, settings) for boxes in found]
 
     def cut_out(self, picture: Picture, regions: Regions, encoded: Any = None) -> Regions:
         """Stage 3 alone: the same regions with masks; no model call where there is none.
@@ -223,9 +301,11 @@ class Pipeline:
             regions = asked.regions(picture, vocabulary, [tag.label for tag in tags] if self.tagger else None)
             regions = asked.cut_out(picture, regions)
         height, width = picture.shape[:2]
-        return Result(name, width, height, tags, regions, asked._record(vocabulary), picture)
+        return Result(name, width, height, tags, regions, self.record(vocabulary, settings), picture)
 
-    def _record(self, vocabulary: Vocabulary) -> RunRecord:
+    def record(self, vocabulary: Vocabulary, settings: Settings | None = None) -> RunRecord:
+        """Return what someone else needs to get the same numbers."""
+
         def of(stage: Tagger | Detector | Segmenter[Any] | None) -> ModelRecord | None:
             return None if stage is None else stage.record
 
@@ -237,8 +317,55 @@ class Pipeline:
             vocabulary.prompts.templates,
             vocabulary.prompts.digest,
             vocabulary.queries.template if vocabulary.queries else "",
-            {name: value for name, value in asdict(self.settings).items() if value is not None},
+            {name: value for name, value in asdict(settings or self.settings).items() if value is not None},
         )
+
+
+def _results(
+    answers: Iterator[Answer], record: RunRecord, on_error: Callable[[Path, Exception], None] | None
+) -> Iterator[Result]:
+    """Yield results; errors are raised or handed to on_error."""
+    for answer in answers:
+        if answer.error is None:
+            yield answer.result(record)
+        elif on_error is None:
+            raise answer.error
+        else:
+            on_error(Path(answer.item.id), answer.error)
+        del answer
+
+
+def _score(
+    tagger: Tagger, pictures: Sequence[Picture], vocabulary: Vocabulary, embeddings: bool
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    texts = vocabulary.texts
+    if texts is None:
+        raise BadInput("this vocabulary was made without a tagger; make it with this pipeline's vocabulary()")
+    if not embeddings:
+        return tagger.score(pictures, texts), None
+    rows = tagger.encode_pictures(pictures)
+    logits = tagger.logits(rows, texts)
+    return sigmoid(logits) if tagger.independent else softmax(logits), rows
+
+
+def _kept(boxes: Boxes, queries: Queries, settings: Settings, masks: NDArray[np.bool_] | None = None) -> Regions:
+    """Return the regions that are left after suppression.
+
+    A detector that brings masks scores box and mask together, so its masks get the score 1: the region's score stays
+    the detector's.
+    """
+    rows = _suppress(boxes, settings)
+    labels = tuple(queries.labels[index] for index in boxes.label_index[rows])
+    scores = boxes.scores[rows]
+    if masks is None:
+        return Regions(boxes.xyxy[rows], scores, labels, scores)
+    return Regions(boxes.xyxy[rows], scores, labels, scores, np.ones_like(scores), masks[rows])
+
+
+def nothing_found(named: Names) -> BadInput:
+    """Return the error for names that mean no picture."""
+    given = [named] if isinstance(named, str | os.PathLike) else named
+    return BadInput(f"no picture in {', '.join(map(str, given))}; give a picture or a folder that holds some")
 
 
 def _suppress(boxes: Boxes, settings: Settings) -> NDArray[np.intp]:

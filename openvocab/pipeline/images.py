@@ -7,12 +7,14 @@ or setting of Pillow's is changed, so that reading is safe in threads and leaves
 from __future__ import annotations
 
 import errno
+import hashlib
+import math
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -29,17 +31,14 @@ from PIL import (  # each plugin registers its format
 )
 
 from openvocab.errors import BadInput, ImageError
+from openvocab.pipeline.frames import count_frames
 
 with suppress(ImportError):  # Pillow before 11.3 has none
     from PIL import AvifImagePlugin  # noqa: F401
 
-__all__ = ["find_images", "read_image"]
+__all__ = ["MAX_PIXELS", "Decoded", "check_size", "decode", "path_error", "read_image", "refuse_special"]
 
-_MAX_PIXELS = 178_956_970
-_SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"),
-    *(".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
-)
+MAX_PIXELS = 178_956_970
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")  # JPEG also reads MPO
 _NAMED = "JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF or PPM"
 _WEAK = ("BMP", "PPM", "AVIF")  # told by a few bytes that other files may begin with too
@@ -48,8 +47,25 @@ _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 Picture = NDArray[np.uint8]
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Decoded:
+    """A picture and what is known of its file.
+
+    pixels         (H, W, 3) uint8 RGB, upright; smaller than height x width where scaled decoding was asked for.
+    sha256         of the bytes that were decoded.
+    width, height  pixels of the upright picture at its full size.
+    frames         how many the file holds; pixels are the first one's.
+    """
+
+    pixels: Picture
+    sha256: str
+    width: int
+    height: int
+    frames: int
+
+
 def read_image(
-    source: str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8], *, max_pixels: int = _MAX_PIXELS
+    source: str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8], *, max_pixels: int = MAX_PIXELS
 ) -> Picture:
     """Return a picture upright, in RGB, in memory of its own.
 
@@ -80,35 +96,43 @@ def read_image(
     raise BadInput(f"a picture cannot be read from {type(source).__name__}; give a path, bytes, Pillow image or array")
 
 
-def find_images(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
-    """Return the pictures that paths mean, each once, in the order given; within a folder, in the order of names.
-
-    Folders are searched to the bottom for files with the suffix of a picture. Hidden files and folders in them are
-    skipped and links to folders are not followed. What is named itself is kept whatever it is, and so is a folder that
-    cannot be listed, so that reading it reports the error.
+def decode(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS, least_side: int | None = None) -> Decoded:
+    """Decode the bytes of a file as read_image does, and tell what the file is.
 
     Args:
-        paths: files and folders; one path alone is taken as a list of one.
+        name: what errors call it.
+        max_pixels: width times height that is still read.
+        least_side: let a JPEG be decoded at half, a quarter or an eighth of its size, as long as its shorter side keeps
+            this many pixels. Pixels then differ a little from those of the full size scaled down.
+
+    Raises:
+        ImageError: the picture cannot be read; kind says why.
     """
-    given = [paths] if isinstance(paths, str | os.PathLike) else paths
-    found: dict[str, Path] = {}
-    for path in given:
-        for one in _expand(Path(os.fsdecode(path))):
-            found.setdefault(os.path.abspath(one), one)
-    return list(found.values())
+    file = BytesIO(data)
+    with _one_error(name, file):
+        picture = _opened(file, name)
+        width, height = picture.size
+        _refuse_large(width, height, name, max_pixels)
+        frames = count_frames(picture, data)
+        if _orientation(picture) in (5, 6, 7, 8):
+            width, height = height, width
+        if least_side is not None and picture.format in ("JPEG", "MPO"):
+            share = min(1.0, least_side / min(picture.size))
+            picture.draft(None, (math.ceil(picture.width * share), math.ceil(picture.height * share)))
+        pixels = _pixels(picture, name, max_pixels)
+    return Decoded(pixels, hashlib.sha256(data).hexdigest(), width, height, frames)
 
 
-def _expand(path: Path) -> list[Path]:
-    """Return the pictures in a folder, and its parts that cannot be listed; what is no folder is returned itself."""
-    if not os.path.isdir(path):
-        return [path]
-    failed: list[OSError] = []
-    found: list[Path] = []
-    for folder, folders, names in os.walk(path, onerror=failed.append):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        shown = (name for name in names if not name.startswith("."))
-        found += [Path(folder, name) for name in shown if name.lower().endswith(_SUFFIXES)]
-    return sorted(found + [Path(error.filename) for error in failed])
+def check_size(file: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> None:
+    """Read the header of an open file and go back to its beginning.
+
+    Raises:
+        ImageError: the picture is too large, or no picture.
+    """
+    with _one_error(name, file):
+        picture = _opened(file, name)
+        _refuse_large(picture.width, picture.height, name, max_pixels)
+    file.seek(0)
 
 
 # --- files
@@ -118,17 +142,21 @@ def _from_path(path: str, max_pixels: int) -> Picture:
     """Read a file; an ImageError is raised for what is no regular file before it is opened, and for what fails."""
     name = repr(path)
     try:
-        _refuse_special(os.stat(path).st_mode, path, name)
+        refuse_special(os.stat(path).st_mode, path, name)
         with open(path, "rb") as file:
             return _from_file(file, name, max_pixels)
     except ImageError:
         raise
     except (OSError, ValueError) as error:
-        raise _path_error(error, path, name) from error
+        raise path_error(error, path, name) from error
 
 
-def _refuse_special(mode: int, path: str, name: str) -> None:
-    """Raise ImageError unless mode is that of a regular file."""
+def refuse_special(mode: int, path: str, name: str) -> None:
+    """Look at what a path is before it is opened.
+
+    Raises:
+        ImageError: mode is not that of a regular file.
+    """
     if stat.S_ISREG(mode):
         return
     if not stat.S_ISDIR(mode):
@@ -138,7 +166,8 @@ def _refuse_special(mode: int, path: str, name: str) -> None:
     raise ImageError("not_a_file", f"{name} is a folder, not a file; name the pictures in it")
 
 
-def _path_error(error: OSError | ValueError, path: str, name: str) -> ImageError:
+def path_error(error: OSError | ValueError, path: str, name: str) -> ImageError:
+    """Return the ImageError for what opening or reading a path raised."""
     if "://" in path:
         return ImageError("missing", f"{name} is a web address, not a file; download the picture and give its path")
     if isinstance(error, ValueError) or error.errno in _ABSENT:
@@ -151,20 +180,20 @@ def _path_error(error: OSError | ValueError, path: str, name: str) -> ImageError
 def _from_file(file: BinaryIO, name: str, max_pixels: int) -> Picture:
     """Read an open file, or raise ImageError."""
     with _one_error(name, file):
-        head = file.read(16)
-        if not head:
-            raise ImageError("empty", f"{name} is empty (0 bytes); copy or download it again")
-        return _pixels(_open(file, head, name), name, max_pixels)
+        return _pixels(_opened(file, name), name, max_pixels)
 
 
-def _open(file: BinaryIO, head: bytes, name: str) -> Image.Image:
+def _opened(file: BinaryIO, name: str) -> Image.Image:
     """Return the picture, header read and not yet decoded.
 
     The plugins are called as Image.open calls them, without its warning for pictures that are large but allowed.
 
     Raises:
-        ImageError: no format of the list fits. What a plugin raises passes through.
+        ImageError: there is no byte, or no format of the list fits. What a plugin raises passes through.
     """
+    head = file.read(16)
+    if not head:
+        raise ImageError("empty", f"{name} is empty (0 bytes); copy or download it again")
     for kind in _FORMATS:
         factory, accept = Image.OPEN.get(kind, (None, None))
         if factory is None or accept is None or accept(head) is not True:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote, unquote_to_bytes
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +17,9 @@ from openvocab.pipeline.record import Regions, Result, Tag
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["ErrorKind", "Row", "RowRegions", "from_table", "row_of", "schema", "to_table"]
+__all__ = ["ErrorKind", "Row", "RowRegions", "from_table", "id_of", "row_of", "schema", "text_of", "to_table"]
+
+_RAW = "bytes:"
 
 ErrorKind = Literal[
     "missing",
@@ -30,8 +34,14 @@ ErrorKind = Literal[
     "nonfinite",
     "oom",
     "decoder_crashed",
+    "failed",
 ]
-"""Why an input has no answer: the kinds of ImageError, and what can go wrong around and after decoding."""
+"""Why an input has no answer: the kinds of ImageError, and what can go wrong after decoding.
+
+nonfinite  a model answered with numbers that are not finite.
+oom        the picture was too much for the memory, even alone.
+failed     a model raised an error of another kind on this picture, and not on others.
+"""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -160,8 +170,9 @@ def to_table(rows: Iterable[Row], kind: pa.Schema) -> pa.Table:
     kept = list(rows)
     columns: dict[str, Any] = {
         name: [getattr(row, name) for row in kept]
-        for name in ("id", "sha256", "width", "height", "frames", "status", "error_kind", "error")
+        for name in ("sha256", "width", "height", "frames", "status", "error_kind", "error")
     }
+    columns["id"] = [text_of(row.id) for row in kept]
     columns["tags"] = [[{"label": tag.label, "score": tag.score} for tag in row.tags] for row in kept]
     columns["regions"] = [None if row.regions is None else _plain(row.regions) for row in kept]
     arrays = [pa.array(columns[each.name], each.type) for each in kind if each.name != "embedding"]
@@ -176,11 +187,27 @@ def from_table(table: pa.Table | pa.RecordBatch) -> Iterator[Row]:
     for plain in table.to_pylist():
         given = plain["embedding"] if has_embedding else None
         yield Row(
-            **{name: plain[name] for name in ("id", "sha256", "width", "height", "frames", "error_kind", "error")},
+            id_of(plain["id"]),
+            **{name: plain[name] for name in ("sha256", "width", "height", "frames", "error_kind", "error")},
             tags=tuple(Tag(tag["label"], tag["score"]) for tag in plain["tags"]),
             regions=None if plain["regions"] is None else _regions(plain["regions"]),
             embedding=None if given is None else np.asarray(given, np.float32),
         )
+
+
+def text_of(name: str) -> str:
+    """Return an id as the table holds it: itself, or bytes: and its percent-encoded bytes where it is not Unicode."""
+    try:
+        name.encode()
+        plain = not name.startswith(_RAW)
+    except UnicodeEncodeError:
+        plain = False
+    return name if plain else _RAW + quote(os.fsencode(name))
+
+
+def id_of(text: str) -> str:
+    """Return the id that text_of made the text from; os.fsencode of it is the file's name."""
+    return os.fsdecode(unquote_to_bytes(text.removeprefix(_RAW))) if text.startswith(_RAW) else text
 
 
 def _encode(mask: NDArray[np.bool_]) -> str:

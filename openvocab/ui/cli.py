@@ -1,32 +1,51 @@
 """The command `openvocab`.
 
-Exit status: 0 all went well; 1 some pictures could not be read, the others were done; 2 the command, the input or a
-model cannot be used, nothing was done; 130 interrupted.
+Exit status: 0 all went well; 1 some pictures could not be answered, the others were; 2 the command, the input or a
+model cannot be used, nothing was done; 3 the output cannot be written; 130 and 143 ended by Ctrl-C and SIGTERM.
 """
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import sys
 import warnings
 from collections.abc import Sequence
 from typing import TextIO
 
-from openvocab.errors import OpenVocabError, OpenVocabWarning
+from openvocab.errors import CannotWrite, OpenVocabError, OpenVocabWarning
 from openvocab.ui.commands import COMMANDS
 from openvocab.ui.options import parser
 from openvocab.ui.output import complain
 
 __all__ = ["main"]
 
-UNUSABLE, INTERRUPTED = 2, 130
+UNUSABLE, NOT_WRITTEN, INTERRUPTED = 2, 3, 130
 
 
 def _quiet_libraries() -> None:
-    """Keep the progress bars of the model libraries off a stderr that is no terminal."""
+    """Keep the retries of the hub's client off stderr, and the libraries' progress bars where it is no terminal."""
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         os.environ.setdefault("TQDM_DISABLE", "1")
+
+
+def _stay_offline() -> None:
+    """Keep every client library off the network, whether it was imported before or not."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    if "huggingface_hub" in sys.modules:
+        from huggingface_hub import constants
+
+        constants.HF_HUB_OFFLINE = True
+
+
+class _Told(logging.Handler):
+    """Print what this package logs for people, such as that a file is trusted from now on."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        complain(record.getMessage())
 
 
 def _show_plainly() -> None:
@@ -57,10 +76,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = parser().parse_args(argv)
     _quiet_libraries()
+    if args.offline:
+        _stay_offline()
+    log = logging.getLogger("openvocab")
+    if not any(isinstance(handler, _Told) for handler in log.handlers):
+        log.addHandler(_Told(logging.INFO))
+        log.setLevel(logging.INFO)
     with warnings.catch_warnings():
         _show_plainly()
         try:
             return COMMANDS[args.command](args)
+        except CannotWrite as error:
+            complain(str(error))
+            return NOT_WRITTEN
         except OpenVocabError as error:
             complain(str(error))
             return UNUSABLE
@@ -72,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         except OSError as error:
             complain(f"{error.filename or 'the output'} cannot be written or read ({error.strerror})")
-            return UNUSABLE
+            return NOT_WRITTEN if error.errno in (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO) else UNUSABLE
 
 
 if __name__ == "__main__":

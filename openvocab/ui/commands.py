@@ -2,45 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import os
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import openvocab
-from openvocab.errors import BadInput, ImageError, unknown
+from openvocab.errors import BadInput, unknown
+from openvocab.ui.batch_commands import OK, SOME_FAILED, fill_run
+from openvocab.ui.export_command import export
 from openvocab.ui.options import DEFAULT_PRESET
 from openvocab.ui.output import complain, megabytes, progress, regions_of, say, say_json, table, tags_of
+from openvocab.ui.weights_commands import weights
 
 if TYPE_CHECKING:
     from openvocab import Pipeline, PromptSet, Result
 
-__all__ = ["COMMANDS", "Names"]
+__all__ = ["COMMANDS"]
 
-OK, SOME_FAILED = 0, 1
 DEMO_LABELS = "pocket"
-LONGEST_STEM = 200
-"""Bytes of a file's name that are kept for the annotated picture's; file systems allow 255."""
-
-
-class Names:
-    """File names for annotated pictures: NAME.png, then NAME-2.png, each given once."""
-
-    def __init__(self) -> None:
-        self._given: set[str] = set()
-
-    def __call__(self, source: str) -> str:
-        """Return a name for the picture of that path; names that differ in case only are taken as the same."""
-        stem = os.fsencode(Path(source).stem)[:LONGEST_STEM].decode("utf-8", "ignore") or "picture"
-        number, name = 1, stem
-        while name.casefold() in self._given:
-            number += 1
-            name = f"{stem}-{number}"
-        self._given.add(name.casefold())
-        return f"{name}.png"
 
 
 class _Failures:
@@ -50,11 +31,13 @@ class _Failures:
         self.count = 0
         self._tell = tell
 
-    def __call__(self, source: str | Path, error: ImageError) -> None:
+    def __call__(self, source: str | Path, error: Exception) -> None:
         """Count the error, print it and hand on its row."""
+        from openvocab.pipeline.engine import kind_of
+
         self.count += 1
         complain(str(error))
-        self._tell({"source": str(source), "status": "error", "error_kind": error.kind, "error": str(error)})
+        self._tell({"source": str(source), "status": "error", "error_kind": kind_of(error), "error": str(error)})
 
     @property
     def status(self) -> int:
@@ -76,16 +59,19 @@ def _folder(path: str) -> Path:
     return folder
 
 
-def _pictures(paths: Sequence[str]) -> list[Path]:
-    """Return the pictures that the paths mean.
+def _refuse_paths(args: Namespace) -> None:
+    """Look for the first picture and at --out, since loading models takes longer than this.
 
     Raises:
-        BadInput: there is none.
+        BadInput: there is no picture, one lies in --out, or that is no folder.
     """
-    found = openvocab.find_images(paths)
-    if not found:
-        raise BadInput(f"no picture in {', '.join(paths)}; give a picture, or a folder that holds some")
-    return found
+    from openvocab.pipeline.sources import items
+    from openvocab.pipeline.writer import refuse_target
+
+    if args.out:
+        refuse_target(args.out, args.paths)
+    if next(items(args.paths, allow_urls=args.allow_urls, skip=lambda _: True, without=args.out), None) is None:
+        raise BadInput(f"no picture in {', '.join(args.paths)}; give a picture, or a folder that holds some")
 
 
 def _settings(args: Namespace) -> dict[str, Any]:
@@ -112,11 +98,6 @@ def _load(args: Namespace, *stages: str) -> Pipeline:
     return openvocab.load(preset, **specs, device=args.device, dtype=args.dtype, **_settings(args))
 
 
-def _run(pipe: Pipeline, args: Namespace, pictures: Sequence[Path], failures: _Failures) -> Iterator[Result]:
-    results = pipe.run(pictures, args.labels, template=_template(args), on_error=failures)
-    return progress(results, len(pictures))
-
-
 def _row(result: Result, **more: Any) -> dict[str, Any]:
     return {"source": result.source, "status": "ok", **more, **result.to_dict()}
 
@@ -138,13 +119,27 @@ def demo(args: Namespace) -> int:
 
 
 def tag(args: Namespace) -> int:
-    """Print the tags of pictures."""
-    pictures = _pictures(args.paths)
-    failures = _Failures(say_json if args.json else lambda row: None)
+    """Print the tags of pictures, or write them to a run folder.
+
+    Raises:
+        BadInput: an option that is about a run folder, and none is named.
+    """
+    if not args.out and (args.overwrite or args.embeddings or args.decode_size):
+        raise BadInput("--overwrite, --embeddings and --decode-size are about a run folder; name one with --out")
+    _refuse_paths(args)
     _check(args)
     loaded = _load(args, "tagger")
     pipe = openvocab.Pipeline(loaded.tagger, None, None, loaded.settings)
-    for result in _run(pipe, args, pictures, failures):
+    if args.out:
+        return fill_run(pipe, pipe.vocabulary(args.labels, _template(args)), args)
+    return _print_tags(pipe, args)
+
+
+def _print_tags(pipe: Pipeline, args: Namespace) -> int:
+    failures = _Failures(say_json if args.json else lambda row: None)
+    reading = {"allow_urls": args.allow_urls, "workers": args.workers, "isolate": args.isolate}
+    results = pipe.run(args.paths, args.labels, template=_template(args), on_error=failures, **reading)
+    for result in progress(_until_failure(results, failures) if args.strict else results):
         if args.json:
             say_json(_row(result))
         else:
@@ -152,43 +147,20 @@ def tag(args: Namespace) -> int:
     return failures.status
 
 
-def _refuse_overwriting(pictures: Sequence[Path], folder: Path) -> None:
-    """Raise BadInput if a picture lies in the folder that is written to."""
-    target = folder.resolve()
-    for picture in pictures:
-        if target in (picture.resolve().parent, picture.parent.resolve()):
-            raise BadInput(f"{picture} lies in --out {folder} and could be overwritten; give another folder")
+def _until_failure(results: Iterator[Result], failures: _Failures) -> Iterator[Result]:
+    """Yield results up to the first picture that has none."""
+    for result in results:
+        if failures.count:
+            return
+        yield result
 
 
 def annotate(args: Namespace) -> int:
-    """Write annotated pictures and results.jsonl."""
-    pictures = _pictures(args.paths)
-    _refuse_overwriting(pictures, Path(args.out))
+    """Write regions, masks and annotated pictures to a run folder."""
+    _refuse_paths(args)
     _check(args)
-    folder = _folder(args.out)
     pipe = _load(args, "tagger", "detector", "segmenter")
-    with (folder / "results.jsonl").open("w", encoding="utf-8") as file:
-
-        def keep(row: dict[str, Any]) -> None:
-            print(json.dumps(row), file=file, flush=True)
-            if args.json:
-                say_json(row)
-
-        return _annotate(pipe, args, pictures, keep)
-
-
-def _annotate(pipe: Pipeline, args: Namespace, pictures: Sequence[Path], keep: Callable[[dict[str, Any]], None]) -> int:
-    failures, names, done = _Failures(keep), Names(), 0
-    for result in _run(pipe, args, pictures, failures):
-        name = names(result.source)
-        result.save(Path(args.out) / name)
-        keep(_row(result, annotated=name))
-        done += 1
-        if not args.json:
-            say(f"{result.source}: {regions_of(result)}")
-    if not args.json:
-        say(f"{done} annotated pictures and results.jsonl in {args.out}")
-    return failures.status
+    return fill_run(pipe, pipe.vocabulary(args.labels, _template(args)), args, draw=args.pictures, line=True)
 
 
 def models(args: Namespace) -> int:
@@ -217,11 +189,21 @@ def labels(args: Namespace) -> int:
     return OK
 
 
+def doctor(args: Namespace) -> int:
+    """Print what this machine has and what can run here."""
+    from openvocab.ui.doctor import doctor as examine
+
+    return examine(args)
+
+
 COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "demo": demo,
     "tag": tag,
     "annotate": annotate,
     "models": models,
     "labels": labels,
+    "weights": weights,
+    "doctor": doctor,
+    "export": export,
 }
 """Command -> what it does; each returns the exit status."""

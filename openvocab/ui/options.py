@@ -8,14 +8,20 @@ from types import NoneType
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 import openvocab
+from openvocab.ui.export_command import add_options
+from openvocab.ui.weights_commands import add_actions
 
 __all__ = ["DEFAULT_PRESET", "TAG_OPTIONS", "Parser", "parser"]
 
 DEFAULT_PRESET = "pocket"
 """The models of a command line that names none."""
 
-TAG_OPTIONS = {"threshold": "tag_threshold", "top": "max_tags", "windows": "windows"}
+TAG_OPTIONS = {"threshold": "tag_threshold", "top": "max_tags", "windows": "windows", "batch_size": "batch_size"}
 """Option of `openvocab tag` -> the setting that it gives."""
+
+PATHS_HELP = "a picture, a folder, a pattern, a list (.txt, .csv, .parquet), a shard (.tar), a dataset saved to disk"
+
+JSON_HELP = "print JSON and nothing else: one summary of the run with --out, else one row a picture"
 
 PRESET_HELP = f"models that belong together, see: openvocab models (default: {DEFAULT_PRESET}, where no SPEC is given)"
 
@@ -68,7 +74,7 @@ def _models(command: ArgumentParser, stages: tuple[str, ...]) -> None:
 
 
 def _pictures(command: ArgumentParser) -> None:
-    command.add_argument("paths", nargs="+", metavar="PATH", help="a picture, or a folder of pictures")
+    command.add_argument("paths", nargs="+", metavar="PATH", help=PATHS_HELP)
     command.add_argument("--labels", required=True, help='"a, b", a file with one label a line, or a label set')
     command.add_argument(
         "--template",
@@ -76,13 +82,31 @@ def _pictures(command: ArgumentParser) -> None:
         metavar="T",
         help='a sentence with {label}, for example "a drawing of a {label}"; given more than once, they are averaged',
     )
-    command.add_argument("--json", action="store_true", help="print one JSON row a picture, and nothing else")
+    command.add_argument("--json", action="store_true", help=JSON_HELP)
+
+
+def _run(command: ArgumentParser, out: str, *, required: bool = False) -> None:
+    """Add how pictures are read and where rows are kept."""
+    group = command.add_argument_group("run")
+    group.add_argument("--out", required=required, metavar="RUN", help=out)
+    group.add_argument("--overwrite", action="store_true", help="begin anew, whatever the folder holds of another run")
+    group.add_argument("--strict", action="store_true", help="stop at the first picture that has no answer")
+    group.add_argument("--allow-urls", action="store_true", help="fetch pictures named by http:// and https://")
+    group.add_argument("--workers", type=int, metavar="N", help="threads that decode (default: one a core, 8 at most)")
+    group.add_argument("--isolate", action="store_true", help="decode in worker processes, which a bad file may crash")
+    group.add_argument(
+        "--part-rows", type=int, metavar="N", help="write a part after N rows, or a minute (default: 4096)"
+    )
+    group.add_argument(
+        "--embeddings", choices=("float16", "float32"), help="also keep the tagger's embedding of each picture"
+    )
 
 
 def parser() -> Parser:
     """Return the parser of `openvocab`; the parsed arguments name the command as `command`."""
     made = Parser(prog="openvocab", description="Words in; tags, boxes and masks out.", allow_abbrev=False)
     made.add_argument("--version", action="version", version=f"openvocab {openvocab.__version__}")
+    made.add_argument("--offline", action="store_true", help="never use the network, as HF_HUB_OFFLINE=1 does")
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def add(name: str, says: str) -> Parser:
@@ -95,20 +119,26 @@ def parser() -> Parser:
 
     tag = add("tag", "Say which labels fit whole pictures.")
     _pictures(tag)
+    _run(tag, "keep the rows in this run folder and go on where it ends, in place of printing them")
+    tag.add_argument(
+        "--decode-size", type=int, metavar="N", help="decode JPEGs smaller, their shorter side N pixels or more"
+    )
     _models(tag, ("tagger",))
     _settings(tag, TAG_OPTIONS)
 
     annotate = add(
-        "annotate", "Find, box and cut out what the labels name; write annotated pictures and results.jsonl."
+        "annotate", "Find, box and cut out what the labels name; write rows and annotated pictures to a run folder."
     )
     _pictures(annotate)
-    annotate.add_argument(
-        "--out", required=True, metavar="DIR", help="where the pictures and results.jsonl are written"
-    )
+    _run(annotate, "the run folder: rows, and annotated pictures in its pictures/", required=True)
+    annotate.add_argument("--no-pictures", dest="pictures", action="store_false", help="write no annotated picture")
     _models(annotate, ("tagger", "detector", "segmenter"))
     _settings(annotate, {field.name: field.name for field in fields(openvocab.Settings)})
 
     add("models", "List the presets and the families of models.")
     labels = add("labels", "List the label sets, or the labels of one.")
     labels.add_argument("name", nargs="?", help="a label set: print its labels, one a line")
+    add_actions(add("weights", "List, fetch, check and carry the checkpoints that openvocab knows."))
+    add_options(add("export", "Write the rows of a run in the format of another tool."))
+    add("doctor", "Show versions, devices, caches and what can run here.")
     return made

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 if TYPE_CHECKING:
     from openvocab import Result
+    from openvocab.pipeline.engine import Answer
 
 __all__ = ["complain", "megabytes", "progress", "regions_of", "say", "say_json", "table", "tags_of"]
 
@@ -68,14 +69,15 @@ def _listed(pairs: Sequence[tuple[str, float]], most: int | None) -> str:
     return (f"{shown}, +{more}" if more else shown) or "nothing"
 
 
-def tags_of(result: Result, most: int | None = None) -> str:
+def tags_of(result: Result | Answer, most: int | None = None) -> str:
     """The tags with their scores, best first; with most, that many and how many there are besides."""
     return _listed([(tag.label, tag.score) for tag in result.tags], most)
 
 
-def regions_of(result: Result, most: int | None = None) -> str:
+def regions_of(result: Result | Answer, most: int | None = None) -> str:
     """The labels of the regions with their scores, best first; with most, that many and how many there are besides."""
-    return _listed(list(zip(result.regions.labels, result.regions.scores.tolist(), strict=True)), most)
+    found = result.regions
+    return _listed([] if found is None else list(zip(found.labels, found.scores.tolist(), strict=True)), most)
 
 
 def megabytes(size: int | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import sys
 import time
 import warnings
 import zlib
@@ -19,7 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image, features
 
 from openvocab.errors import BadInput, ImageError
-from openvocab.pipeline.images import find_images, read_image
+from openvocab.pipeline.images import decode, read_image
+from openvocab.pipeline.sources import find_images
 
 HEIGHT, WIDTH = 40, 60
 NEAR = {"JPEG": 24, "WEBP": 40, "AVIF": 40, "MPO": 24, "GIF": 60}
@@ -379,6 +381,40 @@ def test_mutated_files_give_a_picture_or_an_image_error(kind):
             continue
         assert found.dtype == np.uint8
         assert found.shape[2:] == (3,)
+
+
+SEEDS: dict[str, Any] = {
+    **{kind: lambda kind=kind: encoded(gradient(), kind) for kind in FORMATS},
+    "PNG, palette": lambda: transparent_palette("PNG"),
+    "PNG, 16 bits": lambda: encoded(grey().astype(np.uint16) * 257, "PNG"),
+    "JPEG, progressive": lambda: encoded(gradient(), "JPEG", progressive=True),
+    "TIFF, LZW": lambda: encoded(gradient(), "TIFF", compression="tiff_lzw"),
+    "TIFF, float": lambda: encoded(grey().astype(np.float32), "TIFF"),
+    "WEBP, lossless": lambda: encoded(gradient(), "WEBP", lossless=True),
+    "GIF, animated": lambda: encoded(gradient(), "GIF", save_all=True, append_images=[Image.new("RGB", (60, 40))]),
+}
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore")
+def test_row_2_20_000_mutated_files(capfd):
+    rng = np.random.default_rng(0)
+    slowest, said = 0.0, {"ok": 0}
+    for name, make in SEEDS.items():
+        seed = make()
+        for _ in range(20_000 // len(SEEDS) + 1):
+            started = time.perf_counter()
+            try:
+                decode(mutated(seed, rng), name, max_pixels=1_000_000, least_side=16)
+                said["ok"] += 1
+            except ImageError as error:
+                said[error.kind] = said.get(error.kind, 0) + 1
+            slowest = max(slowest, time.perf_counter() - started)
+    with capfd.disabled():
+        sys.stdout.write(f"\n{sum(said.values())} files of {len(SEEDS)} kinds: {said}, slowest {slowest:.2f} s\n")
+    assert sum(said.values()) >= 20_000
+    assert len(SEEDS) >= 12
+    assert slowest < 2
 
 
 def test_reading_in_threads_gives_each_its_own():

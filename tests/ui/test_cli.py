@@ -17,11 +17,11 @@ from PIL import Image
 
 import openvocab
 from openvocab.errors import BadInput, BadWeights, OpenVocabWarning
+from openvocab.pipeline.picture_names import PictureNames
 from openvocab.pipeline.record import ModelRecord
 from openvocab.pipeline.settings import Settings
 from openvocab.pipeline.stages import Boxes, Queries, TextEmbeddings
 from openvocab.ui.cli import main
-from openvocab.ui.commands import Names
 
 FAKE = ModelRecord("fake", None, "cpu", "float32")
 
@@ -95,25 +95,27 @@ def rows_of(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_annotate_writes_a_picture_and_a_row_for_each(loads, pictures, tmp_path, capsys):
+def test_annotate_writes_a_row_for_each_and_a_picture_for_those_it_reads(loads, pictures, tmp_path, capsys):
     out = tmp_path / "deep" / "out"
     status = main(["annotate", str(pictures), "--labels", "dog, cat", "--out", str(out), "--preset", "pocket"])
     said = capsys.readouterr()
-    rows = rows_of((out / "results.jsonl").read_text("utf-8"))
+    rows = list(openvocab.read_run(out))
     assert status == 1
-    assert [row["status"] for row in rows] == ["ok", "error", "ok"]
-    assert rows[1]["error_kind"] == "not_an_image"
-    assert sorted(path.name for path in out.glob("*.png")) == ["a-2.png", "a.png"]
-    assert {row["annotated"] for row in rows if row["status"] == "ok"} == {"a.png", "a-2.png"}
+    assert [row.status for row in rows] == ["ok", "error", "ok"]
+    assert rows[1].error_kind == "not_an_image"
+    assert sorted(path.name for path in (out / "pictures").iterdir()) == ["a-2.png", "a.png"]
+    assert rows[0].regions is not None and rows[0].regions.labels == ("dog",)
     assert "dog 0.50" in said.out
     assert said.err.count("openvocab: ") == 1
 
 
 def test_json_leaves_nothing_else_on_stdout(loads, pictures, tmp_path, capsys):
-    main(["annotate", str(pictures), "--labels", "dog", "--out", str(tmp_path / "o"), "--preset", "pocket", "--json"])
+    main(["tag", str(pictures), "--labels", "dog,", "--json"])
     rows = rows_of(capsys.readouterr().out)
-    assert rows == rows_of((tmp_path / "o" / "results.jsonl").read_text("utf-8"))
-    assert rows[0]["regions"][0]["mask"]["size"] == [30, 40]
+    assert [row["status"] for row in rows] == ["ok", "error", "ok"]
+    main(["annotate", str(pictures), "--labels", "dog,", "--out", str(tmp_path / "o"), "--json"])
+    (summary,) = rows_of(capsys.readouterr().out)
+    assert (summary["rows"], summary["ok"], summary["errors"]) == (3, 2, {"not_an_image": 1})
 
 
 @pytest.mark.filterwarnings("ignore:no installed font")
@@ -124,9 +126,10 @@ def test_a_file_may_be_called_anything(loads, pictures, tmp_path, capsys):
     command = ["annotate", str(source), "--labels", "犬,", "--out", str(tmp_path / "o")]
     assert main(command) == 0
     assert "\x1b" not in capsys.readouterr().out
-    assert main([*command, "--json"]) == 0
-    row = rows_of(capsys.readouterr().out)[0]
-    assert (row["source"], row["tags"][0]["label"]) == (str(source), "犬")
+    (row,) = openvocab.read_run(tmp_path / "o")
+    assert (row.id, row.tags[0].label) == (str(source), "犬")
+    assert main(["tag", str(source), "--labels", "犬,", "--json"]) == 0
+    assert rows_of(capsys.readouterr().out)[0]["source"] == str(source)
 
 
 def test_tag_prints_tags(loads, pictures, capsys):
@@ -227,7 +230,8 @@ def test_bad_usage_is_one_line_and_status_2(arguments, capsys):
         pytest.param(BadInput("so"), 2, id="bad input"),
         pytest.param(BadWeights("so"), 2, id="bad weights"),
         pytest.param(KeyboardInterrupt(), 130, id="interrupted"),
-        pytest.param(OSError(28, "No space left on device"), 2, id="disk full"),
+        pytest.param(OSError(28, "No space left on device"), 3, id="disk full"),
+        pytest.param(OSError(13, "Permission denied"), 2, id="not permitted"),
     ],
 )
 def test_errors_become_a_line_and_a_status(monkeypatch, pictures, capsys, error, status):
@@ -286,7 +290,7 @@ def test_lists(command, words, capsys):
     ],
 )
 def test_names_never_collide(sources, names):
-    name = Names()
+    name = PictureNames()
     assert [name(source) for source in sources] == names
 
 

@@ -1,0 +1,117 @@
+"""From an item of a source to a decoded picture; on request in a process of its own, which a decoder may take down."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+
+from openvocab.errors import ImageError
+from openvocab.pipeline.images import MAX_PIXELS, Decoded, check_size, decode, path_error, refuse_special
+from openvocab.pipeline.sources import Item, open_regular
+
+__all__ = ["Isolated", "decode_item"]
+
+LARGEST_FILE = 2**30
+"""Bytes of a file that are still read."""
+
+_HEADER_FIRST = 2**23
+"""Files of more bytes than this have their header looked at before they are read."""
+
+
+def decode_item(item: Item, max_pixels: int = MAX_PIXELS, least_side: int | None = None) -> Decoded:
+    """Read an item once and decode those bytes; see images.decode.
+
+    Raises:
+        ImageError: it cannot be read; kind says why.
+    """
+    if item.error is not None:
+        raise item.error
+    return decode(_bytes(item, max_pixels), repr(item.id), max_pixels=max_pixels, least_side=least_side)
+
+
+def _bytes(item: Item, max_pixels: int) -> bytes:
+    if item.url is not None:
+        from openvocab.pipeline.urls import fetch
+
+        return fetch(item.url)
+    if item.path is not None:
+        return _read(item, item.path, max_pixels)
+    return item.data or b""
+
+
+def _read(item: Item, path: str, max_pixels: int) -> bytes:
+    name = repr(item.id)
+    try:
+        refuse_special(os.stat(path).st_mode, path, name)
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > _HEADER_FIRST:
+                check_size(file, name, max_pixels)
+            if size > LARGEST_FILE:
+                raise ImageError(
+                    "too_large", f"{name} has {size} bytes, more than the limit of {LARGEST_FILE}; make it smaller"
+                )
+            return file.read(size)
+    except ImageError:
+        raise
+    except (OSError, ValueError) as error:
+        if item.listed and isinstance(error, FileNotFoundError) and not os.path.lexists(path):
+            gone = f"{name} was in its folder when that was listed and is gone; put it back or leave it out"
+            raise ImageError("vanished", gone) from error
+        raise path_error(error, path, name) from error
+
+
+def _ignore_interrupt() -> None:
+    """Leave Ctrl-C, which a terminal sends to every process, to the one that owns the run."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@dataclass(frozen=True, slots=True)
+class Isolated:
+    """decode_item in worker processes, one for each thread that calls: a crash ends one process and one picture.
+
+    decoder is what runs there; it and what it takes and gives must be picklable. The processes are spawned, so that a
+    script that uses this needs the usual `if __name__ == "__main__":`.
+    """
+
+    max_pixels: int = MAX_PIXELS
+    least_side: int | None = None
+    decoder: Callable[[Item, int, int | None], Decoded] = decode_item
+    _local: threading.local = field(default_factory=threading.local)
+    _pools: list[ProcessPoolExecutor] = field(default_factory=list)
+
+    def __call__(self, item: Item) -> Decoded:
+        """Decode an item in this thread's process.
+
+        Raises:
+            ImageError: as decode_item; with kind decoder_crashed where the process died.
+        """
+        try:
+            return self._pool().submit(self.decoder, item, self.max_pixels, self.least_side).result()
+        except BrokenProcessPool as error:
+            self._local.pool = None
+            message = f"{item.id!r} took its decoder down; save it anew with another program"
+            raise ImageError("decoder_crashed", message) from error
+
+    def _pool(self) -> ProcessPoolExecutor:
+        pool: ProcessPoolExecutor | None = getattr(self._local, "pool", None)
+        if pool is None:
+            pool = self._local.pool = ProcessPoolExecutor(1, get_context("spawn"), _ignore_interrupt)
+            self._pools.append(pool)
+        return pool
+
+    @contextmanager
+    def running(self) -> Iterator[Isolated]:
+        """End the processes when this is left."""
+        try:
+            yield self
+        finally:
+            for pool in self._pools:
+                pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,307 @@
+"""The engine: inputs in, one answer for each out, in the order of the source, in memory that does not grow.
+
+Threads read and decode ahead, the stages take what is decoded in batches, and whoever takes the answers (a loop of the
+caller's, or the writer of a run folder) sets the pace. No answer depends on the size of a batch, on the number of
+threads or on the other pictures in the batch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import takewhile
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openvocab.errors import BadInput, BadOutput, ImageError, OutOfMemory
+from openvocab.pipeline.batches import Batches
+from openvocab.pipeline.decode import Isolated, decode_item
+from openvocab.pipeline.images import MAX_PIXELS, Decoded
+from openvocab.pipeline.prefetch import prefetch
+from openvocab.pipeline.record import Regions, Result, RunRecord, Tag
+from openvocab.pipeline.rows import ErrorKind, Row, RowRegions
+from openvocab.pipeline.settings import Settings
+from openvocab.pipeline.sources import Item
+from openvocab.pipeline.stages import Picture
+
+if TYPE_CHECKING:
+    from openvocab.pipeline.chain import Pipeline, Vocabulary
+
+__all__ = ["Answer", "Engine", "Reading", "kind_of"]
+
+Seen = tuple[NDArray[np.float32], NDArray[np.float32] | None]
+"""What the tagger says of one picture: (C,) scores and, where asked for, its (D,) embedding."""
+
+_ROOM = 2**28
+"""Bytes of decoded pictures that wait for a stage, and bytes that close a batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How inputs are read; nothing of it but decode_size changes an answer.
+
+    workers       threads that read and decode; None takes one a processor core, 8 at most.
+    isolate       decode in worker processes, so that a decoder that crashes costs one row.
+    decode_size   let JPEGs be decoded smaller, as long as the shorter side keeps this many pixels; None: exact.
+    max_pixels    width times height that is still decoded.
+    """
+
+    workers: int | None = None
+    isolate: bool = False
+    decode_size: int | None = None
+    max_pixels: int = MAX_PIXELS
+
+    def __post_init__(self) -> None:
+        """Check the counts.
+
+        Raises:
+            BadInput: one is not a whole number of at least 1.
+        """
+        for name in ("workers", "decode_size", "max_pixels"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise BadInput(f"{name} must be a whole number of at least 1, got {value!r}")
+
+    @property
+    def threads(self) -> int:
+        """How many threads read and decode."""
+        return self.workers or max(1, min(8, _cores()))
+
+
+@dataclass(eq=False, slots=True)
+class Answer:
+    """What became of one input; the engine fills it in.
+
+    item       the input.
+    decoded    the picture and its file; None where it could not be read.
+    error      why there is no answer; None where there is one.
+    wanted     the labels that the detector looks for; None where there is an error.
+    embedding  (D,) float32 of length 1, where it was asked for.
+    """
+
+    item: Item
+    decoded: Decoded | None = None
+    error: Exception | None = None
+    wanted: tuple[str, ...] | None = None
+    tags: tuple[Tag, ...] = ()
+    regions: Regions | None = None
+    embedding: NDArray[np.float32] | None = None
+
+    @property
+    def kind(self) -> ErrorKind | None:
+        """Why there is no answer, as a Row says it."""
+        return None if self.error is None else kind_of(self.error)
+
+    def result(self, record: RunRecord) -> Result:
+        """Return the answer to an input that has one; its source is the input's id.
+
+        Raises:
+            BadInput: the picture was decoded smaller than it is.
+        """
+        if self.decoded is None:
+            raise BadInput(f"{self.item.id!r} could not be read, so that it has no result")
+        file, regions = self.decoded, Regions.none() if self.regions is None else self.regions
+        return Result(self.item.id, file.width, file.height, self.tags, regions, record, file.pixels)
+
+    def row(self) -> Row:
+        """Return what a run keeps of it."""
+        file = self.decoded
+        known = Row(self.item.id)
+        if file is not None:
+            known = Row(self.item.id, file.sha256, file.width, file.height, file.frames)
+        if self.error is not None:
+            said = " ".join(str(self.error).split()) or type(self.error).__name__
+            plain = said[:1000].encode("utf-8", "backslashreplace").decode()
+            return replace(known, error_kind=self.kind, error=plain)
+        found = None if self.regions is None else RowRegions.of(self.regions)
+        return replace(known, tags=self.tags, regions=found, embedding=self.embedding)
+
+
+def kind_of(error: Exception) -> ErrorKind:
+    """Return the kind of row that an error of the engine becomes."""
+    if isinstance(error, ImageError):
+        return error.kind
+    if isinstance(error, OutOfMemory):
+        return "oom"
+    return "nonfinite" if isinstance(error, BadOutput) else "failed"
+
+
+class Engine:
+    """Answers inputs with a pipeline.
+
+    skipped   inputs so far that the source had been told to skip.
+    """
+
+    def __init__(
+        self,
+        pipe: Pipeline,
+        vocabulary: Vocabulary,
+        settings: Settings,
+        reading: Reading,
+        *,
+        embeddings: bool = False,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Set up; nothing is read yet.
+
+        Args:
+            embeddings: also give the unit-length embedding of each picture.
+            stop: looked at between pictures; once true, the answer in hand is the last one.
+
+        Raises:
+            BadInput: embeddings without a tagger, or decode_size with a detector, whose boxes need every pixel.
+        """
+        if embeddings and pipe.tagger is None:
+            raise BadInput("embeddings are the tagger's, and this pipeline has none; load one with tagger=SPEC")
+        if reading.decode_size is not None and pipe.detector is not None:
+            raise BadInput("decode_size is for tags alone, since boxes and masks need every pixel; leave it out")
+        self._pipe, self._vocabulary, self._settings = pipe, vocabulary, settings
+        self._reading, self._embeddings, self._stop = reading, embeddings, stop
+        size = settings.batch_size
+        self._taggers: Batches[Seen] = Batches("tagger", size)
+        self._detectors: Batches[Regions] = Batches("detector", size)
+        self._segmenters: Batches[Regions] = Batches("segmenter", 1)
+        self.skipped = 0
+
+    @property
+    def batch_sizes(self) -> dict[str, int]:
+        """Stage -> pictures that it saw at once in the end, for the stages whose batches had to be halved."""
+        return {each.stage: each.size for each in (self._taggers, self._detectors) if each.halved}
+
+    def answers(self, items: Iterable[Item]) -> Iterator[Answer]:
+        """Yield one answer for each item that is not skipped, in order.
+
+        Raises:
+            Exception: what a stage raises for every picture, and what the source raises.
+        """
+        threads, size = self._reading.threads, self._settings.batch_size
+        with ExitStack() as stack:
+            ready = stack.enter_context(
+                prefetch(
+                    self._decoder(stack),
+                    items,
+                    threads=threads,
+                    depth=2 * size + threads,
+                    size_of=_bytes_of,
+                    room=_ROOM,
+                    stop=self._stop,
+                )
+            )
+            batch: list[Answer] = []
+            for item, outcome in ready:
+                self._add(batch, item, outcome)
+                if len(batch) >= size or sum(map(_bytes_held, batch)) >= _ROOM:
+                    yield from self._answer(batch)
+            yield from self._answer(batch)
+
+    def _decoder(self, stack: ExitStack) -> Callable[[Item], Decoded | Exception | None]:
+        """Return what decodes in the threads: it never raises."""
+        most, least = self._reading.max_pixels, self._reading.decode_size
+        if least is not None and self._settings.windows:
+            least *= 2  # a window is half the picture
+        if self._reading.isolate:
+            return partial(_outcome, stack.enter_context(Isolated(most, least).running()))
+        return partial(_outcome, partial(decode_item, max_pixels=most, least_side=least))
+
+    def _add(self, batch: list[Answer], item: Item, outcome: Decoded | Exception | None) -> None:
+        if outcome is None:
+            self.skipped += 1
+        elif isinstance(outcome, Exception):
+            batch.append(Answer(replace(item, data=None), error=outcome))
+        else:
+            batch.append(Answer(replace(item, data=None), outcome))
+
+    def _answer(self, batch: list[Answer]) -> Iterator[Answer]:
+        """Yield the answers of a batch in order, each let go of as it is handed on."""
+        self._tag(batch)
+        while batch and not self._halts():
+            group = list(takewhile(lambda answer: answer.wanted == batch[0].wanted, batch))
+            del batch[: len(group)]
+            yield from self._locate(group)
+        batch.clear()
+
+    def _halts(self) -> bool:
+        """Whether to leave a batch in its middle: not for tags, which come for the whole batch at once."""
+        return self._pipe.detector is not None and self._stop()
+
+    def _tag(self, batch: Sequence[Answer]) -> None:
+        """Fill in tags and embeddings, and what the detector looks for."""
+        good = [answer for answer in batch if answer.error is None]
+        if self._pipe.tagger is None or not good:
+            for answer in good:
+                answer.wanted = self._vocabulary.labels
+            return
+        for answer, made in zip(good, self._taggers(self._look, _pixels(good)), strict=True):
+            if isinstance(made, Exception):
+                answer.error = made
+            else:
+                answer.tags, answer.embedding = self._pipe.pick(made[0], self._vocabulary, self._settings), made[1]
+                answer.wanted = tuple(tag.label for tag in answer.tags)
+
+    def _look(self, pictures: Sequence[Picture], size: int) -> list[Seen]:
+        sized = replace(self._settings, batch_size=size)
+        scores, rows = self._pipe.look(pictures, self._vocabulary, sized, embeddings=self._embeddings)
+        if not np.isfinite(scores).all() or not (rows is None or np.isfinite(rows).all()):
+            raise BadOutput("the tagger's scores are not finite; try --dtype float32")
+        return list(zip(scores, [None] * len(scores) if rows is None else rows, strict=True))
+
+    def _locate(self, group: list[Answer]) -> Iterator[Answer]:
+        """Yield answers for which the same labels are looked for, each with its regions filled in."""
+        found: list[Regions | Exception | None] = [None] * len(group)
+        labels = group[0].wanted
+        if labels is not None and self._pipe.detector is not None:
+            found = list(self._detectors(partial(self._detect, labels), _pixels(group)))
+        while group and not self._halts():
+            answer = group.pop(0)
+            self._cut(answer, found.pop(0))
+            yield answer
+            del answer
+
+    def _detect(self, labels: tuple[str, ...], pictures: Sequence[Picture], size: int) -> list[Regions]:
+        starts = range(0, len(pictures), size)
+        parts = (pictures[at : at + size] for at in starts)
+        return [one for part in parts for one in self._pipe.detect(part, self._vocabulary, labels, self._settings)]
+
+    def _cut(self, answer: Answer, found: Regions | Exception | None) -> None:
+        if isinstance(found, Exception):
+            answer.error = found
+        elif found is not None and answer.decoded is not None:
+            pixels = answer.decoded.pixels
+            made = self._segmenters(lambda pictures, _: [self._pipe.cut_out(pictures[0], found)], [pixels])[0]
+            if isinstance(made, Exception):
+                answer.error = made
+            else:
+                answer.regions = made
+
+
+def _outcome(decoder: Callable[[Item], Decoded], item: Item) -> Decoded | Exception | None:
+    """Return what became of reading an item; None where it is skipped."""
+    if item.skipped:
+        return None
+    try:
+        return decoder(item)
+    except MemoryError:
+        return OutOfMemory(f"{item.id!r} does not fit into memory; make it smaller")
+    except Exception as error:
+        return error.with_traceback(None)
+
+
+def _bytes_of(outcome: Decoded | Exception | None) -> int:
+    return outcome.pixels.nbytes if isinstance(outcome, Decoded) else 0
+
+
+def _bytes_held(answer: Answer) -> int:
+    return answer.decoded.pixels.nbytes if answer.decoded else 0
+
+
+def _pixels(answers: Iterable[Answer]) -> list[NDArray[np.uint8]]:
+    return [answer.decoded.pixels for answer in answers if answer.decoded is not None]
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,334 @@
+"""The run folder: run.json says what made the rows, part-NNNNN.parquet hold them, one row an input.
+
+Every file is written under another name, synced and renamed, so that at any moment the folder holds whole files only.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from openvocab.errors import BadInput, CannotWrite
+from openvocab.pipeline.rows import Row, from_table, schema, to_table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.dataset as pads
+
+__all__ = ["Finished", "Run", "RunFolder", "describe", "make_folder", "open_run", "read_run", "write_whole"]
+
+PICTURES = "pictures"
+_RECORD, _LOCK, _PID, _FORMAT = "run.json", ".lock", ".pid", 1
+_FREE = (
+    "format",
+    "openvocab",
+    "sessions",
+    "settings.batch_size",
+    "tagger.device",
+    "detector.device",
+    "segmenter.device",
+)
+"""What may differ between the sessions of one run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The rows that a run folder holds: their ids as text_of writes them, in order, and how many are errors."""
+
+    ids: list[str]
+    errors: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """A run folder that this process alone writes; open_run makes it."""
+
+    path: Path
+
+    def finished(self) -> Finished:
+        """Read which inputs have a row.
+
+        Raises:
+            BadInput: a part cannot be read.
+        """
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
+
+        ids: list[str] = []
+        errors = 0
+        for part in _parts(self.path):
+            try:
+                with pq.ParquetFile(part, memory_map=True) as file:
+                    table = file.read(columns=["id", "status"], use_threads=False)
+            except (OSError, ValueError) as error:
+                raise BadInput(f"{part} is damaged ({str(error)[:100]}); delete it and run again") from error
+            ids += table.column("id").to_pylist()
+            errors += pc.sum(pc.equal(table.column("status"), "error")).as_py() or 0
+        return Finished(ids, errors)
+
+    def add(self, rows: Sequence[Row], kind: pa.Schema) -> None:
+        """Write the next part.
+
+        Raises:
+            CannotWrite: the disk is full, or the folder read-only; what was written before is whole.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        buffer = pa.BufferOutputStream()
+        pq.write_table(to_table(rows, kind), buffer, compression="zstd")
+        parts = _parts(self.path)
+        number = int(parts[-1].stem.removeprefix("part-")) + 1 if parts else 0
+        write_whole(self.path / f"part-{number:05}.parquet", buffer.getvalue())
+
+    def note(self, session: Mapping[str, Any]) -> None:
+        """Add what a session did to run.json.
+
+        Raises:
+            CannotWrite: as add.
+        """
+        record = _record(self.path)
+        record["sessions"] = [*record.get("sessions", []), dict(session)]
+        write_whole(self.path / _RECORD, _json(record))
+
+
+class Run:
+    """A finished or unfinished run, to be read.
+
+    path     the folder.
+    record   what run.json holds: package version, models, templates, labels, settings, sessions.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Read run.json.
+
+        Raises:
+            BadInput: there is no run in that folder.
+        """
+        self.path = Path(path)
+        self.record = _record(self.path)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of the run, in order."""
+        return tuple(self.record["labels"])
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+        import pyarrow.parquet as pq
+
+        return sum(pq.read_metadata(part).num_rows for part in _parts(self.path))
+
+    def __iter__(self) -> Iterator[Row]:
+        """Yield the rows in order, a few in memory at a time."""
+        import pyarrow.parquet as pq
+
+        for part in _parts(self.path):
+            with pq.ParquetFile(part) as file:
+                for batch in file.iter_batches(batch_size=256):
+                    yield from from_table(batch)
+
+    @property
+    def dataset(self) -> pads.Dataset:
+        """The rows as a pyarrow dataset, which DuckDB, Polars and pandas read as it is."""
+        import pyarrow.dataset as pads
+
+        parts = [str(part) for part in _parts(self.path)]
+        size, half = self.record.get("embedding_size"), self.record.get("embeddings") == "float16"
+        kind = schema(size, half)
+        return pads.dataset(parts, schema=kind, format="parquet") if parts else pads.dataset(kind.empty_table())
+
+
+def read_run(path: str | os.PathLike[str]) -> Run:
+    """Return the run in a folder: iterate over it for rows, or take its `dataset`.
+
+    Raises:
+        BadInput: there is no run in that folder.
+    """
+    return Run(path)
+
+
+def describe(record: Mapping[str, Any], labels: Sequence[str], **more: Any) -> dict[str, Any]:
+    """Return what run.json holds.
+
+    Args:
+        record: a RunRecord as a dictionary.
+        labels: all of them, in order.
+        more: what else decides what a row holds.
+    """
+    digest = hashlib.sha256(json.dumps(list(labels)).encode()).hexdigest()
+    made = {"format": _FORMAT, **record, "labels_digest": digest, **more, "labels": list(labels), "sessions": []}
+    plain: dict[str, Any] = json.loads(json.dumps(made))
+    return plain
+
+
+@contextmanager
+def open_run(path: Path, record: Mapping[str, Any], *, overwrite: bool = False) -> Iterator[RunFolder]:
+    """Make or continue a run folder, and hold its lock.
+
+    Args:
+        record: what describe returns.
+        overwrite: begin anew, whatever the folder holds of another run.
+
+    Raises:
+        BadInput: path is no folder, or holds a run with another record; the message lists what differs.
+        CannotWrite: the folder cannot be written, or another process is at it; the message has its pid.
+    """
+    make_folder(path)
+    with _locked(path):
+        try:
+            _sweep(path, everything=overwrite)
+        except OSError as error:
+            raise _cannot_write(path, error) from error
+        if not (path / _RECORD).exists():
+            if _parts(path):
+                raise BadInput(
+                    f"{path} holds parts and no {_RECORD}; give another folder, or --overwrite to start anew"
+                )
+            write_whole(path / _RECORD, _json(record))
+        _refuse_another(path, _record(path), record)
+        yield RunFolder(path)
+
+
+def write_whole(path: Path, data: Any) -> None:
+    """Write a file so that there is either all of it or none of it, even if the power fails.
+
+    Raises:
+        CannotWrite: the message has the path, the bytes needed and the cause.
+    """
+    hidden = path.with_name(f".{path.name}.tmp")
+    try:
+        with open(hidden, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(hidden, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        with suppress(OSError):
+            hidden.unlink()
+        raise _cannot_write(path, error, len(data)) from error
+
+
+def _cannot_write(path: Path, error: OSError, size: int | None = None) -> CannotWrite:
+    needed = "" if size is None else f", {size} bytes needed"
+    remedy = "make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check the disk and the permissions"
+    cause = error.strerror or str(error)
+    return CannotWrite(f"{path} cannot be written ({cause}{needed}); {remedy} and run the same command again")
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _json(record: Mapping[str, Any]) -> bytes:
+    return (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+
+
+def _parts(path: Path) -> list[Path]:
+    found = [(int(digits), each) for each in path.glob("part-*.parquet") if (digits := each.stem[5:]).isdecimal()]
+    return [each for _, each in sorted(found)]
+
+
+def _record(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads((path / _RECORD).read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise BadInput(
+            f"{path} holds no run ({_RECORD} is missing); give a folder that was written with --out"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path / _RECORD} cannot be read ({str(error)[:100]}); --overwrite starts anew") from error
+    if not isinstance(record, dict) or record.get("format") != _FORMAT:
+        raise BadInput(f"{path / _RECORD} is not of format {_FORMAT}; read it with the version that wrote it")
+    return record
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, if it is not there.
+
+    Raises:
+        BadInput: something else is there.
+        CannotWrite: the disk or its permissions do not allow it.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise BadInput(f"--out {str(path)!r} cannot be made a folder ({error.strerror}); give another path") from error
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the folder's lock, which the system lets go of when the process ends, however it ends."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise CannotWrite(f"{path} is being written by process {_pid(path)}; wait for it or stop it") from error
+    except (OSError, NotImplementedError) as error:
+        raise _cannot_write(path, error if isinstance(error, OSError) else OSError(str(error))) from error
+    try:
+        write_whole(path / _PID, str(os.getpid()).encode())
+        yield
+    finally:
+        lock.release()
+
+
+def _pid(path: Path) -> str:
+    """Return the process that wrote its number last; it is the one that holds the lock, if any does."""
+    try:
+        return (path / _PID).read_text("ascii")
+    except OSError:
+        return "(unknown)"
+
+
+def _sweep(path: Path, *, everything: bool) -> None:
+    """Remove what a killed process left half written, and on request the whole run, its record last."""
+    for left in [*path.glob(".*.tmp"), *(path / PICTURES).glob(".*.tmp")]:
+        left.unlink()
+    if everything:
+        for each in [*_parts(path), *(path / PICTURES).glob("*.png")]:
+            each.unlink()
+        (path / _RECORD).unlink(missing_ok=True)
+
+
+def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    plain: dict[str, Any] = {}
+    for name, value in record.items():
+        plain |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return plain
+
+
+def _refuse_another(path: Path, kept: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Raise BadInput with the differences, unless the rows of both would be the same."""
+    before, now = _flat(kept), _flat(new)
+    odd = [
+        f"{name}: {_short(before.get(name))} -> {_short(now.get(name))}"
+        for name in [*before, *(name for name in now if name not in before)]
+        if name not in _FREE and before.get(name) != now.get(name)
+    ]
+    if odd:
+        said = "; ".join(each for each in odd if not each.startswith("labels_digest") or len(odd) == 1)
+        raise BadInput(f"{path} holds another run ({said}); give another folder, or --overwrite to start anew")
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list) and len(value) > 4:
+        return f"{len(value)}: {json.dumps(value[:3], ensure_ascii=False)[1:-1]}, ..."
+    return json.dumps(value, ensure_ascii=False)

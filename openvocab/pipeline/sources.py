@@ -1,0 +1,251 @@
+"""Sources: from what the user names to a stream of items, one an input, in a stable order.
+
+A named path is, by what it is: a folder, searched to the bottom; a dataset of Hugging Face `datasets` saved to disk; a
+list of paths (.txt, .csv, .parquet); a WebDataset shard (.tar, .tar.gz); a pattern with * ? [ ] or {a..b}, where there
+is nothing of that very name; a web address, where they are allowed; else a file. Nothing is decoded here, and no file
+is held in memory but the one member of a shard that is handed on.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import stat
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from openvocab.errors import BadInput, ImageError
+
+__all__ = ["Item", "Names", "find_images", "items", "looks_like_picture"]
+
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
+)
+SHARDS = (".tar", ".tar.gz", ".tgz")
+LISTS = (".txt", ".csv", ".parquet")
+_STRONG = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
+_WEB = re.compile(r"https?://", re.IGNORECASE)
+
+Names = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+"""What a caller names: one path, or several."""
+
+Skip = Callable[[str], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One input.
+
+    id      unique within its source and the same on every run: the path as given, SHARD::MEMBER, DATASET::ROW, a URL.
+    path    the file to read; None where the bytes are here.
+    data    the bytes of the file; None where there is a path.
+    url     the web address to fetch.
+    listed  the file was seen in its folder, so that its absence means that it vanished.
+    error   why there is nothing to read.
+
+    An item that is to be skipped has neither path, data, url nor error.
+    """
+
+    id: str
+    path: str | None = None
+    data: bytes | None = None
+    url: str | None = None
+    listed: bool = False
+    error: ImageError | None = None
+
+    @property
+    def skipped(self) -> bool:
+        """Whether there is nothing to do for it."""
+        return self.path is None and self.data is None and self.url is None and self.error is None
+
+
+def items(
+    named: Names, *, allow_urls: bool = False, skip: Skip = lambda _: False, without: str | None = None
+) -> Iterator[Item]:
+    """Yield the inputs that paths mean, each once, in the order given; within a folder, in the order of names.
+
+    Hidden files and folders within folders are passed over and links to folders are not followed. In a folder, files
+    with the suffix of a picture count, and those of any other name whose first bytes are a picture's. What is named
+    itself is kept whatever it is, so that reading it reports the error, and so is a folder that cannot be listed.
+    Paths in lists are taken from the current folder.
+
+    Args:
+        named: one path, or several.
+        allow_urls: fetch what begins with http:// or https://.
+        skip: tells the ids whose bytes are not wanted; they are yielded with nothing to read.
+        without: a folder that is passed over wherever it lies.
+
+    Raises:
+        BadInput: a web address that is not allowed, a pattern that fits nothing, or a list without a column of paths.
+        MissingExtra: a dataset of `datasets`, and that package is not installed.
+    """
+    given = [named] if isinstance(named, str | os.PathLike) else list(named)
+    seen = _Seen(None if without is None else os.path.realpath(without))
+    for one in given:
+        for item in _named(os.fsdecode(one), seen, allow_urls, skip):
+            yield Item(item.id) if skip(item.id) else item
+
+
+def find_images(paths: Names) -> list[Path]:
+    """Return the pictures that files and folders mean, each once, in the order given; see items.
+
+    Lists, shards and patterns are not opened: what is no folder is returned itself.
+
+    Args:
+        paths: files and folders; one path alone is taken as a list of one.
+    """
+    given = [paths] if isinstance(paths, str | os.PathLike) else paths
+    seen = _Seen(None)
+    return [Path(item.id) for path in given for item in seen.folder_or_file(os.fsdecode(path))]
+
+
+def looks_like_picture(path: str) -> bool:
+    """Tell from a name, or else from the first bytes of a regular file, whether it is meant as a picture."""
+    return path.lower().endswith(SUFFIXES) or _begins_like_picture(path)
+
+
+def is_web_address(text: str) -> bool:
+    """Tell whether a text begins with http:// or https://."""
+    return _WEB.match(text) is not None
+
+
+def open_regular(path: str) -> BinaryIO:
+    """Open a regular file to read; no pipe, device or socket is opened, not even one that takes the file's place.
+
+    Raises:
+        OSError: there is none, or it may not be read.
+        IsADirectoryError: it is not a regular file.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise IsADirectoryError(f"{path!r} is not a regular file")
+    file = os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise IsADirectoryError(f"{path!r} is not a regular file")
+    return file
+
+
+def _begins_like_picture(path: str) -> bool:
+    with suppress(OSError, ValueError), open_regular(path) as file:
+        head = file.read(12)
+        return head.startswith(_STRONG) or (head[:4], head[8:]) == (b"RIFF", b"WEBP") or head[4:] == b"ftypavif"
+    return False
+
+
+class _Seen:
+    """What was yielded before, in little memory: named folders stand for all that they hold."""
+
+    def __init__(self, without: str | None) -> None:
+        self._without = without
+        self._folders: list[str] = []
+        self._files: set[str] = set()
+
+    def new(self, key: str) -> bool:
+        """Remember a path or an address; False where it was seen before."""
+        known = key in self._files
+        self._files.add(key)
+        return not known
+
+    def folder_or_file(self, path: str, *, listed: bool = False) -> Iterator[Item]:
+        """Yield a file, or what lies in a folder, leaving out what was yielded before."""
+        absolute = os.path.abspath(path)
+        found = any(_reaches(folder, absolute) for folder in self._folders)
+        if os.path.isdir(path):
+            if not found:
+                yield from self._walk(path, absolute)
+                self._folders.append(absolute)
+        elif not (found and os.path.lexists(absolute) and _counts(absolute)) and self.new(absolute):
+            yield Item(path, path, listed=listed)
+
+    def _walk(self, folder: str, absolute: str) -> Iterator[Item]:
+        """Yield what lies in a folder in the order of names, one folder's names in memory at a time."""
+        if absolute in self._folders or (self._without and os.path.realpath(folder) == self._without):
+            return
+        try:
+            with os.scandir(folder or ".") as found:
+                names = sorted((each.name, each.is_dir(follow_symlinks=False)) for each in found)
+        except OSError:
+            yield Item(folder, folder)
+            return
+        for name, is_folder in names:
+            below, absolute_below = os.path.join(folder, name), os.path.join(absolute, name)
+            if name.startswith("."):
+                continue
+            if is_folder:
+                yield from self._walk(below, absolute_below)
+            elif absolute_below not in self._files and _counts(below):
+                yield Item(below, below, listed=True)
+
+
+def _counts(path: str) -> bool:
+    """Tell whether a name in a folder is an item: no link to a folder, and a picture by name or content."""
+    return looks_like_picture(path) and not (os.path.islink(path) and os.path.isdir(path))
+
+
+def _reaches(folder: str, absolute: str) -> bool:
+    """Tell whether a search of the folder comes by that path: it lies there, not hidden and not behind a link."""
+    if absolute == folder:
+        return True
+    if not absolute.startswith(os.path.join(folder, "")):
+        return False
+    parts = os.path.relpath(absolute, folder).split(os.sep)
+    above = [os.path.join(folder, *parts[:count]) for count in range(1, len(parts) + os.path.isdir(absolute))]
+    return not any(part.startswith(".") for part in parts) and not any(map(os.path.islink, above))
+
+
+def _named(path: str, seen: _Seen, allow_urls: bool, skip: Skip) -> Iterator[Item]:
+    """Yield what one name means."""
+    from openvocab.pipeline import datasets_on_disk, lists, shards
+
+    if is_web_address(path):
+        if not allow_urls:
+            raise BadInput(f"{path!r} is a web address; add --allow-urls (allow_urls=True) to fetch pictures")
+        yield from [Item(path, url=path)] * seen.new(path)
+    elif datasets_on_disk.is_dataset(path):
+        yield from datasets_on_disk.rows(path, skip) if seen.new(os.path.abspath(path)) else ()
+    elif not os.path.lexists(path) and re.search(r"[*?\[{]", path):
+        yield from _pattern(path, seen, skip)
+    elif path.lower().endswith(SHARDS) and os.path.isfile(path):
+        yield from shards.members(path, skip) if seen.new(os.path.abspath(path)) else ()
+    elif path.lower().endswith(LISTS) and os.path.isfile(path) and not _begins_like_picture(path):
+        yield from _listed(lists.entries(path), seen, allow_urls)
+    else:
+        yield from seen.folder_or_file(path)
+
+
+def _pattern(pattern: str, seen: _Seen, skip: Skip) -> Iterator[Item]:
+    """Yield what braces and wildcards mean: folders, shards and pictures; a wildcard does not mean other files.
+
+    Raises:
+        BadInput: a wildcard fits nothing.
+    """
+    from openvocab.pipeline import shards
+
+    for one in shards.expand_braces(pattern):
+        wild = glob.has_magic(one) and not os.path.lexists(one)
+        found = sorted(glob.iglob(one, recursive=True)) if wild else [one]
+        if not found:
+            raise BadInput(f"no file fits {one!r}; check the pattern")
+        for path in found:
+            if path.lower().endswith(SHARDS):
+                yield from shards.members(path, skip) if seen.new(os.path.abspath(path)) else ()
+            elif not wild or os.path.isdir(path) or looks_like_picture(path):
+                yield from seen.folder_or_file(path, listed=wild)
+
+
+def _listed(entries: Iterable[str], seen: _Seen, allow_urls: bool) -> Iterator[Item]:
+    """Yield the entries of a list, each once; an address that is not allowed is an error of its own row."""
+    for entry in entries:
+        web = is_web_address(entry)
+        if not seen.new(entry if web else os.path.abspath(entry)):
+            continue
+        if web and not allow_urls:
+            message = f"{entry!r} is a web address; add --allow-urls (allow_urls=True) to fetch pictures"
+            yield Item(entry, error=ImageError("unreadable", message))
+        else:
+            yield Item(entry, url=entry) if web else Item(entry, entry)

@@ -1,0 +1,135 @@
+"""`tag --out` and `annotate`: what is said, and with which exit status."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import openvocab
+from openvocab.errors import CannotWrite
+from openvocab.ui.cli import main
+from tests.pipeline.stubs import chain, save_pictures
+
+README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+
+
+@pytest.fixture(autouse=True)
+def stubbed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Stages without weights, and a current folder of its own."""
+    monkeypatch.setattr(openvocab, "load", lambda *_, **__: chain(), raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def tag(*options: str) -> int:
+    return main(["tag", "p", "--labels", "a, b", *options])
+
+
+def test_the_readme_commands_run_and_do_nothing_the_second_time(capsys: pytest.CaptureFixture[str]) -> None:
+    save_pictures(Path("photos"), 9)
+    section = README.partition("## Tag a million pictures")[2].partition("## ")[0]
+    commands = re.findall(r"^openvocab (.*)$", section, re.MULTILINE)
+    assert len(commands) >= 2
+    for command in commands:
+        words = shlex.split(command, comments=True)
+        assert main(words) == 0
+        before = sorted(Path(words[words.index("--out") + 1]).glob("part-*"))
+        capsys.readouterr()
+        assert main(words) == 0
+        assert capsys.readouterr().out.startswith("nothing to do: all 9 pictures have a row in ")
+        assert sorted(Path(words[words.index("--out") + 1]).glob("part-*")) == before
+
+
+def test_json_is_one_summary(capsys: pytest.CaptureFixture[str]) -> None:
+    save_pictures(Path("p"), 3)
+    Path("p/x.png").write_bytes(b"")
+    assert tag("--out", "run", "--json", "--embeddings", "float16", "--workers", "2") == 1
+    said = json.loads(capsys.readouterr().out)
+    assert {name: said[name] for name in ("folder", "rows", "ok", "errors", "skipped", "stopped")} == {
+        "folder": "run",
+        "rows": 4,
+        "ok": 3,
+        "errors": {"empty": 1},
+        "skipped": 0,
+        "stopped": False,
+    }
+
+
+def test_complaints_end_where_they_stop_helping(capsys: pytest.CaptureFixture[str]) -> None:
+    for path in save_pictures(Path("p"), 30):
+        path.write_bytes(b"")
+    assert tag("--out", "run") == 1
+    err = capsys.readouterr().err
+    assert err.count("is empty") == 20
+    assert err.count("there are more errors") == 1
+
+
+def test_progress_is_shown_on_a_terminal_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    save_pictures(Path("p"), 12)
+    Path("p/x.png").write_bytes(b"")
+    for stream, shown in ((Terminal(), True), (io.StringIO(), False)):
+        monkeypatch.setattr(sys, "stderr", stream)
+        tag("--out", f"run-{shown}")
+        assert ("pictures/s" in stream.getvalue()) is shown
+
+
+@pytest.mark.parametrize("options", [["--out", "run"], []])
+def test_strict_stops_at_the_first(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    save_pictures(Path("p"), 5)[2].write_bytes(b"")
+    assert tag("--strict", *options) == 1
+    assert "00002.png' is empty" in capsys.readouterr().err
+    assert not options or len(openvocab.read_run("run")) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        pytest.param(["--overwrite"], 2, "name one with --out", id="no run folder"),
+        pytest.param(["--out", "p/00000.png"], 2, "cannot be made a folder", id="a file"),
+        pytest.param(["--out", "p"], 2, "could be overwritten", id="the pictures' own folder"),
+        pytest.param(["--out", "run", "--workers", "0"], 2, "workers must be", id="no worker"),
+        pytest.param(["https://example.org/a.png"], 2, "--allow-urls", id="web address"),
+        pytest.param(["*.jpg"], 2, "no file fits", id="pattern"),
+    ],
+)
+def test_what_cannot_be_used(arguments: list[str], status: int, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    save_pictures(Path("p"), 1)
+    paths = ["p"] if arguments[0].startswith("--") else []
+    assert main(["tag", *paths, *arguments, "--labels", "a, b"]) == status
+    said = capsys.readouterr()
+    assert words in said.err
+    assert said.out == ""
+
+
+def test_an_output_that_cannot_be_written_is_status_3(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise CannotWrite("run cannot be written; make room")
+
+    save_pictures(Path("p"), 1)
+    monkeypatch.setattr("openvocab.pipeline.run_folder.write_whole", refuse)
+    assert tag("--out", "run") == 3
+
+
+def test_sources_are_read_from_the_command_line() -> None:
+    save_pictures(Path("p"), 4)
+    Path("list.txt").write_text("p/00001.png\np/00003.png\n", "utf-8")
+    assert main(["tag", "list.txt", "p/*2.png", "--labels", "a, b", "--out", "run"]) == 0
+    assert [row.id for row in openvocab.read_run("run")] == ["p/00001.png", "p/00003.png", "p/00002.png"]
+
+
+def test_a_run_folder_within_the_pictures_is_not_read(capsys: pytest.CaptureFixture[str]) -> None:
+    save_pictures(Path("p"), 2)
+    command = ["annotate", "p", "--labels", "a, b", "--out", "p/run"]
+    assert main(command) == 0
+    assert main(command) == 0
+    assert [row.id for row in openvocab.read_run("p/run")] == ["p/00000.png", "p/00001.png"]

@@ -1,0 +1,164 @@
+"""Grounding DINO's prompts: which tokens a label is read as, which of them are scored for it, and who shares a prompt.
+
+The model reads "[CLS] cat . dog . [SEP]". Inside its text tower a label sees itself and its full stop only, with
+positions counted from its own start, so a label's features are the same in every prompt and are computed once. Prompts
+are put together from tokens, never from text: nothing that stands in a label can end it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["Block", "LabelTokens", "Prompt", "best_labels", "chunks", "encode_blocks", "prompt"]
+
+Block = tuple[int, ...]
+"""The tokens of one label, its full stop among them."""
+
+_BLOCKS_A_BATCH = 256
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class LabelTokens:
+    """A vocabulary as Grounding DINO sees it; [rows] picks labels by a list of their indices.
+
+    blocks    C labels.
+    features  C tensors of (tokens, D) float32: what the text tower and its projection make of each block.
+    frame     (2, D): the same of [CLS] and [SEP].
+    """
+
+    blocks: tuple[Block, ...]
+    features: tuple[Tensor, ...]
+    frame: Tensor
+
+    def __len__(self) -> int:
+        return len(self.blocks)
+
+    def __getitem__(self, rows: Sequence[int]) -> LabelTokens:
+        return LabelTokens(
+            tuple(self.blocks[row] for row in rows), tuple(self.features[row] for row in rows), self.frame
+        )
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Prompt:
+    """Labels that go through the model together.
+
+    features   (1, T, D) of [CLS], the labels and [SEP].
+    positions  (1, T) int64, counted from the start of each block.
+    together   (1, T, T) bool, True where two tokens are of one block.
+    owner      (T,) int64: the row of labels that a token belongs to, len(labels) where it belongs to none.
+    labels     (L,) int64: indices into the vocabulary.
+    """
+
+    features: Tensor
+    positions: Tensor
+    together: Tensor
+    owner: Tensor
+    labels: Tensor
+
+
+def chunks(blocks: Sequence[Block], room: int) -> list[list[int]]:
+    """Share labels out to prompts.
+
+    The order of the blocks changes nothing: labels are sorted by their tokens, and prompts filled one after the other.
+    There are as few prompts as this order allows, and they are filled evenly, so that each label has about as much
+    company as any other.
+
+    Args:
+        blocks: C different labels, each of at most room tokens.
+        room: tokens that a prompt has for labels.
+
+    Returns:
+        indices into blocks, prompt by prompt.
+    """
+    order = sorted(range(len(blocks)), key=lambda row: blocks[row])
+    lengths = [len(blocks[row]) for row in order]
+    fewest = len(_fill(lengths, room))
+    low, high = max(lengths, default=0), room
+    while low < high:  # filling with more room never takes more prompts
+        middle = (low + high) // 2
+        low, high = (low, middle) if len(_fill(lengths, middle)) <= fewest else (middle + 1, high)
+    return [[order[place] for place in part] for part in _fill(lengths, high)]
+
+
+def _fill(lengths: Sequence[int], room: int) -> list[range]:
+    """Cut the places of lengths into runs whose sum is at most room."""
+    cuts, used = [0], 0
+    for place, length in enumerate(lengths):
+        if used + length > room:
+            cuts.append(place)
+            used = 0
+        used += length
+    return [range(start, end) for start, end in zip(cuts, [*cuts[1:], len(lengths)], strict=True) if end > start]
+
+
+def prompt(tokens: LabelTokens, rows: Sequence[int]) -> Prompt:
+    """Put labels into one prompt, in the order of rows.
+
+    A label owns its tokens and its full stop. [CLS] and [SEP] belong to none, but where there is one label in the whole
+    vocabulary they are its own: so its score is the library's, which is the best over all tokens.
+    """
+    device, alone = tokens.frame.device, len(tokens) == 1
+    frame_owner = 0 if alone else len(rows)
+    lengths = torch.tensor([1, *(len(tokens.blocks[row]) for row in rows), 1])
+    owner = torch.tensor([frame_owner, *range(len(rows)), frame_owner])
+    block = torch.arange(len(lengths)).repeat_interleave(lengths)
+    features = [tokens.frame[:1], *(tokens.features[row] for row in rows), tokens.frame[1:]]
+    return Prompt(
+        torch.cat(features)[None],
+        torch.cat([torch.arange(int(length)) for length in lengths])[None].to(device),
+        (block[:, None] == block[None, :])[None].to(device),
+        owner.repeat_interleave(lengths).to(device),
+        torch.tensor(rows, dtype=torch.int64, device=device),
+    )
+
+
+def best_labels(logits: Tensor, asked: Prompt) -> tuple[Tensor, Tensor]:
+    """Return (Q,) the logit of each query's best label, the best over the label's own tokens, and (Q,) its index.
+
+    Args:
+        logits: (Q, T) of each query for each token.
+    """
+    count = len(asked.labels)
+    owner = asked.owner.expand(len(logits), -1)
+    by_label = logits.new_full((len(logits), count + 1), float("-inf"))
+    by_label = by_label.scatter_reduce(1, owner, logits, "amax")[:, :count]
+    best, row = by_label.max(1)
+    return best, asked.labels[row]
+
+
+@torch.inference_mode()
+def encode_blocks(core: Any, blocks: Sequence[Block]) -> list[Tensor]:
+    """Return (tokens, D) float32 features of each block, in their order.
+
+    Blocks that are equally long go together, in the order of their tokens: so features do not depend on the order.
+
+    Args:
+        core: the GroundingDinoModel or MMGroundingDinoModel.
+    """
+    order = sorted(range(len(blocks)), key=lambda row: (len(blocks[row]), blocks[row]))
+    found: dict[int, Tensor] = {}
+    for start in range(0, len(order), _BLOCKS_A_BATCH):
+        part = order[start : start + _BLOCKS_A_BATCH]
+        found.update(zip(part, _encode(core, [blocks[row] for row in part]), strict=True))
+    return [found[row] for row in range(len(blocks))]
+
+
+def _encode(core: Any, blocks: Sequence[Block]) -> list[Tensor]:
+    device = core.text_projection.weight.device
+    tokens = torch.nn.utils.rnn.pad_sequence([torch.tensor(block) for block in blocks], batch_first=True).to(device)
+    lengths = torch.tensor([len(block) for block in blocks], device=device)
+    positions = torch.arange(tokens.shape[1], device=device)
+    given = {
+        "input_ids": tokens,
+        "attention_mask": (positions < lengths[:, None]).long(),
+        "token_type_ids": torch.zeros_like(tokens),
+        "position_ids": positions.expand_as(tokens),
+    }
+    features = core.text_projection(core.text_backbone(**given).last_hidden_state)
+    return [row[: len(block)] for row, block in zip(features, blocks, strict=True)]

@@ -10,7 +10,7 @@ import torch
 from openvocab.errors import BadWeights
 from openvocab.pipeline.clip_tagger import OpenClipTagger
 from openvocab.pipeline.device import pick_device, pick_dtype
-from openvocab.pipeline.owlv2_detector import Owlv2Detector
+from openvocab.pipeline.owl_detector import Owlv2Detector
 from openvocab.pipeline.record import ModelRecord
 from openvocab.pipeline.sam_segmenter import SamSegmenter
 from openvocab.weights.files import read_state
@@ -53,8 +53,7 @@ def load_detector(device: str | None = None, dtype: str | None = None) -> Owlv2D
     model: Any = PocketOwlv2.from_pretrained(
         folder, local_files_only=True, attn_implementation="eager", dtype=torch.float32
     )
-    model = model.to(pick_device(device)).eval()
-    return Owlv2Detector(model, Owlv2Processor.from_pretrained(folder, local_files_only=True), record)
+    return Owlv2Detector.of(model.eval(), Owlv2Processor.from_pretrained(folder, local_files_only=True), record)
 
 
 def load_segmenter(device: str | None = None, dtype: str | None = None) -> SamSegmenter:

@@ -11,9 +11,22 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from openvocab.errors import BadInput, unknown
-from openvocab.pipeline.stages import Detector, Segmenter, Tagger
+from openvocab.pipeline.stages import Captioner, Detector, ExemplarSegmenter, Segmenter, Tagger
 
-__all__ = ["DETECTORS", "SEGMENTERS", "TAGGERS", "Family", "families", "load_detector", "load_segmenter", "load_tagger"]
+__all__ = [
+    "CAPTIONERS",
+    "DETECTORS",
+    "EXEMPLAR_SEGMENTERS",
+    "SEGMENTERS",
+    "TAGGERS",
+    "Family",
+    "families",
+    "load_captioner",
+    "load_detector",
+    "load_exemplar_segmenter",
+    "load_segmenter",
+    "load_tagger",
+]
 
 
 class Family(NamedTuple):
@@ -38,26 +51,63 @@ class Family(NamedTuple):
 TAGGERS: Mapping[str, Family] = MappingProxyType(
     {
         "open_clip": Family("clip_tagger", "OpenClipTagger", "open_clip:ViT-B-32/laion2b_s34b_b79k"),
+        "clip": Family("transformers_tagger", "ClipTagger", "clip:openai/clip-vit-base-patch32"),
+        "siglip": Family("transformers_tagger", "SiglipTagger", "siglip:google/siglip2-base-patch16-224"),
+        "metaclip2": Family(
+            "transformers_tagger", "MetaClip2Tagger", "metaclip2:facebook/metaclip-2-worldwide-huge-quickgelu"
+        ),
+        "classifier": Family("classifier_tagger", "ClassifierTagger", "classifier:google/vit-base-patch16-224"),
         "pocket": Family("pocket", "load_tagger"),
     }
 )
 DETECTORS: Mapping[str, Family] = MappingProxyType(
     {
-        "owlv2": Family("owlv2_detector", "Owlv2Detector", "owlv2:google/owlv2-base-patch16-ensemble"),
+        "detr": Family("detr_detector", "DetrDetector", "detr:facebook/detr-resnet-50"),
+        "grounding_dino": Family(
+            "grounding_dino_detector", "GroundingDinoDetector", "grounding_dino:IDEA-Research/grounding-dino-tiny"
+        ),
+        "mm_grounding_dino": Family(
+            "grounding_dino_detector",
+            "MMGroundingDinoDetector",
+            "mm_grounding_dino:openmmlab-community/mm_grounding_dino_tiny_o365v1_goldg_v3det",
+        ),
+        "omdet_turbo": Family("omdet_detector", "OmDetDetector", "omdet_turbo:omlab/omdet-turbo-swin-tiny-hf"),
+        "owlv2": Family("owl_detector", "Owlv2Detector", "owlv2:google/owlv2-base-patch16-ensemble"),
+        "owlvit": Family("owl_detector", "OwlVitDetector", "owlvit:google/owlvit-base-patch32"),
+        "sam3": Family("sam3", "Sam3Detector", "sam3:facebook/sam3"),
         "pocket": Family("pocket", "load_detector"),
     }
 )
 SEGMENTERS: Mapping[str, Family] = MappingProxyType(
     {
         "sam": Family("sam_segmenter", "SamSegmenter", "sam:vit_b@sam_vit_b_01ec64.pth"),
+        "sam_hf": Family("transformers_segmenter", "SamHfSegmenter", "sam_hf:facebook/sam-vit-base"),
+        "sam_hq": Family("transformers_segmenter", "SamHqSegmenter", "sam_hq:syscv-community/sam-hq-vit-base"),
+        "sam2": Family("transformers_segmenter", "Sam2Segmenter", "sam2:facebook/sam2.1-hiera-tiny"),
         "pocket": Family("pocket", "load_segmenter"),
+    }
+)
+EXEMPLAR_SEGMENTERS: Mapping[str, Family] = MappingProxyType(
+    {
+        "seggpt": Family("seggpt", "SegGptSegmenter", "seggpt:BAAI/seggpt-vit-large"),
+    }
+)
+CAPTIONERS: Mapping[str, Family] = MappingProxyType(
+    {
+        "coca": Family("coca_captioner", "CocaCaptioner", "coca:coca_ViT-B-32/mscoco_finetuned_laion2b_s13b_b90k"),
     }
 )
 
 
 def families() -> dict[str, tuple[str, ...]]:
     """Stage -> the names of its model families."""
-    return {"tagger": tuple(TAGGERS), "detector": tuple(DETECTORS), "segmenter": tuple(SEGMENTERS)}
+    return {
+        "tagger": tuple(TAGGERS),
+        "detector": tuple(DETECTORS),
+        "segmenter": tuple(SEGMENTERS),
+        "exemplar segmenter": tuple(EXEMPLAR_SEGMENTERS),
+        "captioner": tuple(CAPTIONERS),
+    }
 
 
 def _create(stage: str, table: Mapping[str, Family], spec: str, device: str | None, dtype: str | None) -> Any:
@@ -97,4 +147,16 @@ def load_detector(spec: str, device: str | None = None, dtype: str | None = None
 def load_segmenter(spec: str, device: str | None = None, dtype: str | None = None) -> Segmenter[Any]:
     """Load a segmenter, e.g. sam:vit_b@PATH.pth or pocket; see load_tagger."""
     loaded: Segmenter[Any] = _create("segmenter", SEGMENTERS, spec, device, dtype)
+    return loaded
+
+
+def load_exemplar_segmenter(spec: str, device: str | None = None, dtype: str | None = None) -> ExemplarSegmenter:
+    """Load a segmenter that goes by an example picture and its mask, e.g. seggpt:FOLDER; see load_tagger."""
+    loaded: ExemplarSegmenter = _create("exemplar segmenter", EXEMPLAR_SEGMENTERS, spec, device, dtype)
+    return loaded
+
+
+def load_captioner(spec: str, device: str | None = None, dtype: str | None = None) -> Captioner:
+    """Load a captioner, e.g. coca:coca_ViT-B-32/mscoco_finetuned_laion2b_s13b_b90k; see load_tagger."""
+    loaded: Captioner = _create("captioner", CAPTIONERS, spec, device, dtype)
     return loaded

@@ -1,4 +1,4 @@
-"""What each stage of the chain can do: three protocols that every adapter keeps.
+"""What each stage of the chain can do, and what a captioner can: protocols that every adapter keeps.
 
 What is costly to compute is a value in the caller's hand: a vocabulary's embeddings (TextEmbeddings, Queries), a
 picture's embedding (rows of ImageEmbeddings) and the segmenter's encoding (E). No adapter remembers a picture.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,18 @@ from numpy.typing import NDArray
 from openvocab.pipeline.record import ModelRecord
 from openvocab.prompts.templates import PromptSet
 
-__all__ = ["Boxes", "Detector", "Picture", "Queries", "Segmenter", "Tagger", "TextEmbeddings"]
+__all__ = [
+    "Boxes",
+    "Captioner",
+    "Detector",
+    "ExemplarSegmenter",
+    "MaskDetector",
+    "Picture",
+    "Queries",
+    "Segmenter",
+    "Tagger",
+    "TextEmbeddings",
+]
 
 Picture = NDArray[np.uint8]
 """(height, width, 3) uint8 RGB, upright, as openvocab.pipeline.images.read_image returns it."""
@@ -30,7 +41,8 @@ class TextEmbeddings:
 
     labels      C labels, as the caller wrote them.
     prompts     the templates that were averaged over.
-    embeddings  (C, D) float32, each row of length 1, in the order of labels.
+    embeddings  (C, D) float32, in the order of labels: rows of length 1; for a classifier with D classes, rows of 0
+                and 1 that pick the classes of a label.
     """
 
     labels: tuple[str, ...]
@@ -42,7 +54,8 @@ class Tagger(Protocol):
     """Scores labels for whole pictures.
 
     independent  True where the model was trained with a sigmoid: each score stands alone. False where it was
-                 trained with a softmax: the scores of a picture sum to 1 over the vocabulary.
+                 trained with a softmax: the scores of a picture sum to 1 over the vocabulary, or, for a classifier,
+                 over all classes that it knows, whichever of them are asked for.
     """
 
     @property
@@ -51,15 +64,33 @@ class Tagger(Protocol):
     def independent(self) -> bool: ...
     def encode_labels(self, labels: Sequence[str], prompts: PromptSet | None = None) -> TextEmbeddings: ...
     def encode_pictures(self, pictures: Sequence[Picture]) -> Floats:
-        """Return (P, D) float32 rows of length 1."""
+        """Return (P, D) float32: rows of length 1; for a classifier, its log-probabilities or log-odds."""
         ...
 
     def logits(self, embeddings: Floats, vocabulary: TextEmbeddings) -> Floats:
-        """Return (P, C) float32: scale * cosine + bias, for (P, D) picture embeddings."""
+        """Return (P, C) float32, for (P, D) rows of encode_pictures.
+
+        That is scale * cosine + bias; for a classifier, the labels' log-probabilities or log-odds.
+        """
         ...
 
     def score(self, pictures: Sequence[Picture], vocabulary: TextEmbeddings | Sequence[str]) -> Floats:
         """Return (P, C) float32 scores in 0 to 1."""
+        ...
+
+
+class Captioner(Protocol):
+    """Describes pictures in words, and scores the labels that its words mention."""
+
+    @property
+    def record(self) -> ModelRecord: ...
+    def caption(self, pictures: Sequence[Picture]) -> list[str]:
+        """Return one sentence a picture; the same picture always gets the same one."""
+        ...
+
+    def encode_labels(self, labels: Sequence[str], prompts: PromptSet | None = None) -> TextEmbeddings: ...
+    def score(self, pictures: Sequence[Picture], vocabulary: TextEmbeddings | Sequence[str]) -> Floats:
+        """Return (P, C) float32 scores in 0 to 1; 0 for a label that the caption does not mention."""
         ...
 
 
@@ -102,6 +133,17 @@ class Detector(Protocol):
         ...
 
 
+@runtime_checkable
+class MaskDetector(Detector, Protocol):
+    """A detector that cuts out what it finds. Its score is for box and mask together."""
+
+    def detect_masks(
+        self, pictures: Sequence[Picture], queries: Queries, threshold: float
+    ) -> list[tuple[Boxes, NDArray[np.bool_]]]:
+        """Return for each picture what detect returns, and the (N, H, W) masks of those boxes at its own size."""
+        ...
+
+
 E = TypeVar("E")
 
 
@@ -116,4 +158,16 @@ class Segmenter(Protocol[E]):
 
     def masks(self, encoded: E, xyxy: Floats) -> tuple[NDArray[np.bool_], Floats]:
         """Return (N, H, W) masks at the picture's own size and (N,) scores in 0 to 1, for (N, 4) boxes in pixels."""
+        ...
+
+
+class ExemplarSegmenter(Protocol):
+    """Cuts out what is like the thing that an example shows."""
+
+    @property
+    def record(self) -> ModelRecord: ...
+    def segment_like(
+        self, pictures: Sequence[Picture], example: Picture, mask: NDArray[np.bool_]
+    ) -> list[NDArray[np.bool_]]:
+        """Return one (H, W) mask per picture at its own size; mask says where the thing is in the example."""
         ...

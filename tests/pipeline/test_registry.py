@@ -8,12 +8,13 @@ from openvocab import BadInput, UnknownName
     ("load", "spec", "error", "message"),
     [
         pytest.param(openvocab.load_tagger, "open-clip:x", UnknownName, "did you mean 'open_clip'", id="near miss"),
-        pytest.param(openvocab.load_tagger, "zzz:x", UnknownName, "known: open_clip, pocket", id="far miss"),
+        pytest.param(openvocab.load_tagger, "zzz:x", UnknownName, "known: classifier, clip, ", id="far miss"),
         pytest.param(openvocab.load_detector, "owlv3:x", UnknownName, "did you mean 'owlv2'", id="detector"),
         pytest.param(
             openvocab.load_tagger, "open_clip", BadInput, "write it as open_clip:ViT-B-32", id="no checkpoint"
         ),
         pytest.param(openvocab.load_segmenter, "sam", BadInput, "write it as sam:vit_b@", id="no weights"),
+        pytest.param(openvocab.load_captioner, "coca", BadInput, "write it as coca:coca_ViT-B-32/", id="no captioner"),
         pytest.param(openvocab.load_tagger, "pocket:large", BadInput, "write 'pocket' alone", id="pocket has no sizes"),
     ],
 )
@@ -37,7 +38,18 @@ def test_load_says_what_is_missing(arguments: dict[str, str], error: type[Except
 
 def test_every_family_is_listed() -> None:
     assert openvocab.families() == {
-        "tagger": ("open_clip", "pocket"),
-        "detector": ("owlv2", "pocket"),
-        "segmenter": ("sam", "pocket"),
+        "tagger": ("open_clip", "clip", "siglip", "metaclip2", "classifier", "pocket"),
+        "detector": (
+            "detr",
+            "grounding_dino",
+            "mm_grounding_dino",
+            "omdet_turbo",
+            "owlv2",
+            "owlvit",
+            "sam3",
+            "pocket",
+        ),
+        "segmenter": ("sam", "sam_hf", "sam_hq", "sam2", "pocket"),
+        "exemplar segmenter": ("seggpt",),
+        "captioner": ("coca",),
     }

@@ -28,8 +28,9 @@ from openvocab.errors import (
 if TYPE_CHECKING:
     from openvocab.pipeline.chain import Pipeline, Vocabulary
     from openvocab.pipeline.examples import ExampleScene, example_scenes
-    from openvocab.pipeline.formats import Exported, export
+    from openvocab.pipeline.formats import export
     from openvocab.pipeline.formats.detections import to_supervision
+    from openvocab.pipeline.formats.job import Exported
     from openvocab.pipeline.images import read_image
     from openvocab.pipeline.presets import Preset, load, presets
     from openvocab.pipeline.record import ModelRecord, Regions, Result, RunRecord, Tag
@@ -99,8 +100,9 @@ __all__ = [
 _HOMES = {
     "chain": ("Pipeline", "Vocabulary"),
     "examples": ("ExampleScene", "example_scenes"),
-    "formats": ("Exported", "export"),
+    "formats": ("export",),
     "formats.detections": ("to_supervision",),
+    "formats.job": ("Exported",),
     "images": ("read_image",),
     "presets": ("Preset", "load", "presets"),
     "record": ("ModelRecord", "Regions", "Result", "RunRecord", "Tag"),

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-
 import torch
 
 from openvocab.errors import BadInput
 
-__all__ = ["dtype_of", "low_precision", "pick_device", "pick_dtype", "unit"]
+__all__ = ["dtype_of", "pick_device", "pick_dtype", "unit"]
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
@@ -49,11 +47,6 @@ def dtype_of(name: str) -> torch.dtype:
     if name not in _DTYPES:
         raise BadInput(f"no precision {name!r}; there are: {', '.join(sorted(_DTYPES))}")
     return _DTYPES[name]
-
-
-def low_precision(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:
-    """Return a context in which products are computed in dtype while weights stay as they are; float32: no change."""
-    return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)
 
 
 def _fast_bfloat16(device: torch.device) -> bool:

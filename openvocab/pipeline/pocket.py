@@ -8,11 +8,11 @@ from typing import Any
 import torch
 
 from openvocab.errors import BadWeights
-from openvocab.pipeline.clip_tagger import OpenClipTagger
+from openvocab.pipeline.detectors.owl_detector import Owlv2Detector
 from openvocab.pipeline.device import pick_device, pick_dtype
-from openvocab.pipeline.owl_detector import Owlv2Detector
 from openvocab.pipeline.record import ModelRecord
-from openvocab.pipeline.sam_segmenter import SamSegmenter
+from openvocab.pipeline.segmenters.sam_segmenter import SamSegmenter
+from openvocab.pipeline.taggers.clip_tagger import OpenClipTagger
 from openvocab.weights.files import read_state
 from openvocab.weights.manifest import Checkpoint, checkpoint
 

@@ -50,51 +50,59 @@ class Family(NamedTuple):
 
 TAGGERS: Mapping[str, Family] = MappingProxyType(
     {
-        "open_clip": Family("clip_tagger", "OpenClipTagger", "open_clip:ViT-B-32/laion2b_s34b_b79k"),
-        "clip": Family("transformers_tagger", "ClipTagger", "clip:openai/clip-vit-base-patch32"),
-        "siglip": Family("transformers_tagger", "SiglipTagger", "siglip:google/siglip2-base-patch16-224"),
+        "open_clip": Family("taggers.clip_tagger", "OpenClipTagger", "open_clip:ViT-B-32/laion2b_s34b_b79k"),
+        "clip": Family("taggers.transformers_tagger", "ClipTagger", "clip:openai/clip-vit-base-patch32"),
+        "siglip": Family("taggers.transformers_tagger", "SiglipTagger", "siglip:google/siglip2-base-patch16-224"),
         "metaclip2": Family(
-            "transformers_tagger", "MetaClip2Tagger", "metaclip2:facebook/metaclip-2-worldwide-huge-quickgelu"
+            "taggers.transformers_tagger", "MetaClip2Tagger", "metaclip2:facebook/metaclip-2-worldwide-huge-quickgelu"
         ),
-        "classifier": Family("classifier_tagger", "ClassifierTagger", "classifier:google/vit-base-patch16-224"),
+        "classifier": Family("taggers.classifier_tagger", "ClassifierTagger", "classifier:google/vit-base-patch16-224"),
         "pocket": Family("pocket", "load_tagger"),
     }
 )
 DETECTORS: Mapping[str, Family] = MappingProxyType(
     {
-        "detr": Family("detr_detector", "DetrDetector", "detr:facebook/detr-resnet-50"),
+        "detr": Family("detectors.detr_detector", "DetrDetector", "detr:facebook/detr-resnet-50"),
         "grounding_dino": Family(
-            "grounding_dino_detector", "GroundingDinoDetector", "grounding_dino:IDEA-Research/grounding-dino-tiny"
+            "detectors.grounding_dino_detector",
+            "GroundingDinoDetector",
+            "grounding_dino:IDEA-Research/grounding-dino-tiny",
         ),
         "mm_grounding_dino": Family(
-            "grounding_dino_detector",
+            "detectors.grounding_dino_detector",
             "MMGroundingDinoDetector",
             "mm_grounding_dino:openmmlab-community/mm_grounding_dino_tiny_o365v1_goldg_v3det",
         ),
-        "omdet_turbo": Family("omdet_detector", "OmDetDetector", "omdet_turbo:omlab/omdet-turbo-swin-tiny-hf"),
-        "owlv2": Family("owl_detector", "Owlv2Detector", "owlv2:google/owlv2-base-patch16-ensemble"),
-        "owlvit": Family("owl_detector", "OwlVitDetector", "owlvit:google/owlvit-base-patch32"),
-        "sam3": Family("sam3", "Sam3Detector", "sam3:facebook/sam3"),
+        "omdet_turbo": Family(
+            "detectors.omdet_detector", "OmDetDetector", "omdet_turbo:omlab/omdet-turbo-swin-tiny-hf"
+        ),
+        "owlv2": Family("detectors.owl_detector", "Owlv2Detector", "owlv2:google/owlv2-base-patch16-ensemble"),
+        "owlvit": Family("detectors.owl_detector", "OwlVitDetector", "owlvit:google/owlvit-base-patch32"),
+        "sam3": Family("segmenters.sam3", "Sam3Detector", "sam3:facebook/sam3"),
         "pocket": Family("pocket", "load_detector"),
     }
 )
 SEGMENTERS: Mapping[str, Family] = MappingProxyType(
     {
-        "sam": Family("sam_segmenter", "SamSegmenter", "sam:vit_b@sam_vit_b_01ec64.pth"),
-        "sam_hf": Family("transformers_segmenter", "SamHfSegmenter", "sam_hf:facebook/sam-vit-base"),
-        "sam_hq": Family("transformers_segmenter", "SamHqSegmenter", "sam_hq:syscv-community/sam-hq-vit-base"),
-        "sam2": Family("transformers_segmenter", "Sam2Segmenter", "sam2:facebook/sam2.1-hiera-tiny"),
+        "sam": Family("segmenters.sam_segmenter", "SamSegmenter", "sam:vit_b@sam_vit_b_01ec64.pth"),
+        "sam_hf": Family("segmenters.transformers_segmenter", "SamHfSegmenter", "sam_hf:facebook/sam-vit-base"),
+        "sam_hq": Family(
+            "segmenters.transformers_segmenter", "SamHqSegmenter", "sam_hq:syscv-community/sam-hq-vit-base"
+        ),
+        "sam2": Family("segmenters.transformers_segmenter", "Sam2Segmenter", "sam2:facebook/sam2.1-hiera-tiny"),
         "pocket": Family("pocket", "load_segmenter"),
     }
 )
 EXEMPLAR_SEGMENTERS: Mapping[str, Family] = MappingProxyType(
     {
-        "seggpt": Family("seggpt", "SegGptSegmenter", "seggpt:BAAI/seggpt-vit-large"),
+        "seggpt": Family("segmenters.seggpt", "SegGptSegmenter", "seggpt:BAAI/seggpt-vit-large"),
     }
 )
 CAPTIONERS: Mapping[str, Family] = MappingProxyType(
     {
-        "coca": Family("coca_captioner", "CocaCaptioner", "coca:coca_ViT-B-32/mscoco_finetuned_laion2b_s13b_b90k"),
+        "coca": Family(
+            "taggers.coca_captioner", "CocaCaptioner", "coca:coca_ViT-B-32/mscoco_finetuned_laion2b_s13b_b90k"
+        ),
     }
 )
 

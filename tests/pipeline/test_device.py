@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from openvocab.errors import BadInput
-from openvocab.pipeline.device import dtype_of, low_precision, pick_device, pick_dtype, unit
+from openvocab.pipeline.device import dtype_of, pick_device, pick_dtype, unit
 
 CPU = torch.device("cpu")
 
@@ -44,14 +44,6 @@ def test_precision_by_name() -> None:
     assert pick_dtype(CPU, "bfloat16") == dtype_of("bfloat16") == torch.bfloat16
     with pytest.raises(BadInput, match="bfloat16, float32"):
         pick_dtype(CPU, "float16")
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_low_precision_holds_inside_only(dtype: torch.dtype) -> None:
-    one = torch.ones(2, 2)
-    with low_precision(CPU, dtype):
-        assert (one @ one).dtype == dtype
-    assert (one @ one).dtype == torch.float32
 
 
 def test_unit_rows_are_float32() -> None:

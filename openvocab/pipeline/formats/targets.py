@@ -1,0 +1,214 @@
+"""Files and folders that are there whole or not at all, and file names that are safe and never the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any, TextIO
+
+from openvocab.errors import BadInput, CannotWrite, OpenVocabError
+from openvocab.pipeline.formats.job import Job
+from openvocab.pipeline.rows import Row, text_of
+
+__all__ = ["FileNames", "JsonList", "PictureFiles", "dumps", "open_text", "spool", "whole_file", "whole_folder"]
+
+_LONGEST_STEM = 120
+"""Bytes of a stem that are kept, so that what is added to it fits in the 255 that file systems allow."""
+
+_UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*\ud800-\udfff]')
+_RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
+_SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}")
+
+
+def dumps(plain: Any) -> str:
+    """Return JSON on one line, in Unicode; a float32 taken through short() keeps all its digits."""
+    return json.dumps(plain, ensure_ascii=False, allow_nan=False)
+
+
+def open_text(path: Path) -> TextIO:
+    """Open a new UTF-8 file with \\n at the ends of lines, whatever the system's habit."""
+    return open(path, "x", encoding="utf-8", errors="backslashreplace", newline="\n")
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[TextIO]:
+    """Open a text file that takes its name only when it is complete; one of that name is replaced.
+
+    Raises:
+        BadInput: a folder is there.
+        CannotWrite: the disk is full, or the place cannot be written.
+    """
+    if path.is_dir():
+        raise BadInput(f"{path} is a folder, and this format is one file; give the name of a file")
+    hidden = _hidden(path)
+    with _told(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open_text(hidden) as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(hidden, path)
+        finally:
+            hidden.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Yield a hidden folder that takes the name of path when all is written.
+
+    Raises:
+        BadInput: path is a file, or a folder that holds something.
+        CannotWrite: the disk is full, or the place cannot be written.
+    """
+    if path.is_file() or (path.is_dir() and any(path.iterdir())):
+        what = "holds something already" if path.is_dir() else "is a file, and this format is a folder"
+        raise BadInput(f"{path} {what}; give a new folder")
+    hidden = _hidden(path)
+    with _told(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            hidden.mkdir()
+            yield hidden
+            if path.is_dir():
+                path.rmdir()
+            os.replace(hidden, path)
+        finally:
+            shutil.rmtree(hidden, ignore_errors=True)
+
+
+@contextmanager
+def spool(beside: Path) -> Iterator[IO[str]]:
+    """Open a nameless text file on the disk of beside, for what comes later in the output."""
+    with tempfile.TemporaryFile("w+", dir=beside.parent, encoding="utf-8", errors="backslashreplace") as file:
+        yield file
+
+
+def _hidden(path: Path) -> Path:
+    return path.with_name(f".{path.name[:100]}.{os.getpid()}.tmp")
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OpenVocabError:
+        raise
+    except OSError as error:
+        cause = error.strerror or str(error)
+        raise CannotWrite(f"{path} cannot be written ({cause}); make room or give another path") from error
+
+
+class JsonList:
+    """A JSON list that is written item by item, one a line."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+        self._before = "[\n"
+
+    def add(self, plain: Any) -> None:
+        """Write one item."""
+        self._file.write(self._before + dumps(plain))
+        self._before = ",\n"
+
+    def close(self) -> None:
+        """End the list; the file stays open."""
+        self._file.write("[]" if self._before == "[\n" else "\n]")
+
+
+class FileNames:
+    """Names for the files of rows: the picture's own without its suffix, and a digest of the id where that was taken.
+
+    The names hold no character that a file system refuses, and no two of them differ in case only. What is kept of each
+    is a number, about 70 bytes.
+    """
+
+    def __init__(self) -> None:
+        self._given: set[int] = set()
+
+    def __call__(self, row: Row) -> str:
+        """Return a name, without a suffix."""
+        stem, name = _stem(row.id), ""
+        digest = hashlib.sha256(row.id.encode("utf-8", "surrogatepass")).hexdigest()
+        for length in (0, 8, 16, 32, 64):
+            name = f"{stem}-{digest[:length]}" if length else stem
+            if self._new(name):
+                return name
+        number = 2
+        while not self._new(f"{name}-{number}"):  # one id twice, or an id made to look like this
+            number += 1
+        return f"{name}-{number}"
+
+    def _new(self, name: str) -> bool:
+        key = int.from_bytes(hashlib.blake2b(name.casefold().encode(), digest_size=8).digest())
+        known = key in self._given
+        self._given.add(key)
+        return not known
+
+
+def _stem(name: str) -> str:
+    """Return the last part of a path without its suffix, fit for a file's name on any system."""
+    last = re.split(r"[/\\]|::", name.rstrip("/\\"))[-1]
+    stem = last[: last.rfind(".")] if last.rfind(".") > 0 else last
+    safe = _UNSAFE.sub("_", stem).encode()[:_LONGEST_STEM].decode("utf-8", "ignore").strip(" .")
+    return f"_{safe}" if not safe or _RESERVED.fullmatch(safe) else safe
+
+
+class PictureFiles:
+    """The pictures of a layout: linked or copied where that is asked for, and listed in pictures.jsonl in any case."""
+
+    def __init__(self, job: Job, folder: Path, below: str) -> None:
+        """Open pictures.jsonl in folder.
+
+        Args:
+            folder: the top of the layout.
+            below: the folder in it that pictures go into; "" is the top itself.
+        """
+        self._job, self._top, self._below = job, folder, below
+        self._names = FileNames()
+        self._list = open_text(folder / "pictures.jsonl")
+
+    def __enter__(self) -> PictureFiles:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._list.close()
+
+    def add(self, row: Row, **more: Any) -> tuple[str, str | None]:
+        """Link or copy a row's picture and list it.
+
+        Args:
+            more: what else its line in pictures.jsonl says.
+
+        Returns:
+            (name, file): the name for its annotations, without a suffix; the picture's path from the top of the layout,
+            or None where it is not there.
+        """
+        name = self._names(row)
+        file = self._place(row, name) if row.status == "ok" and self._job.options.pictures != "refer" else None
+        told = {"name": name, "id": text_of(row.id), "status": row.status, "file": file}
+        known = {"width": row.width, "height": row.height, "error_kind": row.error_kind, "error": row.error}
+        self._list.write(dumps(told | known | more) + "\n")
+        return name, file
+
+    def _place(self, row: Row, name: str) -> str | None:
+        if not os.path.isfile(row.id):
+            self._job.unlinked += 1
+            return None
+        suffix = os.path.splitext(row.id)[1]
+        inside = f"{self._below}{name}{suffix.lower() if _SUFFIX.fullmatch(suffix) else ''}"
+        target = self._top / inside
+        target.parent.mkdir(exist_ok=True)
+        if self._job.options.pictures == "link":
+            target.symlink_to(os.path.abspath(row.id))
+        else:
+            with suppress(shutil.SameFileError):
+                shutil.copyfile(row.id, target)
+        return inside

@@ -16,7 +16,6 @@ import openvocab
 from openvocab.errors import BadInput
 from openvocab.pipeline.images import read_image
 from openvocab.pipeline.record import ModelRecord, Regions, Result, RunRecord, Tag
-from openvocab.pipeline.scores import sigmoid, softmax
 from openvocab.pipeline.settings import SIGMOID_TAG, SOFTMAX_TAG, Settings
 from openvocab.pipeline.sources import Names, items
 from openvocab.pipeline.stages import (
@@ -213,14 +212,17 @@ class Pipeline:
 
     def pick(self, scores: NDArray[np.float32], vocabulary: Vocabulary, settings: Settings) -> tuple[Tag, ...]:
         """Return the tags that (C,) scores mean."""
+        return tuple(Tag(vocabulary.labels[row], float(scores[row])) for row in self.best(scores, settings))
+
+    def best(self, scores: NDArray[np.float32], settings: Settings) -> NDArray[np.intp]:
+        """Return the indices of the labels that (C,) scores make tags, best first."""
         least = settings.tag_threshold
         if least is None:
             least = SIGMOID_TAG if self.tagger is None or self.tagger.independent else SOFTMAX_TAG
         rows = np.flatnonzero(scores >= least)
         if len(rows) > settings.max_tags:  # of 100,000 labels few are sorted; all that tie with the last one are
             rows = rows[scores[rows] >= np.partition(scores[rows], -settings.max_tags)[-settings.max_tags]]
-        order = rows[np.argsort(-scores[rows], kind="stable")][: settings.max_tags]
-        return tuple(Tag(vocabulary.labels[row], float(scores[row])) for row in order)
+        return rows[np.argsort(-scores[rows], kind="stable")][: settings.max_tags]
 
     def tag_scores(
         self, pictures: Sequence[Picture], vocabulary: Vocabulary, settings: Settings | None = None
@@ -247,6 +249,12 @@ class Pipeline:
         scores, starts = np.concatenate([part[0] for part in parts]), np.cumsum([0, *(len(each) for each in seen)])[:-1]
         rows = np.concatenate([part[1] for part in parts])[starts] if embeddings else None
         return np.maximum.reduceat(scores, starts, axis=0), rows
+
+    def scores_of(self, rows: Sequence[NDArray[np.float32]], vocabulary: Vocabulary) -> NDArray[np.float32]:
+        """Return the (P, C) scores that P arrays of rows of encode_pictures mean, one after the other."""
+        if self.tagger is None or vocabulary.texts is None:
+            raise BadInput("this pipeline has no tagger; load one with tagger=SPEC")
+        return self.tagger.scores(np.concatenate(rows), vocabulary.texts)
 
     def regions(
         self, picture: Picture, vocabulary: Vocabulary, wanted: Sequence[str] | None = None, **changes: Any
@@ -344,8 +352,7 @@ def _score(
     if not embeddings:
         return tagger.score(pictures, texts), None
     rows = tagger.encode_pictures(pictures)
-    logits = tagger.logits(rows, texts)
-    return sigmoid(logits) if tagger.independent else softmax(logits), rows
+    return tagger.scores(rows, texts), rows
 
 
 def _kept(boxes: Boxes, queries: Queries, settings: Settings, masks: NDArray[np.bool_] | None = None) -> Regions:

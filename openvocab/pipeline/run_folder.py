@@ -74,6 +74,10 @@ class RunFolder:
         return Finished(ids, errors)
 
     def add(self, rows: Sequence[Row], kind: pa.Schema) -> None:
+        """Write rows as the next part; see add_table."""
+        self.add_table(to_table(rows, kind))
+
+    def add_table(self, table: pa.Table) -> None:
         """Write the next part.
 
         Raises:
@@ -83,7 +87,7 @@ class RunFolder:
         import pyarrow.parquet as pq
 
         buffer = pa.BufferOutputStream()
-        pq.write_table(to_table(rows, kind), buffer, compression="zstd")
+        pq.write_table(table, buffer, compression="zstd")
         parts = _parts(self.path)
         number = int(parts[-1].stem.removeprefix("part-")) + 1 if parts else 0
         write_whole(self.path / f"part-{number:05}.parquet", buffer.getvalue())
@@ -134,6 +138,23 @@ class Run:
             with pq.ParquetFile(part) as file:
                 for batch in file.iter_batches(batch_size=256):
                     yield from from_table(batch)
+
+    def tables(self, without: Sequence[str] = ()) -> Iterator[pa.Table]:
+        """Yield the parts in order, each as a table, without some columns.
+
+        Raises:
+            BadInput: a part cannot be read.
+        """
+        import pyarrow.parquet as pq
+
+        for part in _parts(self.path):
+            try:
+                with pq.ParquetFile(part) as file:
+                    names = [name for name in file.schema_arrow.names if name not in without]
+                    table = file.read(columns=names)
+            except (OSError, ValueError) as error:
+                raise BadInput(f"{part} is damaged ({str(error)[:100]}); delete it and run again") from error
+            yield table
 
     @property
     def dataset(self) -> pads.Dataset:

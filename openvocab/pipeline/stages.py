@@ -74,6 +74,10 @@ class Tagger(Protocol):
         """
         ...
 
+    def scores(self, embeddings: Floats, vocabulary: TextEmbeddings) -> Floats:
+        """Return (P, C) float32 scores in 0 to 1, for (P, D) rows of encode_pictures."""
+        ...
+
     def score(self, pictures: Sequence[Picture], vocabulary: TextEmbeddings | Sequence[str]) -> Floats:
         """Return (P, C) float32 scores in 0 to 1."""
         ...

@@ -65,8 +65,11 @@ class StubTagger:
         made: np.ndarray = embeddings @ vocabulary.embeddings.T
         return made
 
+    def scores(self, embeddings: np.ndarray, vocabulary: TextEmbeddings) -> np.ndarray:
+        return np.asarray(1 / (1 + np.exp(-self.logits(embeddings, vocabulary))), np.float32)
+
     def score(self, pictures: Sequence[np.ndarray], vocabulary: Any) -> np.ndarray:
-        return np.asarray(1 / (1 + np.exp(-self.logits(self.encode_pictures(pictures), vocabulary))), np.float32)
+        return self.scores(self.encode_pictures(pictures), vocabulary)
 
 
 @dataclass(frozen=True)

@@ -129,6 +129,11 @@ class ClassifierTagger:
         parts = [pool.reduce(embeddings[:, columns], axis=1) for columns in chosen]
         return np.asarray(np.stack(parts, axis=1), np.float32)
 
+    def scores(self, embeddings: Floats, vocabulary: TextEmbeddings) -> Floats:
+        """Return (P, C) float32 scores in 0 to 1, for (P, K) rows of encode_pictures."""
+        logits = self.logits(embeddings, vocabulary)
+        return sigmoid(logits) if self.independent else np.minimum(np.exp(logits), np.float32(1))
+
     def score(self, pictures: Sequence[Picture], vocabulary: TextEmbeddings | Sequence[str]) -> Floats:
         """Return (P, C) float32 scores in 0 to 1 of P pictures for C labels.
 
@@ -137,8 +142,7 @@ class ClassifierTagger:
             BadOutput: the model gave a number that is not finite.
         """
         known = vocabulary if isinstance(vocabulary, TextEmbeddings) else self.encode_labels(vocabulary)
-        logits = self.logits(self.encode_pictures(pictures), known)
-        return sigmoid(logits) if self.independent else np.minimum(np.exp(logits), np.float32(1))
+        return self.scores(self.encode_pictures(pictures), known)
 
     @torch.inference_mode()
     def _classify(self, pictures: Sequence[Picture]) -> Floats:

@@ -108,6 +108,11 @@ class DualEncoder(ABC):
             return np.zeros((0, len(vocabulary.labels)), np.float32)
         return np.asarray(self.scale * (embeddings @ vocabulary.embeddings.T) + (self.bias or 0), np.float32)
 
+    def scores(self, embeddings: Floats, vocabulary: TextEmbeddings) -> Floats:
+        """Return (P, C) float32 scores in 0 to 1, for (P, D) embeddings of pictures."""
+        logits = self.logits(embeddings, vocabulary)
+        return sigmoid(logits) if self.independent else softmax(logits)
+
     def score(self, pictures: Sequence[Picture], vocabulary: TextEmbeddings | Sequence[str]) -> Floats:
         """Return (P, C) float32 scores in 0 to 1 of P pictures for C labels.
 
@@ -116,8 +121,7 @@ class DualEncoder(ABC):
             BadOutput: the model gave an embedding that is not finite.
         """
         known = vocabulary if isinstance(vocabulary, TextEmbeddings) else self.encode_labels(vocabulary)
-        logits = self.logits(self.encode_pictures(pictures), known)
-        return sigmoid(logits) if self.independent else softmax(logits)
+        return self.scores(self.encode_pictures(pictures), known)
 
     def _check_context(self, labels: tuple[str, ...], prompts: PromptSet) -> None:
         """Warn of each label that does not fit into the text tower, in the template that leaves it least room."""

@@ -191,12 +191,12 @@ def train_tagger(work: Path, steps: int, seed: int, size: int = 16) -> None:
         return tags + 0.25 * patches, {"tags": tags.item(), "patch": accuracy}
 
     def factor(name: str) -> float:
-        return 3.0 if name.startswith(("pool.", "head.", "tag_")) else 0.7
+        return 2.0 if name.startswith(("pool.", "head.", "tag_")) else 1.0
 
     def evaluate() -> dict[str, float]:
         return held_out_figures(tower, texts, work, len(labels()))
 
-    optimiser = Optimiser(tower, 8e-4, 1.5e-3, lambda name: "vision_model.encoder.layers" in name, factor)
+    optimiser = Optimiser(tower, 4e-4, 1e-3, lambda name: "vision_model.encoder.layers" in name, factor)
     run(Job(tower, optimiser, step, evaluate, list(tower.parameters()), 4.0, 0.99), work / "tagger.ckpt", steps, seed)
 
 

@@ -232,5 +232,5 @@ def test_a_tokenizer_that_needs_a_package_says_which(
         raise ImportError("\nSiglipTokenizer requires the SentencePiece library but it was not found")
 
     monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", absent)
-    with pytest.raises(MissingExtra, match="pip install sentencepiece protobuf"):
+    with pytest.raises(MissingExtra, match=r"pip install 'openvocab\[siglip\]'"):
         openvocab.load_tagger(f"siglip:{folders['siglip']}", "cpu")

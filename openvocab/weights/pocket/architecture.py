@@ -3,8 +3,9 @@
 The detector is transformers' Owlv2ForObjectDetection and the segmenter segment_anything's Sam, each with the single
 convolution that cuts the picture into patches replaced by a stem of stride-2 convolutions (Xiao et al. 2021,
 "Early convolutions help transformers see better"): trained from nothing in an hour on a CPU, the stem is what makes
-them learn. The tagger is an open_clip CustomTextCLIP over a timm VisionTransformer with the same stem, registered
-with timm as MODEL_NAME, so that open_clip's own factory builds it. Detector and tagger share one trained tower.
+them learn. The tagger is an open_clip CustomTextCLIP over a timm VisionTransformer with the same stem and a gated pool,
+registered with timm as MODEL_NAME, so that open_clip's own factory builds it. Detector and tagger are trained as one
+tower.
 """
 
 from __future__ import annotations
@@ -20,7 +21,16 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from transformers import Owlv2Config, Owlv2ForObjectDetection
 
-__all__ = ["CONTEXT", "MODEL_NAME", "PocketOwlv2", "build_sam", "detector_config", "register", "tagger_config"]
+__all__ = [
+    "CONTEXT",
+    "MODEL_NAME",
+    "GatedPool",
+    "PocketOwlv2",
+    "build_sam",
+    "detector_config",
+    "register",
+    "tagger_config",
+]
 
 SIDE, PATCH, WIDTH, LAYERS, HEADS, TEXT_WIDTH, CONTEXT = 256, 16, 192, 6, 3, 128, 32
 MODEL_NAME = "openvocab_pocket_vit"
@@ -139,10 +149,41 @@ class _StemEmbed(nn.Module):
         return features.flatten(2).transpose(1, 2)
 
 
+class GatedPool(nn.Module):
+    """(B, 1 + P, D) tokens, the class token first, to (B, D): the patches, weighed by how much of an object each shows.
+
+    Patches are merged with the class token as Owlv2 merges them (their product, normalised); a gate of the shape of
+    Owlv2's objectness head gives each a logit, and their softmax over the patches weighs them (Ilse et al. 2018,
+    "Attention-based deep multiple instance learning"). A patch that tells an object to the detector so tells it to the
+    tagger too; attention pooling had to learn that anew, and learned it slowly.
+    """
+
+    def __init__(self, width: int = WIDTH) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.gate = nn.Sequential(
+            *(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width), nn.GELU(), nn.Linear(width, 1))
+        )
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        merged = self.norm(tokens[:, 1:] * tokens[:, :1])
+        weights = self.gate(merged).float().softmax(1).to(merged)
+        pooled: Tensor = (weights * merged).sum(1)
+        return pooled
+
+
+class PocketVit(VisionTransformer):
+    """timm's VisionTransformer with the stem and the gated pool."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(embed_layer=_StemEmbed, pool_include_prefix=True, **kwargs)
+        self.attn_pool = GatedPool(self.embed_dim)
+
+
 def openvocab_pocket_vit(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
     """The tower as timm knows it; called by timm's factory."""
     kwargs.pop("pretrained_cfg", None), kwargs.pop("pretrained_cfg_overlay", None), kwargs.pop("cache_dir", None)
-    return VisionTransformer(
+    return PocketVit(
         img_size=SIDE,
         patch_size=PATCH,
         embed_dim=WIDTH,
@@ -150,7 +191,6 @@ def openvocab_pocket_vit(pretrained: bool = False, **kwargs: Any) -> VisionTrans
         num_heads=HEADS,
         pre_norm=True,
         norm_layer=partial(nn.LayerNorm, eps=1e-5),
-        embed_layer=_StemEmbed,
         **kwargs,
     )
 

@@ -2,7 +2,7 @@
 
 The detector is trained with a task-aligned assignment of several patches to an object (Feng et al. 2021, "TOOD"), a
 varifocal class loss (Zhang et al. 2021), GIoU and L1 for boxes, and a dense auxiliary loss that gives every patch
-inside an object its label. The tagger pools the same patches by attention and is trained with a sigmoid and a bias
+inside an object its label. The tagger pools the same patches by a gate and is trained with a sigmoid and a bias
 (Zhai et al. 2023, "SigLIP").
 """
 
@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from timm.layers import AttentionPoolLatent
 from torch import Tensor, nn
 from torchvision.ops import box_convert, generalized_box_iou_loss
 from transformers import CLIPTokenizer
 
-from openvocab.weights.pocket.architecture import CONTEXT, WIDTH, PocketOwlv2, detector_config
+from openvocab.weights.pocket.architecture import CONTEXT, WIDTH, GatedPool, PocketOwlv2, detector_config
 from openvocab.weights.pocket.pool import Batch
 from openvocab.weights.pocket.segmenter import positions
 from openvocab.weights.pocket.tokens import TEMPLATES
@@ -74,7 +73,7 @@ class Tower(nn.Module):
     def __init__(self, tokens: int) -> None:
         super().__init__()
         self.detector = PocketOwlv2(detector_config(tokens))
-        self.pool = AttentionPoolLatent(WIDTH, num_heads=3, mlp_ratio=4, norm_layer=nn.LayerNorm)
+        self.pool = GatedPool()
         self.head = nn.Linear(WIDTH, self.detector.config.projection_dim)
         self.tag_scale = nn.Parameter(torch.tensor(2.7))
         self.tag_bias = nn.Parameter(torch.tensor(-5.0))
@@ -100,7 +99,7 @@ class Tower(nn.Module):
         merged = model.layer_norm(hidden[:, 1:] * hidden[:, :1])
         logits, patches = model.class_predictor(merged, texts[None].expand(len(pictures), -1, -1), None)
         boxes = model.box_head(merged).float() + model.box_bias
-        pooled = F.normalize(self.head(self.pool(hidden[:, 1:])).float(), dim=-1)
+        pooled = F.normalize(self.head(self.pool(hidden)).float(), dim=-1)
         unit = F.normalize(texts.float(), dim=-1)
         with torch.autocast("cpu", enabled=False):
             tags = pooled @ unit.T * self.tag_scale.exp() + self.tag_bias

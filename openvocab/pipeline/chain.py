@@ -19,7 +19,6 @@ from openvocab.pipeline.record import ModelRecord, Regions, Result, RunRecord, T
 from openvocab.pipeline.settings import SIGMOID_TAG, SOFTMAX_TAG, Settings
 from openvocab.pipeline.sources import Names, items
 from openvocab.pipeline.stages import (
-    Boxes,
     Detector,
     MaskDetector,
     Picture,
@@ -28,6 +27,7 @@ from openvocab.pipeline.stages import (
     Tagger,
     TextEmbeddings,
 )
+from openvocab.pipeline.suppression import kept_regions
 from openvocab.prompts.labels import read_labels
 from openvocab.prompts.templates import PromptSet, prompt_set
 
@@ -93,6 +93,7 @@ class Pipeline:
         labels: str | Sequence[str] | Vocabulary,
         template: str | Sequence[str] | PromptSet | None = None,
         detector_template: str | None = None,
+        cache: str | os.PathLike[str] | None = None,
     ) -> Vocabulary:
         """Encode labels once for tagger and detector.
 
@@ -100,6 +101,7 @@ class Pipeline:
             labels: label names, a named label set, a file of labels, or words separated by commas.
             template: the tagger's sentence or sentences; "This is a photo of a {label}" where not given.
             detector_template: the detector's sentence; the model family's own where not given.
+            cache: the folder of a cache of embeddings, see run_to; kept there, the tagger's side is not encoded again.
 
         Raises:
             BadInput: labels or templates that cannot be used; the message says which and why.
@@ -107,7 +109,13 @@ class Pipeline:
         if isinstance(labels, Vocabulary):
             return labels
         names, prompts = read_labels(labels), prompt_set(template)
-        texts = self.tagger.encode_labels(names, prompts) if self.tagger else None
+        texts = None
+        if self.tagger and cache is not None:
+            from openvocab.pipeline.embedding_cache import cached_labels
+
+            texts = cached_labels(cache, self.tagger, names, prompts)
+        elif self.tagger:
+            texts = self.tagger.encode_labels(names, prompts)
         queries = self.detector.encode_labels(names, detector_template) if self.detector else None
         return Vocabulary(names, prompts, texts, queries)
 
@@ -190,7 +198,7 @@ class Pipeline:
         Args:
             folder: the run folder; read it with openvocab.read_run.
             pictures: see run.
-            options: those of RunOptions, e.g. embeddings="float16", overwrite=True, and settings to change.
+            options: those of RunOptions, e.g. embeddings="float16", cache="DIR", and settings to change.
 
         Raises:
             BadInput: the folder holds a run of other models, labels, templates or settings; the message says which.
@@ -201,7 +209,8 @@ class Pipeline:
         own = {each.name for each in fields(RunOptions)}
         chosen = RunOptions(**{name: value for name, value in options.items() if name in own})
         settings = self.settings.changed(**{name: value for name, value in options.items() if name not in own})
-        return write_run(self, os.fspath(folder), pictures, self.vocabulary(labels, template), settings, chosen)
+        known = self.vocabulary(labels, template, cache=chosen.cache)
+        return write_run(self, os.fspath(folder), pictures, known, settings, chosen)
 
     def tags(self, picture: Picture, vocabulary: Vocabulary, **changes: Any) -> tuple[Tag, ...]:
         """Stage 1 alone: the labels over the threshold, best first (ties in the order of the vocabulary)."""
@@ -232,8 +241,8 @@ class Pipeline:
 
     def look(
         self, pictures: Sequence[Picture], vocabulary: Vocabulary, settings: Settings, *, embeddings: bool = False
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Return tag_scores and, where asked for, the (P, D) embeddings of the whole pictures.
+    ) -> tuple[NDArray[np.float32], list[NDArray[np.float32]] | None]:
+        """Return tag_scores and, where asked for, P times the (V, D) embeddings of a picture and its windows.
 
         Raises:
             BadInput: there is no tagger.
@@ -247,14 +256,18 @@ class Pipeline:
         if not parts:
             return np.zeros((0, len(vocabulary.labels)), np.float32), None
         scores, starts = np.concatenate([part[0] for part in parts]), np.cumsum([0, *(len(each) for each in seen)])[:-1]
-        rows = np.concatenate([part[1] for part in parts])[starts] if embeddings else None
+        rows = np.split(np.concatenate([part[1] for part in parts]), starts[1:]) if embeddings else None
         return np.maximum.reduceat(scores, starts, axis=0), rows
 
-    def scores_of(self, rows: Sequence[NDArray[np.float32]], vocabulary: Vocabulary) -> NDArray[np.float32]:
-        """Return the (P, C) scores that P arrays of rows of encode_pictures mean, one after the other."""
+    def scores_of(self, rows: NDArray[np.float32], vocabulary: Vocabulary) -> NDArray[np.float32]:
+        """Return the (N, C) scores of (N, D) embeddings.
+
+        Raises:
+            BadInput: there is no tagger.
+        """
         if self.tagger is None or vocabulary.texts is None:
             raise BadInput("this pipeline has no tagger; load one with tagger=SPEC")
-        return self.tagger.scores(np.concatenate(rows), vocabulary.texts)
+        return self.tagger.scores(rows, vocabulary.texts)
 
     def regions(
         self, picture: Picture, vocabulary: Vocabulary, wanted: Sequence[str] | None = None, **changes: Any
@@ -282,9 +295,9 @@ class Pipeline:
             return [Regions.none(picture.shape[:2] if cutter else None) for picture in pictures]
         if cutter is not None:
             cut = cutter.detect_masks(pictures, queries, settings.box_threshold)
-            return [_kept(boxes, queries, settings, masks) for boxes, masks in cut]
+            return [kept_regions(boxes, queries, settings, masks) for boxes, masks in cut]
         found = self.detector.detect(pictures, queries, settings.box_threshold)
-        return [_kept(boxes, queries, settings) for boxes in found]
+        return [kept_regions(boxes, queries, settings) for boxes in found]
 
     def cut_out(self, picture: Picture, regions: Regions, encoded: Any = None) -> Regions:
         """Stage 3 alone: the same regions with masks; no model call where there is none.
@@ -355,34 +368,7 @@ def _score(
     return tagger.scores(rows, texts), rows
 
 
-def _kept(boxes: Boxes, queries: Queries, settings: Settings, masks: NDArray[np.bool_] | None = None) -> Regions:
-    """Return the regions that are left after suppression.
-
-    A detector that brings masks scores box and mask together, so its masks get the score 1: the region's score stays
-    the detector's.
-    """
-    rows = _suppress(boxes, settings)
-    labels = tuple(queries.labels[index] for index in boxes.label_index[rows])
-    scores = boxes.scores[rows]
-    if masks is None:
-        return Regions(boxes.xyxy[rows], scores, labels, scores)
-    return Regions(boxes.xyxy[rows], scores, labels, scores, np.ones_like(scores), masks[rows])
-
-
 def nothing_found(named: Names) -> BadInput:
     """Return the error for names that mean no picture."""
     given = [named] if isinstance(named, str | os.PathLike) else named
     return BadInput(f"no picture in {', '.join(map(str, given))}; give a picture or a folder that holds some")
-
-
-def _suppress(boxes: Boxes, settings: Settings) -> NDArray[np.intp]:
-    """Rows to keep, best first: NMS within a label, then, if asked, between labels."""
-    import torch
-    from torchvision.ops import batched_nms, nms
-
-    xyxy, scores = torch.from_numpy(boxes.xyxy), torch.from_numpy(boxes.scores)
-    kept = batched_nms(xyxy, scores, torch.from_numpy(boxes.label_index), settings.nms_iou)
-    if settings.duplicates == "best":
-        kept = kept[nms(xyxy[kept], scores[kept], settings.duplicate_iou)]
-    rows: NDArray[np.intp] = kept[: settings.max_boxes].numpy()
-    return rows

@@ -16,7 +16,7 @@ from openvocab.errors import ImageError
 from openvocab.pipeline.images import MAX_PIXELS, Decoded, check_size, decode, path_error, refuse_special
 from openvocab.pipeline.sources import Item, open_regular
 
-__all__ = ["Isolated", "decode_item"]
+__all__ = ["Isolated", "decode_item", "read_item"]
 
 LARGEST_FILE = 2**30
 """Bytes of a file that are still read."""
@@ -31,12 +31,17 @@ def decode_item(item: Item, max_pixels: int = MAX_PIXELS, least_side: int | None
     Raises:
         ImageError: it cannot be read; kind says why.
     """
+    return decode(read_item(item, max_pixels), repr(item.id), max_pixels=max_pixels, least_side=least_side)
+
+
+def read_item(item: Item, max_pixels: int = MAX_PIXELS) -> bytes:
+    """Return the bytes of an item; of a large file the header is looked at first.
+
+    Raises:
+        ImageError: it cannot be read, or is too large.
+    """
     if item.error is not None:
         raise item.error
-    return decode(_bytes(item, max_pixels), repr(item.id), max_pixels=max_pixels, least_side=least_side)
-
-
-def _bytes(item: Item, max_pixels: int) -> bytes:
     if item.url is not None:
         from openvocab.pipeline.urls import fetch
 

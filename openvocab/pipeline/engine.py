@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from openvocab.errors import BadInput, BadOutput, ImageError, OutOfMemory
 from openvocab.pipeline.batches import Batches
 from openvocab.pipeline.decode import Isolated, decode_item
+from openvocab.pipeline.embedding_cache import CacheFailed, EmbeddingCache, Recall, Recalled
 from openvocab.pipeline.images import MAX_PIXELS, Decoded
 from openvocab.pipeline.prefetch import prefetch
 from openvocab.pipeline.record import Regions, Result, RunRecord, Tag
@@ -35,7 +36,10 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "Engine", "Reading", "kind_of"]
 
 Seen = tuple[NDArray[np.float32], NDArray[np.float32] | None]
-"""What the tagger says of one picture: (C,) scores and, where asked for, its (D,) embedding."""
+"""What the tagger says of one picture: (C,) scores and, where asked for, the (V, D) embeddings of it and its views."""
+
+Outcome = Decoded | Recalled | CacheFailed | Exception | None
+"""What became of reading an item; None where it is skipped."""
 
 _ROOM = 2**28
 """Bytes of decoded pictures that wait for a stage, and bytes that close a batch."""
@@ -82,6 +86,7 @@ class Answer:
     error      why there is no answer; None where there is one.
     wanted     the labels that the detector looks for; None where there is an error.
     embedding  (D,) float32 of length 1, where it was asked for.
+    rows       (V, D) float32: the embeddings of the picture and its windows, where there is a use for them.
     """
 
     item: Item
@@ -91,6 +96,7 @@ class Answer:
     tags: tuple[Tag, ...] = ()
     regions: Regions | None = None
     embedding: NDArray[np.float32] | None = None
+    rows: NDArray[np.float32] | None = None
 
     @property
     def kind(self) -> ErrorKind | None:
@@ -145,23 +151,29 @@ class Engine:
         reading: Reading,
         *,
         embeddings: bool = False,
+        pixels: bool = False,
+        cache: EmbeddingCache | None = None,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
         """Set up; nothing is read yet.
 
         Args:
             embeddings: also give the unit-length embedding of each picture.
+            pixels: answers need their pixels; else a picture that the cache knows has none, unless there is a detector.
+            cache: where the tagger's embeddings are looked for and kept.
             stop: looked at between pictures; once true, the answer in hand is the last one.
 
         Raises:
-            BadInput: embeddings without a tagger, or decode_size with a detector, whose boxes need every pixel.
+            BadInput: embeddings or cache without a tagger or the digest of its weights, or decode_size with a
+                detector, whose boxes need every pixel.
         """
-        if embeddings and pipe.tagger is None:
-            raise BadInput("embeddings are the tagger's, and this pipeline has none; load one with tagger=SPEC")
-        if reading.decode_size is not None and pipe.detector is not None:
-            raise BadInput("decode_size is for tags alone, since boxes and masks need every pixel; leave it out")
+        _refuse(pipe, reading, embeddings=embeddings, cache=cache is not None)
         self._pipe, self._vocabulary, self._settings = pipe, vocabulary, settings
         self._reading, self._embeddings, self._stop = reading, embeddings, stop
+        self._pixels = pixels or pipe.detector is not None
+        self._recall: Recall | None = None
+        if cache is not None and pipe.tagger is not None:
+            self._recall = Recall(cache, pipe.tagger, settings.windows, reading.decode_size)
         size = settings.batch_size
         self._taggers: Batches[Seen] = Batches("tagger", size)
         self._detectors: Batches[Regions] = Batches("detector", size)
@@ -199,20 +211,28 @@ class Engine:
                     yield from self._answer(batch)
             yield from self._answer(batch)
 
-    def _decoder(self, stack: ExitStack) -> Callable[[Item], Decoded | Exception | None]:
+    def _decoder(self, stack: ExitStack) -> Callable[[Item], Outcome]:
         """Return what decodes in the threads: it never raises."""
         most, least = self._reading.max_pixels, self._reading.decode_size
         if least is not None and self._settings.windows:
             least *= 2  # a window is half the picture
+        decoder: Callable[[Item], Decoded] = partial(decode_item, max_pixels=most, least_side=least)
         if self._reading.isolate:
-            return partial(_outcome, stack.enter_context(Isolated(most, least).running()))
-        return partial(_outcome, partial(decode_item, max_pixels=most, least_side=least))
+            decoder = stack.enter_context(Isolated(most, least).running())
+        if self._recall is None:
+            return partial(_outcome, decoder)
+        read = partial(self._recall.read, decoder=decoder, max_pixels=most, pixels=self._pixels)
+        return partial(_outcome, read)
 
-    def _add(self, batch: list[Answer], item: Item, outcome: Decoded | Exception | None) -> None:
+    def _add(self, batch: list[Answer], item: Item, outcome: Outcome) -> None:
         if outcome is None:
             self.skipped += 1
         elif isinstance(outcome, Exception):
             batch.append(Answer(replace(item, data=None), error=outcome))
+        elif isinstance(outcome, CacheFailed):
+            raise outcome.error
+        elif isinstance(outcome, Recalled):
+            batch.append(Answer(replace(item, data=None), outcome.decoded, rows=outcome.rows))
         else:
             batch.append(Answer(replace(item, data=None), outcome))
 
@@ -236,17 +256,40 @@ class Engine:
             for answer in good:
                 answer.wanted = self._vocabulary.labels
             return
-        for answer, made in zip(good, self._taggers(self._look, _pixels(good)), strict=True):
-            if isinstance(made, Exception):
-                answer.error = made
+        known = [answer for answer in good if answer.rows is not None]
+        for answer, scores in zip(known, self._scored(known), strict=True):
+            self._fill(answer, (scores, answer.rows))
+        new = [answer for answer in good if answer.rows is None]
+        made = self._taggers(self._look, _pixels(new)) if new else []
+        for answer, one in zip(new, made, strict=True):
+            if isinstance(one, Exception):
+                answer.error = one
             else:
-                answer.tags, answer.embedding = self._pipe.pick(made[0], self._vocabulary, self._settings), made[1]
-                answer.wanted = tuple(tag.label for tag in answer.tags)
+                self._fill(answer, one)
+        if self._recall is not None and new:
+            self._recall.keep((each.decoded, each.rows) for each in new if each.decoded and each.rows is not None)
+
+    def _scored(self, known: Sequence[Answer]) -> Iterable[NDArray[np.float32]]:
+        """Return the (C,) scores of answers whose embeddings are known."""
+        rows = [answer.rows for answer in known if answer.rows is not None]
+        if not rows:
+            return ()
+        scores = self._pipe.scores_of(np.concatenate(rows), self._vocabulary)
+        starts = np.cumsum([0, *(len(each) for each in rows)])[:-1]
+        return np.asarray(np.maximum.reduceat(scores, starts, axis=0), np.float32)
+
+    def _fill(self, answer: Answer, seen: Seen) -> None:
+        """Fill in what the tagger says."""
+        answer.tags, answer.rows = self._pipe.pick(seen[0], self._vocabulary, self._settings), seen[1]
+        answer.wanted = tuple(tag.label for tag in answer.tags)
+        if self._embeddings and seen[1] is not None:
+            answer.embedding = seen[1][0]
 
     def _look(self, pictures: Sequence[Picture], size: int) -> list[Seen]:
         sized = replace(self._settings, batch_size=size)
-        scores, rows = self._pipe.look(pictures, self._vocabulary, sized, embeddings=self._embeddings)
-        if not np.isfinite(scores).all() or not (rows is None or np.isfinite(rows).all()):
+        wanted = self._embeddings or self._recall is not None
+        scores, rows = self._pipe.look(pictures, self._vocabulary, sized, embeddings=wanted)
+        if not np.isfinite(scores).all() or not all(np.isfinite(each).all() for each in rows or ()):
             raise BadOutput("the tagger's scores are not finite; try --dtype float32")
         return list(zip(scores, [None] * len(scores) if rows is None else rows, strict=True))
 
@@ -279,7 +322,17 @@ class Engine:
                 answer.regions = made
 
 
-def _outcome(decoder: Callable[[Item], Decoded], item: Item) -> Decoded | Exception | None:
+def _refuse(pipe: Pipeline, reading: Reading, *, embeddings: bool, cache: bool) -> None:
+    """Raise BadInput for what does not go together."""
+    if embeddings and pipe.tagger is None:
+        raise BadInput("embeddings are the tagger's, and this pipeline has none; load one with tagger=SPEC")
+    if cache and pipe.tagger is None:
+        raise BadInput("a cache keeps the tagger's embeddings, and this pipeline has none; load one with tagger=SPEC")
+    if reading.decode_size is not None and pipe.detector is not None:
+        raise BadInput("decode_size is for tags alone, since boxes and masks need every pixel; leave it out")
+
+
+def _outcome(decoder: Callable[[Item], Decoded | Recalled | CacheFailed], item: Item) -> Outcome:
     """Return what became of reading an item; None where it is skipped."""
     if item.skipped:
         return None
@@ -291,8 +344,9 @@ def _outcome(decoder: Callable[[Item], Decoded], item: Item) -> Decoded | Except
         return error.with_traceback(None)
 
 
-def _bytes_of(outcome: Decoded | Exception | None) -> int:
-    return outcome.pixels.nbytes if isinstance(outcome, Decoded) else 0
+def _bytes_of(outcome: Outcome) -> int:
+    decoded = outcome.decoded if isinstance(outcome, Recalled) else outcome
+    return decoded.pixels.nbytes if isinstance(decoded, Decoded) else 0
 
 
 def _bytes_held(answer: Answer) -> int:

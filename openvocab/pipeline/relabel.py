@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +24,8 @@ from openvocab.errors import BadInput, BadOutput
 from openvocab.pipeline.chain import Pipeline
 from openvocab.pipeline.record import ModelRecord
 from openvocab.pipeline.rows import schema
-from openvocab.pipeline.run_folder import Run, describe, open_run
-from openvocab.pipeline.writer import Summary, refuse_target
+from openvocab.pipeline.run_folder import Run, RunFolder, describe, open_run
+from openvocab.pipeline.writer import Summary, noted, refuse_target
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -68,25 +70,28 @@ def relabel(
     refuse_without_embeddings(run)
     _refuse_another(run, tagger.record)
     refuse_target(os.fspath(folder), [run.path])
-    began, started = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     settings = replace(settings, windows=0)
     pipe = Pipeline(tagger, None, None, settings)
     kept = {name: run.record.get(name) for name in ("embeddings", "embedding_size", "decode_size")}
     made_by = describe(asdict(pipe.record(vocabulary, settings)), vocabulary.labels, **kept)
     kind = schema(kept["embedding_size"], kept["embeddings"] == "float16")
-    ok = errors = 0
     with open_run(Path(folder), made_by, overwrite=overwrite) as target:
-        before = target.finished()
-        for table in _missing(run, frozenset(before.ids)):
-            target.add_table(_relabelled(table, kind, pipe, vocabulary))
-            bad = table.column("error_kind").length() - table.column("error_kind").null_count
-            ok, errors = ok + len(table) - bad, errors + bad
-        seconds = round(time.monotonic() - started, 3)
-        done = {"ok": ok, "errors": {"kept": errors} if errors else {}, "skipped": len(before.ids), "seconds": seconds}
-        if ok + errors:
-            said = {"began": began, "openvocab": openvocab.__version__, "relabelled_from": str(run.path)}
-            target.note({**said, **done, "stopped": False, "batch_sizes": {}})
-    return Summary(os.fspath(folder), errors_kept=before.errors, **done)
+        return _session(run, target, partial(_relabelled, kind=kind, pipe=pipe, vocabulary=vocabulary))
+
+
+def _session(run: Run, target: RunFolder, relabelled: Callable[[pa.Table], pa.Table]) -> Summary:
+    """Write what is missing, and note in run.json what was done."""
+    began, started = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
+    counts, before = Counter[str](), target.finished()
+    for table in _missing(run, frozenset(before.ids)):
+        target.add_table(relabelled(table))
+        counts.update(each or "ok" for each in table.column("error_kind").to_pylist())
+    seconds, ok, skipped = round(time.monotonic() - started, 3), counts.pop("ok", 0), len(before.ids)
+    summary = Summary(str(target.path), ok, dict(counts), skipped, before.errors, seconds)
+    if summary.rows:
+        said = {"began": began, "openvocab": openvocab.__version__, "relabelled_from": str(run.path)}
+        target.note(said | noted(summary))
+    return summary
 
 
 def refuse_without_embeddings(run: Run) -> None:
@@ -96,7 +101,9 @@ def refuse_without_embeddings(run: Run) -> None:
         BadInput: it did not.
     """
     if not run.record.get("embeddings"):
-        raise BadInput(f"{run.path} holds no embeddings, so that it cannot be relabelled; run it with --embeddings float32")
+        raise BadInput(
+            f"{run.path} holds no embeddings, so that it cannot be relabelled; run it with --embeddings float32"
+        )
 
 
 def _refuse_another(run: Run, loaded: ModelRecord) -> None:
@@ -144,7 +151,7 @@ def _tags(table: pa.Table, kind: pa.DataType, pipe: Pipeline, vocabulary: Vocabu
     counts, labels, scores = np.zeros(len(table), np.int32), [np.zeros(0, np.intp)], [np.zeros(0, np.float32)]
     step = max(1, _SCORES // len(vocabulary.labels))
     for start in range(0, len(rows), step):
-        block = pipe.scores_of([rows[start : start + step]], vocabulary)
+        block = pipe.scores_of(rows[start : start + step], vocabulary)
         for row, given in zip(answered[start : start + step], block, strict=True):
             best = pipe.best(given, pipe.settings)
             counts[row] = len(best)

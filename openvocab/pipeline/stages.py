@@ -17,6 +17,7 @@ from openvocab.pipeline.record import ModelRecord
 from openvocab.prompts.templates import PromptSet
 
 __all__ = [
+    "NO_PIXELS",
     "Boxes",
     "Captioner",
     "Detector",
@@ -31,6 +32,9 @@ __all__ = [
 
 Picture = NDArray[np.uint8]
 """(height, width, 3) uint8 RGB, upright, as openvocab.pipeline.images.read_image returns it."""
+
+NO_PIXELS: Picture = np.zeros((0, 0, 3), np.uint8)
+"""Stands where a picture was let go of, or never decoded."""
 
 Floats = NDArray[np.float32]
 
@@ -62,6 +66,11 @@ class Tagger(Protocol):
     def record(self) -> ModelRecord: ...
     @property
     def independent(self) -> bool: ...
+    @property
+    def preparation(self) -> str:
+        """The architecture and how pictures are prepared: with weights and dtype, what decides an embedding."""
+        ...
+
     def encode_labels(self, labels: Sequence[str], prompts: PromptSet | None = None) -> TextEmbeddings: ...
     def encode_pictures(self, pictures: Sequence[Picture]) -> Floats:
         """Return (P, D) float32: rows of length 1; for a classifier, its log-probabilities or log-odds."""

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -15,11 +16,10 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 import openvocab
 from openvocab.errors import BadInput
 from openvocab.pipeline.chain import nothing_found
+from openvocab.pipeline.embedding_cache import open_cache
 from openvocab.pipeline.engine import Answer, Engine, Reading
 from openvocab.pipeline.picture_names import PictureNames
 from openvocab.pipeline.record import RunRecord
@@ -27,17 +27,17 @@ from openvocab.pipeline.rows import Row, id_of, schema, text_of, to_table
 from openvocab.pipeline.run_folder import PICTURES, RunFolder, describe, make_folder, open_run, write_whole
 from openvocab.pipeline.settings import Settings
 from openvocab.pipeline.sources import Item, Names, is_web_address, items
+from openvocab.pipeline.stages import NO_PIXELS
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from openvocab.pipeline.chain import Pipeline, Vocabulary
 
-__all__ = ["RunOptions", "Summary", "refuse_target", "write_run"]
+__all__ = ["RunOptions", "Summary", "noted", "refuse_target", "write_run"]
 
 _WAITING = 16
 _TICK = 0.2
-_NO_PIXELS = np.zeros((0, 0, 3), np.uint8)
 
 
 def _never() -> bool:
@@ -53,6 +53,8 @@ class RunOptions:
     """How a run folder is written; settings of the chain are not among them.
 
     embeddings    also keep the tagger's unit-length embedding of each picture, in that precision.
+    cache         the folder of a cache of embeddings, made where there is none: what the tagger has seen before is not
+                  decoded, unless there is a detector or something to draw, and does not go through it again.
     draw          also write each picture with its regions drawn on it, as pictures/NAME.png.
     overwrite     begin anew, whatever the folder holds.
     strict        stop at the first input without an answer, raising its error; its row is not written.
@@ -65,6 +67,7 @@ class RunOptions:
     """
 
     embeddings: Literal["float16", "float32"] | None = None
+    cache: str | os.PathLike[str] | None = None
     draw: bool = False
     overwrite: bool = False
     strict: bool = False
@@ -130,7 +133,6 @@ def write_run(
     """
     refuse_target(folder, pictures)
     reading = Reading(options.workers, options.isolate, options.decode_size)
-    engine = Engine(pipe, vocabulary, settings, reading, embeddings=bool(options.embeddings), stop=options.stop)
     source = partial(items, pictures, allow_urls=options.allow_urls, without=folder)
     if next(source(), None) is None:
         raise nothing_found(pictures)
@@ -138,7 +140,19 @@ def write_run(
     size = vocabulary.texts.embeddings.shape[1] if vocabulary.texts and options.embeddings else None
     more = {"embeddings": options.embeddings, "embedding_size": size, "decode_size": options.decode_size}
     made_by = describe(asdict(record), vocabulary.labels, **more)
-    with open_run(Path(folder), made_by, overwrite=options.overwrite) as run:
+    with ExitStack() as stack:
+        cache = None if options.cache is None else stack.enter_context(open_cache(options.cache))
+        engine = Engine(
+            pipe,
+            vocabulary,
+            settings,
+            reading,
+            embeddings=bool(options.embeddings),
+            pixels=options.draw,
+            cache=cache,
+            stop=options.stop,
+        )
+        run = stack.enter_context(open_run(Path(folder), made_by, overwrite=options.overwrite))
         kind = schema(size, options.embeddings == "float16")
         return _session(run, engine, source, _Drawing.of(run, record, options), kind, options)
 
@@ -176,11 +190,12 @@ def _session(
         engine.batch_sizes,
     )
     if summary.rows:
-        run.note({"began": began, "openvocab": openvocab.__version__, **_noted(summary)})
+        run.note({"began": began, "openvocab": openvocab.__version__, **noted(summary)})
     return summary
 
 
-def _noted(summary: Summary) -> dict[str, Any]:
+def noted(summary: Summary) -> dict[str, Any]:
+    """Return what run.json keeps of a session."""
     kept = asdict(summary)
     return {name: kept[name] for name in ("ok", "errors", "skipped", "seconds", "stopped", "batch_sizes")}
 
@@ -260,7 +275,7 @@ class _Writer:
             CannotWrite: what it had before could not be written.
         """
         if self._drawing is None and answer.decoded is not None:
-            answer.decoded = replace(answer.decoded, pixels=_NO_PIXELS)
+            answer.decoded = replace(answer.decoded, pixels=NO_PIXELS)
         self._put(answer)
         if self._error is not None:
             raise self._error

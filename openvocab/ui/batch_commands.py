@@ -23,7 +23,17 @@ __all__ = ["Stop", "fill_run", "listening"]
 
 OK, SOME_FAILED = 0, 1
 _MOST_COMPLAINTS = 20
-_PASSED_ON = ("overwrite", "strict", "allow_urls", "workers", "isolate", "embeddings", "decode_size", "part_rows")
+_PASSED_ON = (
+    "overwrite",
+    "strict",
+    "allow_urls",
+    "workers",
+    "isolate",
+    "embeddings",
+    "decode_size",
+    "part_rows",
+    "cache",
+)
 
 
 class Stop:

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import openvocab
 from openvocab.errors import BadInput, unknown
 from openvocab.ui.batch_commands import OK, SOME_FAILED, fill_run
+from openvocab.ui.evaluate_command import evaluate
 from openvocab.ui.export_command import export
 from openvocab.ui.options import DEFAULT_PRESET
 from openvocab.ui.output import complain, megabytes, progress, regions_of, say, say_json, table, tags_of
+from openvocab.ui.relabel_command import relabel
 from openvocab.ui.weights_commands import weights
 
 if TYPE_CHECKING:
@@ -124,14 +126,15 @@ def tag(args: Namespace) -> int:
     Raises:
         BadInput: an option that is about a run folder, and none is named.
     """
-    if not args.out and (args.overwrite or args.embeddings or args.decode_size):
-        raise BadInput("--overwrite, --embeddings and --decode-size are about a run folder; name one with --out")
+    if not args.out and (args.overwrite or args.embeddings or args.decode_size or args.cache):
+        given = "--overwrite, --embeddings, --decode-size and --cache"
+        raise BadInput(f"{given} are about a run folder; name one with --out")
     _refuse_paths(args)
     _check(args)
     loaded = _load(args, "tagger")
     pipe = openvocab.Pipeline(loaded.tagger, None, None, loaded.settings)
     if args.out:
-        return fill_run(pipe, pipe.vocabulary(args.labels, _template(args)), args)
+        return fill_run(pipe, pipe.vocabulary(args.labels, _template(args), cache=args.cache), args)
     return _print_tags(pipe, args)
 
 
@@ -160,7 +163,9 @@ def annotate(args: Namespace) -> int:
     _refuse_paths(args)
     _check(args)
     pipe = _load(args, "tagger", "detector", "segmenter")
-    return fill_run(pipe, pipe.vocabulary(args.labels, _template(args)), args, draw=args.pictures, line=True)
+    return fill_run(
+        pipe, pipe.vocabulary(args.labels, _template(args), cache=args.cache), args, draw=args.pictures, line=True
+    )
 
 
 def models(args: Namespace) -> int:
@@ -205,5 +210,7 @@ COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "weights": weights,
     "doctor": doctor,
     "export": export,
+    "evaluate": evaluate,
+    "relabel": relabel,
 }
 """Command -> what it does; each returns the exit status."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, _ArgumentGroup
+from collections.abc import Callable
 from dataclasses import Field, fields
 from types import NoneType
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 import openvocab
+from openvocab.ui import relabel_command
+from openvocab.ui.evaluate_command import add_tasks
 from openvocab.ui.export_command import add_options
 from openvocab.ui.weights_commands import add_actions
 
@@ -98,8 +101,27 @@ def _run(command: ArgumentParser, out: str, *, required: bool = False) -> None:
         "--part-rows", type=int, metavar="N", help="write a part after N rows, or a minute (default: 4096)"
     )
     group.add_argument(
+        "--cache", metavar="DIR", help="keep what the tagger makes of pictures and labels, for other runs"
+    )
+    group.add_argument(
         "--embeddings", choices=("float16", "float32"), help="also keep the tagger's embedding of each picture"
     )
+
+
+def _others(add: Callable[[str, str], Parser]) -> None:
+    """Add the commands that run no chain; add makes the parser of a name and what it says."""
+    add("models", "List the presets and the families of models.")
+    labels = add("labels", "List the label sets, or the labels of one.")
+    labels.add_argument("name", nargs="?", help="a label set: print its labels, one a line")
+    add_actions(add("weights", "List, fetch, check and carry the checkpoints that openvocab knows."))
+    add_options(add("export", "Write the rows of a run in the format of another tool."))
+    relabel = add(
+        "relabel", "Give the pictures of a run other tags from the embeddings that it kept; reads no picture."
+    )
+    relabel_command.add_options(relabel)
+    _settings(relabel, {"tag_threshold": "tag_threshold", "max_tags": "max_tags"})
+    add_tasks(add("evaluate", "Score models on pictures whose labels are known."), DEFAULT_PRESET)
+    add("doctor", "Show versions, devices, caches and what can run here.")
 
 
 def parser() -> Parser:
@@ -135,10 +157,5 @@ def parser() -> Parser:
     _models(annotate, ("tagger", "detector", "segmenter"))
     _settings(annotate, {field.name: field.name for field in fields(openvocab.Settings)})
 
-    add("models", "List the presets and the families of models.")
-    labels = add("labels", "List the label sets, or the labels of one.")
-    labels.add_argument("name", nargs="?", help="a label set: print its labels, one a line")
-    add_actions(add("weights", "List, fetch, check and carry the checkpoints that openvocab knows."))
-    add_options(add("export", "Write the rows of a run in the format of another tool."))
-    add("doctor", "Show versions, devices, caches and what can run here.")
+    _others(add)
     return made

@@ -43,6 +43,7 @@ class StubTagger:
     seconds: float = 0.0
     seen: list[int] = field(default_factory=list)
     independent: bool = True
+    preparation: str = "mean"
     record: ModelRecord = ModelRecord("stub", "0" * 64, "cpu", "float32")
 
     def encode_labels(self, labels: Sequence[str], prompts: Any = None) -> TextEmbeddings:

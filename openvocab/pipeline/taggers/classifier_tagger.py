@@ -86,6 +86,11 @@ class ClassifierTagger:
             independent=model.config.problem_type == "multi_label_classification" or len(names) == 1,
         )
 
+    @property
+    def preparation(self) -> str:
+        """The architecture and how pictures are prepared."""
+        return f"{self.model!r} {self.image_processor.to_json_string()} {self.independent}"
+
     def encode_labels(self, labels: Sequence[str], prompts: PromptSet | None = None) -> TextEmbeddings:
         """Find each label's classes.
 

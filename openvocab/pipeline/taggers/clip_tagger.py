@@ -78,6 +78,11 @@ class OpenClipTagger(DualEncoder):
         """The most tokens that the text tower reads, special ones included."""
         return int(self.tokenizer.context_length)
 
+    @property
+    def preparation(self) -> str:
+        """The architecture and how pictures are prepared."""
+        return f"{self.model!r} {getattr(self.model.visual, 'preprocess_cfg', None)}"
+
     def _measure(self, text: str) -> tuple[int, str]:
         return _measure(self.tokenizer, text, self.context)
 

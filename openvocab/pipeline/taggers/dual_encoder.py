@@ -27,6 +27,9 @@ Floats = NDArray[np.float32]
 TEXTS_A_BATCH = 256
 """Sentences that go through a text tower together, at most, where a label has fewer templates than that."""
 
+_PROBE = "The QUICK brown fox, déjà-vu 犬!"
+"""A sentence that tokenizers treat differently: case, accents, punctuation, another script."""
+
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class DualEncoder(ABC):
@@ -61,6 +64,16 @@ class DualEncoder(ABC):
         """Return (len(pictures), D) rows of any length."""
 
     @property
+    @abstractmethod
+    def preparation(self) -> str:
+        """The architecture and how pictures are prepared: with weights and dtype, what decides an embedding."""
+
+    @property
+    def text_preparation(self) -> str:
+        """How sentences are prepared: what the tokenizer makes of one, and how much the text tower reads."""
+        return f"{self.context} {self._measure(_PROBE)}"
+
+    @property
     def independent(self) -> bool:
         """Whether each score stands alone (sigmoid); else those of a picture sum to 1 (softmax)."""
         return self.bias is not None
@@ -79,16 +92,33 @@ class DualEncoder(ABC):
             BadInput: a label is empty or given twice, or two are the same once cut to the model's context.
             BadOutput: the model gave an embedding that is not finite.
         """
-        names = check_labels(labels)
         chosen = prompts or prompt_set()
-        self._check_context(names, chosen)
-        texts = [text for name in names for text in chosen.fill(name)]
-        count = len(chosen.templates)
+        names = self.check_labels(labels, chosen)
+        return TextEmbeddings(names, chosen, self.embed(names, chosen))
+
+    def check_labels(self, labels: Sequence[str], prompts: PromptSet) -> tuple[str, ...]:
+        """Return the labels as they are kept; warn of each that does not fit into the text tower.
+
+        Raises:
+            BadInput: as encode_labels.
+        """
+        names = check_labels(labels)
+        self._check_context(names, prompts)
+        return names
+
+    def embed(self, names: Sequence[str], prompts: PromptSet) -> Floats:
+        """Return encode_labels' embeddings of labels that check_labels has seen, or of some of them.
+
+        Raises:
+            BadOutput: the model gave an embedding that is not finite.
+        """
+        texts = [text for name in names for text in prompts.fill(name)]
+        count = len(prompts.templates)
         step = max(1, TEXTS_A_BATCH // count) * count
         blocks = [self._average(texts[start : start + step], count) for start in range(0, len(texts), step)]
         embeddings = np.concatenate(blocks)
         _check_finite(embeddings, "label", names)
-        return TextEmbeddings(names, chosen, embeddings)
+        return embeddings
 
     def encode_pictures(self, pictures: Sequence[Picture]) -> Floats:
         """Return (P, D) float32 rows of length 1, one a picture.

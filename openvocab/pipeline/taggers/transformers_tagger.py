@@ -75,6 +75,11 @@ class TransformersTagger(DualEncoder):
         """The most tokens that the text tower reads, special ones included."""
         return int(self.model.config.text_config.max_position_embeddings)
 
+    @property
+    def preparation(self) -> str:
+        """The architecture and how pictures are prepared."""
+        return f"{self.model!r} {self.image_processor.to_json_string()} {self.PADDING}"
+
     def _measure(self, text: str) -> tuple[int, str]:
         whole = self.tokenizer(text, verbose=False).input_ids
         kept = self.tokenizer(text, truncation=True, max_length=self.context).input_ids

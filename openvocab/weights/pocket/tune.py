@@ -22,7 +22,7 @@ from openvocab.weights.pocket.scenes import ORDINARY, Scene, bank, compose
 __all__ = ["main"]
 
 SEED = 990001
-TAG_THRESHOLDS = (0.2, 0.3, 0.35, 0.4, 0.45)
+TAG_THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6)
 BOX_THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
 
 

@@ -157,6 +157,17 @@ def test_the_chain_takes_a_classifier(taggers: dict[str, ClassifierTagger], pict
     )
 
 
+@pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
+def test_keeping_embeddings_changes_no_score(
+    kind: str, taggers: dict[str, ClassifierTagger], pictures: list[Any]
+) -> None:
+    pipe = openvocab.Pipeline(taggers[kind], None, None, openvocab.Settings())
+    vocabulary = pipe.vocabulary(["goldfish", "tench"])
+    kept, rows = pipe.look(pictures, vocabulary, pipe.settings, embeddings=True)
+    np.testing.assert_allclose(kept, pipe.tag_scores(pictures, vocabulary), atol=1e-6)
+    assert rows is not None
+
+
 @pytest.mark.parametrize(
     ("labels", "message"),
     [

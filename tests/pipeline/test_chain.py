@@ -23,6 +23,7 @@ class FixedTagger:
     """Scores a label by its length over the picture's mean grey: no model, and different for each picture."""
 
     independent: bool = True
+    preparation: str = "mean grey"
     seen: list[int] = field(default_factory=list)
     record: ModelRecord = ModelRecord("fixed", None, "cpu", "float32")
 
@@ -37,9 +38,12 @@ class FixedTagger:
     def logits(self, embeddings: np.ndarray, vocabulary: TextEmbeddings) -> np.ndarray:
         return embeddings * vocabulary.embeddings[:, 0]
 
+    def scores(self, embeddings: np.ndarray, vocabulary: TextEmbeddings) -> np.ndarray:
+        return (self.logits(embeddings, vocabulary) / (255 * 10)).clip(0, 1).astype(np.float32)
+
     def score(self, pictures: Sequence[np.ndarray], vocabulary: Any) -> np.ndarray:
         self.seen.append(len(pictures))
-        return (self.logits(self.encode_pictures(pictures), vocabulary) / (255 * 10)).clip(0, 1).astype(np.float32)
+        return self.scores(self.encode_pictures(pictures), vocabulary)
 
 
 @dataclass(frozen=True)
@@ -208,7 +212,11 @@ def folder(path: Path) -> Path:
 
 def test_run_names_the_picture_that_cannot_be_read_and_goes_on(tmp_path: Path) -> None:
     bad: list[tuple[str, str]] = []
-    found = pipeline().run(folder(tmp_path), LABELS, on_error=lambda path, error: bad.append((path.name, error.kind)))
+
+    def note(path: Path, error: Exception) -> None:
+        bad.append((path.name, getattr(error, "kind", "")))
+
+    found = pipeline().run(folder(tmp_path), LABELS, on_error=note)
     assert [Path(result.source).name for result in found] == ["0.png", "2.png"]
     assert bad == [("1.png", "empty")]
 

@@ -81,8 +81,9 @@ def test_tagger_gives_scores_of_the_right_shape(tagger: tuple[str, Tagger], pict
         known = model.encode_labels(labels_of(family))
     rows = model.encode_pictures(pictures)
     scores = model.score(pictures, known)
-    assert (rows.dtype, rows.shape[0], rows.ndim) == (np.float32, len(pictures), 2)
-    assert (scores.dtype, scores.shape) == (np.float32, (len(pictures), len(known.labels)))
+    assert rows.dtype == scores.dtype == np.float32
+    assert (len(rows), rows.ndim) == (len(pictures), 2)
+    assert scores.shape == (len(pictures), len(known.labels))
     assert ((scores >= 0) & (scores <= 1)).all()
     assert (scores.sum(1) <= 1 + CLOSE).all() or model.independent
 
@@ -118,7 +119,7 @@ def test_tagger_in_half_precision(family: str, tiny: Callable[[str], str], pictu
     with quiet():
         given = [model.score(pictures, labels_of(family)) for model in (whole, half)]
     assert half.record.dtype in ("float32", "bfloat16")
-    np.testing.assert_allclose(*given, atol=LOOSE if half.record.dtype == "bfloat16" else 0)
+    np.testing.assert_allclose(given[0], given[1], atol=LOOSE if half.record.dtype == "bfloat16" else 0)
 
 
 # --- detectors
@@ -200,7 +201,7 @@ def test_queries_can_be_picked(detector: tuple[str, Detector], pictures: list[An
 def test_detector_in_half_precision(family: str, tiny: Callable[[str], str], pictures: list[Any]) -> None:
     loaded = [openvocab.load_detector(tiny(family), "cpu", dtype) for dtype in ("float32", "bfloat16")]
     best = [_found((family, model), pictures[:2], 0.0)[0].scores[:1] for model in loaded]
-    np.testing.assert_allclose(*best, atol=LOOSE if loaded[1].record.dtype == "bfloat16" else 0)
+    np.testing.assert_allclose(best[0], best[1], atol=LOOSE if loaded[1].record.dtype == "bfloat16" else 0)
 
 
 # --- segmenters
@@ -222,8 +223,9 @@ def test_segmenter_keeps_the_contract(count: int, segmenter: Segmenter[Any], pic
     for one in pictures:
         height, width = one.shape[:2]
         masks, scores = segmenter.masks(segmenter.encode(one), _asked(height, width, count))
-        assert (masks.dtype, masks.shape) == (np.bool_, (count, height, width))
-        assert (scores.dtype, scores.shape) == (np.float32, (count,))
+        assert masks.dtype == np.bool_ and scores.dtype == np.float32
+        assert masks.shape == (count, height, width)
+        assert scores.shape == (count,)
         assert ((scores >= 0) & (scores <= 1)).all()
 
 
@@ -240,4 +242,4 @@ def test_boxes_do_not_change_each_other(segmenter: Segmenter[Any], pictures: lis
 def test_segmenter_in_half_precision(family: str, tiny: Callable[[str], str], pictures: list[Any]) -> None:
     loaded = [openvocab.load_segmenter(tiny(family), "cpu", dtype) for dtype in ("float32", "bfloat16")]
     given = [model.masks(model.encode(pictures[1]), _asked(*SIZES[1], 5))[1] for model in loaded]
-    np.testing.assert_allclose(*given, atol=LOOSE if loaded[1].record.dtype == "bfloat16" else 0)
+    np.testing.assert_allclose(given[0], given[1], atol=LOOSE if loaded[1].record.dtype == "bfloat16" else 0)

@@ -177,7 +177,7 @@ class PocketVit(VisionTransformer):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(embed_layer=_StemEmbed, pool_include_prefix=True, **kwargs)
-        self.attn_pool = GatedPool(self.embed_dim)
+        self.attn_pool = GatedPool(self.embed_dim)  # type: ignore[assignment]
 
 
 def openvocab_pocket_vit(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:

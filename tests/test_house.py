@@ -86,6 +86,9 @@ def test_documents_exist_and_name_the_version_or_the_commands(name):
     assert all(word in text for word in wanted)
 
 
-@pytest.mark.parametrize("command", ["demo", "tag", "annotate", "models", "labels", "weights", "doctor", "export"])
+@pytest.mark.parametrize(
+    "command",
+    ["demo", "tag", "annotate", "models", "labels", "weights", "doctor", "export", "relabel", "evaluate"],
+)
 def test_every_command_stands_in_the_readme(command):
     assert f"openvocab {command}" in (ROOT / "README.md").read_text("utf-8")

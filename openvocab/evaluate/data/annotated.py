@@ -1,0 +1,110 @@
+"""A set of pictures with boxes around what is in them, and the faults of annotations, counted by kind."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openvocab.errors import BadInput, OpenVocabWarning
+from openvocab.evaluate.data.records import places
+
+__all__ = ["Annotated", "AnnotatedSet", "Faults", "within"]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Annotated:
+    """One picture with N annotated things.
+
+    path           where the picture lies.
+    height, width  pixels, as the annotation or else the file says.
+    xyxy           (N, 4) float64 left, top, right, bottom in pixels, half-open.
+    label_index    (N,) int64 indices of labels.
+    crowd          (N,) bool: a region of many, or a thing that is marked difficult; neither counts as missed.
+    areas          (N,) float64 pixels, where the annotation says them; else None.
+    """
+
+    path: str
+    height: int
+    width: int
+    xyxy: NDArray[np.float64]
+    label_index: NDArray[np.int64]
+    crowd: NDArray[np.bool_]
+    areas: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class AnnotatedSet:
+    """Pictures with boxes.
+
+    source    the path as given.
+    labels    C labels.
+    pictures  in a stable order.
+    faults    kind of fault -> how many annotations or pictures it cost.
+    """
+
+    source: str
+    labels: tuple[str, ...]
+    pictures: tuple[Annotated, ...]
+    faults: Mapping[str, int]
+
+    def against(self, vocabulary: Sequence[str] | None = None, names: Mapping[str, str] | None = None) -> AnnotatedSet:
+        """Return the set with its labels under other names and among other labels; see LabelledSet.against.
+
+        Raises:
+            BadInput: names has a label that is not in the set, or the vocabulary lacks one; the message says which.
+        """
+        wanted, place = places(self.source, self.labels, vocabulary, names)
+        moved = tuple(
+            replace(one, label_index=np.array([place[label] for label in one.label_index], np.int64))
+            for one in self.pictures
+        )
+        return replace(self, labels=wanted, pictures=moved)
+
+
+@dataclass(slots=True)
+class Faults:
+    """Counts what is wrong with annotations that are left out or mended, to tell it in one warning for each kind."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    first: dict[str, str] = field(default_factory=dict)
+
+    def add(self, kind: str, where: str) -> None:
+        """Count a fault; where is the file, with its line or the number of the annotation."""
+        self.counts[kind] = self.counts.get(kind, 0) + 1
+        self.first.setdefault(kind, where)
+
+    def tell(self) -> None:
+        """Warn of each kind, with its count and the place of its first."""
+        for kind, count in self.counts.items():
+            warnings.warn(f"{kind}: {count}, the first in {self.first[kind]}", OpenVocabWarning, stacklevel=3)
+
+
+def within(
+    box: Sequence[float], height: int, width: int, where: str, faults: Faults
+) -> tuple[float, float, float, float] | None:
+    """Return a box clipped to its picture; None where nothing of it is left.
+
+    Args:
+        box: left, top, right, bottom in pixels, half-open.
+        where: what a fault calls its place.
+
+    Raises:
+        BadInput: an edge is not finite.
+    """
+    left, top, right, bottom = (float(edge) for edge in box)
+    if not np.isfinite([left, top, right, bottom]).all():
+        raise BadInput(f"{where} has a box with an edge that is no number; mend it")
+    if right <= left or bottom <= top:
+        faults.add("boxes of no width or height, left out", where)
+        return None
+    clipped = max(left, 0.0), max(top, 0.0), min(right, float(width)), min(bottom, float(height))
+    if clipped[2] <= clipped[0] or clipped[3] <= clipped[1]:
+        faults.add("boxes outside their picture, left out", where)
+        return None
+    if max(abs(one - other) for one, other in zip(clipped, (left, top, right, bottom), strict=True)) > 0:
+        faults.add("boxes partly outside their picture, clipped", where)
+    return clipped

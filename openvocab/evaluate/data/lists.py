@@ -1,0 +1,123 @@
+"""Lists of pictures with labels: CSV, JSON lines and Parquet, with a column of paths and one of labels.
+
+Paths are taken from the folder of the list. A column `label` holds one label a picture; a column `labels` holds
+several: a list, or in CSV a text with | between them, which may be empty.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from io import StringIO
+from typing import Any
+
+from openvocab.errors import BadInput, OpenVocabWarning
+from openvocab.evaluate.data.records import Labelled, LabelledSet
+from openvocab.pipeline.sources import Item
+from openvocab.prompts.files import read_text
+from openvocab.prompts.labels import check_labels
+
+__all__ = ["load_list"]
+
+PATHS = ("path", "file_name", "filename", "file", "image", "image_path")
+"""Names of the column of paths."""
+
+_REMEDY = f"name one column {', '.join(PATHS[:-1])} or {PATHS[-1]}, and one label or labels"
+
+
+def load_list(path: str) -> LabelledSet:
+    """Return the set; labels are sorted, pictures in the order of the list.
+
+    Pictures that do not exist are left out, with one warning that counts them and names the line of the first.
+
+    Raises:
+        BadInput: the list cannot be read, a column or a value is missing (the message has the line), or no picture of
+            it exists.
+    """
+    readers = {"csv": _csv, "jsonl": _json_lines, "parquet": _parquet}
+    kind = path.lower().rpartition(".")[2]
+    if kind not in readers or not os.path.isfile(path):
+        raise BadInput(f"{path!r} is no list that exists; give a file that ends in .csv, .jsonl or .parquet")
+    rows = [(line, *_row(path, line, row)) for line, row in readers[kind](path)]
+    if not rows:
+        raise BadInput(f"{path!r} lists no picture; add a row for each")
+    kept = _existing(path, rows)
+    names = sorted({label for _, _, own, _ in rows for label in own})
+    labels = check_labels(names)
+    place = {name: row for row, name in enumerate(names)}
+    several = any(many for _, _, _, many in rows)
+    pictures = [Labelled(Item(file, file), tuple(sorted({place[name] for name in own}))) for _, file, own, _ in kept]
+    return LabelledSet(path, labels, several, lambda: iter(pictures))
+
+
+Row = tuple[int, str, Sequence[str], bool]
+"""Line, path of the picture, labels, and whether there may be several."""
+
+
+def _row(path: str, line: int, row: dict[str, Any]) -> tuple[str, Sequence[str], bool]:
+    """Return the path of a picture, its labels, and whether there may be several.
+
+    Raises:
+        BadInput: one is missing.
+    """
+    plain = {str(name).strip().lower(): value for name, value in row.items()}
+    file = next((plain[name] for name in PATHS if name in plain), None)
+    where = f"{path!r}, line {line}"
+    if not isinstance(file, str) or not file.strip():
+        raise BadInput(f"{where}, names no picture; {_REMEDY}")
+    several = plain.get("labels") is not None
+    given = plain["labels"] if several else plain.get("label")
+    if several and isinstance(given, str):
+        given = [part for part in given.split("|") if part.strip()]
+    labels = given if several else [given]
+    if not isinstance(labels, list) or not all(isinstance(label, str) and label.strip() for label in labels):
+        raise BadInput(f"{where}, has no label that is a text; {_REMEDY}")
+    return os.path.join(os.path.dirname(path), file.strip()), [" ".join(label.split()) for label in labels], several
+
+
+def _existing(path: str, rows: Sequence[Row]) -> list[Row]:
+    """Return the rows whose picture exists, with a warning where some do not."""
+    missing = [row for row in rows if not os.path.isfile(row[1])]
+    if len(missing) == len(rows):
+        raise BadInput(f"none of the {len(rows)} pictures of {path!r} exists, such as {missing[0][1]!r}; check paths")
+    if missing:
+        said = f"{path!r} lists {len(missing)} pictures that do not exist, the first on line {missing[0][0]}"
+        warnings.warn(f"{said}: {missing[0][1]!r}; they are left out", OpenVocabWarning, stacklevel=3)
+    gone = {row[0] for row in missing}
+    return [row for row in rows if row[0] not in gone]
+
+
+def _csv(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    lines = csv.DictReader(StringIO(read_text(path), newline=""))
+    try:
+        for row in lines:
+            yield lines.line_num, row
+    except csv.Error as error:
+        raise BadInput(f"{path!r}, line {lines.line_num}, is no CSV ({error}); save it again") from error
+
+
+def _json_lines(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise BadInput(f"{path!r}, line {number}, is no JSON; write one object a line") from error
+            if not isinstance(row, dict):
+                raise BadInput(f"{path!r}, line {number}, is no JSON object; write one object a line")
+            yield number, row
+
+
+def _parquet(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise BadInput(f"{path!r} is no Parquet file ({str(error)[:100]}); save it again") from error
+    wanted = [name for name in table.column_names if name.strip().lower() in (*PATHS, "label", "labels")]
+    yield from enumerate(table.select(wanted).to_pylist(), 1)

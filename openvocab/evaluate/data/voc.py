@@ -1,0 +1,101 @@
+"""Pascal VOC: a folder with Annotations/NAME.xml and JPEGImages/, a picture each.
+
+As in the VOC devkit, pixels count from 1 and the last one is inside. What is marked difficult is treated as
+COCO's crowds are: it is not missed where nothing finds it, and what lies in it is no false answer.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from openvocab.errors import BadInput, require
+from openvocab.evaluate.data.annotated import Annotated, AnnotatedSet, Faults, within
+from openvocab.prompts.labels import check_labels
+
+__all__ = ["load_voc"]
+
+_EDGES = ("xmin", "ymin", "xmax", "ymax")
+
+
+def load_voc(path: str) -> AnnotatedSet:
+    """Return the set; labels are sorted, pictures in the order of the annotations' names.
+
+    A picture that is annotated but missing, and a box that is outside its picture or empty, is left out; each kind is
+    counted in a warning that names the first file.
+
+    Raises:
+        BadInput: there is no annotation or no picture, or an XML file cannot be read; the message names it.
+        MissingExtra: defusedxml is not installed.
+    """
+    folder = os.path.join(path, "Annotations")
+    names = (
+        sorted(name for name in os.listdir(folder) if name.lower().endswith(".xml")) if os.path.isdir(folder) else []
+    )
+    if not names:
+        raise BadInput(f"{path!r} has no Annotations/*.xml; give the folder that holds Annotations and JPEGImages")
+    faults = Faults()
+    read = [made for name in names if (made := _picture(path, os.path.join(folder, name), faults)) is not None]
+    if not read:
+        raise BadInput(f"none of the {len(names)} pictures annotated in {path!r} exists in JPEGImages; check the path")
+    words = sorted({word for _, found in read for word in found})
+    faults.tell()
+    place = {word: row for row, word in enumerate(words)}
+    pictures = []
+    for one, found in read:
+        index = np.array([place[word] for word in found], np.int64)
+        pictures.append(Annotated(one.path, one.height, one.width, one.xyxy, index, one.crowd))
+    return AnnotatedSet(path, check_labels(words), tuple(pictures), faults.counts)
+
+
+def _picture(path: str, file: str, faults: Faults) -> tuple[Annotated, list[str]] | None:
+    """Return a picture, still without the indices of its labels, and its labels; None where it is missing.
+
+    Raises:
+        BadInput: the XML cannot be read, or lacks what a picture needs.
+    """
+    root = _root(file)
+    name = os.path.basename(_text(root, "filename", repr(file)))
+    picture = os.path.join(path, "JPEGImages", name)
+    if not os.path.isfile(picture):
+        faults.add("pictures that are annotated and missing, left out", f"{file!r} ({name})")
+        return None
+    width, height = (_number(root, f"size/{side}", repr(file)) for side in ("width", "height"))
+    boxes, labels, crowd = [], list[str](), list[bool]()
+    for number, thing in enumerate(root.findall("object"), 1):
+        where = f"{file!r}, object {number}"
+        left, top, right, bottom = (_number(thing, f"bndbox/{edge}", where) for edge in _EDGES)
+        box = within((left - 1, top - 1, right, bottom), int(height), int(width), where, faults)
+        if box is not None:
+            boxes.append(box)
+            labels.append(" ".join(_text(thing, "name", where).split()))
+            crowd.append((thing.findtext("difficult") or "0").strip() == "1")
+    xyxy = np.array(boxes, np.float64).reshape(-1, 4)
+    return Annotated(picture, int(height), int(width), xyxy, np.zeros(0, np.int64), np.array(crowd, bool)), labels
+
+
+def _root(file: str) -> Any:
+    reader = require("defusedxml.ElementTree", extra="evaluate")
+    common = require("defusedxml.common", extra="evaluate")
+    try:
+        return reader.parse(file).getroot()
+    except (reader.ParseError, common.DefusedXmlException, ValueError) as error:
+        raise BadInput(f"{file!r} is no XML that can be read ({error}); mend it") from error
+
+
+def _text(element: Any, tag: str, where: str) -> str:
+    """Return the text of a tag, or raise BadInput where there is none."""
+    found = (element.findtext(tag) or "").strip()
+    if not found:
+        raise BadInput(f"{where} has no {tag}; add it")
+    return found
+
+
+def _number(element: Any, tag: str, where: str) -> float:
+    text = _text(element, tag, where)
+    try:
+        return float(text)
+    except ValueError as error:
+        raise BadInput(f"{where} says {text!r} for {tag}, which is no number; mend it") from error

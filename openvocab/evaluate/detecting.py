@@ -1,0 +1,97 @@
+"""From a detector and annotated pictures to the arrays that are measured."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from openvocab.errors import BadInput
+from openvocab.evaluate.data.annotated import Annotated, AnnotatedSet
+from openvocab.evaluate.detection import Found, Truth
+from openvocab.evaluate.scoring import Watch, decoded_ahead
+from openvocab.pipeline.chain import Pipeline
+from openvocab.pipeline.images import Decoded
+from openvocab.pipeline.record import Regions
+from openvocab.pipeline.sources import Item
+
+__all__ = ["Detected", "find_boxes"]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Detected:
+    """What a detector found in P pictures, and what is there.
+
+    names    P paths.
+    labels   C labels.
+    template  the sentence that each was put into.
+    truth    P annotations.
+    found    P answers.
+    unread   path and reason of each picture that could not be read; it is in no figure.
+    resized  paths of pictures that have another size than their annotation says.
+    digest   sha256 of all pictures' bytes, boxes and labels, in order: the same data gives the same one.
+    """
+
+    names: tuple[str, ...]
+    labels: tuple[str, ...]
+    template: str
+    truth: tuple[Truth, ...]
+    found: tuple[Found, ...]
+    unread: tuple[tuple[str, str], ...]
+    resized: tuple[str, ...]
+    digest: str
+
+
+def find_boxes(pipe: Pipeline, data: AnnotatedSet, *, watch: Watch = lambda each: each) -> Detected:
+    """Look for all labels in all pictures, with the pipeline's detector and settings and without its tagger.
+
+    Args:
+        watch: wraps the pictures as they pass, such as in a progress bar.
+
+    Raises:
+        BadInput: there is no detector, or no picture could be read.
+        BadOutput: the model's answer is not finite.
+    """
+    alone = Pipeline(None, pipe.detector, None, pipe.settings)
+    vocabulary, size, digest = alone.vocabulary(data.labels), pipe.settings.batch_size, hashlib.sha256()
+    seen: list[tuple[Annotated, Found]] = []
+    unread, resized = list[tuple[str, str]](), list[str]()
+    passing = iter(watch(_decoded(data.pictures, size)))
+    while some := list(islice(passing, size)):
+        unread += [(one.path, str(made)) for one, made in some if isinstance(made, Exception)]
+        good = [(one, made) for one, made in some if isinstance(made, Decoded)]
+        pixels = [made.pixels for _, made in good]
+        answers = alone.detect(pixels, vocabulary, None, pipe.settings) if good else []
+        for (one, made), regions in zip(good, answers, strict=True):
+            digest.update(f"{made.sha256} {_plain(one, data.labels)}\n".encode())
+            resized += [one.path] * ((made.height, made.width) != (one.height, one.width))
+            seen.append((one, _found(regions, data.labels)))
+    if not seen:
+        raise BadInput(f"no picture of {data.source!r} could be read: {unread[0][1] if unread else 'it lists none'}")
+    truth = tuple(_truth(one) for one, _ in seen)
+    names, found = tuple(one.path for one, _ in seen), tuple(answer for _, answer in seen)
+    template = vocabulary.queries.template if vocabulary.queries else ""
+    return Detected(names, data.labels, template, truth, found, tuple(unread), tuple(resized), digest.hexdigest())
+
+
+def _decoded(pictures: Sequence[Annotated], batch: int) -> Iterator[tuple[Annotated, Decoded | Exception]]:
+    items = (Item(one.path, one.path, listed=True) for one in pictures)
+    for one, (_, made) in zip(pictures, decoded_ahead(items, batch), strict=True):
+        yield one, made
+
+
+def _plain(one: Annotated, labels: Sequence[str]) -> list[object]:
+    return [one.xyxy.tolist(), [labels[row] for row in one.label_index], one.crowd.tolist()]
+
+
+def _found(regions: Regions, labels: Sequence[str]) -> Found:
+    place = {label: row for row, label in enumerate(labels)}
+    index = np.array([place[label] for label in regions.labels], np.int64)
+    return Found(regions.xyxy, regions.scores, index)
+
+
+def _truth(one: Annotated) -> Truth:
+    return Truth(one.height, one.width, one.xyxy, one.label_index, one.crowd, areas=one.areas)

@@ -1,0 +1,262 @@
+"""Boxes and masks against annotated pictures: COCO average precision and recall, counted by pycocotools; mean IoU."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openvocab.errors import BadInput, BadOutput
+from openvocab.evaluate.arrays import check_indices
+
+__all__ = ["AveragePrecision", "Found", "MeanIoU", "Truth", "average_precision", "mean_iou"]
+
+Kind = Literal["box", "mask"]
+Floats = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Truth:
+    """What is in one picture: N annotated things.
+
+    height, width  pixels of the picture.
+    xyxy           (N, 4) left, top, right, bottom in pixels, half-open.
+    label_index    (N,) whole numbers.
+    crowd          (N,) bool: a region of many, in which a box is neither right nor wrong; None where there is none.
+    masks          (N, H, W) bool, or None.
+    areas          (N,) pixels that decide between small, medium and large, as COCO's annotations give them; where not
+                   given, those of the masks, or else of the boxes.
+    """
+
+    height: int
+    width: int
+    xyxy: Floats
+    label_index: NDArray[Any]
+    crowd: NDArray[np.bool_] | None = None
+    masks: NDArray[np.bool_] | None = None
+    areas: Floats | None = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Found:
+    """What was found in one picture.
+
+    xyxy         (N, 4) left, top, right, bottom in pixels, half-open.
+    scores       (N,) numbers.
+    label_index  (N,) whole numbers.
+    masks        (N, H, W) bool, or None.
+    """
+
+    xyxy: Floats
+    scores: Floats
+    label_index: NDArray[Any]
+    masks: NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AveragePrecision:
+    """COCO's figures, each over the labels that some picture has; None where there is nothing to find.
+
+    ap, ap50, ap75        average precision, at IoU 0.50 to 0.95 in steps of 0.05, at 0.50 and at 0.75.
+    small, medium, large  ap of things of less than 32 x 32 pixels, less than 96 x 96, and more.
+    recall_1, recall_10, recall_100   mean best recall with that many boxes a picture and label.
+    per_label             label -> its ap.
+    """
+
+    ap: float | None
+    ap50: float | None
+    ap75: float | None
+    small: float | None
+    medium: float | None
+    large: float | None
+    recall_1: float | None
+    recall_10: float | None
+    recall_100: float | None
+    per_label: dict[str, float | None]
+
+
+def average_precision(
+    truth: Sequence[Truth], found: Sequence[Found], labels: Sequence[str], kind: Kind = "box"
+) -> AveragePrecision:
+    """Return COCO's average precision and recall.
+
+    Boxes of equal score are ranked in the order given, within a picture and from picture to picture.
+
+    Args:
+        truth: P pictures.
+        found: what was found in those P pictures, in the same order.
+        labels: C labels.
+        kind: whether boxes or masks are compared.
+
+    Raises:
+        BadInput: arrays that do not fit each other, masks that are missing, or a box of no width or height in truth.
+        BadOutput: a box or score that was found is not finite.
+    """
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    if len(truth) != len(found) or not truth:
+        raise BadInput(
+            f"{len(truth)} annotated pictures and {len(found)} answers; give one answer to each, at least one"
+        )
+    for number, (one, other) in enumerate(zip(truth, found, strict=True)):
+        _check_picture(number, one, other, len(labels), kind)
+    with open(os.devnull, "w", encoding="utf-8") as quiet, redirect_stdout(quiet):  # it reports each step
+        annotated = COCO()
+        annotated.dataset = _dataset(truth, labels, kind)
+        annotated.createIndex()
+        rows = [row for number, each in enumerate(found, 1) for row in _rows(number, each, kind)]
+        judge = COCOeval(annotated, annotated.loadRes(rows) if rows else _nothing(annotated), _COCO_KIND[kind])
+        judge.evaluate()
+        judge.accumulate()
+        judge.summarize()
+    stats: list[Any] = [None if value < 0 else float(value) for value in judge.stats[:9]]
+    per_label = {label: _mean(judge.eval["precision"][:, :, row, 0, -1]) for row, label in enumerate(labels)}
+    figures = dict(zip(_FIGURES, stats, strict=True))
+    return AveragePrecision(**figures, per_label=per_label)
+
+
+_FIGURES = ("ap", "ap50", "ap75", "small", "medium", "large", "recall_1", "recall_10", "recall_100")
+_COCO_KIND = {"box": "bbox", "mask": "segm"}
+
+
+def _check_picture(number: int, truth: Truth, found: Found, labels: int, kind: Kind) -> None:
+    """Raise unless the arrays of a picture fit each other."""
+    for name, each in (("truth", truth), ("found", found)):
+        count = len(each.label_index)
+        if each.xyxy.shape != (count, 4):
+            raise BadInput(f"{name}[{number}].xyxy must have shape ({count}, 4), got {each.xyxy.shape}")
+        check_indices(f"{name}[{number}].label_index", each.label_index, (count,), labels)
+        masks = each.masks
+        if kind == "mask" and (masks is None or masks.shape != (count, truth.height, truth.width)):
+            had = "none" if masks is None else str(masks.shape)
+            raise BadInput(f"{name}[{number}].masks must be ({count}, {truth.height}, {truth.width}), got {had}")
+    if found.scores.shape != found.label_index.shape:
+        raise BadInput(f"found[{number}].scores must have shape {found.label_index.shape}, got {found.scores.shape}")
+    if not (np.isfinite(found.xyxy).all() and np.isfinite(found.scores).all()):
+        raise BadOutput(f"found[{number}] has a box or score that is not finite; run the model in float32")
+    sides = truth.xyxy[:, 2:] - truth.xyxy[:, :2]
+    if not (sides > 0).all():
+        raise BadInput(f"truth[{number}].xyxy has a box of no width or height; drop it")
+
+
+def _xywh(xyxy: Floats) -> list[list[float]]:
+    boxes = xyxy.astype(np.float64)
+    plain: list[list[float]] = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).tolist()
+    return plain
+
+
+def _rle(mask: NDArray[np.bool_]) -> Any:
+    from pycocotools import mask as coco_mask
+
+    return coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+
+
+def _dataset(truth: Sequence[Truth], labels: Sequence[str], kind: Kind) -> dict[str, Any]:
+    """Return the annotations as pycocotools has them; ids count from 1."""
+    annotations: list[dict[str, Any]] = []
+    for number, each in enumerate(truth, 1):
+        areas, boxes = _areas(each), _xywh(each.xyxy)
+        for row, label in enumerate(each.label_index.tolist()):
+            crowd = int(each.crowd is not None and bool(each.crowd[row]))
+            one = {"id": len(annotations) + 1, "image_id": number, "category_id": label + 1, "bbox": boxes[row]}
+            one |= {"area": float(areas[row]), "iscrowd": crowd}
+            if kind == "mask" and each.masks is not None:
+                one["segmentation"] = _rle(each.masks[row])
+            annotations.append(one)
+    images = [{"id": number, "height": each.height, "width": each.width} for number, each in enumerate(truth, 1)]
+    categories = [{"id": row, "name": label} for row, label in enumerate(labels, 1)]
+    return {"info": {}, "images": images, "annotations": annotations, "categories": categories}
+
+
+def _areas(truth: Truth) -> Floats:
+    if truth.areas is not None:
+        return truth.areas
+    if truth.masks is not None:
+        pixels: Floats = truth.masks.sum(axis=(1, 2))
+        return pixels
+    sides = truth.xyxy[:, 2:].astype(np.float64) - truth.xyxy[:, :2]
+    areas: Floats = sides[:, 0] * sides[:, 1]
+    return areas
+
+
+def _rows(number: int, found: Found, kind: Kind) -> list[dict[str, Any]]:
+    """Return what was found in a picture as pycocotools reads results."""
+    made = []
+    for row, box in enumerate(_xywh(found.xyxy)):
+        one = {"image_id": number, "category_id": int(found.label_index[row]) + 1, "score": float(found.scores[row])}
+        shape = {"bbox": box} if found.masks is None or kind == "box" else {"segmentation": _rle(found.masks[row])}
+        made.append(one | shape)
+    return made
+
+
+def _nothing(annotated: Any) -> Any:
+    """Return a result without a row, which pycocotools cannot read."""
+    from pycocotools.coco import COCO
+
+    empty = COCO()
+    empty.dataset = {**annotated.dataset, "annotations": []}
+    empty.createIndex()
+    return empty
+
+
+def _mean(precision: Floats) -> float | None:
+    defined = precision[precision > -1]
+    return float(defined.mean()) if defined.size else None
+
+
+# --- semantic masks
+
+
+@dataclass(frozen=True, slots=True)
+class MeanIoU:
+    """Intersection over union of labels as areas, over all pictures together.
+
+    mean       over the labels that are in the truth or in the answer; None where there is none.
+    per_label  label -> its own; None where it is in neither.
+    """
+
+    mean: float | None
+    per_label: dict[str, float | None]
+
+
+def mean_iou(
+    truth: Sequence[NDArray[Any]], found: Sequence[NDArray[Any]], labels: Sequence[str], *, ignore: int = 255
+) -> MeanIoU:
+    """Return the semantic mean IoU.
+
+    Args:
+        truth: P arrays (H, W) of whole numbers, the index of each pixel's label, or ignore where nobody knows.
+        found: P arrays of the same shapes, each pixel an index.
+        labels: C labels.
+        ignore: the value of pixels that are left out.
+
+    Raises:
+        BadInput: the shapes differ, a value is neither an index nor ignore, or there is no picture.
+    """
+    if len(truth) != len(found) or not truth:
+        raise BadInput(
+            f"{len(truth)} annotated pictures and {len(found)} answers; give one answer to each, at least one"
+        )
+    size = len(labels)
+    counts = np.zeros((size, size), np.int64)
+    for number, (one, other) in enumerate(zip(truth, found, strict=True)):
+        if one.shape != other.shape:
+            raise BadInput(
+                f"found[{number}] has shape {other.shape}, but truth has {one.shape}; give one pixel for each"
+            )
+        known = one != ignore
+        for name, values in (("truth", one[known]), ("found", other[known])):
+            check_indices(f"{name}[{number}]", values, values.shape, size)
+        pairs = one[known].astype(np.int64) * size + other[known]
+        counts += np.bincount(pairs, minlength=size * size).reshape(size, size)
+    hit = np.diag(counts)
+    union = counts.sum(axis=0) + counts.sum(axis=1) - hit
+    per_label = {label: float(hit[row] / union[row]) if union[row] else None for row, label in enumerate(labels)}
+    defined = [value for value in per_label.values() if value is not None]
+    return MeanIoU(float(np.mean(defined)) if defined else None, per_label)

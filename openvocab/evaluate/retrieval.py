@@ -1,0 +1,107 @@
+"""Retrieval: is a picture's own text among the best ones, and a text's own picture?
+
+Both directions are computed in blocks, so that memory does not grow with pictures times texts. Products are summed in
+float64 and compared in float32; what is equal then is ranked in the order given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openvocab.errors import BadInput, BadOutput
+from openvocab.evaluate.arrays import check_count, check_indices
+
+__all__ = ["BLOCK_BYTES", "Retrieval", "retrieve"]
+
+BLOCK_BYTES = 2**26
+"""The most bytes of a block of scores."""
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieval:
+    """Recall at each k.
+
+    pictures, texts    how many there are.
+    picture_to_text    k -> share of pictures with at least one of their own texts among the k best texts.
+    text_to_picture    k -> share of texts whose picture is among the k best pictures.
+    """
+
+    pictures: int
+    texts: int
+    picture_to_text: dict[int, float]
+    text_to_picture: dict[int, float]
+
+
+def retrieve(
+    pictures: NDArray[Any],
+    texts: NDArray[Any],
+    picture_of_text: NDArray[Any],
+    *,
+    at: Sequence[int] = (1, 5, 10),
+    block_bytes: int = BLOCK_BYTES,
+) -> Retrieval:
+    """Return the recall both ways.
+
+    Args:
+        pictures: (P, D) embeddings, rows of length 1.
+        texts: (T, D) embeddings, rows of length 1.
+        picture_of_text: (T,) index of the picture that each text belongs to; every picture needs a text.
+        at: the values of k.
+        block_bytes: the most bytes of a block of scores; it changes no figure.
+
+    Raises:
+        BadInput: arrays of other shapes, an index out of range, a picture without a text, or a k below 1.
+        BadOutput: an embedding is not finite; the message has its index.
+    """
+    _check("pictures", pictures, pictures.shape[-1])
+    _check("texts", texts, pictures.shape[-1])
+    check_indices("picture_of_text", picture_of_text, (len(texts),), len(pictures))
+    for k in at:
+        check_count("at", k)
+    without = np.flatnonzero(np.bincount(picture_of_text, minlength=len(pictures)) == 0)
+    if len(without):
+        raise BadInput(f"picture {without[0]} has no text, as {len(without)} have none; drop them or give them one")
+    of_pictures = _ranks(pictures, texts, _owned(picture_of_text, len(pictures)), block_bytes)
+    of_texts = _ranks(texts, pictures, [np.array([index]) for index in picture_of_text], block_bytes)
+    return Retrieval(
+        len(pictures),
+        len(texts),
+        {k: float((of_pictures < k).mean()) for k in at},
+        {k: float((of_texts < k).mean()) for k in at},
+    )
+
+
+def _check(name: str, rows: NDArray[Any], width: int) -> None:
+    """Raise unless rows are (any, width) finite numbers."""
+    if rows.ndim != 2 or not len(rows) or rows.shape[1] != width:
+        raise BadInput(f"{name} must be embeddings of shape (at least 1, {width}), got {rows.shape}")
+    odd = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+    if len(odd):
+        raise BadOutput(f"embedding {odd[0]} of {name} is not finite; run the model in float32")
+
+
+def _owned(picture_of_text: NDArray[Any], pictures: int) -> list[NDArray[np.intp]]:
+    """Return the texts of each picture."""
+    order = np.argsort(picture_of_text, kind="stable")
+    return np.split(order, np.cumsum(np.bincount(picture_of_text, minlength=pictures))[:-1])
+
+
+def _ranks(asking: NDArray[Any], asked: NDArray[Any], own: Sequence[NDArray[np.intp]], block_bytes: int) -> Indices:
+    """Return how many of those asked come before the first own one, for each that asks."""
+    columns = asked.astype(np.float64).T
+    size = max(1, block_bytes // (8 * len(asked)))
+    ranks = np.zeros(len(asking), np.int64)
+    for start in range(0, len(asking), size):
+        scores = (asking[start : start + size].astype(np.float64) @ columns).astype(np.float32)
+        for row, line in enumerate(scores, start):
+            mine = own[row]
+            first = mine[line[mine].argmax()]
+            ranks[row] = (line > line[first]).sum() + (line[:first] == line[first]).sum()
+    return ranks

@@ -1,0 +1,127 @@
+"""From a tagger and labelled pictures to the arrays that are measured."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openvocab.errors import BadInput, OpenVocabError
+from openvocab.evaluate.data.records import Labelled, LabelledSet
+from openvocab.pipeline.decode import decode_item
+from openvocab.pipeline.images import Decoded
+from openvocab.pipeline.prefetch import prefetch
+from openvocab.pipeline.sources import Item
+from openvocab.pipeline.stages import Tagger
+from openvocab.prompts.templates import PromptSet
+
+__all__ = ["Scored", "Watch", "decoded_ahead", "score_pictures", "score_prompts"]
+
+_ROOM = 2**28
+
+Watch = Callable[[Iterable[Any]], Iterable[Any]]
+"""Wraps what passes, such as in a progress bar."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Scored:
+    """What a tagger says of P pictures, and what is true of them.
+
+    names    P ids.
+    labels   C labels.
+    logits   (P, C) float32.
+    truth    (P, C) bool.
+    unread   id and reason of each picture that could not be read; it has no row.
+    digest   sha256 of all pictures' bytes and labels, in order: the same data gives the same one.
+    """
+
+    names: tuple[str, ...]
+    labels: tuple[str, ...]
+    logits: NDArray[np.float32]
+    truth: NDArray[np.bool_]
+    unread: tuple[tuple[str, str], ...]
+    digest: str
+
+
+def score_pictures(
+    tagger: Tagger, data: LabelledSet, prompts: PromptSet, *, batch: int = 32, watch: Watch = lambda each: each
+) -> Scored:
+    """Run a tagger over a set, with one prompt set; see score_prompts."""
+    return score_prompts(tagger, data, [prompts], batch=batch, watch=watch)[0]
+
+
+def score_prompts(
+    tagger: Tagger,
+    data: LabelledSet,
+    prompts: Sequence[PromptSet],
+    *,
+    batch: int = 32,
+    watch: Watch = lambda each: each,
+) -> list[Scored]:
+    """Run a tagger over a set once, and score its labels with each of several prompt sets.
+
+    A label that the set holds twice is encoded once and scored the same twice.
+
+    Args:
+        watch: wraps the pictures as they pass, such as in a progress bar.
+
+    Raises:
+        BadInput: no picture could be read, or the labels cannot be used.
+        BadOutput: the model's answer is not finite.
+    """
+    unique = tuple(dict.fromkeys(data.labels))
+    texts = [tagger.encode_labels(unique, each) for each in prompts]
+    column = [unique.index(label) for label in data.labels]
+    names, rows, truth, unread, digest = [], [], [], [], hashlib.sha256()
+    passing = iter(watch(_decoded(data.pictures(), batch)))
+    while some := list(islice(passing, batch)):
+        good = [(one, seen) for one, seen in some if isinstance(seen, Decoded)]
+        unread += [(one.item.id, str(seen)) for one, seen in some if isinstance(seen, Exception)]
+        for one, seen in good:
+            digest.update(f"{seen.sha256} {[data.labels[label] for label in one.labels]}\n".encode())
+            names.append(one.item.id)
+            truth.append(np.isin(np.arange(len(data.labels)), one.labels))
+        if good:
+            looked = tagger.encode_pictures([seen.pixels for _, seen in good])
+            rows.append([tagger.logits(looked, each)[:, column] for each in texts])
+    if not rows:
+        raise BadInput(f"no picture of {data.source!r} could be read{f': {unread[0][1]}' if unread else ''}")
+    same: dict[str, Any] = {"truth": np.stack(truth), "unread": tuple(unread), "digest": digest.hexdigest()}
+    return [Scored(tuple(names), data.labels, np.concatenate(each), **same) for each in zip(*rows, strict=True)]
+
+
+def decoded_ahead(items: Iterable[Item], batch: int) -> Iterator[tuple[Item, Decoded | Exception]]:
+    """Yield items with their pixels, or with why there are none, decoded ahead, in order."""
+    with prefetch(_outcome, items, threads=2, depth=2 * batch, size_of=_bytes_of, room=_ROOM) as ready:
+        yield from ready
+
+
+def _decoded(pictures: Iterable[Labelled], batch: int) -> Iterator[tuple[Labelled, Decoded | Exception]]:
+    """Yield pictures with their pixels, or with why there are none; the labels wait in a queue of their own."""
+    waiting: deque[Labelled] = deque()
+    for item, made in decoded_ahead(_noted(pictures, waiting), batch):
+        one = waiting.popleft()
+        yield Labelled(replace(item, data=None), one.labels), made
+
+
+def _noted(pictures: Iterable[Labelled], waiting: deque[Labelled]) -> Iterator[Item]:
+    for one in pictures:
+        waiting.append(Labelled(Item(one.item.id), one.labels))
+        yield one.item
+
+
+def _outcome(item: Item) -> Decoded | Exception:
+    try:
+        return decode_item(item)
+    except (OpenVocabError, MemoryError) as error:
+        return error.with_traceback(None)
+
+
+def _bytes_of(outcome: Decoded | Exception) -> int:
+    return outcome.pixels.nbytes if isinstance(outcome, Decoded) else 0

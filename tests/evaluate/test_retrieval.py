@@ -1,0 +1,77 @@
+"""Retrieval: by hand, whatever the size of a block, and against CLIP_benchmark's own loop."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from openvocab.errors import BadInput, BadOutput
+from openvocab.evaluate.retrieval import retrieve
+
+
+def scene(pictures: int, texts: int, seed: int = 0) -> tuple[Any, Any, Any]:
+    """Unit rows, each text near its picture; picture i has texts // pictures texts."""
+    rng = np.random.default_rng(seed)
+    owner = np.repeat(np.arange(pictures), texts // pictures)
+    first = rng.normal(size=(pictures, 12))
+    second = first[owner] + 1.2 * rng.normal(size=(len(owner), 12))
+    unit = [each / np.linalg.norm(each, axis=1, keepdims=True) for each in (first, second)]
+    return unit[0].astype(np.float32), unit[1].astype(np.float32), owner
+
+
+def test_recall_by_hand():
+    pictures = np.eye(3, dtype=np.float32)
+    texts = np.array([[1, 0, 0], [0, 0, 1], [0, 1, 0]], np.float32)
+    got = retrieve(pictures, texts, np.array([0, 1, 2]), at=(1, 2, 3))
+    assert got.text_to_picture == {1: pytest.approx(1 / 3), 2: pytest.approx(1 / 3), 3: 1.0}
+    assert got.picture_to_text == {1: pytest.approx(1 / 3), 2: pytest.approx(1 / 3), 3: 1.0}
+
+
+def test_ties_are_ranked_in_the_order_given():
+    same = np.tile(np.array([[0.6, 0.8]], np.float32), (4, 1))
+    got = retrieve(same, same, np.arange(4), at=(1, 2, 4))
+    assert got.picture_to_text == got.text_to_picture == {1: 0.25, 2: 0.5, 4: 1.0}
+
+
+@pytest.mark.parametrize("block", [1, 700, 2**26])
+def test_the_size_of_a_block_changes_nothing(block):
+    pictures, texts, owner = scene(30, 90)
+    assert retrieve(pictures, texts, owner, block_bytes=block) == retrieve(pictures, texts, owner)
+
+
+@pytest.mark.parametrize(("pictures", "texts"), [(12, 12), (25, 125), (60, 180)])
+def test_parity_with_clip_benchmark(pictures, texts):
+    upstream = pytest.importorskip("clip_benchmark.metrics.zeroshot_retrieval")
+    import torch
+
+    images, captions, owner = scene(pictures, texts, seed=pictures)
+    model = SimpleNamespace(encode_image=lambda rows: rows, encode_text=lambda rows: torch.from_numpy(captions)[rows])
+    rows_of = [np.flatnonzero(owner == row).tolist() for row in range(pictures)]
+    size = 10
+    loader = [
+        (torch.from_numpy(images[start : start + size]), rows_of[start : start + size])
+        for start in range(0, pictures, size)
+    ]
+    expected = upstream.evaluate(model, loader, torch.tensor, "cpu", amp=False, recall_k_list=[1, 5, 10])
+    got = retrieve(images, captions, owner)
+    for k in (1, 5, 10):
+        assert got.text_to_picture[k] == pytest.approx(expected[f"image_retrieval_recall@{k}"], abs=1e-6)
+        assert got.picture_to_text[k] == pytest.approx(expected[f"text_retrieval_recall@{k}"], abs=1e-6)
+    assert 0 < got.text_to_picture[1] < 1
+
+
+@pytest.mark.parametrize(
+    ("pictures", "texts", "owner", "error", "says"),
+    [
+        pytest.param(np.eye(2), np.eye(2), [0, 0], BadInput, "picture 1 has no text", id="picture without a text"),
+        pytest.param(np.eye(2), np.eye(2), [0, 2], BadInput, r"picture_of_text\[1\] is 2", id="index out of range"),
+        pytest.param(np.eye(2), np.eye(3), [0, 1, 1], BadInput, "texts must be", id="other dimensions"),
+        pytest.param(np.eye(2) * np.nan, np.eye(2), [0, 1], BadOutput, "embedding 0 of pictures", id="not finite"),
+    ],
+)
+def test_bad_input_is_named(pictures, texts, owner, error, says):
+    with pytest.raises(error, match=says):
+        retrieve(pictures, texts, np.array(owner))

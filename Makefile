@@ -44,7 +44,7 @@ wheel: $(READY)
 wheel-test: wheel
 	rm -rf $(WHEEL_VENV) build/elsewhere
 	$(PYTHON) -m venv $(WHEEL_VENV)
-	$(call install,$(WHEEL_VENV),"$$(ls dist/*.whl)[train]" pytest)
+	$(call install,$(WHEEL_VENV),"$$(ls dist/*.whl)[formats,train]" pytest)
 	mkdir -p build/elsewhere
 	cp -r tests pyproject.toml README.md CHANGELOG.md build/elsewhere/
 	cd build/elsewhere && ../../$(WHEEL_VENV)/bin/python -P -m pytest

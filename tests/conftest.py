@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: threads wait for each other longer than they compute
 os.environ["OPENVOCAB_CACHE"] = tempfile.mkdtemp(prefix="openvocab-tests-")
 
 SOFTMAX = "softmax"

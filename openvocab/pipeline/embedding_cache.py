@@ -100,6 +100,15 @@ class EmbeddingCache:
         with self._lock, _told(self._folder), self._connection:
             self._connection.executemany("insert or ignore into embeddings values (?, ?, ?, ?, ?, ?, ?)", plain)
 
+    def close(self) -> None:
+        """Close the file once no thread reads from it; a thread that still comes after is told that it is closed.
+
+        A run that ends early leaves its readers to finish what they have in hand, and SQLite does not survive a
+        connection that is closed under a query.
+        """
+        with self._lock:
+            self._connection.close()
+
 
 @contextmanager
 def open_cache(folder: str | os.PathLike[str]) -> Iterator[EmbeddingCache]:
@@ -116,15 +125,16 @@ def open_cache(folder: str | os.PathLike[str]) -> Iterator[EmbeddingCache]:
         raise CannotWrite(f"--cache {str(place)!r} cannot be made a folder ({error.strerror}); name another") from error
     with _told(place):
         connection = sqlite3.connect(place / _FILE, timeout=_PATIENCE, check_same_thread=False)
+    cache = EmbeddingCache(place, connection)
     try:
         with _told(place):
             connection.execute("pragma journal_mode = wal")
             connection.execute("pragma synchronous = normal")
             with connection:
                 connection.execute(_TABLE)
-        yield EmbeddingCache(place, connection)
+        yield cache
     finally:
-        connection.close()
+        cache.close()
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -234,6 +244,8 @@ def _told(folder: Path) -> Iterator[None]:
     """Raise BadInput for a damaged file and CannotWrite for what the disk or its permissions refuse."""
     try:
         yield
+    except sqlite3.ProgrammingError as error:  # a DatabaseError too, but the file is sound
+        raise BadInput(f"the cache {folder / _FILE} is closed; open it again") from error
     except sqlite3.OperationalError as error:
         message = (
             f"{folder / _FILE} cannot be used ({error}); check the disk and the permissions, or name another --cache"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 import openvocab
 from openvocab import BadInput, CannotWrite, ModelRecord, Pipeline, Settings
 from openvocab.pipeline import decode, engine, images
-from openvocab.pipeline.embedding_cache import Kept, cached_labels, open_cache
+from openvocab.pipeline.embedding_cache import EmbeddingCache, Kept, cached_labels, open_cache
 from openvocab.pipeline.rows import Row
 from openvocab.ui.cli import main
 from tests.pipeline.stubs import LABELS, StubDetector, StubTagger, save_pictures
@@ -232,3 +233,30 @@ def test_the_command_keeps_and_uses_it(monkeypatch: pytest.MonkeyPatch, capsys: 
     main(["tag", "photos", "--labels", "c, d", "--out", "two", "--cache", "cache"])
     assert tagger.seen == []
     assert "9 rows" in capsys.readouterr().out or len(rows("two")) == 10
+
+
+def test_closing_waits_for_readers(tmp_path: Path) -> None:
+    """Threads that still read while the cache is closed get an answer or an error, never a crash of the process."""
+    keys = [bytes([number]) * 32 for number in range(200)]
+    rows = np.ones((4, 512), np.float32)
+    outcomes: list[str] = []
+
+    def read(cache: EmbeddingCache) -> None:
+        for _ in range(50):
+            try:
+                cache.find(keys)
+                outcomes.append("found")
+            except BadInput:
+                outcomes.append("closed")
+                return
+
+    with open_cache(tmp_path) as cache:
+        cache.add((key, Kept(1, 1, 1, rows)) for key in keys)
+        readers = [threading.Thread(target=read, args=(cache,)) for _ in range(4)]
+        for reader in readers:
+            reader.start()
+        while "found" not in outcomes:
+            time.sleep(0.001)
+    for reader in readers:
+        reader.join()
+    assert "closed" in outcomes

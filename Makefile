@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WHEEL_VENV := .wheel-venv
+TEST_EXTRAS := formats,train
 # uv installs quickest; where it cannot reach the registry that pip is set up for, pip does the same.
 install = $(BIN)/uv pip install --quiet --python $(1)/bin/python -c constraints.txt $(2) \
 	|| $(1)/bin/python -m pip install --quiet -c constraints.txt $(2)
@@ -44,7 +45,7 @@ wheel: $(READY)
 wheel-test: wheel
 	rm -rf $(WHEEL_VENV) build/elsewhere
 	$(PYTHON) -m venv $(WHEEL_VENV)
-	$(call install,$(WHEEL_VENV),"$$(ls dist/*.whl)[formats,train]" pytest)
+	$(call install,$(WHEEL_VENV),"$$(ls dist/*.whl)[$(TEST_EXTRAS)]" pytest)
 	mkdir -p build/elsewhere
 	cp -r tests pyproject.toml README.md CHANGELOG.md build/elsewhere/
 	cd build/elsewhere && ../../$(WHEEL_VENV)/bin/python -P -m pytest

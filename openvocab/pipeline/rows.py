@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote_to_bytes
 import numpy as np
 from numpy.typing import NDArray
 
-from openvocab.errors import BadInput
+from openvocab.errors import BadInput, ImageErrorKind
 from openvocab.pipeline.record import Regions, Result, Tag
 
 if TYPE_CHECKING:
@@ -21,21 +21,7 @@ __all__ = ["ErrorKind", "Row", "RowRegions", "from_table", "id_of", "row_of", "s
 
 _RAW = "bytes:"
 
-ErrorKind = Literal[
-    "missing",
-    "not_a_file",
-    "unreadable",
-    "empty",
-    "not_an_image",
-    "truncated",
-    "corrupt",
-    "too_large",
-    "vanished",
-    "nonfinite",
-    "oom",
-    "decoder_crashed",
-    "failed",
-]
+ErrorKind = Literal[ImageErrorKind, "nonfinite", "oom", "failed"]
 """Why an input has no answer: the kinds of ImageError, and what can go wrong after decoding.
 
 nonfinite  a model answered with numbers that are not finite.

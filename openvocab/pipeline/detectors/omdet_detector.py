@@ -11,12 +11,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from openvocab.errors import BadOutput, BadWeights
+from openvocab.errors import BadOutput
 from openvocab.pipeline.checkpoints import find, load_model, load_processor
 from openvocab.pipeline.detectors.best_first import best_first
 from openvocab.pipeline.record import ModelRecord
 from openvocab.pipeline.stages import Boxes, Picture, Queries
-from openvocab.prompts.labels import check_context, check_labels
+from openvocab.pipeline.text_towers import check_sentences, check_tokenizer
+from openvocab.prompts.labels import check_labels
 from openvocab.prompts.templates import PromptSet
 
 __all__ = ["DEFAULT_TASK", "OmDetDetector", "OmDetTexts"]
@@ -84,9 +85,7 @@ class OmDetDetector:
         record = replace(found.record(device, dtype), dtype="float32")
         processor = load_processor(found, OmDetTurboProcessor, _KIND)
         model = load_model(found, OmDetTurboForObjectDetection, _KIND)
-        tokens, expected = len(processor.tokenizer), int(model.config.text_config.vocab_size)
-        if not expected // 2 < tokens <= expected:  # the library makes an empty one where files are absent
-            raise BadWeights(f"{spec}: the tokenizer knows {tokens} tokens where the model expects {expected}")
+        check_tokenizer(spec, len(processor.tokenizer), int(model.config.text_config.vocab_size))
         return cls(model.to(record.device), processor, record)
 
     def encode_labels(self, labels: Sequence[str], template: str | None = None) -> Queries:
@@ -108,7 +107,7 @@ class OmDetDetector:
         names = check_labels(labels)
         sentence = template or DEFAULT_TASK
         task = self._task(names, sentence)
-        self._check_context(names)
+        check_sentences(self.processor.tokenizer, names, names, self._context)
         starts = range(0, len(names), _TEXTS_A_BATCH)
         classes = torch.cat([self._embed(names[start : start + _TEXTS_A_BATCH]) for start in starts])
         broken = (~torch.isfinite(classes).all(1)).nonzero()
@@ -155,14 +154,6 @@ class OmDetDetector:
             list(texts), padding="longest", truncation=True, max_length=self._context, return_tensors="pt"
         )
         return tokens.to(self.model.device)
-
-    def _check_context(self, labels: tuple[str, ...]) -> None:
-        """Warn of each label that does not fit into the text tower."""
-        tokenizer, limit = self.processor.tokenizer, self._context
-        lengths = [len(tokens) for tokens in tokenizer(list(labels), verbose=False).input_ids]
-        fitting = tokenizer(list(labels), truncation=True, max_length=limit).input_ids
-        kept = [str(tokenizer.decode(tokens, skip_special_tokens=True)).strip() for tokens in fitting]
-        check_context(labels, lengths, limit, kept, "the detector")
 
     @torch.inference_mode()
     def _embed(self, texts: Sequence[str]) -> Tensor:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from openvocab.errors import BadInput, BadOutput, BadWeights
+from openvocab.errors import BadInput, BadOutput
 from openvocab.pipeline.checkpoints import find, load_model, load_processor
 from openvocab.pipeline.detectors.best_first import best_first
 from openvocab.pipeline.detectors.owl_tower import fold_quick_gelu, lower_products, picture_grid
@@ -20,7 +20,8 @@ from openvocab.pipeline.detectors.owlv2_pixels import owlv2_pixels
 from openvocab.pipeline.device import dtype_of, unit
 from openvocab.pipeline.record import ModelRecord
 from openvocab.pipeline.stages import Boxes, Picture, Queries
-from openvocab.prompts.labels import check_context, check_labels
+from openvocab.pipeline.text_towers import check_sentences, check_tokenizer
+from openvocab.prompts.labels import check_labels
 from openvocab.prompts.templates import PromptSet
 
 __all__ = ["DEFAULT_TEMPLATE", "OwlDetector", "OwlVitDetector", "Owlv2Detector", "join_queries"]
@@ -73,7 +74,7 @@ class OwlDetector:
         model_class, processor_class = (getattr(transformers, name) for name in cls.classes)
         processor = load_processor(found, processor_class, cls.kind)
         model = load_model(found, model_class, cls.kind)
-        _check_tokenizer(spec, len(processor.tokenizer), int(model.config.text_config.vocab_size))
+        check_tokenizer(spec, len(processor.tokenizer), int(model.config.text_config.vocab_size))
         return cls.of(model, processor, record)
 
     @classmethod
@@ -104,7 +105,7 @@ class OwlDetector:
         sentence = template or DEFAULT_TEMPLATE
         prompts = PromptSet("detector", (sentence,))
         texts = [prompts.fill(name)[0] for name in names]
-        self._check_context(names, texts)
+        check_sentences(self.processor.tokenizer, names, texts, self._context)
         starts = range(0, len(texts), _TEXTS_A_BATCH)
         embeddings = torch.cat([self._embed(texts[start : start + _TEXTS_A_BATCH]) for start in starts])
         return Queries(names, sentence, _finite(embeddings, names))
@@ -166,14 +167,6 @@ class OwlDetector:
     @property
     def _context(self) -> int:
         return int(self.model.config.text_config.max_position_embeddings)
-
-    def _check_context(self, labels: tuple[str, ...], texts: list[str]) -> None:
-        """Warn of each label whose sentence does not fit into the text tower."""
-        tokenizer, limit = self.processor.tokenizer, self._context
-        lengths = [len(tokens) for tokens in tokenizer(texts, verbose=False).input_ids]
-        fitting = tokenizer(texts, truncation=True, max_length=limit).input_ids
-        kept = [str(tokenizer.decode(tokens, skip_special_tokens=True)).strip() for tokens in fitting]
-        check_context(labels, lengths, limit, kept, "the detector")
 
     @torch.inference_mode()
     def _embed(self, texts: list[str]) -> Tensor:
@@ -305,9 +298,3 @@ def _finite(embeddings: Tensor, names: Sequence[str]) -> Tensor:
     if len(broken):
         raise BadOutput(f"the detector's embedding of label {names[int(broken[0])]!r} is not finite")
     return embeddings
-
-
-def _check_tokenizer(spec: str, tokens: int, expected: int) -> None:
-    """Refuse the empty tokenizer that transformers makes where the files of the real one are absent."""
-    if not expected // 2 < tokens <= expected:
-        raise BadWeights(f"{spec}: the tokenizer knows {tokens} tokens where the model expects {expected}")

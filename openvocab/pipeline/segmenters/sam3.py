@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from openvocab.errors import BadOutput, BadWeights
+from openvocab.errors import BadOutput
 from openvocab.pipeline.checkpoints import find, load_model, load_processor
 from openvocab.pipeline.detectors.best_first import best_first
 from openvocab.pipeline.device import dtype_of
 from openvocab.pipeline.record import ModelRecord
 from openvocab.pipeline.segmenters.mask_upsampling import axis_weights, upsampled
 from openvocab.pipeline.stages import Boxes, Picture, Queries
-from openvocab.prompts.labels import check_context, check_labels
+from openvocab.pipeline.text_towers import check_sentences, check_tokenizer
+from openvocab.prompts.labels import check_labels
 from openvocab.prompts.templates import PromptSet
 
 __all__ = ["DEFAULT_TEMPLATE", "Sam3Detector", "Sam3Texts"]
@@ -105,9 +106,7 @@ class Sam3Detector:
         record = found.record(device, dtype)
         processor = load_processor(found, Sam3Processor, _KIND)
         model = load_model(found, Sam3Model, _KIND).requires_grad_(False).to(record.device)
-        tokens, expected = len(processor.tokenizer), int(model.vocab_size)
-        if not expected // 2 < tokens <= expected:  # transformers makes an empty tokenizer where there is none
-            raise BadWeights(f"{spec}: the tokenizer knows {tokens} tokens where the model expects {expected}")
+        check_tokenizer(spec, len(processor.tokenizer), int(model.vocab_size))
         _lower(model.vision_encoder, dtype_of(record.dtype))
         return cls(model, processor, record)
 
@@ -130,7 +129,7 @@ class Sam3Detector:
         sentence = template or DEFAULT_TEMPLATE
         prompts = PromptSet("detector", (sentence,))
         texts = [prompts.fill(name)[0] for name in names]
-        self._check_context(names, texts)
+        check_sentences(self.processor.tokenizer, names, texts, self._context)
         starts = range(0, len(texts), _TEXTS_A_BATCH)
         parts = [self._embed(texts[start : start + _TEXTS_A_BATCH]) for start in starts]
         features, valid = (torch.cat(each) for each in zip(*parts, strict=True))
@@ -194,14 +193,6 @@ class Sam3Detector:
     @property
     def _context(self) -> int:
         return int(self.model.text_encoder.config.max_position_embeddings)
-
-    def _check_context(self, labels: tuple[str, ...], texts: list[str]) -> None:
-        """Warn of each label whose sentence does not fit into the text tower."""
-        tokenizer, limit = self.processor.tokenizer, self._context
-        lengths = [len(tokens) for tokens in tokenizer(texts, verbose=False).input_ids]
-        fitting = tokenizer(texts, truncation=True, max_length=limit).input_ids
-        kept = [str(tokenizer.decode(tokens, skip_special_tokens=True)).strip() for tokens in fitting]
-        check_context(labels, lengths, limit, kept, "the detector")
 
     @torch.inference_mode()
     def _embed(self, texts: list[str]) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,42 @@
+"""What adapters over transformers ask of a text tower's tokenizer: is it whole, and does each sentence fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from openvocab.errors import BadWeights
+from openvocab.prompts.labels import check_context
+
+__all__ = ["check_sentences", "check_tokenizer"]
+
+
+def check_tokenizer(spec: str, tokens: int, expected: int) -> None:
+    """Refuse the empty tokenizer that transformers makes where the files of the real one are absent.
+
+    Args:
+        spec: names the model in the message.
+        tokens: how many the tokenizer knows; expected: how many the model has embeddings for.
+
+    Raises:
+        BadWeights: it knows half of them or fewer, or more than there are.
+    """
+    if not expected // 2 < tokens <= expected:
+        raise BadWeights(f"{spec}: the tokenizer knows {tokens} tokens where the model expects {expected}")
+
+
+def check_sentences(tokenizer: Any, labels: Sequence[str], texts: Sequence[str], limit: int) -> None:
+    """Warn of each label whose sentence is longer than a detector's text tower reads.
+
+    Args:
+        tokenizer: one of transformers.
+        labels: C labels; texts: the C sentences that they were put into.
+        limit: tokens that the tower reads, special ones included.
+
+    Raises:
+        BadInput: two labels are the same once cut.
+    """
+    lengths = [len(tokens) for tokens in tokenizer(list(texts), verbose=False).input_ids]
+    fitting = tokenizer(list(texts), truncation=True, max_length=limit).input_ids
+    kept = [str(tokenizer.decode(tokens, skip_special_tokens=True)).strip() for tokens in fitting]
+    check_context(labels, lengths, limit, kept, "the detector")

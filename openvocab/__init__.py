@@ -26,6 +26,10 @@ from openvocab.errors import (
 )
 
 if TYPE_CHECKING:
+    from openvocab.pipeline.batch.rows import Row
+    from openvocab.pipeline.batch.run_folder import Run, read_run
+    from openvocab.pipeline.batch.sources import find_images
+    from openvocab.pipeline.batch.writer import Summary
     from openvocab.pipeline.chain import Pipeline, Vocabulary
     from openvocab.pipeline.examples import ExampleScene, example_scenes
     from openvocab.pipeline.formats import export
@@ -42,11 +46,7 @@ if TYPE_CHECKING:
         load_segmenter,
         load_tagger,
     )
-    from openvocab.pipeline.rows import Row
-    from openvocab.pipeline.run_folder import Run, read_run
     from openvocab.pipeline.settings import Settings
-    from openvocab.pipeline.sources import find_images
-    from openvocab.pipeline.writer import Summary
     from openvocab.prompts.labels import label_sets, read_labels
     from openvocab.prompts.templates import PromptSet, prompt_set
 
@@ -98,6 +98,10 @@ __all__ = [
 ]
 
 _HOMES = {
+    "batch.rows": ("Row",),
+    "batch.run_folder": ("Run", "read_run"),
+    "batch.sources": ("find_images",),
+    "batch.writer": ("Summary",),
     "chain": ("Pipeline", "Vocabulary"),
     "examples": ("ExampleScene", "example_scenes"),
     "formats": ("export",),
@@ -114,11 +118,7 @@ _HOMES = {
         "load_segmenter",
         "load_tagger",
     ),
-    "rows": ("Row",),
-    "run_folder": ("Run", "read_run"),
     "settings": ("Settings",),
-    "sources": ("find_images",),
-    "writer": ("Summary",),
 }
 _LATE = {name: f"openvocab.pipeline.{home}" for home, names in _HOMES.items() for name in names} | {
     "PromptSet": "openvocab.prompts.templates",

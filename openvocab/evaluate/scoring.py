@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from openvocab.errors import BadInput, OpenVocabError
 from openvocab.evaluate.data.records import Labelled, LabelledSet
-from openvocab.pipeline.decode import decode_item
+from openvocab.pipeline.batch.decode import decode_item
+from openvocab.pipeline.batch.prefetch import prefetch
+from openvocab.pipeline.batch.sources import Item
 from openvocab.pipeline.images import Decoded
-from openvocab.pipeline.prefetch import prefetch
-from openvocab.pipeline.sources import Item
 from openvocab.pipeline.stages import Tagger
 from openvocab.prompts.templates import PromptSet
 

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 import openvocab
 from openvocab.errors import BadInput
+from openvocab.pipeline.batch.sources import Names, items
 from openvocab.pipeline.images import read_image
 from openvocab.pipeline.record import ModelRecord, Regions, Result, RunRecord, Tag
 from openvocab.pipeline.settings import SIGMOID_TAG, SOFTMAX_TAG, Settings
-from openvocab.pipeline.sources import Names, items
 from openvocab.pipeline.stages import (
     Detector,
     MaskDetector,
@@ -32,8 +32,8 @@ from openvocab.prompts.labels import read_labels
 from openvocab.prompts.templates import PromptSet, prompt_set
 
 if TYPE_CHECKING:
-    from openvocab.pipeline.engine import Answer
-    from openvocab.pipeline.writer import Summary
+    from openvocab.pipeline.batch.engine import Answer
+    from openvocab.pipeline.batch.writer import Summary
 
 __all__ = ["Pipeline", "Vocabulary", "nothing_found", "views"]
 
@@ -111,7 +111,7 @@ class Pipeline:
         names, prompts = read_labels(labels), prompt_set(template)
         texts = None
         if self.tagger and cache is not None:
-            from openvocab.pipeline.embedding_cache import cached_labels
+            from openvocab.pipeline.batch.embedding_cache import cached_labels
 
             texts = cached_labels(cache, self.tagger, names, prompts)
         elif self.tagger:
@@ -172,7 +172,7 @@ class Pipeline:
             ImageError, BadInput, BadOutput: as in a call on one picture; BadInput where no picture is found.
             OutOfMemory: a picture is too much for the memory, even alone.
         """
-        from openvocab.pipeline.engine import Engine, Reading
+        from openvocab.pipeline.batch.engine import Engine, Reading
 
         settings, vocabulary = self.settings.changed(**changes), self.vocabulary(labels, template)
         engine = Engine(self, vocabulary, settings, Reading(workers, isolate))
@@ -204,7 +204,7 @@ class Pipeline:
             BadInput: the folder holds a run of other models, labels, templates or settings; the message says which.
             CannotWrite: the folder cannot be written, or another process is at it.
         """
-        from openvocab.pipeline.writer import RunOptions, write_run
+        from openvocab.pipeline.batch.writer import RunOptions, write_run
 
         own = {each.name for each in fields(RunOptions)}
         chosen = RunOptions(**{name: value for name, value in options.items() if name in own})

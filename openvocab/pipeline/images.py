@@ -31,7 +31,7 @@ from PIL import (  # each plugin registers its format
 )
 
 from openvocab.errors import BadInput, ImageError
-from openvocab.pipeline.frames import count_frames
+from openvocab.pipeline.batch.frames import count_frames
 
 with suppress(ImportError):  # Pillow before 11.3 has none
     from PIL import AvifImagePlugin  # noqa: F401

@@ -17,7 +17,7 @@ from openvocab.ui.output import complain, regions_of, say, say_json
 
 if TYPE_CHECKING:
     from openvocab import Pipeline, Summary, Vocabulary
-    from openvocab.pipeline.engine import Answer
+    from openvocab.pipeline.batch.engine import Answer
 
 __all__ = ["Stop", "fill_run", "listening"]
 
@@ -157,7 +157,7 @@ class _Teller:
 
     def _count(self, paths: Sequence[str], allow_urls: bool) -> None:
         """Find out how many pictures there are while the first are worked on; shards would have to be read for it."""
-        from openvocab.pipeline.sources import SHARDS, items
+        from openvocab.pipeline.batch.sources import SHARDS, items
 
         if not any("{" in path or path.lower().endswith(SHARDS) for path in paths):
             self._bar.total = sum(1 for _ in items(paths, allow_urls=allow_urls, skip=lambda _: True))

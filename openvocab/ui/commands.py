@@ -35,7 +35,7 @@ class _Failures:
 
     def __call__(self, source: str | Path, error: Exception) -> None:
         """Count the error, print it and hand on its row."""
-        from openvocab.pipeline.engine import kind_of
+        from openvocab.pipeline.batch.engine import kind_of
 
         self.count += 1
         complain(str(error))
@@ -67,8 +67,8 @@ def _refuse_paths(args: Namespace) -> None:
     Raises:
         BadInput: there is no picture, one lies in --out, or that is no folder.
     """
-    from openvocab.pipeline.sources import items
-    from openvocab.pipeline.writer import refuse_target
+    from openvocab.pipeline.batch.sources import items
+    from openvocab.pipeline.batch.writer import refuse_target
 
     if args.out:
         refuse_target(args.out, args.paths)

@@ -186,7 +186,7 @@ def _refuse_out(args: Namespace) -> None:
     Raises:
         BadInput: it is no folder, or the data lies in it or it in the data, where its plots would count as pictures.
     """
-    from openvocab.pipeline.writer import refuse_target
+    from openvocab.pipeline.batch.writer import refuse_target
 
     refuse_target(args.out, [args.data])
     if os.path.realpath(args.out).startswith(os.path.join(os.path.realpath(args.data), "")):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 if TYPE_CHECKING:
     from openvocab import Result
-    from openvocab.pipeline.engine import Answer
+    from openvocab.pipeline.batch.engine import Answer
 
 __all__ = ["complain", "megabytes", "progress", "regions_of", "say", "say_json", "table", "tags_of"]
 

@@ -26,8 +26,8 @@ def add_options(command: ArgumentParser) -> None:
 
 def relabel(args: Namespace) -> int:
     """Write a run folder with other tags."""
-    from openvocab.pipeline.relabel import refuse_without_embeddings
-    from openvocab.pipeline.relabel import relabel as write
+    from openvocab.pipeline.batch.relabel import refuse_without_embeddings
+    from openvocab.pipeline.batch.relabel import relabel as write
 
     run = openvocab.read_run(args.run)
     refuse_without_embeddings(run)

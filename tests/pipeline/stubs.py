@@ -16,9 +16,9 @@ from PIL import Image
 
 import openvocab
 from openvocab import ModelRecord, Pipeline, Settings
-from openvocab.pipeline.decode import decode_item
+from openvocab.pipeline.batch.decode import decode_item
+from openvocab.pipeline.batch.sources import Item
 from openvocab.pipeline.images import Decoded
-from openvocab.pipeline.sources import Item
 from openvocab.pipeline.stages import Boxes, Queries, TextEmbeddings
 
 LABELS = ("dark", "light", "red")

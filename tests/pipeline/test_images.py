@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image, features
 
 from openvocab.errors import BadInput, ImageError
+from openvocab.pipeline.batch.sources import find_images
 from openvocab.pipeline.images import decode, read_image
-from openvocab.pipeline.sources import find_images
 
 HEIGHT, WIDTH = 40, 60
 NEAR = {"JPEG": 24, "WEBP": 40, "AVIF": 40, "MPO": 24, "GIF": 60}

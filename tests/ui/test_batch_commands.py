@@ -116,7 +116,7 @@ def test_an_output_that_cannot_be_written_is_status_3(monkeypatch: pytest.Monkey
         raise CannotWrite("run cannot be written; make room")
 
     save_pictures(Path("p"), 1)
-    monkeypatch.setattr("openvocab.pipeline.run_folder.write_whole", refuse)
+    monkeypatch.setattr("openvocab.pipeline.batch.run_folder.write_whole", refuse)
     assert tag("--out", "run") == 3
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 import openvocab
 from openvocab.errors import BadInput, BadWeights, OpenVocabWarning
-from openvocab.pipeline.picture_names import PictureNames
+from openvocab.pipeline.batch.picture_names import PictureNames
 from openvocab.pipeline.record import ModelRecord
 from openvocab.pipeline.settings import Settings
 from openvocab.pipeline.stages import Boxes, Queries, TextEmbeddings

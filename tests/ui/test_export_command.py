@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
+from openvocab.pipeline.batch.rows import Row, RowRegions, schema
+from openvocab.pipeline.batch.run_folder import describe, open_run
 from openvocab.pipeline.formats import FORMATS
 from openvocab.pipeline.record import Regions, RunRecord
-from openvocab.pipeline.rows import Row, RowRegions, schema
-from openvocab.pipeline.run_folder import describe, open_run
 from openvocab.ui.cli import main
 
 LABELS = ["犬", '=HYPERLINK("x")']

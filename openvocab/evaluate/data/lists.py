@@ -16,7 +16,7 @@ from typing import Any
 
 from openvocab.errors import BadInput, OpenVocabWarning
 from openvocab.evaluate.data.records import Labelled, LabelledSet
-from openvocab.pipeline.sources import Item
+from openvocab.pipeline.batch.sources import Item
 from openvocab.prompts.files import read_text
 from openvocab.prompts.labels import check_labels
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from openvocab.errors import BadInput
 from openvocab.evaluate.data.records import Labelled, LabelledSet
-from openvocab.pipeline.sources import Item
+from openvocab.pipeline.batch.sources import Item
 from openvocab.prompts.files import is_file, read_text
 
 __all__ = ["load_web_dataset"]

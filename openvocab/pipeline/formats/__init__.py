@@ -15,9 +15,9 @@ from openvocab.errors import BadInput, unknown
 from openvocab.pipeline.formats.options import ExportOptions
 
 if TYPE_CHECKING:
+    from openvocab.pipeline.batch.rows import Row
     from openvocab.pipeline.formats.job import Exported, Job
     from openvocab.pipeline.record import Result
-    from openvocab.pipeline.rows import Row
 
 __all__ = ["FORMATS", "ExportOptions", "Exporter", "export"]
 
@@ -150,9 +150,9 @@ def export(
             or path cannot be taken.
         CannotWrite: the disk is full, or the place cannot be written.
     """
+    from openvocab.pipeline.batch.rows import Row
     from openvocab.pipeline.formats.job import Job, LabelIndex
     from openvocab.pipeline.record import Result
-    from openvocab.pipeline.rows import Row
 
     if format not in FORMATS:
         raise unknown("format", format, FORMATS)
@@ -169,7 +169,7 @@ def export(
 
 
 def _row(one: Result | Row) -> Row:
-    from openvocab.pipeline.rows import Row, row_of
+    from openvocab.pipeline.batch.rows import Row, row_of
 
     return one if isinstance(one, Row) else row_of(one)
 

@@ -14,6 +14,7 @@ from typing import IO, Any
 
 import openvocab
 from openvocab.errors import BadInput
+from openvocab.pipeline.batch.rows import Row, text_of
 from openvocab.pipeline.formats.job import Job
 from openvocab.pipeline.formats.regions import Region, regions_of, tags_of
 from openvocab.pipeline.formats.targets import (
@@ -25,7 +26,6 @@ from openvocab.pipeline.formats.targets import (
     whole_file,
     whole_folder,
 )
-from openvocab.pipeline.rows import Row, text_of
 
 __all__ = ["write_fiftyone", "write_instances", "write_results"]
 

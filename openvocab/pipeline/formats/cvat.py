@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TextIO
 from xml.etree import ElementTree
 
+from openvocab.pipeline.batch.rows import Row
 from openvocab.pipeline.formats.job import Job
 from openvocab.pipeline.formats.regions import Crop, Region, crop, regions_of, run_lengths
 from openvocab.pipeline.formats.targets import whole_file
 from openvocab.pipeline.formats.xml_text import attributes, element
-from openvocab.pipeline.rows import Row
 
 __all__ = ["write_cvat"]
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from openvocab.pipeline.batch.rows import Row, row_of
 from openvocab.pipeline.formats.job import LabelIndex
 from openvocab.pipeline.record import Result
-from openvocab.pipeline.rows import Row, row_of
 
 if TYPE_CHECKING:
     import supervision

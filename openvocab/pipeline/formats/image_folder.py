@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from openvocab.pipeline.batch.rows import Row
 from openvocab.pipeline.formats.job import Job
 from openvocab.pipeline.formats.regions import regions_of, tags_of
 from openvocab.pipeline.formats.targets import PictureFiles, dumps, open_text, whole_folder
-from openvocab.pipeline.rows import Row
 
 __all__ = ["write_image_folder"]
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from openvocab.errors import BadInput
+from openvocab.pipeline.batch.rows import Row, text_of
 from openvocab.pipeline.formats.options import ExportOptions
-from openvocab.pipeline.rows import Row, text_of
 
 __all__ = ["Exported", "Job", "LabelIndex"]
 

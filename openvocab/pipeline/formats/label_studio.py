@@ -9,11 +9,11 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
+from openvocab.pipeline.batch.rows import Row
 from openvocab.pipeline.formats.job import Job
 from openvocab.pipeline.formats.regions import Region, regions_of, run_lengths, short
 from openvocab.pipeline.formats.targets import JsonList, open_text, whole_folder
 from openvocab.pipeline.formats.xml_text import element
-from openvocab.pipeline.rows import Row
 
 __all__ = ["brush", "label_config", "write_label_studio"]
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from openvocab.pipeline.batch.rows import Row
 from openvocab.pipeline.formats.job import Job
 from openvocab.pipeline.formats.regions import Crop, Region, crop, regions_of
 from openvocab.pipeline.formats.targets import PictureFiles, dumps, open_text, whole_folder
-from openvocab.pipeline.rows import Row
 
 __all__ = ["write_labelme"]
 

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from openvocab.errors import BadInput
+from openvocab.pipeline.batch.rows import Row
 from openvocab.pipeline.formats.job import Job
 from openvocab.pipeline.formats.regions import Region, regions_of
 from openvocab.pipeline.formats.targets import PictureFiles, dumps, open_text, whole_folder
-from openvocab.pipeline.rows import Row
 
 __all__ = ["palette", "write_instance_masks", "write_semantic_masks"]
 

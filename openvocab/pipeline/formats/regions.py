@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from openvocab.pipeline.batch.rows import Row
 from openvocab.pipeline.formats.job import Job
-from openvocab.pipeline.rows import Row
 
 __all__ = ["Crop", "Region", "crop", "outline", "regions_of", "run_lengths", "short", "tags_of"]
 

@@ -6,10 +6,10 @@ import csv
 from collections.abc import Iterator
 from typing import Any
 
+from openvocab.pipeline.batch.rows import Row, text_of
 from openvocab.pipeline.formats.job import Job
 from openvocab.pipeline.formats.regions import regions_of, short, tags_of
 from openvocab.pipeline.formats.targets import dumps, whole_file
-from openvocab.pipeline.rows import Row, text_of
 
 __all__ = ["COLUMNS", "FORMULA", "escaped", "write_csv", "write_json_lines"]
 

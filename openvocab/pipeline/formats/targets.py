@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import IO, Any, TextIO
 
 from openvocab.errors import BadInput, CannotWrite, OpenVocabError
+from openvocab.pipeline.batch.rows import Row, text_of
 from openvocab.pipeline.formats.job import Job
-from openvocab.pipeline.rows import Row, text_of
 
 __all__ = ["FileNames", "JsonList", "PictureFiles", "dumps", "open_text", "spool", "whole_file", "whole_folder"]
 

@@ -10,12 +10,12 @@ import re
 from pathlib import Path
 from xml.etree import ElementTree
 
+from openvocab.pipeline.batch.rows import Row
 from openvocab.pipeline.formats.job import Job
 from openvocab.pipeline.formats.mask_pictures import palette
 from openvocab.pipeline.formats.regions import Region, regions_of
 from openvocab.pipeline.formats.targets import PictureFiles, dumps, open_text, whole_folder
 from openvocab.pipeline.formats.xml_text import element
-from openvocab.pipeline.rows import Row
 
 __all__ = ["write_voc"]
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from openvocab.pipeline.batch.rows import Row
 from openvocab.pipeline.formats.job import Job
 from openvocab.pipeline.formats.regions import Region, outline, regions_of
 from openvocab.pipeline.formats.targets import PictureFiles, open_text, whole_folder
-from openvocab.pipeline.rows import Row
 
 __all__ = ["write_boxes", "write_polygons"]
 

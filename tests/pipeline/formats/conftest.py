@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from openvocab.pipeline.batch.rows import Row, RowRegions
 from openvocab.pipeline.record import Regions, Tag
-from openvocab.pipeline.rows import Row, RowRegions
 
 LABELS = ("犬", "unseen", '=HYPERLINK("x")', 'a,"b"', "<&>", "no: 'yes'")
 HEIGHT, WIDTH = 30, 43

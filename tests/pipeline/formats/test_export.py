@@ -12,10 +12,10 @@ import pytest
 
 import openvocab
 from openvocab.errors import BadInput, CannotWrite, UnknownName
+from openvocab.pipeline.batch.rows import Row, RowRegions
 from openvocab.pipeline.formats import FORMATS
 from openvocab.pipeline.formats.targets import FileNames
 from openvocab.pipeline.record import Regions, Result, RunRecord, Tag
-from openvocab.pipeline.rows import Row, RowRegions
 
 RUN = RunRecord("0", None, None, None, (), "", "{label}")
 

@@ -11,9 +11,9 @@ from PIL import Image
 
 import openvocab
 from openvocab.errors import BadInput
+from openvocab.pipeline.batch.rows import RowRegions
 from openvocab.pipeline.formats.mask_pictures import palette
 from openvocab.pipeline.record import Regions
-from openvocab.pipeline.rows import RowRegions
 
 
 def _pixels(path):

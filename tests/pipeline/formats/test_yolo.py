@@ -75,7 +75,7 @@ def test_boxes_are_cut_at_the_edge(scene, tmp_path):
     wide = openvocab.Regions(
         np.array([[-5, -5, 50, 35]], np.float32), np.ones(1, np.float32), ("犬",), np.ones(1, np.float32)
     )
-    from openvocab.pipeline.rows import RowRegions
+    from openvocab.pipeline.batch.rows import RowRegions
 
     rows = [openvocab.Row(row.id, "0" * 64, 43, 30, 1, regions=RowRegions.of(wide))]
     made = openvocab.export(rows, tmp_path / "yolo", "yolo", scene.labels)

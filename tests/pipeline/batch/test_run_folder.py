@@ -19,13 +19,13 @@ from PIL import Image
 
 import openvocab
 from openvocab import BadInput, CannotWrite, ImageError, Settings
-from openvocab.pipeline import run_folder
-from openvocab.pipeline.rows import Row, schema
-from openvocab.pipeline.run_folder import RunFolder
+from openvocab.pipeline.batch import run_folder
+from openvocab.pipeline.batch.rows import Row, schema
+from openvocab.pipeline.batch.run_folder import RunFolder
 from openvocab.ui.cli import main
 from tests.pipeline.stubs import LABELS, chain, save_pictures, tagging
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def job(*arguments: str, seconds: float = 0.0, **environment: str) -> subprocess
     """Start the command line over the stubs in a process of its own, once it is ready."""
     path = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
     started = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("stubs.py")), str(seconds), *arguments],
+        [sys.executable, str(ROOT / "tests" / "pipeline" / "stubs.py"), str(seconds), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from openvocab.errors import BadInput
+from openvocab.pipeline.batch.rows import Row, RowRegions, from_table, schema, to_table
 from openvocab.pipeline.record import Regions, Tag
-from openvocab.pipeline.rows import Row, RowRegions, from_table, schema, to_table
 
 HEIGHT, WIDTH = 7, 9
 

@@ -19,15 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openvocab.errors import BadInput, BadOutput, ImageError, OutOfMemory
-from openvocab.pipeline.batches import Batches
-from openvocab.pipeline.decode import Isolated, decode_item
-from openvocab.pipeline.embedding_cache import CacheFailed, EmbeddingCache, Recall, Recalled
+from openvocab.pipeline.batch.batches import Batches
+from openvocab.pipeline.batch.decode import Isolated, decode_item
+from openvocab.pipeline.batch.embedding_cache import CacheFailed, EmbeddingCache, Recall, Recalled
+from openvocab.pipeline.batch.prefetch import prefetch
+from openvocab.pipeline.batch.rows import ErrorKind, Row, RowRegions
+from openvocab.pipeline.batch.sources import Item
 from openvocab.pipeline.images import MAX_PIXELS, Decoded
-from openvocab.pipeline.prefetch import prefetch
 from openvocab.pipeline.record import Regions, Result, RunRecord, Tag
-from openvocab.pipeline.rows import ErrorKind, Row, RowRegions
 from openvocab.pipeline.settings import Settings
-from openvocab.pipeline.sources import Item
 from openvocab.pipeline.stages import Picture
 
 if TYPE_CHECKING:

@@ -16,12 +16,12 @@ from PIL import Image
 
 import openvocab
 from openvocab import BadInput, BadOutput, ImageError, OutOfMemory, Pipeline, Settings
-from openvocab.pipeline import engine as engines
-from openvocab.pipeline.batches import is_out_of_memory
-from openvocab.pipeline.decode import Isolated
-from openvocab.pipeline.engine import Answer, Engine, Reading
-from openvocab.pipeline.prefetch import prefetch
-from openvocab.pipeline.sources import Item, items
+from openvocab.pipeline.batch import engine as engines
+from openvocab.pipeline.batch.batches import is_out_of_memory
+from openvocab.pipeline.batch.decode import Isolated
+from openvocab.pipeline.batch.engine import Answer, Engine, Reading
+from openvocab.pipeline.batch.prefetch import prefetch
+from openvocab.pipeline.batch.sources import Item, items
 from tests.pipeline.stubs import LABELS, NAN, ODD, StubTagger, abort_on_magic, chain, save_pictures, tagging
 
 

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import openvocab
+from tests.pipeline.batch.test_run_folder import ids_in, names, tag_job
 from tests.pipeline.stubs import save_pictures
-from tests.pipeline.test_run_folder import ids_in, names, tag_job
 
 PICTURES = 2_000
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from multiprocessing import get_context
 
 from openvocab.errors import ImageError
+from openvocab.pipeline.batch.sources import Item, open_regular
 from openvocab.pipeline.images import MAX_PIXELS, Decoded, check_size, decode, path_error, refuse_special
-from openvocab.pipeline.sources import Item, open_regular
 
 __all__ = ["Isolated", "decode_item", "read_item"]
 
@@ -43,7 +43,7 @@ def read_item(item: Item, max_pixels: int = MAX_PIXELS) -> bytes:
     if item.error is not None:
         raise item.error
     if item.url is not None:
-        from openvocab.pipeline.urls import fetch
+        from openvocab.pipeline.batch.urls import fetch
 
         return fetch(item.url)
     if item.path is not None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from openvocab.errors import BadInput, CannotWrite
-from openvocab.pipeline.rows import Row, from_table, schema, to_table
+from openvocab.pipeline.batch.rows import Row, from_table, schema, to_table
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -200,7 +200,7 @@ def _reaches(folder: str, absolute: str) -> bool:
 
 def _named(path: str, seen: _Seen, allow_urls: bool, skip: Skip) -> Iterator[Item]:
     """Yield what one name means."""
-    from openvocab.pipeline import datasets_on_disk, lists, shards
+    from openvocab.pipeline.batch import datasets_on_disk, lists, shards
 
     if is_web_address(path):
         if not allow_urls:
@@ -224,7 +224,7 @@ def _pattern(pattern: str, seen: _Seen, skip: Skip) -> Iterator[Item]:
     Raises:
         BadInput: a wildcard fits nothing.
     """
-    from openvocab.pipeline import shards
+    from openvocab.pipeline.batch import shards
 
     for one in shards.expand_braces(pattern):
         wild = glob.has_magic(one) and not os.path.lexists(one)

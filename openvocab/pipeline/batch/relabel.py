@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 
 import openvocab
 from openvocab.errors import BadInput, BadOutput
+from openvocab.pipeline.batch.rows import schema
+from openvocab.pipeline.batch.run_folder import Run, RunFolder, describe, open_run
+from openvocab.pipeline.batch.writer import Summary, noted, refuse_target
 from openvocab.pipeline.chain import Pipeline
 from openvocab.pipeline.record import ModelRecord
-from openvocab.pipeline.rows import schema
-from openvocab.pipeline.run_folder import Run, RunFolder, describe, open_run
-from openvocab.pipeline.writer import Summary, noted, refuse_target
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -14,9 +14,10 @@ import pytest
 
 import openvocab
 from openvocab import BadInput, CannotWrite, ModelRecord, Pipeline, Settings
-from openvocab.pipeline import decode, engine, images
-from openvocab.pipeline.embedding_cache import EmbeddingCache, Kept, cached_labels, open_cache
-from openvocab.pipeline.rows import Row
+from openvocab.pipeline import images
+from openvocab.pipeline.batch import decode, engine
+from openvocab.pipeline.batch.embedding_cache import EmbeddingCache, Kept, cached_labels, open_cache
+from openvocab.pipeline.batch.rows import Row
 from openvocab.ui.cli import main
 from tests.pipeline.stubs import LABELS, StubDetector, StubTagger, save_pictures
 
@@ -135,7 +136,7 @@ def test_a_picture_over_the_limit_is_refused_though_it_is_known(monkeypatch: pyt
     pipe = Pipeline(StubTagger(), None, None, Settings())
     with open_cache("cache") as cache:
         made = engine.Engine(pipe, pipe.vocabulary(LABELS), pipe.settings, reading, cache=cache)
-        kinds = {answer.kind for answer in made.answers(openvocab.pipeline.sources.items("photos"))}
+        kinds = {answer.kind for answer in made.answers(openvocab.pipeline.batch.sources.items("photos"))}
     assert "too_large" in kinds
 
 

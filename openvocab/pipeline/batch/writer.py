@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import openvocab
 from openvocab.errors import BadInput
+from openvocab.pipeline.batch.embedding_cache import open_cache
+from openvocab.pipeline.batch.engine import Answer, Engine, Reading
+from openvocab.pipeline.batch.picture_names import PictureNames
+from openvocab.pipeline.batch.rows import Row, id_of, schema, text_of, to_table
+from openvocab.pipeline.batch.run_folder import PICTURES, RunFolder, describe, make_folder, open_run, write_whole
+from openvocab.pipeline.batch.sources import Item, Names, is_web_address, items
 from openvocab.pipeline.chain import nothing_found
-from openvocab.pipeline.embedding_cache import open_cache
-from openvocab.pipeline.engine import Answer, Engine, Reading
-from openvocab.pipeline.picture_names import PictureNames
 from openvocab.pipeline.record import RunRecord
-from openvocab.pipeline.rows import Row, id_of, schema, text_of, to_table
-from openvocab.pipeline.run_folder import PICTURES, RunFolder, describe, make_folder, open_run, write_whole
 from openvocab.pipeline.settings import Settings
-from openvocab.pipeline.sources import Item, Names, is_web_address, items
 from openvocab.pipeline.stages import NO_PIXELS
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ import pytest
 
 import openvocab
 from openvocab import BadInput, ModelRecord, Pipeline, Settings
-from openvocab.pipeline.relabel import relabel
-from openvocab.pipeline.rows import Row
+from openvocab.pipeline.batch.relabel import relabel
+from openvocab.pipeline.batch.rows import Row
 from openvocab.ui.cli import main
 from tests.pipeline.stubs import LABELS, StubTagger, chain, save_pictures, tagging
 
@@ -98,7 +98,7 @@ def test_what_cannot_be_relabelled_is_refused(kept: Any, tagger: Any, out: str, 
 def test_a_label_set_larger_than_a_block_of_scores(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tagging().run_to("run", photos, LABELS, embeddings="float32")
     renew(Path("run"), Path("whole"))
-    monkeypatch.setattr("openvocab.pipeline.relabel._SCORES", 4)
+    monkeypatch.setattr("openvocab.pipeline.batch.relabel._SCORES", 4)
     renew(Path("run"), Path("blocks"))
     assert [row.tags for row in rows(Path("whole"))] == [row.tags for row in rows(Path("blocks"))]
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from openvocab.errors import ImageError
-from openvocab.pipeline import urls
+from openvocab.pipeline.batch import urls
 
 
 class Handler(http.server.BaseHTTPRequestHandler):

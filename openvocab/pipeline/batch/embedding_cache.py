@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openvocab.errors import BadInput, CannotWrite
-from openvocab.pipeline.decode import read_item
+from openvocab.pipeline.batch.decode import read_item
+from openvocab.pipeline.batch.sources import Item
 from openvocab.pipeline.images import Decoded
-from openvocab.pipeline.sources import Item
 from openvocab.pipeline.stages import NO_PIXELS, TextEmbeddings
 from openvocab.prompts.templates import PromptSet
 

@@ -11,7 +11,7 @@ from lzma import LZMAError
 from typing import BinaryIO
 
 from openvocab.errors import BadInput, ImageError
-from openvocab.pipeline.sources import SUFFIXES, Item, open_regular
+from openvocab.pipeline.batch.sources import SUFFIXES, Item, open_regular
 
 __all__ = ["expand_braces", "members"]
 

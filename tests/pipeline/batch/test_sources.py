@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from openvocab.errors import BadInput, ImageError, MissingExtra
-from openvocab.pipeline.decode import decode_item
-from openvocab.pipeline.shards import expand_braces
-from openvocab.pipeline.sources import Item, items
+from openvocab.pipeline.batch.decode import decode_item
+from openvocab.pipeline.batch.shards import expand_braces
+from openvocab.pipeline.batch.sources import Item, items
 
 
 def png(shade: int = 0) -> bytes:
@@ -157,7 +157,7 @@ def test_links_to_folders_are_not_followed() -> None:
 )
 @pytest.mark.usefixtures("here")
 def test_row_9_any_name_is_kept(name: str) -> None:
-    from openvocab.pipeline.rows import id_of, text_of
+    from openvocab.pipeline.batch.rows import id_of, text_of
 
     put(f"d/{name}")
     assert outcomes("d") == {f"d/{name}": "ok"}

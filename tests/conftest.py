@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,31 +77,6 @@ def owlv2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.tiny.owlv2 import write
 
     return Path(write(tmp_path_factory.mktemp("owlv2") / "model"))
-
-
-@pytest.fixture(scope="session")
-def tiny_sam() -> Any:
-    """A Sam of the upstream classes, with a 64 pixel image encoder and random weights."""
-    import torch
-    from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
-
-    torch.manual_seed(3)
-    encoder = ImageEncoderViT(
-        img_size=64,
-        patch_size=16,
-        embed_dim=32,
-        depth=2,
-        num_heads=2,
-        out_chans=32,
-        use_rel_pos=True,
-        window_size=2,
-        global_attn_indexes=(1,),
-        norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
-    )
-    prompts = PromptEncoder(embed_dim=32, image_embedding_size=(4, 4), input_image_size=(64, 64), mask_in_chans=8)
-    mixer = TwoWayTransformer(depth=2, embedding_dim=32, mlp_dim=64, num_heads=2)
-    decoder = MaskDecoder(transformer_dim=32, transformer=mixer, iou_head_hidden_dim=32)
-    return Sam(encoder, prompts, decoder).eval()
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ from openvocab.pipeline.detectors.grounding_dino_forward import find_objects, lo
 from openvocab.pipeline.detectors.grounding_dino_text import prompt
 from openvocab.pipeline.stages import Boxes
 from openvocab.weights.files import sha256_of
+from tests.pipeline.broken import NanWhereTall
 
 FAMILIES = {"grounding_dino": GroundingDinoDetector, "mm_grounding_dino": MMGroundingDinoDetector}
 SIZES = [(60, 60), (40, 100), (100, 40), (5, 3), (2, 300)]
@@ -333,17 +334,7 @@ def test_record_says_which_weights(detector: GroundingDinoDetector, folder: Path
 
 
 def test_picture_without_an_answer_is_named(one_kind: GroundingDinoDetector, pictures: list[Any]) -> None:
-    class Broken:
-        """Fails for pictures that are higher than wide."""
-
-        tokenizer = one_kind.processor.tokenizer
-
-        def image_processor(self, images: Image.Image, return_tensors: str) -> Any:
-            given = one_kind.processor.image_processor(images=images, return_tensors=return_tensors)
-            given["pixel_values"] = given["pixel_values"] * (float("nan") if images.height > images.width else 1)
-            return given
-
-    broken = replace(one_kind, processor=Broken())
+    broken = replace(one_kind, processor=NanWhereTall(one_kind.processor))
     with pytest.raises(BadOutput, match="picture 2 "):
         broken.detect(pictures[:3], one_kind.encode_labels(["cat"]), 0.1)
 

@@ -19,6 +19,7 @@ from PIL import Image
 from openvocab.errors import BadInput, BadOutput, BadWeights, OpenVocabWarning
 from openvocab.pipeline.detectors.owl_detector import OwlDetector, Owlv2Detector, OwlVitDetector
 from openvocab.weights.files import sha256_of
+from tests.pipeline.broken import NanWhereTall
 
 WORDS = [f"thing {row}" for row in range(40)]
 SIZES = [(60, 60), (40, 100), (100, 40), (5, 3)]
@@ -185,17 +186,7 @@ def test_bad_labels_are_refused(detector: OwlDetector, labels: list[str], templa
 
 
 def test_picture_without_an_answer_is_named(detector: OwlDetector, pictures: list[Any]) -> None:
-    class Broken:
-        """Fails for pictures that are higher than wide."""
-
-        tokenizer = detector.processor.tokenizer
-
-        def image_processor(self, images: Image.Image, return_tensors: str) -> Any:
-            given = detector.processor.image_processor(images=images, return_tensors=return_tensors)
-            given["pixel_values"] = given["pixel_values"] * (float("nan") if images.height > images.width else 1)
-            return given
-
-    broken = replace(detector, processor=Broken())
+    broken = replace(detector, processor=NanWhereTall(detector.processor))
     with pytest.raises(BadOutput, match="picture 2 "):
         broken.detect(pictures[:3], detector.encode_labels(["cat"]), 0.1)
     with pytest.raises(BadOutput, match="'dog'"):

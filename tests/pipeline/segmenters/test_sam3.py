@@ -20,6 +20,7 @@ from openvocab.errors import BadInput, BadOutput, BadWeights, OpenVocabWarning
 from openvocab.pipeline.segmenters.sam3 import Sam3Detector
 from openvocab.pipeline.stages import MaskDetector, Queries
 from openvocab.weights.files import sha256_of
+from tests.pipeline.broken import NanWhereTall
 from tests.tiny.sam3 import write, write_as_published
 
 WORDS = ["cat", "dog", "kite", "thing", "photo of dog", "this", "is"]
@@ -206,17 +207,7 @@ def test_bad_labels_are_refused(detector: Sam3Detector, labels: list[str], templ
 
 
 def test_picture_without_an_answer_is_named(detector: Sam3Detector, pictures: list[Any]) -> None:
-    class Broken:
-        """Fails for pictures that are higher than wide."""
-
-        tokenizer = detector.processor.tokenizer
-
-        def image_processor(self, images: Image.Image, return_tensors: str) -> Any:
-            given = detector.processor.image_processor(images=images, return_tensors=return_tensors)
-            given["pixel_values"] = given["pixel_values"] * (float("nan") if images.height > images.width else 1)
-            return given
-
-    broken = replace(detector, processor=Broken())
+    broken = replace(detector, processor=NanWhereTall(detector.processor))
     with pytest.raises(BadOutput, match="picture 2 "):
         broken.detect(pictures[:3], detector.encode_labels(["cat"]), 0.1)
 

@@ -45,7 +45,7 @@ wheel: $(READY)
 wheel-test: wheel
 	rm -rf $(WHEEL_VENV) build/elsewhere
 	$(PYTHON) -m venv $(WHEEL_VENV)
-	$(call install,$(WHEEL_VENV),"$$(ls dist/*.whl)[$(TEST_EXTRAS)]" pytest)
+	$(call install,$(WHEEL_VENV),"$$(ls dist/*.whl)[$(TEST_EXTRAS)]" pytest clip-benchmark)
 	mkdir -p build/elsewhere
 	cp -r tests pyproject.toml README.md CHANGELOG.md build/elsewhere/
 	cd build/elsewhere && ../../$(WHEEL_VENV)/bin/python -P -m pytest

@@ -26,16 +26,22 @@ from openvocab.errors import (
 )
 
 if TYPE_CHECKING:
+    from openvocab.pipeline.batch.jobs import Loader, read_devices
     from openvocab.pipeline.batch.rows import Row
     from openvocab.pipeline.batch.run_folder import Run, read_run
+    from openvocab.pipeline.batch.run_options import RunOptions
     from openvocab.pipeline.batch.sources import find_images
+    from openvocab.pipeline.batch.workers import Workers
     from openvocab.pipeline.batch.writer import Summary
     from openvocab.pipeline.chain import Pipeline, Vocabulary
+    from openvocab.pipeline.draw import colours_of
     from openvocab.pipeline.examples import ExampleScene, example_scenes
+    from openvocab.pipeline.exploring import Encoded, Explored
     from openvocab.pipeline.formats import export
     from openvocab.pipeline.formats.detections import to_supervision
     from openvocab.pipeline.formats.job import Exported
     from openvocab.pipeline.images import read_image
+    from openvocab.pipeline.lettering import undrawn
     from openvocab.pipeline.presets import Preset, load, presets
     from openvocab.pipeline.record import ModelRecord, Regions, Result, RunRecord, Tag
     from openvocab.pipeline.registry import (
@@ -57,9 +63,12 @@ __all__ = [
     "BadOutput",
     "BadWeights",
     "CannotWrite",
+    "Encoded",
     "ExampleScene",
+    "Explored",
     "Exported",
     "ImageError",
+    "Loader",
     "MissingExtra",
     "ModelRecord",
     "OpenVocabError",
@@ -72,12 +81,15 @@ __all__ = [
     "Result",
     "Row",
     "Run",
+    "RunOptions",
     "RunRecord",
     "Settings",
     "Summary",
     "Tag",
     "UnknownName",
     "Vocabulary",
+    "Workers",
+    "colours_of",
     "example_scenes",
     "export",
     "families",
@@ -91,23 +103,31 @@ __all__ = [
     "load_tagger",
     "presets",
     "prompt_set",
+    "read_devices",
     "read_image",
     "read_labels",
     "read_run",
     "to_supervision",
+    "undrawn",
 ]
 
 _HOMES = {
+    "batch.jobs": ("Loader", "read_devices"),
     "batch.rows": ("Row",),
     "batch.run_folder": ("Run", "read_run"),
+    "batch.run_options": ("RunOptions",),
     "batch.sources": ("find_images",),
+    "batch.workers": ("Workers",),
     "batch.writer": ("Summary",),
     "chain": ("Pipeline", "Vocabulary"),
+    "draw": ("colours_of",),
     "examples": ("ExampleScene", "example_scenes"),
+    "exploring": ("Encoded", "Explored"),
     "formats": ("export",),
     "formats.detections": ("to_supervision",),
     "formats.job": ("Exported",),
     "images": ("read_image",),
+    "lettering": ("undrawn",),
     "presets": ("Preset", "load", "presets"),
     "record": ("ModelRecord", "Regions", "Result", "RunRecord", "Tag"),
     "registry": (

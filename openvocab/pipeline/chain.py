@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
-from itertools import chain
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +13,11 @@ from numpy.typing import NDArray
 
 import openvocab
 from openvocab.errors import BadInput
-from openvocab.pipeline.batch.sources import Names, items
+from openvocab.pipeline.batch.sources import Names
 from openvocab.pipeline.images import read_image
 from openvocab.pipeline.record import ModelRecord, Regions, Result, RunRecord, Tag
-from openvocab.pipeline.settings import SIGMOID_TAG, SOFTMAX_TAG, Settings
+from openvocab.pipeline.scores import best_rows
+from openvocab.pipeline.settings import Settings
 from openvocab.pipeline.stages import (
     Detector,
     MaskDetector,
@@ -25,43 +25,21 @@ from openvocab.pipeline.stages import (
     Queries,
     Segmenter,
     Tagger,
-    TextEmbeddings,
+    Vocabulary,
 )
 from openvocab.pipeline.suppression import kept_regions
+from openvocab.pipeline.views import views
 from openvocab.prompts.labels import read_labels
 from openvocab.prompts.templates import PromptSet, prompt_set
 
 if TYPE_CHECKING:
-    from openvocab.pipeline.batch.engine import Answer
+    from openvocab.pipeline.batch.frames import Frames
     from openvocab.pipeline.batch.writer import Summary
+    from openvocab.pipeline.exploring import Encoded, Explored, Stage
 
 __all__ = ["Pipeline", "Vocabulary", "nothing_found", "views"]
 
 Source = str | os.PathLike[str] | bytes | NDArray[np.uint8] | Any
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Vocabulary:
-    """Labels encoded once for every stage that reads words; make it with Pipeline.vocabulary and reuse it."""
-
-    labels: tuple[str, ...]
-    prompts: PromptSet
-    texts: TextEmbeddings | None
-    queries: Queries | None
-
-
-def views(picture: Picture, windows: int) -> list[Picture]:
-    """The picture, then windows x windows windows of half its height and width, evenly spread over it.
-
-    Half-size windows overlap where windows > 2. A picture narrower than 2 pixels has no windows.
-    """
-    height, width = picture.shape[:2]
-    if windows < 1 or min(height, width) < 2:
-        return [picture]
-    tall, wide = (height + 1) // 2, (width + 1) // 2
-    tops = np.linspace(0, height - tall, windows).round().astype(int)
-    lefts = np.linspace(0, width - wide, windows).round().astype(int)
-    return [picture, *(picture[top : top + tall, left : left + wide] for top in tops for left in lefts)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +133,8 @@ class Pipeline:
         allow_urls: bool = False,
         workers: int | None = None,
         isolate: bool = False,
+        cache: str | os.PathLike[str] | None = None,
+        frames: Frames = "first",
         **changes: Any,
     ) -> Iterator[Result]:
         """Run the chain over many pictures, yielding results in order as they are made.
@@ -167,22 +147,17 @@ class Pipeline:
             allow_urls: fetch what is named by a web address.
             workers: threads that read and decode; one a processor core, 8 at most, where not given.
             isolate: decode in worker processes, which a decoder may take down.
+            cache, frames: see writer.RunOptions.
 
         Raises:
             ImageError, BadInput, BadOutput: as in a call on one picture; BadInput where no picture is found.
             OutOfMemory: a picture is too much for the memory, even alone.
         """
-        from openvocab.pipeline.batch.engine import Engine, Reading
+        from openvocab.pipeline.batch.writer import RunOptions, stream
 
-        settings, vocabulary = self.settings.changed(**changes), self.vocabulary(labels, template)
-        engine = Engine(self, vocabulary, settings, Reading(workers, isolate))
-        answers = engine.answers(items(pictures, allow_urls=allow_urls))
-        first = next(answers, None)
-        if first is None:
-            raise nothing_found(pictures)
-        found = chain([first], answers)
-        del first  # the caller alone holds a picture once it has the result
-        yield from _results(found, self.record(vocabulary, settings), on_error)
+        options = RunOptions(allow_urls=allow_urls, workers=workers, isolate=isolate, cache=cache, frames=frames)
+        settings, vocabulary = self.settings.changed(**changes), self.vocabulary(labels, template, cache=cache)
+        yield from stream(self, pictures, vocabulary, settings, options, on_error)
 
     def run_to(
         self,
@@ -225,13 +200,8 @@ class Pipeline:
 
     def best(self, scores: NDArray[np.float32], settings: Settings) -> NDArray[np.intp]:
         """Return the indices of the labels that (C,) scores make tags, best first."""
-        least = settings.tag_threshold
-        if least is None:
-            least = SIGMOID_TAG if self.tagger is None or self.tagger.independent else SOFTMAX_TAG
-        rows = np.flatnonzero(scores >= least)
-        if len(rows) > settings.max_tags:  # of 100,000 labels few are sorted; all that tie with the last one are
-            rows = rows[scores[rows] >= np.partition(scores[rows], -settings.max_tags)[-settings.max_tags]]
-        return rows[np.argsort(-scores[rows], kind="stable")][: settings.max_tags]
+        alone = self.tagger is None or self.tagger.independent
+        return best_rows(scores, settings.least_tag(independent=alone), settings.max_tags)
 
     def tag_scores(
         self, pictures: Sequence[Picture], vocabulary: Vocabulary, settings: Settings | None = None
@@ -299,11 +269,12 @@ class Pipeline:
         found = self.detector.detect(pictures, queries, settings.box_threshold)
         return [kept_regions(boxes, queries, settings) for boxes in found]
 
-    def cut_out(self, picture: Picture, regions: Regions, encoded: Any = None) -> Regions:
-        """Stage 3 alone: the same regions with masks; no model call where there is none.
+    def cut_out(self, picture: Picture, regions: Regions, encoded: Any = None, **changes: Any) -> Regions:
+        """Stage 3 alone: the same regions with masks, less those of a bad mask; no model call where there is none.
 
         Args:
             encoded: the segmenter's encoding of this picture, where the caller holds it already.
+            changes: settings to change for this call.
         """
         if self.segmenter is None:
             return regions
@@ -312,7 +283,70 @@ class Pipeline:
         masks, sure = self.segmenter.masks(self.segmenter.encode(picture) if encoded is None else encoded, regions.xyxy)
         scores = regions.detector_scores * sure
         done = Regions(regions.xyxy, scores, regions.labels, regions.detector_scores, sure, masks)
-        return done.take(np.argsort(-scores, kind="stable"))
+        best = np.argsort(-scores, kind="stable")
+        return done.take(best[sure[best] >= self.settings.changed(**changes).mask_threshold])
+
+    def encode(self, picture: Source | Encoded, stages: Sequence[Stage] = ("tags", "boxes", "masks")) -> Encoded:
+        """Encode one picture for some stages, or what is missing of an encoding; hold it for explore and prompt.
+
+        Raises:
+            ImageError, BadOutput: as in a call on one picture.
+            BadInput: no stage of that name, or the encoding was made by other models.
+        """
+        from openvocab.pipeline import exploring
+
+        return exploring.encode(self, picture, stages)
+
+    def explore(
+        self,
+        picture: Source | Encoded,
+        labels: str | Sequence[str] | Vocabulary,
+        *,
+        template: str | Sequence[str] | PromptSet | None = None,
+        floor: float = 0.05,
+        most: int = 60,
+        **changes: Any,
+    ) -> Iterator[Explored]:
+        """Answer one picture stage by stage, so that thresholds can be moved later without a model call; see Explored.
+
+        Args:
+            picture: as in a call on one picture, or what an earlier answer holds as `encoded`: then other labels cost
+                no encoding of the picture.
+            labels, template, changes: as in a call on one picture.
+            floor: keep boxes whose best label scores this or more, whatever the box threshold.
+            most: keep at most this many of them, best first; each costs a mask.
+
+        Raises:
+            ImageError, BadInput: as in a call on one picture; at once, before the first stage is asked for.
+            BadOutput: a model answered with numbers that are not finite.
+        """
+        from openvocab.pipeline import exploring
+
+        settings, vocabulary = self.settings.changed(**changes), self.vocabulary(labels, template)
+        return exploring.explore(self, picture, vocabulary, settings, exploring.Room(floor, most))
+
+    def prompt(
+        self,
+        encoded: Encoded,
+        points: NDArray[np.float32] | None = None,
+        point_labels: NDArray[np.int64] | None = None,
+        box: NDArray[np.float32] | None = None,
+    ) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+        """Cut out what points and a box mean: three candidates, (3, H, W) masks and (3,) scores in 0 to 1, not sorted.
+
+        Args:
+            encoded: what encode returned for the picture, or what a last answer of explore holds.
+            points: (P, 2) x and y in pixels of the picture.
+            point_labels: (P,) 1 where the thing is, 0 where it is not.
+            box: (4,) left, top, right, bottom in pixels of the picture.
+
+        Raises:
+            BadInput: the segmenter takes no points, the picture is not encoded for it, or a prompt says nothing.
+            BadOutput: a mask or its score is not finite.
+        """
+        from openvocab.pipeline import exploring
+
+        return exploring.prompt(self, encoded, points, point_labels, box)
 
     def _result(self, name: str, picture: Picture, vocabulary: Vocabulary, settings: Settings) -> Result:
         asked = Pipeline(self.tagger, self.detector, self.segmenter, settings)
@@ -338,22 +372,8 @@ class Pipeline:
             vocabulary.prompts.templates,
             vocabulary.prompts.digest,
             vocabulary.queries.template if vocabulary.queries else "",
-            {name: value for name, value in asdict(settings or self.settings).items() if value is not None},
+            (settings or self.settings).given(),
         )
-
-
-def _results(
-    answers: Iterator[Answer], record: RunRecord, on_error: Callable[[Path, Exception], None] | None
-) -> Iterator[Result]:
-    """Yield results; errors are raised or handed to on_error."""
-    for answer in answers:
-        if answer.error is None:
-            yield answer.result(record)
-        elif on_error is None:
-            raise answer.error
-        else:
-            on_error(Path(answer.item.id), answer.error)
-        del answer
 
 
 def _score(

@@ -14,7 +14,7 @@ from openvocab.errors import BadInput
 from openvocab.pipeline.lettering import fit, font_for, place_names
 from openvocab.pipeline.record import Regions
 
-__all__ = ["COLOURS", "colour_rows", "contact_sheet", "draw"]
+__all__ = ["COLOURS", "colour_rows", "colours_of", "contact_sheet", "draw"]
 
 Floats = NDArray[np.float64]
 
@@ -49,6 +49,11 @@ def colour_rows(labels: Sequence[str]) -> NDArray[np.intp]:
         turns = [(wanted + turn) % len(COLOURS) for turn in range(len(COLOURS))]
         taken[label] = next((row for row in turns if row not in taken.values()), wanted)
     return np.array([taken[label] for label in labels], np.intp)
+
+
+def colours_of(labels: Sequence[str]) -> tuple[str, ...]:
+    """Return the colour, #RRGGBB, that draw gives to each of N labels of one picture."""
+    return tuple(COLOURS[row] for row in colour_rows(labels))
 
 
 def _enlarge(masks: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:

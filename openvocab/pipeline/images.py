@@ -32,6 +32,8 @@ from PIL import (  # each plugin registers its format
 
 from openvocab.errors import BadInput, ImageError
 from openvocab.pipeline.batch.frames import count_frames
+from openvocab.pipeline.file_ends import cut_short
+from openvocab.pipeline.plain_jpeg import plain_jpeg
 
 with suppress(ImportError):  # Pillow before 11.3 has none
     from PIL import AvifImagePlugin  # noqa: F401
@@ -111,15 +113,16 @@ def decode(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS, least_side: 
     file = BytesIO(data)
     with _one_error(name, file):
         picture = _opened(file, name)
-        width, height = picture.size
+        full = width, height = picture.size
         _refuse_large(width, height, name, max_pixels)
-        frames = count_frames(picture, data)
-        if _orientation(picture) in (5, 6, 7, 8):
+        frames, turned = count_frames(picture, data), _orientation(picture)
+        if turned in (5, 6, 7, 8):
             width, height = height, width
         if least_side is not None and picture.format in ("JPEG", "MPO"):
             share = min(1.0, least_side / min(picture.size))
             picture.draft(None, (math.ceil(picture.width * share), math.ceil(picture.height * share)))
-        pixels = _pixels(picture, name, max_pixels)
+        plain = plain_jpeg(picture, data, scaled=picture.size != full)
+        pixels = _pixels(picture, name, max_pixels) if plain is None else np.ascontiguousarray(_upright(plain, turned))
     return Decoded(pixels, hashlib.sha256(data).hexdigest(), width, height, frames)
 
 
@@ -202,7 +205,7 @@ def _opened(file: BinaryIO, name: str) -> Image.Image:
         try:
             return factory(file, "")
         except Exception:
-            if kind not in _WEAK or head[8:12] in (b"avif", b"avis") or _cut_short(file):
+            if kind not in _WEAK or head[8:12] in (b"avif", b"avis") or cut_short(file):
                 raise
     raise ImageError("not_an_image", f"{name} holds no picture in a known format; convert it to {_NAMED}")
 
@@ -225,45 +228,9 @@ def _translated(error: Exception, name: str, file: BinaryIO | None) -> ImageErro
     if isinstance(error, OSError) and error.errno is not None:
         return ImageError("unreadable", f"{name} cannot be read ({cause}); check its permissions and disk")
     ended = "truncated" in cause.lower() or EOFError in (type(error), type(error.__cause__))
-    if ended or (file is not None and _cut_short(file)):
+    if ended or (file is not None and cut_short(file)):
         return ImageError("truncated", f"{name} is cut short ({cause}); copy or download it again")
     return ImageError("corrupt", f"{name} is damaged ({cause}); copy it again or save it anew")
-
-
-def _cut_short(file: BinaryIO) -> bool:
-    """Tell whether the file ends before its format says that it does."""
-    if file.closed:
-        return False
-    size = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    head = file.read(16)
-    file.seek(max(0, size - 1024))
-    tail = file.read()
-    if head.startswith(b"\x89PNG"):
-        return b"IEND" not in tail
-    if head.startswith(b"\xff\xd8"):
-        return b"\xff\xd9" not in tail
-    if head.startswith(b"GIF8"):
-        return not tail.endswith(b";")
-    if head.startswith(b"RIFF"):
-        return int.from_bytes(head[4:8], "little") + 8 > size
-    if head.startswith(b"BM"):
-        return head[6:10] == bytes(4) and int.from_bytes(head[2:6], "little") > size
-    if head.startswith((b"II*\0", b"MM\0*")):
-        return int.from_bytes(head[4:8], "little" if head.startswith(b"I") else "big") + 6 > size
-    return head[4:8] == b"ftyp" and _boxes_overrun(file, size)
-
-
-def _boxes_overrun(file: BinaryIO, size: int) -> bool:
-    """Tell whether the outermost boxes of an AVIF file are longer than the file."""
-    end = 0
-    for _ in range(64):
-        file.seek(end)
-        length = int.from_bytes(file.read(4), "big")
-        if length < 8:
-            break
-        end += length
-    return end > size
 
 
 # --- pixels
@@ -322,7 +289,7 @@ def _rgb(picture: Image.Image, name: str) -> Picture:
         picture = picture.convert(picture.mode.upper())
     if picture.has_transparency_data:
         return _on_white(picture.convert("RGBA"))
-    return np.array(picture.convert("RGB"))
+    return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
 
 
 def _on_white(picture: Image.Image) -> Picture:

@@ -13,7 +13,7 @@ from PIL import ImageFont
 
 from openvocab.errors import OpenVocabWarning
 
-__all__ = ["fit", "font_for", "place_names"]
+__all__ = ["fit", "font_for", "place_names", "undrawn"]
 
 Floats = NDArray[np.float64]
 
@@ -57,16 +57,27 @@ def _missing(path: str, text: str) -> list[str]:
     return [character for character in text if not character.isspace() and ord(character) not in _characters(path)]
 
 
-def font_for(text: str, size: int) -> tuple[ImageFont.FreeTypeFont, str]:
-    """Return a font of size pixels that draws text, and the text as that font can draw it.
-
-    Characters that no installed font has become question marks, with an OpenVocabWarning.
-    """
+def _best_font(text: str) -> tuple[str, list[str]]:
+    """Return the path of the font that draws the most of text, and the characters that it lacks."""
     path = _bundled_font()
     missing = _missing(path, text)
     if missing:
         path = min((path, *_system_fonts()), key=lambda other: len(_missing(other, text)))
         missing = _missing(path, text)
+    return path, missing
+
+
+def undrawn(text: str) -> str:
+    """Return the characters of a label that the font chosen for it lacks: "?" stands for them on a drawn picture."""
+    return "".join(dict.fromkeys(_best_font(text)[1]))
+
+
+def font_for(text: str, size: int) -> tuple[ImageFont.FreeTypeFont, str]:
+    """Return a font of size pixels that draws text, and the text as that font can draw it.
+
+    Characters that no installed font has become question marks, with an OpenVocabWarning.
+    """
+    path, missing = _best_font(text)
     if missing:
         warnings.warn(
             f"no installed font draws {''.join(dict.fromkeys(missing))!r} of {text!r}, so {STAND_IN!r} stands there; "

@@ -106,6 +106,50 @@ class Regions:
             None if self.masks is None else self.masks[index],
         )
 
+    def without(self, row: int) -> Regions:
+        """Return all rows but one.
+
+        Raises:
+            BadInput: there is no such row.
+        """
+        if not 0 <= row < len(self):
+            raise BadInput(f"there is no region {row}; there are {len(self)}, counted from 0")
+        return self.take([each for each in range(len(self)) if each != row])
+
+    def with_mask(self, mask: NDArray[np.bool_], label: str, score: float) -> Regions:
+        """Return these regions and, as the last row, one that a person named; its box is the mask's own.
+
+        Args:
+            mask: (H, W) bool at the picture's size.
+            label: what it is.
+            score: of the mask, in 0 to 1; the label's is 1.
+
+        Raises:
+            BadInput: the mask marks nothing or has another size than the others, the label is blank, the score is
+                outside 0 to 1, or these regions have no masks.
+        """
+        _shape("mask", mask, np.bool_, (None, None))
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        if not len(rows):
+            raise BadInput("the mask marks nothing; mark the thing that is named")
+        if not label.strip():
+            raise BadInput("the region has no label; name it")
+        if len(self) and self.masks is None:
+            raise BadInput("these regions have no masks; cut them out first, with Pipeline.cut_out")
+        before = Regions.none(mask.shape) if self.masks is None or not len(self) else self
+        if before.masks is None or before.mask_scores is None or before.masks.shape[1:] != mask.shape:
+            raise BadInput(f"the mask must have the size of the others, got {mask.shape}")
+        box = np.array([[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]], np.float32)
+        sure, one = np.array([score], np.float32), np.ones(1, np.float32)
+        return Regions(
+            np.concatenate([before.xyxy, box]),
+            np.concatenate([before.scores, sure]),
+            (*before.labels, label),
+            np.concatenate([before.detector_scores, one]),
+            np.concatenate([before.mask_scores, sure]),
+            np.concatenate([before.masks, mask[None]]),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class ModelRecord:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 from openvocab.errors import BadInput
@@ -35,7 +35,8 @@ class Settings:
     )
     duplicate_iou: float = _option(0.7, "boxes of two labels are the same object when they overlap more")
     max_boxes: int = _option(100, "keep at most this many boxes a picture")
-    batch_size: int = _option(8, "pictures that the tagger sees at once")
+    mask_threshold: float = _option(0.0, "drop regions whose mask scores less")
+    batch_size: int = _option(16, "pictures that the tagger sees at once")
 
     def __post_init__(self) -> None:
         """Check every value.
@@ -43,7 +44,7 @@ class Settings:
         Raises:
             BadInput: a threshold outside 0 to 1, a count below its least value, or an unknown policy.
         """
-        for name in ("box_threshold", "nms_iou", "duplicate_iou"):
+        for name in ("box_threshold", "nms_iou", "duplicate_iou", "mask_threshold"):
             check_threshold(name, getattr(self, name))
         if self.tag_threshold is not None:
             check_threshold("tag_threshold", self.tag_threshold)
@@ -64,3 +65,13 @@ class Settings:
         for name in values.keys() - known:
             raise BadInput(f"no setting named {name!r}; known: {', '.join(sorted(known))}")
         return replace(self, **{name: value for name, value in values.items() if value is not None})
+
+    def least_tag(self, *, independent: bool) -> float:
+        """Return the score from which a label is a tag; independent says whether each score stands alone."""
+        if self.tag_threshold is not None:
+            return self.tag_threshold
+        return SIGMOID_TAG if independent else SOFTMAX_TAG
+
+    def given(self) -> dict[str, Any]:
+        """Return setting -> value as a RunRecord keeps them: those that are None are left out."""
+        return {name: value for name, value in asdict(self).items() if value is not None}

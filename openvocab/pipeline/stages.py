@@ -24,10 +24,13 @@ __all__ = [
     "ExemplarSegmenter",
     "MaskDetector",
     "Picture",
+    "PlaceDetector",
+    "PromptSegmenter",
     "Queries",
     "Segmenter",
     "Tagger",
     "TextEmbeddings",
+    "Vocabulary",
 ]
 
 Picture = NDArray[np.uint8]
@@ -122,6 +125,16 @@ class Queries:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class Vocabulary:
+    """Labels encoded once for every stage that reads words; make it with Pipeline.vocabulary and reuse it."""
+
+    labels: tuple[str, ...]
+    prompts: PromptSet
+    texts: TextEmbeddings | None
+    queries: Queries | None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Boxes:
     """N boxes of one picture, best first, each naming its label by index; never suppressed against each other.
 
@@ -157,6 +170,26 @@ class MaskDetector(Detector, Protocol):
         ...
 
 
+P = TypeVar("P")
+
+
+@runtime_checkable
+class PlaceDetector(Detector, Protocol[P]):
+    """A detector whose boxes do not depend on the words: each place of a picture has one box, and a score a label."""
+
+    def encode(self, picture: Picture) -> P:
+        """Return what all words on this picture share."""
+        ...
+
+    def place_scores(self, encoded: P, queries: Queries) -> tuple[Floats, Floats]:
+        """Return (N, 4) boxes and (N, C) scores in 0 to 1, in the order of the places.
+
+        Boxes are in pixels of the picture and clipped to it; places whose box lies outside are left out. Of these,
+        detect gives those whose best label scores over its threshold.
+        """
+        ...
+
+
 E = TypeVar("E")
 
 
@@ -171,6 +204,25 @@ class Segmenter(Protocol[E]):
 
     def masks(self, encoded: E, xyxy: Floats) -> tuple[NDArray[np.bool_], Floats]:
         """Return (N, H, W) masks at the picture's own size and (N,) scores in 0 to 1, for (N, 4) boxes in pixels."""
+        ...
+
+
+@runtime_checkable
+class PromptSegmenter(Segmenter[E], Protocol):
+    """A segmenter that also answers points, alone or with a box."""
+
+    def prompt(
+        self,
+        encoded: E,
+        points: Floats | None = None,
+        point_labels: NDArray[np.int64] | None = None,
+        box: Floats | None = None,
+    ) -> tuple[NDArray[np.bool_], Floats]:
+        """Return three candidates for one thing: (3, H, W) masks and (3,) scores in 0 to 1, not sorted.
+
+        points are (P, 2) x and y in pixels of the picture; point_labels (P,) are 1 where the thing is and 0 where it
+        is not; box is (4,) left, top, right, bottom in pixels of the picture.
+        """
         ...
 
 

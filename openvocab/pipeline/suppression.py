@@ -9,7 +9,7 @@ from openvocab.pipeline.record import Regions
 from openvocab.pipeline.settings import Settings
 from openvocab.pipeline.stages import Boxes, Queries
 
-__all__ = ["kept_regions"]
+__all__ = ["kept_regions", "kept_rows"]
 
 
 def kept_regions(boxes: Boxes, queries: Queries, settings: Settings, masks: NDArray[np.bool_] | None = None) -> Regions:
@@ -18,7 +18,7 @@ def kept_regions(boxes: Boxes, queries: Queries, settings: Settings, masks: NDAr
     A detector that brings masks scores box and mask together, so its masks get the score 1: the region's score stays
     the detector's.
     """
-    rows = _suppress(boxes, settings)
+    rows = kept_rows(boxes, settings)
     labels = tuple(queries.labels[index] for index in boxes.label_index[rows])
     scores = boxes.scores[rows]
     if masks is None:
@@ -26,8 +26,8 @@ def kept_regions(boxes: Boxes, queries: Queries, settings: Settings, masks: NDAr
     return Regions(boxes.xyxy[rows], scores, labels, scores, np.ones_like(scores), masks[rows])
 
 
-def _suppress(boxes: Boxes, settings: Settings) -> NDArray[np.intp]:
-    """Rows to keep, best first: NMS within a label, then, if asked, between labels."""
+def kept_rows(boxes: Boxes, settings: Settings) -> NDArray[np.intp]:
+    """Return the rows to keep, best first: NMS within a label, then, if asked, between labels."""
     import torch
     from torchvision.ops import batched_nms, nms
 

@@ -236,6 +236,7 @@ def test_run_over_an_empty_folder_says_so(tmp_path: Path) -> None:
     [
         pytest.param({"box_threshold": 1.5}, "box_threshold", id="threshold over 1"),
         pytest.param({"tag_threshold": float("nan")}, "tag_threshold", id="NaN"),
+        pytest.param({"mask_threshold": -0.1}, "mask_threshold", id="threshold under 0"),
         pytest.param({"max_tags": 0}, "max_tags must be a whole number of at least 1", id="no tags"),
         pytest.param({"windows": 1.5}, "windows must be a whole number", id="half a window"),
         pytest.param({"duplicates": "both"}, "duplicates must be 'best' or 'keep'", id="unknown policy"),
@@ -252,3 +253,15 @@ def test_settings_that_do_not_fit_are_refused(values: dict[str, Any], message: s
 def test_a_pipeline_of_nothing_is_refused() -> None:
     with pytest.raises(BadInput, match="a tagger or a detector"):
         Pipeline(None, None, BoxSegmenter(), Settings())
+
+
+@pytest.mark.parametrize(
+    ("threshold", "labels"), [(0.0, ("cat", "dog")), (0.5, ("cat", "dog")), (0.6, ("cat",)), (1.0, ("cat",))]
+)
+def test_regions_of_bad_masks_are_dropped(threshold: float, labels: tuple[str, ...], tmp_path: Path) -> None:
+    made = pipeline(mask_threshold=threshold)
+    assert made(GREY, LABELS).regions.labels == labels
+    assert pipeline()(GREY, LABELS, mask_threshold=threshold).regions.labels == labels
+    Image.fromarray(GREY).save(tmp_path / "grey.png")
+    found = pipeline().run(tmp_path / "grey.png", LABELS, mask_threshold=threshold)
+    assert [each.regions.labels for each in found] == [labels]

@@ -16,7 +16,7 @@ import pytest
 
 import openvocab
 from openvocab.pipeline.registry import DETECTORS, SEGMENTERS, TAGGERS
-from openvocab.pipeline.stages import Detector, Segmenter, Tagger
+from openvocab.pipeline.stages import Detector, PromptSegmenter, Segmenter, Tagger
 
 LABELS = ["cat", "red dog", "a thing", "bird"]
 SIZES = [(60, 60), (40, 100), (97, 33), (9, 5)]
@@ -197,6 +197,18 @@ def test_queries_can_be_picked(detector: tuple[str, Detector], pictures: list[An
         _same_boxes(one, other)
 
 
+def test_detector_can_be_explored(detector: tuple[str, Detector], pictures: list[Any]) -> None:
+    family, model = detector
+    pipe = openvocab.Pipeline(None, model, None, openvocab.Settings(box_threshold=0.05))
+    with quiet():
+        vocabulary = pipe.vocabulary(labels_of(family))
+    *_, explored = pipe.explore(pictures[1], vocabulary, most=10_000)
+    got, expected = explored.result().regions, pipe(pictures[1], vocabulary).regions
+    assert len(got) == len(expected) and set(got.labels) <= set(vocabulary.labels)
+    np.testing.assert_allclose(got.scores, expected.scores, atol=CLOSE)
+    assert (got.masks is None) == (expected.masks is None)
+
+
 @pytest.mark.parametrize("family", _cases(DETECTORS))
 def test_detector_in_half_precision(family: str, tiny: Callable[[str], str], pictures: list[Any]) -> None:
     loaded = [openvocab.load_detector(tiny(family), "cpu", dtype) for dtype in ("float32", "bfloat16")]
@@ -236,6 +248,18 @@ def test_boxes_do_not_change_each_other(segmenter: Segmenter[Any], pictures: lis
         mask, score = segmenter.masks(encoded, asked[row : row + 1])
         np.testing.assert_allclose(score, scores[row : row + 1], atol=CLOSE)
         assert (mask[0] != masks[row]).mean() <= 1e-3
+
+
+def test_segmenter_takes_points(segmenter: Segmenter[Any], pictures: list[Any]) -> None:
+    assert isinstance(segmenter, PromptSegmenter)
+    for one in pictures:
+        height, width = one.shape[:2]
+        encoded, at, box = segmenter.encode(one), np.array([[width / 2, height / 2]], np.float32), _asked(*SIZES[3], 1)
+        for given in ((at, np.array([1]), None), (None, None, box[0]), (at, np.array([0]), box[0])):
+            masks, scores = segmenter.prompt(encoded, *given)
+            assert (masks.shape, masks.dtype.name) == ((3, height, width), "bool")
+            assert (scores.shape, scores.dtype.name) == ((3,), "float32")
+            assert ((scores >= 0) & (scores <= 1)).all()
 
 
 @pytest.mark.parametrize("family", _cases(SEGMENTERS))

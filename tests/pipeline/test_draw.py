@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import openvocab
 from openvocab.errors import BadInput, OpenVocabWarning
 from openvocab.pipeline.draw import COLOURS, colour_rows, contact_sheet, draw
 from openvocab.pipeline.lettering import fit, font_for, place_names
@@ -133,6 +134,24 @@ def test_the_bundled_font_draws(text, drawn):
 def test_a_character_of_no_font_becomes_a_question_mark_with_a_warning():
     with pytest.warns(OpenVocabWarning, match="no installed font"):
         assert font_for("dog \U000fff00", 20)[1] == "dog ?"
+
+
+@pytest.mark.parametrize(
+    ("text", "lacking"),
+    [
+        pytest.param("Käse", "", id="drawn"),
+        pytest.param("a\U000fff00b\U000fff00", "\U000fff00", id="each once"),
+    ],
+)
+def test_undrawn_names_what_no_font_has(text, lacking):
+    assert openvocab.undrawn(text) == lacking
+
+
+def test_colours_of_are_those_of_the_drawing():
+    labels = ["cat", "dog", "cat"]
+    colours = openvocab.colours_of(labels)
+    assert colours == tuple(COLOURS[row] for row in colour_rows(labels))
+    assert colours[0] == colours[2] != colours[1]
 
 
 def test_a_long_name_is_cut_and_its_score_kept():

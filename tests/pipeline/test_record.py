@@ -62,6 +62,54 @@ def test_take_returns_those_rows(rows: list[int], labels: tuple[str, ...]) -> No
     assert taken.masks is not None and taken.masks.shape == (len(rows), 8, 10)
 
 
+MASK = np.zeros((8, 10), bool)
+MASK[2:5, 3:9] = True
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        pytest.param(regions(2), id="after others"),
+        pytest.param(regions(0), id="first"),
+        pytest.param(regions(0, masks=False), id="first where no segmenter ran"),
+    ],
+)
+def test_a_mask_that_a_person_named_is_the_last_region(before: Regions) -> None:
+    made = before.with_mask(MASK, "my thing", 0.75)
+    assert made.labels == (*before.labels, "my thing")
+    assert made.xyxy[-1].tolist() == [3, 2, 9, 5]
+    assert made.masks is not None and made.mask_scores is not None
+    np.testing.assert_array_equal(made.masks[-1], MASK)
+    assert [each[-1] for each in (made.scores, made.detector_scores, made.mask_scores)] == [0.75, 1.0, 0.75]
+    assert made.without(len(before)).labels == before.labels
+
+
+@pytest.mark.parametrize(
+    ("before", "mask", "label", "score", "message"),
+    [
+        pytest.param(regions(1), np.zeros((8, 10), bool), "a", 1.0, "mask marks nothing", id="nothing marked"),
+        pytest.param(regions(1), MASK.astype(np.uint8), "a", 1.0, "mask must be bool", id="bytes"),
+        pytest.param(regions(1), MASK[None], "a", 1.0, "mask must have shape", id="three axes"),
+        pytest.param(regions(1), MASK[:7], "a", 1.0, "size of the others", id="another size"),
+        pytest.param(regions(1, masks=False), MASK, "a", 1.0, "have no masks", id="others without masks"),
+        pytest.param(regions(1), MASK, " ", 1.0, "has no label", id="no name"),
+        pytest.param(regions(1), MASK, "a", 1.5, "scores must lie in 0 to 1", id="score"),
+    ],
+)
+def test_a_mask_that_cannot_be_a_region_is_refused(
+    before: Regions, mask: Any, label: str, score: float, message: str
+) -> None:
+    with pytest.raises(BadInput, match=message):
+        before.with_mask(mask, label, score)
+
+
+@pytest.mark.parametrize("row", [-1, 2])
+def test_a_row_that_is_not_there_cannot_be_left_out(row: int) -> None:
+    assert regions(2).without(0).labels == ("thing 1",)
+    with pytest.raises(BadInput, match="there is no region"):
+        regions(2).without(row)
+
+
 def result(count: int) -> Result:
     picture = np.zeros((8, 10, 3), np.uint8)
     return Result("a.png", 10, 8, (Tag("thing 0", 0.5),), regions(count), RUN, picture)

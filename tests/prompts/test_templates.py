@@ -62,6 +62,7 @@ def test_a_prompt_set_needs_templates(templates):
         pytest.param("plain", 1, "{label}", id="plain"),
         pytest.param("openai7", 7, "itap of a {label}.", id="openai7"),
         pytest.param("openai80", 80, "a bad photo of a {label}.", id="openai80"),
+        pytest.param("cifar18", 18, "a photo of a {label}.", id="cifar18"),
     ],
 )
 def test_named_sets(name, count, first):
@@ -97,7 +98,7 @@ def test_a_text_file_holds_one_template_a_line(tmp_path):
     ("spec", "error", "hint"),
     [
         pytest.param("simpel", UnknownName, "did you mean 'simple'", id="near miss"),
-        pytest.param("zzz", UnknownName, "known: openai7", id="far off"),
+        pytest.param("zzz", UnknownName, "known: cifar18, openai7", id="far off"),
         pytest.param("a photo of a dog", BadInput, "no place for the label", id="a sentence"),
         pytest.param("nowhere.txt", BadInput, "'nowhere.txt' is not a file", id="no such file"),
         pytest.param([], BadInput, "at least one", id="empty list"),

@@ -172,7 +172,8 @@ class Recall:
         digest = hashlib.sha256(data).digest()
         held = replace(item, data=data, path=None, url=None)
         try:
-            kept = self._cache.find([self._start + digest]).get(self._start + digest)
+            key = self._key(digest, item.frame)
+            kept = self._cache.find([key]).get(key)
         except (BadInput, CannotWrite) as error:
             return CacheFailed(error.with_traceback(None))
         if kept is None or kept.width * kept.height > max_pixels:
@@ -181,16 +182,19 @@ class Recall:
             return Recalled(decoder(held), kept.rows)
         return Recalled(Decoded(NO_PIXELS, digest.hex(), kept.width, kept.height, kept.frames), kept.rows)
 
-    def keep(self, seen: Iterable[tuple[Decoded, Floats]]) -> None:
-        """Keep pictures with the (V, D) embeddings of their views.
+    def keep(self, seen: Iterable[tuple[int, Decoded, Floats]]) -> None:
+        """Keep pictures, each with which frame of its file it is and the (V, D) embeddings of its views.
 
         Raises:
             BadInput, CannotWrite: as EmbeddingCache.add.
         """
         self._cache.add(
-            (self._start + bytes.fromhex(one.sha256), Kept(one.width, one.height, one.frames, rows))
-            for one, rows in seen
+            (self._key(bytes.fromhex(one.sha256), frame), Kept(one.width, one.height, one.frames, rows))
+            for frame, one, rows in seen
         )
+
+    def _key(self, digest: bytes, frame: int) -> bytes:
+        return self._start + digest + (frame.to_bytes(4, "big") if frame else b"")
 
 
 @dataclass(frozen=True, slots=True)

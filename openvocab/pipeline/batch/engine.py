@@ -18,15 +18,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from openvocab.errors import BadInput, BadOutput, ImageError, OutOfMemory
+from openvocab.errors import BadInput, BadOutput, OutOfMemory
+from openvocab.pipeline.batch.answers import Answer, kind_of
 from openvocab.pipeline.batch.batches import Batches
-from openvocab.pipeline.batch.decode import Isolated, decode_item
+from openvocab.pipeline.batch.decode import Isolated
 from openvocab.pipeline.batch.embedding_cache import CacheFailed, EmbeddingCache, Recall, Recalled
+from openvocab.pipeline.batch.frames import decode_frame
 from openvocab.pipeline.batch.prefetch import prefetch
-from openvocab.pipeline.batch.rows import ErrorKind, Row, RowRegions
 from openvocab.pipeline.batch.sources import Item
 from openvocab.pipeline.images import MAX_PIXELS, Decoded
-from openvocab.pipeline.record import Regions, Result, RunRecord, Tag
+from openvocab.pipeline.record import Regions
 from openvocab.pipeline.settings import Settings
 from openvocab.pipeline.stages import Picture
 
@@ -75,66 +76,6 @@ class Reading:
     def threads(self) -> int:
         """How many threads read and decode."""
         return self.workers or max(1, min(8, _cores()))
-
-
-@dataclass(eq=False, slots=True)
-class Answer:
-    """What became of one input; the engine fills it in.
-
-    item       the input.
-    decoded    the picture and its file; None where it could not be read.
-    error      why there is no answer; None where there is one.
-    wanted     the labels that the detector looks for; None where there is an error.
-    embedding  (D,) float32 of length 1, where it was asked for.
-    rows       (V, D) float32: the embeddings of the picture and its windows, where there is a use for them.
-    """
-
-    item: Item
-    decoded: Decoded | None = None
-    error: Exception | None = None
-    wanted: tuple[str, ...] | None = None
-    tags: tuple[Tag, ...] = ()
-    regions: Regions | None = None
-    embedding: NDArray[np.float32] | None = None
-    rows: NDArray[np.float32] | None = None
-
-    @property
-    def kind(self) -> ErrorKind | None:
-        """Why there is no answer, as a Row says it."""
-        return None if self.error is None else kind_of(self.error)
-
-    def result(self, record: RunRecord) -> Result:
-        """Return the answer to an input that has one; its source is the input's id.
-
-        Raises:
-            BadInput: the picture was decoded smaller than it is.
-        """
-        if self.decoded is None:
-            raise BadInput(f"{self.item.id!r} could not be read, so that it has no result")
-        file, regions = self.decoded, Regions.none() if self.regions is None else self.regions
-        return Result(self.item.id, file.width, file.height, self.tags, regions, record, file.pixels)
-
-    def row(self) -> Row:
-        """Return what a run keeps of it."""
-        file = self.decoded
-        known = Row(self.item.id)
-        if file is not None:
-            known = Row(self.item.id, file.sha256, file.width, file.height, file.frames)
-        if self.error is not None:
-            said = " ".join(str(self.error).split()) or type(self.error).__name__
-            plain = said[:1000].encode("utf-8", "backslashreplace").decode()
-            return replace(known, error_kind=self.kind, error=plain)
-        found = None if self.regions is None else RowRegions.of(self.regions)
-        return replace(known, tags=self.tags, regions=found, embedding=self.embedding)
-
-
-def kind_of(error: Exception) -> ErrorKind:
-    """Return the kind of row that an error of the engine becomes."""
-    if isinstance(error, ImageError):
-        return error.kind
-    if isinstance(error, OutOfMemory):
-        return "oom"
-    return "nonfinite" if isinstance(error, BadOutput) else "failed"
 
 
 class Engine:
@@ -216,9 +157,9 @@ class Engine:
         most, least = self._reading.max_pixels, self._reading.decode_size
         if least is not None and self._settings.windows:
             least *= 2  # a window is half the picture
-        decoder: Callable[[Item], Decoded] = partial(decode_item, max_pixels=most, least_side=least)
+        decoder: Callable[[Item], Decoded] = partial(decode_frame, max_pixels=most, least_side=least)
         if self._reading.isolate:
-            decoder = stack.enter_context(Isolated(most, least).running())
+            decoder = stack.enter_context(Isolated(most, least, decode_frame).running())
         if self._recall is None:
             return partial(_outcome, decoder)
         read = partial(self._recall.read, decoder=decoder, max_pixels=most, pixels=self._pixels)
@@ -267,7 +208,9 @@ class Engine:
             else:
                 self._fill(answer, one)
         if self._recall is not None and new:
-            self._recall.keep((each.decoded, each.rows) for each in new if each.decoded and each.rows is not None)
+            self._recall.keep(
+                (each.item.frame, each.decoded, each.rows) for each in new if each.decoded and each.rows is not None
+            )
 
     def _scored(self, known: Sequence[Answer]) -> Iterable[NDArray[np.float32]]:
         """Return the (C,) scores of answers whose embeddings are known."""
@@ -315,7 +258,9 @@ class Engine:
             answer.error = found
         elif found is not None and answer.decoded is not None:
             pixels = answer.decoded.pixels
-            made = self._segmenters(lambda pictures, _: [self._pipe.cut_out(pictures[0], found)], [pixels])[0]
+            least = self._settings.mask_threshold
+            cut = partial(self._pipe.cut_out, regions=found, mask_threshold=least)
+            made = self._segmenters(lambda pictures, _: [cut(pictures[0])], [pixels])[0]
             if isinstance(made, Exception):
                 answer.error = made
             else:

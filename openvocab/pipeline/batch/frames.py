@@ -1,11 +1,27 @@
-"""How many frames a picture file holds, without decoding them and in bounded time."""
+"""The frames or pages of a picture file: how many there are, told in bounded time, and one input for each."""
 
 from __future__ import annotations
 
 import struct
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, Literal
 
-__all__ = ["MOST", "count_frames"]
+from PIL import Image
+
+from openvocab.errors import BadInput, ImageError
+from openvocab.pipeline.batch.sources import Item
+
+if TYPE_CHECKING:
+    from openvocab.pipeline.images import Decoded
+
+__all__ = ["MOST", "Frames", "check_frames", "count_frames", "decode_frame", "each_frame"]
+
+Frames = Literal["first", "all"] | int
+"""Which frames of a picture are answered; a number means that many from the first on."""
+
+_SEVERAL = ("GIF", "PNG", "WEBP", "TIFF", "AVIF")
 
 MOST = 10_000
 """Frames beyond this number are not counted."""
@@ -73,3 +89,66 @@ def _tiff(data: bytes) -> int:
     except (struct.error, OverflowError):
         pass
     return frames
+
+
+def check_frames(frames: object) -> None:
+    """Look at a choice of frames.
+
+    Raises:
+        BadInput: it is neither "first" nor "all" nor a whole number of at least 1.
+    """
+    number = isinstance(frames, int) and not isinstance(frames, bool) and frames >= 1
+    if not number and frames not in ("first", "all"):
+        raise BadInput(f"frames must be 'first', 'all' or a whole number of at least 1, got {frames!r}")
+
+
+def each_frame(items: Iterator[Item], frames: Frames, skip: Callable[[str], bool]) -> Iterator[Item]:
+    """Yield an input for each frame that is asked for, with the id ID#frame=N; of one frame, the input itself.
+
+    Each file is read for it; what is fetched from a web address has one.
+
+    Args:
+        items: of the files, none of them skipped.
+        skip: tells the ids, those of frames too, that are yielded with nothing to read.
+    """
+    for item in items:
+        there = 1 if item.error is not None or item.url is not None else _frames_of(item)
+        for number in range(there if frames == "all" or frames == "first" else min(there, frames)):
+            name = f"{item.id}#frame={number}" if there > 1 else item.id
+            yield Item(name) if skip(name) else replace(item, id=name, frame=number)
+
+
+def decode_frame(item: Item, max_pixels: int, least_side: int | None) -> Decoded:
+    """Decode the frame of a file that an item means; see decode.decode_item.
+
+    Raises:
+        ImageError: it cannot be read; kind says why.
+    """
+    from openvocab.pipeline.batch.decode import decode_item, read_item
+    from openvocab.pipeline.images import read_image
+
+    if item.frame == 0:
+        return decode_item(item, max_pixels, least_side)
+    data = read_item(item, max_pixels)
+    first = decode_item(replace(item, data=data, path=None), max_pixels, least_side)
+    try:
+        with Image.open(BytesIO(data), formats=_SEVERAL) as picture:
+            picture.seek(item.frame)
+            pixels = read_image(picture, max_pixels=max_pixels)
+    except (ImageError, MemoryError):
+        raise
+    except Exception as error:
+        raise ImageError("corrupt", f"{item.id!r} is damaged ({str(error)[:200]}); save it anew") from error
+    return replace(first, pixels=pixels, width=pixels.shape[1], height=pixels.shape[0])
+
+
+def _frames_of(item: Item) -> int:
+    """Return how many frames the file of an item holds; 1 where it cannot be read, which decoding will tell of."""
+    from openvocab.pipeline.batch.decode import read_item
+
+    try:
+        data = read_item(item)
+        with Image.open(BytesIO(data), formats=_SEVERAL) as picture:
+            return count_frames(picture, data)
+    except Exception:
+        return 1

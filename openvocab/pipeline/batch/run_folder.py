@@ -36,6 +36,8 @@ _FREE = (
     "segmenter.device",
 )
 """What may differ between the sessions of one run."""
+_IMPLIED = {"settings.mask_threshold": 0.0}
+"""What a run did whose record, of an earlier version, does not name the setting yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +66,33 @@ class RunFolder:
         ids: list[str] = []
         errors = 0
         for part in _parts(self.path):
-            try:
-                with pq.ParquetFile(part, memory_map=True) as file:
-                    table = file.read(columns=["id", "status"], use_threads=False)
-            except (OSError, ValueError) as error:
-                raise BadInput(f"{part} is damaged ({str(error)[:100]}); delete it and run again") from error
+            with _readable(part), pq.ParquetFile(part, memory_map=True) as file:
+                table = file.read(columns=["id", "status"], use_threads=False)
             ids += table.column("id").to_pylist()
             errors += pc.sum(pc.equal(table.column("status"), "error")).as_py() or 0
         return Finished(ids, errors)
+
+    def drop_errors(self) -> None:
+        """Remove the rows that are errors, so that their inputs count as not done; each part is replaced whole.
+
+        Raises:
+            BadInput: a part cannot be read.
+            CannotWrite: as add_table.
+        """
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
+
+        for part in _parts(self.path):
+            with _readable(part), pq.ParquetFile(part) as file:
+                count = pc.sum(pc.equal(file.read(columns=["status"]).column("status"), "error")).as_py() or 0
+                table = file.read() if count else None
+            if table is None:
+                continue
+            kept = table.filter(pc.not_equal(table.column("status"), "error"))
+            if len(kept):
+                write_whole(part, _parquet(kept))
+            else:
+                _remove(part)
 
     def add(self, rows: Sequence[Row], kind: pa.Schema) -> None:
         """Write rows as the next part; see add_table."""
@@ -83,14 +104,9 @@ class RunFolder:
         Raises:
             CannotWrite: the disk is full, or the folder read-only; what was written before is whole.
         """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        buffer = pa.BufferOutputStream()
-        pq.write_table(table, buffer, compression="zstd")
         parts = _parts(self.path)
         number = int(parts[-1].stem.removeprefix("part-")) + 1 if parts else 0
-        write_whole(self.path / f"part-{number:05}.parquet", buffer.getvalue())
+        write_whole(self.path / f"part-{number:05}.parquet", _parquet(table))
 
     def note(self, session: Mapping[str, Any]) -> None:
         """Add what a session did to run.json.
@@ -148,12 +164,9 @@ class Run:
         import pyarrow.parquet as pq
 
         for part in _parts(self.path):
-            try:
-                with pq.ParquetFile(part) as file:
-                    names = [name for name in file.schema_arrow.names if name not in without]
-                    table = file.read(columns=names)
-            except (OSError, ValueError) as error:
-                raise BadInput(f"{part} is damaged ({str(error)[:100]}); delete it and run again") from error
+            with _readable(part), pq.ParquetFile(part) as file:
+                names = [name for name in file.schema_arrow.names if name not in without]
+                table = file.read(columns=names)
             yield table
 
     @property
@@ -243,6 +256,33 @@ def _cannot_write(path: Path, error: OSError, size: int | None = None) -> Cannot
     remedy = "make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check the disk and the permissions"
     cause = error.strerror or str(error)
     return CannotWrite(f"{path} cannot be written ({cause}{needed}); {remedy} and run the same command again")
+
+
+def _remove(part: Path) -> None:
+    try:
+        part.unlink()
+        _sync_folder(part.parent)
+    except OSError as error:
+        raise _cannot_write(part, error) from error
+
+
+@contextmanager
+def _readable(part: Path) -> Iterator[None]:
+    """Raise BadInput for a part that cannot be read."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{part} is damaged ({str(error)[:100]}); delete it and run again") from error
+
+
+def _parquet(table: pa.Table) -> Any:
+    """Return the bytes of a Parquet file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()
 
 
 def _sync_folder(folder: Path) -> None:
@@ -338,11 +378,11 @@ def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _refuse_another(path: Path, kept: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     """Raise BadInput with the differences, unless the rows of both would be the same."""
-    before, now = _flat(kept), _flat(new)
+    before, now = _IMPLIED | _flat(kept), _IMPLIED | _flat(new)
     odd = [
         f"{name}: {_short(before.get(name))} -> {_short(now.get(name))}"
         for name in [*before, *(name for name in now if name not in before)]
-        if name not in _FREE and before.get(name) != now.get(name)
+        if name not in _FREE and not name.startswith("asked.") and before.get(name) != now.get(name)
     ]
     if odd:
         said = "; ".join(each for each in odd if not each.startswith("labels_digest") or len(odd) == 1)

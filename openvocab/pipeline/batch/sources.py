@@ -12,7 +12,7 @@ import glob
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +31,8 @@ LISTS = (".txt", ".csv", ".parquet")
 _STRONG = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
 _WEB = re.compile(r"https?://", re.IGNORECASE)
 
-Names = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
-"""What a caller names: one path, or several."""
+Names = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Mapping[str, str | os.PathLike[str] | ImageError]
+"""What a caller names: one path, or several; or ids with the file of each, or why there is none."""
 
 Skip = Callable[[str], bool]
 
@@ -45,6 +45,7 @@ class Item:
     path    the file to read; None where the bytes are here.
     data    the bytes of the file; None where there is a path.
     url     the web address to fetch.
+    frame   which of its frames or pages is meant, from 0.
     listed  the file was seen in its folder, so that its absence means that it vanished.
     error   why there is nothing to read.
 
@@ -57,6 +58,7 @@ class Item:
     url: str | None = None
     listed: bool = False
     error: ImageError | None = None
+    frame: int = 0
 
     @property
     def skipped(self) -> bool:
@@ -75,7 +77,7 @@ def items(
     Paths in lists are taken from the current folder.
 
     Args:
-        named: one path, or several.
+        named: one path, or several; or a mapping of ids to files, each taken as it is whatever it is called.
         allow_urls: fetch what begins with http:// or https://.
         skip: tells the ids whose bytes are not wanted; they are yielded with nothing to read.
         without: a folder that is passed over wherever it lies.
@@ -84,11 +86,18 @@ def items(
         BadInput: a web address that is not allowed, a pattern that fits nothing, or a list without a column of paths.
         MissingExtra: a dataset of `datasets`, and that package is not installed.
     """
+    if isinstance(named, Mapping):
+        yield from (Item(name) if skip(name) else _given(name, file) for name, file in named.items())
+        return
     given = [named] if isinstance(named, str | os.PathLike) else list(named)
     seen = _Seen(None if without is None else os.path.realpath(without))
     for one in given:
         for item in _named(os.fsdecode(one), seen, allow_urls, skip):
             yield Item(item.id) if skip(item.id) else item
+
+
+def _given(name: str, file: str | os.PathLike[str] | ImageError) -> Item:
+    return Item(name, error=file) if isinstance(file, ImageError) else Item(name, os.fsdecode(file))
 
 
 def find_images(paths: Names) -> list[Path]:

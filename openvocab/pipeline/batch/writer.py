@@ -7,25 +7,27 @@ import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
-from io import BytesIO
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import openvocab
-from openvocab.errors import BadInput
+from openvocab.errors import BadInput, ImageError
+from openvocab.pipeline.batch.answers import About, Answer, Answering, results
+from openvocab.pipeline.batch.drawing import Drawing
 from openvocab.pipeline.batch.embedding_cache import open_cache
-from openvocab.pipeline.batch.engine import Answer, Engine, Reading
-from openvocab.pipeline.batch.picture_names import PictureNames
-from openvocab.pipeline.batch.rows import Row, id_of, schema, text_of, to_table
-from openvocab.pipeline.batch.run_folder import PICTURES, RunFolder, describe, make_folder, open_run, write_whole
-from openvocab.pipeline.batch.sources import Item, Names, is_web_address, items
+from openvocab.pipeline.batch.engine import Engine, Reading
+from openvocab.pipeline.batch.frames import each_frame
+from openvocab.pipeline.batch.rows import Row, schema, text_of, to_table
+from openvocab.pipeline.batch.run_folder import RunFolder, describe, open_run
+from openvocab.pipeline.batch.run_options import RunOptions, Summary
+from openvocab.pipeline.batch.sources import Item, Names, Skip, is_web_address, items
 from openvocab.pipeline.chain import nothing_found
-from openvocab.pipeline.record import RunRecord
 from openvocab.pipeline.settings import Settings
 from openvocab.pipeline.stages import NO_PIXELS
 
@@ -33,93 +35,27 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from openvocab.pipeline.chain import Pipeline, Vocabulary
+    from openvocab.pipeline.record import Result
 
-__all__ = ["RunOptions", "Summary", "noted", "refuse_target", "write_run"]
+__all__ = [
+    "RunOptions",
+    "Source",
+    "Summary",
+    "about",
+    "noted",
+    "opened_engine",
+    "refuse_target",
+    "source_of",
+    "stream",
+    "write_answers",
+    "write_run",
+]
+
+Source = Callable[[Skip], Iterator[Item]]
+"""What yields the inputs of a run, those that are to be skipped with nothing to read."""
 
 _WAITING = 16
 _TICK = 0.2
-
-
-def _never() -> bool:
-    return False
-
-
-def _ignore(answer: Answer, skipped: int) -> None:
-    """Do nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """How a run folder is written; settings of the chain are not among them.
-
-    embeddings    also keep the tagger's unit-length embedding of each picture, in that precision.
-    cache         the folder of a cache of embeddings, made where there is none: what the tagger has seen before is not
-                  decoded, unless there is a detector or something to draw, and does not go through it again.
-    draw          also write each picture with its regions drawn on it, as pictures/NAME.png.
-    overwrite     begin anew, whatever the folder holds.
-    strict        stop at the first input without an answer, raising its error; its row is not written.
-    allow_urls, workers, isolate, decode_size    see Pipeline.run and engine.Reading.
-    part_rows     rows after which a part is written,
-    part_seconds  or seconds after its first row,
-    part_bytes    or bytes that its rows take in memory, whichever comes first.
-    on_answer     called with each answer, and how many inputs were skipped so far, before its row is written.
-    stop          looked at between pictures; once true, the picture in hand is the last one.
-    """
-
-    embeddings: Literal["float16", "float32"] | None = None
-    cache: str | os.PathLike[str] | None = None
-    draw: bool = False
-    overwrite: bool = False
-    strict: bool = False
-    allow_urls: bool = False
-    workers: int | None = None
-    isolate: bool = False
-    decode_size: int | None = None
-    part_rows: int = 4096
-    part_seconds: float = 60.0
-    part_bytes: int = 2**24
-    on_answer: Callable[[Answer, int], None] = _ignore
-    stop: Callable[[], bool] = _never
-
-    def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            BadInput: one does not fit.
-        """
-        if self.embeddings not in (None, "float16", "float32"):
-            raise BadInput(f"embeddings must be 'float16' or 'float32', got {self.embeddings!r}")
-        if self.part_rows < 1:
-            raise BadInput(f"part_rows must be a whole number of at least 1, got {self.part_rows!r}")
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """What one call did.
-
-    folder       the run folder.
-    ok           rows written for inputs that were answered.
-    errors       rows written for others, by kind.
-    skipped      inputs that had a row already.
-    errors_kept  how many of the rows there before are errors.
-    seconds      from the first look at the folder to the last file.
-    stopped      whether it ended early because stop said so.
-    batch_sizes  stage -> pictures at once in the end, where memory made it halve its batches.
-    """
-
-    folder: str
-    ok: int = 0
-    errors: dict[str, int] = field(default_factory=dict)
-    skipped: int = 0
-    errors_kept: int = 0
-    seconds: float = 0.0
-    stopped: bool = False
-    batch_sizes: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def rows(self) -> int:
-        """Rows written by this call."""
-        return self.ok + sum(self.errors.values())
 
 
 def write_run(
@@ -131,18 +67,72 @@ def write_run(
         BadInput: nothing is found, an input lies in the folder, or the folder holds another run.
         CannotWrite: the folder cannot be written, or another process is at it.
     """
+    source = source_of(folder, pictures, options)
+    with opened_engine(pipe, vocabulary, settings, options) as engine:
+        return write_answers(folder, source, engine, about(pipe, vocabulary, settings, options), options)
+
+
+def source_of(folder: str, pictures: Names, options: RunOptions) -> Source:
+    """Return what yields the inputs of a run; its one argument tells which ids to skip.
+
+    Raises:
+        BadInput: nothing is found, or an input lies in the folder.
+    """
     refuse_target(folder, pictures)
-    reading = Reading(options.workers, options.isolate, options.decode_size)
-    source = partial(items, pictures, allow_urls=options.allow_urls, without=folder)
-    if next(source(), None) is None:
+    source = _source(pictures, options, folder)
+    if next(source(lambda _: True), None) is None:
         raise nothing_found(pictures)
-    record = pipe.record(vocabulary, settings)
+    return source
+
+
+def _source(pictures: Names, options: RunOptions, without: str | None = None) -> Source:
+    read = partial(items, pictures, allow_urls=options.allow_urls, without=without)
+    if options.frames == "first":
+        return lambda skip: read(skip=skip)
+    return lambda skip: each_frame(read(), options.frames, skip)
+
+
+def stream(
+    pipe: Pipeline,
+    pictures: Names,
+    vocabulary: Vocabulary,
+    settings: Settings,
+    options: RunOptions,
+    on_error: Callable[[Path, Exception], None] | None,
+) -> Iterator[Result]:
+    """Yield results as they are made, and write nothing; see Pipeline.run.
+
+    Raises:
+        BadInput: nothing is found; as Engine.
+        Exception: the error of an input, where on_error is not given.
+    """
+    with opened_engine(pipe, vocabulary, settings, replace(options, draw=True)) as engine:
+        answers = engine.answers(_source(pictures, options)(lambda _: False))
+        first = next(answers, None)
+        if first is None:
+            raise nothing_found(pictures)
+        found = chain([first], answers)
+        del first  # the caller alone holds a picture once it has the result
+        yield from results(found, pipe.record(vocabulary, settings), on_error)
+
+
+def about(pipe: Pipeline, vocabulary: Vocabulary, settings: Settings, options: RunOptions) -> About:
+    """Return what run.json says of a pipeline."""
     size = vocabulary.texts.embeddings.shape[1] if vocabulary.texts and options.embeddings else None
-    more = {"embeddings": options.embeddings, "embedding_size": size, "decode_size": options.decode_size}
-    made_by = describe(asdict(record), vocabulary.labels, **more)
+    return About(pipe.record(vocabulary, settings), vocabulary.labels, size)
+
+
+@contextmanager
+def opened_engine(pipe: Pipeline, vocabulary: Vocabulary, settings: Settings, options: RunOptions) -> Iterator[Engine]:
+    """Give an engine as the options say, with its cache open.
+
+    Raises:
+        BadInput: as Engine.
+    """
+    reading = Reading(options.workers, options.isolate, options.decode_size, options.max_pixels)
     with ExitStack() as stack:
         cache = None if options.cache is None else stack.enter_context(open_cache(options.cache))
-        engine = Engine(
+        yield Engine(
             pipe,
             vocabulary,
             settings,
@@ -152,16 +142,37 @@ def write_run(
             cache=cache,
             stop=options.stop,
         )
-        run = stack.enter_context(open_run(Path(folder), made_by, overwrite=options.overwrite))
-        kind = schema(size, options.embeddings == "float16")
-        return _session(run, engine, source, _Drawing.of(run, record, options), kind, options)
+
+
+def write_answers(folder: str, source: Source, engine: Answering, made: About, options: RunOptions) -> Summary:
+    """Write what is missing of a run folder, whoever answers.
+
+    Raises:
+        BadInput: the folder holds another run.
+        CannotWrite: the folder cannot be written, or another process is at it.
+    """
+    more: dict[str, Any] = {
+        "embeddings": options.embeddings,
+        "embedding_size": made.embedding_size,
+        "decode_size": options.decode_size,
+    }
+    if options.frames != "first":
+        more["frames"] = options.frames
+    if options.asked is not None:
+        more["asked"] = dict(options.asked)
+    record = describe(asdict(made.record), made.labels, **more)
+    with open_run(Path(folder), record, overwrite=options.overwrite) as run:
+        if options.retry_errors:
+            run.drop_errors()
+        kind = schema(made.embedding_size, options.embeddings == "float16")
+        return _session(run, engine, source, Drawing(run.path, made.record) if options.draw else None, kind, options)
 
 
 def _session(
     run: RunFolder,
-    engine: Engine,
-    source: Callable[..., Iterator[Item]],
-    drawing: _Drawing | None,
+    engine: Answering,
+    source: Source,
+    drawing: Drawing | None,
     kind: pa.Schema,
     options: RunOptions,
 ) -> Summary:
@@ -172,7 +183,7 @@ def _session(
     if drawing:
         drawing.name_all(finished.ids)
     with _Writer(run, kind, drawing, options) as writer:
-        for answer in engine.answers(source(skip=lambda name: text_of(name) in done)):
+        for answer in engine.answers(source(lambda name: text_of(name) in done)):
             if answer.error is not None and options.strict:
                 raise answer.error
             counts[answer.kind or "ok"] += 1
@@ -190,7 +201,8 @@ def _session(
         engine.batch_sizes,
     )
     if summary.rows:
-        run.note({"began": began, "openvocab": openvocab.__version__, **noted(summary)})
+        devices = {"devices": list(options.devices)} if options.devices else {}
+        run.note({"began": began, "openvocab": openvocab.__version__, **devices, **noted(summary)})
     return summary
 
 
@@ -209,6 +221,8 @@ def refuse_target(folder: str, pictures: Names) -> None:
     target = os.path.realpath(folder)
     if os.path.exists(target) and not os.path.isdir(target):
         raise BadInput(f"--out {folder!r} cannot be made a folder (a file of that name exists); give another path")
+    if isinstance(pictures, Mapping):
+        pictures = [file for file in pictures.values() if not isinstance(file, ImageError)]
     for one in [pictures] if isinstance(pictures, str | os.PathLike) else pictures:
         name = os.fsdecode(one)
         real = os.path.realpath(name)
@@ -216,40 +230,10 @@ def refuse_target(folder: str, pictures: Names) -> None:
             raise BadInput(f"{name} lies in --out {folder} and could be overwritten; give another folder")
 
 
-class _Drawing:
-    """Annotated pictures of a run, beside its parts."""
-
-    def __init__(self, folder: Path, record: RunRecord) -> None:
-        self._folder, self._record, self._names = folder, record, PictureNames()
-
-    @classmethod
-    def of(cls, run: RunFolder, record: RunRecord, options: RunOptions) -> _Drawing | None:
-        """Return the drawing that the options ask for."""
-        return cls(run.path / PICTURES, record) if options.draw else None
-
-    def name_all(self, texts: Sequence[str]) -> None:
-        """Give the names of the rows there are, so that new ones get others."""
-        for text in texts:
-            self._names(id_of(text))
-
-    def __call__(self, answer: Answer) -> None:
-        """Write the picture of an answer.
-
-        Raises:
-            CannotWrite: the disk is full, or the folder read-only.
-        """
-        name = self._names(answer.item.id)
-        if answer.error is None:
-            data = BytesIO()
-            answer.result(self._record).draw().save(data, "PNG")
-            make_folder(self._folder)
-            write_whole(self._folder / name, data.getbuffer())
-
-
 class _Writer:
     """The one thread that writes: rows gather here until they make a part."""
 
-    def __init__(self, run: RunFolder, kind: pa.Schema, drawing: _Drawing | None, options: RunOptions) -> None:
+    def __init__(self, run: RunFolder, kind: pa.Schema, drawing: Drawing | None, options: RunOptions) -> None:
         self._run, self._kind, self._drawing, self._options = run, kind, drawing, options
         self._queue: queue.Queue[Answer | None] = queue.Queue(_WAITING)
         self._rows: list[Row] = []

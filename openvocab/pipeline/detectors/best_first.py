@@ -1,4 +1,4 @@
-"""From a detector's rows to the Boxes of one picture."""
+"""From a detector's rows to boxes inside the picture, and to the Boxes of one picture."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from openvocab.pipeline.stages import Boxes, Picture
 
-__all__ = ["best_first"]
+__all__ = ["best_first", "inside"]
 
 
 def best_first(xyxy: Tensor, scores: Tensor, label_index: Tensor, picture: Picture) -> Boxes:
@@ -20,13 +20,18 @@ def best_first(xyxy: Tensor, scores: Tensor, label_index: Tensor, picture: Pictu
         label_index: (N,) into the labels that were asked for.
         picture: (H, W, 3).
     """
-    height, width = picture.shape[:2]
-    edges = xyxy.new_tensor([width, height, width, height])
-    clipped = torch.minimum(xyxy.clamp(min=0), edges)
-    rows = (clipped[:, 2:] > clipped[:, :2]).all(1).nonzero()[:, 0]
+    clipped, rows = inside(xyxy, picture)
     rows = rows[scores[rows].argsort(descending=True, stable=True)]
     return Boxes(
         np.asarray(clipped[rows].cpu().numpy(), np.float32),
         np.asarray(scores[rows].cpu().numpy(), np.float32),
         np.asarray(label_index[rows].cpu().numpy(), np.int64),
     )
+
+
+def inside(xyxy: Tensor, picture: Picture) -> tuple[Tensor, Tensor]:
+    """Return (N, 4) boxes clipped to the picture, and the rows of those with something left, in order."""
+    height, width = picture.shape[:2]
+    edges = xyxy.new_tensor([width, height, width, height])
+    clipped = torch.minimum(xyxy.clamp(min=0), edges)
+    return clipped, (clipped[:, 2:] > clipped[:, :2]).all(1).nonzero()[:, 0]

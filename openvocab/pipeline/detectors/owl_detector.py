@@ -14,7 +14,7 @@ from torch import Tensor
 
 from openvocab.errors import BadInput, BadOutput
 from openvocab.pipeline.checkpoints import find, load_model, load_processor
-from openvocab.pipeline.detectors.best_first import best_first
+from openvocab.pipeline.detectors.best_first import best_first, inside
 from openvocab.pipeline.detectors.owl_tower import fold_quick_gelu, lower_products, picture_grid
 from openvocab.pipeline.detectors.owlv2_pixels import owlv2_pixels
 from openvocab.pipeline.device import dtype_of, unit
@@ -24,11 +24,23 @@ from openvocab.pipeline.text_towers import check_sentences, check_tokenizer
 from openvocab.prompts.labels import check_labels
 from openvocab.prompts.templates import PromptSet
 
-__all__ = ["DEFAULT_TEMPLATE", "OwlDetector", "OwlVitDetector", "Owlv2Detector", "join_queries"]
+__all__ = ["DEFAULT_TEMPLATE", "OwlDetector", "OwlPlaces", "OwlVitDetector", "Owlv2Detector", "join_queries"]
 
 DEFAULT_TEMPLATE = "a photo of a {label}"
 
 _TEXTS_A_BATCH = 256
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class OwlPlaces:
+    """What all words on one picture share: the N places that have a box in it.
+
+    features   (N, D) float32, on the model's device.
+    xyxy       (N, 4) float32: left, top, right, bottom in pixels of the picture, clipped to it.
+    """
+
+    features: Tensor
+    xyxy: NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -163,6 +175,33 @@ class OwlDetector:
                 xyxy = _corners(boxes[row][over]) * self._extent(picture).to(boxes)
                 found.append(best_first(xyxy, scores[over], index[over], picture))
         return found
+
+    @torch.inference_mode()
+    def encode(self, picture: Picture) -> OwlPlaces:
+        """Return what all words on this picture share.
+
+        Raises:
+            BadOutput: the model gave a box or a place that is not finite.
+        """
+        grid = self._grid([picture])
+        features = grid.flatten(1, 2)
+        boxes = self.model.box_predictor(features, grid)[0]
+        if not (torch.isfinite(features).all() and torch.isfinite(boxes).all()):
+            raise BadOutput("the detector's encoding of the picture is not finite")
+        xyxy, rows = inside(_corners(boxes) * self._extent(picture).to(boxes), picture)
+        return OwlPlaces(features[0, rows], np.asarray(xyxy[rows].cpu().numpy(), np.float32))
+
+    @torch.inference_mode()
+    def place_scores(self, encoded: OwlPlaces, queries: Queries) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return (N, 4) boxes in pixels, one a place, and (N, C) scores in 0 to 1, in the order of the places.
+
+        Raises:
+            BadOutput: the model gave a score that is not finite.
+        """
+        logits = self.model.class_predictor(encoded.features[None], queries.embeddings.to(encoded.features)[None])[0]
+        if not torch.isfinite(logits).all():
+            raise BadOutput("the detector's scores for the picture are not finite")
+        return encoded.xyxy, np.asarray(logits[0].sigmoid().cpu().numpy(), np.float32)
 
     @property
     def _context(self) -> int:

@@ -16,6 +16,7 @@ from openvocab.errors import BadInput, BadOutput
 from openvocab.pipeline.device import dtype_of, pick_device, pick_dtype
 from openvocab.pipeline.record import ModelRecord
 from openvocab.pipeline.segmenters.mask_upsampling import axis_weights, upsampled
+from openvocab.pipeline.segmenters.prompts import Prompt
 from openvocab.pipeline.segmenters.sam_attention import contiguous_places, mask_free
 from openvocab.pipeline.segmenters.sam_checkpoint import load_sam
 from openvocab.pipeline.stages import Picture
@@ -153,19 +154,16 @@ class SamSegmenter:
             masks (3, height, width) bool and (3,) float32 estimates of their IoU, held to 0 to 1; not sorted.
 
         Raises:
-            BadInput: there is neither a point nor a box, or points and their labels do not go together.
+            BadInput: there is neither a point nor a box, points and their labels do not go together, or one lies
+                outside the picture.
             BadOutput: a mask or its estimate is not finite.
         """
-        count = 0 if points is None else len(points)
-        if count != (0 if point_labels is None else len(point_labels)):
-            raise BadInput(f"{count} points need as many labels, 1 for the thing and 0 for what is not it")
-        if not count and box is None:
-            raise BadInput("a prompt needs a point or a box")
+        asked = Prompt.of(points, point_labels, box, encoded.original_size)
         given = None
-        if points is not None and point_labels is not None and count:
-            labels = torch.as_tensor(point_labels, dtype=torch.int, device=self.model.device)
-            given = (self._scaled(encoded, points)[None], labels[None])
-        boxes = None if box is None else self._scaled(encoded, np.asarray(box)[None])
+        if asked.points is not None:
+            labels = torch.as_tensor(asked.labels, dtype=torch.int, device=self.model.device)
+            given = (self._scaled(encoded, asked.points)[None], labels[None])
+        boxes = None if asked.box is None else self._scaled(encoded, asked.box[None])
         maps, quality = self._decode(encoded, given, boxes, True)
         masks = upsampled(maps[0], *self._axes(encoded), self.model.mask_threshold)
         return masks, quality[0].clamp(0, 1).cpu().numpy()

@@ -1,4 +1,4 @@
-"""Masks from boxes, with the SAM, SAM-HQ and SAM 2 of transformers."""
+"""Masks from boxes and points, with the SAM, SAM-HQ and SAM 2 of transformers."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from openvocab.pipeline.checkpoints import find, load_model, load_processor
 from openvocab.pipeline.device import dtype_of
 from openvocab.pipeline.record import ModelRecord
 from openvocab.pipeline.segmenters.mask_upsampling import axis_weights, upsampled
+from openvocab.pipeline.segmenters.prompts import Prompt
 from openvocab.pipeline.segmenters.sam_attention import contiguous_patches, mask_free
 from openvocab.pipeline.segmenters.sam_segmenter import thickened
 from openvocab.pipeline.stages import Picture
@@ -119,14 +120,59 @@ class TransformersSegmenter:
         axes: tuple[Tensor, Tensor] | None = None
         for start in range(0, len(xyxy), _BOXES_A_CALL):
             rows = slice(start, start + _BOXES_A_CALL)
-            answer = self._decode(encoded.maps, boxes[None, rows])
-            logits, quality = answer.pred_masks[0, :, 0], answer.iou_scores[0, :, 0]
-            if not (torch.isfinite(logits).all() and torch.isfinite(quality).all()):
-                raise BadOutput("the segmenter's mask of a box is not finite")
+            logits, quality = self._answer(encoded, multimask=False, input_boxes=boxes[None, rows])
             axes = axes or self._axes(encoded, logits.shape[-2:])
-            masks[rows] = upsampled(logits, *axes, 0.0)
-            scores[rows] = quality.clamp(0, 1).cpu().numpy()
+            masks[rows] = upsampled(logits[:, 0], *axes, 0.0)
+            scores[rows] = quality[:, 0].clamp(0, 1).cpu().numpy()
         return masks, scores
+
+    @torch.inference_mode()
+    def prompt(
+        self,
+        encoded: SamMaps,
+        points: NDArray[np.float32] | None = None,
+        point_labels: NDArray[np.int64] | None = None,
+        box: NDArray[np.float32] | None = None,
+    ) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+        """Return three candidate masks for one thing, as one click may mean a part, an object or a group.
+
+        Args:
+            encoded: what encode returned for the picture.
+            points: (P, 2) x and y in pixels of the picture.
+            point_labels: (P,) 1 where the thing is, 0 where it is not.
+            box: (4,) left, top, right, bottom in pixels of the picture.
+
+        Returns:
+            masks (3, height, width) bool and (3,) float32 estimates of their IoU, held to 0 to 1, in the order in
+            which the model gives them.
+
+        Raises:
+            BadInput: there is neither a point nor a box, points and their labels do not go together, or one lies
+                outside the picture.
+            BadOutput: a mask or its estimate is not finite.
+        """
+        asked = Prompt.of(points, point_labels, box, encoded.original_size)
+        given: dict[str, Tensor] = {}
+        if asked.points is not None:
+            given["input_points"] = self._scaled(encoded, asked.points)[None, None]
+            given["input_labels"] = torch.as_tensor(asked.labels, device=self.model.device)[None, None]
+        if asked.box is not None:
+            given["input_boxes"] = self._scaled(encoded, asked.box[None])[None]
+        logits, quality = self._answer(encoded, multimask=True, **given)
+        masks = upsampled(logits[0], *self._axes(encoded, logits.shape[-2:]), 0.0)
+        return masks, quality[0].clamp(0, 1).cpu().numpy()
+
+    def _answer(self, encoded: SamMaps, *, multimask: bool, **prompt: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (N, candidates, h, w) mask logits and (N, candidates) estimates of their IoU.
+
+        Raises:
+            BadOutput: one is not finite.
+        """
+        answer = self._decode(encoded.maps, multimask_output=multimask, **prompt)
+        logits, quality = answer.pred_masks[0], answer.iou_scores[0]
+        if not (torch.isfinite(logits).all() and torch.isfinite(quality).all()):
+            raise BadOutput("the segmenter's mask of a prompt is not finite")
+        return logits, quality
 
     def _prepare(self, precision: torch.dtype) -> None:
         """Make the vision encoder quick and give it its precision."""
@@ -145,9 +191,9 @@ class TransformersSegmenter:
     def _encode(self, pixels: Tensor) -> tuple[Tensor, ...]:
         return (self.model.get_image_embeddings(pixels).float(),)
 
-    def _decode(self, maps: tuple[Tensor, ...], boxes: Tensor) -> Any:
-        """Return the model's answer, with pred_masks (1, N, 1, h, w) and iou_scores (1, N, 1), for (1, N, 4) boxes."""
-        return self.model(image_embeddings=maps[0], input_boxes=boxes, multimask_output=False)
+    def _decode(self, maps: tuple[Tensor, ...], **asked: Any) -> Any:
+        """Return the model's answer, with pred_masks (1, N, M, h, w) and iou_scores (1, N, M); M is 3 or 1."""
+        return self.model(image_embeddings=maps[0], **asked)
 
     def _axes(self, encoded: SamMaps, size: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Return the weights along both axes that post_process_masks comes to, for maps of that height and width."""
@@ -158,11 +204,11 @@ class TransformersSegmenter:
         )
         return rows, columns
 
-    def _scaled(self, encoded: SamMaps, xyxy: NDArray[np.float32]) -> Tensor:
-        """Return boxes of the picture as boxes of the encoder's square."""
+    def _scaled(self, encoded: SamMaps, places: NDArray[np.float32]) -> Tensor:
+        """Return (N, 2) or (N, 4) places of the picture as places of the encoder's square."""
         (height, width), (tall, wide) = encoded.original_size, encoded.input_size
-        factors = np.tile([wide / width, tall / height], 2)
-        return torch.as_tensor(xyxy * factors, dtype=torch.float32, device=self.model.device)
+        factors = np.tile([wide / width, tall / height], places.shape[1] // 2)
+        return torch.as_tensor(places * factors, dtype=torch.float32, device=self.model.device)
 
 
 class SamHfSegmenter(TransformersSegmenter):
@@ -188,13 +234,8 @@ class SamHqSegmenter(TransformersSegmenter):
         last, earlier = self.model.get_image_embeddings(pixels)
         return (last.float(), earlier[0].float())
 
-    def _decode(self, maps: tuple[Tensor, ...], boxes: Tensor) -> Any:
-        return self.model(
-            image_embeddings=maps[0],
-            intermediate_embeddings=list(maps[1:]),
-            input_boxes=boxes,
-            multimask_output=False,
-        )
+    def _decode(self, maps: tuple[Tensor, ...], **asked: Any) -> Any:
+        return self.model(image_embeddings=maps[0], intermediate_embeddings=list(maps[1:]), **asked)
 
 
 class Sam2Segmenter(TransformersSegmenter):
@@ -224,8 +265,8 @@ class Sam2Segmenter(TransformersSegmenter):
         decoder, unremembered = self.model.mask_decoder, self.model.no_memory_embedding.reshape(1, -1, 1, 1)
         return decoder.conv_s0(finest), decoder.conv_s1(finer), coarse + unremembered
 
-    def _decode(self, maps: tuple[Tensor, ...], boxes: Tensor) -> Any:
-        return self.model(image_embeddings=list(maps), input_boxes=boxes, multimask_output=False)
+    def _decode(self, maps: tuple[Tensor, ...], **asked: Any) -> Any:
+        return self.model(image_embeddings=list(maps), **asked)
 
     def _axes(self, encoded: SamMaps, size: Sequence[int]) -> tuple[Tensor, Tensor]:
         rows, columns = (

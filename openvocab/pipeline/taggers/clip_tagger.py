@@ -18,6 +18,7 @@ from openvocab.pipeline.record import ModelRecord
 from openvocab.pipeline.stages import Picture
 from openvocab.pipeline.taggers.clip_pixels import clip_pixels
 from openvocab.pipeline.taggers.clip_texts import encode_texts
+from openvocab.pipeline.taggers.clip_tower import PackedTower, packed_tower
 from openvocab.pipeline.taggers.dual_encoder import DualEncoder, logit_terms
 from openvocab.weights.files import first_line, read_state
 from openvocab.weights.trust import source_of, trusted_sha256
@@ -35,11 +36,13 @@ class OpenClipTagger(DualEncoder):
     tokenizer   the model's own, as open_clip.get_tokenizer returns it.
     preprocess  a (height, width, 3) uint8 picture to a (3, height, width) float tensor: the model's own way; with
                 bfloat16 weights, uint8 resizing where clip_pixels has it, whose error is less than that rounding's.
+    tower       the model's picture tower in a quicker form; None where the model's own runs.
     """
 
     model: Any
     tokenizer: Any
     preprocess: Callable[[Picture], Tensor]
+    tower: PackedTower | None = None
 
     @classmethod
     def load(cls, spec: str, device: str | None = None, dtype: str | None = None) -> OpenClipTagger:
@@ -64,10 +67,12 @@ class OpenClipTagger(DualEncoder):
         digest = trusted_sha256(source_of(path), path)
         model, exact = _build(spec, name, weights)
         scale, bias = logit_terms(model)
+        model = model.to(target, precision).eval()
         return cls(
-            model=model.to(target, precision).eval(),
+            model=model,
             tokenizer=open_clip.get_tokenizer(name),
             preprocess=preprocessing(model, exact, precision),
+            tower=packed_tower(model),
             record=ModelRecord(f"open_clip:{spec}", digest, str(target), str(precision).removeprefix("torch.")),
             scale=scale,
             bias=bias,
@@ -90,13 +95,13 @@ class OpenClipTagger(DualEncoder):
         return encode_texts(self.model, self.tokenizer(texts).to(self.record.device))
 
     def _embed_pictures(self, pictures: Sequence[Picture]) -> Tensor:
-        rows: Tensor = self.model.encode_image(self.pixels(pictures))
+        rows: Tensor = (self.tower or self.model.encode_image)(self.pixels(pictures))
         return rows
 
     def pixels(self, pictures: Sequence[Picture]) -> Tensor:
         """Return (P, 3, height, width): P pictures as the model receives them, on its device, in its precision."""
-        stacked = torch.stack([self.preprocess(picture) for picture in pictures])
-        return stacked.to(self.record.device, dtype_of(self.record.dtype))
+        precision = dtype_of(self.record.dtype)
+        return torch.stack([self.preprocess(picture).to(precision) for picture in pictures]).to(self.record.device)
 
 
 def preprocessing(

@@ -161,7 +161,7 @@ def test_row_38_a_decoder_that_crashes_costs_one_row(tmp_path: Path, monkeypatch
     (tmp_path / "00001-crash.png").write_bytes(b"")
     (tmp_path / "00002-broken.png").write_bytes(b"no picture")
 
-    def isolated(most: int, least: int | None) -> Isolated:
+    def isolated(most: int, least: int | None, decoder: Any) -> Isolated:
         return Isolated(most, least, abort_on_magic)
 
     monkeypatch.setattr(engines, "Isolated", isolated)

@@ -183,6 +183,17 @@ def test_row_14_what_changes_no_row_is_no_other_run(pictures: Path, tmp_path: Pa
     assert tagging().run_to(tmp_path / "run", pictures, LABELS, **changes).skipped == 20
 
 
+def test_row_14_a_run_of_a_version_that_knew_no_mask_threshold_goes_on(pictures: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    chain().run_to(run, pictures, LABELS)
+    record = json.loads((run / "run.json").read_text("utf-8"))
+    del record["settings"]["mask_threshold"]
+    (run / "run.json").write_text(json.dumps(record), "utf-8")
+    assert chain().run_to(run, pictures, LABELS).skipped == 20
+    with pytest.raises(BadInput, match=r"settings\.mask_threshold: 0\.0 -> 0\.5"):
+        chain(mask_threshold=0.5).run_to(run, pictures, LABELS)
+
+
 def test_strict_stops_and_leaves_the_input_to_the_next_call(pictures: Path, tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"00003\.png"):
         tagging().run_to(tmp_path / "run", pictures, LABELS, strict=True)
@@ -433,4 +444,4 @@ def test_settings_and_options_are_told_apart(tmp_path: Path) -> None:
     save_pictures(tmp_path / "p", 1)
     with pytest.raises(BadInput, match="no setting named 'treshold'"):
         tagging().run_to(tmp_path / "run", tmp_path / "p", LABELS, treshold=1)
-    assert Settings().batch_size == 8
+    assert Settings().batch_size == 16

@@ -18,6 +18,7 @@ from PIL import Image
 
 from openvocab.errors import BadInput, BadOutput, BadWeights, OpenVocabWarning
 from openvocab.pipeline.detectors.owl_detector import OwlDetector, Owlv2Detector, OwlVitDetector
+from openvocab.pipeline.stages import PlaceDetector
 from openvocab.weights.files import sha256_of
 from tests.pipeline.broken import NanWhereTall
 
@@ -95,6 +96,31 @@ def test_one_label_is_what_the_pipeline_gives(
         np.testing.assert_allclose(got.scores, np.array(scores)[rows], atol=1e-4)
         whole = np.clip(np.array(edges)[rows], 0, [width, height] * 2)  # cut down to whole numbers
         np.testing.assert_allclose(got.xyxy, whole, atol=1.001)
+
+
+@pytest.mark.parametrize("row", range(len(SIZES)), ids=["square", "wide", "tall", "tiny"])
+@pytest.mark.parametrize("count", [1, 40])
+def test_scores_of_the_places_are_those_of_the_full_forward(
+    row: int, count: int, detector: OwlDetector, folder: Path, pictures: list[Any]
+) -> None:
+    assert isinstance(detector, PlaceDetector)
+    encoded = detector.encode(pictures[row])
+    xyxy, scores = detector.place_scores(encoded, detector.encode_labels(WORDS[:count]))
+    assert (xyxy.dtype.name, scores.dtype.name, scores.shape) == ("float32", "float32", (len(xyxy), count))
+    expected, best, labels = _upstream(folder, pictures[row], WORDS[:count], 0.0)
+    order = np.argsort(-scores.max(1), kind="stable")
+    np.testing.assert_allclose(xyxy[order], expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(scores.max(1)[order], best, atol=1e-4)
+    np.testing.assert_array_equal(scores.argmax(1)[order], labels)
+
+
+def test_places_that_are_not_finite_are_refused(detector: OwlDetector, pictures: list[Any]) -> None:
+    broken = replace(detector, processor=NanWhereTall(detector.processor))
+    with pytest.raises(BadOutput, match="encoding of the picture is not finite"):
+        broken.encode(pictures[2])
+    encoded, queries = detector.encode(pictures[0]), detector.encode_labels(WORDS[:2])
+    with pytest.raises(BadOutput, match="scores for the picture are not finite"):
+        detector.place_scores(replace(encoded, features=encoded.features * float("nan")), queries)
 
 
 def test_boxes_keep_the_contract(detector: OwlDetector, pictures: list[Any]) -> None:

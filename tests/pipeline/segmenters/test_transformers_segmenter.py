@@ -143,6 +143,45 @@ def test_a_strip_too_thin_for_the_encoder_has_masks_too(
     assert masks.shape == (2, *size)
 
 
+POINTS = [[10, 12], [30, 5], [60, 40]]
+
+
+@pytest.mark.parametrize(
+    ("points", "labels", "box"),
+    [
+        pytest.param(POINTS[:1], [1], None, id="a point"),
+        pytest.param(POINTS, [1, 0, 1], None, id="points for and against"),
+        pytest.param(None, None, [5, 6, 50, 40], id="a box"),
+        pytest.param(POINTS[:2], [1, 0], [5, 6, 50, 40], id="points and a box"),
+    ],
+)
+@pytest.mark.parametrize("size", [(64, 64), (50, 120)], ids=["square", "wide"])
+def test_a_prompt_gives_the_three_candidates_of_the_library(
+    size: tuple[int, int],
+    points: Any,
+    labels: Any,
+    box: Any,
+    family: str,
+    segmenter: TransformersSegmenter,
+    libraries: dict[str, tuple[Any, Any]],
+    picture: Callable[..., Any],
+) -> None:
+    image = picture(*size)
+    masks, scores = segmenter.prompt(segmenter.encode(image), points, labels, box)
+    processor, model = libraries[family]
+    given: dict[str, Any] = {} if points is None else {"input_points": [[points]], "input_labels": [[labels]]}
+    given |= {} if box is None else {"input_boxes": [[box]]}
+    inputs = processor(images=Image.fromarray(image), **given, return_tensors="pt")
+    sizes = [inputs.pop(name) for name in ("original_sizes", "reshaped_input_sizes") if name in inputs]
+    inputs = {name: value.float() if value.is_floating_point() else value for name, value in inputs.items()}
+    with torch.no_grad():
+        answer = model(**inputs, multimask_output=True)
+    expected = processor.post_process_masks(answer.pred_masks, *sizes)[0][0].numpy()
+    assert (masks.shape, masks.dtype.name, scores.dtype.name) == ((3, *size), "bool", "float32")
+    np.testing.assert_allclose(scores, answer.iou_scores[0, 0].clamp(0, 1).numpy(), atol=1e-4)
+    assert (masks != expected).mean() < 1e-4
+
+
 def test_bfloat16_is_close(
     family: str, folders: dict[str, Path], segmenter: TransformersSegmenter, picture: Callable[..., Any]
 ) -> None:
@@ -184,7 +223,7 @@ def test_what_is_not_finite_is_refused(
 ) -> None:
     encoded = segmenter.encode(picture(50, 70))
     spoilt = replace(encoded, maps=tuple(each * float("nan") for each in encoded.maps))
-    with pytest.raises(BadOutput, match="mask of a box"):
+    with pytest.raises(BadOutput, match="mask of a prompt"):
         segmenter.masks(spoilt, _boxes(1, 50, 70))
     monkeypatch.setattr(segmenter.image_processor, "image_mean", [float("nan")] * 3)
     with pytest.raises(BadOutput, match="encoding of the picture"):

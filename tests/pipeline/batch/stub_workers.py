@@ -1,0 +1,62 @@
+"""Loaders of stages without weights, which worker processes can be told of."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from openvocab import BadWeights, Pipeline, Settings
+from tests.pipeline.stubs import StubDetector, StubSegmenter, StubTagger
+
+DEADLY = (7, 8, 9)
+"""Colour of the first pixel of pictures that take the worker down."""
+
+
+@dataclass(frozen=True)
+class DeadlyTagger(StubTagger):
+    """Dies of some pictures, and once of whatever it has when the file `once` is there."""
+
+    once: str = ""
+
+    def encode_pictures(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
+        if any(tuple(picture[0, 0]) == DEADLY for picture in pictures):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.once and Path(self.once).exists() and len(self.seen) > 2:
+            Path(self.once).unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().encode_pictures(pictures)
+
+
+@dataclass(frozen=True)
+class StubLoader:
+    """Makes the stub chain, or its tagger alone, in a worker."""
+
+    tags_alone: bool = True
+    batch_size: int = 8
+    seconds: float = 0.0
+    most: int = 10**9
+    once: str = ""
+    preset: str | None = "stub"
+    tagger: str | None = None
+    detector: str | None = None
+    segmenter: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self, device: str | None = None) -> Pipeline:
+        if device == "broken":
+            raise BadWeights("stub: its file is not the pinned one")
+        if device == "dead":
+            os.kill(os.getpid(), signal.SIGKILL)
+        tagger = DeadlyTagger(seconds=self.seconds, most=self.most, once=self.once)
+        dtype = "bfloat16" if device == "narrow" else "float32"
+        tagger = replace(tagger, record=replace(tagger.record, device=str(device), dtype=dtype))
+        settings = Settings(tag_threshold=0.0, box_threshold=0.0, batch_size=self.batch_size)
+        if self.tags_alone:
+            return Pipeline(tagger, None, None, settings)
+        return Pipeline(tagger, StubDetector(), StubSegmenter(), settings)

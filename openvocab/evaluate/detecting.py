@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
+from numpy.typing import NDArray
 
 from openvocab.errors import BadInput
 from openvocab.evaluate.data.annotated import Annotated, AnnotatedSet
@@ -68,7 +69,7 @@ def find_boxes(pipe: Pipeline, data: AnnotatedSet, *, watch: Watch = lambda each
         for (one, made), regions in zip(good, answers, strict=True):
             digest.update(f"{made.sha256} {_plain(one, data.labels)}\n".encode())
             resized += [one.path] * ((made.height, made.width) != (one.height, one.width))
-            seen.append((one, _found(regions, data.labels)))
+            seen.append((one, _found(regions, data.labels, one.looked_for)))
     if not seen:
         raise BadInput(f"no picture of {data.source!r} could be read: {unread[0][1] if unread else 'it lists none'}")
     truth = tuple(_truth(one) for one, _ in seen)
@@ -87,10 +88,12 @@ def _plain(one: Annotated, labels: Sequence[str]) -> list[object]:
     return [one.xyxy.tolist(), [labels[row] for row in one.label_index], one.crowd.tolist()]
 
 
-def _found(regions: Regions, labels: Sequence[str]) -> Found:
+def _found(regions: Regions, labels: Sequence[str], looked_for: NDArray[np.int64] | None) -> Found:
+    """Return the boxes of a picture, those of labels that nobody looked for left out."""
     place = {label: row for row, label in enumerate(labels)}
     index = np.array([place[label] for label in regions.labels], np.int64)
-    return Found(regions.xyxy, regions.scores, index)
+    kept = np.ones(len(index), bool) if looked_for is None else np.isin(index, looked_for)
+    return Found(regions.xyxy[kept], regions.scores[kept], index[kept])
 
 
 def _truth(one: Annotated) -> Truth:

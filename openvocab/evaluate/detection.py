@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from contextlib import redirect_stdout
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,10 +14,23 @@ from numpy.typing import NDArray
 from openvocab.errors import BadInput, BadOutput
 from openvocab.evaluate.arrays import check_indices
 
-__all__ = ["AveragePrecision", "Found", "MeanIoU", "Truth", "average_precision", "mean_iou"]
+__all__ = [
+    "AveragePrecision",
+    "Found",
+    "Masks",
+    "Matched",
+    "MeanIoU",
+    "Truth",
+    "average_precision",
+    "match",
+    "mean_iou",
+    "paired_iou",
+]
 
 Kind = Literal["box", "mask"]
 Floats = NDArray[Any]
+Masks = NDArray[np.bool_] | Sequence[Mapping[str, Any]]
+"""(N, H, W) bool, or N of COCO's run-length codes {"size": [H, W], "counts": bytes or str}, which take less memory."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -28,7 +41,7 @@ class Truth:
     xyxy           (N, 4) left, top, right, bottom in pixels, half-open.
     label_index    (N,) whole numbers.
     crowd          (N,) bool: a region of many, in which a box is neither right nor wrong; None where there is none.
-    masks          (N, H, W) bool, or None.
+    masks          N masks, or None.
     areas          (N,) pixels that decide between small, medium and large, as COCO's annotations give them; where not
                    given, those of the masks, or else of the boxes.
     """
@@ -38,7 +51,7 @@ class Truth:
     xyxy: Floats
     label_index: NDArray[Any]
     crowd: NDArray[np.bool_] | None = None
-    masks: NDArray[np.bool_] | None = None
+    masks: Masks | None = None
     areas: Floats | None = None
 
 
@@ -49,13 +62,13 @@ class Found:
     xyxy         (N, 4) left, top, right, bottom in pixels, half-open.
     scores       (N,) numbers.
     label_index  (N,) whole numbers.
-    masks        (N, H, W) bool, or None.
+    masks        N masks, or None.
     """
 
     xyxy: Floats
     scores: Floats
     label_index: NDArray[Any]
-    masks: NDArray[np.bool_] | None = None
+    masks: Masks | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +110,72 @@ def average_precision(
         BadInput: arrays that do not fit each other, masks that are missing, or a box of no width or height in truth.
         BadOutput: a box or score that was found is not finite.
     """
+    judge = _judge(truth, found, labels, kind)
+    with _quiet():
+        judge.evaluate()
+        judge.accumulate()
+        judge.summarize()
+    stats: list[Any] = [None if value < 0 else float(value) for value in judge.stats[:9]]
+    per_label = {label: _mean(judge.eval["precision"][:, :, row, 0, -1]) for row, label in enumerate(labels)}
+    figures = dict(zip(_FIGURES, stats, strict=True))
+    return AveragePrecision(**figures, per_label=per_label)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Matched:
+    """Which of the N things of a picture each of the M boxes found is, one to one.
+
+    thing    (M,) int64 row of the thing; -1 for a box that is none.
+    ignored  (M,) bool: the box lies in a crowd of its label, so that it is neither right nor wrong.
+    """
+
+    thing: NDArray[np.int64]
+    ignored: NDArray[np.bool_]
+
+
+def match(
+    truth: Sequence[Truth], found: Sequence[Found], labels: Sequence[str], kind: Kind = "box", *, least: float = 0.5
+) -> list[Matched]:
+    """Return COCO's matches: best score first, each box takes the free thing of its label that it overlaps most.
+
+    Args:
+        least: the IoU that a match needs.
+
+    Raises:
+        BadInput, BadOutput: as average_precision.
+    """
+    judge = _judge(truth, found, labels, kind)
+    judge.params.iouThrs, judge.params.maxDets = np.array([least]), [max(1, *(len(each.scores) for each in found))]
+    judge.params.areaRng, judge.params.areaRngLbl = [[0, np.inf]], ["all"]
+    with _quiet():
+        judge.evaluate()
+    first_thing = np.cumsum([1, *(len(each.label_index) for each in truth)])
+    first_box = np.cumsum([1, *(len(each.scores) for each in found)])
+    made = [Matched(np.full(len(each.scores), -1), np.zeros(len(each.scores), bool)) for each in found]
+    for one in filter(None, judge.evalImgs):
+        place = one["image_id"] - 1
+        rows = np.array(one["dtIds"], np.int64) - first_box[place]
+        thing, ignored = one["dtMatches"][0].astype(np.int64), one["dtIgnore"][0].astype(bool)
+        made[place].thing[rows] = np.where((thing > 0) & ~ignored, thing - first_thing[place], -1)
+        made[place].ignored[rows] = ignored
+    return made
+
+
+def paired_iou(truth: Sequence[Any], found: Sequence[Any]) -> NDArray[np.float64]:
+    """Return the (N,) IoU of N masks, (H, W) bool or run-length codes, with N others; two empty masks have 0."""
+    from pycocotools import mask as coco_mask
+
+    pairs = zip(map(_rle, truth), map(_rle, found), strict=True)
+    ious = np.array([coco_mask.iou([other], [one], [0])[0, 0] for one, other in pairs], np.float64)
+    return np.nan_to_num(ious)
+
+
+def _judge(truth: Sequence[Truth], found: Sequence[Found], labels: Sequence[str], kind: Kind) -> Any:
+    """Return pycocotools' COCOeval, before it evaluates; pictures, things and boxes have ids from 1.
+
+    Raises:
+        BadInput, BadOutput: as average_precision.
+    """
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -106,19 +185,19 @@ def average_precision(
         )
     for number, (one, other) in enumerate(zip(truth, found, strict=True)):
         _check_picture(number, one, other, len(labels), kind)
-    with open(os.devnull, "w", encoding="utf-8") as quiet, redirect_stdout(quiet):  # it reports each step
+    with _quiet():
         annotated = COCO()
         annotated.dataset = _dataset(truth, labels, kind)
         annotated.createIndex()
         rows = [row for number, each in enumerate(found, 1) for row in _rows(number, each, kind)]
-        judge = COCOeval(annotated, annotated.loadRes(rows) if rows else _nothing(annotated), _COCO_KIND[kind])
-        judge.evaluate()
-        judge.accumulate()
-        judge.summarize()
-    stats: list[Any] = [None if value < 0 else float(value) for value in judge.stats[:9]]
-    per_label = {label: _mean(judge.eval["precision"][:, :, row, 0, -1]) for row, label in enumerate(labels)}
-    figures = dict(zip(_FIGURES, stats, strict=True))
-    return AveragePrecision(**figures, per_label=per_label)
+        return COCOeval(annotated, annotated.loadRes(rows) if rows else _nothing(annotated), _COCO_KIND[kind])
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep pycocotools from printing: it reports each step."""
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+        yield
 
 
 _FIGURES = ("ap", "ap50", "ap75", "small", "medium", "large", "recall_1", "recall_10", "recall_100")
@@ -132,10 +211,9 @@ def _check_picture(number: int, truth: Truth, found: Found, labels: int, kind: K
         if each.xyxy.shape != (count, 4):
             raise BadInput(f"{name}[{number}].xyxy must have shape ({count}, 4), got {each.xyxy.shape}")
         check_indices(f"{name}[{number}].label_index", each.label_index, (count,), labels)
-        masks = each.masks
-        if kind == "mask" and (masks is None or masks.shape != (count, truth.height, truth.width)):
-            had = "none" if masks is None else str(masks.shape)
-            raise BadInput(f"{name}[{number}].masks must be ({count}, {truth.height}, {truth.width}), got {had}")
+        wanted = (count, truth.height, truth.width)
+        if kind == "mask" and (each.masks is None or (shape := _shape(each.masks, wanted)) != wanted):
+            raise BadInput(f"{name}[{number}].masks must be {wanted}, got {'none' if each.masks is None else shape}")
     if found.scores.shape != found.label_index.shape:
         raise BadInput(f"found[{number}].scores must have shape {found.label_index.shape}, got {found.scores.shape}")
     if not (np.isfinite(found.xyxy).all() and np.isfinite(found.scores).all()):
@@ -145,15 +223,25 @@ def _check_picture(number: int, truth: Truth, found: Found, labels: int, kind: K
         raise BadInput(f"truth[{number}].xyxy has a box of no width or height; drop it")
 
 
+def _shape(masks: Masks, usual: tuple[int, int, int]) -> tuple[int, ...]:
+    """Return the shape of masks; of codes, the size of the first that is not as usual."""
+    if isinstance(masks, np.ndarray):
+        return masks.shape
+    sizes = [(int(each["size"][0]), int(each["size"][1])) for each in masks]
+    return len(masks), *next((size for size in sizes if size != usual[1:]), usual[1:])
+
+
 def _xywh(xyxy: Floats) -> list[list[float]]:
     boxes = xyxy.astype(np.float64)
     plain: list[list[float]] = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).tolist()
     return plain
 
 
-def _rle(mask: NDArray[np.bool_]) -> Any:
+def _rle(mask: NDArray[np.bool_] | Mapping[str, Any]) -> Any:
     from pycocotools import mask as coco_mask
 
+    if isinstance(mask, Mapping):
+        return dict(mask)
     return coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
 
 
@@ -178,11 +266,16 @@ def _areas(truth: Truth) -> Floats:
     if truth.areas is not None:
         return truth.areas
     if truth.masks is not None:
-        pixels: Floats = truth.masks.sum(axis=(1, 2))
-        return pixels
+        return np.array([_pixels(mask) for mask in truth.masks], np.float64)
     sides = truth.xyxy[:, 2:].astype(np.float64) - truth.xyxy[:, :2]
     areas: Floats = sides[:, 0] * sides[:, 1]
     return areas
+
+
+def _pixels(mask: NDArray[np.bool_] | Mapping[str, Any]) -> float:
+    from pycocotools import mask as coco_mask
+
+    return float(coco_mask.area(_rle(mask)))
 
 
 def _rows(number: int, found: Found, kind: Kind) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,16 @@ import numpy as np
 
 import openvocab
 from openvocab.errors import CannotWrite
+from openvocab.evaluate.curves import DRAWS, Curves
 from openvocab.evaluate.detecting import Detected
 from openvocab.evaluate.detection import AveragePrecision
-from openvocab.evaluate.report_text import number, plain, table, versions, write_texts
+from openvocab.evaluate.plots import plot_precision_recall
+from openvocab.evaluate.report_text import next_to_nothing, number, plain, table, versions, write_texts
+from openvocab.evaluate.worst import Side, write_worst
 from openvocab.pipeline.record import ModelRecord
+from openvocab.pipeline.settings import Settings
 
 __all__ = ["DetectionContext", "detection_summary", "write_detection_report"]
-
-_NEXT_TO_NOTHING = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class DetectionContext:
     template      the sentence that labels were put into.
     settings      the settings of the detector.
     faults        kind of fault in the annotations -> how many.
+    seed          of the bootstrap.
     """
 
     path: str
@@ -38,10 +41,11 @@ class DetectionContext:
     template: str
     settings: Mapping[str, float | int | str | bool]
     faults: Mapping[str, int]
+    seed: int
 
 
-def detection_summary(figures: AveragePrecision) -> list[tuple[str, str]]:
-    """Return name and value of the main figures, as texts; a dash where one is not defined."""
+def detection_summary(figures: AveragePrecision, curves: Curves) -> list[tuple[str, str, str]]:
+    """Return name, value and 95 % interval of the main figures, as texts; a dash where one is not defined."""
     named = (
         ("AP, IoU 0.50 to 0.95", figures.ap),
         ("AP50", figures.ap50),
@@ -53,13 +57,19 @@ def detection_summary(figures: AveragePrecision) -> list[tuple[str, str]]:
         ("recall with 10 boxes a label", figures.recall_10),
         ("recall with 100 boxes a label", figures.recall_100),
     )
-    return [(name, number(value)) for name, value in named]
+    interval = "-" if figures.ap50 is None else f"{number(curves.mean.low)} to {number(curves.mean.high)}"
+    return [(name, number(value), interval if name == "AP50" else "-") for name, value in named]
 
 
 def write_detection_report(
-    folder: str, detected: Detected, figures: AveragePrecision, context: DetectionContext
+    folder: str,
+    detected: Detected,
+    figures: AveragePrecision,
+    curves: Curves,
+    context: DetectionContext,
+    worst: Sequence[Side] = (),
 ) -> None:
-    """Write report.json and report.md.
+    """Write report.json, report.md, precision_recall.png and, where there are worst pictures, worst.png.
 
     Raises:
         CannotWrite: the folder cannot be made or written.
@@ -67,12 +77,15 @@ def write_detection_report(
     try:
         place = Path(folder)
         place.mkdir(parents=True, exist_ok=True)
-        write_texts(place, _report(detected, figures, context), _markdown(detected, figures, context))
+        plot_precision_recall(place / "precision_recall.png", curves, detected.labels)
+        write_worst(place, worst)
+        lines = _markdown(detected, figures, curves, context, pictured=bool(worst))
+        write_texts(place, _report(detected, figures, curves, context), lines)
     except OSError as error:
         raise CannotWrite(f"{folder!r} cannot be written ({error.strerror}); give another folder") from error
 
 
-def _report(detected: Detected, figures: AveragePrecision, context: DetectionContext) -> dict[str, Any]:
+def _report(detected: Detected, figures: AveragePrecision, curves: Curves, context: DetectionContext) -> dict[str, Any]:
     return {
         "task": "detect",
         "openvocab": openvocab.__version__,
@@ -92,7 +105,8 @@ def _report(detected: Detected, figures: AveragePrecision, context: DetectionCon
             "unread": [{"picture": name, "error": error} for name, error in detected.unread],
             "resized": list(detected.resized),
         },
-        "figures": plain(figures),
+        "bootstrap": {"seed": context.seed, "draws": DRAWS, "interval": 0.95},
+        "figures": plain(figures) | {"ap50_interval": plain([curves.mean.low, curves.mean.high])},
     }
 
 
@@ -106,17 +120,22 @@ def _given(detected: Detected) -> int:
     return sum(len(one.scores) for one in detected.found)
 
 
-def _markdown(detected: Detected, figures: AveragePrecision, context: DetectionContext) -> Iterable[str]:
+def _markdown(
+    detected: Detected, figures: AveragePrecision, curves: Curves, context: DetectionContext, *, pictured: bool
+) -> Iterable[str]:
     counts = _counts(detected)
     yield from ["# Detection", ""]
     yield f"{len(detected.names)} pictures with {sum(counts.values())} things of {len(counts)} labels."
     yield f"Model `{context.model.spec}` gave {_given(detected)} boxes."
-    if figures.ap50 is not None and figures.ap50 < _NEXT_TO_NOTHING:
-        yield ""
-        yield f"**The model finds next to nothing here: AP50 is {figures.ap50:.4f}.** It may not know these labels."
+    yield from next_to_nothing("AP50", figures.ap50, [context.model.spec])
     for said, count in _oddities(detected, context).items():
         yield from ["", f"{said}: {count}."]
-    yield from ["", *table(("figure", "value"), detection_summary(figures)), "", "## Labels", ""]
+    yield from ["", *table(("figure", "value", "95 % interval"), detection_summary(figures, curves)), ""]
+    yield from ["![precision and recall](precision_recall.png)", ""]
+    if pictured:
+        yield from ["## Worst pictures", "", f"Boxes that score {Settings().box_threshold} or more:", ""]
+        yield from ["![worst](worst.png)", ""]
+    yield from ["## Labels", ""]
     rows = [(label, str(counts[label]), number(value)) for label, value in figures.per_label.items()]
     yield from [*table(("label", "things", "AP"), rows), "", "## What made it", ""]
     model = context.model
@@ -127,6 +146,7 @@ def _markdown(detected: Detected, figures: AveragePrecision, context: DetectionC
             ("model", f"{model.spec}, sha256 {model.sha256}, {model.device}, {model.dtype}"),
             ("template", context.template),
             ("settings", ", ".join(f"{name} {value}" for name, value in context.settings.items())),
+            ("bootstrap", f"seed {context.seed}, {DRAWS} draws, by picture"),
             ("openvocab", openvocab.__version__),
         ],
     )

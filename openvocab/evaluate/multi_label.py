@@ -45,7 +45,7 @@ class MultiLabel:
 
     pictures                how many there are.
     labels                  the C labels.
-    mean_average_precision  over the labels that some picture has; None where no picture has any.
+    mean_average_precision  over the labels that some picture has, with its interval; None where no picture has any.
     threshold               a label is given where its score is at least this.
     micro_f1                F1 over all pairs of picture and label, with its interval.
     macro_f1                mean F1 of the labels that some picture has or was given; None where there is none.
@@ -54,7 +54,7 @@ class MultiLabel:
 
     pictures: int
     labels: tuple[str, ...]
-    mean_average_precision: float | None
+    mean_average_precision: Estimate | None
     threshold: float
     micro_f1: Estimate
     macro_f1: float | None
@@ -95,12 +95,38 @@ def classify_multi_label(
     return MultiLabel(
         len(scores),
         tuple(labels),
-        _mean([row.average_precision for row in rows]),
+        _mean_average_precision(scores, truth, seed, draws) if truth.any() else None,
         least,
         _micro_f1(truth, given, seed, draws),
         _mean([row.f1 for row in rows]),
         rows,
     )
+
+
+def _mean_average_precision(scores: NDArray[Any], truth: NDArray[np.bool_], seed: int, draws: int) -> Estimate:
+    """Scikit-learn's average precision of the pictures drawn, over the labels that one of them has."""
+    labels = np.flatnonzero(truth.any(axis=0))
+
+    def figure(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+        areas = np.stack([_area(scores[:, row], truth[:, row], counts) for row in labels])
+        with np.errstate(invalid="ignore"):
+            mean: NDArray[np.float64] = np.nansum(areas, axis=0) / np.isfinite(areas).sum(axis=0)
+        return mean
+
+    return estimate(figure, len(scores), seed, draws)
+
+
+def _area(scores: NDArray[Any], own: NDArray[np.bool_], counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (B,) sums of precision times the gain in recall, for (B, P) counts; NaN where no picture has the label."""
+    order = np.argsort(-scores, kind="stable")
+    ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))  # equal scores are one threshold
+    weights = counts[:, order]
+    hits, given = (np.cumsum(each, axis=1)[:, ends] for each in (weights * own[order], weights))
+    precision = np.divide(hits, given, out=np.zeros_like(hits), where=given > 0)
+    gains = np.diff(hits, axis=1, prepend=0.0)
+    with np.errstate(invalid="ignore"):
+        area: NDArray[np.float64] = (gains * precision).sum(axis=1) / hits[:, -1]
+    return area
 
 
 def _mean(figures: Sequence[float | None]) -> float | None:

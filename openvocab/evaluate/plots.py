@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openvocab.evaluate.classification import Reliability
+from openvocab.evaluate.curves import Curves
 
-__all__ = ["plot_confusion", "plot_reliability"]
+__all__ = ["plot_confusion", "plot_precision_recall", "plot_reliability", "worst_pairs"]
 
-_LONGEST, _NAMES, _COUNTS = 24, 60, 25
-"""Characters of a label that are shown; labels that are named on an axis; labels up to which counts are written."""
+_LONGEST, _NAMES, _COUNTS, _PAIRS, _CURVES = 24, 60, 25, 20, 8
+"""Characters of a label that are shown; labels that are named on an axis; labels up to which counts are written; pairs
+of labels and curves that are drawn."""
 
 _BLUE, _GREY = "#2f6690", "#b8bec4"
 
@@ -28,35 +29,76 @@ def _short(label: str) -> str:
 def plot_confusion(path: str | Path, confusion: NDArray[np.int64], labels: Sequence[str]) -> None:
     """Draw a confusion matrix, each row as shares of the pictures that have its label.
 
-    Up to 60 labels each is named; of more, every second, third and so on is, so that names never overlap. Up to 25
-    labels the pictures are counted in the cells.
+    Up to 60 labels each is named, and up to 25 the pictures are counted in the cells. Of more labels the axes have
+    their numbers only, and beside them the 20 pairs that are confused most are drawn as bars.
 
     Args:
         confusion: (C, C) pictures; the row is the true label, the column the one given.
         labels: C labels.
     """
-    from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure
 
     count = len(labels)
-    step = math.ceil(count / _NAMES)
-    shown = list(range(0, count, step))
-    side = 3.2 + 0.22 * max(8, len(shown)) + (0.1 * count if count <= _COUNTS else 0)
-    figure = Figure(figsize=(side + 0.8, side), dpi=110, layout="constrained")
-    axes = figure.add_subplot()
-    total = confusion.sum(axis=1, keepdims=True)
-    shares = np.divide(confusion, total, out=np.zeros(confusion.shape), where=total > 0)
-    scale = PowerNorm(1 if count <= _COUNTS else 0.4, 0, 1)  # among small cells, small shares would not be seen
-    drawn = axes.imshow(shares, cmap="Blues", norm=scale, interpolation="nearest")
-    names = [_short(labels[row]) for row in shown]
-    axes.set_xticks(shown, names, rotation=90, fontsize=8)
-    axes.set_yticks(shown, names, fontsize=8)
-    axes.set_xlabel("given" if step == 1 else f"given (1 of {step} labels is named)")
-    axes.set_ylabel("true")
-    if count <= _COUNTS:
-        _write_counts(axes, confusion, shares)
-    figure.colorbar(drawn, ax=axes, label="share of the true label's pictures", shrink=0.7)
+    if count > _NAMES:
+        figure = Figure(figsize=(16, 7.5), dpi=110, layout="constrained")
+        left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
+        _matrix(figure, left, confusion)
+        left.set(xlabel="label given, by its number in report.md", ylabel="true label, by its number")
+        _worst_pairs(right, confusion, labels)
+    else:
+        side = 3.2 + 0.22 * max(8, count) + (0.1 * count if count <= _COUNTS else 0)
+        figure = Figure(figsize=(side + 0.8, side), dpi=110, layout="constrained")
+        axes = figure.add_subplot()
+        shares = _matrix(figure, axes, confusion)
+        names = [_short(label) for label in labels]
+        axes.set_xticks(range(count), names, rotation=90, fontsize=9)
+        axes.set_yticks(range(count), names, fontsize=9)
+        axes.set(xlabel="label given", ylabel="true label")
+        if count <= _COUNTS:
+            _write_counts(axes, confusion, shares)
     figure.savefig(path, metadata={"Software": None})
+
+
+def _matrix(figure: Any, axes: Any, confusion: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Draw the shares of each row, and return them."""
+    from matplotlib.colors import PowerNorm
+
+    total = confusion.sum(axis=1, keepdims=True)
+    shares: NDArray[np.float64] = np.divide(confusion, total, out=np.zeros(confusion.shape), where=total > 0)
+    scale = PowerNorm(1 if len(confusion) <= _COUNTS else 0.4, 0, 1)  # among small cells, small shares are not seen
+    drawn = axes.imshow(shares, cmap="Blues", norm=scale, interpolation="nearest")
+    figure.colorbar(drawn, ax=axes, label="share of the true label's pictures", shrink=0.7)
+    return shares
+
+
+def worst_pairs(confusion: NDArray[np.int64], most: int = _PAIRS) -> list[tuple[int, int, int]]:
+    """Return true label, label given and pictures of the pairs that are confused most, of equals the first first.
+
+    Args:
+        confusion: (C, C) pictures; the row is the true label, the column the one given.
+        most: how many pairs at most; pairs without a picture are left out.
+    """
+    wrong = confusion - np.diag(np.diag(confusion))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:most]
+    places = (divmod(int(place), len(confusion)) for place in order if wrong.flat[place])
+    return [(one, other, int(wrong[one, other])) for one, other in places]
+
+
+def _worst_pairs(axes: Any, confusion: NDArray[np.int64], labels: Sequence[str]) -> None:
+    pairs = worst_pairs(confusion)
+    if not pairs:
+        axes.axis("off")
+        axes.set_title("no label was confused with another")
+        return
+    names = [f"{_short(labels[one])} → {_short(labels[other])}" for one, other, _ in pairs]
+    counts = [many for _, _, many in pairs]
+    bars = axes.barh(range(len(pairs)), counts, color=_BLUE)
+    axes.bar_label(bars, padding=3, fontsize=9)
+    axes.set_yticks(range(len(pairs)), names, fontsize=9)
+    axes.invert_yaxis()
+    axes.margins(x=0.1)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set(xlabel="pictures", title="most often confused: true → given")
 
 
 def _write_counts(axes: Any, confusion: NDArray[np.int64], shares: NDArray[np.float64]) -> None:
@@ -85,4 +127,34 @@ def plot_reliability(path: str | Path, bins: Reliability, error: float) -> None:
     above.legend(loc="upper left", fontsize=9)
     below.bar(middle, bins.counts, width, color=_GREY, edgecolor="white")
     below.set(xlabel="confidence", ylabel="pictures")
+    figure.savefig(path, metadata={"Software": None})
+
+
+def plot_precision_recall(path: str | Path, curves: Curves, labels: Sequence[str]) -> None:
+    """Draw precision against recall: the mean over labels, and up to 8 labels, those with the most things.
+
+    Args:
+        labels: C labels, as curves has them.
+    """
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+
+    recall = np.linspace(0, 1, curves.precision.shape[1])
+    figure = Figure(figsize=(8.5, 5.5), dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    known = np.flatnonzero(curves.things)
+    shown = known[np.argsort(-curves.things[known], kind="stable")][:_CURVES]
+    for place, row in enumerate(shown.tolist()):
+        area = curves.precision[row].mean()
+        named = f"{_short(labels[row])}: {area:.2f}"
+        axes.plot(recall, curves.precision[row], color=colormaps["tab10"](place), linewidth=1.3, label=named)
+    if len(known) > 1:
+        mean = curves.precision[known].mean(axis=0)
+        said = f"mean of {len(known)} labels: {mean.mean():.2f}"
+        axes.plot(recall, mean, color="black", linewidth=2.6, label=said)
+    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
+    axes.set_title(f"boxes at IoU {curves.least:g}; average precision beside each name")
+    axes.grid(color="#e3e6e8")
+    if len(known):
+        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=10, frameon=False)
     figure.savefig(path, metadata={"Software": None})

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["number", "plain", "table", "versions", "write_texts"]
+__all__ = ["next_to_nothing", "number", "plain", "table", "versions", "write_texts"]
 
 _PACKAGES = (
     "numpy",
@@ -25,6 +25,9 @@ _PACKAGES = (
     "torchvision",
     "transformers",
 )
+
+
+_NEXT_TO_NOTHING = 0.01
 
 
 def versions() -> dict[str, str | None]:
@@ -60,6 +63,21 @@ def plain(value: Any) -> Any:
 def number(value: float | None) -> str:
     """Return a figure with three decimals; a dash where it is not defined."""
     return "-" if value is None or not math.isfinite(value) else f"{value:.3f}"
+
+
+def next_to_nothing(figure: str, value: float | None, specs: Iterable[str]) -> list[str]:
+    """Return the lines that say plainly that a figure is near zero; none where it is not.
+
+    Args:
+        specs: of the models, of which the embedded ones know drawn objects only.
+    """
+    if value is None or not value < _NEXT_TO_NOTHING:
+        return []
+    drawn = "; the embedded models know drawn objects only" if any(spec.startswith("pocket") for spec in specs) else ""
+    return [
+        "",
+        f"**{figure} is {value:.4f}: next to nothing is found here.** The models may not know these labels{drawn}.",
+    ]
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterable[str]:

@@ -10,22 +10,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from PIL import Image
 
 import openvocab
 from openvocab.errors import CannotWrite
 from openvocab.evaluate.bootstrap import DRAWS, Estimate
 from openvocab.evaluate.classification import BINS, Classification
 from openvocab.evaluate.multi_label import MultiLabel
-from openvocab.evaluate.plots import plot_confusion, plot_reliability
+from openvocab.evaluate.plots import plot_confusion, plot_reliability, worst_pairs
 from openvocab.evaluate.report_text import number, plain, table, versions, write_texts
 from openvocab.evaluate.scoring import Scored
 from openvocab.pipeline.record import ModelRecord
 from openvocab.prompts.templates import PromptSet
 
 __all__ = ["Context", "summary", "write_report"]
-
-_CONFUSED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +62,17 @@ def summary(figures: Classification | MultiLabel) -> list[tuple[str, str, str]]:
     return [(name, *_texts(value)) for name, value in named]
 
 
-def write_report(folder: str, scored: Scored, figures: Classification | MultiLabel, context: Context) -> None:
+def write_report(
+    folder: str,
+    scored: Scored,
+    figures: Classification | MultiLabel,
+    context: Context,
+    worst: Image.Image | None = None,
+) -> None:
     """Write report.json, report.md and, for single labels, confusion.png and reliability.png.
+
+    Args:
+        worst: the most confident mistakes, for worst.png; see mistakes.mistake_sheet.
 
     Raises:
         CannotWrite: the folder cannot be made or written.
@@ -74,6 +81,9 @@ def write_report(folder: str, scored: Scored, figures: Classification | MultiLab
         place = Path(folder)
         place.mkdir(parents=True, exist_ok=True)
         plots = _plots(place, figures) if isinstance(figures, Classification) else []
+        if worst is not None:
+            worst.save(place / "worst.png")
+            plots.append("worst.png")
         write_texts(place, _report(scored, figures, context), _markdown(scored, figures, context, plots))
     except OSError as error:
         raise CannotWrite(f"{folder!r} cannot be written ({error.strerror}); give another folder") from error
@@ -136,21 +146,17 @@ def _single(figures: Classification) -> Iterable[str]:
     if figures.ties:
         yield f"In {figures.ties} pictures another label scores as much as the true one; the order of labels decided."
         yield ""
-    wrong = figures.confusion - np.diag(np.diag(figures.confusion))
-    order = np.argsort(-wrong, axis=None, kind="stable")[:_CONFUSED]
-    pairs = [divmod(int(place), len(figures.labels)) for place in order if wrong.flat[place]]
+    pairs = worst_pairs(figures.confusion)
     if pairs:
-        rows = [(figures.labels[one], figures.labels[other], str(wrong[one, other])) for one, other in pairs]
-        yield from ["## Most often confused", "", *table(("true", "given", "pictures"), rows), ""]
+        named = [(figures.labels[one], figures.labels[other], str(many)) for one, other, many in pairs]
+        yield from ["## Most often confused", "", *table(("true", "given", "pictures"), named), ""]
     yield from ["## Labels", ""]
-    head = ("label", "pictures", "recall", "precision", "F1", "most often taken for")
-    yield from table(
-        head,
-        [
-            (row.label, str(row.pictures), *map(number, (row.recall, row.precision, row.f1)), row.mistaken_for or "-")
-            for row in figures.rows
-        ],
-    )
+    head = ("number", "label", "pictures", "recall", "precision", "F1", "most often taken for")
+    rows: list[tuple[str, ...]] = []
+    for place, row in enumerate(figures.rows):
+        shown = map(number, (row.recall, row.precision, row.f1))
+        rows.append((str(place), row.label, str(row.pictures), *shown, row.mistaken_for or "-"))
+    yield from table(head, rows)
     yield ""
 
 
@@ -159,7 +165,7 @@ def _several(figures: MultiLabel) -> Iterable[str]:
     yield "The best threshold is the one with the best F1 on these very pictures: an upper bound, not a forecast."
     yield ""
     head = ("label", "pictures", "average precision", "precision", "recall", "F1", "best threshold", "best F1")
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for row in figures.rows:
         shown = (row.average_precision, row.precision, row.recall, row.f1, row.best_threshold, row.best_f1)
         rows.append((row.label, str(row.pictures), *map(number, shown)))

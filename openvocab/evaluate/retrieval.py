@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from openvocab.errors import BadInput, BadOutput
 from openvocab.evaluate.arrays import check_count, check_indices
+from openvocab.evaluate.bootstrap import DRAWS, Estimate, Figure, estimate, share
 
 __all__ = ["BLOCK_BYTES", "Retrieval", "retrieve"]
 
@@ -26,7 +27,7 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """Recall at each k.
+    """Recall at each k, with its 95 % interval; the bootstrap draws pictures, each with its texts.
 
     pictures, texts    how many there are.
     picture_to_text    k -> share of pictures with at least one of their own texts among the k best texts.
@@ -35,8 +36,8 @@ class Retrieval:
 
     pictures: int
     texts: int
-    picture_to_text: dict[int, float]
-    text_to_picture: dict[int, float]
+    picture_to_text: dict[int, Estimate]
+    text_to_picture: dict[int, Estimate]
 
 
 def retrieve(
@@ -46,6 +47,8 @@ def retrieve(
     *,
     at: Sequence[int] = (1, 5, 10),
     block_bytes: int = BLOCK_BYTES,
+    seed: int = 0,
+    draws: int = DRAWS,
 ) -> Retrieval:
     """Return the recall both ways.
 
@@ -55,27 +58,48 @@ def retrieve(
         picture_of_text: (T,) index of the picture that each text belongs to; every picture needs a text.
         at: the values of k.
         block_bytes: the most bytes of a block of scores; it changes no figure.
+        seed: of the bootstrap; the same seed gives the same intervals.
+        draws: how often the bootstrap draws.
 
     Raises:
-        BadInput: arrays of other shapes, an index out of range, a picture without a text, or a k below 1.
+        BadInput: arrays of other shapes, an index out of range, a picture without a text, or a k below 1; or a seed or
+            a number of draws that is too small.
         BadOutput: an embedding is not finite; the message has its index.
+    """
+    for name, value, least in (("seed", seed, 0), ("draws", draws, 1), *(("at", k, 1) for k in at)):
+        check_count(name, value, least)
+    many = _texts_of_each(pictures, texts, picture_of_text)
+    of_pictures = _ranks(pictures, texts, _owned(picture_of_text, len(pictures)), block_bytes)
+    of_texts = _ranks(texts, pictures, [np.array([index]) for index in picture_of_text], block_bytes)
+    found = {k: np.bincount(picture_of_text, of_texts < k, len(pictures)) for k in at}
+    return Retrieval(
+        len(pictures),
+        len(texts),
+        {k: estimate(share(of_pictures < k), len(pictures), seed, draws) for k in at},
+        {k: estimate(_among(found[k], many), len(pictures), seed, draws) for k in at},
+    )
+
+
+def _texts_of_each(pictures: NDArray[Any], texts: NDArray[Any], picture_of_text: NDArray[Any]) -> Indices:
+    """Return (P,) how many texts each picture has, after a look at all three arrays.
+
+    Raises:
+        BadInput: arrays of other shapes, an index out of range, or a picture without a text.
+        BadOutput: an embedding is not finite.
     """
     _check("pictures", pictures, pictures.shape[-1])
     _check("texts", texts, pictures.shape[-1])
     check_indices("picture_of_text", picture_of_text, (len(texts),), len(pictures))
-    for k in at:
-        check_count("at", k)
-    without = np.flatnonzero(np.bincount(picture_of_text, minlength=len(pictures)) == 0)
+    many: Indices = np.bincount(picture_of_text, minlength=len(pictures))
+    without = np.flatnonzero(many == 0)
     if len(without):
         raise BadInput(f"picture {without[0]} has no text, as {len(without)} have none; drop them or give them one")
-    of_pictures = _ranks(pictures, texts, _owned(picture_of_text, len(pictures)), block_bytes)
-    of_texts = _ranks(texts, pictures, [np.array([index]) for index in picture_of_text], block_bytes)
-    return Retrieval(
-        len(pictures),
-        len(texts),
-        {k: float((of_pictures < k).mean()) for k in at},
-        {k: float((of_texts < k).mean()) for k in at},
-    )
+    return many
+
+
+def _among(found: NDArray[Any], many: NDArray[Any]) -> Figure:
+    """Return the figure that is the share of the drawn pictures' texts, of which each picture has many, found."""
+    return lambda counts: (counts @ found) / (counts @ many.astype(np.float64))
 
 
 def _check(name: str, rows: NDArray[Any], width: int) -> None:

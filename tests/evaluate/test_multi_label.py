@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from openvocab.errors import BadInput
+from openvocab.evaluate.bootstrap import draws_of
 from openvocab.evaluate.multi_label import classify_multi_label
 
 
@@ -29,7 +30,8 @@ def test_figures_by_hand():
     assert a.best_f1 == pytest.approx(0.8)
     assert (b.average_precision, b.f1, b.best_f1) == (1, 1, 1)
     assert (never.pictures, never.average_precision, never.f1, never.best_threshold) == (0, None, None, None)
-    assert got.mean_average_precision == pytest.approx((5 / 6 + 1) / 2)
+    assert got.mean_average_precision is not None
+    assert got.mean_average_precision.value == pytest.approx((5 / 6 + 1) / 2)
     assert got.micro_f1.value == pytest.approx(2 * 3 / (4 + 4))
     assert got.macro_f1 == pytest.approx(0.75)
 
@@ -63,7 +65,28 @@ def test_mean_average_precision_is_clip_benchmarks(seed):
     expected = upstream.average_precision_per_class(torch.from_numpy(scores), torch.from_numpy(truth))
     own = np.array([row.average_precision for row in got.rows], float)
     np.testing.assert_allclose(own, expected.numpy(), atol=1e-6)
-    assert got.mean_average_precision == pytest.approx(expected.mean().item(), abs=1e-6)
+    assert got.mean_average_precision is not None
+    assert got.mean_average_precision.value == pytest.approx(expected.mean().item(), abs=1e-6)
+
+
+def test_the_interval_is_that_of_scikit_learn_over_the_same_draws():
+    """Draw by draw, with ties among the scores, and labels that a draw may miss."""
+    from sklearn.metrics import average_precision_score
+
+    scores, truth = scene(25, 4, seed=1)
+    scores, truth[:, 3] = np.round(scores, 1), np.arange(25) == 3
+    got = classify_multi_label(scores, truth, list("abcd"), seed=7, draws=40).mean_average_precision
+    counts = np.concatenate(list(draws_of(25, 7, 40)))
+    drawn = [
+        np.mean([average_precision_score(own, score, sample_weight=each) for own, score in columns])
+        for each in counts
+        if (columns := [(o, s) for o, s in zip(truth.T, scores.T, strict=True) if (each * o).any()])
+    ]
+    assert got is not None and (got.low, got.high) == pytest.approx(np.percentile(drawn, [2.5, 97.5]), abs=1e-12)
+
+
+def test_without_a_label_there_is_no_mean():
+    assert classify_multi_label(np.zeros((2, 1)), np.zeros((2, 1), bool), ["a"]).mean_average_precision is None
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from openvocab.errors import BadInput, BadOutput
+from openvocab.evaluate.bootstrap import Estimate
 from openvocab.evaluate.retrieval import retrieve
 
 
@@ -22,18 +23,32 @@ def scene(pictures: int, texts: int, seed: int = 0) -> tuple[Any, Any, Any]:
     return unit[0].astype(np.float32), unit[1].astype(np.float32), owner
 
 
+def values(recalls: dict[int, Estimate]) -> dict[int, float]:
+    return {k: each.value for k, each in recalls.items()}
+
+
 def test_recall_by_hand():
     pictures = np.eye(3, dtype=np.float32)
     texts = np.array([[1, 0, 0], [0, 0, 1], [0, 1, 0]], np.float32)
     got = retrieve(pictures, texts, np.array([0, 1, 2]), at=(1, 2, 3))
-    assert got.text_to_picture == {1: pytest.approx(1 / 3), 2: pytest.approx(1 / 3), 3: 1.0}
-    assert got.picture_to_text == {1: pytest.approx(1 / 3), 2: pytest.approx(1 / 3), 3: 1.0}
+    assert values(got.text_to_picture) == {1: pytest.approx(1 / 3), 2: pytest.approx(1 / 3), 3: 1.0}
+    assert values(got.picture_to_text) == {1: pytest.approx(1 / 3), 2: pytest.approx(1 / 3), 3: 1.0}
 
 
 def test_ties_are_ranked_in_the_order_given():
     same = np.tile(np.array([[0.6, 0.8]], np.float32), (4, 1))
     got = retrieve(same, same, np.arange(4), at=(1, 2, 4))
-    assert got.picture_to_text == got.text_to_picture == {1: 0.25, 2: 0.5, 4: 1.0}
+    assert values(got.picture_to_text) == values(got.text_to_picture) == {1: 0.25, 2: 0.5, 4: 1.0}
+
+
+def test_intervals_depend_on_the_seed_alone_and_draw_pictures():
+    """With one picture's texts all found and the other's all missed, a draw of pictures gives 0, a half or 1."""
+    pictures = np.eye(2, dtype=np.float32)
+    texts, owner = np.array([[1, 0]] * 8, np.float32), np.repeat([0, 1], 4)
+    got = retrieve(pictures, texts, owner, at=(1,), seed=3)
+    assert got == retrieve(pictures, texts, owner, at=(1,), seed=3)
+    assert (got.text_to_picture[1].low, got.text_to_picture[1].high) == (0.0, 1.0)
+    assert retrieve(pictures, texts, owner, at=(1,), draws=2, seed=1) != got
 
 
 @pytest.mark.parametrize("block", [1, 700, 2**26])
@@ -58,9 +73,9 @@ def test_parity_with_clip_benchmark(pictures, texts):
     expected = upstream.evaluate(model, loader, torch.tensor, "cpu", amp=False, recall_k_list=[1, 5, 10])
     got = retrieve(images, captions, owner)
     for k in (1, 5, 10):
-        assert got.text_to_picture[k] == pytest.approx(expected[f"image_retrieval_recall@{k}"], abs=1e-6)
-        assert got.picture_to_text[k] == pytest.approx(expected[f"text_retrieval_recall@{k}"], abs=1e-6)
-    assert 0 < got.text_to_picture[1] < 1
+        assert got.text_to_picture[k].value == pytest.approx(expected[f"image_retrieval_recall@{k}"], abs=1e-6)
+        assert got.picture_to_text[k].value == pytest.approx(expected[f"text_retrieval_recall@{k}"], abs=1e-6)
+    assert 0 < got.text_to_picture[1].value < 1
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_the_same_run_writes_the_same_files(spec, folder, tmp_path):
     for name in ("one", "two"):
         run(spec, folder, tmp_path / name, "--seed", "5", "--batch-size", "3")
     names = sorted(each.name for each in (tmp_path / "one").iterdir())
-    assert names == ["confusion.png", "reliability.png", "report.json", "report.md"]
+    assert names == ["confusion.png", "reliability.png", "report.json", "report.md", "worst.png"]
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
 
@@ -154,7 +154,7 @@ def test_detect_runs_through_and_says_what_it_left_out(blood, owlv2_folder, tmp_
     text = (tmp_path / "out" / "report.md").read_text("utf-8")
     assert "Boxes outside their picture, left out: 1." in text
     if report["figures"]["ap50"] < 0.01:
-        assert "finds next to nothing here" in text
+        assert "next to nothing is found here" in text
 
 
 def test_detect_finds_what_an_oracle_knows(blood, tmp_path, monkeypatch, capsys):

@@ -6,32 +6,41 @@ from collections.abc import Callable, Mapping
 
 from openvocab.errors import BadInput, unknown
 from openvocab.evaluate.data.annotated import Annotated, AnnotatedSet
-from openvocab.evaluate.data.coco import load_coco
+from openvocab.evaluate.data.captions import Captioned, CaptionedSet, load_captions
+from openvocab.evaluate.data.coco import load_coco, load_lvis
 from openvocab.evaluate.data.image_folder import load_image_folder
 from openvocab.evaluate.data.lists import load_list
 from openvocab.evaluate.data.records import Labelled, LabelledSet
+from openvocab.evaluate.data.torchvision_sets import TORCHVISION, load_torchvision
 from openvocab.evaluate.data.voc import load_voc
 from openvocab.evaluate.data.web_dataset import load_web_dataset
+from openvocab.evaluate.data.yolo import SPLITS, load_yolo
 
 __all__ = [
     "ANNOTATED",
     "LABELLED",
+    "SPLITS",
+    "TORCHVISION",
     "Annotated",
     "AnnotatedSet",
+    "Captioned",
+    "CaptionedSet",
     "Labelled",
     "LabelledSet",
     "load_annotated",
+    "load_captions",
     "load_labelled",
 ]
 
 LABELLED: Mapping[str, Callable[[str], LabelledSet]] = {
     "imagefolder": load_image_folder,
     "list": load_list,
+    "torchvision": load_torchvision,
     "webdataset": load_web_dataset,
 }
 """Format -> what reads it."""
 
-ANNOTATED = ("coco", "voc")
+ANNOTATED = ("coco", "lvis", "voc", "yolo")
 """Formats of pictures with boxes."""
 
 
@@ -39,8 +48,9 @@ def load_labelled(path: str, format: str) -> LabelledSet:  # noqa: A002
     """Return a set of labelled pictures.
 
     Args:
-        path: the folder or file.
-        format: imagefolder; list, which is CSV, JSON lines or Parquet; or webdataset, in CLIP_benchmark's layout.
+        path: the folder or file; for torchvision NAME:ROOT.
+        format: imagefolder; list, which is CSV, JSON lines or Parquet; torchvision, one of TORCHVISION where its class
+            expects it; or webdataset, in CLIP_benchmark's layout.
 
     Raises:
         UnknownName: there is no format of that name.
@@ -51,23 +61,32 @@ def load_labelled(path: str, format: str) -> LabelledSet:  # noqa: A002
     return LABELLED[format](path)
 
 
-def load_annotated(path: str, format: str, pictures: str | None = None) -> AnnotatedSet:  # noqa: A002
+def load_annotated(
+    path: str,
+    format: str,  # noqa: A002
+    pictures: str | None = None,
+    split: str | None = None,
+) -> AnnotatedSet:
     """Return a set of pictures with boxes.
 
     Args:
-        path: for coco the JSON file, for voc the folder that holds Annotations and JPEGImages.
-        format: coco or voc.
-        pictures: for coco, the folder of the pictures; the JSON file's own where not given.
+        path: for coco and lvis the JSON file, for voc the folder that holds Annotations and JPEGImages, for yolo
+            data.yaml or its folder.
+        format: coco, lvis, voc or yolo.
+        pictures: for coco and lvis, the folder of the pictures; the JSON file's own where not given.
+        split: for yolo, val, test or train; the first of these that data.yaml names where not given.
 
     Raises:
         UnknownName: there is no format of that name.
-        BadInput: the data cannot be read, or pictures is given for voc.
+        BadInput: the data cannot be read, or pictures or split is given for a format that has none.
         MissingExtra: voc, and defusedxml is not installed.
     """
     if format not in ANNOTATED:
         raise unknown("format of annotated pictures", format, ANNOTATED)
-    if format == "coco":
-        return load_coco(path, pictures)
-    if pictures is not None:
-        raise BadInput("a folder of pictures is for coco, since voc has them in JPEGImages; leave it out")
-    return load_voc(path)
+    if pictures is not None and format not in ("coco", "lvis"):
+        raise BadInput(f"a folder of pictures is for coco and lvis, since {format} says where they lie; leave it out")
+    if split is not None and format != "yolo":
+        raise BadInput(f"a split is for yolo, since {format} has none; leave it out")
+    if format == "yolo":
+        return load_yolo(path, split)
+    return load_voc(path) if format == "voc" else {"coco": load_coco, "lvis": load_lvis}[format](path, pictures)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,10 @@ class Annotated:
     label_index    (N,) int64 indices of labels.
     crowd          (N,) bool: a region of many, or a thing that is marked difficult; neither counts as missed.
     areas          (N,) float64 pixels, where the annotation says them; else None.
+    masks          the pixels of each of the N things as COCO's packed runs, {"size": [height, width], "counts": bytes};
+                   None where the data have boxes only.
+    looked_for     (K,) int64 indices of the labels that somebody looked for in the picture: a box of another one is
+                   neither right nor wrong. None where all were looked for.
     """
 
     path: str
@@ -34,6 +39,8 @@ class Annotated:
     label_index: NDArray[np.int64]
     crowd: NDArray[np.bool_]
     areas: NDArray[np.float64] | None = None
+    masks: tuple[dict[str, Any], ...] | None = None
+    looked_for: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -58,11 +65,12 @@ class AnnotatedSet:
             BadInput: names has a label that is not in the set, or the vocabulary lacks one; the message says which.
         """
         wanted, place = places(self.source, self.labels, vocabulary, names)
-        moved = tuple(
-            replace(one, label_index=np.array([place[label] for label in one.label_index], np.int64))
-            for one in self.pictures
-        )
-        return replace(self, labels=wanted, pictures=moved)
+        new = np.array(place, np.int64)
+        moved = []
+        for one in self.pictures:
+            known = None if one.looked_for is None else np.unique(new[one.looked_for])
+            moved.append(replace(one, label_index=new[one.label_index], looked_for=known))
+        return replace(self, labels=wanted, pictures=tuple(moved))
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ import csv
 import json
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from io import StringIO
 from typing import Any
 
@@ -20,7 +20,7 @@ from openvocab.pipeline.batch.sources import Item
 from openvocab.prompts.files import read_text
 from openvocab.prompts.labels import check_labels
 
-__all__ = ["load_list"]
+__all__ = ["PATHS", "load_list", "path_of", "read_rows"]
 
 PATHS = ("path", "file_name", "filename", "file", "image", "image_path")
 """Names of the column of paths."""
@@ -37,13 +37,7 @@ def load_list(path: str) -> LabelledSet:
         BadInput: the list cannot be read, a column or a value is missing (the message has the line), or no picture of
             it exists.
     """
-    readers = {"csv": _csv, "jsonl": _json_lines, "parquet": _parquet}
-    kind = path.lower().rpartition(".")[2]
-    if kind not in readers or not os.path.isfile(path):
-        raise BadInput(f"{path!r} is no list that exists; give a file that ends in .csv, .jsonl or .parquet")
-    rows = [(line, *_row(path, line, row)) for line, row in readers[kind](path)]
-    if not rows:
-        raise BadInput(f"{path!r} lists no picture; add a row for each")
+    rows = [(line, *_row(path, line, row)) for line, row in read_rows(path, ("label", "labels"))]
     kept = _existing(path, rows)
     names = sorted({label for _, _, own, _ in rows for label in own})
     labels = check_labels(names)
@@ -53,29 +47,57 @@ def load_list(path: str) -> LabelledSet:
     return LabelledSet(path, labels, several, lambda: iter(pictures))
 
 
+def read_rows(path: str, columns: Sequence[str]) -> list[tuple[int, dict[str, Any]]]:
+    """Return the line and the values of each row, by the names of the columns, trimmed and in lower case.
+
+    Args:
+        path: a .csv, .jsonl or .parquet file.
+        columns: those to read of a Parquet file, beside those of paths.
+
+    Raises:
+        BadInput: the file cannot be read, or has no row.
+    """
+    kind = path.lower().rpartition(".")[2]
+    if kind not in ("csv", "jsonl", "parquet") or not os.path.isfile(path):
+        raise BadInput(f"{path!r} is no list that exists; give a file that ends in .csv, .jsonl or .parquet")
+    read = _parquet(path, (*PATHS, *columns)) if kind == "parquet" else {"csv": _csv, "jsonl": _json_lines}[kind](path)
+    rows = [(line, {str(name).strip().lower(): value for name, value in row.items()}) for line, row in read]
+    if not rows:
+        raise BadInput(f"{path!r} lists no picture; add a row for each")
+    return rows
+
+
+def path_of(path: str, line: int, row: Mapping[str, Any], remedy: str) -> str:
+    """Return the path of a row's picture, from the folder of the list.
+
+    Raises:
+        BadInput: it names none; the message has the line and ends with the remedy.
+    """
+    file = next((row[name] for name in PATHS if name in row), None)
+    if not isinstance(file, str) or not file.strip():
+        raise BadInput(f"{path!r}, line {line}, names no picture; {remedy}")
+    return os.path.join(os.path.dirname(path), file.strip())
+
+
 Row = tuple[int, str, Sequence[str], bool]
 """Line, path of the picture, labels, and whether there may be several."""
 
 
-def _row(path: str, line: int, row: dict[str, Any]) -> tuple[str, Sequence[str], bool]:
+def _row(path: str, line: int, plain: Mapping[str, Any]) -> tuple[str, Sequence[str], bool]:
     """Return the path of a picture, its labels, and whether there may be several.
 
     Raises:
         BadInput: one is missing.
     """
-    plain = {str(name).strip().lower(): value for name, value in row.items()}
-    file = next((plain[name] for name in PATHS if name in plain), None)
-    where = f"{path!r}, line {line}"
-    if not isinstance(file, str) or not file.strip():
-        raise BadInput(f"{where}, names no picture; {_REMEDY}")
+    file = path_of(path, line, plain, _REMEDY)
     several = plain.get("labels") is not None
     given = plain["labels"] if several else plain.get("label")
     if several and isinstance(given, str):
         given = [part for part in given.split("|") if part.strip()]
     labels = given if several else [given]
     if not isinstance(labels, list) or not all(isinstance(label, str) and label.strip() for label in labels):
-        raise BadInput(f"{where}, has no label that is a text; {_REMEDY}")
-    return os.path.join(os.path.dirname(path), file.strip()), [" ".join(label.split()) for label in labels], several
+        raise BadInput(f"{path!r}, line {line}, has no label that is a text; {_REMEDY}")
+    return file, [" ".join(label.split()) for label in labels], several
 
 
 def _existing(path: str, rows: Sequence[Row]) -> list[Row]:
@@ -111,7 +133,7 @@ def _json_lines(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
             yield number, row
 
 
-def _parquet(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def _parquet(path: str, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -119,5 +141,5 @@ def _parquet(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
         table = pq.read_table(path)
     except (pa.ArrowInvalid, OSError) as error:
         raise BadInput(f"{path!r} is no Parquet file ({str(error)[:100]}); save it again") from error
-    wanted = [name for name in table.column_names if name.strip().lower() in (*PATHS, "label", "labels")]
+    wanted = [name for name in table.column_names if name.strip().lower() in columns]
     yield from enumerate(table.select(wanted).to_pylist(), 1)

@@ -20,7 +20,7 @@ from openvocab.evaluate.data.records import Labelled, LabelledSet
 from openvocab.pipeline.batch.sources import Item
 from openvocab.prompts.files import is_file, read_text
 
-__all__ = ["load_web_dataset"]
+__all__ = ["load_web_dataset", "picture_of", "samples", "shards_of"]
 
 _PICTURES = ("webp", "png", "jpg", "jpeg")
 
@@ -35,7 +35,7 @@ def load_web_dataset(path: str, split: str = "test") -> LabelledSet:
     names = _lines(path, "classnames.txt")
     if not names:
         raise BadInput(f"{os.path.join(path, 'classnames.txt')!r} names no label; write one a line")
-    shards = _shards(path, split)
+    shards = shards_of(path, split)
     kind = _lines(path, "dataset_type.txt") if is_file(os.path.join(path, "dataset_type.txt")) else ["classification"]
     if kind[:1] not in (["classification"], ["multilabel"]):
         raise BadInput(f"{path!r} is a set for {' '.join(kind)!r}; give one for classification")
@@ -51,8 +51,12 @@ def _lines(path: str, name: str) -> list[str]:
     return [line.strip() for line in read_text(os.path.join(path, name)).strip().splitlines()]
 
 
-def _shards(path: str, split: str) -> list[str]:
-    """Return the shards of a split, all of which must be there."""
+def shards_of(path: str, split: str) -> list[str]:
+    """Return the shards of a split.
+
+    Raises:
+        BadInput: one that nshards.txt counts is not there.
+    """
     counted = os.path.join(path, split, "nshards.txt")
     text = read_text(counted).strip()
     if not text.isdecimal() or not int(text):
@@ -66,15 +70,23 @@ def _shards(path: str, split: str) -> list[str]:
 
 def _pictures(shards: list[str], labels: int, several: bool) -> Iterator[Labelled]:
     for shard in shards:
-        try:
-            for key, parts in _samples(shard):
-                yield _labelled(f"{shard}::{key}", parts, labels, several)
-        except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-            raise BadInput(f"{shard!r} is broken ({error}); fetch it again") from error
+        for key, parts in samples(shard):
+            yield _labelled(f"{shard}::{key}", parts, labels, several)
+
+
+def samples(shard: str) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Yield key and files of each sample of a shard, which follow each other, by the name behind the first dot.
+
+    Raises:
+        BadInput: the shard is broken.
+    """
+    try:
+        yield from _samples(shard)
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        raise BadInput(f"{shard!r} is broken ({error}); fetch it again") from error
 
 
 def _samples(shard: str) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Yield key and files of each sample, which follow each other, by the part of the name behind its first dot."""
     key, parts = "", dict[str, bytes]()
     with tarfile.open(shard, "r|*") as tar:
         for member in tar:
@@ -99,14 +111,24 @@ def _labelled(name: str, parts: dict[str, bytes], labels: int, several: bool) ->
     Raises:
         BadInput: it has no picture, or its label is missing, of another kind, or out of range.
     """
-    picture = next((parts[suffix] for suffix in _PICTURES if suffix in parts), None)
-    if picture is None:
-        raise BadInput(f"{name!r} has no picture (.webp, .png, .jpg or .jpeg); drop it or add one")
+    picture = picture_of(name, parts)
     found = _several(parts, labels) if several else _one(parts, labels)
     if found is None:
         wanted = f".npy of {labels} numbers" if several else f".cls with a whole number in 0 to {labels - 1}"
         raise BadInput(f"{name!r} has no {wanted}; classnames.txt has {labels} labels")
     return Labelled(Item(name, data=picture), found)
+
+
+def picture_of(name: str, parts: dict[str, bytes]) -> bytes:
+    """Return the picture of a sample.
+
+    Raises:
+        BadInput: it has none.
+    """
+    picture = next((parts[suffix] for suffix in _PICTURES if suffix in parts), None)
+    if picture is None:
+        raise BadInput(f"{name!r} has no picture (.webp, .png, .jpg or .jpeg); drop it or add one")
+    return picture
 
 
 def _one(parts: dict[str, bytes], labels: int) -> tuple[int, ...] | None:

@@ -219,4 +219,4 @@ def test_bad_web_datasets(change, says, tmp_path):
 def test_an_unknown_format_is_met_with_those_that_there_are():
     with pytest.raises(UnknownName, match="did you mean 'imagefolder'"):
         load_labelled("x", "imagefolders")
-    assert sorted(LABELLED) == ["imagefolder", "list", "webdataset"]
+    assert sorted(LABELLED) == ["imagefolder", "list", "torchvision", "webdataset"]

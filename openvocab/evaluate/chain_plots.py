@@ -1,0 +1,61 @@
+"""The fates of things and of regions as one stacked bar each, in a PNG file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["plot_losses"]
+
+_COLOURS = {
+    "found": "#009E73",
+    "right": "#009E73",
+    "never tagged": "#56B4E9",
+    "no box": "#0072B2",
+    "wrong label": "#E69F00",
+    "too loose": "#D55E00",
+    "bad mask": "#CC79A7",
+    "duplicate": "#F0E442",
+    "background": "#8A8A8A",
+}
+"""Okabe and Ito's, told apart by colour-blind readers too: one for a fate, the same in both bars."""
+
+_DARK = ("#009E73", "#0072B2", "#D55E00")
+
+_WRITTEN = 0.035
+"""Shares under this are only in the legend, since their number would not fit into the bar."""
+
+
+def plot_losses(path: str | Path, things: Mapping[str, int], regions: Mapping[str, int]) -> None:
+    """Draw two bars: what became of the things, and what the regions are.
+
+    Args:
+        things, regions: fate, of THING_FATES and of REGION_FATES -> how many.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 5), dpi=110, layout="constrained")
+    above, below = figure.subplots(2)
+    _bar(above, f"{sum(things.values())} things: what became of them", things)
+    _bar(below, f"{sum(regions.values())} regions found: what they are", regions)
+    figure.savefig(path, metadata={"Software": None})
+
+
+def _bar(axes: Any, title: str, counts: Mapping[str, int]) -> None:
+    """Draw one bar of the whole width, with its legend below."""
+    total, left = sum(counts.values()), 0.0
+    for name, count in counts.items():
+        colour = _COLOURS[name]
+        share = count / total if total else 0.0
+        axes.barh(
+            0, share, left=left, height=0.8, color=colour, edgecolor="white", label=f"{name} {share:.1%} ({count})"
+        )
+        if share >= _WRITTEN:
+            ink = "white" if colour in _DARK else "black"
+            axes.text(left + share / 2, 0, f"{share:.0%}", ha="center", va="center", fontsize=11, color=ink)
+        left += share
+    axes.set(xlim=(0, 1), ylim=(-0.4, 0.4), yticks=[], xticks=[])
+    axes.set_title(title, loc="left", fontsize=12)
+    axes.spines[:].set_visible(False)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=3, fontsize=10, frameon=False)

@@ -1,0 +1,113 @@
+"""Pictures with sentences: lists with a column of sentences, and CLIP_benchmark's WebDataset layout for retrieval.
+
+A column `caption` holds one sentence a row, and rows of one picture belong together; a column `captions` holds a list
+of them, in CSV as a JSON list. In the WebDataset layout a sample is a picture and KEY.txt with a sentence a line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from openvocab.errors import BadInput, OpenVocabWarning
+from openvocab.evaluate.data.lists import path_of, read_rows
+from openvocab.evaluate.data.web_dataset import picture_of, samples, shards_of
+from openvocab.pipeline.batch.sources import Item
+from openvocab.prompts.files import read_text
+
+__all__ = ["Captioned", "CaptionedSet", "load_captions"]
+
+_REMEDY = "name one column path, and one caption or captions"
+
+
+@dataclass(frozen=True, slots=True)
+class Captioned:
+    """One picture and its sentences, at least one."""
+
+    item: Item
+    captions: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class CaptionedSet:
+    """Pictures with sentences, read as a stream.
+
+    source    the path as given.
+    pictures  call it to begin: it yields the pictures, in the same order every time.
+    """
+
+    source: str
+    pictures: Callable[[], Iterator[Captioned]]
+
+
+def load_captions(path: str) -> CaptionedSet:
+    """Return a set of pictures with sentences, in the order of the list or of the shards.
+
+    Pictures of a list that do not exist are left out, with one warning that counts them and names the first's line.
+
+    Args:
+        path: a .csv, .jsonl or .parquet file, or a folder in the WebDataset layout.
+
+    Raises:
+        BadInput: the list or the folder cannot be read, or a sentence is missing; the message has the file and, where
+            there is one, the line. While shards are read: one is broken, or a sample has no picture or no sentence.
+    """
+    if os.path.isdir(path):
+        return _from_shards(path)
+    own: dict[str, list[str]] = {}
+    lines: dict[str, int] = {}
+    for line, row in read_rows(path, ("caption", "captions")):
+        file = path_of(path, line, row, _REMEDY)
+        lines.setdefault(file, line)
+        own.setdefault(file, []).extend(_sentences(path, line, row))
+    missing = [file for file in own if not os.path.isfile(file)]
+    if len(missing) == len(own):
+        raise BadInput(f"none of the {len(own)} pictures of {path!r} exists, such as {missing[0]!r}; check paths")
+    if missing:
+        said = f"{path!r} lists {len(missing)} pictures that do not exist, the first on line {lines[missing[0]]}"
+        warnings.warn(f"{said}: {missing[0]!r}; they are left out", OpenVocabWarning, stacklevel=2)
+    kept = [Captioned(Item(file, file), tuple(said)) for file, said in own.items() if file not in set(missing)]
+    return CaptionedSet(path, lambda: iter(kept))
+
+
+def _sentences(path: str, line: int, row: Mapping[str, Any]) -> Sequence[str]:
+    """Return the sentences of a row.
+
+    Raises:
+        BadInput: there is none, or one is no text.
+    """
+    given = row.get("captions")
+    if given is None:
+        given = [row.get("caption")]
+    elif isinstance(given, str):
+        try:
+            given = json.loads(given)
+        except (ValueError, RecursionError) as error:
+            said = 'write captions as a JSON list, such as ["a dog", "a brown dog"]'
+            raise BadInput(f"{path!r}, line {line}, has captions that are no list; {said}") from error
+    if not isinstance(given, list) or not given or not all(isinstance(each, str) and each.strip() for each in given):
+        raise BadInput(f"{path!r}, line {line}, has no caption that is a text; {_REMEDY}")
+    return given
+
+
+def _from_shards(path: str) -> CaptionedSet:
+    kind = read_text(os.path.join(path, "dataset_type.txt")).strip()
+    if kind != "retrieval":
+        raise BadInput(f"{path!r} is a set for {kind!r}; give one for retrieval, or a list with captions")
+    return CaptionedSet(path, partial(_read, shards_of(path, "test")))
+
+
+def _read(shards: Sequence[str]) -> Iterator[Captioned]:
+    for shard in shards:
+        for key, parts in samples(shard):
+            name = f"{shard}::{key}"
+            said = parts.get("txt", b"").decode("utf-8", "replace").splitlines()
+            kept = tuple(each for each in said if each.strip())
+            if not kept:
+                raise BadInput(f"{name!r} has no .txt with a sentence; drop it or add one")
+            yield Captioned(Item(name, data=picture_of(name, parts)), kept)

@@ -1,0 +1,114 @@
+"""The classification sets of torchvision, read by its own classes from where they lie; nothing is fetched."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from io import BytesIO
+from pickle import UnpicklingError
+from types import MappingProxyType
+from typing import Any
+
+from openvocab.errors import BadInput, unknown
+from openvocab.evaluate.data.records import Labelled, LabelledSet
+from openvocab.pipeline.batch.sources import Item
+
+__all__ = ["TORCHVISION", "load_torchvision"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """How a class of torchvision is called.
+
+    test   the arguments that choose its test pictures, or those that stand for them.
+    lies   what it wants to find in the folder that it is given.
+    names  its attribute with the labels, in the order of their indices.
+    """
+
+    test: Mapping[str, Any]
+    lies: str
+    names: str = "classes"
+
+
+_TEST, _NOT_TRAIN, _ALL = {"split": "test"}, {"train": False}, dict[str, Any]()
+
+TORCHVISION: Mapping[str, _Kind] = MappingProxyType(
+    {
+        "CIFAR10": _Kind(_NOT_TRAIN, "cifar-10-batches-py/"),
+        "CIFAR100": _Kind(_NOT_TRAIN, "cifar-100-python/"),
+        "Caltech101": _Kind(_ALL, "caltech101/101_ObjectCategories/ and caltech101/Annotations/", "categories"),
+        "Caltech256": _Kind(_ALL, "caltech256/256_ObjectCategories/", "categories"),
+        "Country211": _Kind(_TEST, "country211/test/"),
+        "DTD": _Kind(_TEST, "dtd/dtd/images/ and dtd/dtd/labels/"),
+        "EuroSAT": _Kind(_ALL, "eurosat/2750/"),
+        "FGVCAircraft": _Kind(_TEST, "fgvc-aircraft-2013b/data/"),
+        "FashionMNIST": _Kind(_NOT_TRAIN, "FashionMNIST/raw/"),
+        "Flowers102": _Kind(_TEST, "flowers-102/ with jpg/, imagelabels.mat and setid.mat"),
+        "Food101": _Kind(_TEST, "food-101/images/ and food-101/meta/"),
+        "ImageNet": _Kind({"split": "val"}, "val/ with a folder a class, and ILSVRC2012_devkit_t12.tar.gz"),
+        "Imagenette": _Kind({"split": "val"}, "imagenette2/"),
+        "KMNIST": _Kind(_NOT_TRAIN, "KMNIST/raw/"),
+        "MNIST": _Kind(_NOT_TRAIN, "MNIST/raw/"),
+        "OxfordIIITPet": _Kind(_TEST, "oxford-iiit-pet/images/ and oxford-iiit-pet/annotations/"),
+        "Places365": _Kind({"split": "val", "small": True}, "val_256/, categories_places365.txt and places365_val.txt"),
+        "QMNIST": _Kind({"what": "test"}, "QMNIST/raw/"),
+        "RenderedSST2": _Kind(_TEST, "rendered-sst2/test/"),
+        "STL10": _Kind(_TEST, "stl10_binary/"),
+        "SUN397": _Kind(_ALL, "SUN397/ with ClassName.txt"),
+        "StanfordCars": _Kind(_TEST, "stanford_cars/ with devkit/, cars_test/ and cars_test_annos_withlabels.mat"),
+    }
+)
+"""Name of the class -> how its test pictures are had. Those without a split give all their pictures."""
+
+
+def load_torchvision(path: str) -> LabelledSet:
+    """Return the test pictures of a set.
+
+    Labels are torchvision's, as it writes them, such as aquarium_fish; of several names for one label the first.
+
+    Args:
+        path: NAME:ROOT, such as CIFAR10:/data; ROOT is what torchvision's class is given.
+
+    Raises:
+        BadInput: no ROOT, or the set does not lie there, or not as torchvision wants it; the message says what.
+        UnknownName: no such set.
+    """
+    name, sign, root = path.partition(":")
+    if not sign or not root:
+        raise BadInput(f"--data {path!r} names no folder; write NAME:ROOT, such as CIFAR10:/data")
+    if name not in TORCHVISION:
+        raise unknown("set of torchvision", name, TORCHVISION)
+    kind = TORCHVISION[name]
+    data = _opened(name, root, kind)
+    labels = tuple(_label(each) for each in getattr(data, kind.names))
+    return LabelledSet(path, labels, False, partial(_pictures, path, data))
+
+
+def _opened(name: str, root: str, kind: _Kind) -> Any:
+    from torchvision import datasets
+
+    first = kind.lies.split()[0].rstrip(",")
+    remedy = f"fetch the set, so that {root!r} holds {kind.lies}"
+    if not os.path.exists(os.path.join(root, first)):  # some of torchvision's classes would make a folder here
+        raise BadInput(f"torchvision's {name} does not read {root!r} (no {first} in it); {remedy}")
+    try:
+        return getattr(datasets, name)(root, **kind.test)
+    except (OSError, RuntimeError, ValueError, KeyError, EOFError, UnpicklingError) as error:
+        said = str(error).partition(". You can use download")[0] or type(error).__name__
+        raise BadInput(f"torchvision's {name} does not read {root!r} ({said}); {remedy}") from error
+
+
+def _label(given: object) -> str:
+    first = given[0] if isinstance(given, tuple | list) else given
+    return " ".join(str(first).split())
+
+
+def _pictures(path: str, data: Any) -> Iterator[Labelled]:
+    """Yield the pictures, each as the bytes of a PNG file, which keeps every pixel."""
+    for number in range(len(data)):
+        picture, label = data[number]
+        file = BytesIO()
+        picture.save(file, "PNG", compress_level=1)
+        yield Labelled(Item(f"{path}::{number}", data=file.getvalue()), (int(label),))

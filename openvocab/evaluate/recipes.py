@@ -1,0 +1,202 @@
+"""Published zero-shot figures, kept as data, and what it takes to measure one again."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.resources import files
+from types import MappingProxyType
+from typing import Any
+
+from openvocab.errors import BadInput
+from openvocab.evaluate.classification import Classification
+from openvocab.evaluate.data import TORCHVISION, load_labelled
+from openvocab.evaluate.data.records import LabelledSet
+from openvocab.evaluate.scoring import Scored, Watch, score_pictures
+from openvocab.evaluate.tasks import measure
+from openvocab.pipeline.stages import Tagger
+from openvocab.prompts.files import is_file, read_text
+from openvocab.prompts.templates import prompt_set
+
+__all__ = ["Recipe", "Reproduced", "read_recipes", "recipe_data", "recipes", "reproduce"]
+
+_SYNSET = re.compile(r"n\d{8}")
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One published figure.
+
+    name       what the recipe is called.
+    spec       the tagger, as FAMILY:MODEL/PRETRAINED.
+    data       what the pictures are, in words.
+    kind       how they lie: imagenet, a class of torchvision, or imagefolder.
+    pictures   how many there are.
+    prompts    the prompt set that was averaged over, as prompt_set reads it.
+    top1       the published share of pictures whose label is the best one, 0 to 1.
+    tolerance  the difference that counts as the same.
+    source     where the figure stands.
+    get        where the data are to be had.
+    """
+
+    name: str
+    spec: str
+    data: str
+    kind: str
+    pictures: int
+    prompts: str
+    top1: float
+    tolerance: float
+    source: str
+    get: str
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Reproduced:
+    """What came out.
+
+    figures  all figures of the run.
+    scored   the scores that they are made of.
+    missing  pictures fewer than published, or, where below 0, more.
+    gap      measured top-1 less the published one.
+    passed   whether all pictures were there, and the gap is within the tolerance.
+    """
+
+    figures: Classification
+    scored: Scored
+    missing: int
+    gap: float
+    passed: bool
+
+
+@cache
+def recipes() -> Mapping[str, Recipe]:
+    """Return the recipes that ship with openvocab, by name."""
+    text = files("openvocab").joinpath("evaluate/recipes.toml").read_text("utf-8")
+    return MappingProxyType(_parsed(text, "evaluate/recipes.toml"))
+
+
+def read_recipes(path: str) -> Mapping[str, Recipe]:
+    """Return the recipes of a file that is written as openvocab/evaluate/recipes.toml is.
+
+    Raises:
+        BadInput: the file cannot be read, or a recipe lacks something; the message names both.
+    """
+    return MappingProxyType(_parsed(read_text(path), path))
+
+
+def recipe_data(recipe: Recipe, root: str) -> LabelledSet:
+    """Return the pictures of a recipe with the labels that were published.
+
+    Args:
+        root: where torchvision's class expects its folder, or ImageNet's folders or the folder val that holds them;
+            or a folder in CLIP_benchmark's WebDataset layout, whose own classnames.txt is then used.
+
+    Raises:
+        BadInput: the data do not lie there; the message says where they are to be had.
+    """
+    try:
+        if is_file(os.path.join(root, "classnames.txt")):
+            return load_labelled(root, "webdataset")
+        if recipe.kind == "imagenet":
+            return _imagenet(root)
+        if recipe.kind == "imagefolder":
+            return load_labelled(root, "imagefolder")
+        return load_labelled(f"{recipe.kind}:{root}", "torchvision")
+    except BadInput as error:
+        raise BadInput(f"{error}; {recipe.name} wants {recipe.data}, from {recipe.get}") from error
+
+
+def reproduce(
+    recipe: Recipe,
+    tagger: Tagger,
+    data: LabelledSet,
+    *,
+    batch: int = 32,
+    seed: int = 0,
+    watch: Watch = lambda each: each,
+) -> Reproduced:
+    """Measure a recipe's figure again, with its prompts, over pictures that recipe_data gave.
+
+    Args:
+        seed: of the bootstrap interval.
+        watch: wraps the pictures as they pass, such as in a progress bar.
+
+    Raises:
+        BadInput: the data have several labels a picture, or none could be read.
+        BadOutput: the model's answer is not finite.
+    """
+    if data.multi_label:
+        raise BadInput(f"{data.source!r} has several labels a picture, and {recipe.name} wants one; give its own data")
+    scored = score_pictures(tagger, data, prompt_set(recipe.prompts), batch=batch, watch=watch)
+    figures = measure(scored, False, tagger.independent, seed=seed)
+    if not isinstance(figures, Classification):
+        raise BadInput(f"{recipe.name} is of pictures with one label each; give its own data")
+    gap, missing = figures.top1.value - recipe.top1, recipe.pictures - len(scored.names)
+    return Reproduced(figures, scored, missing, gap, missing == 0 and abs(gap) <= recipe.tolerance)
+
+
+def _imagenet(root: str) -> LabelledSet:
+    """Return ImageNet's pictures with the names that OpenAI gave its labels, in the order of the synsets.
+
+    Raises:
+        BadInput: there are other folders than those of its 1,000 synsets.
+    """
+    from open_clip import IMAGENET_CLASSNAMES
+
+    inner = os.path.join(root, "val")
+    data = load_labelled(inner if os.path.isdir(inner) else root, "imagefolder")
+    odd = next((label for label in data.labels if not _SYNSET.fullmatch(label)), None)
+    if odd is not None or len(data.labels) != len(IMAGENET_CLASSNAMES):
+        said = f"the folder {odd!r}" if odd is not None else f"{len(data.labels)} folders"
+        raise BadInput(f"{root!r} has {said} in place of one for each of ImageNet's 1,000 synsets; check the path")
+    return replace(data, labels=tuple(IMAGENET_CLASSNAMES))
+
+
+# --- the file
+
+
+def _parsed(text: str, path: str) -> dict[str, Recipe]:
+    try:
+        whole = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"{path!r} is no TOML ({error}); mend it") from error
+    made = {name: _recipe(name, row, whole, path) for name, row in dict(whole.get("recipe", {})).items()}
+    if not made:
+        raise BadInput(f"{path!r} has no [recipe.NAME]; add one, as in openvocab's evaluate/recipes.toml")
+    return made
+
+
+def _recipe(name: str, row: Mapping[str, Any], whole: Mapping[str, Any], path: str) -> Recipe:
+    """Return a recipe, joined with its data and its source.
+
+    Raises:
+        BadInput: something is missing, or is of another kind.
+    """
+    try:
+        data, source = whole["data"][row["data"]], whole["source"][row["source"]]
+        made = Recipe(
+            name,
+            str(row["spec"]),
+            str(data["name"]),
+            str(data["kind"]),
+            int(data["pictures"]),
+            str(data["prompts"]),
+            float(row["top1"]),
+            float(row["tolerance"]),
+            str(source["url"]),
+            str(data["get"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInput(f"{path!r}, recipe {name!r}, lacks or misstates {error}; see evaluate/recipes.toml") from error
+    if made.kind not in ("imagenet", "imagefolder", *TORCHVISION):
+        raise BadInput(
+            f"{path!r}, recipe {name!r}, has data of kind {made.kind!r}; give imagenet, imagefolder or a set"
+        )
+    if not (0 <= made.top1 <= 1 and made.tolerance >= 0):
+        raise BadInput(f"{path!r}, recipe {name!r}, has a top1 outside 0 to 1 or a tolerance below 0; mend it")
+    return made

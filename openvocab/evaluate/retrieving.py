@@ -1,0 +1,92 @@
+"""From a tagger and pictures with sentences to the arrays that are measured."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openvocab.errors import BadInput
+from openvocab.evaluate.data.captions import Captioned, CaptionedSet
+from openvocab.evaluate.scoring import Watch, decoded_ahead
+from openvocab.pipeline.batch.sources import Item
+from openvocab.pipeline.images import Decoded
+from openvocab.pipeline.stages import Tagger
+from openvocab.pipeline.taggers.dual_encoder import DualEncoder
+from openvocab.prompts.templates import PromptSet
+
+__all__ = ["Embedded", "embed_pairs"]
+
+AS_IT_IS = PromptSet("as it is", ("{label}",))
+"""Sentences are put into no template."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Embedded:
+    """P pictures and T sentences as unit rows.
+
+    names            P ids.
+    pictures         (P, D) float32.
+    texts            (T, D) float32.
+    picture_of_text  (T,) int64 index of each sentence's picture.
+    unread           id and reason of each picture that could not be read; its sentences are left out too.
+    digest           sha256 of all pictures' bytes and sentences, in order: the same data gives the same one.
+    """
+
+    names: tuple[str, ...]
+    pictures: NDArray[np.float32]
+    texts: NDArray[np.float32]
+    picture_of_text: NDArray[np.int64]
+    unread: tuple[tuple[str, str], ...]
+    digest: str
+
+
+def embed_pairs(tagger: Tagger, data: CaptionedSet, *, batch: int = 32, watch: Watch = lambda each: each) -> Embedded:
+    """Run both towers of a tagger over pictures and their sentences, which are used as they are.
+
+    A sentence that is too long for the text tower is cut by its tokenizer, as it is upstream.
+
+    Args:
+        watch: wraps the pictures as they pass, such as in a progress bar.
+
+    Raises:
+        BadInput: the tagger has no text tower, or no picture could be read.
+        BadOutput: an embedding is not finite.
+    """
+    if not isinstance(tagger, DualEncoder):
+        raise BadInput(f"{tagger.record.spec} has no text tower that reads sentences; give a CLIP-like tagger")
+    names, unread, digest = list[str](), list[tuple[str, str]](), hashlib.sha256()
+    pictures, texts, owner = [], [], list[int]()
+    passing = iter(watch(_decoded(data.pictures(), batch)))
+    while some := list(islice(passing, batch)):
+        unread += [(one.item.id, str(seen)) for one, seen in some if isinstance(seen, Exception)]
+        good = [(one, seen) for one, seen in some if isinstance(seen, Decoded)]
+        for one, seen in good:
+            digest.update(f"{seen.sha256} {list(one.captions)}\n".encode("utf-8", "surrogatepass"))
+            owner += [len(names)] * len(one.captions)
+            names.append(one.item.id)
+        if good:
+            pictures.append(tagger.encode_pictures([seen.pixels for _, seen in good]))
+            texts.append(tagger.embed([text for one, _ in good for text in one.captions], AS_IT_IS))
+    if not names:
+        raise BadInput(f"no picture of {data.source!r} could be read{f': {unread[0][1]}' if unread else ''}")
+    rows = np.concatenate(pictures), np.concatenate(texts), np.array(owner, np.int64)
+    return Embedded(tuple(names), *rows, tuple(unread), digest.hexdigest())
+
+
+def _decoded(pictures: Iterable[Captioned], batch: int) -> Iterator[tuple[Captioned, Decoded | Exception]]:
+    """Yield pictures with their pixels, or with why there are none; the sentences wait in a queue of their own."""
+    waiting: deque[Captioned] = deque()
+    for _, made in decoded_ahead(_noted(pictures, waiting), batch):
+        yield waiting.popleft(), made
+
+
+def _noted(pictures: Iterable[Captioned], waiting: deque[Captioned]) -> Iterator[Item]:
+    for one in pictures:
+        waiting.append(Captioned(Item(one.item.id), one.captions))
+        yield one.item

@@ -1,0 +1,106 @@
+"""Outlines of COCO's annotations: polygons and runs as pycocotools reads them, and what stands for a broken one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+
+from openvocab.errors import OpenVocabWarning
+from openvocab.evaluate.data import AnnotatedSet, load_annotated
+
+HEIGHT, WIDTH = 10, 20
+BOX = [2, 1, 5, 6]
+
+
+def data_of(root: Path, *segmentations: Any) -> AnnotatedSet:
+    """One picture with a thing of that box for each outline."""
+    Image.new("RGB", (WIDTH, HEIGHT)).save(root / "a.png")
+    rows = [
+        {"id": number, "image_id": 1, "category_id": 1, "bbox": BOX, "area": 4, "iscrowd": 0} | each
+        for number, each in enumerate(segmentations, 1)
+    ]
+    images = [{"id": 1, "file_name": "a.png", "width": WIDTH, "height": HEIGHT}]
+    whole = {"images": images, "annotations": rows, "categories": [{"id": 1, "name": "dog"}]}
+    (root / "coco.json").write_text(json.dumps(whole), "utf-8")
+    return load_annotated(str(root / "coco.json"), "coco")
+
+
+def pixels(data: AnnotatedSet) -> Any:
+    masks = data.pictures[0].masks
+    return None if masks is None else np.stack([coco_mask.decode(each) for each in masks])
+
+
+def packed(seed: int) -> dict[str, Any]:
+    """Runs of a random picture, packed into a text."""
+    drawn = np.random.default_rng(seed).random((HEIGHT, WIDTH)) < (0.02, 0.5, 0.9)[seed % 3]
+    drawn[0, seed % 20] = True
+    made = coco_mask.encode(np.asfortranarray(drawn.astype(np.uint8)))
+    return {"size": made["size"], "counts": made["counts"].decode()}
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [
+        pytest.param([[2, 1, 7, 1, 7, 7, 2, 7]], id="polygon"),
+        pytest.param([[2, 1, 4, 1, 4, 7], [5.5, 2.5, 7, 3, 6, 7]], id="two polygons"),
+        pytest.param([[-5, -5, 40, -5, 40, 15]], id="polygon that leaves the picture"),
+        pytest.param({"size": [HEIGHT, WIDTH], "counts": [21, 3, 7, 3, 166]}, id="runs"),
+        *(pytest.param(packed(seed), id=f"packed runs {seed}") for seed in range(12)),
+    ],
+)
+def test_outlines_have_the_pixels_that_pycocotools_gives_them(segmentation, tmp_path):
+    data = data_of(tmp_path, {"segmentation": segmentation})
+    upstream = COCO(str(tmp_path / "coco.json"))
+    assert pixels(data)[0].tolist() == upstream.annToMask(upstream.anns[1]).tolist()
+    assert pixels(data).any() and not data.faults
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "says"),
+    [
+        pytest.param(
+            [[2, 1, 7, 1]], "broken outlines, the box taken instead: 1, the first in .*annotation 2", id="two"
+        ),
+        pytest.param([[2, 1, 7, 1, 7, 7, 2]], "broken outlines", id="a point without y"),
+        pytest.param([[2, 1, 7, 1, 7, float("nan")]], "broken outlines", id="a number that is none"),
+        pytest.param([2, 1, 7, 1, 7, 7], "broken outlines", id="no list of polygons"),
+        pytest.param([[30, 30, 40, 30, 40, 40]], "outlines without a pixel in their picture", id="outside"),
+        pytest.param({"size": [10, 21], "counts": [0, 210]}, "of another size than their picture", id="another size"),
+        pytest.param({"size": [10, 20], "counts": [5, 9]}, "broken outlines", id="too few runs"),
+        pytest.param({"size": [10, 20], "counts": [5, -5, 200]}, "broken outlines", id="a run below zero"),
+        pytest.param({"size": [10, 20]}, "broken outlines", id="no runs"),
+        pytest.param({"size": [10, 20], "counts": "P"}, "broken outlines", id="a text that is cut short"),
+        pytest.param({"size": [10, 20], "counts": " é"}, "broken outlines", id="another character"),
+        pytest.param({"size": [10, 20], "counts": ""}, "broken outlines", id="an empty text"),
+        pytest.param([], "things without an outline among others that have one", id="none among others"),
+    ],
+)
+def test_a_broken_outline_is_counted_and_the_box_stands_for_it(segmentation, says, tmp_path):
+    good = {"segmentation": [[0, 0, 5, 0, 5, 5]]}
+    with pytest.warns(OpenVocabWarning, match=says):
+        data = data_of(tmp_path, good, {"segmentation": segmentation})
+    expected = np.zeros((HEIGHT, WIDTH), np.uint8)
+    expected[1:7, 2:7] = 1
+    assert pixels(data)[1].tolist() == expected.tolist()
+    assert list(data.faults.values()) == [1]
+
+
+def test_a_broken_part_of_an_outline_is_left_out(tmp_path):
+    part = [2, 1, 7, 1, 7, 7, 2, 7]
+    with pytest.warns(OpenVocabWarning, match="polygons that are no list of three points or more, left out: 1"):
+        data = data_of(tmp_path, {"segmentation": [part, [1, 2, 3, 4]]}, {"segmentation": [part]})
+    both = pixels(data)
+    assert both[0].tolist() == both[1].tolist()
+
+
+@pytest.mark.parametrize("given", [pytest.param({}, id="missing"), pytest.param({"segmentation": []}, id="empty")])
+def test_data_with_boxes_only_have_no_masks(given, tmp_path):
+    data = data_of(tmp_path, given)
+    assert data.pictures[0].masks is None and not data.faults

@@ -1,0 +1,186 @@
+"""The chain over an annotated set: with oracles as stages nothing is lost, and each fault of a stage is its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from openvocab import BadInput, ModelRecord, Pipeline, Settings
+from openvocab.evaluate.chain_measures import measure_chain, measure_segments
+from openvocab.evaluate.chaining import run_chain, run_segmenter
+from openvocab.evaluate.data import Annotated, AnnotatedSet
+from openvocab.pipeline.stages import Boxes, Queries, TextEmbeddings
+from tests.pipeline.stubs import StubSegmenter
+
+LABELS = ("a", "b", "c")
+BOXES = np.array([[2, 2, 14, 14], [18, 16, 30, 31]], np.float64)
+RECORD = ModelRecord("oracle", "0" * 64, "cpu", "float32")
+
+
+@dataclass(frozen=True)
+class Tags:
+    """Gives the labels whose index is the first pixel's red, and green."""
+
+    independent: bool = True
+    preparation: str = ""
+    record: ModelRecord = RECORD
+
+    def encode_labels(self, labels: Any, prompts: Any = None) -> TextEmbeddings:
+        return TextEmbeddings(tuple(labels), prompts, np.eye(len(labels), dtype=np.float32))
+
+    def encode_pictures(self, pictures: Any) -> Any:
+        return np.stack([np.isin(np.arange(3), one[0, 0, :2]) for one in pictures]).astype(np.float32)
+
+    def logits(self, embeddings: Any, vocabulary: Any) -> Any:
+        return embeddings @ vocabulary.embeddings.T
+
+    scores = logits
+
+    def score(self, pictures: Any, vocabulary: Any) -> Any:
+        return self.scores(self.encode_pictures(pictures), vocabulary)
+
+
+@dataclass(frozen=True)
+class Finder:
+    """Finds the first thing as a and the second as b, where they are asked for."""
+
+    record: ModelRecord = RECORD
+
+    def encode_labels(self, labels: Any, template: str | None = None) -> Queries:
+        return Queries(tuple(labels), template or "{label}", np.arange(len(labels)))
+
+    def detect(self, pictures: Any, queries: Queries, threshold: float) -> list[Boxes]:
+        rows = [row for row, label in enumerate("ab") if label in queries.labels]
+        index = np.array([queries.labels.index("ab"[row]) for row in rows], np.int64)
+        sure = np.linspace(0.9, 0.8, len(rows), dtype=np.float32)
+        return [Boxes(BOXES[rows].astype(np.float32), sure, index) for _ in pictures]
+
+
+@dataclass(frozen=True)
+class Half(StubSegmenter):
+    """Fills the upper third of each box."""
+
+    def masks(self, encoded: Any, xyxy: Any) -> Any:
+        return super().masks(encoded, np.stack([*xyxy.T[:3], xyxy[:, 1] + (xyxy[:, 3] - xyxy[:, 1]) / 3], axis=1))
+
+
+def annotated(folder: Path, tags: list[tuple[int, int]], *, masked: bool = True) -> AnnotatedSet:
+    """Pictures of 32 x 32 with an a and a b, the tags of which are written into the first pixel."""
+    filled = np.zeros((2, 32, 32), np.uint8)
+    for mask, (left, top, right, bottom) in zip(filled, BOXES.astype(int), strict=True):
+        mask[top:bottom, left:right] = 1
+    codes = tuple(coco_mask.encode(np.asfortranarray(mask)) for mask in filled) if masked else None
+    made = []
+    for number, pair in enumerate(tags):
+        pixels = np.full((32, 32, 3), 90, np.uint8)
+        pixels[0, 0, :2] = pair
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+        path, index, crowd = str(folder / f"{number}.png"), np.array([0, 1]), np.zeros(2, bool)
+        made.append(Annotated(path, 32, 32, BOXES, index, crowd, None, codes))
+    return AnnotatedSet(str(folder), LABELS, tuple(made), {})
+
+
+def pipe(**stages: Any) -> Pipeline:
+    own = {"tagger": Tags(), "detector": Finder(), "segmenter": StubSegmenter(), **stages}
+    return Pipeline(own["tagger"], own["detector"], own["segmenter"], Settings(tag_threshold=0.5))
+
+
+def test_oracles_lose_nothing(tmp_path):
+    made: Any = run_chain(pipe(), annotated(tmp_path, [(0, 1)] * 3))
+    figures: Any = measure_chain(made, draws=3)
+    assert figures.chain.fates.f1.value == figures.tags == 1
+    assert figures.chain.boxes.ap == figures.chain.masks.ap == pytest.approx(1)
+    assert figures.cut.mean_iou.value == figures.cut.share.value == 1
+    assert made.masked and made.found is not None and made.told is not None
+    assert made.record.tagger == RECORD and made.record.settings["tag_threshold"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("tags", "things", "told"),
+    [
+        pytest.param((0, 0), {"found": 1, "never tagged": 1}, 1.0, id="b is never tagged"),
+        pytest.param((2, 2), {"never tagged": 2}, 1.0, id="another tag"),
+        pytest.param((9, 9), {"never tagged": 2}, 1.0, id="no tag"),
+    ],
+)
+def test_what_the_tagger_loses_is_the_taggers(tags, things, told, tmp_path):
+    figures: Any = measure_chain(run_chain(pipe(), annotated(tmp_path, [tags])), draws=2)
+    assert {name: count for name, count in figures.chain.fates.things.items() if count} == things
+    assert figures.told.fates.f1.value == told
+
+
+def test_what_the_segmenter_loses_is_the_segmenters(tmp_path):
+    figures: Any = measure_chain(run_chain(pipe(segmenter=Half()), annotated(tmp_path, [(0, 1)])), draws=2)
+    assert figures.chain.fates.things["bad mask"] == figures.chain.fates.regions["bad mask"] == 2
+    assert figures.cut.share.value == 0 and figures.cut.mean_iou.value == pytest.approx(0.33, abs=0.02)
+
+
+def test_without_masks_boxes_alone_are_measured(tmp_path):
+    made: Any = run_chain(pipe(segmenter=Half()), annotated(tmp_path, [(0, 1)], masked=False))
+    figures: Any = measure_chain(made, draws=2)
+    assert not made.masked and figures.chain.fates.f1.value == 1
+    assert figures.chain.masks is figures.cut is figures.cut_masks is None
+    with pytest.raises(BadInput, match="boxes and no masks"):
+        measure_segments(made)
+
+
+def test_without_a_tagger_all_labels_are_looked_for(tmp_path):
+    made: Any = run_chain(pipe(tagger=None), annotated(tmp_path, [(9, 9)]))
+    figures: Any = measure_chain(made, draws=2)
+    assert made.told is made.scores is made.tagged is figures.told is figures.tags is None
+    assert figures.chain.fates.f1.value == 1
+
+
+def test_a_segmenter_alone(tmp_path):
+    made: Any = run_segmenter(Half(), annotated(tmp_path, [(0, 1), (0, 1)]))
+    figures: Any = measure_segments(made, draws=2)
+    assert made.found is figures.found is figures.found_semantic is None
+    assert figures.cut.things == 4 and figures.cut.share.value == 0
+    with pytest.raises(BadInput, match="no regions to measure"):
+        measure_chain(made)
+
+
+def test_nothing_depends_on_the_batch(tmp_path):
+    data = annotated(tmp_path, [(0, 1), (0, 0), (9, 9), (1, 2)])
+    sizes = [replace(pipe(), settings=Settings(tag_threshold=0.5, batch_size=size)) for size in (1, 3)]
+    made: list[Any] = [run_chain(each, data) for each in sizes]
+    one, other = made
+    assert one.digest == other.digest
+    for first, second in zip(one.found, other.found, strict=True):
+        np.testing.assert_array_equal(first.label_index, second.label_index)
+        assert first.masks == second.masks
+
+
+def test_what_cannot_be_measured_is_left_out_and_told(tmp_path):
+    data = annotated(tmp_path, [(0, 1)] * 3)
+    (tmp_path / "1.png").write_bytes(b"no picture")
+    Image.new("RGB", (8, 8)).save(tmp_path / "2.png")
+    made: Any = run_chain(pipe(), data)
+    assert made.names == (str(tmp_path / "0.png"),)
+    assert [name for name, _ in made.unread] == [str(tmp_path / "1.png")]
+    assert made.resized == (str(tmp_path / "2.png"),)
+    with pytest.raises(BadInput, match="none has the size that its annotation says"):
+        run_chain(pipe(), replace(data, pictures=data.pictures[2:]))
+    with pytest.raises(BadInput, match="can be measured: .*1.png"):
+        run_chain(pipe(), replace(data, pictures=data.pictures[1:2]))
+
+
+def test_a_picture_without_a_thing(tmp_path):
+    data = annotated(tmp_path, [(9, 9)])
+    empty = replace(
+        data.pictures[0], xyxy=np.zeros((0, 4)), label_index=np.zeros(0, int), crowd=np.zeros(0, bool), masks=()
+    )
+    made: Any = run_chain(pipe(), replace(data, pictures=(empty,)))
+    figures: Any = measure_chain(made, draws=2)
+    assert sum(figures.chain.fates.things.values()) == 0 and np.isnan(figures.chain.fates.f1.value)
+
+
+def test_the_chain_needs_a_detector(tmp_path):
+    with pytest.raises(BadInput, match="has no detector, and the chain needs one"):
+        run_chain(Pipeline(Tags(), None, None, Settings()), annotated(tmp_path, [(0, 1)]))

@@ -1,0 +1,53 @@
+"""Precision against recall: the mean of the curves is pycocotools' AP50, and the interval is by picture."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from openvocab.evaluate import Found, Truth, average_precision
+from openvocab.evaluate.curves import precision_recall
+from tests.evaluate.test_detection import LABELS, synthetic
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_mean_is_ap50(seed):
+    truth, found = synthetic(seed)
+    curves, expected = precision_recall(truth, found, LABELS), average_precision(truth, found, LABELS)
+    assert curves.mean.value == pytest.approx(expected.ap50, abs=1e-9)
+    assert curves.mean.low <= curves.mean.value <= curves.mean.high
+    assert np.isnan(curves.precision[-1]).all() and not curves.things[-1]
+
+
+@pytest.mark.parametrize("least", [0.75, 0.95])
+def test_another_iou_is_that_of_pycocotools(least):
+    truth, found = synthetic(5)
+    expected = average_precision(truth, found, LABELS).ap75
+    got = precision_recall(truth, found, LABELS, least=least).mean.value
+    assert got == pytest.approx(expected, abs=1e-9) if least == 0.75 else got <= (expected or 0)
+
+
+def test_a_hundred_boxes_of_a_picture_and_label_count():
+    """As in COCO: the one right box is the 101st, so that nothing is found."""
+    truth = [Truth(100, 100, np.array([[50, 50, 90, 90]]), np.array([0]))]
+    boxes = np.concatenate([np.tile([0, 0, 9, 9], (100, 1)), [[50, 50, 90, 90]]]).astype(np.float32)
+    found = [Found(boxes, np.linspace(1, 0, 101, dtype=np.float32), np.zeros(101, np.int64))]
+    assert precision_recall(truth, found, ["a"]).mean.value == average_precision(truth, found, ["a"]).ap50 == 0
+
+
+def test_a_draw_is_the_same_set_with_pictures_repeated():
+    """One picture that is all right and one all wrong: draws give AP50 of 1, of both together, or of 0."""
+    box, zero = np.array([[10, 10, 30, 30]], np.float32), np.array([0])
+    truth = [Truth(50, 50, box, zero)] * 2
+    found = [Found(box, np.array([0.9], np.float32), zero), Found(box + 20, np.array([0.8], np.float32), zero)]
+    curves = precision_recall(truth, found, ["a"], seed=1)
+    assert [curves.mean.low, curves.mean.high] == pytest.approx([0, 1])
+    assert curves.mean == precision_recall(truth, found, ["a"], seed=1).mean
+
+
+def test_nothing_there_and_nothing_found():
+    nothing = Found(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
+    empty = [Truth(9, 9, np.zeros((0, 4)), np.zeros(0, np.int64))]
+    assert np.isnan(precision_recall(empty, [nothing], ["a"]).mean.value)
+    there = [Truth(9, 9, np.array([[1, 1, 5, 5]]), np.array([0]))]
+    assert precision_recall(there, [nothing], ["a"]).mean.value == 0

@@ -1,0 +1,133 @@
+"""Recipes: those that ship are sound, and one of the test's own runs from files to a verdict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import openvocab
+from openvocab.errors import BadInput
+from openvocab.evaluate.data import load_labelled
+from openvocab.evaluate.recipes import read_recipes, recipe_data, recipes, reproduce
+from openvocab.evaluate.scoring import score_pictures
+from openvocab.evaluate.tasks import measure
+
+WHOLE = """
+[data.things]
+name = "twenty things"
+kind = "imagefolder"
+pictures = 200
+prompts = "simple"
+get = "https://example.org/things.tar"
+[source.paper]
+url = "https://example.org/paper"
+[recipe.tiny]
+spec = "open_clip:tiny"
+data = "things"
+source = "paper"
+top1 = {top1}
+tolerance = 0.01
+"""
+
+
+def written(folder: Path, text: str) -> str:
+    (folder / "own.toml").write_text(text, "utf-8")
+    return str(folder / "own.toml")
+
+
+def test_those_that_ship_are_of_open_clip_and_of_sets_that_can_be_read():
+    assert len(recipes()) == 6
+    for name, each in recipes().items():
+        assert each.name == name and each.spec.startswith("open_clip:") and "f862f86cd92123615a8695ce" in each.source
+        assert len(openvocab.prompt_set(each.prompts).templates) == (80 if each.kind == "imagenet" else 18)
+        assert 0.5 < each.top1 < 1 and 0 < each.tolerance < 0.01
+    assert {each.spec for each in recipes().values()} >= {"open_clip:ViT-B-32/laion2b_s34b_b79k"}
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "ours"), [("cifar10", "cifar18"), ("cifar100", "cifar18"), ("imagenet1k", "openai80")]
+)
+def test_prompts_are_those_of_clip_benchmark(benchmark, ours):
+    import json
+    from importlib.resources import files
+
+    pytest.importorskip("clip_benchmark")
+    text = files("clip_benchmark").joinpath("datasets/en_zeroshot_classification_templates.json").read_text("utf-8")
+    expected = tuple(line.replace("{c}", "{label}") for line in json.loads(text)[benchmark])
+    assert openvocab.prompt_set(ours).templates == expected
+
+
+@pytest.mark.parametrize(
+    ("off", "pictures", "passed"),
+    [
+        pytest.param(0.0, 200, True, id="the same"),
+        pytest.param(0.009, 200, True, id="within the tolerance"),
+        pytest.param(0.02, 200, False, id="misses"),
+        pytest.param(0.0, 199, False, id="other pictures"),
+    ],
+)
+def test_a_recipe_passes_or_misses(off, pictures, passed, tiny_tagger, image_folder, tmp_path):
+    tagger = openvocab.load_tagger(tiny_tagger, "cpu", "float32")
+    scored = score_pictures(tagger, load_labelled(str(image_folder), "imagefolder"), openvocab.prompt_set("simple"))
+    published = measure(scored, False, tagger.independent, draws=2).top1.value + off  # type: ignore[union-attr]
+    text = WHOLE.format(top1=published).replace("pictures = 200", f"pictures = {pictures}")
+    recipe = read_recipes(written(tmp_path, text))["tiny"]
+    made = reproduce(recipe, tagger, recipe_data(recipe, str(image_folder)))
+    assert made.passed is passed
+    assert made.gap == pytest.approx(-off, abs=1e-9)
+    assert made.missing == pictures - 200
+
+
+def test_a_web_dataset_takes_the_place_of_any_data(web_dataset):
+    data = recipe_data(recipes()["vit-b-32-laion2b-cifar10"], str(web_dataset))
+    assert data.labels[0] == "thing 00"
+
+
+def test_absent_data_are_told_with_where_to_get_them(tmp_path):
+    with pytest.raises(BadInput, match=r"no cifar-10-batches-py/ in it.*from https://www.cs.toronto.edu/"):
+        recipe_data(recipes()["vit-b-32-laion2b-cifar10"], str(tmp_path))
+
+
+def synsets(root: Path, count: int, name: str = "n{:08}") -> Path:
+    for number in range(count):
+        (root / "val" / name.format(number)).mkdir(parents=True)
+    Image.new("RGB", (4, 4)).save(root / "val" / name.format(1) / "1.png")
+    return root
+
+
+@pytest.mark.filterwarnings("ignore::openvocab.errors.OpenVocabWarning")
+def test_imagenet_gets_the_names_of_openai(tmp_path):
+    data = recipe_data(recipes()["vit-b-32-laion2b-imagenet"], str(synsets(tmp_path, 1000)))
+    assert data.labels[:2] == ("tench", "goldfish") and len(data.labels) == 1000
+    assert [one.labels for one in data.pictures()] == [(1,)]
+
+
+@pytest.mark.filterwarnings("ignore::openvocab.errors.OpenVocabWarning")
+@pytest.mark.parametrize(
+    ("count", "name", "says"),
+    [
+        pytest.param(3, "n{:08}", "has 3 folders in place of one for each", id="too few"),
+        pytest.param(3, "thing {}", "has the folder 'thing 0' in place of", id="other names"),
+    ],
+)
+def test_imagenet_refuses_other_folders(count, name, says, tmp_path):
+    with pytest.raises(BadInput, match=says):
+        recipe_data(recipes()["vit-b-32-laion2b-imagenet"], str(synsets(tmp_path, count, name)))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        pytest.param("[", "is no TOML", id="broken"),
+        pytest.param("", r"has no \[recipe.NAME\]", id="empty"),
+        pytest.param(WHOLE.format(top1=0.5).replace("tolerance", "tol"), "lacks or misstates 'tolerance'", id="lacks"),
+        pytest.param(WHOLE.format(top1='"x"'), "recipe 'tiny', lacks or misstates could not convert", id="no number"),
+        pytest.param(WHOLE.format(top1=50), "has a top1 outside 0 to 1", id="per cent"),
+        pytest.param(WHOLE.format(top1=0.5).replace("imagefolder", "CIFAR11"), "data of kind 'CIFAR11'", id="kind"),
+    ],
+)
+def test_bad_files(text, says, tmp_path):
+    with pytest.raises(BadInput, match=says):
+        read_recipes(written(tmp_path, text))

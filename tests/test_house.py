@@ -88,7 +88,7 @@ def test_documents_exist_and_name_the_version_or_the_commands(name):
 
 @pytest.mark.parametrize(
     "command",
-    ["demo", "tag", "annotate", "models", "labels", "weights", "doctor", "export", "relabel", "evaluate"],
+    ["demo", "tag", "annotate", "models", "labels", "weights", "doctor", "export", "relabel", "evaluate", "serve"],
 )
 def test_every_command_stands_in_the_readme(command):
     assert f"openvocab {command}" in (ROOT / "README.md").read_text("utf-8")

@@ -9,17 +9,21 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from openvocab.errors import BadOutput, ImageError, OutOfMemory
+import openvocab
+from openvocab.errors import BadInput, BadOutput, ImageError, OutOfMemory
 from openvocab.ui.output import complain, regions_of, say, say_json
 
 if TYPE_CHECKING:
-    from openvocab import Pipeline, Summary, Vocabulary
+    from openvocab import Loader, PromptSet, Summary
     from openvocab.pipeline.batch.engine import Answer
 
 __all__ = ["Stop", "fill_run", "listening"]
+
+Runner = Callable[..., "Summary"]
 
 OK, SOME_FAILED = 0, 1
 _MOST_COMPLAINTS = 20
@@ -33,7 +37,11 @@ _PASSED_ON = (
     "decode_size",
     "part_rows",
     "cache",
+    "retry_errors",
+    "frames",
 )
+_DECIDING = ("command", "device", "devices", "dtype", "embeddings", "decode_size", "frames")
+"""Options, besides models, labels, prompts and settings, that rows may depend on."""
 
 
 class Stop:
@@ -79,29 +87,76 @@ def listening() -> Iterator[Stop]:
             signal.signal(number, handler)
 
 
-def fill_run(pipe: Pipeline, vocabulary: Vocabulary, args: Namespace, *, draw: bool = False, line: bool = False) -> int:
-    """Write what is missing of a run folder, and return the exit status.
+def fill_run(args: Namespace, loader: Loader, prompts: PromptSet, *, draw: bool = False, line: bool = False) -> int:
+    """Write what is missing of a run folder, and return the exit status; models are loaded where something is.
 
     Args:
+        loader: what loads them, here or in workers.
         draw: also write the annotated pictures.
         line: print a line for each picture, unless JSON is asked for.
+
+    Raises:
+        BadInput: --devices, --device and --engine do not go together.
     """
+    from openvocab.pipeline.batch.unchanged import nothing_to_do
+
     given = {name: getattr(args, name, None) for name in _PASSED_ON}
     options = {name: value for name, value in given.items() if value is not None}
-    with listening() as stop, _Teller(args.paths, args.allow_urls, line and not args.json) as tell:
+    options |= {"draw": draw, "asked": _asked(args, loader, prompts)}
+    workers = _workers(args, loader)
+    summary = nothing_to_do(args.out, args.paths, openvocab.RunOptions(**options))
+    if summary is not None:
+        return _report(summary, args, draw)
+    run = _in_workers(args, workers, prompts) if workers else _in_process(args, loader, prompts)
+    with listening() as stop, _Teller(args, line and not args.json) as tell:
         try:
-            summary = pipe.run_to(args.out, args.paths, vocabulary, draw=draw, stop=stop, on_answer=tell, **options)
+            summary = run(stop=stop, on_answer=tell, **options)
         except (ImageError, BadOutput, OutOfMemory) as error:
             if not args.strict:
                 raise
             complain(f"{error}; stopped here, since --strict is given")
             return SOME_FAILED
+    status = _report(summary, args, draw)
+    return stop.status if stop() else status
+
+
+def _asked(args: Namespace, loader: Loader, prompts: PromptSet) -> dict[str, Any] | None:
+    """Return what rows depend on, as far as the command says it."""
+    from openvocab.pipeline.batch.unchanged import asked
+
+    models = {name: getattr(loader, name) for name in ("preset", "tagger", "detector", "segmenter")}
+    options = {name: getattr(args, name, None) for name in _DECIDING}
+    settings = {name: value for name, value in loader.settings.items() if value is not None and name != "batch_size"}
+    words = {"labels": openvocab.read_labels(args.labels), "templates": prompts.templates}
+    return asked(models, **options, **words, settings=settings)
+
+
+def _workers(args: Namespace, loader: Loader) -> openvocab.Workers | None:
+    """Return who answers in place of this process, where the command asks for it."""
+    if not args.devices:
+        if args.engine == "ray":
+            raise BadInput("--engine ray needs to know its actors; name them, for example with --devices 'cuda*4'")
+        return None
+    if args.device:
+        raise BadInput("--device and --devices do not go together; leave one out")
+    return openvocab.Workers(loader, openvocab.read_devices(args.devices), args.engine)
+
+
+def _in_workers(args: Namespace, workers: openvocab.Workers, prompts: PromptSet) -> Runner:
+    return partial(workers.run_to, args.out, args.paths, args.labels, template=prompts)
+
+
+def _in_process(args: Namespace, loader: Loader, prompts: PromptSet) -> Runner:
+    pipe = loader(args.device)
+    return partial(pipe.run_to, args.out, args.paths, pipe.vocabulary(args.labels, prompts, cache=args.cache))
+
+
+def _report(summary: Summary, args: Namespace, draw: bool) -> int:
+    """Print what a run came to, and return its exit status."""
     if args.json:
         say_json({**asdict(summary), "rows": summary.rows})
     else:
         _say_summary(summary, draw)
-    if stop():
-        return stop.status
     return SOME_FAILED if summary.errors or summary.errors_kept else OK
 
 
@@ -122,13 +177,13 @@ def _say_summary(summary: Summary, draw: bool) -> None:
 class _Teller:
     """Tells of each answer: a progress bar on stderr, complaints, and lines where they are wanted."""
 
-    def __init__(self, paths: Sequence[str], allow_urls: bool, line: bool) -> None:
+    def __init__(self, args: Namespace, line: bool) -> None:
         from tqdm import tqdm
 
         self._line, self._errors, self._ok = line, 0, 0
         self._bar: Any = tqdm(unit=" pictures", leave=False, disable=None)
-        if not self._bar.disable:
-            threading.Thread(target=self._count, args=(paths, allow_urls), daemon=True).start()
+        if not self._bar.disable and args.frames == "first":
+            threading.Thread(target=self._count, args=(args.paths, args.allow_urls), daemon=True).start()
 
     def __enter__(self) -> Callable[[Answer, int], None]:
         return self._tell

@@ -16,10 +16,11 @@ from openvocab.ui.export_command import export
 from openvocab.ui.options import DEFAULT_PRESET
 from openvocab.ui.output import complain, megabytes, progress, regions_of, say, say_json, table, tags_of
 from openvocab.ui.relabel_command import relabel
+from openvocab.ui.serve_command import serve
 from openvocab.ui.weights_commands import weights
 
 if TYPE_CHECKING:
-    from openvocab import Pipeline, PromptSet, Result
+    from openvocab import Loader, Pipeline, PromptSet, Result
 
 __all__ = ["COMMANDS"]
 
@@ -94,10 +95,11 @@ def _check(args: Namespace) -> None:
     openvocab.Settings().changed(**_settings(args))
 
 
-def _load(args: Namespace, *stages: str) -> Pipeline:
+def _loader(args: Namespace, *stages: str) -> Loader:
     specs = {stage: getattr(args, stage) for stage in stages if getattr(args, stage)}
     preset = args.preset or (None if specs else DEFAULT_PRESET)
-    return openvocab.load(preset, **specs, device=args.device, dtype=args.dtype, **_settings(args))
+    alone = stages == ("tagger",)
+    return openvocab.Loader(preset, **specs, dtype=args.dtype, tags_alone=alone, settings=_settings(args))
 
 
 def _row(result: Result, **more: Any) -> dict[str, Any]:
@@ -126,21 +128,19 @@ def tag(args: Namespace) -> int:
     Raises:
         BadInput: an option that is about a run folder, and none is named.
     """
-    if not args.out and (args.overwrite or args.embeddings or args.decode_size or args.cache):
-        given = "--overwrite, --embeddings, --decode-size and --cache"
+    about_folders = (args.overwrite, args.embeddings, args.decode_size, args.retry_errors, args.devices)
+    if not args.out and (any(about_folders) or args.engine != "process"):
+        given = "--overwrite, --embeddings, --decode-size, --retry-errors, --devices and --engine"
         raise BadInput(f"{given} are about a run folder; name one with --out")
     _refuse_paths(args)
     _check(args)
-    loaded = _load(args, "tagger")
-    pipe = openvocab.Pipeline(loaded.tagger, None, None, loaded.settings)
-    if args.out:
-        return fill_run(pipe, pipe.vocabulary(args.labels, _template(args), cache=args.cache), args)
-    return _print_tags(pipe, args)
+    loader = _loader(args, "tagger")
+    return fill_run(args, loader, _template(args)) if args.out else _print_tags(loader(args.device), args)
 
 
 def _print_tags(pipe: Pipeline, args: Namespace) -> int:
     failures = _Failures(say_json if args.json else lambda row: None)
-    reading = {"allow_urls": args.allow_urls, "workers": args.workers, "isolate": args.isolate}
+    reading = {name: getattr(args, name) for name in ("allow_urls", "workers", "isolate", "cache", "frames")}
     results = pipe.run(args.paths, args.labels, template=_template(args), on_error=failures, **reading)
     for result in progress(_until_failure(results, failures) if args.strict else results):
         if args.json:
@@ -162,10 +162,8 @@ def annotate(args: Namespace) -> int:
     """Write regions, masks and annotated pictures to a run folder."""
     _refuse_paths(args)
     _check(args)
-    pipe = _load(args, "tagger", "detector", "segmenter")
-    return fill_run(
-        pipe, pipe.vocabulary(args.labels, _template(args), cache=args.cache), args, draw=args.pictures, line=True
-    )
+    loader = _loader(args, "tagger", "detector", "segmenter")
+    return fill_run(args, loader, _template(args), draw=args.pictures, line=True)
 
 
 def models(args: Namespace) -> int:
@@ -212,5 +210,6 @@ COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "export": export,
     "evaluate": evaluate,
     "relabel": relabel,
+    "serve": serve,
 }
 """Command -> what it does; each returns the exit status."""

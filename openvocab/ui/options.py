@@ -9,7 +9,7 @@ from types import NoneType
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 import openvocab
-from openvocab.ui import relabel_command
+from openvocab.ui import relabel_command, serve_command
 from openvocab.ui.evaluate_command import add_tasks
 from openvocab.ui.export_command import add_options
 from openvocab.ui.weights_commands import add_actions
@@ -93,10 +93,25 @@ def _run(command: ArgumentParser, out: str, *, required: bool = False) -> None:
     group = command.add_argument_group("run")
     group.add_argument("--out", required=required, metavar="RUN", help=out)
     group.add_argument("--overwrite", action="store_true", help="begin anew, whatever the folder holds of another run")
+    group.add_argument("--retry-errors", action="store_true", help="do the inputs again whose rows are errors")
+    group.add_argument(
+        "--frames",
+        type=lambda text: int(text) if text.isdecimal() else text,
+        default="first",
+        metavar="first | all | N",
+        help="frames or pages that are answered; but for first, each is a row, PATH#frame=3 (default: %(default)s)",
+    )
     group.add_argument("--strict", action="store_true", help="stop at the first picture that has no answer")
     group.add_argument("--allow-urls", action="store_true", help="fetch pictures named by http:// and https://")
     group.add_argument("--workers", type=int, metavar="N", help="threads that decode (default: one a core, 8 at most)")
     group.add_argument("--isolate", action="store_true", help="decode in worker processes, which a bad file may crash")
+    group.add_argument("--devices", metavar="A,B", help="a worker process each: cuda:0,cuda:1; cuda*2 names one twice")
+    group.add_argument(
+        "--engine",
+        choices=("process", "ray"),
+        default="process",
+        help="what --devices means: processes of this machine, or actors of Ray (default: %(default)s)",
+    )
     group.add_argument(
         "--part-rows", type=int, metavar="N", help="write a part after N rows, or a minute (default: 4096)"
     )
@@ -121,6 +136,7 @@ def _others(add: Callable[[str, str], Parser]) -> None:
     relabel_command.add_options(relabel)
     _settings(relabel, {"tag_threshold": "tag_threshold", "max_tags": "max_tags"})
     add_tasks(add("evaluate", "Score models on pictures whose labels are known."), DEFAULT_PRESET)
+    serve_command.add_options(add("serve", "Open the web demo: a page to try, correct and export."), DEFAULT_PRESET)
     add("doctor", "Show versions, devices, caches and what can run here.")
 
 

@@ -67,7 +67,7 @@ def _directly(truth: list[Truth], found: list[Found], kind: str, folder: Path) -
         assert one.masks is not None and other.masks is not None and one.crowd is not None
         for row, (left, top, right, bottom) in enumerate(one.xyxy.tolist()):
             place, label = [left, top, right - left, bottom - top], int(one.label_index[row]) + 1
-            area, crowd, shape = int(one.masks[row].sum()), int(one.crowd[row]), _code(one.masks[row])
+            area, crowd, shape = int(np.asarray(one.masks[row]).sum()), int(one.crowd[row]), _code(one.masks[row])
             known = {"id": len(annotations) + 1, "image_id": number, "category_id": label, "bbox": place}
             annotations.append({**known, "area": area, "iscrowd": crowd, "segmentation": shape})
         for row, (left, top, right, bottom) in enumerate(other.xyxy.tolist()):

@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 import openvocab
 from openvocab.errors import CannotWrite
 from openvocab.ui.cli import main
+from tests.pipeline.batch.stub_workers import StubLoader
+from tests.pipeline.batch.test_workers import rows_in
 from tests.pipeline.stubs import chain, save_pictures
 
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
@@ -95,6 +98,11 @@ def test_strict_stops_at_the_first(options: list[str], capsys: pytest.CaptureFix
     ("arguments", "status", "words"),
     [
         pytest.param(["--overwrite"], 2, "name one with --out", id="no run folder"),
+        pytest.param(["--devices", "cpu,cpu"], 2, "name one with --out", id="devices and no run folder"),
+        pytest.param(["--out", "run", "--engine", "ray"], 2, "needs to know its actors", id="no actors"),
+        pytest.param(["--out", "run", "--devices", "cpu*x"], 2, "no number of workers", id="devices"),
+        pytest.param(["--out", "run", "--devices", "cpu", "--device", "cpu"], 2, "do not go together", id="both"),
+        pytest.param(["--out", "run", "--frames", "some"], 2, "frames must be", id="frames"),
         pytest.param(["--out", "p/00000.png"], 2, "cannot be made a folder", id="a file"),
         pytest.param(["--out", "p"], 2, "could be overwritten", id="the pictures' own folder"),
         pytest.param(["--out", "run", "--workers", "0"], 2, "workers must be", id="no worker"),
@@ -133,3 +141,61 @@ def test_a_run_folder_within_the_pictures_is_not_read(capsys: pytest.CaptureFixt
     assert main(command) == 0
     assert main(command) == 0
     assert [row.id for row in openvocab.read_run("p/run")] == ["p/00000.png", "p/00001.png"]
+
+
+def test_nothing_to_do_loads_no_model(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    save_pictures(Path("p"), 4)
+    Path("p/x.png").write_bytes(b"")
+    assert tag("--out", "run") == 1
+
+    def refuse(*_: Any, **__: Any) -> None:
+        pytest.fail("a model was loaded")
+
+    capsys.readouterr()
+    monkeypatch.setattr(openvocab, "load", refuse)
+    assert tag("--out", "run", "--batch-size", "2", "--workers", "1") == 1
+    said = capsys.readouterr().out
+    assert said == "nothing to do: all 5 pictures have a row in run\n1 of the rows from before are errors\n"
+    assert tag("--out", "run", "--json") == 1
+    assert json.loads(capsys.readouterr().out)["skipped"] == 5
+
+
+def test_errors_are_tried_again(capsys: pytest.CaptureFixture[str]) -> None:
+    save_pictures(Path("p"), 4)[2].write_bytes(b"")
+    assert tag("--out", "run") == 1
+    save_pictures(Path("p"), 4)
+    assert tag("--out", "run") == 1
+    assert tag("--out", "run", "--retry-errors") == 0
+    assert "1 rows written to run, 3 were there before; 0 errors" in capsys.readouterr().out
+    assert len(openvocab.read_run("run")) == 4
+
+
+@pytest.mark.parametrize(("frames", "rows"), [("first", 1), ("all", 3), ("2", 2)])
+@pytest.mark.parametrize("command", ["tag", "annotate"])
+def test_frames_are_rows(command: str, frames: str, rows: int) -> None:
+    made = [Image.new("RGB", (8, 8), (0, 80 * number, 0)) for number in range(3)]
+    made[0].save("a.gif", save_all=True, append_images=made[1:])
+    assert main([command, "a.gif", "--labels", "a, b", "--out", "run", "--frames", frames]) == 0
+    assert len(openvocab.read_run("run")) == rows
+
+
+def test_tags_are_printed_from_the_cache(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    save_pictures(Path("p"), 5)
+    assert tag("--cache", "cache") == 0
+    first = capsys.readouterr().out
+    pipe = chain()
+    monkeypatch.setattr(openvocab, "load", lambda *_, **__: pipe)
+    assert tag("--cache", "cache") == 0
+    assert capsys.readouterr().out == first and first.count("\n") == 5
+    assert pipe.tagger is not None and pipe.tagger.seen == []  # type: ignore[attr-defined]
+
+
+def test_devices_are_worker_processes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    save_pictures(Path("p"), 20)
+    monkeypatch.setattr(openvocab, "Loader", lambda *_, **__: StubLoader(settings={}))
+    assert tag("--out", "alone") == 0
+    assert tag("--out", "run", "--devices", "cpu*2") == 0
+    assert "20 rows written to run" in capsys.readouterr().out
+    assert rows_in(Path("run")) == rows_in(Path("alone"))
+    assert tag("--out", "run", "--devices", "cpu*2") == 0
+    assert "nothing to do: all 20 pictures" in capsys.readouterr().out

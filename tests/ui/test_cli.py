@@ -172,6 +172,7 @@ def test_models_are_loaded_as_named(loads, pictures, tmp_path, given, loaded):
         pytest.param("tag", ["--threshold", "0.5"], "tag_threshold", 0.5, id="threshold"),
         pytest.param("tag", ["--windows", "3"], "windows", 3, id="windows"),
         pytest.param("annotate", ["--box-threshold", "0.125"], "box_threshold", 0.125, id="box threshold"),
+        pytest.param("annotate", ["--mask-threshold", "0.5"], "mask_threshold", 0.5, id="mask threshold"),
         pytest.param("annotate", ["--duplicates", "keep"], "duplicates", "keep", id="a choice"),
     ],
 )

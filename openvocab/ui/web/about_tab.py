@@ -1,0 +1,133 @@
+"""The tab About the models: what is loaded, and what could be."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+import openvocab
+from openvocab.ui.web.asking import told
+
+if TYPE_CHECKING:
+    from openvocab import Preset
+    from openvocab.ui.web.context import Context
+
+__all__ = ["about", "build"]
+
+_STAGES = ("tagger", "detector", "segmenter")
+
+
+def build(context: Context) -> None:
+    """Lay out the tab inside the one that is open."""
+    shown = gr.HTML(_page(about(context)), apply_default_css=False, elem_id="about-models", elem_classes="ov-part")
+    again = gr.Button("Look again", size="sm", elem_id="about-again", elem_classes="ov-narrow")
+    again.click(
+        told(lambda: _page(about(context))),
+        None,
+        [shown],
+        api_visibility="private",
+        queue=False,
+        show_progress="hidden",
+    )
+
+
+def about(context: Context) -> dict[str, Any]:
+    """Return what is loaded and what could be, as plain JSON types."""
+    return {
+        "openvocab": openvocab.__version__,
+        "loaded": [_loaded(context, name) for name in context.models.loaded],
+        "offered": list(context.models.names),
+        "presets": [
+            {
+                "name": each.name,
+                "description": each.description,
+                "licence": each.licence,
+                "megabytes": round(each.size_bytes / 1e6, 1),
+                "models": {stage: getattr(each, stage) for stage in _STAGES if getattr(each, stage)},
+                "fetch": _fetch(each),
+                "serve": f"openvocab serve --preset {each.name}",
+            }
+            for each in openvocab.presets()
+        ],
+        "label_sets": dict(openvocab.label_sets()),
+    }
+
+
+def _loaded(context: Context, name: str) -> dict[str, Any]:
+    with context.models.using(name) as pipe:
+        records = {stage: getattr(pipe, stage).record for stage in _STAGES if getattr(pipe, stage) is not None}
+    licence = next(each.licence for each in openvocab.presets() if each.name == name)
+    models = [
+        {"stage": stage, "spec": made.spec, "sha256": made.sha256, "device": made.device, "dtype": made.dtype}
+        for stage, made in records.items()
+    ]
+    return {"name": name, "licence": licence, "models": models}
+
+
+def _fetch(preset: Preset) -> str | None:
+    """Return the command that brings the weights; None where they ship with the package."""
+    return None if preset.name == "pocket" else f"openvocab weights pull {preset.name}"
+
+
+def _page(known: dict[str, Any]) -> str:
+    """Return the tab's markup; every text in it is escaped."""
+    return f"""<div class="ov-about">
+<p class="ov-plain">The models that ship with openvocab (<b>pocket</b>) know <b>drawn objects only</b>: the
+{known["label_sets"]["pocket"]} words of the label set <code>pocket</code>, in the style of emoji and icons. They do not
+know photographs, and a score for any other word means nothing. For photographs fetch a larger preset and serve it:</p>
+<pre><code>openvocab weights pull small
+openvocab serve --preset small</code></pre>
+<h3>Loaded now</h3>
+{"".join(_loaded_table(each) for each in known["loaded"]) or "<p>Nothing yet; the first run loads the models.</p>"}
+<h3>Presets</h3>
+{_presets_table(known)}
+</div>"""
+
+
+def _loaded_table(preset: dict[str, Any]) -> str:
+    rows = [
+        [model["stage"], model["spec"], model["device"], model["dtype"], _digest(model["sha256"])]
+        for model in preset["models"]
+    ]
+    title = f"{preset['name']}, licence {preset['licence']}"
+    return _table(["stage", "model", "device", "dtype", "sha256 of the weights"], rows, title)
+
+
+def _presets_table(known: dict[str, Any]) -> str:
+    def state(each: dict[str, Any]) -> str:
+        if each["name"] in [loaded["name"] for loaded in known["loaded"]]:
+            return "loaded"
+        return "offered on this page" if each["name"] in known["offered"] else each["fetch"] or each["serve"]
+
+    rows = [
+        [each["name"], each["description"], _size(each["megabytes"]), each["licence"], state(each)]
+        for each in known["presets"]
+    ]
+    return _table(["name", "what it is", "size", "licence", "how to get it"], rows, "")
+
+
+def _table(heads: list[str], rows: list[list[str]], title: str) -> str:
+    caption = f"<caption>{html.escape(title)}</caption>" if title else ""
+    head = "".join(f'<th scope="col">{html.escape(each)}</th>' for each in heads)
+    body = "".join(
+        "<tr>"
+        + "".join(
+            f'<td data-head="{html.escape(head)}">{html.escape(cell)}</td>'
+            for head, cell in zip(heads, row, strict=True)
+        )
+        + "</tr>"
+        for row in rows
+    )
+    return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _digest(sha256: str | None) -> str:
+    return sha256 or "not read"
+
+
+def _size(megabytes: float) -> str:
+    if not megabytes:
+        return "unknown"
+    return f"{megabytes:.0f} MB" if megabytes < 1000 else f"{megabytes / 1000:.1f} GB"

@@ -1,0 +1,151 @@
+"""A result as a file to take away."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+import openvocab
+from openvocab import Result
+from openvocab.errors import BadInput, unknown
+
+__all__ = ["KINDS", "Kind", "for_page", "write"]
+
+Writer = Callable[[Result, str, Path], Path]
+
+_UNSAFE = frozenset('<>:"/\\|?*')
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of file: what the button says, what a sentence about it says, and what writes it."""
+
+    title: str
+    about: str
+    write: Writer
+
+
+def write(result: Result, kind: str, folder: str | Path) -> Path:
+    """Write a result into an existing folder and return the file, which is named after the picture.
+
+    Args:
+        kind: one of KINDS.
+
+    Raises:
+        UnknownName: there is no such kind.
+        BadInput: the kind needs masks or regions, and there are none.
+        CannotWrite: the disk is full.
+    """
+    if kind not in KINDS:
+        raise unknown("kind of file", kind, KINDS)
+    name = _safe(Path(result.source).name) or "picture"
+    stem = Path(name).stem or "picture"
+    return KINDS[kind].write(replace(result, source=name), stem, Path(folder))
+
+
+def _coco(result: Result, stem: str, folder: Path) -> Path:
+    path = folder / f"{stem}-coco.json"
+    openvocab.export(result, path, "coco")
+    return path
+
+
+def _yolo(result: Result, stem: str, folder: Path) -> Path:
+    made = folder / f"{stem}-yolo"
+    openvocab.export(result, made, "yolo")
+    for text in list((made / "labels").glob("*.txt")):
+        Image.fromarray(result.picture).save(made / "images" / f"{text.stem}.png")
+    return _zipped(made)
+
+
+def _mask(result: Result, stem: str, folder: Path) -> Path:
+    _need_masks(result)
+    made = folder / f"{stem}-masks"
+    openvocab.export(result, made, "instance-masks")
+    path = folder / f"{stem}-mask.png"
+    shutil.move(next((made / "masks").glob("*.png")), path)
+    shutil.rmtree(made)
+    return path
+
+
+def _annotated(result: Result, stem: str, folder: Path) -> Path:
+    path = folder / f"{stem}-annotated.png"
+    result.save(path)
+    return path
+
+
+def _cutouts(result: Result, stem: str, folder: Path) -> Path:
+    masks = _need_masks(result)
+    if not len(result.regions):
+        raise BadInput("there is no region to cut out; lower the thresholds or add words")
+    made = folder / f"{stem}-cutouts"
+    made.mkdir()
+    for row, (label, box) in enumerate(zip(result.regions.labels, result.regions.xyxy, strict=True), 1):
+        pixels = np.dstack([result.picture, masks[row - 1].astype(np.uint8) * 255])
+        left, top, right, bottom = _whole(masks[row - 1], box)
+        Image.fromarray(pixels[top:bottom, left:right]).save(made / f"{row:03d}-{_safe(label)[:60] or 'region'}.png")
+    return _zipped(made)
+
+
+def _json(result: Result, stem: str, folder: Path) -> Path:
+    path = folder / f"{stem}.json"
+    path.write_text(json.dumps(result.to_dict(), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    return path
+
+
+KINDS: Mapping[str, Kind] = {
+    "coco": Kind("COCO JSON", "boxes and masks, one file", _coco),
+    "yolo": Kind("YOLO", "picture and boxes, a zip", _yolo),
+    "mask": Kind("Mask PNG", "a value a region", _mask),
+    "picture": Kind("Annotated picture", "as it is shown, full size", _annotated),
+    "cutouts": Kind("Cut-outs", "transparent PNGs, a zip", _cutouts),
+    "json": Kind("JSON", "everything, with models and settings", _json),
+}
+
+
+def _need_masks(result: Result) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    """Return the (N, H, W) masks, or raise BadInput."""
+    if result.regions.masks is None:
+        raise BadInput("there are no masks, since no segmenter ran; choose a preset that has one")
+    return result.regions.masks
+
+
+def _whole(mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], box: np.ndarray) -> tuple[int, int, int, int]:
+    """Return left, top, right, bottom of what the mask covers, in whole pixels; those of the box where it is empty."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if len(rows):
+        return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+    left, top, right, bottom = int(box[0]), int(box[1]), int(np.ceil(box[2])), int(np.ceil(box[3]))
+    return left, top, max(right, left + 1), max(bottom, top + 1)
+
+
+def _safe(text: str) -> str:
+    """Return text as a part of a file's name: what file systems refuse becomes an underscore."""
+    kept = "".join("_" if letter in _UNSAFE or not letter.isprintable() else letter for letter in text)
+    return kept.strip(" .").encode("utf-8", "replace")[:120].decode("utf-8", "ignore")
+
+
+def _zipped(folder: Path) -> Path:
+    """Replace a folder by a zip of what is in it."""
+    path = folder.with_name(f"{folder.name}.zip")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(folder.rglob("*")):
+            archive.write(file, file.relative_to(folder).as_posix())
+    shutil.rmtree(folder)
+    return path
+
+
+def for_page(result: Result, kind: str) -> str:
+    """Write a result into the folder that the page serves files from, and return the file's path there."""
+    from gradio.processing_utils import save_file_to_cache
+    from gradio.utils import get_upload_folder
+
+    with tempfile.TemporaryDirectory() as folder:
+        return str(save_file_to_cache(write(result, kind, folder), cache_dir=get_upload_folder()))

@@ -1,0 +1,18 @@
+// Example pictures to click. value: [{name, picture, words}]
+const root = element.querySelector('.ov-examples');
+const show = () => {
+  root.replaceChildren();
+  (props.value || []).forEach((example, index) => {
+    const button = document.createElement('button'), image = document.createElement('img');
+    button.type = 'button';
+    button.title = example.name + ': ' + example.words;
+    button.setAttribute('aria-label', 'Example ' + example.name + ' with ' + example.words);
+    image.src = example.picture;
+    image.alt = '';
+    button.append(image);
+    button.addEventListener('click', () => trigger('pick', { index }));
+    root.append(button);
+  });
+};
+watch('value', show);
+show();

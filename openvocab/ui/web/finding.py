@@ -1,0 +1,118 @@
+"""What a visitor's Chain page goes on from: raw scores, the thresholds chosen, and what was corrected by hand."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from openvocab import Explored, Regions, Result, read_labels
+from openvocab.errors import BadInput
+
+__all__ = ["Finding", "keys_of", "size_of"]
+
+
+def keys_of(regions: Regions) -> tuple[str, ...]:
+    """Return a name for each of N regions, made of its box and label: the same whatever the thresholds are."""
+    pairs = zip(regions.xyxy, regions.labels, strict=True)
+    return tuple(hashlib.blake2b(box.tobytes() + label.encode(), digest_size=9).hexdigest() for box, label in pairs)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Finding:
+    """One explored picture and what the visitor made of it.
+
+    explored  the raw scores.
+    name      of the picture's file.
+    upload    where the file lies on the server, and
+    preset    the models: another run of both goes on from the encodings.
+    changes   settings that were moved, such as box_threshold.
+    renamed   key of a region -> the label that it was given by hand.
+    removed   keys of regions that were taken out by hand.
+    """
+
+    explored: Explored
+    name: str
+    upload: str = ""
+    preset: str = ""
+    changes: Mapping[str, float] = field(default_factory=dict)
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    removed: frozenset[str] = frozenset()
+
+    def answer(self) -> tuple[Result, tuple[str, ...]]:
+        """Return the corrected result and the keys of its regions, in their order; no model is called."""
+        raw = self._raw()
+        keys = keys_of(raw.regions)
+        if not (self.renamed or self.removed):
+            return raw, keys
+        kept = [row for row, key in enumerate(keys) if key not in self.removed]
+        regions = raw.regions.take(kept)
+        labels = tuple(self.renamed.get(keys[row], raw.regions.labels[row]) for row in kept)
+        return replace(raw, regions=replace(regions, labels=labels)), tuple(keys[row] for row in kept)
+
+    def keys(self) -> tuple[str, ...]:
+        """Return the keys of answer alone."""
+        return self.answer()[1]
+
+    def result(self) -> Result:
+        """Return the result of answer alone."""
+        return self.answer()[0]
+
+    def with_label(self, key: str, label: str) -> Finding:
+        """Return this with a region renamed.
+
+        Raises:
+            BadInput: there is no such region, or the text cannot be a label.
+        """
+        self._check(key)
+        return replace(self, renamed={**self.renamed, key: read_labels([label])[0]})
+
+    def without(self, key: str) -> Finding:
+        """Return this with a region taken out.
+
+        Raises:
+            BadInput: there is no such region.
+        """
+        self._check(key)
+        return replace(self, removed=self.removed | {key})
+
+    def as_found(self) -> Finding:
+        """Return this with nothing corrected."""
+        return replace(self, renamed={}, removed=frozenset())
+
+    def moved(self, **changes: float) -> Finding:
+        """Return this under other thresholds."""
+        return replace(self, changes={**self.changes, **changes})
+
+    def _raw(self) -> Result:
+        return self.explored.result(self.name, **self.changes)
+
+    def _check(self, key: str) -> None:
+        if key not in keys_of(self._raw().regions):
+            raise BadInput("this region is no longer in the table; move the sliders back, or press Run again")
+
+
+def size_of(finding: Finding) -> int:
+    """Return about how many bytes a finding keeps alive."""
+    return _bytes(finding.explored.encoded) + _bytes(finding.explored)
+
+
+def _bytes(value: Any, depth: int = 4) -> int:
+    """Return the bytes of the arrays, tensors and strings that a value holds, down to a depth."""
+    if isinstance(value, np.ndarray):
+        return int(value.nbytes)
+    if isinstance(value, bytes | str):
+        return len(value)
+    if hasattr(value, "element_size") and hasattr(value, "numel"):
+        return int(value.element_size() * value.numel())
+    if depth == 0:
+        return 0
+    if isinstance(value, Mapping):
+        return sum(_bytes(each, depth - 1) for each in value.values())
+    if isinstance(value, list | tuple):
+        return sum(_bytes(each, depth - 1) for each in value)
+    names = getattr(type(value), "__dataclass_fields__", ())
+    return sum(_bytes(getattr(value, name), depth - 1) for name in names)

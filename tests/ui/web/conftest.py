@@ -1,0 +1,81 @@
+"""A real server with the embedded models, a browser that tells what it saw, and a client of the API."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+CHROMIUM = "/usr/bin/chromium"
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Any]:
+    """The page with the embedded models on a free port: .url, .context, .folder."""
+    pytest.importorskip("gradio")
+    from openvocab.ui.web.context import Context
+    from openvocab.ui.web.models import Models
+    from openvocab.ui.web.serving import Serving, running
+
+    context = Context(Models(("pocket",), device="cpu"))
+    with context.models.using():
+        pass
+    with running(context, Serving(port=0)) as served:
+        yield served
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Headless Chromium."""
+    if not Path(CHROMIUM).exists() or importlib.util.find_spec("playwright") is None:
+        pytest.skip(f"no browser: needs {CHROMIUM} and the package playwright")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        opened = play.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(server: Any, browser: Any) -> Iterator[Any]:
+    """The page in a fresh browser session; at the end: no request to another host, no error in the console."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    opened = context.new_page()
+    opened.set_default_timeout(20_000)
+    hosts, errors = set(), []
+    context.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
+    opened.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    opened.goto(server.url)
+    opened.get_by_role("tab", name="Chain").wait_for()
+    yield opened
+    context.close()
+    assert hosts - {""} == {urlsplit(server.url).netloc}
+    assert errors == []
+
+
+@pytest.fixture
+def client(server: Any, tmp_path: Path) -> Iterator[Any]:
+    """A gradio_client.Client of the page."""
+    from gradio_client import Client
+
+    made = Client(server.url, verbose=False, download_files=str(tmp_path))
+    yield made
+    made.close()

@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import io
+import stat
+import struct
+import tempfile
+import zipfile
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import openvocab
+from openvocab.errors import BadInput, ImageError
+from openvocab.ui.web.archives import gather
+from openvocab.ui.web.context import Limits
+from tests.ui.web.payloads import TRAVERSALS
+
+
+def png(side=8):
+    file = io.BytesIO()
+    Image.new("RGB", (side, side), (side, 20, 30)).save(file, "PNG")
+    return file.getvalue()
+
+
+def zipped(path, *members, **options):
+    """Write an archive of (name or ZipInfo, bytes); names are kept as they are, whatever they hold."""
+    with zipfile.ZipFile(path, "w", **options) as archive:
+        for name, data in members:
+            info = name if isinstance(name, zipfile.ZipInfo) else member(name)
+            archive.writestr(info, data)
+    return path
+
+
+def member(name, mode=0, method=zipfile.ZIP_DEFLATED):
+    info = zipfile.ZipInfo("x")
+    info.filename = info.orig_filename = name
+    info.external_attr, info.compress_type = mode << 16, method
+    return info
+
+
+def patched(path, old, new, count=-1):
+    data = path.read_bytes()
+    assert old in data
+    path.write_bytes(data.replace(old, new, count))
+    return path
+
+
+@pytest.fixture
+def gathered(tmp_path):
+    """Gather uploads into an empty folder: gathered(*uploads, **limits)."""
+
+    def gathered(*uploads, **limits):
+        folder = tempfile.mkdtemp(dir=tmp_path)
+        return gather([str(each) for each in uploads], Path(folder), Limits(**limits))
+
+    return gathered
+
+
+def test_pictures_of_an_archive_keep_their_names_and_order(tmp_path, gathered):
+    path = zipped(tmp_path / "a.zip", ("b/2.png", png(2)), ("a.png", png(3)), ("no suffix", png(4)), ("b/", b""))
+    found = gathered(path)
+    assert list(found) == ["b/2.png", "a.png", "no suffix"]
+    assert [openvocab.read_image(file).shape[0] for file in found.values()] == [2, 3, 4]
+
+
+def test_what_is_hidden_or_no_picture_is_passed_over(tmp_path, gathered):
+    odd = ("readme.txt", "__MACOSX/._a.png", ".DS_Store", ".git/a.png", "b/.a.png", "script.html")
+    assert list(gathered(zipped(tmp_path / "a.zip", ("a.png", png()), *((name, b"x") for name in odd)))) == ["a.png"]
+
+
+def test_uploads_are_kept_whatever_they_are(tmp_path, gathered):
+    for name in ("notes.txt", "empty.png"):
+        (tmp_path / name).write_bytes(b"")
+    assert list(gathered(tmp_path / "notes.txt", tmp_path / "empty.png")) == ["notes.txt", "empty.png"]
+
+
+def test_pictures_of_one_name_get_names_of_their_own(tmp_path, gathered):
+    (tmp_path / "b").mkdir()
+    one, two = tmp_path / "a.png", tmp_path / "b" / "a.png"
+    for path in (one, two):
+        path.write_bytes(png())
+    archive = zipped(tmp_path / "a.zip", ("a.png", png()), ("d/a.png", png()))
+    assert list(gathered(one, two, archive)) == ["a.png", "a-2.png", "a-3.png", "d/a.png"]
+
+
+@pytest.mark.parametrize("name", TRAVERSALS, ids=ascii)
+def test_names_that_leave_the_archive_write_nothing(tmp_path, gathered, name):
+    before = {each for each in tmp_path.rglob("*") if each.is_file()}
+    found = gathered(zipped(tmp_path / "a.zip", (name, png()), ("fine.png", png())))
+    files = {each for each in tmp_path.rglob("*") if each.is_file()} - before - {tmp_path / "a.zip"}
+    assert files == {found["fine.png"]}
+    for other, refused in found.items():
+        assert other == "fine.png" or (isinstance(refused, ImageError) and refused.kind == "unreadable")
+
+
+def test_there_are_fifty_traversal_names():
+    assert len(set(TRAVERSALS)) == 50
+
+
+@pytest.mark.parametrize(
+    ("info", "data", "kind", "words"),
+    [
+        pytest.param(member("link.png", stat.S_IFLNK | 0o777), b"/etc/passwd", "not_a_file", "is a link", id="link"),
+        pytest.param(member("disk.png", stat.S_IFBLK | 0o666), b"", "not_a_file", "or a device", id="device"),
+        pytest.param(member("pipe.png", stat.S_IFIFO | 0o666), b"", "not_a_file", "not a file", id="pipe"),
+        pytest.param("inner.zip", b"PK\3\4", "not_an_image", "is an archive within the archive", id="nested zip"),
+        pytest.param("inner.tar.gz", b"\x1f\x8b", "not_an_image", "unpack it first", id="nested tar"),
+        pytest.param(member("a.png", method=zipfile.ZIP_LZMA), png(), "unreadable", "a plain zip", id="lzma"),
+        pytest.param(member("a.png", method=zipfile.ZIP_BZIP2), png(), "unreadable", "a plain zip", id="bzip2"),
+    ],
+)
+def test_a_member_that_cannot_be_taken_is_one_error(tmp_path, gathered, info, data, kind, words):
+    found = gathered(zipped(tmp_path / "a.zip", (info, data), ("fine.png", png())))
+    refused = next(iter(found.values()))
+    assert (refused.kind, len(found)) == (kind, 2)
+    assert words in str(refused)
+    assert openvocab.read_image(found["fine.png"]).shape == (8, 8, 3)
+
+
+def encrypted(path):
+    """Set the flag of encryption in both headers of the first member."""
+    data = bytearray(zipped(path, ("a.png", png()), ("fine.png", png())).read_bytes())
+    data[6] |= 1
+    data[data.index(b"PK\1\2") + 8] |= 1
+    path.write_bytes(data)
+
+
+def shorter(path):
+    """Make both headers of the first member say that it is shorter than it is."""
+    data = bytearray(zipped(path, ("a.png", png()), ("fine.png", png())).read_bytes())
+    for at in (22, data.index(b"PK\1\2") + 24):
+        data[at : at + 4] = struct.pack("<I", 10)
+    path.write_bytes(data)
+
+
+def longer(path):
+    """Make both headers of the first member say that it is longer than it is."""
+    data = bytearray(zipped(path, ("a.png", png()), ("fine.png", png())).read_bytes())
+    for at in (22, data.index(b"PK\1\2") + 24):
+        data[at : at + 4] = struct.pack("<I", 10_000)
+    path.write_bytes(data)
+
+
+def renamed(path):
+    """Let the header before the data name another file than the table of contents does."""
+    patched(zipped(path, ("a.png", png()), ("fine.png", png())), b"a.png", b"b.png", 1)
+
+
+def flipped(path):
+    """Change the packed bytes."""
+    data = bytearray(zipped(path, ("a.png", png()), ("fine.png", png())).read_bytes())
+    data[40] ^= 255
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "words"),
+    [
+        pytest.param(encrypted, "unreadable", "is encrypted", id="encrypted"),
+        pytest.param(shorter, "corrupt", "damaged in its archive", id="header says less"),
+        pytest.param(longer, "corrupt", "damaged in its archive", id="header says more"),
+        pytest.param(renamed, "corrupt", "damaged in its archive", id="two names"),
+        pytest.param(flipped, "corrupt", "damaged in its archive", id="packed bytes changed"),
+    ],
+)
+def test_a_member_whose_header_lies_is_one_error(tmp_path, gathered, make, kind, words):
+    make(tmp_path / "a.zip")
+    found = gathered(tmp_path / "a.zip")
+    assert (found["a.png"].kind, list(found)) == (kind, ["a.png", "fine.png"])
+    assert words in str(found["a.png"])
+
+
+def many(path):
+    zipped(path, *((f"{number}.png", b"") for number in range(60)))
+
+
+def bomb(path):
+    zipped(path, ("a.bmp", bytes(40_000_000)))
+
+
+def cut(path):
+    path.write_bytes(zipped(path, ("a.png", png())).read_bytes()[:-30])
+
+
+def long_table(path):
+    data = bytearray(zipped(path, ("a.png", png())).read_bytes())
+    at = data.rindex(b"PK\5\6") + 12
+    data[at : at + 4] = struct.pack("<I", 5 * 2**20)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("make", "limits", "words"),
+    [
+        pytest.param(bomb, {}, "unpacks to over 100 times its size", id="ratio"),
+        pytest.param(bomb, {"unpacked_bytes": 30_000_000}, "unpacks to more than 30 MB", id="size"),
+        pytest.param(many, {"files": 50}, "more than 50 pictures", id="pictures"),
+        pytest.param(many, {"files": 2}, "holds 60 files", id="members"),
+        pytest.param(cut, {}, "cut off", id="cut off"),
+        pytest.param(long_table, {}, "too many files", id="table of contents"),
+        pytest.param(lambda path: path.write_bytes(b"PK\3\4 and no archive"), {}, "cut off", id="no archive"),
+        pytest.param(lambda path: zipped(path), {}, "no picture in what was uploaded", id="empty"),
+        pytest.param(lambda path: zipped(path, ("a.txt", b"a")), {}, "no picture in what", id="no picture"),
+    ],
+)
+def test_an_archive_that_cannot_be_taken_is_one_sentence(tmp_path, gathered, make, limits, words):
+    make(tmp_path / "a.zip")
+    with pytest.raises(BadInput, match=words):
+        gathered(tmp_path / "a.zip", **limits)
+
+
+def test_two_archives_share_the_room(tmp_path, gathered):
+    one, two = (zipped(tmp_path / f"{name}.zip", ("a.bmp", bytes(9_000_000))) for name in "ab")
+    assert len(gathered(one, unpacked_bytes=10_000_000)) == 1
+    with pytest.raises(BadInput, match="unpacks to more than 10 MB"):
+        gathered(one, two, unpacked_bytes=10_000_000)
+
+
+def test_an_archive_of_another_kind_is_one_error(tmp_path, gathered):
+    (tmp_path / "a.tar.gz").write_bytes(b"\x1f\x8b")
+    assert "pack the pictures into a .zip" in str(gathered(tmp_path / "a.tar.gz")["a.tar.gz"])
+
+
+def test_nothing_uploaded_is_one_sentence(gathered):
+    with pytest.raises(BadInput, match="there is no picture; choose pictures or a zip file"):
+        gathered()

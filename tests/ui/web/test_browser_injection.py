@@ -1,0 +1,106 @@
+"""Scripts as labels, file names and member names in every tab: they stay texts."""
+
+from __future__ import annotations
+
+import zipfile
+
+import pytest
+
+import openvocab
+from openvocab.errors import BadInput
+from tests.ui.web.payloads import SCRIPTS
+
+pytestmark = pytest.mark.filterwarnings("ignore::openvocab.errors.OpenVocabWarning")  # scripts are long labels
+SCENE = openvocab.example_scenes()[0]
+
+
+def usable(text):
+    try:
+        return bool(openvocab.read_labels([text]))
+    except BadInput:
+        return False
+
+
+# The number comes first, since the tagger reads 32 tokens and refuses labels that are the same up to there.
+LABELS = [f"{number} {text}" for number, text in enumerate(SCRIPTS) if usable(text)]
+
+
+def test_there_are_fifty_scripts_and_most_can_be_labels():
+    assert len(set(SCRIPTS)) >= 50
+    assert len(LABELS) >= 48
+
+
+@pytest.fixture
+def quiet(page):
+    """The page; at the end no script of a payload ran, and no dialog was opened."""
+    dialogs = []
+
+    def dismiss(dialog):
+        dialogs.append(dialog.message)
+        dialog.dismiss()
+
+    page.on("dialog", dismiss)
+    yield page
+    page.wait_for_timeout(500)
+    assert page.evaluate("window.__xss") is None
+    assert dialogs == []
+
+
+def slide(page, name, value):
+    field = page.locator(f"#chain-{name} input[type=range]")
+    field.evaluate("(e, v) => { e.value = v; e.dispatchEvent(new Event('input', {bubbles: true})); }", str(value))
+
+
+def files(names, data):
+    return [{"name": name, "mimeType": "image/png", "buffer": data} for name in names]
+
+
+def test_chain_and_prompt(quiet):
+    quiet.locator("#chain-picture input[type=file]").set_input_files(
+        files([f"{LABELS[4]}.png"], SCENE.path.read_bytes())
+    )
+    quiet.locator("#chain-picture img").wait_for()
+    quiet.locator("#chain-words textarea").fill("\n".join([*SCENE.labels, *LABELS]))
+    quiet.locator("#chain-run").click()
+    quiet.locator("#chain-note", has_text="regions in").wait_for()
+    slide(quiet, "tag-threshold", 0)
+    quiet.locator(".ov-tags .label", has_text="onerror").first.wait_for()
+    quiet.locator(".ov-regions input.label").first.fill(LABELS[3])
+    quiet.keyboard.press("Enter")
+    quiet.get_by_role("button", name="Undo 1 correction").wait_for()
+    quiet.locator("#chain-correct").click()
+    quiet.locator('#prompt-canvas .cv[data-drawn="yes"]').wait_for()
+
+
+def test_chain_says_errors_as_text(quiet):
+    quiet.locator("#chain-picture input[type=file]").set_input_files(files([f"{LABELS[4]}.png"], b"no picture"))
+    quiet.locator("#chain-words textarea").fill("\n".join(LABELS))
+    quiet.locator("#chain-run").click()
+    quiet.get_by_text("holds no picture in a known format").first.wait_for()
+
+
+def test_tag(quiet):
+    quiet.get_by_role("tab", name="Tag").click()
+    quiet.locator("#tag-pictures input[type=file]").set_input_files(
+        [*files([f"{each}.png" for each in LABELS[:25]], SCENE.path.read_bytes()), *files(LABELS[25:], b"no picture")]
+    )
+    quiet.locator("#tag-pictures .file-preview").wait_for()
+    quiet.locator("#tag-words textarea").fill("\n".join(LABELS))
+    quiet.locator("#tag-run").click()
+    quiet.wait_for_function(
+        "n => document.querySelectorAll('#tag-cards article').length === n", arg=len(LABELS), timeout=60_000
+    )
+
+
+def test_batch(quiet, tmp_path):
+    path = tmp_path / "scripts.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for text in SCRIPTS:
+            archive.writestr(f"{text}.png", b"no picture")
+    quiet.get_by_role("tab", name="Batch").click()
+    quiet.locator("#batch-files input[type=file]").set_input_files(str(path))
+    quiet.locator("#batch-files .file-preview").wait_for()
+    quiet.locator("#batch-words textarea").fill("\n".join(LABELS))
+    quiet.locator("#batch-run").click()
+    quiet.locator("#batch-get").wait_for()
+    assert quiet.locator("#batch-view tbody tr").count() == len(SCRIPTS)

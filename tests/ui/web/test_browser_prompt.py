@@ -1,0 +1,378 @@
+"""The tab Prompt in a real browser: marks of every kind, the three masks, the list of objects, the keyboard."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+import openvocab
+
+SCENE = openvocab.example_scenes()[0]
+TENT, CONTROLLER, BULB = (SCENE.labels.index(name) for name in ("tent", "game controller", "light bulb"))
+ON_THE_TENT, ON_THE_CONTROLLER = (96, 59), (170, 134)
+"""The points of both objects that are farthest from their edges."""
+
+CV = "#prompt-canvas .cv"
+STAGE = f"{CV} .cv-stage canvas"
+
+
+class Board:
+    """The tab, as a person uses it. Places are pixels of the picture."""
+
+    def __init__(self, page: Any) -> None:
+        self.page = page
+        self.size = (256, 256)
+        self.sent: list[dict[str, Any]] = []
+        page.on("request", self._note)
+        page.get_by_role("tab", name="Prompt").click()
+        page.wait_for_selector(CV)
+
+    def _note(self, request: Any) -> None:
+        if "/queue/join" in request.url:
+            event = (request.post_data_json or {}).get("event_data") or {}
+            if "do" in event:
+                self.sent.append(event)
+
+    def example(self, row: int = 0) -> Board:
+        self.page.locator("#prompt-examples button").nth(row).click()
+        return self.opened()
+
+    def upload(self, path: Path, size: tuple[int, int]) -> Board:
+        self.page.locator("#prompt-picture input[type=file]").set_input_files(str(path))
+        self.size = size
+        return self.opened()
+
+    def opened(self) -> Board:
+        self.page.wait_for_selector(f'{CV}[data-empty="no"][data-drawn="yes"]')
+        self.page.locator(STAGE).scroll_into_view_if_needed()
+        return self
+
+    def at(self, place: tuple[float, float]) -> tuple[float, float]:
+        frame = self.page.locator(STAGE).bounding_box()
+        x, y = (
+            frame[side] * part / whole for side, part, whole in zip(("width", "height"), place, self.size, strict=True)
+        )
+        return frame["x"] + x, frame["y"] + y
+
+    def click(self, place: tuple[float, float], **options: Any) -> None:
+        with self.masks():
+            self.page.mouse.click(*self.at(place), **options)
+
+    def drag(self, *places: tuple[float, float]) -> None:
+        self.page.mouse.move(*self.at(places[0]))
+        self.page.mouse.down()
+        for place in places[1:]:
+            self.page.mouse.move(*self.at(place), steps=6)
+        self.page.mouse.up()
+
+    def masks(self) -> Any:
+        """Wait, at the end, until masks came that were not there before."""
+        board = self
+
+        class Waiting:
+            def __enter__(self) -> None:
+                self.before = int(board.get("shown") or 0)
+
+            def __exit__(self, *_: object) -> None:
+                board.page.wait_for_function(
+                    "([at, before]) => Number(document.querySelector(at).dataset.shown || 0) > before",
+                    arg=[CV, self.before],
+                )
+
+        return Waiting()
+
+    def get(self, name: str) -> str | None:
+        found: str | None = self.page.locator(CV).get_attribute(f"data-{name}")
+        return found
+
+    def press(self, keys: str) -> None:
+        self.page.locator(STAGE).press(keys)
+
+    def accept(self, name: str, count: int = 1) -> None:
+        self.page.fill(f"{CV} [data-name]", name)
+        self.page.click(f"{CV} [data-do=accept]")
+        self.count(count)
+
+    def count(self, count: int) -> None:
+        self.page.wait_for_function(
+            "([at, count]) => document.querySelectorAll(at).length === count", arg=[f"{CV} .cv-things li", count]
+        )
+
+    def names(self) -> list[str]:
+        return [each.input_value() for each in self.page.locator(f"{CV} .cv-things input").all()]
+
+    def says(self, text: str) -> None:
+        self.page.locator(f"{CV} .cv-status", has_text=re.compile(text)).wait_for()
+
+    def download(self, kind: str) -> Path:
+        with self.page.expect_download() as waiting:
+            self.page.click(f"#prompt-get-{kind}")
+        return Path(waiting.value.path())
+
+    def found(self) -> list[dict[str, Any]]:
+        regions: list[dict[str, Any]] = json.loads(self.download("json").read_text("utf-8"))["regions"]
+        return regions
+
+
+@pytest.fixture
+def board(page: Any) -> Board:
+    return Board(page)
+
+
+def overlap(region: dict[str, Any], row: int) -> float:
+    """IoU of a downloaded region with an object's true mask."""
+    mask, true = coco_mask.decode(region["mask"]).astype(bool), SCENE.masks()[row]
+    return float((mask & true).sum() / (mask | true).sum())
+
+
+def test_an_empty_canvas_says_what_to_do(board):
+    assert board.page.locator(f"{CV} .cv-empty").is_visible()
+    assert not board.page.locator(STAGE).is_visible()
+
+
+def test_a_click_cuts_out_the_object(board):
+    board.example().click(ON_THE_TENT)
+    assert board.page.locator(f"{CV} .cv-choices button").count() == 3
+    board.accept("tent")
+    (region,) = board.found()
+    assert region["label"] == "tent"
+    assert overlap(region, TENT) > 0.7
+
+
+def test_a_box_cuts_out_the_object(board):
+    board.example()
+    left, top, right, bottom = (float(edge) for edge in SCENE.xyxy[BULB])
+    with board.masks():
+        board.drag((left, top), (right, bottom))
+    board.accept("bulb")
+    assert overlap(board.found()[0], BULB) > 0.7
+
+
+def test_a_scribble_cuts_out_the_object(board):
+    board.example()
+    board.page.click(f"{CV} [data-tool=stroke]")
+    with board.masks():
+        board.drag((140, 134), (156, 138), (175, 136))
+    assert board.sent[-1]["marks"][0]["kind"] == "stroke" and len(board.sent[-1]["marks"][0]["path"]) > 5
+    board.accept("controller")
+    assert overlap(board.found()[0], CONTROLLER) > 0.7
+
+
+@pytest.mark.parametrize(
+    ("options", "inside"),
+    [
+        pytest.param({"button": "right"}, False, id="right click"),
+        pytest.param({"modifiers": "Shift"}, False, id="shift and click"),
+        pytest.param({"mode": "no"}, False, id="the button for background"),
+        pytest.param({"mode": "no", "button": "right"}, True, id="turned twice"),
+    ],
+)
+def test_background_points(board, options, inside):
+    board.example().click(ON_THE_TENT)
+    if "mode" in options:
+        board.page.click(f"{CV} [data-inside=no]")
+    if "modifiers" in options:
+        board.page.keyboard.down("Shift")
+    board.click(ON_THE_CONTROLLER, button=options.get("button", "left"))
+    board.page.keyboard.up("Shift")
+    assert [mark["inside"] for mark in board.sent[-1]["marks"]] == [True, inside]
+
+
+@pytest.mark.parametrize(
+    ("width", "size"),
+    [
+        pytest.param(1280, (1500, 600), id="wide"),
+        pytest.param(1280, (500, 2400), id="tall"),
+        pytest.param(390, (1500, 600), id="phone"),
+        pytest.param(1280, (64, 48), id="small"),
+    ],
+)
+def test_places_are_those_of_the_original_picture(board, tmp_path, width, size):
+    board.page.set_viewport_size({"width": width, "height": 900})
+    path = tmp_path / "odd size.png"
+    Image.new("RGB", size, "teal").save(path)
+    board.upload(path, size)
+    place = (size[0] * 0.3, size[1] * 0.8)
+    board.click(place)
+    shown = board.page.locator(STAGE).bounding_box()
+    assert shown["width"] / shown["height"] == pytest.approx(size[0] / size[1], rel=0.02)
+    assert shown["x"] >= 0 and shown["x"] + shown["width"] <= width
+    reach = 1.01 * size[0] / shown["width"]  # a pixel of the screen
+    np.testing.assert_allclose(board.sent[-1]["marks"][0]["at"], place, atol=reach)
+    wanted = [size[0] * 0.1, size[1] * 0.2, size[0] * 0.5, size[1] * 0.6]
+    with board.masks():
+        board.drag((wanted[0], wanted[1]), (wanted[2], wanted[3]))
+    np.testing.assert_allclose(board.sent[-1]["marks"][-1]["xyxy"], wanted, atol=2 * reach)
+
+
+def test_three_masks_to_choose_from(board):
+    board.example().click(ON_THE_TENT)
+    choices = board.page.locator(f"{CV} .cv-choices button")
+    scores = [float(text.split("·")[1]) for text in choices.all_inner_texts()]
+    picked = [each.get_attribute("aria-checked") == "true" for each in choices.all()]
+    assert picked == [score == max(scores) for score in scores]
+    board.press("3")
+    assert choices.nth(2).get_attribute("aria-checked") == "true"
+    choices.nth(1).click()
+    assert choices.nth(1).get_attribute("aria-checked") == "true"
+    board.accept("second")
+    assert board.found()[0]["score"] == pytest.approx(scores[1], abs=0.006)
+
+
+def test_undo_takes_marks_back_then_changes_of_the_list(board):
+    board.example().click(ON_THE_TENT)
+    board.click(ON_THE_CONTROLLER)
+    with board.masks():
+        board.press("u")
+    assert len(board.sent[-1]["marks"]) == 1
+    board.press("Control+z")
+    board.page.wait_for_function("at => !document.querySelector(at)", arg=f"{CV} .cv-choices button")
+    board.click(ON_THE_TENT)
+    board.accept("tent")
+    board.press("u")
+    board.count(0)
+    board.says("undone")
+
+
+def test_objects_are_renamed_deleted_and_numbered_on(board):
+    board.example().click(ON_THE_TENT)
+    board.accept("tent", 1)
+    board.click(ON_THE_CONTROLLER)
+    board.accept("pad", 2)
+    first = board.page.locator(f"{CV} .cv-things input").first
+    first.fill("marquee")
+    first.press("Enter")
+    board.says("renamed")
+    assert board.names() == ["marquee", "pad"]
+    options = board.page.locator(f"{CV} > datalist option")
+    assert [each.get_attribute("value") for each in options.all()] == ["marquee", "pad"]
+    board.page.locator(f"{CV} .cv-things .cv-away").first.click()
+    board.count(1)
+    assert board.names() == ["pad"]
+    board.page.locator(f"{CV} .cv-things li").first.click(position={"x": 8, "y": 20})
+    board.press("Delete")
+    board.count(0)
+
+
+def test_the_keyboard_alone(board):
+    board.example()
+    stage = board.page.locator(STAGE)
+    board.press("ArrowUp")
+    assert stage.evaluate("each => getComputedStyle(each).outlineStyle") == "solid"
+    for _ in range(3):
+        board.press("Shift+ArrowRight")
+    with board.masks():
+        board.press("Space")
+    np.testing.assert_allclose(board.sent[-1]["marks"][0]["at"], [131, 128])
+    board.press("n")
+    board.press("b")
+    for _ in range(5):
+        board.press("ArrowRight")
+        board.press("ArrowDown")
+    with board.masks():
+        board.press("b")
+    assert board.sent[-1]["marks"][0]["kind"] == "box"
+    board.press("x")
+    assert board.page.locator(f"{CV} [data-inside=no]").get_attribute("aria-checked") == "true"
+    board.press("Enter")
+    board.count(1)
+    assert board.names() == ["object"]
+
+
+def test_delete_takes_the_selected_mark(board):
+    board.example().click(ON_THE_TENT)
+    board.click(ON_THE_CONTROLLER)
+    board.page.mouse.click(*board.at(ON_THE_TENT))
+    with board.masks():
+        board.press("Backspace")
+    np.testing.assert_allclose(board.sent[-1]["marks"][0]["at"], ON_THE_CONTROLLER, atol=1)
+    assert len(board.sent[-1]["marks"]) == 1
+
+
+def test_names_are_text_and_nothing_else(board):
+    board.example().click(ON_THE_TENT)
+    name = "<img src=x onerror='window.__xss=1'>${Object.assign(window,{__xss:2})}`"
+    board.accept(name)
+    assert board.names() == [name]
+    assert board.page.evaluate("window.__xss") is None
+    assert board.found()[0]["label"] == name
+
+
+def test_another_session_sees_none_of_it(board, browser, server):
+    board.example().click(ON_THE_TENT)
+    board.accept("mine")
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    other = context.new_page()
+    other.goto(server.url)
+    second = Board(other)
+    assert second.get("empty") == "yes"
+    second.example()
+    assert second.names() == []
+    second.click(ON_THE_CONTROLLER)
+    second.accept("theirs")
+    context.close()
+    assert [region["label"] for region in board.found()] == ["mine"]
+
+
+def test_what_cannot_be_read_is_said_in_a_sentence(board, tmp_path):
+    path = tmp_path / "words.png"
+    path.write_text("no picture")
+    board.page.locator("#prompt-picture input[type=file]").set_input_files(str(path))
+    board.says("words.png.* holds no picture")
+    assert board.get("empty") == "yes"
+
+
+@pytest.mark.parametrize("kind", ["coco", "yolo", "mask", "picture", "cutouts"])
+def test_downloads(board, kind):
+    board.example().click(ON_THE_TENT)
+    board.accept("tent")
+    assert board.download(kind).stat().st_size > 0
+
+
+def test_what_the_chain_found_is_corrected_here(page):
+    page.locator("#chain-examples button").first.click()
+    page.locator("#chain-correct").wait_for()
+    page.wait_for_selector("#chain-tables tr[data-key]")
+    page.wait_for_function("() => !document.querySelector('#chain-view .now')")
+    found = page.locator("#chain-tables tr[data-key]").count()
+    page.click("#chain-correct")
+    page.wait_for_selector(f'{CV}[data-drawn="yes"]')
+    board = Board(page).opened()
+    board.count(found)
+    board.page.locator(f"{CV} .cv-things .cv-away").first.click()
+    board.count(found - 1)
+    board.click(ON_THE_TENT)
+    board.accept("marquee", found)
+    assert board.names()[-1] == "marquee"
+
+
+def test_a_request_that_is_refused_is_said_and_can_be_made_again(browser, server):
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    page.goto(server.url)
+    board = Board(page).example()
+    page.route("**/queue/join**", lambda route: route.fulfill(status=503, body='{"detail": "Queue is full."}'))
+    page.mouse.click(*board.at(ON_THE_CONTROLLER))
+    board.says("server is busy")
+    page.unroute("**/queue/join**")
+    board.click(ON_THE_TENT)
+    board.says("Mask")
+    context.close()
+
+
+def test_a_finger_marks_too(browser, server):
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    page = context.new_page()
+    page.goto(server.url)
+    board = Board(page).example()
+    with board.masks():
+        page.touchscreen.tap(*board.at(ON_THE_TENT))
+    np.testing.assert_allclose(board.sent[-1]["marks"][0]["at"], ON_THE_TENT, atol=2)
+    context.close()

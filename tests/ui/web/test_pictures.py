@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from base64 import b64decode
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("gradio")
+
+import openvocab
+from openvocab import Regions, Result, RunRecord
+from openvocab.errors import BadInput, ImageError
+from openvocab.ui.web.pictures import data_url, drawn, name_of, picture_files, picture_input, read_upload, thumbnail
+
+RECORD = RunRecord("0", None, None, None, ("{label}",), "", "", {})
+
+
+def huge_png():
+    """81 megapixels in 10 KB."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 9000, 9000, 1, 0, 0, 0, 0)
+    rows = zlib.compress(bytes(1126 * 9000), 9)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        pytest.param(huge_png(), "too_large", id="81 megapixels"),
+        pytest.param(b"", "empty", id="empty"),
+        pytest.param(b"<svg onload=alert(1)>", "not_an_image", id="svg"),
+    ],
+)
+def test_what_cannot_be_read_is_named_without_its_place(tmp_path, data, kind):
+    path = tmp_path / "one's.png"
+    path.write_bytes(data)
+    with pytest.raises(ImageError, match="one's.png") as raised:
+        read_upload(str(path), 40_000_000)
+    assert raised.value.kind == kind
+    assert str(tmp_path) not in str(raised.value)
+
+
+def test_a_picture_is_read_as_the_library_reads_it():
+    scene = openvocab.example_scenes()[0]
+    np.testing.assert_array_equal(read_upload(str(scene.path), 10**6), openvocab.read_image(scene.path))
+    assert name_of(str(scene.path)) == "scene-1.png"
+
+
+@pytest.mark.parametrize("path", [None, ""])
+def test_no_picture_is_told(path):
+    with pytest.raises(BadInput, match="there is no picture"):
+        read_upload(path, 10)
+
+
+def _preprocess(component: Any) -> Any:
+    return component.preprocess
+
+
+def test_components_hand_over_paths_and_decode_nothing(tmp_path):
+    path = tmp_path / "huge.png"
+    path.write_bytes(huge_png())
+    one, several = map(_preprocess, (picture_input(), picture_files()))
+    payload = SimpleNamespace(path=str(path), url=None)
+    assert one(payload) == str(path)
+    assert several(SimpleNamespace(root=[payload, payload])) == [str(path)] * 2
+    assert (one(None), several(None)) == (None, [])
+    with pytest.raises(BadInput, match="uploaded file"):
+        one(SimpleNamespace(path=None, url="data:image/png;base64,AAAA"))
+
+
+def result_of(height, width):
+    picture = np.full((height, width, 3), 200, np.uint8)
+    masks = np.zeros((1, height, width), bool)
+    masks[0, : height // 2, : width // 2] = True
+    box = np.array([[0, 0, width // 2, height // 2]], np.float32)
+    one = np.ones(1, np.float32)
+    return Result("a.png", width, height, (), Regions(box, one, ("cat",), one, one, masks), RECORD, picture)
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [
+        pytest.param((768, 800), (800, 768), id="as it is"),
+        pytest.param((3000, 2000), (853, 1280), id="scaled down"),
+        pytest.param((1, 4000), (1280, 1), id="a line"),
+    ],
+)
+def test_a_large_result_is_drawn_at_the_size_of_a_page(size, shown):
+    assert drawn(result_of(*size)).size == shown
+
+
+def test_a_result_that_is_scaled_down_keeps_its_regions_in_place():
+    small = np.asarray(drawn(replace(result_of(2560, 2560), source="b")))
+    inside, outside = small[320, 320], small[1000, 1000]
+    assert abs(outside.astype(int) - 200).max() <= 1
+    assert abs(inside.astype(int) - 200).max() > 10
+
+
+def test_addresses_hold_a_jpeg():
+    image = Image.new("RGB", (640, 320), "red")
+    url = thumbnail(image, 160)
+    head, data = url.split(",")
+    assert head == "data:image/jpeg;base64"
+    assert Image.open(io.BytesIO(b64decode(data))).size == (160, 80)
+    assert len(data_url(image, 20)) < len(data_url(image, 95))

@@ -36,7 +36,7 @@ class Settings:
     duplicate_iou: float = _option(0.7, "boxes of two labels are the same object when they overlap more")
     max_boxes: int = _option(100, "keep at most this many boxes a picture")
     mask_threshold: float = _option(0.0, "drop regions whose mask scores less")
-    batch_size: int = _option(16, "pictures that the tagger sees at once")
+    batch_size: int = _option(32, "pictures that the tagger sees at once")
 
     def __post_init__(self) -> None:
         """Check every value.

@@ -444,4 +444,4 @@ def test_settings_and_options_are_told_apart(tmp_path: Path) -> None:
     save_pictures(tmp_path / "p", 1)
     with pytest.raises(BadInput, match="no setting named 'treshold'"):
         tagging().run_to(tmp_path / "run", tmp_path / "p", LABELS, treshold=1)
-    assert Settings().batch_size == 16
+    assert Settings().batch_size == 32

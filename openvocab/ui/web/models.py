@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,9 @@ _COUNTED = frozenset(
 class Models:
     """Loads presets when they are first asked for, and keeps them.
 
+    Models run in one thread of their own, whoever asks: torch keeps threads and memory for each thread that calls it, and
+    a server has dozens that come and go.
+
     calls  "stage.method" -> how often it was called since the start.
     """
 
@@ -61,6 +65,7 @@ class Models:
         self._options = {"device": device, "dtype": dtype}
         self._pipes: dict[str, Pipeline] = {}
         self._lock = threading.RLock()
+        self._thread = ThreadPoolExecutor(1, "openvocab-models")
 
     @property
     def loaded(self) -> tuple[str, ...]:
@@ -94,7 +99,7 @@ class Models:
 
     def _counted(self, pipe: Pipeline) -> Pipeline:
         def of(stage: Any, name: str) -> Any:
-            return None if stage is None else _Counted(stage, name, self.calls, self._lock)
+            return None if stage is None else _Counted(stage, name, self.calls, self._lock, self._thread)
 
         stages = of(pipe.tagger, "tagger"), of(pipe.detector, "detector"), of(pipe.segmenter, "segmenter")
         return openvocab.Pipeline(*stages, pipe.settings)
@@ -106,15 +111,15 @@ class _Counted:
     Its class has every public name of the stage's class, since isinstance looks protocols' methods up there.
     """
 
-    def __new__(cls, stage: Any, name: str, calls: Counter[str], turn: Any) -> _Counted:
+    def __new__(cls, stage: Any, *rest: Any) -> _Counted:
         """Make an object of a class that is made for this stage."""
         names = [each for each in dir(type(stage)) if not each.startswith("_")]
         return object.__new__(
             type("Counted", (cls,), {each: property(partial(_Counted._get, name=each)) for each in names})
         )
 
-    def __init__(self, stage: Any, name: str, calls: Counter[str], turn: Any) -> None:
-        self._stage, self._name, self._calls, self._turn = stage, name, calls, turn
+    def __init__(self, stage: Any, name: str, calls: Counter[str], turn: Any, thread: ThreadPoolExecutor) -> None:
+        self._stage, self._name, self._calls, self._turn, self._thread = stage, name, calls, turn, thread
 
     def __getattr__(self, name: str) -> Any:
         return self._get(name)
@@ -127,6 +132,6 @@ class _Counted:
         def counted(*args: Any, **kwargs: Any) -> Any:
             with self._turn:
                 self._calls[f"{self._name}.{name}"] += 1
-                return found(*args, **kwargs)
+                return self._thread.submit(found, *args, **kwargs).result()
 
         return counted

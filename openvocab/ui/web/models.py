@@ -38,8 +38,8 @@ _COUNTED = frozenset(
 class Models:
     """Loads presets when they are first asked for, and keeps them.
 
-    Models run in one thread of their own, whoever asks: torch keeps threads and memory for each thread that calls it, and
-    a server has dozens that come and go.
+    Models run in one thread of their own, whoever asks: torch keeps memory for each thread that calls it, and a server
+    has dozens that come and go.
 
     calls  "stage.method" -> how often it was called since the start.
     """

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from openvocab.pipeline.formats.job import Exported
     from openvocab.pipeline.images import read_image
     from openvocab.pipeline.lettering import undrawn
+    from openvocab.pipeline.masks import decode_mask, encode_mask, mask_box
     from openvocab.pipeline.presets import Preset, load, presets
     from openvocab.pipeline.record import ModelRecord, Regions, Result, RunRecord, Tag
     from openvocab.pipeline.registry import (
@@ -90,6 +91,8 @@ __all__ = [
     "Vocabulary",
     "Workers",
     "colours_of",
+    "decode_mask",
+    "encode_mask",
     "example_scenes",
     "export",
     "families",
@@ -101,6 +104,7 @@ __all__ = [
     "load_exemplar_segmenter",
     "load_segmenter",
     "load_tagger",
+    "mask_box",
     "presets",
     "prompt_set",
     "read_devices",
@@ -127,6 +131,7 @@ _HOMES = {
     "formats.detections": ("to_supervision",),
     "formats.job": ("Exported",),
     "images": ("read_image",),
+    "masks": ("decode_mask", "encode_mask", "mask_box"),
     "lettering": ("undrawn",),
     "presets": ("Preset", "load", "presets"),
     "record": ("ModelRecord", "Regions", "Result", "RunRecord", "Tag"),

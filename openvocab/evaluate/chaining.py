@@ -19,6 +19,7 @@ from openvocab.evaluate.scoring import Watch, decoded_ahead
 from openvocab.pipeline.batch.sources import Item
 from openvocab.pipeline.chain import Pipeline
 from openvocab.pipeline.images import Decoded
+from openvocab.pipeline.masks import encode_mask
 from openvocab.pipeline.record import Regions, RunRecord
 from openvocab.pipeline.stages import Picture, Segmenter, Vocabulary
 
@@ -219,6 +220,4 @@ def _found(regions: Regions, labels: Sequence[str], looked_for: NDArray[np.int64
 
 def _codes(masks: NDArray[np.bool_]) -> tuple[dict[str, Any], ...]:
     """Return (N, H, W) masks as run-length codes."""
-    from pycocotools import mask as coco_mask
-
-    return tuple(coco_mask.encode(np.asfortranarray(masks.transpose(1, 2, 0).astype(np.uint8))))
+    return tuple(map(encode_mask, masks))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from openvocab.errors import BadInput, BadOutput
 from openvocab.evaluate.arrays import check_indices
+from openvocab.pipeline.masks import encode_mask
 
 __all__ = [
     "AveragePrecision",
@@ -238,11 +239,7 @@ def _xywh(xyxy: Floats) -> list[list[float]]:
 
 
 def _rle(mask: NDArray[np.bool_] | Mapping[str, Any]) -> Any:
-    from pycocotools import mask as coco_mask
-
-    if isinstance(mask, Mapping):
-        return dict(mask)
-    return coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+    return dict(mask) if isinstance(mask, Mapping) else encode_mask(mask)
 
 
 def _dataset(truth: Sequence[Truth], labels: Sequence[str], kind: Kind) -> dict[str, Any]:

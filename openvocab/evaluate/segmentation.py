@@ -14,6 +14,7 @@ from openvocab.evaluate.arrays import check_seed
 from openvocab.evaluate.bootstrap import DRAWS, Estimate, estimate
 from openvocab.evaluate.chain import OVERLAP, ratio
 from openvocab.evaluate.detection import Found, Masks, MeanIoU, Truth, mean_iou, paired_iou
+from openvocab.pipeline.masks import decode_mask, encode_mask
 
 __all__ = ["GROUND", "Cut", "cut_figures", "semantic_iou"]
 
@@ -115,10 +116,8 @@ def _said(one: Found, size: tuple[int, int]) -> _Layers:
 
 
 def _codes(masks: Masks | None) -> list[Any]:
-    from pycocotools import mask as coco_mask
-
     if isinstance(masks, np.ndarray):
-        return [coco_mask.encode(np.asfortranarray(mask.astype(np.uint8))) for mask in masks]
+        return [encode_mask(mask) for mask in masks]
     return list(masks or ())
 
 
@@ -132,12 +131,10 @@ class _Painted(Sequence[NDArray[Any]]):
         return len(self._layers)
 
     def __getitem__(self, place: Any) -> Any:
-        from pycocotools import mask as coco_mask
-
         layers = self._layers[place]
         canvas = np.full(layers.size, self._ground, np.uint16)
         for mask, value in zip(layers.masks, layers.values, strict=True):
-            canvas[coco_mask.decode(mask).astype(bool)] = value
+            canvas[decode_mask(mask)] = value
         return canvas
 
     def __iter__(self) -> Iterator[NDArray[Any]]:

@@ -8,7 +8,7 @@ from openvocab.evaluate.classification import Classification, classify
 from openvocab.evaluate.multi_label import MultiLabel, classify_multi_label
 from openvocab.evaluate.scoring import Scored
 from openvocab.pipeline.scores import sigmoid, softmax
-from openvocab.pipeline.settings import SIGMOID_TAG, SOFTMAX_TAG
+from openvocab.pipeline.settings import Settings
 
 __all__ = ["measure"]
 
@@ -37,7 +37,7 @@ def measure(
     """
     scores = sigmoid(scored.logits) if independent else softmax(scored.logits)
     if multi_label:
-        least = (SIGMOID_TAG if independent else SOFTMAX_TAG) if threshold is None else threshold
+        least = Settings().least_tag(independent=independent) if threshold is None else threshold
         return classify_multi_label(scores, scored.truth, scored.labels, threshold=least, seed=seed, draws=draws)
     if threshold is not None:
         raise BadInput("a threshold is for pictures with several labels, and these have one each; leave it out")

@@ -15,6 +15,7 @@ from openvocab.evaluate.detection import Found, Masks, Truth
 from openvocab.pipeline.draw import draw
 from openvocab.pipeline.images import read_image
 from openvocab.pipeline.lettering import fit, font_for
+from openvocab.pipeline.masks import decode_mask
 from openvocab.pipeline.record import Regions
 from openvocab.pipeline.settings import Settings
 
@@ -171,15 +172,11 @@ def _regions(
     xyxy: object, scores: object, labels: Sequence[str], masks: Masks | None, size: tuple[int, int]
 ) -> Regions:
     """Return regions that can be drawn; those of another size than the picture lose their masks."""
-    from pycocotools import mask as coco_mask
-
     sure = np.clip(np.asarray(scores, np.float32), 0, 1)
     boxes = np.asarray(xyxy, np.float32).reshape(-1, 4)
     if masks is None:
         return Regions(boxes, sure, tuple(labels), sure)
-    every = [
-        one.astype(bool) if isinstance(one, np.ndarray) else coco_mask.decode(dict(one)).astype(bool) for one in masks
-    ]
+    every = [one.astype(bool) if isinstance(one, np.ndarray) else decode_mask(one) for one in masks]
     if any(one.shape != size for one in every):
         return Regions(boxes, sure, tuple(labels), sure)
     return Regions(boxes, sure, tuple(labels), sure, sure, np.array(every, bool).reshape(-1, *size))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -181,9 +181,8 @@ class Pipeline:
         """
         from openvocab.pipeline.batch.writer import RunOptions, write_run
 
-        own = {each.name for each in fields(RunOptions)}
-        chosen = RunOptions(**{name: value for name, value in options.items() if name in own})
-        settings = self.settings.changed(**{name: value for name, value in options.items() if name not in own})
+        chosen, changes = RunOptions.parted(options)
+        settings = self.settings.changed(**changes)
         known = self.vocabulary(labels, template, cache=chosen.cache)
         return write_run(self, os.fspath(folder), pictures, known, settings, chosen)
 

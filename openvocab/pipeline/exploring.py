@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -16,7 +16,7 @@ from openvocab.pipeline.raw_boxes import RawBoxes, Room, raw_boxes, raw_masks
 from openvocab.pipeline.record import ModelRecord, Regions, Result, RunRecord, Tag
 from openvocab.pipeline.scores import best_rows
 from openvocab.pipeline.settings import Settings
-from openvocab.pipeline.stages import Picture, PlaceDetector, PromptSegmenter, Vocabulary
+from openvocab.pipeline.stages import Picture, PlaceDetector, PromptSegmenter, Vocabulary, bytes_held
 from openvocab.pipeline.views import views
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Encoded:
     @property
     def nbytes(self) -> int:
         """How many bytes of arrays and tensors it keeps alive, the picture's included."""
-        return _bytes((self.picture, self.views, self.places, self.segmenter))
+        return bytes_held((self.picture, self.views, self.places, self.segmenter))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -99,7 +99,7 @@ class Explored:
     def nbytes(self) -> int:
         """How many bytes of arrays, tensors and masks it keeps alive, those of encoded included, without the words."""
         own = (self.tag_scores, self.xyxy, self.box_scores, self.mask_scores)
-        return self.encoded.nbytes + _bytes(own) + sum(len(mask["counts"]) for mask in self.masks or ())
+        return self.encoded.nbytes + bytes_held(own) + sum(len(mask["counts"]) for mask in self.masks or ())
 
     def result(self, source: str = "array", **changes: Any) -> Result:
         """Return what these scores mean under the settings; no model is called.
@@ -252,12 +252,3 @@ def prompt(
     if whole.segmenter is None:
         raise BadInput("this picture is not encoded for the segmenter yet; give what Pipeline.encode returns")
     return pipe.segmenter.prompt(whole.segmenter, points, point_labels, box)
-
-
-def _bytes(held: Any) -> int:
-    """Return the bytes of the arrays and tensors that a value, its items or its fields are."""
-    if isinstance(held, tuple | list):
-        return sum(map(_bytes, held))
-    if is_dataclass(held):
-        return sum(_bytes(getattr(held, each.name)) for each in fields(held))
-    return int(getattr(held, "nbytes", 0))

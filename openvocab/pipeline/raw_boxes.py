@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openvocab.errors import BadInput
+from openvocab.pipeline.masks import decode_mask, encode_mask
 from openvocab.pipeline.record import Regions
 from openvocab.pipeline.settings import Settings
 from openvocab.pipeline.stages import Boxes, MaskDetector, Picture, PlaceDetector, Queries, Segmenter
@@ -119,7 +120,9 @@ def raw_boxes(pipe: Pipeline, picture: Picture, places: Any, queries: Queries, r
     found = RawBoxes(boxes.xyxy[rows], scores, floor)
     if masks is None:
         return found
-    return replace(found, masks=tuple(_encoded(masks[row]) for row in rows), mask_scores=np.ones(len(rows), np.float32))
+    return replace(
+        found, masks=tuple(encode_mask(masks[row]) for row in rows), mask_scores=np.ones(len(rows), np.float32)
+    )
 
 
 def raw_masks(segmenter: Segmenter[Any], encoded: Any, boxes: RawBoxes, picture: Picture) -> RawBoxes:
@@ -134,7 +137,7 @@ def raw_masks(segmenter: Segmenter[Any], encoded: Any, boxes: RawBoxes, picture:
     scores = [np.zeros(0, np.float32)]
     for start in range(0, len(boxes.xyxy), step):
         cut, sure = segmenter.masks(encoded, boxes.xyxy[start : start + step])
-        masks += [_encoded(mask) for mask in cut]
+        masks += [encode_mask(mask) for mask in cut]
         scores.append(sure)
     return replace(boxes, masks=tuple(masks), mask_scores=np.concatenate(scores))
 
@@ -166,17 +169,8 @@ def _candidates(best: Floats, room: Room) -> tuple[NDArray[np.intp], float]:
     return np.sort(ranked[: room.most]), float(best[ranked[room.most]])
 
 
-def _encoded(mask: NDArray[np.bool_]) -> Mask:
-    from pycocotools import mask as coco_mask
-
-    code: Mask = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
-    return code
-
-
 def _decoded(codes: Sequence[Mask], size: tuple[int, int]) -> NDArray[np.bool_]:
-    from pycocotools import mask as coco_mask
-
     masks = np.zeros((len(codes), *size), np.bool_)
     for mask, code in zip(masks, codes, strict=True):
-        mask[:] = coco_mask.decode(code)
+        mask[:] = decode_mask(code)
     return masks

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openvocab.errors import BadInput
+from openvocab.pipeline.masks import encode_mask, mask_box
 
 if TYPE_CHECKING:
     import supervision
@@ -129,8 +130,8 @@ class Regions:
                 outside 0 to 1, or these regions have no masks.
         """
         _shape("mask", mask, np.bool_, (None, None))
-        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        if not len(rows):
+        box = mask_box(mask)
+        if box is None:
             raise BadInput("the mask marks nothing; mark the thing that is named")
         if not label.strip():
             raise BadInput("the region has no label; name it")
@@ -139,10 +140,9 @@ class Regions:
         before = Regions.none(mask.shape) if self.masks is None or not len(self) else self
         if before.masks is None or before.mask_scores is None or before.masks.shape[1:] != mask.shape:
             raise BadInput(f"the mask must have the size of the others, got {mask.shape}")
-        box = np.array([[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]], np.float32)
         sure, one = np.array([score], np.float32), np.ones(1, np.float32)
         return Regions(
-            np.concatenate([before.xyxy, box]),
+            np.concatenate([before.xyxy, np.array([box], np.float32)]),
             np.concatenate([before.scores, sure]),
             (*before.labels, label),
             np.concatenate([before.detector_scores, one]),
@@ -247,9 +247,7 @@ class Result:
             "xyxy": [round(float(edge), 3) for edge in regions.xyxy[row]],
         }
         if regions.masks is not None and regions.mask_scores is not None:
-            from pycocotools import mask as coco_mask
-
-            code = coco_mask.encode(np.asfortranarray(regions.masks[row].astype(np.uint8)))
+            code = encode_mask(regions.masks[row])
             plain["mask_score"] = round(float(regions.mask_scores[row]), 6)
             plain["mask"] = {"size": list(code["size"]), "counts": code["counts"].decode()}
         return plain

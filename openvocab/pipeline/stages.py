@@ -7,7 +7,7 @@ picture's embedding (rows of ImageEmbeddings) and the segmenter's encoding (E). 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -31,6 +31,7 @@ __all__ = [
     "Tagger",
     "TextEmbeddings",
     "Vocabulary",
+    "bytes_held",
 ]
 
 Picture = NDArray[np.uint8]
@@ -132,6 +133,20 @@ class Vocabulary:
     prompts: PromptSet
     texts: TextEmbeddings | None
     queries: Queries | None
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes of arrays and tensors it keeps alive."""
+        return bytes_held((self.texts, self.queries))
+
+
+def bytes_held(value: Any) -> int:
+    """Return the bytes of the arrays and tensors that a value, its items or its fields are."""
+    if isinstance(value, tuple | list):
+        return sum(map(bytes_held, value))
+    if is_dataclass(value):
+        return sum(bytes_held(getattr(value, each.name)) for each in fields(value))
+    return int(getattr(value, "nbytes", 0))
 
 
 @dataclass(frozen=True, eq=False, slots=True)

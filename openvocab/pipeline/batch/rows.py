@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openvocab.errors import BadInput, ImageErrorKind
+from openvocab.pipeline.masks import decode_mask, encode_mask
 from openvocab.pipeline.record import Regions, Result, Tag
 
 if TYPE_CHECKING:
@@ -55,13 +56,11 @@ class RowRegions:
 
     def masks(self, height: int, width: int) -> NDArray[np.bool_] | None:
         """Decode to (N, height, width); None where no segmenter ran."""
-        from pycocotools import mask as coco_mask
-
         if self.counts is None:
             return None
         found = np.zeros((len(self), height, width), np.bool_)
         for row, counts in enumerate(self.counts):
-            found[row] = coco_mask.decode({"size": [height, width], "counts": counts.encode()})
+            found[row] = decode_mask({"size": [height, width], "counts": counts})
         return found
 
 
@@ -197,9 +196,7 @@ def id_of(text: str) -> str:
 
 
 def _encode(mask: NDArray[np.bool_]) -> str:
-    from pycocotools import mask as coco_mask
-
-    counts: bytes = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"]
+    counts: bytes = encode_mask(mask)["counts"]
     return counts.decode()
 
 

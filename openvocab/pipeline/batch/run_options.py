@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from openvocab.errors import BadInput
@@ -77,6 +77,17 @@ class RunOptions:
         check_frames(self.frames)
         if self.part_rows < 1:
             raise BadInput(f"part_rows must be a whole number of at least 1, got {self.part_rows!r}")
+
+    @classmethod
+    def parted(cls, given: Mapping[str, Any]) -> tuple[RunOptions, dict[str, Any]]:
+        """Return what is given as options of a run, and what is left: settings of the chain.
+
+        Raises:
+            BadInput: an option does not fit.
+        """
+        own = {each.name for each in fields(cls)}
+        rest = {name: value for name, value in given.items() if name not in own}
+        return cls(**{name: value for name, value in given.items() if name in own}), rest
 
 
 @dataclass(frozen=True, slots=True)

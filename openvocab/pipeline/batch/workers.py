@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from openvocab.errors import BadInput
@@ -70,9 +70,7 @@ class Workers:
             CannotWrite: as Pipeline.run_to.
             MissingExtra: engine is "ray", and it is not installed.
         """
-        own = {each.name for each in fields(RunOptions)}
-        chosen = RunOptions(**{name: value for name, value in options.items() if name in own}, devices=self.devices)
-        changes = {name: value for name, value in options.items() if name not in own}
+        chosen, changes = RunOptions.parted({**options, "devices": self.devices})
         job = Job(self.loader, read_labels(labels), prompt_set(template), changes, chosen)
         source = source_of(os.fspath(folder), pictures, chosen)
         with self._opened(job) as crew:

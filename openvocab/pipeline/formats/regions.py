@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from openvocab.pipeline.batch.rows import Row
 from openvocab.pipeline.formats.job import Job
+from openvocab.pipeline.masks import decode_mask
 
 __all__ = ["Crop", "Region", "crop", "outline", "regions_of", "run_lengths", "short", "tags_of"]
 
@@ -57,11 +58,9 @@ class Region:
 
     def mask(self, row: Row) -> Mask | None:
         """Return the mask, (height, width) bool; None where there is none, or one without a pixel."""
-        from pycocotools import mask as coco_mask
-
         if self.counts is None:
             return None
-        found: Mask = coco_mask.decode({"size": [row.height, row.width], "counts": self.counts.encode()}).astype(bool)
+        found: Mask = decode_mask({"size": [row.height, row.width], "counts": self.counts})
         return found if found.any() else None
 
 

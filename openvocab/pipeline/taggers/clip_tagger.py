@@ -15,7 +15,6 @@ from torch import Tensor
 from openvocab.errors import BadInput, BadWeights, unknown
 from openvocab.pipeline.device import dtype_of, pick_device, pick_dtype
 from openvocab.pipeline.record import ModelRecord
-from openvocab.pipeline.side_by_side import side_by_side
 from openvocab.pipeline.stages import Picture
 from openvocab.pipeline.taggers.clip_pixels import clip_pixels
 from openvocab.pipeline.taggers.clip_texts import encode_texts
@@ -96,10 +95,8 @@ class OpenClipTagger(DualEncoder):
         return encode_texts(self.model, self.tokenizer(texts).to(self.record.device))
 
     def _embed_pictures(self, pictures: Sequence[Picture]) -> Tensor:
-        tower: Callable[[Tensor], Tensor] = self.tower or self.model.encode_image
-        if self.record.device != "cpu":
-            return tower(self.pixels(pictures))
-        return side_by_side(lambda part: tower(self.pixels(part)), pictures)
+        rows: Tensor = (self.tower or self.model.encode_image)(self.pixels(pictures))
+        return rows
 
     def pixels(self, pictures: Sequence[Picture]) -> Tensor:
         """Return (P, 3, height, width): P pictures as the model receives them, on its device, in its precision."""

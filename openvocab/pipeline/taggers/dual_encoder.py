@@ -16,6 +16,7 @@ from openvocab.errors import BadOutput
 from openvocab.pipeline.device import unit
 from openvocab.pipeline.record import ModelRecord
 from openvocab.pipeline.scores import sigmoid, softmax
+from openvocab.pipeline.side_by_side import side_by_side
 from openvocab.pipeline.stages import Picture, TextEmbeddings
 from openvocab.prompts.labels import check_context, check_labels
 from openvocab.prompts.templates import PromptSet, prompt_set
@@ -61,7 +62,7 @@ class DualEncoder(ABC):
 
     @abstractmethod
     def _embed_pictures(self, pictures: Sequence[Picture]) -> Tensor:
-        """Return (len(pictures), D) rows of any length."""
+        """Return (len(pictures), D) rows of any length; called in several threads."""
 
     @property
     @abstractmethod
@@ -169,6 +170,8 @@ class DualEncoder(ABC):
 
     @torch.inference_mode()
     def _encode_batch(self, pictures: Sequence[Picture]) -> Floats:
+        if self.record.device == "cpu":
+            return _to_numpy(unit(side_by_side(self._embed_pictures, pictures)))
         return _to_numpy(unit(self._embed_pictures(pictures)))
 
 

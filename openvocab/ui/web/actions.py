@@ -12,6 +12,7 @@ from openvocab import Result
 from openvocab.ui.web import downloads
 from openvocab.ui.web.about_tab import about
 from openvocab.ui.web.asking import sentence, told
+from openvocab.ui.web.events import MODEL
 from openvocab.ui.web.pictures import name_of, picture_files, picture_input, read_upload
 from openvocab.ui.web.tag_tab import score_files
 from openvocab.ui.web.words import labels_of, template_of
@@ -37,12 +38,11 @@ def build(context: Context) -> None:
     kind = gr.Dropdown(list(downloads.KINDS), value="coco", label="kind", visible=False)
     none = gr.Checkbox(False, label="none_of_these", visible=False)
     known = gr.Dropdown(list(openvocab.label_sets()), value="pocket", label="name", visible=False)
-    model = {"concurrency_id": "model", "concurrency_limit": 1}
-    _offer(actions.chain, [one, labels, preset, template, *levels], answer, model)
+    _offer(actions.chain, [one, labels, preset, template, *levels], answer, MODEL)
     _offer(
-        actions.download, [one, labels, kind, preset, template, *levels], gr.File(label="file", visible=False), model
+        actions.download, [one, labels, kind, preset, template, *levels], gr.File(label="file", visible=False), MODEL
     )
-    _offer(actions.tag, [several, labels, template, none, preset], answer, model)
+    _offer(actions.tag, [several, labels, template, none, preset], answer, MODEL)
     _offer(actions.about, [], answer, {})
     _offer(actions.label_set, [known], gr.JSON(label="labels", visible=False), {})
 

@@ -12,10 +12,9 @@ import gradio as gr
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pycocotools import mask as coco_mask
 
 import openvocab
-from openvocab.ui.web.desk import Desk, Thing, tight_box
+from openvocab.ui.web.desk import Desk, Thing
 from openvocab.ui.web.pictures import MOST_SIDE, data_url
 
 __all__ = ["answer", "candidates", "canvas", "closed", "opening", "things"]
@@ -68,7 +67,7 @@ def answer(serial: object, **parts: Any) -> Message:
 def candidates(masks: NDArray[np.bool_], scores: NDArray[np.float32]) -> list[Message]:
     """Return (3, H, W) masks with their (3,) scores as the canvas shows them, in the segmenter's order."""
     return [
-        {"png": _png(mask), "score": round(float(score), 4), "box": tight_box(mask) if mask.any() else None}
+        {"png": _png(mask), "score": round(float(score), 4), "box": openvocab.mask_box(mask)}
         for mask, score in zip(masks, scores, strict=True)
     ]
 
@@ -80,7 +79,7 @@ def things(desk: Desk) -> list[Message]:
 
 
 def _thing(thing: Thing, colour: str) -> Message:
-    mask: NDArray[np.bool_] = coco_mask.decode(thing.mask).astype(bool)
+    mask = openvocab.decode_mask(thing.mask)
     plain = {"number": thing.number, "name": thing.name, "score": round(thing.score, 4), "box": thing.xyxy}
     return {**plain, "colour": colour, "png": _png(mask)}
 

@@ -12,6 +12,7 @@ import openvocab
 from openvocab import Explored
 from openvocab.ui.web import downloads
 from openvocab.ui.web.asking import sentence, told
+from openvocab.ui.web.events import MODEL, QUICK
 from openvocab.ui.web.fields import WordFields, word_fields
 from openvocab.ui.web.finding import Finding, size_of
 from openvocab.ui.web.parts import part
@@ -121,8 +122,6 @@ def _lay_out_outputs(context: Context) -> _Outputs:
 
 def _wire_inputs(chain: _Chain, inputs: _Inputs, outputs: _Outputs) -> None:
     """Say what happens when something is chosen, typed or run."""
-    inner: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
-    model: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
     fields = inputs.fields
     shown = [outputs.view, outputs.note, outputs.tables, outputs.token]
     run: dict[str, Any] = {
@@ -131,19 +130,18 @@ def _wire_inputs(chain: _Chain, inputs: _Inputs, outputs: _Outputs) -> None:
         "outputs": shown,
         "api_visibility": "private",
         "show_progress": "hidden",
-        **model,
+        **MODEL,
     }
     inputs.run.click(**run)
     fields.words.submit(**run)
-    chosen = inputs.examples.pick(told(chain.example), None, [inputs.picture, fields.words, fields.known], **inner)
+    chosen = inputs.examples.pick(told(chain.example), None, [inputs.picture, fields.words, fields.known], **QUICK)
     chosen.success(**run)
-    inputs.picture.input(lambda: (None, _UNSEEN, None), None, shown[:3], **inner)
-    fields.preset.input(told(chain.defaults), [fields.preset], outputs.sliders, api_visibility="private", **model)
+    inputs.picture.input(lambda: (None, _UNSEEN, None), None, shown[:3], **QUICK)
+    fields.preset.input(told(chain.defaults), [fields.preset], outputs.sliders, api_visibility="private", **MODEL)
 
 
 def _wire_outputs(chain: _Chain, outputs: _Outputs) -> None:
     """Say what happens when a result is changed."""
-    inner: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
     shown = [outputs.view, outputs.note, outputs.tables]
     gr.on(
         [slider.input for slider in outputs.sliders] + [slider.release for slider in outputs.sliders],
@@ -151,11 +149,11 @@ def _wire_outputs(chain: _Chain, outputs: _Outputs) -> None:
         [outputs.token, *outputs.sliders],
         shown,
         trigger_mode="always_last",
-        **inner,
+        **QUICK,
     )
-    outputs.tables.rename(told(chain.rename), [outputs.token], shown, **inner)
-    outputs.tables.remove(told(chain.remove), [outputs.token], shown, **inner)
-    outputs.tables.restore(told(chain.restore), [outputs.token], shown, **inner)
+    outputs.tables.rename(told(chain.rename), [outputs.token], shown, **QUICK)
+    outputs.tables.remove(told(chain.remove), [outputs.token], shown, **QUICK)
+    outputs.tables.restore(told(chain.restore), [outputs.token], shown, **QUICK)
 
 
 class _Chain:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools import mask as coco_mask
 
 import openvocab
 from openvocab.errors import BadInput
@@ -18,7 +17,7 @@ from openvocab.ui.web.held import Held
 if TYPE_CHECKING:
     from openvocab import Encoded, Pipeline, Regions, Result
 
-__all__ = ["Desk", "Desks", "Thing", "encode", "name_of", "packed", "tight_box"]
+__all__ = ["Desk", "Desks", "Thing", "encode", "name_of", "tight_box"]
 
 _KEPT_STEPS = 50
 _MOST_THINGS = 500
@@ -76,7 +75,7 @@ class Desk:
         """
         if len(self.things) >= _MOST_THINGS:
             raise BadInput(f"there are {_MOST_THINGS} objects on this picture already; download them and start anew")
-        thing = Thing(self.made + 1, name_of(name), score, tight_box(mask), packed(mask))
+        thing = Thing(self.made + 1, name_of(name), score, tight_box(mask), openvocab.encode_mask(mask))
         return replace(self._with((*self.things, thing)), made=self.made + 1)
 
     @classmethod
@@ -137,14 +136,13 @@ class Desk:
         if not self.things:
             return openvocab.Regions.none(masks_of=(height, width))
         scores = np.array([thing.score for thing in self.things], np.float32)
-        masks = coco_mask.decode([thing.mask for thing in self.things]).astype(bool)
         return openvocab.Regions(
             np.array([thing.xyxy for thing in self.things], np.float32),
             scores,
             tuple(thing.name for thing in self.things),
             np.ones_like(scores),  # no detector: a person named it
             scores,
-            np.ascontiguousarray(masks.transpose(2, 0, 1)),
+            np.stack([openvocab.decode_mask(thing.mask) for thing in self.things]),
         )
 
     def _find(self, number: int) -> Thing:
@@ -171,7 +169,7 @@ class Desks:
 
     def keep(self, desk: Desk) -> str:
         """Keep a desk and return its token."""
-        return self._held.keep(desk, _bytes(desk.encoded))
+        return self._held.keep(desk, desk.encoded.nbytes)
 
     def get(self, token: str | None) -> Desk:
         """Return a desk.
@@ -189,7 +187,7 @@ class Desks:
         """
         with self._lock:
             desk = by(self._held.get(token))
-            self._held.keep(desk, _bytes(desk.encoded), instead_of=token)
+            self._held.keep(desk, desk.encoded.nbytes, instead_of=token)
             return desk
 
     def drop(self, token: str | None) -> None:
@@ -212,10 +210,7 @@ def encode(pipe: Pipeline, picture: NDArray[np.uint8] | Encoded) -> Encoded:
     """
     if pipe.segmenter is None:
         raise BadInput("this preset cuts nothing out by clicks; choose one with a segmenter of the SAM family")
-    models = tuple(None if one is None else one.record for one in (pipe.tagger, pipe.detector, pipe.segmenter))
-    begun = picture if isinstance(picture, openvocab.Encoded) else openvocab.Encoded(picture)
-    made = pipe.segmenter.encode(begun.picture) if begun.segmenter is None else begun.segmenter
-    return openvocab.Encoded(begun.picture, segmenter=made, models=models)
+    return replace(pipe.encode(picture, ["masks"]), views=None, places=None)
 
 
 def name_of(text: object) -> str:
@@ -229,26 +224,13 @@ def name_of(text: object) -> str:
     return openvocab.read_labels([text])[0]
 
 
-def packed(mask: NDArray[np.bool_]) -> dict[str, Any]:
-    """Return an (H, W) mask as COCO run-length encoding with bytes."""
-    code: dict[str, Any] = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
-    return code
-
-
 def tight_box(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
     """Return left, top, right, bottom of an (H, W) mask in pixels, half-open.
 
     Raises:
         BadInput: the mask is empty.
     """
-    columns, rows = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
-    if not len(columns):
+    box = openvocab.mask_box(mask)
+    if box is None:
         raise BadInput("this mask is empty; mark the object anew, or choose another of the three")
-    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
-
-
-def _bytes(encoded: Encoded) -> int:
-    """Return about how many bytes an encoding takes: its picture, and what tensors or arrays its parts hold."""
-    parts = encoded.segmenter
-    named = [getattr(parts, name, None) for name in getattr(type(parts), "__dataclass_fields__", ())]
-    return encoded.picture.nbytes + sum(int(getattr(part, "nbytes", 0)) for part in named)
+    return box

@@ -9,6 +9,7 @@ import gradio as gr
 
 import openvocab
 from openvocab.ui.web.asking import told
+from openvocab.ui.web.events import QUICK
 from openvocab.ui.web.parts import part
 from openvocab.ui.web.words import labels_of, said
 
@@ -42,10 +43,9 @@ def word_fields(tab: str, label: str, presets: tuple[str, ...]) -> WordFields:
     with gr.Row(elem_classes="ov-choices"):
         known = gr.Dropdown([(_OWN, ""), *sets], value="", label="Label set", min_width=130, elem_id=f"{tab}-set")
         preset = gr.Dropdown(list(presets), value=presets[0], label="Models", min_width=130, elem_id=f"{tab}-preset")
-    inner: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
-    words.change(told(_counted), [words], [count], trigger_mode="always_last", **inner)
-    words.input(lambda: "", None, [known], **inner)
-    known.input(told(_words_of), [known], [words], **inner)
+    words.change(told(_counted), [words], [count], trigger_mode="always_last", **QUICK)
+    words.input(lambda: "", None, [known], **QUICK)
+    known.input(told(_words_of), [known], [words], **QUICK)
     return WordFields(words, known, preset)
 
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
-
-import numpy as np
 
 from openvocab import Explored, Regions, Result, read_labels
 from openvocab.errors import BadInput
@@ -96,23 +93,5 @@ class Finding:
 
 
 def size_of(finding: Finding) -> int:
-    """Return about how many bytes a finding keeps alive."""
-    return _bytes(finding.explored.encoded) + _bytes(finding.explored)
-
-
-def _bytes(value: Any, depth: int = 4) -> int:
-    """Return the bytes of the arrays, tensors and strings that a value holds, down to a depth."""
-    if isinstance(value, np.ndarray):
-        return int(value.nbytes)
-    if isinstance(value, bytes | str):
-        return len(value)
-    if hasattr(value, "element_size") and hasattr(value, "numel"):
-        return int(value.element_size() * value.numel())
-    if depth == 0:
-        return 0
-    if isinstance(value, Mapping):
-        return sum(_bytes(each, depth - 1) for each in value.values())
-    if isinstance(value, list | tuple):
-        return sum(_bytes(each, depth - 1) for each in value)
-    names = getattr(type(value), "__dataclass_fields__", ())
-    return sum(_bytes(getattr(value, name), depth - 1) for name in names)
+    """Return how many bytes of arrays and tensors a finding keeps alive."""
+    return finding.explored.nbytes + finding.explored.vocabulary.nbytes

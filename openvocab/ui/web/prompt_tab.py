@@ -16,8 +16,9 @@ import openvocab
 from openvocab.errors import BadInput
 from openvocab.ui.web import canvas as board
 from openvocab.ui.web.asking import sentence, told
-from openvocab.ui.web.desk import Desk, Desks, encode, name_of, packed, tight_box
+from openvocab.ui.web.desk import Desk, Desks, encode, name_of, tight_box
 from openvocab.ui.web.downloads import for_page
+from openvocab.ui.web.events import MODEL
 from openvocab.ui.web.marks import Marks, read_marks
 from openvocab.ui.web.parts import part
 from openvocab.ui.web.pictures import name_of as file_name
@@ -31,7 +32,7 @@ __all__ = ["Prompting", "Tab", "build"]
 
 _FOUR_A_ROW = ".ov-examples { grid-template-columns: repeat(4, 1fr); }"
 _INNER: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-_MODEL: dict[str, Any] = {**_INNER, "concurrency_id": "model", "concurrency_limit": 1}
+_MODEL: dict[str, Any] = {**_INNER, **MODEL}
 _LOST = (
     "() => document.querySelectorAll('#prompt-canvas .cv').forEach(each => each.dispatchEvent(new Event('cv-lost')))"
 )
@@ -202,7 +203,7 @@ def _json(masks: NDArray[np.bool_], scores: NDArray[np.float32], name: str) -> M
     """Return (3, H, W) masks and their scores in JSON types, best first."""
 
     def one(row: int) -> Message:
-        code = packed(masks[row])
+        code = openvocab.encode_mask(masks[row])
         return {
             "label": name,
             "score": round(float(scores[row]), 6),
@@ -310,6 +311,5 @@ def _api(doing: Prompting) -> None:
         [picture, points, point_labels, box, name, preset],
         found,
         api_name="segment_prompt",
-        concurrency_id="model",
-        concurrency_limit=1,
+        **MODEL,
     )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import gradio as gr
 
 from openvocab.ui.web.asking import told
 from openvocab.ui.web.downloads import KINDS
+from openvocab.ui.web.events import QUICK
 
 __all__ = ["download_buttons"]
 
@@ -41,11 +41,10 @@ def download_buttons(tab: str) -> Save:
             for kind, each in KINDS.items()
         }
     file = gr.File(visible="hidden", elem_id=f"{tab}-file", elem_classes="ov-hidden")
-    inner: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
 
     def save(write: Callable[[str, str | None], str], token: gr.State) -> None:
         for kind, button in buttons.items():
-            written = button.click(told(partial(write, kind)), [token], [file], **inner)
+            written = button.click(told(partial(write, kind)), [token], [file], **QUICK)
             written.success(None, [file], None, js=_SAVE, api_visibility="private")
 
     return save

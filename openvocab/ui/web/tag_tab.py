@@ -13,6 +13,7 @@ import openvocab
 from openvocab import Pipeline, Vocabulary
 from openvocab.errors import BadInput
 from openvocab.ui.web.asking import sentence, told
+from openvocab.ui.web.events import MODEL
 from openvocab.ui.web.fields import word_fields
 from openvocab.ui.web.parts import part
 from openvocab.ui.web.pictures import name_of, picture_files, read_upload, thumbnail
@@ -75,8 +76,7 @@ def _wire(context: Context, inputs: list[Any], run: gr.Button, cards: gr.HTML) -
         [cards],
         api_visibility="private",
         show_progress="minimal",
-        concurrency_id="model",
-        concurrency_limit=1,
+        **MODEL,
     )
 
 

@@ -19,6 +19,9 @@ from torch.nn import functional
 
 __all__ = ["PackedTower", "packed_tower"]
 
+_LINE = 32
+"""bfloat16 values in a cache line of 64 bytes."""
+
 _OPS = ("_is_mkldnn_bf16_supported", "_reorder_linear_weight", "_linear_pointwise")
 
 
@@ -30,10 +33,11 @@ class _Linear:
     bias: Tensor | None
 
     @classmethod
-    def of(cls, weight: Tensor, bias: Tensor | None) -> _Linear:
-        """Pack an (out, in) bfloat16 weight."""
-        packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), None)
-        return cls(packed, None if bias is None else bias.detach())
+    def of(cls, weight: Tensor, bias: Tensor | None, *, more_in: int = 0, more_out: int = 0) -> _Linear:
+        """Pack an (out, in) bfloat16 weight, with more_in columns and more_out rows of zeros behind it."""
+        padded = functional.pad(weight.detach(), (0, more_in, 0, more_out)).contiguous()
+        packed = torch.ops.mkldnn._reorder_linear_weight(padded, None)
+        return cls(packed, None if bias is None else functional.pad(bias.detach(), (0, more_out)))
 
     def __call__(self, values: Tensor, *, after: str = "none", kind: str = "") -> Tensor:
         """Return (..., out) of (..., in); after is "gelu", of the kind that nn.GELU.approximate names, or "none"."""
@@ -63,21 +67,22 @@ class _Block:
     def of(cls, block: Any) -> _Block:
         """Pack a block that _plain knows."""
         attention, mlp = block.attn, block.mlp
+        spare, hidden = (_spare(len(weight)) for weight in (attention.in_proj_weight, mlp.c_fc.weight))
         return cls(
             block.ln_1,
-            _Linear.of(attention.in_proj_weight, attention.in_proj_bias),
+            _Linear.of(attention.in_proj_weight, attention.in_proj_bias, more_out=spare),
             _Linear.of(attention.out_proj.weight, attention.out_proj.bias),
             attention.num_heads,
             block.ln_2,
-            _Linear.of(mlp.c_fc.weight, mlp.c_fc.bias),
+            _Linear.of(mlp.c_fc.weight, mlp.c_fc.bias, more_out=hidden),
             mlp.gelu,
-            _Linear.of(mlp.c_proj.weight, mlp.c_proj.bias),
+            _Linear.of(mlp.c_proj.weight, mlp.c_proj.bias, more_in=hidden),
         )
 
     def __call__(self, tokens: Tensor, keep: int | None = None) -> Tensor:
         """Return (B, N, D), or (B, keep, D): the first tokens alone."""
         pictures, count, width = tokens.shape
-        packed = self.attention_in(self.attention_norm(tokens))
+        packed = self.attention_in(self.attention_norm(tokens))[:, :, : 3 * width]
         queries, keys, values = packed.view(pictures, count, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         kept = tokens[:, :keep].contiguous()
         seen = functional.scaled_dot_product_attention(queries[:, :, :keep], keys, values)
@@ -126,6 +131,14 @@ def packed_tower(model: Any) -> PackedTower | None:
     kernel = visual.conv1.weight
     blocks = tuple(_Block.of(block) for block in visual.transformer.resblocks)
     return PackedTower(visual, _Linear.of(kernel.flatten(1), None), blocks)
+
+
+def _spare(count: int) -> int:
+    """Return how many values to add to rows of count, so that they take an odd number of cache lines.
+
+    Rows an even number of lines apart fall into a few sets of the cache and push one another out.
+    """
+    return -count % _LINE + (_LINE if -(-count // _LINE) % 2 == 0 else 0)
 
 
 def _here() -> bool:

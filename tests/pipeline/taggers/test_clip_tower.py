@@ -49,6 +49,7 @@ def rows(values: torch.Tensor) -> Any:
         pytest.param({}, id="as CLIP"),
         pytest.param({"quick_gelu": True}, id="OpenAI's GELU"),
         pytest.param({"layers": 1}, id="one block"),
+        pytest.param({"width": 64}, id="rows of an even number of cache lines"),
         pytest.param({"no_ln_pre": True}, id="no norm in front"),
         pytest.param({"final_ln_after_pool": True}, id="norm after the pool"),
         pytest.param({"image_size": (32, 32), "patch_size": 16}, id="other patches"),

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WHEEL_VENV := .wheel-venv
-TEST_EXTRAS := formats,train
+TEST_EXTRAS := formats,readers,train
 # uv installs quickest; where it cannot reach the registry that pip is set up for, pip does the same.
 install = $(BIN)/uv pip install --quiet --python $(1)/bin/python -c constraints.txt $(2) \
 	|| $(1)/bin/python -m pip install --quiet -c constraints.txt $(2)

@@ -6,7 +6,7 @@ picture's embedding (rows of ImageEmbeddings) and the segmenter's encoding (E). 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -25,6 +25,8 @@ __all__ = [
     "MaskDetector",
     "Picture",
     "PlaceDetector",
+    "Prepared",
+    "PreparingTagger",
     "PromptSegmenter",
     "Queries",
     "Segmenter",
@@ -94,6 +96,36 @@ class Tagger(Protocol):
     def score(self, pictures: Sequence[Picture], vocabulary: TextEmbeddings | Sequence[str]) -> Floats:
         """Return (P, C) float32 scores in 0 to 1."""
         ...
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Prepared:
+    """A picture as one tagger's model takes it: resized, cut and normalised.
+
+    tensors  the arguments of the model by name, each of shape (1, ...) and in the processor's memory.
+    """
+
+    tensors: Mapping[str, Any]
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes it keeps alive."""
+        return sum(int(tensor.nbytes) for tensor in self.tensors.values())
+
+
+@runtime_checkable
+class PreparingTagger(Tagger, Protocol):
+    """A tagger whose pictures can be prepared ahead, by the threads that decode them.
+
+    What it prepared stands for the picture in encode_pictures and score, with the same answer.
+    """
+
+    def prepare(self, picture: Picture) -> Prepared:
+        """Return a picture as the model takes it; called in several threads."""
+        ...
+
+    def encode_pictures(self, pictures: Sequence[Picture | Prepared]) -> Floats: ...
+    def score(self, pictures: Sequence[Picture | Prepared], vocabulary: TextEmbeddings | Sequence[str]) -> Floats: ...
 
 
 class Captioner(Protocol):

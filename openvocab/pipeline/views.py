@@ -14,8 +14,10 @@ def views(picture: Picture, windows: int) -> list[Picture]:
 
     Half-size windows overlap where windows > 2. A picture narrower than 2 pixels has no windows.
     """
+    if windows < 1:
+        return [picture]
     height, width = picture.shape[:2]
-    if windows < 1 or min(height, width) < 2:
+    if min(height, width) < 2:
         return [picture]
     tall, wide = (height + 1) // 2, (width + 1) // 2
     tops = np.linspace(0, height - tall, windows).round().astype(int)

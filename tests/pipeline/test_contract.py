@@ -7,6 +7,7 @@ a file fails here.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 
 import openvocab
 from openvocab.pipeline.registry import DETECTORS, SEGMENTERS, TAGGERS
-from openvocab.pipeline.stages import Detector, PromptSegmenter, Segmenter, Tagger
+from openvocab.pipeline.stages import Detector, PreparingTagger, PromptSegmenter, Segmenter, Tagger
 
 LABELS = ["cat", "red dog", "a thing", "bird"]
 SIZES = [(60, 60), (40, 100), (97, 33), (9, 5)]
@@ -103,6 +104,21 @@ def test_tagger_sees_each_picture_alone(tagger: tuple[str, Tagger], pictures: li
     together = model.score(pictures, known)
     alone = np.concatenate([model.score([one], known) for one in pictures])
     np.testing.assert_allclose(together, alone, atol=CLOSE)
+
+
+def test_tagger_answers_what_it_prepared_as_it_does_the_picture(
+    tagger: tuple[str, Tagger], pictures: list[Any]
+) -> None:
+    family, model = tagger
+    if not isinstance(model, PreparingTagger):
+        pytest.skip("prepares nothing ahead")
+    with ThreadPoolExecutor(4) as threads:
+        ready = list(threads.map(model.prepare, pictures))
+    assert all(one.nbytes > 0 for one in ready)
+    np.testing.assert_array_equal(model.encode_pictures(ready), model.encode_pictures(pictures))
+    mixed = [ready[0], *pictures[1:]]
+    with quiet():
+        np.testing.assert_array_equal(model.score(mixed, labels_of(family)), model.score(pictures, labels_of(family)))
 
 
 def test_tagger_does_not_mind_the_order_of_labels(tagger: tuple[str, Tagger], pictures: list[Any]) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from openvocab.errors import BadOutput
-from openvocab.pipeline.side_by_side import side_by_side
+from openvocab.pipeline.side_by_side import on_one_core, side_by_side
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +27,7 @@ def three_cores() -> Iterator[None]:
         pytest.param(8, [4, 4], 1, id="two parts"),
         pytest.param(13, [4, 4, 5], 1, id="as many as there are cores"),
         pytest.param(31, [10, 10, 11], 1, id="uneven"),
+        pytest.param(48, [16, 16, 16], 1, id="as large as a part may be"),
     ],
 )
 def test_rows_are_those_of_one_part_in_order(count: int, parts: list[int], threads: int) -> None:
@@ -52,4 +53,31 @@ def test_what_a_part_raises_is_raised() -> None:
 
     with pytest.raises(BadOutput, match="nine"):
         side_by_side(work, list(range(12)))
+    assert torch.get_num_threads() == 3
+
+
+@pytest.mark.parametrize(
+    ("cores", "count", "parts"),
+    [
+        pytest.param(1, 16, [16], id="one core, one part"),
+        pytest.param(1, 40, [13, 13, 14], id="one core, part after part"),
+        pytest.param(3, 100, [14, 14, 14, 14, 14, 15, 15], id="more parts than cores"),
+    ],
+)
+def test_no_part_is_larger_than_pays(cores: int, count: int, parts: list[int]) -> None:
+    torch.set_num_threads(cores)
+    seen: list[int] = []
+
+    def work(items: Sequence[int]) -> Tensor:
+        seen.append(len(items))
+        return torch.tensor(items)[:, None]
+
+    assert side_by_side(work, list(range(count)))[:, 0].tolist() == list(range(count))
+    assert sorted(seen) == parts
+    assert torch.get_num_threads() == cores
+
+
+def test_one_core_is_given_back() -> None:
+    with on_one_core():
+        assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == 3

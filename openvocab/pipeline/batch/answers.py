@@ -16,6 +16,7 @@ from openvocab.pipeline.batch.rows import ErrorKind, Row, RowRegions
 from openvocab.pipeline.batch.sources import Item
 from openvocab.pipeline.images import Decoded
 from openvocab.pipeline.record import Regions, Result, RunRecord, Tag
+from openvocab.pipeline.stages import Prepared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -64,6 +65,7 @@ class Answer:
     wanted     the labels that the detector looks for; None where there is an error.
     embedding  (D,) float32 of length 1, where it was asked for.
     rows       (V, D) float32: the embeddings of the picture and its windows, where there is a use for them.
+    prepared   the picture as the tagger's model takes it, until it was asked; decoded has no pixels then.
     kept       what a run keeps of it, where it was made already; see light.
     drawn      the annotated picture as a PNG file, where it was drawn already.
     """
@@ -76,6 +78,7 @@ class Answer:
     regions: Regions | None = None
     embedding: NDArray[np.float32] | None = None
     rows: NDArray[np.float32] | None = None
+    prepared: Prepared | None = None
     kept: Row | None = None
     drawn: bytes | None = None
 

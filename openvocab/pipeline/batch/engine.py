@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import takewhile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,7 @@ from openvocab.pipeline.batch.sources import Item
 from openvocab.pipeline.images import MAX_PIXELS, Decoded
 from openvocab.pipeline.record import Regions
 from openvocab.pipeline.settings import Settings
-from openvocab.pipeline.stages import Picture
+from openvocab.pipeline.stages import NO_PIXELS, Picture, Prepared, PreparingTagger
 
 if TYPE_CHECKING:
     from openvocab.pipeline.chain import Pipeline, Vocabulary
@@ -39,7 +39,16 @@ __all__ = ["Answer", "Engine", "Reading", "kind_of"]
 Seen = tuple[NDArray[np.float32], NDArray[np.float32] | None]
 """What the tagger says of one picture: (C,) scores and, where asked for, the (V, D) embeddings of it and its views."""
 
-Outcome = Decoded | Recalled | CacheFailed | Exception | None
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Ready:
+    """A picture that was prepared for the tagger by the thread that decoded it; decoded has no pixels."""
+
+    decoded: Decoded
+    prepared: Prepared
+
+
+Outcome = Decoded | Ready | Recalled | CacheFailed | Exception | None
 """What became of reading an item; None where it is skipped."""
 
 _ROOM = 2**28
@@ -112,6 +121,8 @@ class Engine:
         self._pipe, self._vocabulary, self._settings = pipe, vocabulary, settings
         self._reading, self._embeddings, self._stop = reading, embeddings, stop
         self._pixels = pixels or pipe.detector is not None
+        ahead = isinstance(pipe.tagger, PreparingTagger) and not self._pixels and not settings.windows
+        self._preparing = cast("PreparingTagger", pipe.tagger) if ahead else None
         self._recall: Recall | None = None
         if cache is not None and pipe.tagger is not None:
             self._recall = Recall(cache, pipe.tagger, settings.windows, reading.decode_size)
@@ -146,9 +157,12 @@ class Engine:
                 )
             )
             batch: list[Answer] = []
+            held = 0
             for item, outcome in ready:
                 self._add(batch, item, outcome)
-                if len(batch) >= size or sum(map(_bytes_held, batch)) >= _ROOM:
+                held += _bytes_of(outcome)
+                if len(batch) >= size or held >= _ROOM:
+                    held = 0
                     yield from self._answer(batch)
             yield from self._answer(batch)
 
@@ -160,10 +174,10 @@ class Engine:
         decoder: Callable[[Item], Decoded] = partial(decode_frame, max_pixels=most, least_side=least)
         if self._reading.isolate:
             decoder = stack.enter_context(Isolated(most, least, decode_frame).running())
-        if self._recall is None:
-            return partial(_outcome, decoder)
-        read = partial(self._recall.read, decoder=decoder, max_pixels=most, pixels=self._pixels)
-        return partial(_outcome, read)
+        read: Callable[[Item], Outcome] = decoder
+        if self._recall is not None:
+            read = partial(self._recall.read, decoder=decoder, max_pixels=most, pixels=self._pixels)
+        return partial(_outcome, read if self._preparing is None else partial(_prepared, self._preparing, read))
 
     def _add(self, batch: list[Answer], item: Item, outcome: Outcome) -> None:
         if outcome is None:
@@ -174,6 +188,8 @@ class Engine:
             raise outcome.error
         elif isinstance(outcome, Recalled):
             batch.append(Answer(replace(item, data=None), outcome.decoded, rows=outcome.rows))
+        elif isinstance(outcome, Ready):
+            batch.append(Answer(replace(item, data=None), outcome.decoded, prepared=outcome.prepared))
         else:
             batch.append(Answer(replace(item, data=None), outcome))
 
@@ -201,8 +217,9 @@ class Engine:
         for answer, scores in zip(known, self._scored(known), strict=True):
             self._fill(answer, (scores, answer.rows))
         new = [answer for answer in good if answer.rows is None]
-        made = self._taggers(self._look, _pixels(new)) if new else []
+        made = self._taggers(self._look, _shown(new)) if new else []
         for answer, one in zip(new, made, strict=True):
+            answer.prepared = None
             if isinstance(one, Exception):
                 answer.error = one
             else:
@@ -277,29 +294,49 @@ def _refuse(pipe: Pipeline, reading: Reading, *, embeddings: bool, cache: bool) 
         raise BadInput("decode_size is for tags alone, since boxes and masks need every pixel; leave it out")
 
 
-def _outcome(decoder: Callable[[Item], Decoded | Recalled | CacheFailed], item: Item) -> Outcome:
+def _outcome(read: Callable[[Item], Outcome], item: Item) -> Outcome:
     """Return what became of reading an item; None where it is skipped."""
     if item.skipped:
         return None
     try:
-        return decoder(item)
+        return read(item)
     except MemoryError:
         return OutOfMemory(f"{item.id!r} does not fit into memory; make it smaller")
     except Exception as error:
         return error.with_traceback(None)
 
 
+def _prepared(tagger: PreparingTagger, read: Callable[[Item], Outcome], item: Item) -> Outcome:
+    """Return what read returns, a picture prepared for the tagger where that can be done.
+
+    Where it cannot, the batch that the picture comes to will meet the error and tell whose it is.
+    """
+    outcome = read(item)
+    if not isinstance(outcome, Decoded):
+        return outcome
+    try:
+        made = tagger.prepare(outcome.pixels)
+    except Exception:
+        return outcome
+    return Ready(replace(outcome, pixels=NO_PIXELS), made)
+
+
 def _bytes_of(outcome: Outcome) -> int:
+    if isinstance(outcome, Ready):
+        return outcome.prepared.nbytes
     decoded = outcome.decoded if isinstance(outcome, Recalled) else outcome
     return decoded.pixels.nbytes if isinstance(decoded, Decoded) else 0
 
 
-def _bytes_held(answer: Answer) -> int:
-    return answer.decoded.pixels.nbytes if answer.decoded else 0
-
-
 def _pixels(answers: Iterable[Answer]) -> list[NDArray[np.uint8]]:
     return [answer.decoded.pixels for answer in answers if answer.decoded is not None]
+
+
+def _shown(answers: Iterable[Answer]) -> list[Picture]:
+    """Return what a tagger is shown: pictures, or in their place what it prepared."""
+    return [
+        cast("Picture", answer.prepared or answer.decoded.pixels) for answer in answers if answer.decoded is not None
+    ]
 
 
 def _cores() -> int:

@@ -9,6 +9,7 @@ height, or whose height does not shrink, are resized here: landscape pictures, m
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,17 @@ def _centred(pixels: Tensor, target: tuple[int, int]) -> Tensor:
 
 def _normalised(pixels: Tensor, mean: Any, deviation: Any) -> Tensor:
     """Return (pixels / 255 - mean) / deviation in float32, as one product and one sum."""
-    means, deviations = (
-        torch.as_tensor(values, dtype=torch.float32).expand(3).reshape(3, 1, 1) for values in (mean, deviation)
-    )
-    return torch.addcmul(-means / deviations, pixels.float(), 1 / (255 * deviations))
+    factor, added = _terms(_three(mean), _three(deviation))
+    return pixels.float().mul_(factor).add_(added)
+
+
+def _three(values: Any) -> tuple[float, ...]:
+    given = (values,) if isinstance(values, int | float) else tuple(values)
+    return given * 3 if len(given) == 1 else given
+
+
+@cache
+def _terms(mean: tuple[float, ...], deviation: tuple[float, ...]) -> tuple[Tensor, Tensor]:
+    """Return what grey levels are multiplied with, and what is added then: (3, 1, 1) each."""
+    means, deviations = (torch.tensor(values).reshape(3, 1, 1) for values in (mean, deviation))
+    return 1 / (255 * deviations), -means / deviations

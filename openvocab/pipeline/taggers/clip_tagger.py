@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,14 +94,12 @@ class OpenClipTagger(DualEncoder):
     def _embed_texts(self, texts: list[str]) -> Tensor:
         return encode_texts(self.model, self.tokenizer(texts).to(self.record.device))
 
-    def _embed_pictures(self, pictures: Sequence[Picture]) -> Tensor:
-        rows: Tensor = (self.tower or self.model.encode_image)(self.pixels(pictures))
-        return rows
+    def _prepare(self, picture: Picture) -> Mapping[str, Tensor]:
+        return {"image": self.preprocess(picture).to(dtype_of(self.record.dtype))[None]}
 
-    def pixels(self, pictures: Sequence[Picture]) -> Tensor:
-        """Return (P, 3, height, width): P pictures as the model receives them, on its device, in its precision."""
-        precision = dtype_of(self.record.dtype)
-        return torch.stack([self.preprocess(picture).to(precision) for picture in pictures]).to(self.record.device)
+    def _embed_pictures(self, pixels: Mapping[str, Tensor]) -> Tensor:
+        rows: Tensor = (self.tower or self.model.encode_image)(pixels["image"])
+        return rows
 
 
 def preprocessing(

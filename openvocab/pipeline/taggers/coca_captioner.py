@@ -121,7 +121,7 @@ class CocaCaptioner:
     @torch.inference_mode()
     def _describe(self, pictures: Sequence[Picture], first: int) -> tuple[Floats, list[list[int]]]:
         """Return embeddings and caption tokens of a batch; first is the index of its first picture."""
-        seen = self.tagger.model(self.tagger.pixels(pictures))
+        seen = self.tagger.model(self.tagger.pixels(pictures)["image"])
         latent, places = unit(seen["image_features"]), seen["image_embs"].float()
         broken = (~torch.isfinite(latent).all(1)).nonzero()
         if len(broken):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,8 @@ from openvocab.errors import BadOutput
 from openvocab.pipeline.device import unit
 from openvocab.pipeline.record import ModelRecord
 from openvocab.pipeline.scores import sigmoid, softmax
-from openvocab.pipeline.side_by_side import side_by_side
-from openvocab.pipeline.stages import Picture, TextEmbeddings
+from openvocab.pipeline.side_by_side import on_one_core, side_by_side
+from openvocab.pipeline.stages import Picture, Prepared, TextEmbeddings
 from openvocab.prompts.labels import check_context, check_labels
 from openvocab.prompts.templates import PromptSet, prompt_set
 
@@ -61,8 +61,12 @@ class DualEncoder(ABC):
         """Return (len(texts), D) rows of any length."""
 
     @abstractmethod
-    def _embed_pictures(self, pictures: Sequence[Picture]) -> Tensor:
-        """Return (len(pictures), D) rows of any length; called in several threads."""
+    def _prepare(self, picture: Picture) -> Mapping[str, Tensor]:
+        """Return the model's arguments for one picture, each (1, ...), in the processor's memory, in its precision."""
+
+    @abstractmethod
+    def _embed_pictures(self, pixels: Mapping[str, Tensor]) -> Tensor:
+        """Return (P, D) rows of any length for the arguments of P pictures; called in several threads."""
 
     @property
     @abstractmethod
@@ -121,8 +125,17 @@ class DualEncoder(ABC):
         _check_finite(embeddings, "label", names)
         return embeddings
 
-    def encode_pictures(self, pictures: Sequence[Picture]) -> Floats:
+    @torch.inference_mode()
+    def prepare(self, picture: Picture) -> Prepared:
+        """Return a picture as the model takes it, to stand for it in encode_pictures and score."""
+        with on_one_core():
+            return Prepared(self._prepare(picture))
+
+    def encode_pictures(self, pictures: Sequence[Picture | Prepared]) -> Floats:
         """Return (P, D) float32 rows of length 1, one a picture.
+
+        Args:
+            pictures: P pictures, any of them prepared by this tagger.
 
         Raises:
             BadOutput: the model gave an embedding that is not finite; the message names the picture's index.
@@ -144,7 +157,7 @@ class DualEncoder(ABC):
         logits = self.logits(embeddings, vocabulary)
         return sigmoid(logits) if self.independent else softmax(logits)
 
-    def score(self, pictures: Sequence[Picture], vocabulary: TextEmbeddings | Sequence[str]) -> Floats:
+    def score(self, pictures: Sequence[Picture | Prepared], vocabulary: TextEmbeddings | Sequence[str]) -> Floats:
         """Return (P, C) float32 scores in 0 to 1 of P pictures for C labels.
 
         Raises:
@@ -169,10 +182,19 @@ class DualEncoder(ABC):
         return _to_numpy(unit(units.reshape(len(texts) // count, count, -1).mean(1)))
 
     @torch.inference_mode()
-    def _encode_batch(self, pictures: Sequence[Picture]) -> Floats:
+    def _encode_batch(self, pictures: Sequence[Picture | Prepared]) -> Floats:
         if self.record.device == "cpu":
-            return _to_numpy(unit(side_by_side(self._embed_pictures, pictures)))
-        return _to_numpy(unit(self._embed_pictures(pictures)))
+            return _to_numpy(unit(side_by_side(self._embed, pictures)))
+        return _to_numpy(unit(self._embed(pictures)))
+
+    def _embed(self, pictures: Sequence[Picture | Prepared]) -> Tensor:
+        return self._embed_pictures(self.pixels(pictures))
+
+    def pixels(self, pictures: Sequence[Picture | Prepared]) -> dict[str, Tensor]:
+        """Return the model's arguments for P pictures, each (P, ...), on its device, in its precision."""
+        ready = [one if isinstance(one, Prepared) else self.prepare(one) for one in pictures]
+        joined = {name: torch.cat([one.tensors[name] for one in ready]) for name in ready[0].tensors}
+        return {name: tensor.to(self.record.device) for name, tensor in joined.items()}
 
 
 def logit_terms(model: Any) -> tuple[float, float | None]:

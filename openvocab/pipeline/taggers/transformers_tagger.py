@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
@@ -92,9 +92,11 @@ class TransformersTagger(DualEncoder):
         rows: Tensor = self.model.get_text_features(**tokens).pooler_output
         return rows
 
-    def _embed_pictures(self, pictures: Sequence[Picture]) -> Tensor:
-        shown = [Image.fromarray(picture) for picture in pictures]
-        pixels = self.image_processor(images=shown, return_tensors="pt").to(self.model.device, self.model.dtype)
+    def _prepare(self, picture: Picture) -> Mapping[str, Tensor]:
+        made = self.image_processor(images=[Image.fromarray(picture)], return_tensors="pt")
+        return dict(made.to(dtype_of(self.record.dtype)))
+
+    def _embed_pictures(self, pixels: Mapping[str, Tensor]) -> Tensor:
         rows: Tensor = self.model.get_image_features(**pixels).pooler_output
         return rows
 

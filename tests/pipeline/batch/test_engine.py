@@ -7,6 +7,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from openvocab.pipeline.batch.decode import Isolated
 from openvocab.pipeline.batch.engine import Answer, Engine, Reading
 from openvocab.pipeline.batch.prefetch import prefetch
 from openvocab.pipeline.batch.sources import Item, items
+from openvocab.pipeline.stages import Prepared
 from tests.pipeline.stubs import LABELS, NAN, ODD, StubTagger, abort_on_magic, chain, save_pictures, tagging
 
 
@@ -73,6 +75,59 @@ def test_a_real_model_does_not_see_neighbours(
     alone = [{tag.label: tag.score for tag in pipe(tmp_path / f"{number}.png", texts).tags} for number in range(7)]
     for one, result in zip(alone, pipe.run(tmp_path, texts, batch_size=batch_size), strict=True):
         assert {tag.label: tag.score for tag in result.tags} == pytest.approx(one, abs=1e-4)
+
+
+@dataclass(frozen=True)
+class Preparing(StubTagger):
+    """A stub that is shown what it prepared: each picture's mean colour, and the thread that it was made in."""
+
+    threads: list[str] = field(default_factory=list)
+
+    def prepare(self, picture: Any) -> Prepared:
+        self.threads.append(threading.current_thread().name)
+        if tuple(picture[0, 0]) == ODD:
+            raise ValueError("the stub dislikes this picture")
+        return Prepared({"mean": picture.mean((0, 1), keepdims=True)})
+
+    def encode_pictures(self, pictures: Any) -> Any:
+        return super().encode_pictures([getattr(one, "tensors", {"mean": one})["mean"] for one in pictures])
+
+
+@pytest.mark.parametrize(
+    ("settings", "options", "ahead"),
+    [
+        pytest.param({}, {}, True, id="ahead"),
+        pytest.param({}, {"embeddings": True}, True, id="ahead, with embeddings"),
+        pytest.param({"windows": 1}, {}, False, id="not with windows"),
+        pytest.param({}, {"pixels": True}, False, id="not where answers need their pixels"),
+    ],
+)
+def test_pictures_are_prepared_by_the_threads_that_decode(
+    folder: Path, settings: dict[str, Any], options: dict[str, Any], ahead: bool
+) -> None:
+    tagger, chosen = Preparing(), Settings(tag_threshold=0.0, batch_size=4, **settings)
+    prepared, plain = (
+        answers(Pipeline(each, None, None, chosen), folder, **options) for each in (tagger, StubTagger())
+    )
+    assert [one.item.id for one in prepared] == [one.item.id for one in plain]
+    for one, other in zip(prepared, plain, strict=True):
+        assert [tag.label for tag in one.tags] == [tag.label for tag in other.tags]
+        np.testing.assert_allclose([tag.score for tag in one.tags], [tag.score for tag in other.tags], rtol=1e-6)
+        assert one.prepared is None
+        assert one.decoded is not None
+        assert other.decoded is not None
+        assert one.decoded.pixels.size == (0 if ahead else other.decoded.pixels.size)
+    assert len(tagger.threads) == (41 if ahead else 0)
+    assert all(name.startswith("openvocab-decode") for name in tagger.threads)
+
+
+def test_a_picture_that_cannot_be_prepared_costs_its_row_alone(tmp_path: Path) -> None:
+    for number, colour in enumerate([(9, 9, 9), ODD, (8, 8, 8)]):
+        Image.new("RGB", (6, 5), colour).save(tmp_path / f"{number}.png")
+    found = answers(Pipeline(Preparing(), None, None, Settings()), tmp_path)
+    assert [one.kind for one in found] == [None, "failed", None]
+    assert (found[1].row().width, found[1].row().height) == (6, 5)
+    assert "dislikes" in (found[1].row().error or "")
 
 
 @pytest.mark.parametrize("most", [8, 5, 1])

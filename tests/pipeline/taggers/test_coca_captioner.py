@@ -77,7 +77,7 @@ def test_captions_are_those_of_upstream(
     end: float, lengths: set[int], captioner: CocaCaptioner, pictures: list[Any], generate: Callable[..., Any]
 ) -> None:
     """The end token is made more or less likely by a factor on its column; lengths are some that come of it."""
-    model, pixels = captioner.tagger.model, captioner.tagger.pixels(pictures)
+    model, pixels = captioner.tagger.model, captioner.tagger.pixels(pictures)["image"]
     column = model.text_decoder.text_projection.data[:, 49407]
     kept = column.clone()
     column.mul_(end)

@@ -176,7 +176,7 @@ def test_picture_without_an_answer_is_named(taggers: dict[str, TransformersTagge
     def broken(images: list[Any], **options: Any) -> Any:
         given = tagger.image_processor(images=images, **options)
         seen.append(given)
-        return given if len(seen) == 1 else given.__class__({"pixel_values": given.pixel_values * float("nan")})
+        return given if len(seen) < 3 else given.__class__({"pixel_values": given.pixel_values * float("nan")})
 
     with pytest.raises(BadOutput, match="picture 2 "):
         replace(tagger, image_processor=broken, batch=2).encode_pictures(pictures)

@@ -170,9 +170,9 @@ def _embeddings(column: pa.FixedSizeListArray, table: pa.Table) -> NDArray[np.fl
         BadInput: an answered row has no embedding.
         BadOutput: one is not finite.
     """
-    if column.null_count:
-        raise BadInput(f"a row near {table.column('id')[0]} is answered and has no embedding; run it again")
     flat = np.asarray(column.flatten().to_numpy(zero_copy_only=False), np.float32)
+    if len(flat) < len(column) * column.type.list_size or np.isnan(flat).any():
+        raise BadInput(f"a row near {table.column('id')[0]} is answered and has no embedding; run it again")
     rows = flat.reshape(len(column), column.type.list_size)
     if not np.isfinite(rows).all():
         raise BadOutput(f"an embedding near {table.column('id')[0]} is not finite; run it again")

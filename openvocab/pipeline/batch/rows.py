@@ -176,7 +176,7 @@ def from_table(table: pa.Table | pa.RecordBatch) -> Iterator[Row]:
             **{name: plain[name] for name in ("sha256", "width", "height", "frames", "error_kind", "error")},
             tags=tuple(Tag(tag["label"], tag["score"]) for tag in plain["tags"]),
             regions=None if plain["regions"] is None else _regions(plain["regions"]),
-            embedding=None if given is None else np.asarray(given, np.float32),
+            embedding=None if given is None or given[0] != given[0] else np.asarray(given, np.float32),  # NaN
         )
 
 
@@ -229,15 +229,14 @@ def _regions(plain: Sequence[dict[str, Any]]) -> RowRegions:
 
 
 def _embeddings(rows: Sequence[Row], kind: pa.DataType) -> pa.Array:
-    """Return a fixed-size list array; null where a row has none."""
+    """Return a fixed-size list array; NaN where a row has none, since pyarrow before 26 cannot read null ones."""
     import pyarrow as pa
 
     length, narrow = kind.list_size, np.float16 if kind.value_type == pa.float16() else np.float32
-    flat = np.zeros((len(rows), length), narrow)
-    absent = np.array([row.embedding is None for row in rows], np.bool_)
+    flat = np.full((len(rows), length), np.nan, narrow)
     for number, row in enumerate(rows):
         if row.embedding is not None:
             if row.embedding.shape != (length,):
                 raise BadInput(f"{row.id}: its embedding has shape {row.embedding.shape}, not ({length},)")
             flat[number] = row.embedding
-    return pa.FixedSizeListArray.from_arrays(pa.array(flat.ravel()), type=kind, mask=pa.array(absent))
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat.ravel()), type=kind)

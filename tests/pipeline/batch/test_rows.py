@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from openvocab.errors import BadInput
 from openvocab.pipeline.batch.rows import Row, RowRegions, from_table, schema, to_table
@@ -57,9 +61,20 @@ def test_masks_come_back_bit_for_bit() -> None:
     np.testing.assert_array_equal(RowRegions.of(regions).masks(HEIGHT, WIDTH), regions.masks)
 
 
-def test_rows_without_an_embedding_are_null() -> None:
+def test_rows_without_an_embedding_have_one_of_nan_that_every_pyarrow_reads(tmp_path: Path) -> None:
     rows = [Row("a", embedding=np.array([1, 0], np.float16)), Row("b", None, error_kind="empty", error="b is empty")]
-    assert to_table(rows, schema(2)).column("embedding").to_pylist() == [[1, 0], None]
+    parquet.write_table(to_table(rows, schema(2)), tmp_path / "rows.parquet")
+    table = parquet.read_table(tmp_path / "rows.parquet")
+    np.testing.assert_array_equal(table.column("embedding").to_pylist(), [[1, 0], [np.nan, np.nan]])
+    back = list(from_table(table))
+    assert back[0].embedding is not None
+    assert back[1].embedding is None
+
+
+def test_rows_of_runs_whose_absent_embeddings_are_null_are_read() -> None:
+    row = Row("b", None, error_kind="empty", error="b is empty")
+    table = to_table([row], schema(2)).set_column(10, schema(2).field(10), pa.nulls(1, pa.list_(pa.float16(), 2)))
+    assert next(from_table(table)).embedding is None
 
 
 def test_an_embedding_of_another_length_is_refused() -> None:

@@ -147,10 +147,16 @@ class DualEncoder(ABC):
         return embeddings
 
     def logits(self, embeddings: Floats, vocabulary: TextEmbeddings) -> Floats:
-        """Return (P, C) float32: scale * cosine + bias, for (P, D) embeddings of pictures."""
+        """Return (P, C) float32: scale * cosine + bias, for (P, D) embeddings of pictures.
+
+        The product is torch's, as the towers' are: the threads of numpy's spin for a while after each one.
+        """
         if not len(embeddings):
             return np.zeros((0, len(vocabulary.labels)), np.float32)
-        return np.asarray(self.scale * (embeddings @ vocabulary.embeddings.T) + (self.bias or 0), np.float32)
+        rows, texts = (
+            torch.from_numpy(np.require(each, np.float32, "W")) for each in (embeddings, vocabulary.embeddings)
+        )
+        return np.asarray((rows @ texts.T).mul_(self.scale).add_(self.bias or 0).numpy(), np.float32)
 
     def scores(self, embeddings: Floats, vocabulary: TextEmbeddings) -> Floats:
         """Return (P, C) float32 scores in 0 to 1, for (P, D) embeddings of pictures."""

@@ -1,11 +1,14 @@
-"""Work done ahead, in threads and in order: one feeder, a few workers, and a queue that bounds what may wait."""
+"""Work done ahead, in threads and in order: workers that draw from one source, and bounds on what may wait.
+
+Threads that hand over one thing at a time wake one another for each of them, which costs more than quick work itself.
+So results are taken as many at once as there are, and workers that came too far ahead rest until half of that is taken.
+"""
 
 from __future__ import annotations
 
-import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
@@ -16,105 +19,109 @@ B = TypeVar("B")
 _TICK = 0.1
 
 
-class _Room:
-    """Bytes that finished work may hold until it is taken; what is needed next is always let in."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit, self._held, self._needed = limit, 0, 0
-        self._changed = threading.Condition()
-        self._open = True
-
-    def enter(self, number: int, size: int) -> None:
-        """Wait until there is room for the result of that number, or it is the one that is needed."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._open or number <= self._needed or self._held + size <= self._limit)
-            self._held += size
-
-    def need(self, number: int) -> None:
-        """Say which result is taken next."""
-        with self._changed:
-            self._needed = number
-            self._changed.notify_all()
-
-    def leave(self, size: int) -> None:
-        """A result was taken."""
-        with self._changed:
-            self._held -= size
-            self._changed.notify_all()
-
-    def close(self) -> None:
-        """Let everyone through."""
-        with self._changed:
-            self._open = False
-            self._changed.notify_all()
-
-
 class _Ahead(Generic[A, B]):
-    def __init__(
-        self, work: Callable[[A], B], size_of: Callable[[B], int], threads: int, depth: int, room: int
-    ) -> None:
-        self._work, self._size_of = work, size_of
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="openvocab-decode")
-        self._queue: queue.Queue[tuple[A, Future[B]] | Exception | None] = queue.Queue(depth)
-        self._room = _Room(room)
-        self._ended = threading.Event()
+    """What threads share; whatever changes is guarded by one condition, and the source by a lock of its own."""
 
-    def feed(self, items: Iterable[A]) -> None:
-        """Hand out the items; runs in a thread of its own."""
-        last: Exception | None = None
+    def __init__(self, work: Callable[[A], B], items: Iterable[A], size_of: Callable[[B], int]) -> None:
+        self._work, self._source, self._size_of = work, iter(items), size_of
+        self._drawing, self._changed = threading.Lock(), threading.Condition()
+        self._made: dict[int, tuple[A, B, int]] = {}
+        self._drawn = self._taken = self._held = 0
+        self._exhausted = self._ended = False
+        self._error: Exception | None = None
+        self._broken: BaseException | None = None
+
+    def run(self, depth: int, room: int) -> None:
+        """Draw items and work on them until there is none; the body of each worker."""
         try:
-            for number, item in enumerate(items):
-                if not self._put((item, self._pool.submit(self._one, number, item))):
-                    return
-        except Exception as error:  # of the source: it belongs to whoever takes the results
-            last = error
-        self._put(last)
+            while (drawn := self._draw(depth)) is not None:
+                number, item = drawn
+                made = self._work(item)
+                self._put(number, (item, made, self._size_of(made)), room)
+                del drawn, item, made
+        except BaseException as error:  # work must not raise: where it does, nobody may wait for its result
+            with self._changed:
+                self._broken = error
+                self._changed.notify_all()
 
-    def _put(self, entry: tuple[A, Future[B]] | Exception | None) -> bool:
-        """Wait for a place in the queue; False where nobody takes from it any more."""
-        while not self._ended.is_set():
+    def _draw(self, depth: int) -> tuple[int, A] | None:
+        """Return the next item and its number; None where there is none, or none is wanted."""
+        with self._drawing:
+            if not self._may_draw(depth):
+                return None
             try:
-                self._queue.put(entry, timeout=_TICK)
-            except queue.Full:
-                continue
-            return True
-        return False
+                item = next(self._source)
+            except StopIteration:
+                self._exhaust(None)
+                return None
+            except Exception as error:  # of the source: it belongs to whoever takes the results
+                self._exhaust(error)
+                return None
+            number = self._drawn
+            self._drawn += 1
+            return number, item
 
-    def _one(self, number: int, item: A) -> B:
-        made = self._work(item)
-        self._room.enter(number, self._size_of(made))
-        return made
+    def _put(self, number: int, made: tuple[A, B, int], room: int) -> None:
+        """Lay a result down for whoever takes it, once there is room; the one that comes next has room always."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended or number <= self._taken or self._held + made[2] <= room)
+            self._made[number] = made
+            self._held += made[2]
+            if number == self._taken:
+                self._changed.notify_all()
+
+    def _may_draw(self, depth: int) -> bool:
+        """Wait while too many results wait; False where no more are wanted."""
+        with self._changed:
+            if self._drawn - self._taken >= depth:
+                self._changed.wait_for(lambda: self._ended or self._drawn - self._taken <= depth // 2)
+            return not (self._ended or self._exhausted)
+
+    def _exhaust(self, error: Exception | None) -> None:
+        with self._changed:
+            self._exhausted, self._error = True, error
+            self._changed.notify_all()
 
     def take(self, stop: Callable[[], bool]) -> Iterator[tuple[A, B]]:
         """Yield items with their results, in order."""
-        number = 0
         while not stop():
-            try:
-                entry = self._queue.get(timeout=_TICK)
-            except queue.Empty:
-                continue
-            if entry is None:
+            ready = self._ready()
+            if ready is None:
                 return
-            if isinstance(entry, Exception):
-                raise entry
-            self._room.need(number)
-            number += 1
-            item, future = entry
-            del entry
-            while not (ready := wait([future], _TICK).done) and not stop():
-                pass
-            if ready:
-                made = future.result()
-                del future, ready
-                self._room.leave(self._size_of(made))
+            while ready and not stop():
+                item, made, size = ready.popleft()
+                with self._changed:
+                    self._taken += 1
+                    self._held -= size
+                    self._changed.notify_all()
                 yield item, made
-                del made
+                del item, made
+
+    def _ready(self) -> deque[tuple[A, B, int]] | None:
+        """Return the results that come next, none after a while without one; None where there will be none.
+
+        Raises:
+            Exception: what the source raised, or work, which must not.
+        """
+        ready: deque[tuple[A, B, int]] = deque()
+        with self._changed:
+            if self._broken is not None:
+                raise self._broken
+            if self._taken not in self._made:
+                if self._exhausted and self._taken == self._drawn:
+                    if self._error is not None:
+                        raise self._error
+                    return None
+                self._changed.wait(_TICK)
+            while (made := self._made.pop(self._taken + len(ready), None)) is not None:
+                ready.append(made)
+        return ready
 
     def end(self) -> None:
-        """Stop handing out work; what is under way ends on its own."""
-        self._ended.set()
-        self._room.close()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """Let no more be drawn; what is under way ends on its own."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
 
 
 @contextmanager
@@ -132,18 +139,21 @@ def prefetch(
 
     Args:
         work: must not raise; what goes wrong with an item is part of its result.
-        items: iterated in a thread of its own; what it raises is raised from the iterator.
+        items: drawn by the threads, one at a time; what it raises is raised from the iterator, after what came before.
         threads: how many items are worked on at once.
-        depth: how many may wait.
+        depth: how many may be drawn and not yet taken.
         size_of: bytes that a result holds.
         room: bytes that the results waiting may hold together, besides one for each thread.
         stop: looked at all the time; once true, the iterator ends.
     """
-    ahead = _Ahead(work, size_of, threads, depth, room)
-    feeder = threading.Thread(target=ahead.feed, args=(items,), name="openvocab-source", daemon=True)
-    feeder.start()
+    ahead = _Ahead(work, items, size_of)
+    workers = [
+        threading.Thread(target=ahead.run, args=(depth, room), name=f"openvocab-decode-{number}", daemon=True)
+        for number in range(threads)
+    ]
+    for worker in workers:
+        worker.start()
     try:
         yield ahead.take(stop)
     finally:
         ahead.end()
-        feeder.join(timeout=5)

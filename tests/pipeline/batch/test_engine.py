@@ -21,7 +21,6 @@ from openvocab.pipeline.batch import engine as engines
 from openvocab.pipeline.batch.batches import is_out_of_memory
 from openvocab.pipeline.batch.decode import Isolated
 from openvocab.pipeline.batch.engine import Answer, Engine, Reading
-from openvocab.pipeline.batch.prefetch import prefetch
 from openvocab.pipeline.batch.sources import Item, items
 from openvocab.pipeline.stages import Prepared
 from tests.pipeline.stubs import LABELS, NAN, ODD, StubTagger, abort_on_magic, chain, save_pictures, tagging
@@ -340,24 +339,6 @@ def test_an_error_of_the_source_is_raised_where_answers_are_taken() -> None:
 
     with pytest.raises(BadInput, match="ends here"):
         list(engine_of(tagging()).answers(broken()))
-
-
-@pytest.mark.parametrize("threads", [1, 4])
-def test_work_ahead_is_bounded_and_in_order(threads: int) -> None:
-    taken, begun = 0, []
-
-    def work(number: int) -> int:
-        begun.append(number - taken)
-        time.sleep(0.001 * (number % 3))
-        return number
-
-    with prefetch(work, range(200), threads=threads, depth=6, size_of=lambda _: 10, room=30) as results:
-        for item, made in results:
-            assert item == made == taken
-            taken += 1
-    assert taken == 200
-    assert max(begun) <= 6 + 2
-    assert max(begun) <= 3 + threads + 2  # of 10 bytes each, 30 may wait, besides one a thread
 
 
 def test_row_20_100_000_labels_are_picked_from_quickly_and_exactly() -> None:

@@ -50,5 +50,5 @@ def export(args: Namespace) -> int:
     if made.errors:
         complain(f"{made.errors} inputs of {args.run} have no answer; docs/formats.md says where they are listed")
     if made.unlinked:
-        complain(f"{made.unlinked} pictures are no files of this machine and could not be put in; see pictures.jsonl")
+        complain(f"{made.unlinked} pictures could not be put in; pictures.jsonl says why of each")
     return 1 if made.unlinked else 0

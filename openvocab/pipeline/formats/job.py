@@ -22,7 +22,7 @@ class Exported:
     pictures  rows of answered inputs.
     errors    rows of inputs without an answer.
     regions   regions of all pictures.
-    unlinked  pictures that were to be linked or copied, and are no files.
+    unlinked  pictures that were to be linked or copied, and are not there or have changed; pictures.jsonl says why.
     """
 
     path: str

@@ -9,11 +9,12 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, TextIO
 
-from openvocab.errors import BadInput, CannotWrite, OpenVocabError
+from openvocab.errors import BadInput, CannotWrite, ImageError, OpenVocabError
+from openvocab.pipeline.batch.originals import Originals, split_frame
 from openvocab.pipeline.batch.rows import Row, text_of
 from openvocab.pipeline.formats.job import Job
 
@@ -24,7 +25,6 @@ _LONGEST_STEM = 120
 
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*\ud800-\udfff]')
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
-_SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}")
 
 
 def dumps(plain: Any) -> str:
@@ -154,10 +154,12 @@ class FileNames:
 
 
 def _stem(name: str) -> str:
-    """Return the last part of a path without its suffix, fit for a file's name on any system."""
+    """Return the last part of a path without its suffix, fit for a file's name on any system, and a frame's number."""
+    name, frame = split_frame(name)
     last = re.split(r"[/\\]|::", name.rstrip("/\\"))[-1]
     stem = last[: last.rfind(".")] if last.rfind(".") > 0 else last
     safe = _UNSAFE.sub("_", stem).encode()[:_LONGEST_STEM].decode("utf-8", "ignore").strip(" .")
+    safe = safe if frame is None else f"{safe}-frame{frame}"
     return f"_{safe}" if not safe or _RESERVED.fullmatch(safe) else safe
 
 
@@ -172,7 +174,7 @@ class PictureFiles:
             below: the folder in it that pictures go into; "" is the top itself.
         """
         self._job, self._top, self._below = job, folder, below
-        self._names = FileNames()
+        self._names, self._originals = FileNames(), Originals()
         self._list = open_text(folder / "pictures.jsonl")
 
     def __enter__(self) -> PictureFiles:
@@ -180,6 +182,7 @@ class PictureFiles:
 
     def __exit__(self, *error: object) -> None:
         self._list.close()
+        self._originals.close()
 
     def add(self, row: Row, **more: Any) -> tuple[str, str | None]:
         """Link or copy a row's picture and list it.
@@ -191,24 +194,30 @@ class PictureFiles:
             (name, file): the name for its annotations, without a suffix; the picture's path from the top of the layout,
             or None where it is not there.
         """
-        name = self._names(row)
-        file = self._place(row, name) if row.status == "ok" and self._job.options.pictures != "refer" else None
-        told = {"name": name, "id": text_of(row.id), "status": row.status, "file": file}
+        name, told, file = self._names(row), more, None
+        if row.status == "ok" and self._job.options.pictures != "refer":
+            try:
+                file = self._place(row, name)
+            except ImageError as error:
+                self._job.unlinked += 1
+                told = {"left_out": str(error), **more}
         known = {"width": row.width, "height": row.height, "error_kind": row.error_kind, "error": row.error}
-        self._list.write(dumps(told | known | more) + "\n")
+        line = {"name": name, "id": text_of(row.id), "status": row.status, "file": file} | known | told
+        self._list.write(dumps(line) + "\n")
         return name, file
 
-    def _place(self, row: Row, name: str) -> str | None:
-        if not os.path.isfile(row.id):
-            self._job.unlinked += 1
-            return None
-        suffix = os.path.splitext(row.id)[1]
-        inside = f"{self._below}{name}{suffix.lower() if _SUFFIX.fullmatch(suffix) else ''}"
+    def _place(self, row: Row, name: str) -> str:
+        """Link or copy a picture and return where it is now.
+
+        Raises:
+            ImageError: it cannot be found, or is another by now.
+        """
+        found = self._originals.find(row, read=self._job.options.pictures == "copy")
+        inside = f"{self._below}{name}{found.suffix}"
         target = self._top / inside
         target.parent.mkdir(exist_ok=True)
-        if self._job.options.pictures == "link":
-            target.symlink_to(os.path.abspath(row.id))
+        if found.data is None:
+            target.symlink_to(os.path.abspath(found.path or ""))
         else:
-            with suppress(shutil.SameFileError):
-                shutil.copyfile(row.id, target)
+            target.write_bytes(found.data)
         return inside

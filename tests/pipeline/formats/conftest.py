@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,13 +63,14 @@ def scene(tmp_path: Path) -> Any:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (WIDTH, HEIGHT), "red").save(folder / name)
     ids = [str(folder / name) for name in names]
-    size = ("0" * 64, WIDTH, HEIGHT, 1)
+    size = (WIDTH, HEIGHT, 1)
+    known = [(path, hashlib.sha256(Path(path).read_bytes()).hexdigest(), *size) for path in ids]
     rows = [
-        Row(ids[0], *size, tags=(Tag("犬", 0.75), Tag('a,"b"', 0.25)), regions=_regions(_masks())),
-        Row(ids[1], *size, regions=_regions(None)),
-        Row(ids[2], *size, regions=RowRegions.of(Regions.none((HEIGHT, WIDTH)))),
+        Row(*known[0], tags=(Tag("犬", 0.75), Tag('a,"b"', 0.25)), regions=_regions(_masks())),
+        Row(*known[1], regions=_regions(None)),
+        Row(*known[2], regions=RowRegions.of(Regions.none((HEIGHT, WIDTH)))),
         Row(ids[4], None, None, None, None, "truncated", "the file is cut short; =get it again"),
-        Row(ids[3], *size, tags=(Tag("<&>", 0.5),)),
-        Row(ids[5], *size, regions=_regions(_masks())),
+        Row(*known[3], tags=(Tag("<&>", 0.5),)),
+        Row(*known[5], regions=_regions(_masks())),
     ]
     return Scene(folder, rows, LABELS, _masks())

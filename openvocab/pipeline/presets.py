@@ -9,7 +9,7 @@ from openvocab.errors import BadInput, unknown
 from openvocab.pipeline.chain import Pipeline
 from openvocab.pipeline.registry import load_detector, load_segmenter, load_tagger
 from openvocab.pipeline.settings import Settings
-from openvocab.weights.manifest import preset_records
+from openvocab.weights.manifest import PresetRecord, preset_records
 
 __all__ = ["Preset", "load", "presets"]
 
@@ -43,6 +43,7 @@ def load(
     segmenter: str | None = None,
     device: str | None = None,
     dtype: str | None = None,
+    tags_alone: bool = False,
     **settings: Any,
 ) -> Pipeline:
     """Load a pipeline.
@@ -53,25 +54,38 @@ def load(
             that are not named are left out.
         device: cuda, mps or cpu; the best there is where not given.
         dtype: float32 or bfloat16; bfloat16 where the hardware multiplies it, where not given.
+        tags_alone: load the tagger and nothing else, also of a preset.
         settings: fields of Settings to change, e.g. box_threshold=0.4.
 
     Raises:
         UnknownName: no preset, family or architecture of that name.
-        BadInput: nothing to load, or a setting that does not fit.
+        BadInput: nothing to load, no tagger where tags alone are wanted, or a setting that does not fit.
         BadWeights: a checkpoint is absent, of another architecture, or fails its digest.
     """
     known = preset_records()
     if preset is not None and preset not in known:
         raise unknown("preset", preset, known)
     record = known[preset] if preset else None
-    specs = [tagger or (record and record.tagger), detector or (record and record.detector)]
-    if not any(specs):
-        raise BadInput("nothing to load; name a preset such as 'pocket', or tagger=SPEC or detector=SPEC")
-    last = segmenter or (record and record.segmenter)
+    first, second, third = _stages(record, [tagger, detector, segmenter], tags_alone)
     own = dict(record.settings) if record and not tagger and not detector else {}
     return Pipeline(
-        load_tagger(specs[0], device, dtype) if specs[0] else None,
-        load_detector(specs[1], device, dtype) if specs[1] else None,
-        load_segmenter(last, device, dtype) if last else None,
+        load_tagger(first, device, dtype) if first else None,
+        load_detector(second, device, dtype) if second else None,
+        load_segmenter(third, device, dtype) if third else None,
         Settings().changed(**{**own, **settings}),
     )
+
+
+def _stages(record: PresetRecord | None, given: list[str | None], tags_alone: bool) -> list[str | None]:
+    """Return the SPECs of tagger, detector and segmenter that are to be loaded: those given, else the preset's.
+
+    Raises:
+        BadInput: there is neither tagger nor detector.
+    """
+    usual = [record.tagger, record.detector, record.segmenter] if record else [None] * 3
+    specs = [spec or own for spec, own in zip(given, usual, strict=True)]
+    wanted = [specs[0], None, None] if tags_alone else specs
+    if not any(wanted[:2]):
+        also = "" if tags_alone else " or detector=SPEC"
+        raise BadInput(f"nothing to load; name a preset such as 'pocket', or tagger=SPEC{also}")
+    return wanted

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 import openvocab
@@ -29,11 +31,23 @@ def test_a_wrong_spec_is_met_with_the_right_one(load, spec: str, error: type[Exc
         pytest.param({"preset": "poket"}, UnknownName, "did you mean 'pocket'", id="preset"),
         pytest.param({}, BadInput, "nothing to load", id="nothing"),
         pytest.param({"segmenter": "pocket"}, BadInput, "nothing to load", id="a segmenter alone"),
+        pytest.param(
+            {"detector": "pocket", "tags_alone": True}, BadInput, "or tagger=SPEC$", id="tags without a tagger"
+        ),
     ],
 )
-def test_load_says_what_is_missing(arguments: dict[str, str], error: type[Exception], message: str) -> None:
+def test_load_says_what_is_missing(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         openvocab.load(**arguments)
+
+
+def test_for_tags_alone_nothing_else_of_a_preset_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = openvocab.load("pocket", tag_threshold=0.25)
+    for name in ("load_detector", "load_segmenter"):
+        monkeypatch.delattr(f"openvocab.pipeline.presets.{name}")
+    pipe = openvocab.load("pocket", tags_alone=True, tag_threshold=0.25)
+    assert pipe.tagger is not None and pipe.detector is None and pipe.segmenter is None
+    assert pipe.settings == whole.settings
 
 
 def test_every_family_is_listed() -> None:

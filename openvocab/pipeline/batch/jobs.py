@@ -26,7 +26,7 @@ __all__ = ["Job", "Loader", "Stage", "opened_stage", "read_devices"]
 class Loader:
     """How a worker loads its models: what openvocab.load takes, but for the device.
 
-    tags_alone   keep the tagger and nothing else, also of a preset.
+    tags_alone   load the tagger and nothing else, also of a preset.
     settings     settings to change.
     """
 
@@ -44,12 +44,10 @@ class Loader:
         Raises:
             UnknownName, BadInput, BadWeights: as openvocab.load.
         """
-        from openvocab.pipeline.chain import Pipeline
-
         given = {"tagger": self.tagger, "detector": self.detector, "segmenter": self.segmenter}
-        specs = {stage: spec for stage, spec in given.items() if spec}
-        pipe = openvocab.load(self.preset, **specs, device=device, dtype=self.dtype, **self.settings)
-        return Pipeline(pipe.tagger, None, None, pipe.settings) if self.tags_alone else pipe
+        specs: dict[str, Any] = {stage: spec for stage, spec in given.items() if spec}
+        where: dict[str, Any] = {"device": device, "dtype": self.dtype, "tags_alone": self.tags_alone}
+        return openvocab.load(self.preset, **specs, **where, **self.settings)
 
 
 @dataclass(frozen=True, slots=True)

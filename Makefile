@@ -47,7 +47,7 @@ wheel-test: wheel
 	$(PYTHON) -m venv $(WHEEL_VENV)
 	$(call install,$(WHEEL_VENV),"$$(ls dist/*.whl)[$(TEST_EXTRAS)]" pytest clip-benchmark)
 	mkdir -p build/elsewhere
-	cp -r tests pyproject.toml README.md CHANGELOG.md build/elsewhere/
+	cp -r tests benchmarks pyproject.toml README.md CHANGELOG.md build/elsewhere/
 	cd build/elsewhere && ../../$(WHEEL_VENV)/bin/python -P -m pytest
 	cd build/elsewhere && ../../$(WHEEL_VENV)/bin/openvocab demo --out demo-out
 

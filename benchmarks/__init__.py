@@ -1,0 +1,1 @@
+"""Measurements: each file is a program; docs/speed.md and docs/reliability.md have what they found."""

@@ -68,9 +68,12 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Replace openvocab.load; the list holds (preset, SPECs, settings) of each call."""
     calls: list[Any] = []
 
-    def load(preset=None, *, tagger=None, detector=None, segmenter=None, device=None, dtype=None, **settings):
+    def load(preset=None, *, tagger=None, detector=None, segmenter=None, tags_alone=False, **more):
+        settings = {name: value for name, value in more.items() if name not in ("device", "dtype")}
         calls.append((preset, (tagger, detector, segmenter), Settings().changed(**settings)))
         fakes: tuple[Any, Any, Any] = (FakeTagger(), FakeDetector(), FakeSegmenter())
+        if tags_alone:
+            return openvocab.Pipeline(fakes[0], None, None, calls[-1][2])
         first, second, third = (
             fake if preset or spec else None for fake, spec in zip(fakes, calls[-1][1], strict=True)
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -113,7 +114,7 @@ class GroundingDinoDetector:
         sentence = template or DEFAULT_TEMPLATE
         prompts = PromptSet("detector", (sentence,))
         blocks = self._blocks(names, [prompts.fill(name)[0] for name in names])
-        special = [(int(token),) for token in self.model.model.special_tokens[:_FRAME]]
+        special = [(token,) for token in _special_tokens(self.model)[:_FRAME]]
         first, last, *features = encode_blocks(self.model.model, [*special, *blocks])
         for name, rows in zip(names, features, strict=True):
             if not torch.isfinite(rows).all():
@@ -160,8 +161,9 @@ class GroundingDinoDetector:
             BadInput: nothing is left of a text, or two are the same.
         """
         tokenizer, room = self.processor.tokenizer, self._context - _FRAME - 1
-        stop = int(self.model.model.special_tokens[_DELIMITERS.index(".")])
-        ends = {*self.model.model.special_tokens.tolist(), *tokenizer.all_special_ids} - {tokenizer.unk_token_id}
+        special = _special_tokens(self.model)
+        stop = special[_DELIMITERS.index(".")]
+        ends = {*special, *tokenizer.all_special_ids} - {tokenizer.unk_token_id}
         given = tokenizer([text.lower() for text in texts], add_special_tokens=False, verbose=False).input_ids
         read = [[token for token in tokens if token not in ends] for tokens in given]
         kept = [str(tokenizer.decode(tokens[:room])).strip() for tokens in read]
@@ -199,13 +201,18 @@ def _corners(shares: Tensor, picture: Picture) -> Tensor:
     return torch.cat([centre - half, centre + half], 1) * shares.new_tensor([width, height, width, height])
 
 
+def _special_tokens(model: Any) -> list[int]:
+    """Return the ids of _DELIMITERS, a constant of the module that every release of the library keeps the model in."""
+    return list(sys.modules[type(model.model).__module__].SPECIAL_TOKENS)
+
+
 def _check_parts(spec: str, model: Any, tokenizer: Any) -> None:
     """Refuse a tokenizer of another model, and a model without the stage that proposes boxes.
 
     Raises:
         BadWeights: as said.
     """
-    wanted = model.model.special_tokens.tolist()
+    wanted = _special_tokens(model)
     got = tokenizer.convert_tokens_to_ids(list(_DELIMITERS))
     if got != wanted or len(tokenizer) > model.config.text_config.vocab_size:
         raise BadWeights(f"{spec}: the tokenizer has the ids {got} for {' '.join(_DELIMITERS)}, the model {wanted}")

@@ -103,7 +103,7 @@ def find_objects(model: Any, sight: Sight, asked: Prompt) -> tuple[Tensor, Tenso
         vision_position_embedding=sight.positions,
         text_features=asked.features,
         text_self_attention_masks=~asked.together,
-        text_position_ids=asked.positions,
+        text_position_ids=asked.positions.to(asked.features.dtype),  # transformers before 5.23 rounds to the ids' dtype
         **maps,
     )
     vision, text = encoded.last_hidden_state_vision, encoded.last_hidden_state_text

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from packaging.version import Version
 from PIL import Image
 
 from openvocab.errors import BadOutput
@@ -23,6 +24,11 @@ from openvocab.pipeline.detectors.grounding_dino_text import prompt
 from openvocab.pipeline.stages import Boxes
 from openvocab.weights.files import sha256_of
 from tests.pipeline.broken import NanWhereTall
+
+right_library = pytest.mark.skipif(
+    Version(transformers.__version__) < Version("5.23"),
+    reason="transformers before 5.23 rounds the positions of a prompt's tokens, and its answers are others",
+)
 
 FAMILIES = {"grounding_dino": GroundingDinoDetector, "mm_grounding_dino": MMGroundingDinoDetector}
 SIZES = [(60, 60), (40, 100), (100, 40), (5, 3), (2, 300)]
@@ -102,6 +108,7 @@ def _same(one: Boxes, other: Boxes, names: tuple[list[str], list[str]] | None = 
     assert [labels[0][row] for row in one.label_index] == [labels[1][row] for row in other.label_index]
 
 
+@right_library
 @pytest.mark.parametrize("row", range(len(SIZES)), ids=NAMES)
 def test_one_label_gives_the_boxes_of_the_library(
     row: int, detector: GroundingDinoDetector, library: tuple[Any, Any], pictures: list[Any]
@@ -118,6 +125,7 @@ def test_one_label_gives_the_boxes_of_the_library(
     assert not got.label_index.any()
 
 
+@right_library
 @pytest.mark.parametrize("row", range(len(SIZES)), ids=NAMES)
 def test_several_labels_give_the_boxes_of_the_library_and_the_label_of_its_best_token(
     row: int, detector: GroundingDinoDetector, library: tuple[Any, Any], pictures: list[Any]
@@ -137,6 +145,7 @@ def test_several_labels_give_the_boxes_of_the_library_and_the_label_of_its_best_
     np.testing.assert_array_equal(got.label_index, expected[rows])
 
 
+@right_library
 @pytest.mark.parametrize("label", ["cat", "thing 12", "red dog"])
 def test_boxes_are_those_of_the_zero_shot_pipeline(
     label: str, detector: GroundingDinoDetector, library: tuple[Any, Any], pictures: list[Any]
@@ -151,6 +160,7 @@ def test_boxes_are_those_of_the_zero_shot_pipeline(
     np.testing.assert_allclose(got.xyxy, boxes.clip(0, 60), atol=1.001)  # the pipeline cuts off fractions
 
 
+@right_library
 @pytest.mark.parametrize("labels", [["cat"], FEW, MANY[:10]], ids=["one", "three", "ten"])
 def test_features_that_are_kept_are_those_of_the_full_forward(
     labels: list[str], detector: GroundingDinoDetector, library: tuple[Any, Any], pictures: list[Any]

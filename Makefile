@@ -4,19 +4,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WHEEL_VENV := .wheel-venv
+LOWEST_VENV := .lowest-venv
 TEST_EXTRAS := formats,readers,train
 # uv installs quickest; where it cannot reach the registry that pip is set up for, pip does the same.
 install = $(BIN)/uv pip install --quiet --python $(1)/bin/python -c constraints.txt $(2) \
 	|| $(1)/bin/python -m pip install --quiet -c constraints.txt $(2)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint wheel wheel-test clean
+.PHONY: help demo test lint wheel wheel-test lowest-test clean
 
 help:
 	@echo "make demo        find, box and cut out the objects of the example pictures, into demo-out/"
 	@echo "make test        run the tests"
 	@echo "make lint        ruff and mypy"
 	@echo "make wheel-test  build the wheel, install it elsewhere, run the tests and the demo on it"
+	@echo "make lowest-test run the tests on the oldest releases that pyproject.toml allows"
 	@echo "make clean       remove what the targets above wrote"
 
 $(READY): pyproject.toml constraints.txt
@@ -51,6 +53,13 @@ wheel-test: wheel
 	cd build/elsewhere && ../../$(WHEEL_VENV)/bin/python -P -m pytest
 	cd build/elsewhere && ../../$(WHEEL_VENV)/bin/openvocab demo --out demo-out
 
+# What is older than this is not tried, and some of it answers differently: the bounds are where all tests pass.
+lowest-test: $(READY)
+	rm -rf $(LOWEST_VENV)
+	$(PYTHON) -m venv $(LOWEST_VENV)
+	$(BIN)/uv pip install --quiet --python $(LOWEST_VENV)/bin/python --resolution lowest-direct -e '.[dev]'
+	$(LOWEST_VENV)/bin/python -m pytest
+
 clean:
-	rm -rf $(VENV) $(WHEEL_VENV) build dist demo-out openvocab-demo
+	rm -rf $(VENV) $(WHEEL_VENV) $(LOWEST_VENV) build dist demo-out openvocab-demo
 	find openvocab tests -name __pycache__ -type d -prune -exec rm -rf {} +

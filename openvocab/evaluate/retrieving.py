@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from openvocab.errors import BadInput
 from openvocab.evaluate.data.captions import Captioned, CaptionedSet
-from openvocab.evaluate.scoring import Watch, decoded_ahead
+from openvocab.evaluate.scoring import Looked, Watch, looked_ahead
 from openvocab.pipeline.batch.sources import Item
-from openvocab.pipeline.images import Decoded
 from openvocab.pipeline.stages import Tagger
 from openvocab.pipeline.taggers.dual_encoder import DualEncoder
 from openvocab.prompts.templates import PromptSet
@@ -62,27 +61,27 @@ def embed_pairs(tagger: Tagger, data: CaptionedSet, *, batch: int = 32, watch: W
         raise BadInput(f"{tagger.record.spec} has no text tower that reads sentences; give a CLIP-like tagger")
     names, unread, digest = list[str](), list[tuple[str, str]](), hashlib.sha256()
     pictures, texts, owner = [], [], list[int]()
-    passing = iter(watch(_decoded(data.pictures(), batch)))
+    passing = iter(watch(_pass(tagger, data.pictures(), batch)))
     while some := list(islice(passing, batch)):
         unread += [(one.item.id, str(seen)) for one, seen in some if isinstance(seen, Exception)]
-        good = [(one, seen) for one, seen in some if isinstance(seen, Decoded)]
-        for one, seen in good:
-            digest.update(f"{seen.sha256} {list(one.captions)}\n".encode("utf-8", "surrogatepass"))
+        good = [(one, *seen) for one, seen in some if not isinstance(seen, Exception)]
+        for one, known, _ in good:
+            digest.update(f"{known.sha256} {list(one.captions)}\n".encode("utf-8", "surrogatepass"))
             owner += [len(names)] * len(one.captions)
             names.append(one.item.id)
         if good:
-            pictures.append(tagger.encode_pictures([seen.pixels for _, seen in good]))
-            texts.append(tagger.embed([text for one, _ in good for text in one.captions], AS_IT_IS))
+            pictures.append(tagger.encode_pictures([shown for *_, shown in good]))
+            texts.append(tagger.embed([text for one, *_ in good for text in one.captions], AS_IT_IS))
     if not names:
         raise BadInput(f"no picture of {data.source!r} could be read{f': {unread[0][1]}' if unread else ''}")
     rows = np.concatenate(pictures), np.concatenate(texts), np.array(owner, np.int64)
     return Embedded(tuple(names), *rows, tuple(unread), digest.hexdigest())
 
 
-def _decoded(pictures: Iterable[Captioned], batch: int) -> Iterator[tuple[Captioned, Decoded | Exception]]:
-    """Yield pictures with their pixels, or with why there are none; the sentences wait in a queue of their own."""
+def _pass(tagger: Tagger, pictures: Iterable[Captioned], batch: int) -> Iterator[tuple[Captioned, Looked | Exception]]:
+    """Yield pictures as the tagger takes them, or why there are none; the sentences wait in a queue of their own."""
     waiting: deque[Captioned] = deque()
-    for _, made in decoded_ahead(_noted(pictures, waiting), batch):
+    for _, made in looked_ahead(tagger, _noted(pictures, waiting), batch):
         yield waiting.popleft(), made
 
 

@@ -6,8 +6,9 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,15 +16,20 @@ from numpy.typing import NDArray
 from openvocab.errors import BadInput, OpenVocabError
 from openvocab.evaluate.data.records import Labelled, LabelledSet
 from openvocab.pipeline.batch.decode import decode_item
+from openvocab.pipeline.batch.engine import Reading
 from openvocab.pipeline.batch.prefetch import prefetch
+from openvocab.pipeline.batch.ready import make_ready
 from openvocab.pipeline.batch.sources import Item
 from openvocab.pipeline.images import Decoded
-from openvocab.pipeline.stages import Tagger
+from openvocab.pipeline.stages import Picture, Prepared, PreparingTagger, Tagger
 from openvocab.prompts.templates import PromptSet
 
-__all__ = ["Scored", "Watch", "decoded_ahead", "score_pictures", "score_prompts"]
+__all__ = ["Looked", "Scored", "Watch", "decoded_ahead", "looked_ahead", "score_pictures", "score_prompts"]
 
 _ROOM = 2**28
+
+Looked = tuple[Decoded, Picture | Prepared]
+"""What is known of a picture's file, and what the tagger is shown: its pixels, or what it made of them."""
 
 Watch = Callable[[Iterable[Any]], Iterable[Any]]
 """Wraps what passes, such as in a progress bar."""
@@ -79,16 +85,16 @@ def score_prompts(
     texts = [tagger.encode_labels(unique, each) for each in prompts]
     column = [unique.index(label) for label in data.labels]
     names, rows, truth, unread, digest = [], [], [], [], hashlib.sha256()
-    passing = iter(watch(_decoded(data.pictures(), batch)))
+    passing = iter(watch(_pass(tagger, data.pictures(), batch)))
     while some := list(islice(passing, batch)):
-        good = [(one, seen) for one, seen in some if isinstance(seen, Decoded)]
+        good = [(one, *seen) for one, seen in some if not isinstance(seen, Exception)]
         unread += [(one.item.id, str(seen)) for one, seen in some if isinstance(seen, Exception)]
-        for one, seen in good:
-            digest.update(f"{seen.sha256} {[data.labels[label] for label in one.labels]}\n".encode())
+        for one, known, _ in good:
+            digest.update(f"{known.sha256} {[data.labels[label] for label in one.labels]}\n".encode())
             names.append(one.item.id)
             truth.append(np.isin(np.arange(len(data.labels)), one.labels))
         if good:
-            looked = tagger.encode_pictures([seen.pixels for _, seen in good])
+            looked = tagger.encode_pictures([cast("Picture", shown) for *_, shown in good])
             rows.append([tagger.logits(looked, each)[:, column] for each in texts])
     if not rows:
         raise BadInput(f"no picture of {data.source!r} could be read{f': {unread[0][1]}' if unread else ''}")
@@ -102,10 +108,29 @@ def decoded_ahead(items: Iterable[Item], batch: int) -> Iterator[tuple[Item, Dec
         yield from ready
 
 
-def _decoded(pictures: Iterable[Labelled], batch: int) -> Iterator[tuple[Labelled, Decoded | Exception]]:
-    """Yield pictures with their pixels, or with why there are none; the labels wait in a queue of their own."""
+def looked_ahead(tagger: Tagger, items: Iterable[Item], batch: int) -> Iterator[tuple[Item, Looked | Exception]]:
+    """Yield items with what is known of their files and what the tagger is shown, made ahead, in order."""
+    work, threads = partial(_looked, tagger), Reading().threads
+    with prefetch(work, items, threads=threads, depth=2 * batch, size_of=_bytes_shown, room=_ROOM) as ready:
+        yield from ready
+
+
+def _looked(tagger: Tagger, item: Item) -> Looked | Exception:
+    seen = _outcome(item)
+    if isinstance(seen, Exception):
+        return seen
+    ready = make_ready(tagger, seen) if isinstance(tagger, PreparingTagger) else None
+    return (seen, seen.pixels) if ready is None else (ready.decoded, ready.prepared)
+
+
+def _bytes_shown(outcome: Looked | Exception) -> int:
+    return 0 if isinstance(outcome, Exception) else outcome[1].nbytes
+
+
+def _pass(tagger: Tagger, pictures: Iterable[Labelled], batch: int) -> Iterator[tuple[Labelled, Looked | Exception]]:
+    """Yield pictures as the tagger takes them, or why there are none; the labels wait in a queue of their own."""
     waiting: deque[Labelled] = deque()
-    for item, made in decoded_ahead(_noted(pictures, waiting), batch):
+    for item, made in looked_ahead(tagger, _noted(pictures, waiting), batch):
         one = waiting.popleft()
         yield Labelled(replace(item, data=None), one.labels), made
 

@@ -25,11 +25,12 @@ from openvocab.pipeline.batch.decode import Isolated
 from openvocab.pipeline.batch.embedding_cache import CacheFailed, EmbeddingCache, Recall, Recalled
 from openvocab.pipeline.batch.frames import decode_frame
 from openvocab.pipeline.batch.prefetch import prefetch
+from openvocab.pipeline.batch.ready import Ready, make_ready
 from openvocab.pipeline.batch.sources import Item
 from openvocab.pipeline.images import MAX_PIXELS, Decoded
 from openvocab.pipeline.record import Regions
 from openvocab.pipeline.settings import Settings
-from openvocab.pipeline.stages import NO_PIXELS, Picture, Prepared, PreparingTagger
+from openvocab.pipeline.stages import Picture, PreparingTagger
 
 if TYPE_CHECKING:
     from openvocab.pipeline.chain import Pipeline, Vocabulary
@@ -38,14 +39,6 @@ __all__ = ["Answer", "Engine", "Reading", "kind_of"]
 
 Seen = tuple[NDArray[np.float32], NDArray[np.float32] | None]
 """What the tagger says of one picture: (C,) scores and, where asked for, the (V, D) embeddings of it and its views."""
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Ready:
-    """A picture that was prepared for the tagger by the thread that decoded it; decoded has no pixels."""
-
-    decoded: Decoded
-    prepared: Prepared
 
 
 Outcome = Decoded | Ready | Recalled | CacheFailed | Exception | None
@@ -307,18 +300,9 @@ def _outcome(read: Callable[[Item], Outcome], item: Item) -> Outcome:
 
 
 def _prepared(tagger: PreparingTagger, read: Callable[[Item], Outcome], item: Item) -> Outcome:
-    """Return what read returns, a picture prepared for the tagger where that can be done.
-
-    Where it cannot, the batch that the picture comes to will meet the error and tell whose it is.
-    """
+    """Return what read returns, a picture prepared for the tagger where that can be done."""
     outcome = read(item)
-    if not isinstance(outcome, Decoded):
-        return outcome
-    try:
-        made = tagger.prepare(outcome.pixels)
-    except Exception:
-        return outcome
-    return Ready(replace(outcome, pixels=NO_PIXELS), made)
+    return (make_ready(tagger, outcome) or outcome) if isinstance(outcome, Decoded) else outcome
 
 
 def _bytes_of(outcome: Outcome) -> int:

@@ -49,6 +49,28 @@ def test_the_readme_commands_run_and_do_nothing_the_second_time(capsys: pytest.C
         assert sorted(Path(words[words.index("--out") + 1]).glob("part-*")) == before
 
 
+def test_the_readme_s_words_on_frames_and_errors_hold(capsys: pytest.CaptureFixture[str]) -> None:
+    section = README.partition("## Tag a million pictures")[2].partition("\n## ")[0]
+    with pytest.raises(SystemExit):
+        main(["tag", "--help"])
+    there = set(re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out))
+    assert set(re.findall(r"--[a-z][a-z-]+", section)) <= there
+    save_pictures(Path("p"), 2)
+    pages = [Image.new("RGB", (9, 9), colour) for colour in ("red", "lime", "blue")]
+    pages[0].save("p/walk.gif", save_all=True, append_images=pages[1:])
+    Path("p/x.png").write_bytes(b"")
+    assert tag("--out", "run", "--frames", "all") == 1
+    ids = [row.id for row in openvocab.read_run("run")]
+    assert [name for name in ids if "#" in name] == [f"p/walk.gif#frame={number}" for number in range(3)]
+    Image.new("RGB", (9, 9)).save("p/x.png")
+    assert tag("--out", "run", "--frames", "all") == 1
+    assert tag("--out", "run", "--frames", "all", "--retry-errors") == 0
+    assert sorted((row.id, row.status) for row in openvocab.read_run("run")) == sorted((name, "ok") for name in ids)
+    capsys.readouterr()
+    command = ["export", "run", "--format", "yolo", "--out", "dataset", "--pictures", "copy"]
+    assert main(command) == 0 and len(list(Path("dataset/images").iterdir())) == len(ids)
+
+
 def test_json_is_one_summary(capsys: pytest.CaptureFixture[str]) -> None:
     save_pictures(Path("p"), 3)
     Path("p/x.png").write_bytes(b"")

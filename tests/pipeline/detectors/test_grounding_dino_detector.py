@@ -27,7 +27,7 @@ from tests.pipeline.broken import NanWhereTall
 
 right_library = pytest.mark.skipif(
     Version(transformers.__version__) < Version("5.23"),
-    reason="transformers before 5.23 rounds the positions of a prompt's tokens, and its answers are others",
+    reason="transformers before 5.23 rounds the embeddings of a prompt's positions, and its answers are others",
 )
 
 FAMILIES = {"grounding_dino": GroundingDinoDetector, "mm_grounding_dino": MMGroundingDinoDetector}

@@ -103,12 +103,18 @@ class OpenVocabWarning(UserWarning):
     """Something was accepted, but not quite as it was given."""
 
 
+_MOST_NAMES = 30
+"""Names that an error lists in full."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownName:
-    """Return the error for a name that does not exist, with the nearest one that does."""
+    """Return the error for a name that does not exist, with the nearest one that does; of many, the nearest few."""
     names = sorted(known)
     near = get_close_matches(name, names, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return UnknownName(f"no {kind} named {name!r}; {hint}known: {', '.join(names)}")
+    shown = names if len(names) <= _MOST_NAMES else get_close_matches(name, names, n=5, cutoff=0)
+    others = f" and {len(names) - len(shown)} others" if len(shown) < len(names) else ""
+    return UnknownName(f"no {kind} named {name!r}; {hint}known: {', '.join(shown)}{others}")
 
 
 def require(module: str, *, extra: str) -> ModuleType:

@@ -213,12 +213,18 @@ def test_bad_folder_is_refused_in_one_sentence(
     [
         pytest.param("ViT-B-32", BadInput, "names no weights", id="no weights named"),
         pytest.param("ViT-B-33/openai", UnknownName, "did you mean 'ViT-B-32'", id="unknown architecture"),
+        pytest.param("zzz/openai", UnknownName, r"^.{,200} others$", id="nothing near, and not all names there are"),
+        pytest.param("tests", BadInput, "is a folder; write it as local-dir:tests$", id="a folder alone"),
         pytest.param("ViT-B-32/laion2b_s34b_b79", UnknownName, "laion2b_s34b_b79k", id="unknown tag"),
         pytest.param("ViT-B-32/absent/weights.pth", BadWeights, "no such file", id="absent file"),
         pytest.param("hf-hub:org/absent", BadWeights, "could not be fetched", id="not on the hub"),
     ],
 )
-def test_bad_spec_is_refused(spec: str, error: type[Exception], message: str) -> None:
+def test_bad_spec_is_refused(
+    spec: str, error: type[Exception], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("tests").mkdir()
     with pytest.raises(error, match=message):
         OpenClipTagger.load(spec, "cpu")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -16,11 +17,13 @@ from openvocab.pipeline.batch.sources import Item
 if TYPE_CHECKING:
     from openvocab.pipeline.images import Decoded
 
-__all__ = ["MOST", "Frames", "check_frames", "count_frames", "decode_frame", "each_frame"]
+__all__ = ["MOST", "Frames", "check_frames", "count_frames", "decode_frame", "each_frame", "split_frame"]
 
 Frames = Literal["first", "all"] | int
 """Which frames of a picture are answered; a number means that many from the first on."""
 
+_FRAME_ID = "{}#frame={}"
+_FRAME = re.compile(r"(.+)#frame=(\d+)", re.DOTALL)
 _SEVERAL = ("GIF", "PNG", "WEBP", "TIFF", "AVIF")
 
 MOST = 10_000
@@ -114,8 +117,14 @@ def each_frame(items: Iterator[Item], frames: Frames, skip: Callable[[str], bool
     for item in items:
         there = 1 if item.error is not None or item.url is not None else _frames_of(item)
         for number in range(there if frames == "all" or frames == "first" else min(there, frames)):
-            name = f"{item.id}#frame={number}" if there > 1 else item.id
+            name = _FRAME_ID.format(item.id, number) if there > 1 else item.id
             yield Item(name) if skip(name) else replace(item, id=name, frame=number)
+
+
+def split_frame(name: str) -> tuple[str, int | None]:
+    """Return an id without its #frame=N, and N; None where there is none."""
+    found = _FRAME.fullmatch(name)
+    return (found[1], int(found[2])) if found else (name, None)
 
 
 def decode_frame(item: Item, max_pixels: int, least_side: int | None) -> Decoded:

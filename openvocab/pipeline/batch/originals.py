@@ -13,14 +13,15 @@ from io import BytesIO
 from PIL import Image
 
 from openvocab.errors import ImageError
+from openvocab.pipeline.batch.decode import read_item
+from openvocab.pipeline.batch.frames import decode_frame, split_frame
 from openvocab.pipeline.batch.rows import Row, text_of
 from openvocab.pipeline.batch.sources import SHARDS, Item
 from openvocab.pipeline.images import MAX_PIXELS
 
-__all__ = ["Original", "Originals", "split_frame"]
+__all__ = ["Original", "Originals"]
 
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}")
-_FRAME = re.compile(r"(.+)#frame=(\d+)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +36,6 @@ class Original:
     path: str | None
     data: bytes | None
     suffix: str
-
-
-def split_frame(name: str) -> tuple[str, int | None]:
-    """Return an id without its #frame=N, and N; None where there is none."""
-    found = _FRAME.fullmatch(name)
-    return (found[1], int(found[2])) if found else (name, None)
 
 
 class Originals:
@@ -91,9 +86,6 @@ class Originals:
 
 
 def _read(item: Item, row: Row, frame: int | None, suffix: str) -> Original:
-    from openvocab.pipeline.batch.decode import read_item
-    from openvocab.pipeline.batch.frames import decode_frame
-
     data = read_item(item)
     if row.sha256 is not None and hashlib.sha256(data).hexdigest() != row.sha256:
         raise ImageError("vanished", f"{text_of(row.id)!r} has changed since it was answered; run it again")
@@ -131,6 +123,7 @@ class _Source:
     def __init__(self, path: str) -> None:
         self.path = path
         self._wanted = ""
+        self._found: Item | None = None
         self._whole = True
         self._items = self._open()
 
@@ -139,14 +132,16 @@ class _Source:
 
     def find(self, name: str) -> Item | None:
         """Return the item of that id; None where there is none, after which the source is not begun again."""
+        if self._found is not None and self._found.id == name:  # the next frame of the same picture
+            return self._found
         self._wanted = name
-        found = self._next()
-        if found is None and self._whole:
+        self._found = self._next()
+        if self._found is None and self._whole:
             self.close()
             self._items = self._open()
-            found = self._next()
-            self._whole = found is not None
-        return found
+            self._found = self._next()
+            self._whole = self._found is not None
+        return self._found
 
     def _next(self) -> Item | None:
         return next((item for item in self._items if item.id == self._wanted), None)

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import IO, Any, TextIO
 
 from openvocab.errors import BadInput, CannotWrite, ImageError, OpenVocabError
-from openvocab.pipeline.batch.originals import Originals, split_frame
+from openvocab.pipeline.batch.frames import split_frame
+from openvocab.pipeline.batch.originals import Originals
 from openvocab.pipeline.batch.rows import Row, text_of
 from openvocab.pipeline.formats.job import Job
 
@@ -159,8 +160,8 @@ def _stem(name: str) -> str:
     last = re.split(r"[/\\]|::", name.rstrip("/\\"))[-1]
     stem = last[: last.rfind(".")] if last.rfind(".") > 0 else last
     safe = _UNSAFE.sub("_", stem).encode()[:_LONGEST_STEM].decode("utf-8", "ignore").strip(" .")
-    safe = safe if frame is None else f"{safe}-frame{frame}"
-    return f"_{safe}" if not safe or _RESERVED.fullmatch(safe) else safe
+    safe = f"_{safe}" if not safe or _RESERVED.fullmatch(safe) else safe
+    return safe if frame is None else f"{safe}-frame{frame}"
 
 
 class PictureFiles:

@@ -16,8 +16,8 @@ from PIL import Image
 import openvocab
 from openvocab.errors import ImageError
 from openvocab.pipeline.batch.decode import decode_item, read_item
-from openvocab.pipeline.batch.frames import decode_frame, each_frame
-from openvocab.pipeline.batch.originals import Original, Originals, split_frame
+from openvocab.pipeline.batch.frames import decode_frame, each_frame, split_frame
+from openvocab.pipeline.batch.originals import Original, Originals
 from openvocab.pipeline.batch.rows import Row
 from openvocab.pipeline.batch.shards import members
 from openvocab.pipeline.batch.sources import Item, items
@@ -97,7 +97,7 @@ def test_a_shard_is_read_once_for_rows_in_its_order(sources: list[Path], monkeyp
     rows = [row for row, _ in _rows([sources[1]])]
     monkeypatch.setattr("openvocab.pipeline.batch.shards.members", counted)
     found = Originals()
-    for row in [rows[0], rows[-1]]:
+    for row in rows:
         found.find(row)
     assert opened == [str(sources[1])]
     for number in range(20):

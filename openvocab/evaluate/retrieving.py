@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import deque
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -12,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openvocab.errors import BadInput
-from openvocab.evaluate.data.captions import Captioned, CaptionedSet
-from openvocab.evaluate.scoring import Looked, Watch, looked_ahead
-from openvocab.pipeline.batch.sources import Item
+from openvocab.evaluate.data.captions import CaptionedSet
+from openvocab.evaluate.scoring import Watch, looked_ahead
 from openvocab.pipeline.stages import Tagger
 from openvocab.pipeline.taggers.dual_encoder import DualEncoder
 from openvocab.prompts.templates import PromptSet
@@ -61,7 +58,7 @@ def embed_pairs(tagger: Tagger, data: CaptionedSet, *, batch: int = 32, watch: W
         raise BadInput(f"{tagger.record.spec} has no text tower that reads sentences; give a CLIP-like tagger")
     names, unread, digest = list[str](), list[tuple[str, str]](), hashlib.sha256()
     pictures, texts, owner = [], [], list[int]()
-    passing = iter(watch(_pass(tagger, data.pictures(), batch)))
+    passing = iter(watch(looked_ahead(tagger, data.pictures(), batch)))
     while some := list(islice(passing, batch)):
         unread += [(one.item.id, str(seen)) for one, seen in some if isinstance(seen, Exception)]
         good = [(one, *seen) for one, seen in some if not isinstance(seen, Exception)]
@@ -76,16 +73,3 @@ def embed_pairs(tagger: Tagger, data: CaptionedSet, *, batch: int = 32, watch: W
         raise BadInput(f"no picture of {data.source!r} could be read{f': {unread[0][1]}' if unread else ''}")
     rows = np.concatenate(pictures), np.concatenate(texts), np.array(owner, np.int64)
     return Embedded(tuple(names), *rows, tuple(unread), digest.hexdigest())
-
-
-def _pass(tagger: Tagger, pictures: Iterable[Captioned], batch: int) -> Iterator[tuple[Captioned, Looked | Exception]]:
-    """Yield pictures as the tagger takes them, or why there are none; the sentences wait in a queue of their own."""
-    waiting: deque[Captioned] = deque()
-    for _, made in looked_ahead(tagger, _noted(pictures, waiting), batch):
-        yield waiting.popleft(), made
-
-
-def _noted(pictures: Iterable[Captioned], waiting: deque[Captioned]) -> Iterator[Item]:
-    for one in pictures:
-        waiting.append(Captioned(Item(one.item.id), one.captions))
-        yield one.item

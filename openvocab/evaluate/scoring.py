@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import islice
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from openvocab.errors import BadInput, OpenVocabError
+from openvocab.evaluate.data.captions import Captioned
 from openvocab.evaluate.data.records import Labelled, LabelledSet
 from openvocab.pipeline.batch.decode import decode_item
 from openvocab.pipeline.batch.engine import Reading
@@ -27,6 +26,8 @@ from openvocab.prompts.templates import PromptSet
 __all__ = ["Looked", "Scored", "Watch", "decoded_ahead", "looked_ahead", "score_pictures", "score_prompts"]
 
 _ROOM = 2**28
+
+Known = TypeVar("Known", Labelled, Captioned)
 
 Looked = tuple[Decoded, Picture | Prepared]
 """What is known of a picture's file, and what the tagger is shown: its pixels, or what it made of them."""
@@ -85,7 +86,7 @@ def score_prompts(
     texts = [tagger.encode_labels(unique, each) for each in prompts]
     column = [unique.index(label) for label in data.labels]
     names, rows, truth, unread, digest = [], [], [], [], hashlib.sha256()
-    passing = iter(watch(_pass(tagger, data.pictures(), batch)))
+    passing = iter(watch(looked_ahead(tagger, data.pictures(), batch)))
     while some := list(islice(passing, batch)):
         good = [(one, *seen) for one, seen in some if not isinstance(seen, Exception)]
         unread += [(one.item.id, str(seen)) for one, seen in some if isinstance(seen, Exception)]
@@ -108,11 +109,16 @@ def decoded_ahead(items: Iterable[Item], batch: int) -> Iterator[tuple[Item, Dec
         yield from ready
 
 
-def looked_ahead(tagger: Tagger, items: Iterable[Item], batch: int) -> Iterator[tuple[Item, Looked | Exception]]:
-    """Yield items with what is known of their files and what the tagger is shown, made ahead, in order."""
-    work, threads = partial(_looked, tagger), Reading().threads
-    with prefetch(work, items, threads=threads, depth=2 * batch, size_of=_bytes_shown, room=_ROOM) as ready:
-        yield from ready
+def looked_ahead(tagger: Tagger, pictures: Iterable[Known], batch: int) -> Iterator[tuple[Known, Looked | Exception]]:
+    """Yield pictures, without their files' bytes, with what the tagger is shown, made ahead, in order."""
+
+    def work(one: Known) -> Looked | Exception:
+        return _looked(tagger, one.item)
+
+    threads = Reading().threads
+    with prefetch(work, pictures, threads=threads, depth=2 * batch, size_of=_bytes_shown, room=_ROOM) as ready:
+        for one, seen in ready:
+            yield replace(one, item=replace(one.item, data=None)), seen
 
 
 def _looked(tagger: Tagger, item: Item) -> Looked | Exception:
@@ -125,20 +131,6 @@ def _looked(tagger: Tagger, item: Item) -> Looked | Exception:
 
 def _bytes_shown(outcome: Looked | Exception) -> int:
     return 0 if isinstance(outcome, Exception) else outcome[1].nbytes
-
-
-def _pass(tagger: Tagger, pictures: Iterable[Labelled], batch: int) -> Iterator[tuple[Labelled, Looked | Exception]]:
-    """Yield pictures as the tagger takes them, or why there are none; the labels wait in a queue of their own."""
-    waiting: deque[Labelled] = deque()
-    for item, made in looked_ahead(tagger, _noted(pictures, waiting), batch):
-        one = waiting.popleft()
-        yield Labelled(replace(item, data=None), one.labels), made
-
-
-def _noted(pictures: Iterable[Labelled], waiting: deque[Labelled]) -> Iterator[Item]:
-    for one in pictures:
-        waiting.append(Labelled(Item(one.item.id), one.labels))
-        yield one.item
 
 
 def _outcome(item: Item) -> Decoded | Exception:

@@ -134,12 +134,13 @@ def _find(spec: str) -> tuple[str, str | None, Path]:
         name = spec.removeprefix("hf-hub:")
         return spec, None, _fetched(spec, lambda: open_clip.pretrained.download_pretrained_from_hf(name))
     architecture, slash, weights = spec.partition("/")
-    if architecture not in open_clip.list_models() and Path(spec).is_dir():
+    known = open_clip.list_models()
+    if architecture not in known and Path(spec).is_dir():
         raise BadInput(f"{spec!r} is a folder; write it as local-dir:{spec}")
     if not slash or not weights:
         raise BadInput(f"{spec!r} names no weights; {_FORM}")
-    if architecture not in open_clip.list_models():
-        raise unknown("open_clip architecture", architecture, open_clip.list_models())
+    if architecture not in known:
+        raise unknown("open_clip architecture", architecture, known)
     return architecture, weights, _tagged(spec, architecture, weights)
 
 

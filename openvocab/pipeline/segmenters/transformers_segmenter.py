@@ -19,6 +19,7 @@ from openvocab.pipeline.record import ModelRecord
 from openvocab.pipeline.segmenters.mask_upsampling import axis_weights, upsampled
 from openvocab.pipeline.segmenters.prompts import Prompt
 from openvocab.pipeline.segmenters.sam_attention import contiguous_patches, mask_free
+from openvocab.pipeline.segmenters.sam_hq_decoder import draw_on_mixed_map
 from openvocab.pipeline.segmenters.sam_segmenter import thickened
 from openvocab.pipeline.stages import Picture
 
@@ -222,13 +223,16 @@ class SamHfSegmenter(TransformersSegmenter):
 class SamHqSegmenter(TransformersSegmenter):
     """SAM-HQ (Ke et al. 2023): its mask is the sum of SAM's and of one drawn from earlier features too.
 
-    The answers are those of transformers. Its mask decoder (5.23) draws masks on the picture's own map, where that of
-    the authors draws them on the map that the prompt was mixed into: see SamHQMaskDecoder.forward.
+    The answers are those of the authors' code. transformers 5.23 draws masks on another map: see sam_hq_decoder.
     """
 
     __slots__ = ()
     _family, _kind, _model_types = "sam_hq", "SAM-HQ model", ("sam_hq",)
     _classes = ("SamHQModel", "SamImageProcessor")
+
+    def _prepare(self, precision: torch.dtype) -> None:
+        TransformersSegmenter._prepare(self, precision)
+        draw_on_mixed_map(self.model.mask_decoder)
 
     def _encode(self, pixels: Tensor) -> tuple[Tensor, ...]:
         last, earlier = self.model.get_image_embeddings(pixels)

@@ -26,6 +26,7 @@ from openvocab.pipeline.segmenters.transformers_segmenter import (
     TransformersSegmenter,
 )
 from openvocab.weights.files import sha256_of
+from tests.pipeline.segmenters.test_sam_hq_decoder import mended
 from tests.tiny import sam2, sam_hf, sam_hq
 
 FAMILIES: dict[str, tuple[type[TransformersSegmenter], Any, str]] = {
@@ -55,14 +56,16 @@ def family(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def libraries(folders: dict[str, Path]) -> dict[str, tuple[Any, Any]]:
-    """The library's processor and model of each family."""
-    return {
+    """The library's processor and model of each family; SAM-HQ's decoder draws on the map that its authors draw on."""
+    found = {
         name: (
             transformers.AutoProcessor.from_pretrained(folders[name]),
             getattr(transformers, model).from_pretrained(folders[name]).eval(),
         )
         for name, (_, _, model) in FAMILIES.items()
     }
+    mended(found["sam_hq"][1].mask_decoder)
+    return found
 
 
 @pytest.fixture

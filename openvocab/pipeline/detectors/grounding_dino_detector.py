@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import torch
@@ -18,6 +18,7 @@ from openvocab.pipeline.detectors.best_first import best_first
 from openvocab.pipeline.detectors.grounding_dino_forward import find_objects, look, quicken
 from openvocab.pipeline.detectors.grounding_dino_text import (
     Block,
+    LabelScore,
     LabelTokens,
     best_labels,
     chunks,
@@ -35,6 +36,8 @@ __all__ = ["DEFAULT_TEMPLATE", "GroundingDinoDetector", "MMGroundingDinoDetector
 DEFAULT_TEMPLATE = "{label}"
 
 _DELIMITERS = ("[CLS]", "[SEP]", ".", "?")
+_MAX = "+max"
+"""Behind a SPEC: a label's score is the maximum over its tokens."""
 _FRAME = 2
 """Tokens of a prompt that belong to no label: [CLS] and [SEP]."""
 
@@ -49,15 +52,17 @@ class GroundingDinoDetector:
     as the library's does; it does not depend on their order. A vocabulary that is too long for one prompt is shared
     out to several, which cost a pass each, all but the picture's backbone.
 
-    model      the library's model for object detection, in evaluation mode, on its device.
-    processor  its processor.
-    record     what the model is; with dtype "bfloat16" most of the products of the picture's side are in that
-               precision, see openvocab.pipeline.detectors.grounding_dino_forward.quicken.
+    model        the library's model for object detection, in evaluation mode, on its device.
+    processor    its processor.
+    record       what the model is; with dtype "bfloat16" most of the products of the picture's side are in that
+                 precision, see openvocab.pipeline.detectors.grounding_dino_forward.quicken.
+    label_score  how the probabilities of a label's tokens become its score, see grounding_dino_text.best_labels.
     """
 
     model: Any
     processor: Any
     record: ModelRecord
+    label_score: LabelScore = "mean"
 
     family: ClassVar[str] = "grounding_dino"
     kind: ClassVar[str] = "Grounding DINO model"
@@ -69,7 +74,8 @@ class GroundingDinoDetector:
         """Load a model from the hub or from a folder in the same layout.
 
         Args:
-            spec: "IDEA-Research/grounding-dino-tiny" (ORG/NAME or ORG/NAME@REVISION), or the path of a folder.
+            spec: "IDEA-Research/grounding-dino-tiny" (ORG/NAME or ORG/NAME@REVISION), or the path of a folder; with
+                "+max" behind it, a label's score is the maximum over its tokens instead of their mean.
             device: "cuda", "mps", "cpu"; None takes the best there is.
             dtype: "float32" or "bfloat16", for the picture's side; None takes what is fast there.
 
@@ -79,19 +85,19 @@ class GroundingDinoDetector:
         """
         import transformers
 
-        found = find(cls.family, spec, cls.kind, [cls.model_type])
-        record = found.record(device, dtype)
+        found = find(cls.family, spec.removesuffix(_MAX), cls.kind, [cls.model_type])
+        record = replace(found.record(device, dtype), spec=f"{cls.family}:{spec}")
         processor = load_processor(found, transformers.GroundingDinoProcessor, cls.kind)
         model = load_model(found, getattr(transformers, cls.model_class), cls.kind)
         _check_parts(spec, model, processor.tokenizer)
-        return cls.of(model, processor, record)
+        return cls.of(model, processor, record, "max" if spec.endswith(_MAX) else "mean")
 
     @classmethod
-    def of(cls, model: Any, processor: Any, record: ModelRecord) -> Self:
+    def of(cls, model: Any, processor: Any, record: ModelRecord, label_score: LabelScore = "mean") -> Self:
         """Take a float32 model that is loaded already; it is moved and given its quicker parts, as record says."""
         model = model.to(record.device)
         quicken(model.model, dtype_of(record.dtype))
-        return cls(model, processor, record)
+        return cls(model, processor, record, label_score)
 
     def encode_labels(self, labels: Sequence[str], template: str | None = None) -> Queries:
         """Encode each label once, as every prompt holds it.
@@ -124,10 +130,11 @@ class GroundingDinoDetector:
     def detect(self, pictures: Sequence[Picture], queries: Queries, threshold: float) -> list[Boxes]:
         """Return one Boxes per picture: all boxes whose best label scores over the threshold.
 
-        A label's score is the sigmoid of the best logit over its own tokens and its full stop; that of a label asked
-        alone also counts [CLS] and [SEP], as the library does. Every query of a prompt gives at most one box, with the
-        label that scores best there. Boxes are clipped to the picture; those with nothing left are dropped. Pictures
-        go through the model one by one, because padding would change the answer.
+        A label's score is the mean of the probabilities of its own tokens. With label_score "max" it is the best of
+        its tokens and its full stop; that of a label asked alone also counts [CLS] and [SEP], as the library does.
+        Every query of a prompt gives at most one box, with the label that scores best there. Boxes are clipped to the
+        picture; those with nothing left are dropped. Pictures go through the model one by one, because padding would
+        change the answer.
 
         Raises:
             BadOutput: the model gave a score or a box that is not finite; the message names the picture's index.
@@ -142,9 +149,8 @@ class GroundingDinoDetector:
                 logits, boxes = find_objects(self.model, sight, one)
                 if not (torch.isfinite(logits).all() and torch.isfinite(boxes).all()):
                     raise BadOutput(f"the detector's answer for picture {index} is not finite")
-                parts.append((boxes, *best_labels(logits, one)))
-            shares, best, labels = (torch.cat(part) for part in zip(*parts, strict=True))
-            scores = best.sigmoid()
+                parts.append((boxes, *best_labels(logits, one, self.label_score)))
+            shares, scores, labels = (torch.cat(part) for part in zip(*parts, strict=True))
             over = scores > threshold
             found.append(best_first(_corners(shares[over], picture), scores[over], labels[over], picture))
         return found

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-__all__ = ["Block", "LabelTokens", "Prompt", "best_labels", "chunks", "encode_blocks", "prompt"]
+__all__ = ["Block", "LabelScore", "LabelTokens", "Prompt", "best_labels", "chunks", "encode_blocks", "prompt"]
+
+LabelScore = Literal["mean", "max"]
+"""How the probabilities of a label's tokens become its score; see best_labels."""
 
 Block = tuple[int, ...]
 """The tokens of one label, its full stop among them."""
@@ -52,6 +55,7 @@ class Prompt:
     positions  (1, T) int64, counted from the start of each block.
     together   (1, T, T) bool, True where two tokens are of one block.
     owner      (T,) int64: the row of labels that a token belongs to, len(labels) where it belongs to none.
+    named      (T,) bool: True for the tokens of a label's own words, False for full stops, [CLS] and [SEP].
     labels     (L,) int64: indices into the vocabulary.
     """
 
@@ -59,6 +63,7 @@ class Prompt:
     positions: Tensor
     together: Tensor
     owner: Tensor
+    named: Tensor
     labels: Tensor
 
 
@@ -101,34 +106,46 @@ def prompt(tokens: LabelTokens, rows: Sequence[int]) -> Prompt:
     """Put labels into one prompt, in the order of rows.
 
     A label owns its tokens and its full stop. [CLS] and [SEP] belong to none, but where there is one label in the whole
-    vocabulary they are its own: so its score is the library's, which is the best over all tokens.
+    vocabulary they are its own: so its maximum is the library's, which is the best over all tokens.
     """
     device, alone = tokens.frame.device, len(tokens) == 1
     frame_owner = 0 if alone else len(rows)
     lengths = torch.tensor([1, *(len(tokens.blocks[row]) for row in rows), 1])
     owner = torch.tensor([frame_owner, *range(len(rows)), frame_owner])
     block = torch.arange(len(lengths)).repeat_interleave(lengths)
+    named = torch.ones(len(block), dtype=torch.bool)
+    named[lengths.cumsum(0) - 1] = False  # the last token of a block is its full stop
     features = [tokens.frame[:1], *(tokens.features[row] for row in rows), tokens.frame[1:]]
     return Prompt(
         torch.cat(features)[None],
         torch.cat([torch.arange(int(length)) for length in lengths])[None].to(device),
         (block[:, None] == block[None, :])[None].to(device),
         owner.repeat_interleave(lengths).to(device),
+        named.to(device),
         torch.tensor(rows, dtype=torch.int64, device=device),
     )
 
 
-def best_labels(logits: Tensor, asked: Prompt) -> tuple[Tensor, Tensor]:
-    """Return (Q,) the logit of each query's best label, the best over the label's own tokens, and (Q,) its index.
+def best_labels(logits: Tensor, asked: Prompt, rule: LabelScore) -> tuple[Tensor, Tensor]:
+    """Return (Q,) the score of each query's best label, in 0 to 1, and (Q,) its index.
 
     Args:
         logits: (Q, T) of each query for each token.
+        rule: "mean" averages the probabilities of the tokens of the label's words, as the authors' evaluations do
+            (IDEA-Research/GroundingDINO, demo/test_ap_on_coco.py: prob_to_token @ positive_map; MMDetection,
+            convert_grounding_to_cls_scores); "max" takes the best of its tokens, its full stop included, as the
+            library's post-processing does, so that labels that share a word share its score.
     """
     count = len(asked.labels)
-    owner = asked.owner.expand(len(logits), -1)
-    by_label = logits.new_full((len(logits), count + 1), float("-inf"))
-    by_label = by_label.scatter_reduce(1, owner, logits, "amax")[:, :count]
-    best, row = by_label.max(1)
+    if rule == "mean":
+        owner = torch.where(asked.named, asked.owner, count)
+        shares = torch.nn.functional.one_hot(owner, count + 1)[:, :count].to(logits.dtype)
+        scores = logits.sigmoid() @ (shares / shares.sum(0))
+    else:
+        by_label = logits.new_full((len(logits), count + 1), float("-inf"))
+        owner = asked.owner.expand(len(logits), -1)
+        scores = by_label.scatter_reduce(1, owner, logits, "amax")[:, :count].sigmoid()
+    best, row = scores.max(1)
     return best, asked.labels[row]
 
 

@@ -82,9 +82,13 @@ class Pipeline:
             cache: the folder of a cache of embeddings, see run_to; kept there, the tagger's side is not encoded again.
 
         Raises:
-            BadInput: labels or templates that cannot be used; the message says which and why.
+            BadInput: labels or templates that cannot be used, or templates for labels that are encoded already.
         """
         if isinstance(labels, Vocabulary):
+            if template is not None or detector_template is not None:
+                raise BadInput(
+                    "these labels are encoded already; give the template to vocabulary(), or the labels here"
+                )
             return labels
         names, prompts = read_labels(labels), prompt_set(template)
         texts = None
@@ -118,7 +122,7 @@ class Pipeline:
             BadInput: labels, templates or settings that cannot be used.
             BadOutput: a model answered with numbers that are not finite.
         """
-        settings = self.settings.changed(**changes)
+        settings = self.settings.changed_in(Pipeline.__call__, changes)
         name = os.fspath(picture) if isinstance(picture, str | os.PathLike) else "array"
         pixels = read_image(picture)
         return self._result(name, pixels, self.vocabulary(labels, template), settings)
@@ -156,7 +160,8 @@ class Pipeline:
         from openvocab.pipeline.batch.writer import RunOptions, stream
 
         options = RunOptions(allow_urls=allow_urls, workers=workers, isolate=isolate, cache=cache, frames=frames)
-        settings, vocabulary = self.settings.changed(**changes), self.vocabulary(labels, template, cache=cache)
+        settings = self.settings.changed_in(Pipeline.run, changes)
+        vocabulary = self.vocabulary(labels, template, cache=cache)
         yield from stream(self, pictures, vocabulary, settings, options, on_error)
 
     def run_to(
@@ -182,7 +187,7 @@ class Pipeline:
         from openvocab.pipeline.batch.writer import RunOptions, write_run
 
         chosen, changes = RunOptions.parted(options)
-        settings = self.settings.changed(**changes)
+        settings = self.settings.changed_in(Pipeline.run_to, changes, RunOptions.names())
         known = self.vocabulary(labels, template, cache=chosen.cache)
         return write_run(self, os.fspath(folder), pictures, known, settings, chosen)
 
@@ -321,7 +326,8 @@ class Pipeline:
         """
         from openvocab.pipeline import exploring
 
-        settings, vocabulary = self.settings.changed(**changes), self.vocabulary(labels, template)
+        settings = self.settings.changed_in(Pipeline.explore, changes)
+        vocabulary = self.vocabulary(labels, template)
         return exploring.explore(self, picture, vocabulary, settings, exploring.Room(floor, most))
 
     def prompt(

@@ -55,7 +55,7 @@ def load(
         device: cuda, mps or cpu; the best there is where not given.
         dtype: float32 or bfloat16; bfloat16 where the hardware multiplies it, where not given.
         tags_alone: load the tagger and nothing else, also of a preset.
-        settings: fields of Settings to change, e.g. box_threshold=0.4.
+        settings: fields of Settings to change, e.g. box_threshold=0.4; None leaves the preset's own value.
 
     Raises:
         UnknownName: no preset, family or architecture of that name.
@@ -68,11 +68,12 @@ def load(
     record = known[preset] if preset else None
     first, second, third = _stages(record, [tagger, detector, segmenter], tags_alone)
     own = dict(record.settings) if record and not tagger and not detector else {}
+    chosen = Settings().changed(**own).changed_in(load, settings)
     return Pipeline(
         load_tagger(first, device, dtype) if first else None,
         load_detector(second, device, dtype) if second else None,
         load_segmenter(third, device, dtype) if third else None,
-        Settings().changed(**{**own, **settings}),
+        chosen,
     )
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from difflib import get_close_matches
+from inspect import Parameter, signature
 from typing import Any, Literal
 
 from openvocab.errors import BadInput
@@ -54,6 +57,30 @@ class Settings:
                 raise BadInput(f"{name} must be a whole number of at least {least}, got {value!r}")
         if self.duplicates not in ("best", "keep"):
             raise BadInput(f"duplicates must be 'best' or 'keep', got {self.duplicates!r}")
+
+    def changed_in(
+        self, call: Callable[..., Any], values: Mapping[str, Any], options: Iterable[str] | None = None
+    ) -> Settings:
+        """Return these settings with the values that a call was given besides its own options; see changed.
+
+        Args:
+            call: the function that was called.
+            values: keyword -> value, without the call's own options.
+            options: names of the call's own options; its keyword-only parameters where not given.
+
+        Raises:
+            BadInput: a name is neither an option of the call nor a setting, or a value does not fit.
+        """
+        known = [each.name for each in fields(self)]
+        for name in values.keys() - known:
+            given = signature(call).parameters.values()
+            own = [each.name for each in given if each.kind is Parameter.KEYWORD_ONLY] + list(options or ())
+            near = get_close_matches(name, [*own, *known], n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            title = "pipe" if call.__name__ == "__call__" else call.__name__
+            listed = f"options: {', '.join(own)}; settings: {', '.join(sorted(known))}"
+            raise BadInput(f"{title}() has no option or setting named {name!r}; {hint}{listed}")
+        return self.changed(**values)
 
     def changed(self, **values: Any) -> Settings:
         """Return these settings with some values changed; None leaves a value as it is.

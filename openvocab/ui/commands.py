@@ -128,9 +128,9 @@ def tag(args: Namespace) -> int:
     Raises:
         BadInput: an option that is about a run folder, and none is named.
     """
-    about_folders = (args.overwrite, args.embeddings, args.decode_size, args.retry_errors, args.devices)
-    if not args.out and (any(about_folders) or args.engine != "process"):
-        given = "--overwrite, --embeddings, --decode-size, --retry-errors, --devices and --engine"
+    about_folders = ("overwrite", "embeddings", "decode_size", "retry_errors", "devices", "part_rows")
+    if not args.out and (any(getattr(args, name) for name in about_folders) or args.engine != "process"):
+        given = "--overwrite, --embeddings, --decode-size, --retry-errors, --devices, --part-rows and --engine"
         raise BadInput(f"{given} are about a run folder; name one with --out")
     _refuse_paths(args)
     _check(args)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import openvocab
 from openvocab.evaluate.data import ANNOTATED, LABELLED, SPLITS
 from openvocab.ui.evaluate_chain import FORMATS_HELP, add_chain_tasks, chain, segment
-from openvocab.ui.evaluate_options import add_data, add_models, class_map, refuse_out, spec_of
+from openvocab.ui.evaluate_options import add_data, add_models, class_map, own_settings, refuse_out, spec_of
 from openvocab.ui.evaluate_reproduce import add_reproduce, reproduce
 from openvocab.ui.evaluate_retrieve import add_retrieve, retrieve
 from openvocab.ui.output import complain, progress, say, table
@@ -80,7 +80,10 @@ def _add_detect(tasks: Any, preset: str) -> None:
 
 
 def _measuring(made: ArgumentParser) -> None:
-    made.add_argument("--batch-size", type=int, default=32, metavar="N", help="pictures at once (default: 32)")
+    usual = openvocab.Settings().batch_size
+    made.add_argument(
+        "--batch-size", type=int, default=usual, metavar="N", help="pictures at once (default: %(default)s)"
+    )
     made.add_argument("--seed", type=int, default=0, metavar="N", help="of the bootstrap intervals (default: 0)")
     made.add_argument(
         "--threshold", type=float, metavar="X", help="several labels: give those that score this (default: tag's)"
@@ -107,7 +110,7 @@ def classify(args: Namespace) -> int:
     scored = score_pictures(tagger, data, prompts, batch=args.batch_size, watch=progress)
     for _, reason in scored.unread:
         complain(reason)
-    figures = measure(scored, data.multi_label, tagger.independent, args.threshold, args.seed)
+    figures = measure(scored, data.multi_label, tagger.independent, _threshold(args, data), args.seed)
     worst = None if data.multi_label else mistake_sheet(data, mistakes(scored, tagger.independent))
     context = Context(args.data, args.format, tagger.record, prompts, args.seed)
     write_report(args.out, scored, figures, context, worst)
@@ -132,7 +135,7 @@ def templates(args: Namespace) -> int:
         complain(reason)
     rows = []
     for prompts, each in zip(sets, scored, strict=True):
-        figures = measure(each, data.multi_label, tagger.independent, args.threshold, args.seed)
+        figures = measure(each, data.multi_label, tagger.independent, _threshold(args, data), args.seed)
         rows.append((Context(args.data, args.format, tagger.record, prompts, args.seed), figures))
     write_template_report(args.out, scored[0], rows)
     table(*template_table(rows))
@@ -165,7 +168,7 @@ def detect(args: Namespace) -> int:
 
     check_count("--seed", args.seed, least=0)
     refuse_out(args)
-    settings = openvocab.Settings().changed(box_threshold=args.box_threshold)
+    settings = own_settings(args, "detector").changed(box_threshold=args.box_threshold)
     data = load_annotated(args.data, args.format, args.pictures, args.split)
     data = data.against(openvocab.read_labels(args.labels) if args.labels else None, class_map(args.class_map))
     detector = openvocab.load_detector(spec_of(args, "detector"), args.device, args.dtype)
@@ -182,6 +185,13 @@ def detect(args: Namespace) -> int:
     say("")
     say(f"{len(detected.names)} pictures, {len(detected.labels)} labels; report in {args.out}")
     return 1 if detected.unread else 0
+
+
+def _threshold(args: Namespace, data: LabelledSet) -> float | None:
+    """Return the score from which a picture with several labels is given one; the preset's own where none is given."""
+    if args.threshold is None and data.multi_label:
+        return own_settings(args, "tagger").tag_threshold
+    return None if args.threshold is None else float(args.threshold)
 
 
 def _prompts(args: Namespace, data: LabelledSet) -> PromptSet:

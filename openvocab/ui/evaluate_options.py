@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 import openvocab
 from openvocab.errors import BadInput, unknown
+from openvocab.weights.manifest import preset_records
 
-__all__ = ["add_data", "add_models", "class_map", "refuse_out", "spec_of"]
+__all__ = ["add_data", "add_models", "class_map", "own_settings", "refuse_out", "spec_of"]
 
 MAP_HELP = 'call labels of the data something else: "n01440764=tench, n01443537=goldfish", or a .txt file of such lines'
 
@@ -64,6 +65,12 @@ def add_models(made: ArgumentParser, stage: str, preset: str) -> None:
     models.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
     models.add_argument("--dtype", help="float32 or bfloat16 (default: what suits the device)")
     made.set_defaults(usual_preset=preset)
+
+
+def own_settings(args: Namespace, stage: str) -> openvocab.Settings:
+    """Return the settings that go with the model of a stage: the preset's own, unless a SPEC names the model."""
+    record = None if getattr(args, stage) else preset_records().get(args.preset or args.usual_preset)
+    return openvocab.Settings().changed(**({} if record is None else record.settings))
 
 
 def spec_of(args: Namespace, stage: str) -> str:

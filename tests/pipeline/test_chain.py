@@ -240,7 +240,7 @@ def test_run_over_an_empty_folder_says_so(tmp_path: Path) -> None:
         pytest.param({"max_tags": 0}, "max_tags must be a whole number of at least 1", id="no tags"),
         pytest.param({"windows": 1.5}, "windows must be a whole number", id="half a window"),
         pytest.param({"duplicates": "both"}, "duplicates must be 'best' or 'keep'", id="unknown policy"),
-        pytest.param({"treshold": 0.5}, "no setting named 'treshold'", id="misspelt"),
+        pytest.param({"treshold": 0.5}, "setting named 'treshold'", id="misspelt"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(values: dict[str, Any], message: str) -> None:

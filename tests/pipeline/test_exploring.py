@@ -348,7 +348,7 @@ ELSEWHERE = Encoded(PICTURE, models=(None, RECORD, None))
     [
         pytest.param(PICTURE, {"floor": 2.0}, BadInput, "floor must lie", id="floor"),
         pytest.param(PICTURE, {"most": 0}, BadInput, "most must be a whole number of at least 1", id="most"),
-        pytest.param(PICTURE, {"box_treshold": 1}, BadInput, "no setting named 'box_treshold'", id="setting"),
+        pytest.param(PICTURE, {"box_treshold": 1}, BadInput, "no option or setting named 'box_treshold'", id="setting"),
         pytest.param("absent.png", {}, ImageError, "absent.png", id="no picture"),
         pytest.param(ELSEWHERE, {}, BadInput, "made by other models", id="an encoding of other models"),
     ],

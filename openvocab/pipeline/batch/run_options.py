@@ -79,13 +79,18 @@ class RunOptions:
             raise BadInput(f"part_rows must be a whole number of at least 1, got {self.part_rows!r}")
 
     @classmethod
+    def names(cls) -> list[str]:
+        """Return the names of the options."""
+        return [each.name for each in fields(cls)]
+
+    @classmethod
     def parted(cls, given: Mapping[str, Any]) -> tuple[RunOptions, dict[str, Any]]:
         """Return what is given as options of a run, and what is left: settings of the chain.
 
         Raises:
             BadInput: an option does not fit.
         """
-        own = {each.name for each in fields(cls)}
+        own = cls.names()
         rest = {name: value for name, value in given.items() if name not in own}
         return cls(**{name: value for name, value in given.items() if name in own}), rest
 

@@ -13,6 +13,7 @@ from openvocab.pipeline.batch.crew import opened_crew
 from openvocab.pipeline.batch.jobs import Job, Loader
 from openvocab.pipeline.batch.sources import Names
 from openvocab.pipeline.batch.writer import RunOptions, Summary, source_of, write_answers
+from openvocab.pipeline.settings import Settings
 from openvocab.prompts.labels import read_labels
 from openvocab.prompts.templates import PromptSet, prompt_set
 
@@ -71,6 +72,7 @@ class Workers:
             MissingExtra: engine is "ray", and it is not installed.
         """
         chosen, changes = RunOptions.parted({**options, "devices": self.devices})
+        Settings().changed_in(Workers.run_to, changes, RunOptions.names())
         job = Job(self.loader, read_labels(labels), prompt_set(template), changes, chosen)
         source = source_of(os.fspath(folder), pictures, chosen)
         with self._opened(job) as crew:

@@ -442,6 +442,6 @@ def test_row_20_100_000_labels(tmp_path: Path) -> None:
 
 def test_settings_and_options_are_told_apart(tmp_path: Path) -> None:
     save_pictures(tmp_path / "p", 1)
-    with pytest.raises(BadInput, match="no setting named 'treshold'"):
+    with pytest.raises(BadInput, match="no option or setting named 'treshold'"):
         tagging().run_to(tmp_path / "run", tmp_path / "p", LABELS, treshold=1)
     assert Settings().batch_size == 32

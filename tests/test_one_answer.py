@@ -1,0 +1,157 @@
+"""One command, one answer: a preset says the same on the command line, in Python, in `evaluate` and on the page."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import openvocab
+from openvocab import Result, Settings
+from openvocab.pipeline import presets
+from openvocab.ui.cli import main
+from openvocab.weights.manifest import preset_records
+from tests.pipeline.stubs import StubDetector, StubSegmenter, StubTagger
+
+SCENE = openvocab.example_scenes()[0]
+WORDS = ", ".join(SCENE.labels)
+LOADED_HERE = ("pocket",)
+OTHERS = [name for name in preset_records() if name not in LOADED_HERE]
+
+
+@pytest.fixture
+def stand_ins(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a preset; where its weights cannot be here, stages without weights stand in for its own."""
+    name = str(request.param)
+    if name not in LOADED_HERE:
+        for stage, made in (("tagger", StubTagger()), ("detector", StubDetector()), ("segmenter", StubSegmenter())):
+            monkeypatch.setattr(presets, f"load_{stage}", _loads(made))
+    return name
+
+
+def _loads(made: Any) -> Any:
+    return lambda spec, *_: replace(made, record=replace(made.record, spec=spec))
+
+
+@pytest.fixture
+def coco(tmp_path: Path) -> Path:
+    """The scene as a COCO data set."""
+    boxes = [[left, top, right - left, bottom - top] for left, top, right, bottom in SCENE.xyxy.tolist()]
+    things = [
+        {"id": row, "image_id": 1, "category_id": row, "bbox": box, "area": box[2] * box[3], "iscrowd": 0}
+        for row, box in enumerate(boxes, 1)
+    ]
+    names = [{"id": row, "name": name} for row, name in enumerate(SCENE.labels, 1)]
+    images = [{"id": 1, "file_name": str(SCENE.path), "height": 256, "width": 256}]
+    path = tmp_path / "coco.json"
+    path.write_text(json.dumps({"images": images, "annotations": things, "categories": names}), "utf-8")
+    return path
+
+
+def plain(result: Result) -> Any:
+    return json.loads(json.dumps(result.to_dict()))
+
+
+every_preset = pytest.mark.parametrize("stand_ins", [*LOADED_HERE, *OTHERS], indirect=True)
+
+
+@every_preset
+def test_tag_prints_what_python_answers(stand_ins: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if not preset_records()[stand_ins].tagger:
+        pytest.skip("this preset has no tagger")
+    pipe = openvocab.load(stand_ins, tags_alone=True)
+    assert main(["tag", str(SCENE.path), "--labels", WORDS, "--preset", stand_ins, "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert {name: value for name, value in row.items() if name != "status"} == plain(pipe(SCENE.path, WORDS))
+
+
+@every_preset
+def test_annotate_writes_what_python_answers(stand_ins: str, tmp_path: Path) -> None:
+    if preset_records()[stand_ins].detector == "":
+        pytest.skip("this preset has no detector")
+    wanted = openvocab.load(stand_ins)(SCENE.path, WORDS)
+    run = tmp_path / "run"
+    main(["annotate", str(SCENE.path), "--labels", WORDS, "--preset", stand_ins, "--out", str(run), "--no-pictures"])
+    (row,) = openvocab.read_run(run)
+    assert row.tags == wanted.tags and row.regions is not None
+    assert row.regions.labels == wanted.regions.labels
+    np.testing.assert_array_equal(row.regions.scores, wanted.regions.scores)
+    np.testing.assert_array_equal(row.regions.xyxy, wanted.regions.xyxy)
+    said = openvocab.read_run(run).record
+    assert {name: said[name] for name in asdict(wanted.run)} == json.loads(json.dumps(asdict(wanted.run)))
+
+
+@every_preset
+def test_evaluate_measures_what_python_answers(
+    stand_ins: str, coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if preset_records()[stand_ins].detector == "":
+        pytest.skip("this preset has no detector")
+    from openvocab.evaluate import chaining
+
+    made: list[Any] = []
+
+    def run_chain(*args: Any, **more: Any) -> Any:
+        made.append(chaining_run(*args, **more))
+        return made[0]
+
+    chaining_run = chaining.run_chain
+    monkeypatch.setattr(chaining, "run_chain", run_chain)
+    data = ["--data", str(coco), "--format", "coco", "--out", str(tmp_path / "report"), "--preset", stand_ins]
+    assert main(["evaluate", "chain", *data]) == 0
+    wanted = openvocab.load(stand_ins)(SCENE.path, WORDS)
+    (found,) = made[0].found
+    assert made[0].record == wanted.run
+    assert [made[0].labels[place] for place in found.label_index] == list(wanted.regions.labels)
+    np.testing.assert_array_equal(found.scores, wanted.regions.scores)
+    if made[0].tagged is not None:
+        assert {made[0].labels[row] for row in np.flatnonzero(made[0].tagged[0])} == {tag.label for tag in wanted.tags}
+
+
+@every_preset
+def test_the_page_shows_what_python_answers(stand_ins: str) -> None:
+    pytest.importorskip("gradio")
+    from openvocab.ui.web.actions import _Actions
+    from openvocab.ui.web.context import Context
+    from openvocab.ui.web.models import Models
+
+    if preset_records()[stand_ins].detector == "":
+        pytest.skip("this preset has no detector")
+    got = _Actions(Context(Models((stand_ins,)))).chain(str(SCENE.path), WORDS, stand_ins)
+    wanted = plain(openvocab.load(stand_ins)(SCENE.path, WORDS))
+    assert json.loads(json.dumps(got)) == wanted | {"source": SCENE.path.name}
+
+
+def test_tag_and_python_give_the_same_scores_on_every_example(capsys: pytest.CaptureFixture[str]) -> None:
+    paths = [str(scene.path) for scene in openvocab.example_scenes()]
+    assert len(paths) == 8
+    assert main(["tag", *paths, "--labels", "pocket", "--json"]) == 0
+    rows = [json.loads(line)["tags"] for line in capsys.readouterr().out.splitlines()]
+    pipe = openvocab.load("pocket")
+    assert rows == [plain(pipe(path, "pocket"))["tags"] for path in paths]
+    assert all(rows)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [pytest.param({}, id="nothing"), pytest.param({"windows": None, "box_threshold": None}, id="nothing, named")],
+)
+def test_what_is_not_given_is_the_presets_own(given: dict[str, Any]) -> None:
+    own = Settings().changed(**preset_records()["pocket"].settings)
+    assert openvocab.load("pocket", tags_alone=True, **given).settings == own
+    assert openvocab.Loader("pocket", tags_alone=True, settings=given)().settings == own
+
+
+def test_evaluate_takes_the_presets_own_settings() -> None:
+    from openvocab.ui.evaluate_options import own_settings
+    from openvocab.ui.options import parser
+
+    data = ["--data", "x", "--format", "list", "--out", "y"]
+    args = parser().parse_args(["evaluate", "classify", *data])
+    assert own_settings(args, "tagger") == Settings().changed(**preset_records()["pocket"].settings)
+    args = parser().parse_args(["evaluate", "classify", *data, "--tagger", "open_clip:here"])
+    assert own_settings(args, "tagger") == Settings()

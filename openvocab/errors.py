@@ -41,6 +41,7 @@ ImageErrorKind = Literal[
     "unreadable",
     "empty",
     "not_an_image",
+    "unsupported",
     "truncated",
     "corrupt",
     "too_large",

@@ -1,11 +1,12 @@
-"""Whether a picture file ends before its format says that it does."""
+"""What an image file says of its own soundness: where it ends, and the checksums of its pixels."""
 
 from __future__ import annotations
 
 import os
+import zlib
 from typing import BinaryIO
 
-__all__ = ["cut_short"]
+__all__ = ["cut_short", "wrong_checksum"]
 
 
 def cut_short(file: BinaryIO) -> bool:
@@ -42,3 +43,23 @@ def _boxes_overrun(file: BinaryIO, size: int) -> bool:
             break
         end += length
     return end > size
+
+
+def wrong_checksum(png: bytes, frame: int) -> bool:
+    """Tell whether a chunk of a PNG file that holds pixels does not match its CRC.
+
+    Pillow does not look at these, and stops before the checksum of the compressed stream once all rows are there
+    (PNG specification, section 5.3).
+
+    Args:
+        frame: which is asked for; the chunks of later frames do not matter for the first.
+    """
+    view, at = memoryview(png), 8
+    kinds = (b"IDAT",) if frame == 0 else (b"IDAT", b"fdAT")
+    while at + 12 <= len(png):
+        end = at + 8 + int.from_bytes(view[at : at + 4], "big")
+        pixels = bytes(view[at + 4 : at + 8]) in kinds and end + 4 <= len(png)
+        if pixels and zlib.crc32(view[at + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
+            return True
+        at = end + 4
+    return False

@@ -1,6 +1,7 @@
-"""Pictures: from a path, bytes, a Pillow image or an array to upright RGB, or to one ImageError that says why not.
+"""Images: from a path, bytes, a Pillow image or an array to upright RGB, or to one ImageError that says why not.
 
-The format is decided by the content, never by the suffix, and only the formats named here are tried. No limit, filter
+The format is decided by the content, never by the suffix, and only the formats in
+image_formats are tried. No limit, filter
 or setting of Pillow's is changed, so that reading is safe in threads and leaves the caller's own use of Pillow alone.
 """
 
@@ -12,38 +13,30 @@ import math
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import (  # each plugin registers its format
-    BmpImagePlugin,  # noqa: F401
-    GifImagePlugin,  # noqa: F401
-    Image,
-    JpegImagePlugin,  # noqa: F401
-    PngImagePlugin,  # noqa: F401
-    PpmImagePlugin,  # noqa: F401
-    TiffImagePlugin,  # noqa: F401
-    WebPImagePlugin,  # noqa: F401
-)
+from PIL import Image
 
 from openvocab.errors import BadInput, ImageError
 from openvocab.pipeline.batch.frames import count_frames
-from openvocab.pipeline.file_ends import cut_short
+from openvocab.pipeline.batch.sources import open_regular
+from openvocab.pipeline.file_ends import cut_short, wrong_checksum
+from openvocab.pipeline.image_formats import open_image, quiet_libtiff
 from openvocab.pipeline.plain_jpeg import plain_jpeg
 
-with suppress(ImportError):  # Pillow before 11.3 has none
-    from PIL import AvifImagePlugin  # noqa: F401
-
-__all__ = ["MAX_PIXELS", "Decoded", "check_size", "decode", "path_error", "read_image", "refuse_special"]
+__all__ = ["MAX_PIXELS", "Decoded", "decode", "frames_in", "path_error", "read_file", "read_image"]
 
 MAX_PIXELS = 178_956_970
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")  # JPEG also reads MPO
-_NAMED = "JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF or PPM"
-_WEAK = ("BMP", "PPM", "AVIF")  # told by a few bytes that other files may begin with too
+LARGEST_FILE = 2**30
+"""Bytes of a file that are still read."""
+
+_HEADER_FIRST = 2**23
+"""Files of more bytes than this have their header looked at before they are read."""
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 Picture = NDArray[np.uint8]
@@ -92,69 +85,104 @@ def read_image(
         with _one_error("the picture given", None):
             return _pixels(source, "the picture given", max_pixels)
     if isinstance(source, bytes):
-        return _from_file(BytesIO(source), "the bytes given", max_pixels)
+        return decode(source, "the bytes given", max_pixels=max_pixels).pixels
     if isinstance(source, str | os.PathLike):
-        return _from_path(os.fsdecode(source), max_pixels)
+        path = os.fsdecode(source)
+        return decode(read_file(path, repr(path), max_pixels), repr(path), max_pixels=max_pixels).pixels
     raise BadInput(f"a picture cannot be read from {type(source).__name__}; give a path, bytes, Pillow image or array")
 
 
-def decode(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS, least_side: int | None = None) -> Decoded:
-    """Decode the bytes of a file as read_image does, and tell what the file is.
+def decode(
+    data: bytes, name: str, *, max_pixels: int = MAX_PIXELS, least_side: int | None = None, frame: int = 0
+) -> Decoded:
+    """Decode the bytes of a file; every image that comes as a file, wherever it is read, comes through here.
 
     Args:
         name: what errors call it.
         max_pixels: width times height that is still read.
         least_side: let a JPEG be decoded at half, a quarter or an eighth of its size, as long as its shorter side keeps
             this many pixels. Pixels then differ a little from those of the full size scaled down.
+        frame: which frame or page, from 0.
 
     Raises:
-        ImageError: the picture cannot be read; kind says why.
+        ImageError: the image cannot be read; kind says why.
     """
     file = BytesIO(data)
     with _one_error(name, file):
-        picture = _opened(file, name)
-        full = width, height = picture.size
-        _refuse_large(width, height, name, max_pixels)
-        frames, turned = count_frames(picture, data), _orientation(picture)
-        if turned in (5, 6, 7, 8):
+        image = open_image(file, name)
+        _refuse_large(image.width, image.height, name, max_pixels)
+        frames = count_frames(image, data)
+        if frame:
+            image.seek(frame)
+        width, height = image.size
+        scaled = least_side is not None and frame == 0 and _shrink(image, least_side)
+        pixels = _pixels(image, name, max_pixels, plain_jpeg(image, data, scaled=scaled))
+        if image.format == "PNG" and wrong_checksum(data, frame):
+            raise OSError("its pixels do not match their checksum")
+        if not scaled:
+            height, width = pixels.shape[:2]
+        elif _orientation(image) in (5, 6, 7, 8):
             width, height = height, width
-        if least_side is not None and picture.format in ("JPEG", "MPO"):
-            share = min(1.0, least_side / min(picture.size))
-            picture.draft(None, (math.ceil(picture.width * share), math.ceil(picture.height * share)))
-        plain = plain_jpeg(picture, data, scaled=picture.size != full)
-        pixels = _pixels(picture, name, max_pixels) if plain is None else np.ascontiguousarray(_upright(plain, turned))
     return Decoded(pixels, hashlib.sha256(data).hexdigest(), width, height, frames)
 
 
-def check_size(file: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> None:
-    """Read the header of an open file and go back to its beginning.
+def frames_in(data: bytes) -> int:
+    """Return how many frames or pages the bytes of a file hold; 1 where it cannot be opened."""
+    try:
+        return count_frames(open_image(BytesIO(data), ""), data)
+    except Exception:
+        return 1
 
-    Raises:
-        ImageError: the picture is too large, or no picture.
-    """
-    with _one_error(name, file):
-        picture = _opened(file, name)
-        _refuse_large(picture.width, picture.height, name, max_pixels)
-    file.seek(0)
+
+def _shrink(image: Image.Image, least_side: int) -> bool:
+    """Have a JPEG decoded smaller; tell whether it will be."""
+    if image.format not in ("JPEG", "MPO"):
+        return False
+    full = image.size
+    share = min(1.0, least_side / min(full))
+    image.draft(None, (math.ceil(image.width * share), math.ceil(image.height * share)))
+    return image.size != full
 
 
 # --- files
 
 
-def _from_path(path: str, max_pixels: int) -> Picture:
-    """Read a file; an ImageError is raised for what is no regular file before it is opened, and for what fails."""
-    name = repr(path)
+def read_file(path: str, name: str, max_pixels: int = MAX_PIXELS) -> bytes:
+    """Return the bytes of a regular file; of a large one the header is looked at first.
+
+    Raises:
+        ImageError: it is no regular file, cannot be read, or is too large.
+    """
     try:
-        refuse_special(os.stat(path).st_mode, path, name)
-        with open(path, "rb") as file:
-            return _from_file(file, name, max_pixels)
+        _refuse_special(os.stat(path).st_mode, path, name)
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > _HEADER_FIRST:
+                _check_size(file, name, max_pixels)
+            if size > LARGEST_FILE:
+                raise ImageError(
+                    "too_large", f"{name} has {size} bytes, more than the limit of {LARGEST_FILE}; make it smaller"
+                )
+            return file.read(size)
     except ImageError:
         raise
     except (OSError, ValueError) as error:
         raise path_error(error, path, name) from error
 
 
-def refuse_special(mode: int, path: str, name: str) -> None:
+def _check_size(file: BinaryIO, name: str, max_pixels: int) -> None:
+    """Read the header of an open file and go back to its beginning.
+
+    Raises:
+        ImageError: the image is too large, or no image.
+    """
+    with _one_error(name, file):
+        image = open_image(file, name)
+        _refuse_large(image.width, image.height, name, max_pixels)
+    file.seek(0)
+
+
+def _refuse_special(mode: int, path: str, name: str) -> None:
     """Look at what a path is before it is opened.
 
     Raises:
@@ -178,36 +206,6 @@ def path_error(error: OSError | ValueError, path: str, name: str) -> ImageError:
     return ImageError(
         "unreadable", f"{name} cannot be read ({error.strerror or error}); check its permissions and disk"
     )
-
-
-def _from_file(file: BinaryIO, name: str, max_pixels: int) -> Picture:
-    """Read an open file, or raise ImageError."""
-    with _one_error(name, file):
-        return _pixels(_opened(file, name), name, max_pixels)
-
-
-def _opened(file: BinaryIO, name: str) -> Image.Image:
-    """Return the picture, header read and not yet decoded.
-
-    The plugins are called as Image.open calls them, without its warning for pictures that are large but allowed.
-
-    Raises:
-        ImageError: there is no byte, or no format of the list fits. What a plugin raises passes through.
-    """
-    head = file.read(16)
-    if not head:
-        raise ImageError("empty", f"{name} is empty (0 bytes); copy or download it again")
-    for kind in _FORMATS:
-        factory, accept = Image.OPEN.get(kind, (None, None))
-        if factory is None or accept is None or accept(head) is not True:
-            continue
-        file.seek(0)
-        try:
-            return factory(file, "")
-        except Exception:
-            if kind not in _WEAK or head[8:12] in (b"avif", b"avis") or cut_short(file):
-                raise
-    raise ImageError("not_an_image", f"{name} holds no picture in a known format; convert it to {_NAMED}")
 
 
 @contextmanager
@@ -236,12 +234,18 @@ def _translated(error: Exception, name: str, file: BinaryIO | None) -> ImageErro
 # --- pixels
 
 
-def _pixels(picture: Image.Image, name: str, max_pixels: int) -> Picture:
-    """Decode a picture whose header is read, and return it upright in RGB."""
-    _refuse_large(picture.width, picture.height, name, max_pixels)
-    picture.load()
-    turned = _upright(_rgb(picture, name), _orientation(picture))
-    return np.ascontiguousarray(turned)
+def _pixels(image: Image.Image, name: str, max_pixels: int, plain: Picture | None = None) -> Picture:
+    """Decode an image whose header is read, and return it upright in RGB.
+
+    Args:
+        plain: its pixels, where they are decoded already.
+    """
+    _refuse_large(image.width, image.height, name, max_pixels)
+    if plain is None:
+        with quiet_libtiff(image):
+            image.load()  # before the EXIF is asked for, which loads a PNG too and hides why that failed
+        plain = _rgb(image, name)
+    return np.ascontiguousarray(_upright(plain, _orientation(image)))
 
 
 def _refuse_large(width: int, height: int, name: str, max_pixels: int) -> None:
@@ -315,7 +319,7 @@ def _from_float(values: NDArray[Any], name: str) -> Picture:
     low, high = float(values.min()), float(values.max())
     if not (low >= 0 and high <= 255):
         raise ImageError(
-            "corrupt", f"{name} holds floats from {low:g} to {high:g}; scale them to 0 to 1 and save again"
+            "unsupported", f"{name} holds floats from {low:g} to {high:g}; scale them to 0 to 1 and save again"
         )
     scaled: NDArray[np.float32] = values * np.float32(255) if high <= 1 else values
     return np.rint(scaled).astype(np.uint8)

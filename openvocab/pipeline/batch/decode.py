@@ -13,25 +13,20 @@ from dataclasses import dataclass, field
 from multiprocessing import get_context
 
 from openvocab.errors import ImageError
-from openvocab.pipeline.batch.sources import Item, open_regular
-from openvocab.pipeline.images import MAX_PIXELS, Decoded, check_size, decode, path_error, refuse_special
+from openvocab.pipeline.batch.sources import Item
+from openvocab.pipeline.images import MAX_PIXELS, Decoded, decode, read_file
 
 __all__ = ["Isolated", "decode_item", "read_item"]
 
-LARGEST_FILE = 2**30
-"""Bytes of a file that are still read."""
-
-_HEADER_FIRST = 2**23
-"""Files of more bytes than this have their header looked at before they are read."""
-
 
 def decode_item(item: Item, max_pixels: int = MAX_PIXELS, least_side: int | None = None) -> Decoded:
-    """Read an item once and decode those bytes; see images.decode.
+    """Read an item once and decode the frame of it that is meant; see images.decode.
 
     Raises:
         ImageError: it cannot be read; kind says why.
     """
-    return decode(read_item(item, max_pixels), repr(item.id), max_pixels=max_pixels, least_side=least_side)
+    data = read_item(item, max_pixels)
+    return decode(data, repr(item.id), max_pixels=max_pixels, least_side=least_side, frame=item.frame)
 
 
 def read_item(item: Item, max_pixels: int = MAX_PIXELS) -> bytes:
@@ -54,23 +49,12 @@ def read_item(item: Item, max_pixels: int = MAX_PIXELS) -> bytes:
 def _read(item: Item, path: str, max_pixels: int) -> bytes:
     name = repr(item.id)
     try:
-        refuse_special(os.stat(path).st_mode, path, name)
-        with open_regular(path) as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > _HEADER_FIRST:
-                check_size(file, name, max_pixels)
-            if size > LARGEST_FILE:
-                raise ImageError(
-                    "too_large", f"{name} has {size} bytes, more than the limit of {LARGEST_FILE}; make it smaller"
-                )
-            return file.read(size)
-    except ImageError:
-        raise
-    except (OSError, ValueError) as error:
-        if item.listed and isinstance(error, FileNotFoundError) and not os.path.lexists(path):
+        return read_file(path, name, max_pixels)
+    except ImageError as error:
+        if item.listed and error.kind == "missing" and not os.path.lexists(path):
             gone = f"{name} was in its folder when that was listed and is gone; put it back or leave it out"
             raise ImageError("vanished", gone) from error
-        raise path_error(error, path, name) from error
+        raise
 
 
 def _ignore_interrupt() -> None:

@@ -21,9 +21,8 @@ from numpy.typing import NDArray
 from openvocab.errors import BadInput, BadOutput, OutOfMemory
 from openvocab.pipeline.batch.answers import Answer, kind_of
 from openvocab.pipeline.batch.batches import Batches
-from openvocab.pipeline.batch.decode import Isolated
+from openvocab.pipeline.batch.decode import Isolated, decode_item
 from openvocab.pipeline.batch.embedding_cache import CacheFailed, EmbeddingCache, Recall, Recalled
-from openvocab.pipeline.batch.frames import decode_frame
 from openvocab.pipeline.batch.prefetch import prefetch
 from openvocab.pipeline.batch.ready import Ready, make_ready
 from openvocab.pipeline.batch.sources import Item
@@ -164,9 +163,9 @@ class Engine:
         most, least = self._reading.max_pixels, self._reading.decode_size
         if least is not None and self._settings.windows:
             least *= 2  # a window is half the picture
-        decoder: Callable[[Item], Decoded] = partial(decode_frame, max_pixels=most, least_side=least)
+        decoder: Callable[[Item], Decoded] = partial(decode_item, max_pixels=most, least_side=least)
         if self._reading.isolate:
-            decoder = stack.enter_context(Isolated(most, least, decode_frame).running())
+            decoder = stack.enter_context(Isolated(most, least, decode_item).running())
         read: Callable[[Item], Outcome] = decoder
         if self._recall is not None:
             read = partial(self._recall.read, decoder=decoder, max_pixels=most, pixels=self._pixels)

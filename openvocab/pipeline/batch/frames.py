@@ -6,25 +6,18 @@ import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from io import BytesIO
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from PIL import Image
-
-from openvocab.errors import BadInput, ImageError
+from openvocab.errors import BadInput
 from openvocab.pipeline.batch.sources import Item
 
-if TYPE_CHECKING:
-    from openvocab.pipeline.images import Decoded
-
-__all__ = ["MOST", "Frames", "check_frames", "count_frames", "decode_frame", "each_frame", "split_frame"]
+__all__ = ["MOST", "Frames", "check_frames", "count_frames", "each_frame", "split_frame"]
 
 Frames = Literal["first", "all"] | int
 """Which frames of a picture are answered; a number means that many from the first on."""
 
 _FRAME_ID = "{}#frame={}"
 _FRAME = re.compile(r"(.+)#frame=(\d+)", re.DOTALL)
-_SEVERAL = ("GIF", "PNG", "WEBP", "TIFF", "AVIF")
 
 MOST = 10_000
 """Frames beyond this number are not counted."""
@@ -127,37 +120,12 @@ def split_frame(name: str) -> tuple[str, int | None]:
     return (found[1], int(found[2])) if found else (name, None)
 
 
-def decode_frame(item: Item, max_pixels: int, least_side: int | None) -> Decoded:
-    """Decode the frame of a file that an item means; see decode.decode_item.
-
-    Raises:
-        ImageError: it cannot be read; kind says why.
-    """
-    from openvocab.pipeline.batch.decode import decode_item, read_item
-    from openvocab.pipeline.images import read_image
-
-    if item.frame == 0:
-        return decode_item(item, max_pixels, least_side)
-    data = read_item(item, max_pixels)
-    first = decode_item(replace(item, data=data, path=None), max_pixels, least_side)
-    try:
-        with Image.open(BytesIO(data), formats=_SEVERAL) as picture:
-            picture.seek(item.frame)
-            pixels = read_image(picture, max_pixels=max_pixels)
-    except (ImageError, MemoryError):
-        raise
-    except Exception as error:
-        raise ImageError("corrupt", f"{item.id!r} is damaged ({str(error)[:200]}); save it anew") from error
-    return replace(first, pixels=pixels, width=pixels.shape[1], height=pixels.shape[0])
-
-
 def _frames_of(item: Item) -> int:
     """Return how many frames the file of an item holds; 1 where it cannot be read, which decoding will tell of."""
     from openvocab.pipeline.batch.decode import read_item
+    from openvocab.pipeline.images import frames_in
 
     try:
-        data = read_item(item)
-        with Image.open(BytesIO(data), formats=_SEVERAL) as picture:
-            return count_frames(picture, data)
+        return frames_in(read_item(item))
     except Exception:
         return 1

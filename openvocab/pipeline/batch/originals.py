@@ -13,11 +13,10 @@ from io import BytesIO
 from PIL import Image
 
 from openvocab.errors import ImageError
-from openvocab.pipeline.batch.decode import read_item
-from openvocab.pipeline.batch.frames import decode_frame, split_frame
+from openvocab.pipeline.batch.decode import decode_item, read_item
+from openvocab.pipeline.batch.frames import split_frame
 from openvocab.pipeline.batch.rows import Row, text_of
 from openvocab.pipeline.batch.sources import SHARDS, Item
-from openvocab.pipeline.images import MAX_PIXELS
 
 __all__ = ["Original", "Originals"]
 
@@ -91,7 +90,7 @@ def _read(item: Item, row: Row, frame: int | None, suffix: str) -> Original:
         raise ImageError("vanished", f"{text_of(row.id)!r} has changed since it was answered; run it again")
     if frame is None:
         return Original(None, data, suffix or _suffix(data))
-    pixels = decode_frame(replace(item, data=data, path=None, frame=frame), MAX_PIXELS, None).pixels
+    pixels = decode_item(replace(item, data=data, path=None, frame=frame)).pixels
     with BytesIO() as file:
         Image.fromarray(pixels).save(file, "PNG")
         return Original(None, file.getvalue(), ".png")

@@ -24,7 +24,7 @@ __all__ = ["Item", "Names", "find_images", "items", "looks_like_picture"]
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"),
-    *(".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".heic", ".heif", ".hif", ".jxl"),
 )
 SHARDS = (".tar", ".tar.gz", ".tgz")
 LISTS = (".txt", ".csv", ".parquet")

@@ -12,7 +12,6 @@ from PIL import Image
 import openvocab
 from openvocab import BadInput
 from openvocab.pipeline.batch.decode import decode_item
-from openvocab.pipeline.batch.frames import decode_frame
 from openvocab.pipeline.batch.sources import Item
 from openvocab.pipeline.images import MAX_PIXELS
 from tests.pipeline.stubs import LABELS, tagging
@@ -56,7 +55,7 @@ def test_each_frame_is_a_row(folder: Path, tmp_path: Path, frames: Any, numbers:
 @pytest.mark.parametrize("suffix", ["gif", "png", "tiff", "webp"])
 @pytest.mark.parametrize("frame", [0, 1, 2])
 def test_a_frame_has_its_own_pixels(folder: Path, suffix: str, frame: int) -> None:
-    found = decode_frame(Item("x", str(folder / f"a.{suffix}"), frame=frame), MAX_PIXELS, None)
+    found = decode_item(Item("x", str(folder / f"a.{suffix}"), frame=frame), MAX_PIXELS, None)
     np.testing.assert_allclose(found.pixels, np.full((8, 8, 3), (0, GREENS[frame], 0)), atol=2)
     assert (found.width, found.height, found.frames) == (8, 8, 3)
     if frame == 0:

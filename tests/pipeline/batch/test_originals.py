@@ -16,7 +16,7 @@ from PIL import Image
 import openvocab
 from openvocab.errors import ImageError
 from openvocab.pipeline.batch.decode import decode_item, read_item
-from openvocab.pipeline.batch.frames import decode_frame, each_frame, split_frame
+from openvocab.pipeline.batch.frames import each_frame, split_frame
 from openvocab.pipeline.batch.originals import Original, Originals
 from openvocab.pipeline.batch.rows import Row
 from openvocab.pipeline.batch.shards import members
@@ -61,7 +61,7 @@ def sources(tmp_path: Path) -> list[Path]:
 
 def _rows(sources: list[Path]) -> Iterator[tuple[Row, Item]]:
     for item in each_frame(items(sources), "all", lambda _: False):
-        seen = decode_frame(item, 10**6, None)
+        seen = decode_item(item, 10**6, None)
         yield Row(item.id, seen.sha256, seen.width, seen.height, seen.frames), item
 
 
@@ -75,7 +75,7 @@ def test_every_picture_of_every_source_is_found(sources: list[Path], order: int)
         if "#frame=" in row.id:
             with Image.open(io.BytesIO(original.data)) as picture:
                 assert picture.format == "PNG" and original.suffix == ".png"
-            assert np.array_equal(openvocab.read_image(original.data), decode_frame(item, 10**6, None).pixels)
+            assert np.array_equal(openvocab.read_image(original.data), decode_item(item, 10**6, None).pixels)
         else:
             assert original.data == read_item(item)
             assert original.suffix == (".jpg" if row.id.endswith(".jpg") else ".png")  # a.jpg#2 is a PNG

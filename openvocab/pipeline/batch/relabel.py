@@ -138,7 +138,7 @@ def _relabelled(table: pa.Table, kind: pa.Schema, pipe: Pipeline, vocabulary: Vo
 
     columns: dict[str, Any] = {name: table.column(name) for name in table.column_names}
     columns["tags"] = _tags(table, kind.field("tags").type, pipe, vocabulary)
-    columns["regions"] = pa.nulls(len(table), kind.field("regions").type)
+    columns |= {name: pa.nulls(len(table), kind.field(name).type) for name in ("regions", "drawing")}
     return pa.Table.from_arrays([columns[name] for name in kind.names], schema=kind)
 
 

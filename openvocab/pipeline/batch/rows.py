@@ -76,6 +76,7 @@ class Row:
     error          one sentence; None where the input was answered.
     tags           best first; regions best first; both empty where there is an error.
     embedding      (D,) of length 1, where it was asked for.
+    drawing        the annotated image, as a path from the run folder; None where none was drawn.
     """
 
     id: str
@@ -88,6 +89,7 @@ class Row:
     tags: tuple[Tag, ...] = ()
     regions: RowRegions | None = None
     embedding: NDArray[np.floating[Any]] | None = None
+    drawing: str | None = None
 
     @property
     def status(self) -> Literal["ok", "error"]:
@@ -138,6 +140,7 @@ def schema(embedding: int | None = None, half: bool = True) -> pa.Schema:
         ("error", pa.string()),
         ("tags", pa.list_(pa.struct([("label", pa.string()), ("score", pa.float32())]))),
         ("regions", pa.list_(region)),
+        ("drawing", pa.string()),
     ]
     if embedding is not None:
         fields.append(("embedding", pa.list_(pa.float16() if half else pa.float32(), embedding)))
@@ -155,7 +158,7 @@ def to_table(rows: Iterable[Row], kind: pa.Schema) -> pa.Table:
     kept = list(rows)
     columns: dict[str, Any] = {
         name: [getattr(row, name) for row in kept]
-        for name in ("sha256", "width", "height", "frames", "status", "error_kind", "error")
+        for name in ("sha256", "width", "height", "frames", "status", "error_kind", "error", "drawing")
     }
     columns["id"] = [text_of(row.id) for row in kept]
     columns["tags"] = [[{"label": tag.label, "score": tag.score} for tag in row.tags] for row in kept]
@@ -177,6 +180,7 @@ def from_table(table: pa.Table | pa.RecordBatch) -> Iterator[Row]:
             tags=tuple(Tag(tag["label"], tag["score"]) for tag in plain["tags"]),
             regions=None if plain["regions"] is None else _regions(plain["regions"]),
             embedding=None if given is None or given[0] != given[0] else np.asarray(given, np.float32),  # NaN
+            drawing=plain.get("drawing"),  # rows of an earlier version have none
         )
 
 

@@ -30,7 +30,7 @@ class RunOptions:
     embeddings    also keep the tagger's unit-length embedding of each picture, in that precision.
     cache         the folder of a cache of embeddings, made where there is none: what the tagger has seen before is not
                   decoded, unless there is a detector or something to draw, and does not go through it again.
-    draw          also write each picture with its regions drawn on it, as pictures/NAME.png.
+    draw          also write each picture with its regions drawn on it, as pictures/NAME.png, which its row names.
     overwrite     begin anew, whatever the folder holds.
     retry_errors  drop the rows that are errors first, so that they are done again; the new ones stand at the end.
     frames        of a picture with several frames or pages: "first" answers one, "all" each, N the first N of them;

@@ -276,9 +276,8 @@ class _Writer:
         try:
             to_table((), self._kind)  # pyarrow loads its parts on first use: now, not when a signal waits for a part
             while (answer := self._next()) is not None:
-                if self._drawing is not None:
-                    self._drawing(answer)
-                self._keep(answer.row())
+                drawing = None if self._drawing is None else self._drawing(answer)
+                self._keep(replace(answer.row(), drawing=drawing))
                 del answer
             self._flush()
         except Exception as error:  # raised where the next answer is put

@@ -74,7 +74,7 @@ def write_json_lines(job: Job) -> None:
 def _plain(row: Row, job: Job) -> dict[str, Any]:
     plain: dict[str, Any] = {"id": text_of(row.id), "picture": job.picture(row)}
     plain |= {name: getattr(row, name) for name in ("status", "sha256", "width", "height", "frames")}
-    plain |= {"error_kind": row.error_kind, "error": row.error, "tags": tags_of(row)}
+    plain |= {"error_kind": row.error_kind, "error": row.error, "drawing": row.drawing, "tags": tags_of(row)}
     names = ("label", "score", "detector_score", "mask_score", "xyxy")
     plain["regions"] = (
         None

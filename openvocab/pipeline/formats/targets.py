@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,18 +12,12 @@ from pathlib import Path
 from typing import IO, Any, TextIO
 
 from openvocab.errors import BadInput, CannotWrite, ImageError, OpenVocabError
-from openvocab.pipeline.batch.frames import split_frame
+from openvocab.pipeline.batch.file_names import FileNames
 from openvocab.pipeline.batch.originals import Originals
 from openvocab.pipeline.batch.rows import Row, text_of
 from openvocab.pipeline.formats.job import Job
 
-__all__ = ["FileNames", "JsonList", "PictureFiles", "dumps", "open_text", "spool", "whole_file", "whole_folder"]
-
-_LONGEST_STEM = 120
-"""Bytes of a stem that are kept, so that what is added to it fits in the 255 that file systems allow."""
-
-_UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*\ud800-\udfff]')
-_RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
+__all__ = ["JsonList", "PictureFiles", "dumps", "open_text", "spool", "whole_file", "whole_folder"]
 
 
 def dumps(plain: Any) -> str:
@@ -124,46 +116,6 @@ class JsonList:
         self._file.write("[]" if self._before == "[\n" else "\n]")
 
 
-class FileNames:
-    """Names for the files of rows: the picture's own without its suffix, and a digest of the id where that was taken.
-
-    The names hold no character that a file system refuses, and no two of them differ in case only. What is kept of each
-    is a number, about 70 bytes.
-    """
-
-    def __init__(self) -> None:
-        self._given: set[int] = set()
-
-    def __call__(self, row: Row) -> str:
-        """Return a name, without a suffix."""
-        stem, name = _stem(row.id), ""
-        digest = hashlib.sha256(row.id.encode("utf-8", "surrogatepass")).hexdigest()
-        for length in (0, 8, 16, 32, 64):
-            name = f"{stem}-{digest[:length]}" if length else stem
-            if self._new(name):
-                return name
-        number = 2
-        while not self._new(f"{name}-{number}"):  # one id twice, or an id made to look like this
-            number += 1
-        return f"{name}-{number}"
-
-    def _new(self, name: str) -> bool:
-        key = int.from_bytes(hashlib.blake2b(name.casefold().encode(), digest_size=8).digest())
-        known = key in self._given
-        self._given.add(key)
-        return not known
-
-
-def _stem(name: str) -> str:
-    """Return the last part of a path without its suffix, fit for a file's name on any system, and a frame's number."""
-    name, frame = split_frame(name)
-    last = re.split(r"[/\\]|::", name.rstrip("/\\"))[-1]
-    stem = last[: last.rfind(".")] if last.rfind(".") > 0 else last
-    safe = _UNSAFE.sub("_", stem).encode()[:_LONGEST_STEM].decode("utf-8", "ignore").strip(" .")
-    safe = f"_{safe}" if not safe or _RESERVED.fullmatch(safe) else safe
-    return safe if frame is None else f"{safe}-frame{frame}"
-
-
 class PictureFiles:
     """The pictures of a layout: linked or copied where that is asked for, and listed in pictures.jsonl in any case."""
 
@@ -195,7 +147,7 @@ class PictureFiles:
             (name, file): the name for its annotations, without a suffix; the picture's path from the top of the layout,
             or None where it is not there.
         """
-        name, told, file = self._names(row), more, None
+        name, told, file = self._names(row.id), more, None
         if row.status == "ok" and self._job.options.pictures != "refer":
             try:
                 file = self._place(row, name)

@@ -183,7 +183,7 @@ def _marks(points: Any, point_labels: Any, box: Any, picture: NDArray[np.uint8])
     """Return what a program asks.
 
     Raises:
-        BadInput: points, labels or box have another form.
+        BadInput: points, labels or box have another form, or lie outside of the image.
     """
     places = [] if points is None else points
     if not isinstance(places, list):
@@ -196,7 +196,12 @@ def _marks(points: Any, point_labels: Any, box: Any, picture: NDArray[np.uint8])
         given.append({"kind": "box", "xyxy": box})
     if not given:
         raise BadInput("a prompt needs a point or a box; give points as [[x, y], ...] or box as four numbers")
-    return read_marks(given, picture.shape[1], picture.shape[0])
+    height, width = picture.shape[:2]
+    marks = read_marks(given, width, height)
+    for x, y in [*places, *([] if box is None else [box[:2], box[2:]])]:
+        if not (0 <= x <= width and 0 <= y <= height):
+            raise BadInput(f"({x:g}, {y:g}) lies outside of the image, {width} x {height} pixels; give a place in it")
+    return marks
 
 
 def _json(masks: NDArray[np.bool_], scores: NDArray[np.float32], name: str) -> Message:

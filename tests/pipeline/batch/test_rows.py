@@ -73,7 +73,7 @@ def test_rows_without_an_embedding_have_one_of_nan_that_every_pyarrow_reads(tmp_
 
 def test_rows_of_runs_whose_absent_embeddings_are_null_are_read() -> None:
     row = Row("b", None, error_kind="empty", error="b is empty")
-    table = to_table([row], schema(2)).set_column(10, schema(2).field(10), pa.nulls(1, pa.list_(pa.float16(), 2)))
+    table = to_table([row], schema(2)).set_column(11, schema(2).field(11), pa.nulls(1, pa.list_(pa.float16(), 2)))
     assert next(from_table(table)).embedding is None
 
 

@@ -12,9 +12,9 @@ import pytest
 
 import openvocab
 from openvocab.errors import BadInput, CannotWrite, UnknownName
+from openvocab.pipeline.batch.file_names import FileNames
 from openvocab.pipeline.batch.rows import Row, RowRegions
 from openvocab.pipeline.formats import FORMATS
-from openvocab.pipeline.formats.targets import FileNames
 from openvocab.pipeline.record import Regions, Result, RunRecord, Tag
 
 RUN = RunRecord("0", None, None, None, (), "", "{label}")
@@ -165,11 +165,11 @@ NAMES = [
 
 @pytest.mark.parametrize(("given", "name"), NAMES)
 def test_file_names_are_safe(given, name):
-    assert FileNames()(Row(given)) == name
+    assert FileNames()(given) == name
 
 
 def test_file_names_are_never_the_same():
     ids = ["a/x.png", "b/x.png", "b/x.jpg", "B/X.jpg", "a/x.png", "a/x.png", "c/ss.png", "c/ß.png"]
     names = FileNames()
-    given = [names(Row(each)) for each in ids]
+    given = [names(each) for each in ids]
     assert given[0] == "x" and len({name.casefold() for name in given}) == len(ids)

@@ -11,13 +11,13 @@ from typing import Any, Literal
 from openvocab.errors import BadInput
 from openvocab.pipeline.batch.sources import Item
 
-__all__ = ["MOST", "Frames", "check_frames", "count_frames", "each_frame", "split_frame"]
+__all__ = ["MOST", "Frames", "check_frames", "count_frames", "each_frame", "file_id", "split_frame", "whole_files"]
 
 Frames = Literal["first", "all"] | int
 """Which frames of a picture are answered; a number means that many from the first on."""
 
 _FRAME_ID = "{}#frame={}"
-_FRAME = re.compile(r"(.+)#frame=(\d+)", re.DOTALL)
+_FRAME = re.compile(r"(.+)#frame=([0-9]+)", re.DOTALL)
 
 MOST = 10_000
 """Frames beyond this number are not counted."""
@@ -110,8 +110,23 @@ def each_frame(items: Iterator[Item], frames: Frames, skip: Callable[[str], bool
     for item in items:
         there = 1 if item.error is not None or item.url is not None else _frames_of(item)
         for number in range(there if frames == "all" or frames == "first" else min(there, frames)):
-            name = _FRAME_ID.format(item.id, number) if there > 1 else item.id
+            name = _FRAME_ID.format(item.id, number) if there > 1 else file_id(item.id)
             yield Item(name) if skip(name) else replace(item, id=name, frame=number)
+
+
+def whole_files(read: Callable[[Callable[[str], bool]], Iterator[Item]], skip: Callable[[str], bool]) -> Iterator[Item]:
+    """Yield the inputs that read gives for a skip, each under its file_id, where frames are no inputs of their own."""
+    for item in read(lambda name: skip(file_id(name))):
+        name = file_id(item.id)
+        yield item if name == item.id else replace(item, id=name)
+
+
+def file_id(name: str) -> str:
+    """Return the id of a whole file: its name, with #frame=0 where the name itself ends like the id of a frame.
+
+    So an id that ends in #frame=N is always frame N of what stands before it, and no two inputs share one.
+    """
+    return _FRAME_ID.format(name, 0) if _FRAME.fullmatch(name) else name
 
 
 def split_frame(name: str) -> tuple[str, int | None]:

@@ -53,16 +53,26 @@ class Originals:
         """Return the picture of a row.
 
         Args:
-            read: return the bytes of a file too; their digest is compared with the row's. Others' always are.
+            read: return the bytes of a file too.
 
         Raises:
             ImageError: it is not there, cannot be read, or is another by now.
         """
-        name, frame = (row.id, None) if os.path.isfile(row.id) else split_frame(row.id)
+        error: ImageError | None = None
+        for name, frame in _meant(row):
+            try:
+                return self._original(row, name, frame, read)
+            except ImageError as raised:
+                error = error or raised
+        raise error or ImageError("missing", f"{text_of(row.id)!r} is no picture on this machine; put it back")
+
+    def _original(self, row: Row, name: str, frame: int | None, read: bool) -> Original:
         item = self._item(name)
         ending = os.path.splitext(name)[1]
         suffix = ending.lower() if _SUFFIX.fullmatch(ending) else ""
         if item.path is not None and frame is None and not read:
+            if row.sha256 is not None:
+                _same(read_item(item), row)
             return Original(item.path, None, suffix)
         return _read(item, row, frame, suffix)
 
@@ -84,10 +94,33 @@ class Originals:
         raise ImageError("missing", f"{text_of(name)!r} is no picture on this machine; put it back, or do without it")
 
 
-def _read(item: Item, row: Row, frame: int | None, suffix: str) -> Original:
-    data = read_item(item)
+def _meant(row: Row) -> list[tuple[str, int | None]]:
+    """Return what an id can mean, likeliest first: a name, and the frame of it; None means the whole file.
+
+    A Result, and a run of an earlier version, may name a file whose own name ends in #frame=N.
+    """
+    name, frame = split_frame(row.id)
+    if frame is None:
+        return [(row.id, None)]
+    marked: tuple[str, int | None] = (name, None if row.frames == 1 else frame)
+    if not os.path.isfile(row.id):
+        return [marked]
+    return [(row.id, None)] if row.sha256 is None else [marked, (row.id, None)]
+
+
+def _same(data: bytes, row: Row) -> bytes:
+    """Return the bytes if they are those that were answered.
+
+    Raises:
+        ImageError: they are others by now.
+    """
     if row.sha256 is not None and hashlib.sha256(data).hexdigest() != row.sha256:
         raise ImageError("vanished", f"{text_of(row.id)!r} has changed since it was answered; run it again")
+    return data
+
+
+def _read(item: Item, row: Row, frame: int | None, suffix: str) -> Original:
+    data = _same(read_item(item), row)
     if frame is None:
         return Original(None, data, suffix or _suffix(data))
     pixels = decode_item(replace(item, data=data, path=None, frame=frame)).pixels

@@ -22,7 +22,7 @@ from openvocab.pipeline.batch.answers import About, Answer, Answering, results
 from openvocab.pipeline.batch.drawing import Drawing
 from openvocab.pipeline.batch.embedding_cache import open_cache
 from openvocab.pipeline.batch.engine import Engine, Reading
-from openvocab.pipeline.batch.frames import each_frame
+from openvocab.pipeline.batch.frames import each_frame, whole_files
 from openvocab.pipeline.batch.rows import Row, schema, text_of, to_table
 from openvocab.pipeline.batch.run_folder import RunFolder, describe, open_run
 from openvocab.pipeline.batch.run_options import RunOptions, Summary
@@ -88,7 +88,7 @@ def source_of(folder: str, pictures: Names, options: RunOptions) -> Source:
 def _source(pictures: Names, options: RunOptions, without: str | None = None) -> Source:
     read = partial(items, pictures, allow_urls=options.allow_urls, without=without)
     if options.frames == "first":
-        return lambda skip: read(skip=skip)
+        return partial(whole_files, lambda skip: read(skip=skip))
     return lambda skip: each_frame(read(), options.frames, skip)
 
 

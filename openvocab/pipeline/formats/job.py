@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from openvocab.errors import BadInput
+from openvocab.pipeline.batch.frames import split_frame
 from openvocab.pipeline.batch.rows import Row, text_of
 from openvocab.pipeline.formats.options import ExportOptions
 
@@ -86,7 +87,8 @@ class Job:
 
     def picture(self, row: Row) -> str:
         """Return how the row's picture is named in the output."""
-        return self.options.prefix + _below(text_of(row.id), self.options.relative_to)
+        name = split_frame(row.id)[0] if row.frames == 1 else row.id
+        return self.options.prefix + _below(text_of(name), self.options.relative_to)
 
     def done(self) -> Exported:
         """Return what was written."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,52 @@ def test_frames_are_told_apart_in_the_cache(folder: Path, tmp_path: Path) -> Non
 def test_a_loop_over_frames(folder: Path) -> None:
     found = list(tagging().run(folder / "a.gif", LABELS, frames="all"))
     assert [int(result.picture[0, 0, 1]) for result in found] == pytest.approx(GREENS, abs=2)
+
+
+@pytest.fixture
+def look_alikes(tmp_path: Path) -> Path:
+    """A file of three frames beside files whose own names end like the id of a frame."""
+    made = tmp_path / "p"
+    made.mkdir()
+    frames = [Image.new("RGB", (8, 8), (0, green, 0)) for green in GREENS]
+    frames[0].save(made / "a.gif", save_all=True, append_images=frames[1:])
+    for number, name in enumerate(("a.gif#frame=1", "a.gif#frame=01", "a.gif#frame=1#frame=0")):
+        Image.new("RGB", (8, 8), (200, 0, number)).save(made / name, "PNG")
+    return made
+
+
+FIRST = ["a.gif", "a.gif#frame=01#frame=0", "a.gif#frame=1#frame=0", "a.gif#frame=1#frame=0#frame=0"]
+
+
+@pytest.mark.parametrize(
+    ("frames", "wanted"),
+    [
+        pytest.param("first", FIRST, id="whole files"),
+        pytest.param("all", [*(f"a.gif#frame={at}" for at in range(3)), *FIRST[1:]], id="all frames"),
+    ],
+)
+def test_no_file_shares_its_id_with_a_frame(look_alikes: Path, tmp_path: Path, frames: Any, wanted: list[str]) -> None:
+    run = tmp_path / "run"
+    for start in (0, 2):  # the second time with two rows gone, as after a run that was killed
+        summary = tagging().run_to(run, look_alikes, LABELS, frames=frames, part_rows=1)
+        assert (summary.skipped, summary.ok) == ((0, len(wanted)) if start == 0 else (len(wanted) - 2, 2))
+        assert sorted(ids(run)) == sorted(wanted)
+        for part in sorted(run.glob("part-*.parquet"))[:2]:
+            part.unlink()
+    assert [result.source.rpartition("/")[2] for result in tagging().run(look_alikes, LABELS, frames=frames)] == wanted
+
+
+@pytest.mark.parametrize("frames", ["first", "all"])
+@pytest.mark.parametrize("pictures", ["link", "copy"])
+def test_each_row_is_exported_with_its_own_image(look_alikes: Path, tmp_path: Path, frames: Any, pictures: str) -> None:
+    run = tmp_path / "run"
+    tagging().run_to(run, look_alikes, LABELS, frames=frames)
+    wanted = {result.source: result.picture for result in tagging().run(look_alikes, LABELS, frames=frames)}
+    openvocab.export(openvocab.read_run(run), tmp_path / "out", "yolo", pictures=pictures)
+    lines = [json.loads(line) for line in (tmp_path / "out" / "pictures.jsonl").read_text("utf-8").splitlines()]
+    assert {line["id"] for line in lines} == set(wanted)
+    for line in lines:
+        np.testing.assert_allclose(openvocab.read_image(tmp_path / "out" / line["file"]), wanted[line["id"]], atol=2)
 
 
 @pytest.mark.parametrize("frames", ["some", 0, -1, True, 1.5])

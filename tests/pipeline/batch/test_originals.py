@@ -84,7 +84,27 @@ def test_every_picture_of_every_source_is_found(sources: list[Path], order: int)
 
 def test_a_file_is_only_named_where_its_bytes_are_not_asked_for(sources: list[Path]) -> None:
     path = str(sources[0] / "a::b.png")
-    assert Originals().find(Row(path, "0" * 64, 24, 16, 1), read=False) == Original(path, None, ".png")
+    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    for known in (digest, None):
+        assert Originals().find(Row(path, known, 24, 16, 1), read=False) == Original(path, None, ".png")
+
+
+def test_a_file_that_has_changed_is_not_named_either(sources: list[Path]) -> None:
+    path = str(sources[0] / "a::b.png")
+    with pytest.raises(ImageError, match="has changed since it was answered"):
+        Originals().find(Row(path, "0" * 64, 24, 16, 1), read=False)
+
+
+@pytest.mark.parametrize("pictures", ["link", "copy"])
+def test_an_export_leaves_out_what_has_changed(tmp_path: Path, pictures: str) -> None:
+    for name, color in (("a.png", "red"), ("b.png", "blue")):
+        (tmp_path / name).write_bytes(_bytes(color))
+    rows = [
+        Row(str(tmp_path / name), hashlib.sha256(_bytes("red")).hexdigest(), 24, 16, 1) for name in ("a.png", "b.png")
+    ]
+    made = openvocab.export(rows, tmp_path / "out", "yolo", ["a"], pictures=pictures)
+    assert made.unlinked == 1
+    assert [path.name for path in (tmp_path / "out" / "images").iterdir()] == ["a.png"]
 
 
 def test_a_shard_is_read_once_for_rows_in_its_order(sources: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -360,8 +360,8 @@ class Pipeline:
         if self.detector is not None:
             regions = asked.regions(picture, vocabulary, [tag.label for tag in tags] if self.tagger else None)
             regions = asked.cut_out(picture, regions)
-        height, width = picture.shape[:2]
-        return Result(name, width, height, tags, regions, self.record(vocabulary, settings), picture)
+        (height, width), record = picture.shape[:2], self.record(vocabulary, settings)
+        return Result(name, width, height, tags, regions, record, picture, labels=vocabulary.labels)
 
     def record(self, vocabulary: Vocabulary, settings: Settings | None = None) -> RunRecord:
         """Return what someone else needs to get the same numbers."""

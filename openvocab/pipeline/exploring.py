@@ -117,7 +117,8 @@ class Explored:
         height, width = self.encoded.picture.shape[:2]
         tags, wanted = self._wanted(settings)
         record = replace(self.record, settings=settings.given())
-        return Result(source, width, height, tags, self._regions(settings, wanted), record, self.encoded.picture)
+        regions, labels = self._regions(settings, wanted), self.vocabulary.labels
+        return Result(source, width, height, tags, regions, record, self.encoded.picture, labels=labels)
 
     def _wanted(self, settings: Settings) -> tuple[tuple[Tag, ...], NDArray[np.intp]]:
         """Return the tags, and the indices of the labels that are looked for, in that order."""

@@ -185,6 +185,7 @@ class Result:
     regions        boxes and masks, best first.
     run            the models and settings that made it.
     picture        (height, width, 3) uint8 RGB, kept so that the result can be drawn.
+    labels         the vocabulary, in the caller's order; empty where it is not known.
     """
 
     source: str
@@ -194,6 +195,7 @@ class Result:
     regions: Regions
     run: RunRecord
     picture: NDArray[np.uint8]
+    labels: tuple[str, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         """Check that picture, masks and size agree.
@@ -205,6 +207,11 @@ class Result:
         if self.regions.masks is not None:
             _shape("masks", self.regions.masks, np.bool_, (len(self.regions), self.height, self.width))
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The labels in the order of class ids: the vocabulary, then what was named by hand."""
+        return tuple(dict.fromkeys([*self.labels, *self.regions.labels, *(tag.label for tag in self.tags)]))
+
     def draw(self) -> PILImage:
         """Return the picture with masks, boxes and names on it."""
         from openvocab.pipeline.draw import draw
@@ -212,16 +219,16 @@ class Result:
         return draw(self.picture, self.regions)
 
     def to_supervision(self) -> supervision.Detections:
-        """Return the regions as supervision.Detections; class_id counts the labels found, in order of first sight."""
+        """Return the regions as supervision.Detections; class_id is a label's place in the vocabulary, see classes."""
         import supervision
 
         regions = self.regions
-        names = list(dict.fromkeys(regions.labels))
+        places = {label: place for place, label in enumerate(self.classes)}
         return supervision.Detections(
             xyxy=regions.xyxy,
             mask=regions.masks,
             confidence=regions.scores,
-            class_id=np.array([names.index(label) for label in regions.labels], int),
+            class_id=np.array([places[label] for label in regions.labels], int),
             data={"class_name": np.array(regions.labels, dtype=str)},
         )
 

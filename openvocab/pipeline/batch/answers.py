@@ -87,8 +87,8 @@ class Answer:
         """Why there is no answer, as a Row says it."""
         return None if self.error is None else kind_of(self.error)
 
-    def result(self, record: RunRecord) -> Result:
-        """Return the answer to an input that has one; its source is the input's id.
+    def result(self, record: RunRecord, labels: tuple[str, ...] = ()) -> Result:
+        """Return the answer to an input that has one; its source is the input's id, and labels are the vocabulary.
 
         Raises:
             BadInput: the picture was decoded smaller than it is.
@@ -96,7 +96,7 @@ class Answer:
         if self.decoded is None:
             raise BadInput(f"{self.item.id!r} could not be read, so that it has no result")
         file, regions = self.decoded, Regions.none() if self.regions is None else self.regions
-        return Result(self.item.id, file.width, file.height, self.tags, regions, record, file.pixels)
+        return Result(self.item.id, file.width, file.height, self.tags, regions, record, file.pixels, labels=labels)
 
     def png(self, record: RunRecord) -> bytes:
         """Return the annotated picture of an answer, as a PNG file.
@@ -141,12 +141,15 @@ class Answer:
 
 
 def results(
-    answers: Iterator[Answer], record: RunRecord, on_error: Callable[[Path, Exception], None] | None
+    answers: Iterator[Answer],
+    record: RunRecord,
+    labels: tuple[str, ...],
+    on_error: Callable[[Path, Exception], None] | None,
 ) -> Iterator[Result]:
     """Yield the results of answers, in order; errors are raised, or handed to on_error with the input's id."""
     for answer in answers:
         if answer.error is None:
-            yield answer.result(record)
+            yield answer.result(record, labels)
         elif on_error is None:
             raise answer.error
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote, unquote_to_bytes
 
@@ -77,6 +77,7 @@ class Row:
     tags           best first; regions best first; both empty where there is an error.
     embedding      (D,) of length 1, where it was asked for.
     drawing        the annotated image, as a path from the run folder; None where none was drawn.
+    labels         the vocabulary, in its order; empty where it is not known. A run has it in run.json, not in its rows.
     """
 
     id: str
@@ -90,6 +91,13 @@ class Row:
     regions: RowRegions | None = None
     embedding: NDArray[np.floating[Any]] | None = None
     drawing: str | None = None
+    labels: tuple[str, ...] = field(default=(), kw_only=True)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The labels in the order of class ids; see Result.classes."""
+        found = () if self.regions is None else self.regions.labels
+        return tuple(dict.fromkeys([*self.labels, *found, *(tag.label for tag in self.tags)]))
 
     @property
     def status(self) -> Literal["ok", "error"]:
@@ -107,6 +115,7 @@ def row_of(result: Result, *, id: str | None = None, sha256: str | None = None, 
         frames,
         tags=result.tags,
         regions=RowRegions.of(result.regions),
+        labels=result.labels,
     )
 
 
@@ -169,8 +178,8 @@ def to_table(rows: Iterable[Row], kind: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=kind)
 
 
-def from_table(table: pa.Table | pa.RecordBatch) -> Iterator[Row]:
-    """Yield the rows of a table that to_table made."""
+def from_table(table: pa.Table | pa.RecordBatch, labels: tuple[str, ...] = ()) -> Iterator[Row]:
+    """Yield the rows of a table that to_table made, each with the vocabulary."""
     has_embedding = "embedding" in table.schema.names
     for plain in table.to_pylist():
         given = plain["embedding"] if has_embedding else None
@@ -181,6 +190,7 @@ def from_table(table: pa.Table | pa.RecordBatch) -> Iterator[Row]:
             regions=None if plain["regions"] is None else _regions(plain["regions"]),
             embedding=None if given is None or given[0] != given[0] else np.asarray(given, np.float32),  # NaN
             drawing=plain.get("drawing"),  # rows of an earlier version have none
+            labels=labels,
         )
 
 

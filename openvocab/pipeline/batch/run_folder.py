@@ -150,10 +150,11 @@ class Run:
         """Yield the rows in order, a few in memory at a time."""
         import pyarrow.parquet as pq
 
+        labels = self.labels
         for part in _parts(self.path):
             with pq.ParquetFile(part) as file:
                 for batch in file.iter_batches(batch_size=256):
-                    yield from from_table(batch)
+                    yield from from_table(batch, labels)
 
     def tables(self, without: Sequence[str] = ()) -> Iterator[pa.Table]:
         """Yield the parts in order, each as a table, without some columns.

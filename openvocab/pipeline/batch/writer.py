@@ -113,7 +113,7 @@ def stream(
             raise nothing_found(pictures)
         found = chain([first], answers)
         del first  # the caller alone holds a picture once it has the result
-        yield from results(found, pipe.record(vocabulary, settings), on_error)
+        yield from results(found, pipe.record(vocabulary, settings), vocabulary.labels, on_error)
 
 
 def about(pipe: Pipeline, vocabulary: Vocabulary, settings: Settings, options: RunOptions) -> About:

@@ -140,8 +140,7 @@ def export(
         rows: a Result or a Row, several of them, or a run that read_run returned. They are read once, one at a time.
         path: the file or folder to write; FORMATS and docs/formats.md say which.
         format: one of FORMATS, such as "coco".
-        labels: the vocabulary, whose order numbers the categories. A run knows its own; for a single Result or Row
-            the labels found are taken, in order of first sight.
+        labels: the vocabulary, whose order numbers the categories; a run, a Result and a Row of a run know their own.
         options: those of ExportOptions.
 
     Raises:
@@ -159,8 +158,8 @@ def export(
     chosen = ExportOptions.of(options)
     known = getattr(rows, "labels", None) if labels is None else labels
     if isinstance(rows, Result | Row):
-        one = _row(rows)
-        rows, known = [one], _found(one) if known is None else known
+        known = rows.classes if labels is None else labels
+        rows = [rows]
     if known is None:
         raise BadInput("labels are needed, since several rows may have any; give the vocabulary in its order")
     job = Job(_rows(rows), LabelIndex(known), Path(path), chosen)
@@ -176,8 +175,3 @@ def _row(one: Result | Row) -> Row:
 
 def _rows(several: Iterable[Result | Row]) -> Iterator[Row]:
     return map(_row, several)
-
-
-def _found(row: Row) -> list[str]:
-    regions = () if row.regions is None else row.regions.labels
-    return list(dict.fromkeys([*regions, *(tag.label for tag in row.tags)]))

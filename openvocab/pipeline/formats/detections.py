@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 __all__ = ["to_supervision"]
 
 
-def to_supervision(row: Row | Result, labels: Sequence[str]) -> supervision.Detections:
+def to_supervision(row: Row | Result, labels: Sequence[str] | None = None) -> supervision.Detections:
     """Return the regions of a row as supervision.Detections.
 
     Args:
-        labels: the vocabulary; class_id is a label's place in it, so that the rows of one run agree. The label itself
-            is data["class_name"].
+        labels: the vocabulary, that of the row where not given; class_id is a label's place in it, so that the rows of
+            one run agree. The label itself is data["class_name"].
 
     Raises:
         BadInput: a region's label is not among them.
@@ -33,7 +33,7 @@ def to_supervision(row: Row | Result, labels: Sequence[str]) -> supervision.Dete
     regions = one.regions
     if regions is None or not len(regions):
         return supervision.Detections.empty()
-    index = LabelIndex(labels)
+    index = LabelIndex(one.classes if labels is None else labels)
     return supervision.Detections(
         xyxy=regions.xyxy.copy(),
         mask=regions.masks(one.height or 0, one.width or 0),

@@ -53,6 +53,7 @@ class Desk:
     things   in the order in which they were accepted.
     past     the things before each of the last changes, for undo.
     made     how many things there ever were.
+    labels   the vocabulary of the result that it began with, whose order class ids follow.
     """
 
     source: str
@@ -61,6 +62,7 @@ class Desk:
     things: tuple[Thing, ...] = ()
     past: tuple[tuple[Thing, ...], ...] = ()
     made: int = 0
+    labels: tuple[str, ...] = ()
 
     def added(self, mask: NDArray[np.bool_], score: float, name: str) -> Desk:
         """Return it with one more thing.
@@ -88,7 +90,7 @@ class Desk:
         regions = result.regions
         if regions.masks is None:
             raise BadInput("there are no masks to correct; press Run first, with models that have a segmenter")
-        desk = cls(result.source, preset, encoded)
+        desk = cls(result.source, preset, encoded, labels=result.labels)
         for mask, score, label in zip(regions.masks, regions.scores, regions.labels, strict=True):
             desk = desk.added(mask, float(score), label) if mask.any() else desk
         return replace(desk, past=())
@@ -130,7 +132,8 @@ class Desk:
         height, width = self.encoded.picture.shape[:2]
         record = None if pipe.segmenter is None else pipe.segmenter.record
         run = openvocab.RunRecord(openvocab.__version__, None, None, record, (), "", "")
-        return openvocab.Result(self.source, width, height, (), self._regions(height, width), run, self.encoded.picture)
+        regions, picture = self._regions(height, width), self.encoded.picture
+        return openvocab.Result(self.source, width, height, (), regions, run, picture, labels=self.labels)
 
     def _regions(self, height: int, width: int) -> Regions:
         if not self.things:

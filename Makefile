@@ -49,7 +49,7 @@ wheel-test: wheel
 	$(PYTHON) -m venv $(WHEEL_VENV)
 	$(call install,$(WHEEL_VENV),"$$(ls dist/*.whl)[$(TEST_EXTRAS)]" pytest clip-benchmark)
 	mkdir -p build/elsewhere
-	cp -r tests benchmarks pyproject.toml README.md CHANGELOG.md build/elsewhere/
+	cp -r tests training benchmarks pyproject.toml README.md CHANGELOG.md build/elsewhere/
 	cd build/elsewhere && ../../$(WHEEL_VENV)/bin/python -P -m pytest
 	cd build/elsewhere && ../../$(WHEEL_VENV)/bin/openvocab demo --out demo-out
 
@@ -62,4 +62,4 @@ lowest-test: $(READY)
 
 clean:
 	rm -rf $(VENV) $(WHEEL_VENV) $(LOWEST_VENV) build dist demo-out openvocab-demo
-	find openvocab tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find openvocab tests training -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -104,7 +104,7 @@ def test_a_spec_is_known_with_and_without_its_revision():
 
 
 def test_the_presets_survive_an_export_of_the_embedded_models(tmp_path, monkeypatch):
-    from openvocab.weights.pocket import export
+    from training import export
 
     package = Path(manifest.__file__).parent
     shutil.copytree(package / "pocket" / "models", tmp_path / "pocket" / "models")

@@ -1,8 +1,8 @@
 """Choose the preset's thresholds on scenes that are neither trained on nor reported: prints a table, changes nothing.
 
-python -m openvocab.weights.pocket.tune [--scenes 100] [--packages DIR]
+python -m training.tune [--scenes 100] [--packages DIR]
 
-A script like evaluate.py: it runs the chain through the public API.
+It runs the chain through the public API.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from openvocab.weights.pocket.drawings import HELD_OUT_STYLE, TRAINED_STYLES, labels, load_style
-from openvocab.weights.pocket.evaluate import f1, matched, scene_masks, tag_figures
-from openvocab.weights.pocket.scenes import ORDINARY, Scene, bank, compose
+from training.drawings import HELD_OUT_STYLE, TRAINED_STYLES, labels, load_style
+from training.evaluate import f1, matched, scene_masks, tag_figures
+from training.scenes import ORDINARY, Scene, bank, compose
 
 __all__ = ["main"]
 
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the tags' average precision for each grid of windows, then F1 of the chain for each pair of thresholds."""
     import openvocab
 
-    parser = argparse.ArgumentParser(prog="python -m openvocab.weights.pocket.tune", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m training.tune", description=__doc__)
     parser.add_argument("--scenes", type=int, default=100)
     parser.add_argument("--windows", type=int, nargs="+", default=[0, 2, 3])
     parser.add_argument("--packages", type=Path, default=Path("node_modules/@iconify-json"))

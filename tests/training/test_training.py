@@ -12,16 +12,16 @@ import torch
 from PIL import Image, ImageDraw
 
 from openvocab import BadInput, UnknownName
-from openvocab.weights.pocket import evaluate, export
 from openvocab.weights.pocket.architecture import PocketOwlv2, build_sam, detector_config, register
-from openvocab.weights.pocket.drawings import Drawings, labels, load_folder, load_style
-from openvocab.weights.pocket.loop import Job, run
-from openvocab.weights.pocket.optimise import Optimiser, cosine
-from openvocab.weights.pocket.pool import Pool, write_pool
-from openvocab.weights.pocket.scenes import DENSE, ORDINARY, SINGLE, Scene, SceneKind, bank, compose
-from openvocab.weights.pocket.segmenter import decode, prompts
-from openvocab.weights.pocket.tokens import train_tokenizer
-from openvocab.weights.pocket.tower import Texts, Tower, detection_loss, tag_loss
+from training import evaluate, export
+from training.drawings import Drawings, labels, load_folder, load_style
+from training.loop import Job, run
+from training.optimise import Optimiser, cosine
+from training.pool import Pool, write_pool
+from training.scenes import DENSE, ORDINARY, SINGLE, Scene, SceneKind, bank, compose
+from training.segmenter import decode, prompts
+from training.tokens import train_tokenizer
+from training.tower import Texts, Tower, detection_loss, tag_loss
 
 NAMES = ("apple", "car", "dog")
 

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openvocab.errors import BadInput
-from openvocab.weights.pocket.backgrounds import background
-from openvocab.weights.pocket.drawings import Drawings
+from training.backgrounds import background
+from training.drawings import Drawings
 
 __all__ = ["DENSE", "ORDINARY", "SINGLE", "Scene", "SceneKind", "bank", "compose"]
 

@@ -1,4 +1,4 @@
-"""Train the embedded models from nothing: python -m openvocab.weights.pocket.train STAGE --help."""
+"""Train the embedded models from nothing: python -m training.train STAGE --help."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from openvocab.weights.pocket.architecture import build_sam
-from openvocab.weights.pocket.drawings import HELD_OUT_STYLE, TRAINED_STYLES, labels, load_style
-from openvocab.weights.pocket.export import (
+from training.drawings import HELD_OUT_STYLE, TRAINED_STYLES, labels, load_style
+from training.export import (
+    HOME,
     export_segmenter,
     export_tower,
     pin,
@@ -22,14 +23,14 @@ from openvocab.weights.pocket.export import (
     shipped_tower,
     write_examples,
 )
-from openvocab.weights.pocket.held_out import held_out_figures
-from openvocab.weights.pocket.loop import Job, run
-from openvocab.weights.pocket.optimise import Optimiser, load_checkpoint
-from openvocab.weights.pocket.pool import Pool, write_pool
-from openvocab.weights.pocket.scenes import DENSE, ORDINARY, SINGLE, SceneKind, bank
-from openvocab.weights.pocket.segmenter import decode, positions, prompts, segmenter_loss
-from openvocab.weights.pocket.tokens import train_tokenizer, unknown_words
-from openvocab.weights.pocket.tower import Texts, Tower, dense_loss, detection_loss, tag_loss
+from training.held_out import held_out_figures
+from training.loop import Job, run
+from training.optimise import Optimiser, load_checkpoint
+from training.pool import Pool, write_pool
+from training.scenes import DENSE, ORDINARY, SINGLE, SceneKind, bank
+from training.segmenter import decode, positions, prompts, segmenter_loss
+from training.tokens import train_tokenizer, unknown_words
+from training.tower import Texts, Tower, dense_loss, detection_loss, tag_loss
 
 log = logging.getLogger("openvocab.pocket")
 
@@ -210,11 +211,11 @@ def export(work: Path, packages: Path) -> None:
     export_tower(work / "tower.ckpt", own if own.exists() else None)
     export_segmenter(work / "segmenter.ckpt")
     write_examples({f"{style}#{at}": load_style(style, packages) for at, style in enumerate(EXAMPLES)}, seed=47)
-    pin(Path(__file__).resolve().parents[1] / "manifest.toml")
+    pin(HOME.parent / "manifest.toml")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m openvocab.weights.pocket.train", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__)
     parser.add_argument("stage", choices=["pools", "segmenter", "tower", "tagger", "export"])
     parser.add_argument("--work", type=Path, required=True, help="folder for pools and checkpoints (about 10 GB)")
     parser.add_argument("--drawings", type=Path, default=Path("node_modules/@iconify-json"), help="the style packages")

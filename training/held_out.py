@@ -11,8 +11,8 @@ from sklearn.metrics import average_precision_score
 from torch import Tensor
 from torchvision.ops import batched_nms, box_convert, box_iou
 
-from openvocab.weights.pocket.pool import Batch, Pool
-from openvocab.weights.pocket.tower import Outputs, Texts, Tower
+from training.pool import Batch, Pool
+from training.tower import Outputs, Texts, Tower
 
 __all__ = ["held_out_figures"]
 

@@ -9,6 +9,7 @@ import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ SIDE = 160
 
 @cache
 def _vocabulary() -> Mapping[str, Sequence[str]]:
-    text = Path(__file__).with_name("labels.toml").read_text(encoding="utf-8")
+    text = files("openvocab").joinpath("weights/pocket/labels.toml").read_text("utf-8")
     table: Mapping[str, Sequence[str]] = tomllib.loads(text)["labels"]
     return table
 

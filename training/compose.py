@@ -1,4 +1,4 @@
-"""Compose an annotated set to measure on: python -m openvocab.weights.pocket.compose OUT --scenes 500 --seed 2026.
+"""Compose an annotated set to measure on: python -m training.compose OUT --scenes 500 --seed 2026.
 
 OUT/images/ and OUT/instances.json hold scenes of one to six objects with COCO's instances, boxes and masks exact;
 OUT/classes/LABEL/ holds as many pictures of one object, as an ImageFolder. The same seed composes the same set, and
@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openvocab.errors import BadInput, CannotWrite, OpenVocabError
-from openvocab.weights.pocket.drawings import HELD_OUT_STYLE, TRAINED_STYLES, Drawings, labels, load_folder, load_style
-from openvocab.weights.pocket.scenes import ORDINARY, SINGLE, Scene, bank, compose
+from training.drawings import HELD_OUT_STYLE, TRAINED_STYLES, Drawings, labels, load_folder, load_style
+from training.scenes import ORDINARY, SINGLE, Scene, bank, compose
 
 __all__ = ["compose_set", "main"]
 
@@ -74,7 +74,7 @@ def _write_scenes(
             {"id": len(annotations) + place, "image_id": index + 1, **each} for place, each in enumerate(_of(made), 1)
         ]
     categories = [{"id": row, "name": name} for row, name in enumerate(names, 1)]
-    info = {"description": f"scenes composed by openvocab.weights.pocket.compose, seed {seed}"}
+    info = {"description": f"scenes composed by training.compose, seed {seed}"}
     whole = {"info": info, "images": images, "annotations": annotations, "categories": categories}
     (out / "instances.json").write_text(json.dumps(whole, indent=0) + "\n", "utf-8")
 
@@ -112,7 +112,7 @@ def _save(path: Path, picture: NDArray[np.uint8]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    name = "python -m openvocab.weights.pocket.compose"
+    name = "python -m training.compose"
     parser = argparse.ArgumentParser(prog=name, description=(__doc__ or "").partition("\n\n")[2])
     parser.add_argument("out", type=Path, metavar="OUT", help="the folder to write, which must not hold anything")
     parser.add_argument("--scenes", type=int, default=500, metavar="N", help="pictures of each kind (default: 500)")

@@ -12,7 +12,7 @@ pytest.importorskip("cv2", reason="needs the extra openvocab[train]")
 from PIL import Image
 
 from openvocab.evaluate.data import load_annotated, load_labelled
-from openvocab.weights.pocket.compose import main
+from training.compose import main
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
-"""Measure the embedded models on freshly composed scenes: python -m openvocab.weights.pocket.evaluate --help.
+"""Measure the embedded models on freshly composed scenes: python -m training.evaluate --help.
 
-A script, not a part of the package's layers: it runs the chain through the public API.
+It runs the chain through the public API.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openvocab.errors import BadInput
-from openvocab.weights.pocket.drawings import HELD_OUT_STYLE, TRAINED_STYLES, Drawings, labels, load_folder, load_style
-from openvocab.weights.pocket.scenes import ORDINARY, SINGLE, Scene, bank, compose
+from training.drawings import HELD_OUT_STYLE, TRAINED_STYLES, Drawings, labels, load_folder, load_style
+from training.scenes import ORDINARY, SINGLE, Scene, bank, compose
 
 if TYPE_CHECKING:
     from openvocab import Pipeline, Regions, Vocabulary
@@ -196,7 +196,7 @@ def _styles(chosen: argparse.Namespace) -> list[Drawings]:
 
 def _parser() -> argparse.ArgumentParser:
     home = Path("node_modules/@iconify-json")
-    parser = argparse.ArgumentParser(prog="python -m openvocab.weights.pocket.evaluate", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m training.evaluate", description=__doc__)
     parser.add_argument("--scenes", type=int, default=500, help="scenes of each kind (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=2024, help="names the scenes; training used others (default: 2024)")
     parser.add_argument("--style", default="trained", help="a package's name, trained or held-out (default: trained)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from openvocab.weights.pocket.architecture import SIDE, PocketOwlv2, detector_config, tagger_config
-from openvocab.weights.pocket.drawings import Drawings, labels
-from openvocab.weights.pocket.optimise import load_checkpoint
-from openvocab.weights.pocket.scenes import SceneKind, bank, compose
-from openvocab.weights.pocket.tokens import train_tokenizer
+from training.drawings import Drawings, labels
+from training.optimise import load_checkpoint
+from training.scenes import SceneKind, bank, compose
+from training.tokens import train_tokenizer
 
 __all__ = [
+    "HOME",
     "export_segmenter",
     "export_tower",
     "pin",
@@ -30,7 +32,7 @@ __all__ = [
     "write_examples",
 ]
 
-HOME = Path(__file__).resolve().parent
+HOME = Path(str(files("openvocab") / "weights" / "pocket")).resolve()
 MODELS = HOME / "models"
 
 
@@ -158,9 +160,9 @@ def _whole(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def pin(manifest: Path) -> None:
     """Write size and sha256 of the three files into the manifest, in place of what stood there."""
     text = manifest.read_text(encoding="utf-8").split("\n# --- embedded", 1)[0].rstrip() + "\n"
-    text += "\n# --- embedded checkpoints: written by python -m openvocab.weights.pocket.train export\n"
-    files = {"tagger": "open_clip_model", "detector": "model", "segmenter": "sam"}
-    for stage, stem in files.items():
+    text += "\n# --- embedded checkpoints: written by python -m training.train export\n"
+    stems = {"tagger": "open_clip_model", "detector": "model", "segmenter": "sam"}
+    for stage, stem in stems.items():
         path = MODELS / stage / f"{stem}.safetensors"
         path.chmod(0o644)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()

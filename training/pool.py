@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from openvocab.weights.pocket.backgrounds import BackgroundBank
-from openvocab.weights.pocket.scenes import SIDE, SceneKind, compose
+from training.backgrounds import BackgroundBank
+from training.scenes import SIDE, SceneKind, compose
 
 __all__ = ["Batch", "Pool", "write_pool"]
 

@@ -19,9 +19,9 @@ from torchvision.ops import box_convert, generalized_box_iou_loss
 from transformers import CLIPTokenizer
 
 from openvocab.weights.pocket.architecture import CONTEXT, WIDTH, GatedPool, PocketOwlv2, detector_config
-from openvocab.weights.pocket.pool import Batch
-from openvocab.weights.pocket.segmenter import positions
-from openvocab.weights.pocket.tokens import TEMPLATES
+from training.pool import Batch
+from training.segmenter import positions
+from training.tokens import TEMPLATES
 
 __all__ = ["Outputs", "Texts", "Tower", "dense_loss", "detection_loss", "tag_loss"]
 

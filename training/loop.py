@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from openvocab.weights.pocket.optimise import Average, Optimiser, cosine, load_checkpoint, save_checkpoint
+from training.optimise import Average, Optimiser, cosine, load_checkpoint, save_checkpoint
 
 __all__ = ["Job", "run"]
 

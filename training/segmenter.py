@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from segment_anything.modeling import Sam
 from torch import Tensor
 
-from openvocab.weights.pocket.pool import Batch
+from training.pool import Batch
 
 __all__ = ["decode", "positions", "prompts", "segmenter_loss"]
 

@@ -6,6 +6,7 @@ OpenVocabError
     UnknownName (LookupError)    no model family, preset or label set of that name
     BadWeights (RuntimeError)    a checkpoint is absent, of another architecture, or fails its digest
     BadOutput (RuntimeError)     a model answered with numbers that are not finite
+    ModelFailed (RuntimeError)   a model fails on every image, so that a run ends
     OutOfMemory (MemoryError)    a picture is too much for the memory, even alone
     CannotWrite (OSError)        a run folder cannot be written: full, read-only, or in use
     MissingExtra (ImportError)   a feature needs an optional dependency
@@ -27,6 +28,7 @@ __all__ = [
     "ImageError",
     "ImageErrorKind",
     "MissingExtra",
+    "ModelFailed",
     "OpenVocabError",
     "OpenVocabWarning",
     "OutOfMemory",
@@ -86,6 +88,10 @@ class BadWeights(OpenVocabError, RuntimeError):
 
 class BadOutput(OpenVocabError, RuntimeError):
     """A model answered with numbers that are not finite, so there is no score to report."""
+
+
+class ModelFailed(OpenVocabError, RuntimeError):
+    """A model fails on every image, so that a run ends rather than mark the rest as done; what was finished is kept."""
 
 
 class OutOfMemory(OpenVocabError, MemoryError):

@@ -7,13 +7,17 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from openvocab.errors import BadOutput, OutOfMemory
+import numpy as np
+
+from openvocab.errors import ModelFailed, OutOfMemory
 from openvocab.pipeline.stages import Picture
 
 __all__ = ["Batches", "is_out_of_memory"]
 
 R = TypeVar("R")
 _MOST_FAILURES = 10
+"""Images in a row that may fail, batch after batch, before the stage is at fault."""
+_PROBE_SIDE = 32
 _SIGNS = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
 
 
@@ -45,7 +49,7 @@ class Batches(Generic[R]):
             pictures: the batch.
 
         Raises:
-            Exception: what the stage raised, where it raises for every picture: then the stage is at fault.
+            ModelFailed: every image fails, ten in a row or those of a batch and a plain one too.
         """
         while True:
             try:
@@ -70,11 +74,17 @@ class Batches(Generic[R]):
             made: list[R | Exception] = [self._named(error)]
         else:
             made = [self._alone(work, picture) for picture in pictures]
-        odd = [one for one in made if isinstance(one, Exception) and not isinstance(one, BadOutput | OutOfMemory)]
+        odd = [one for one in made if isinstance(one, Exception)]
         self._failures = self._failures + len(odd) if len(odd) == len(made) else 0
-        if odd and (1 < len(odd) == len(made) or self._failures > _MOST_FAILURES):
-            raise odd[0]
+        if self._failures >= _MOST_FAILURES or (1 < len(odd) == len(made) and self._fails_on_a_plain_one(work)):
+            raise _failed(self.stage, self._failures, odd[-1])
         return made
+
+    def _fails_on_a_plain_one(self, work: Callable[[Sequence[Picture], int], list[R]]) -> bool:
+        """Whether the stage also fails on an image that nothing is wrong with, so that the images are not at fault."""
+        shades = np.linspace(0, 255, _PROBE_SIDE, dtype=np.uint8)
+        plain = np.ascontiguousarray(np.broadcast_to(shades[None, :, None], (_PROBE_SIDE, _PROBE_SIDE, 3)))
+        return isinstance(self._alone(work, plain), Exception)
 
     def _alone(self, work: Callable[[Sequence[Picture], int], list[R]], picture: Picture) -> R | Exception:
         try:
@@ -89,6 +99,15 @@ class Batches(Generic[R]):
         if is_out_of_memory(error):
             return OutOfMemory(f"the {self.stage} ran out of memory on it alone; make it smaller or use another device")
         return error
+
+
+def _failed(stage: str, count: int, error: Exception) -> ModelFailed:
+    """Return the error that ends a run whose stage fails on every image."""
+    cause = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
+    remedy = "check its weights, or try --dtype float32 or another --device"
+    made = ModelFailed(f"the {stage} failed on every image, {count} in a row ({cause}); {remedy}")
+    made.__cause__ = error
+    return made
 
 
 def _bare(error: Exception) -> Exception:

@@ -133,7 +133,8 @@ class Engine:
         """Yield one answer for each item that is not skipped, in order.
 
         Raises:
-            Exception: what a stage raises for every picture, and what the source raises.
+            ModelFailed: a stage fails for every image; see Batches.
+            Exception: what the source raises.
         """
         threads, size = self._reading.threads, self._settings.batch_size
         with ExitStack() as stack:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from openvocab.errors import BadOutput
+from openvocab.errors import BadOutput, BadWeights
 from openvocab.pipeline.device import unit
 from openvocab.pipeline.record import ModelRecord
 from openvocab.pipeline.scores import sigmoid, softmax
@@ -46,6 +47,17 @@ class DualEncoder(ABC):
     scale: float
     bias: float | None = None
     batch: int = 32
+
+    def __post_init__(self) -> None:
+        """Look at the factor and the bias, which no score is right without.
+
+        Raises:
+            BadWeights: one is not finite, or the factor is 0.
+        """
+        terms = {"logit scale": self.scale, "logit bias": self.bias or 0.0}
+        for name, value in terms.items():
+            if not math.isfinite(value) or (name == "logit scale" and value == 0):
+                raise BadWeights(f"{self.record.spec} has a {name} of {value}; download it again or name another")
 
     @property
     @abstractmethod
@@ -159,8 +171,14 @@ class DualEncoder(ABC):
         return np.asarray((rows @ texts.T).mul_(self.scale).add_(self.bias or 0).numpy(), np.float32)
 
     def scores(self, embeddings: Floats, vocabulary: TextEmbeddings) -> Floats:
-        """Return (P, C) float32 scores in 0 to 1, for (P, D) embeddings of pictures."""
+        """Return (P, C) float32 scores in 0 to 1, for (P, D) embeddings of pictures.
+
+        Raises:
+            BadOutput: a logit is not finite, such as an infinite one, which a sigmoid would make a sure score of.
+        """
         logits = self.logits(embeddings, vocabulary)
+        if not np.isfinite(logits).all():
+            raise BadOutput("the tagger's logits are not finite; try --dtype float32, or check its weights")
         return sigmoid(logits) if self.independent else softmax(logits)
 
     def score(self, pictures: Sequence[Picture | Prepared], vocabulary: TextEmbeddings | Sequence[str]) -> Floats:

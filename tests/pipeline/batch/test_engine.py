@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gc
+import pickle
 import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 from PIL import Image
 
 import openvocab
-from openvocab import BadInput, BadOutput, ImageError, OutOfMemory, Pipeline, Settings
+from openvocab import BadInput, BadOutput, BadWeights, ImageError, ModelFailed, OutOfMemory, Pipeline, Settings
 from openvocab.pipeline.batch import engine as engines
 from openvocab.pipeline.batch.batches import is_out_of_memory
 from openvocab.pipeline.batch.decode import Isolated
@@ -206,8 +207,82 @@ def test_a_picture_that_the_model_fails_on_is_one_row(tmp_path: Path, batch_size
 def test_a_model_that_fails_on_every_picture_ends_the_run(tmp_path: Path, batch_size: int) -> None:
     for number in range(20):
         Image.new("RGB", (9, 9), ODD).save(tmp_path / f"{number}.png")
-    with pytest.raises(ValueError, match="dislikes"):
+    with pytest.raises(ModelFailed, match=r"the tagger failed on every image, 1\d in a row \(the stub dislikes"):
         answers(tagging(batch_size=batch_size), tmp_path)
+
+
+@pytest.mark.parametrize("color", [pytest.param(NAN, id="nonfinite"), pytest.param(ODD, id="failed")])
+@pytest.mark.parametrize("batch_size", [1, 3, 16])
+def test_a_few_images_alone_that_a_sound_model_fails_on_are_rows(
+    tmp_path: Path, batch_size: int, color: tuple[int, int, int]
+) -> None:
+    """As where --retry-errors does them again: a plain image has an answer, so that they are at fault."""
+    for number in range(3):
+        Image.new("RGB", (9, 9), color).save(tmp_path / f"{number}.png")
+    found = answers(tagging(batch_size=batch_size), tmp_path)
+    assert [one.kind for one in found] == ["nonfinite" if color == NAN else "failed"] * 3
+
+
+@dataclass(frozen=True)
+class Dead(StubTagger):
+    """Answers nothing but NaN, as a model with a broken weight does, or lacks memory for any image."""
+
+    error: Exception | None = None
+
+    def encode_pictures(self, pictures: Any) -> Any:
+        if self.error is not None:
+            raise self.error
+        return np.full((len(pictures), 4), np.nan, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "error"),
+    [
+        *(pytest.param(size, None, id=f"NaN, {size} at once") for size in (1, 2, 16)),
+        pytest.param(1, RuntimeError("CUDA error: device-side assert"), id="device, one by one"),
+        pytest.param(16, RuntimeError("CUDA error: device-side assert"), id="device, 16 at once"),
+        pytest.param(2, MemoryError(), id="memory"),
+    ],
+)
+def test_a_dead_model_ends_the_run_after_few_images(
+    folder: Path, tmp_path: Path, batch_size: int, error: Exception | None
+) -> None:
+    pipe = Pipeline(Dead(error=error), None, None, Settings(batch_size=batch_size))
+    with pytest.raises(ModelFailed, match="the tagger failed on every image") as caught:
+        pipe.run_to(tmp_path / "run", folder, LABELS)
+    assert "\n" not in str(caught.value) and "--dtype float32" in str(caught.value)
+    assert len(openvocab.read_run(tmp_path / "run")) < 10
+    assert pickle.loads(pickle.dumps(caught.value)).args == caught.value.args  # workers tell it to who writes
+
+
+def test_a_real_model_with_a_broken_weight_ends_the_run(
+    clip_folders: dict[str, Path], folder: Path, tmp_path: Path
+) -> None:
+    pipe = openvocab.load(tagger=f"open_clip:local-dir:{clip_folders['softmax']}", dtype="float32")
+    next(pipe.tagger.model.visual.parameters()).data.view(-1)[0] = float("nan")  # type: ignore[union-attr]
+    with pytest.raises(ModelFailed, match="not finite"):
+        pipe.run_to(tmp_path / "run", folder, ["cat", "dog"])
+    assert len(openvocab.read_run(tmp_path / "run")) == 0
+
+
+@pytest.mark.parametrize("scale", [float("inf"), float("nan"), 0.0])
+def test_a_logit_scale_that_no_score_comes_from_is_refused_at_load(clip_folders: dict[str, Path], scale: float) -> None:
+    tagger = openvocab.load_tagger(f"open_clip:local-dir:{clip_folders['sigmoid']}", dtype="float32")
+    with pytest.raises(BadWeights, match="has a logit scale of"):
+        replace(tagger, scale=scale)  # type: ignore[type-var]
+
+
+def test_logits_that_are_infinite_are_no_scores(clip_folders: dict[str, Path], picture: Any) -> None:
+    tagger = openvocab.load_tagger(f"open_clip:local-dir:{clip_folders['sigmoid']}", dtype="float32")
+    with pytest.raises(BadOutput, match="logits are not finite"):
+        replace(tagger, scale=3e38, bias=3e38).score([picture(32, 32)], ["cat", "dog"])  # type: ignore[type-var]
+
+
+def test_a_tagger_that_prepares_no_image_ends_the_run(tmp_path: Path) -> None:
+    for number in range(20):
+        Image.new("RGB", (9, 9), ODD).save(tmp_path / f"{number:02}.png")
+    with pytest.raises(ModelFailed, match="20 in a row"):
+        answers(Pipeline(Preparing(), None, None, Settings()), tmp_path)
 
 
 def test_row_38_a_decoder_that_crashes_costs_one_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

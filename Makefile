@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WHEEL_VENV := .wheel-venv
 LOWEST_VENV := .lowest-venv
-TEST_EXTRAS := formats,readers,train
+TEST_EXTRAS := formats,photos,readers,train
 # uv installs quickest; where it cannot reach the registry that pip is set up for, pip does the same.
 install = $(BIN)/uv pip install --quiet --python $(1)/bin/python -c constraints.txt $(2) \
 	|| $(1)/bin/python -m pip install --quiet -c constraints.txt $(2)

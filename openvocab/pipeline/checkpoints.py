@@ -58,14 +58,14 @@ class Found:
         return ModelRecord(self.spec, self.sha256, str(where), str(pick_dtype(where, dtype)).removeprefix("torch."))
 
 
-def find(family: str, rest: str, kind: str, model_types: Collection[str]) -> Found:
+def find(family: str, rest: str, kind: str, model_types: Collection[str | None]) -> Found:
     """Find a checkpoint and look at its weights.
 
     Args:
         family: the family's name, for the record.
         rest: a folder, ORG/NAME of the hub, or ORG/NAME@REVISION.
         kind: how messages call the model, e.g. "OWLv2 model".
-        model_types: what its config.json may say under "model_type".
+        model_types: what its config.json may say under "model_type"; None where it may say nothing.
 
     Raises:
         BadWeights: there is no such folder or repository, it holds another kind of model, or its weights are absent,

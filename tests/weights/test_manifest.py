@@ -29,6 +29,10 @@ def on_meta(architecture: dict[str, Any]) -> Any:
             settings = dict(open_clip.get_model_config(architecture["name"]))
             custom = settings.pop("custom_text", False)
             return (open_clip.CustomTextCLIP if custom else open_clip.CLIP)(**settings)
+        if architecture["library"] == "timm":
+            import timm
+
+            return timm.create_model(architecture["name"])
         if architecture["library"] == "segment_anything":
             from segment_anything import sam_model_registry
 
@@ -53,7 +57,8 @@ def test_the_architecture_of_a_record_has_as_many_parameters_as_it_says(name):
 @pytest.mark.parametrize("name", published())
 def test_a_record_is_complete(name):
     record = published()[name]
-    assert bool(record.url) != bool(record.repository)
+    assert [bool(each) for each in (record.url, record.repository, record.package)].count(True) == 1
+    assert bool(record.extra) == bool(record.package)
     assert record.licence and record.paper.startswith("https://")
     assert set(record.preprocessing) >= {"resize", "mean", "std"}
     assert record.input_size > 0

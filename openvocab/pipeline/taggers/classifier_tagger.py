@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,12 +11,13 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from openvocab.errors import BadInput, BadOutput, BadWeights
+from openvocab.errors import BadOutput, BadWeights
 from openvocab.pipeline.checkpoints import find, load_model, load_processor
 from openvocab.pipeline.device import dtype_of
 from openvocab.pipeline.record import ModelRecord
 from openvocab.pipeline.scores import sigmoid
 from openvocab.pipeline.stages import Picture, TextEmbeddings
+from openvocab.pipeline.taggers.class_names import ClassNames
 from openvocab.prompts.labels import check_labels
 from openvocab.prompts.templates import PromptSet, prompt_set
 
@@ -35,14 +33,13 @@ class ClassifierTagger:
     """Scores labels for whole pictures with a classifier such as ViT or Swin; it knows its K classes and no others.
 
     A label's score is the model's probability over all its classes, so asking for fewer labels makes none larger. A
-    label that several classes carry (ImageNet has two called "crane") gets the sum of their probabilities, or, where
-    classes do not exclude each other, the best of them.
+    label that several classes carry (ImageNet has two called "crane", and 118 below "dog") gets the sum of their
+    probabilities, or, where classes do not exclude each other, the best of them.
 
     model            in evaluation mode, on its device, in its precision.
     image_processor  the checkpoint's own.
     record           what the model is.
-    names            the K names, as the checkpoint has them; "tench, Tinca tinca" is one class with two names.
-    classes          what a label may be, in lower case, with the indices of its classes.
+    classes          the names of the K classes, and what a label may be.
     independent      whether classes do not exclude each other (sigmoid); else the probabilities of all K sum to 1.
     batch            pictures that go through the model together.
     """
@@ -50,28 +47,39 @@ class ClassifierTagger:
     model: Any
     image_processor: Any
     record: ModelRecord
-    names: tuple[str, ...]
-    classes: Mapping[str, tuple[int, ...]]
+    classes: ClassNames
     independent: bool
     batch: int = 32
 
     @classmethod
     def load(cls, spec: str, device: str | None = None, dtype: str | None = None) -> ClassifierTagger:
-        """Load a model that transformers' AutoModelForImageClassification knows.
+        """Load a model that transformers' AutoModelForImageClassification or timm knows.
 
         Args:
-            spec: "google/vit-base-patch16-224" (ORG/NAME or ORG/NAME@REVISION), or the path of a folder.
+            spec: "google/vit-base-patch16-224" (ORG/NAME or ORG/NAME@REVISION), or the path of a folder, in
+                transformers' layout or in timm's; "tf_efficientnet_lite2@PATH.pth", an architecture of timm and its
+                weights; or such an architecture alone, where the manifest names its weights.
             device: "cuda", "mps", "cpu"; None takes the best there is.
             dtype: "float32" or "bfloat16", for the weights; None takes what is fast there.
 
         Raises:
             BadInput: there is no such device or precision.
             BadWeights: the model is absent, cannot be fetched or read, or is no classifier.
+            UnknownName: timm has no such architecture, or the manifest no weights for it.
+            MissingExtra: its weights come with a package that is not installed.
         """
         from transformers import AutoImageProcessor, AutoModelForImageClassification
         from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as KNOWN
 
-        found = find("classifier", spec, _KIND, KNOWN)
+        from openvocab.pipeline.taggers import timm_classifier
+
+        if timm_classifier.is_architecture(spec):
+            return timm_classifier.load_architecture(spec, device, dtype)
+        found = find("classifier", spec, _KIND, {*KNOWN, None})
+        if timm_classifier.is_timm(found.config):
+            return timm_classifier.load_found(found, device, dtype)
+        if "model_type" not in found.config:
+            raise BadWeights(f"{spec}: this is no {_KIND}: config.json names neither a model type nor an architecture")
         if found.config.get("problem_type") == "regression":
             raise BadWeights(f"{spec}: this model predicts a number, not a class; name a classifier")
         record = found.record(device, dtype)
@@ -81,10 +89,14 @@ class ClassifierTagger:
             model=model.to(record.device, dtype_of(record.dtype)),
             image_processor=load_processor(found, AutoImageProcessor, _KIND),
             record=record,
-            names=names,
-            classes=_classes(names),
+            classes=ClassNames.of(names),
             independent=model.config.problem_type == "multi_label_classification" or len(names) == 1,
         )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The K names, as the checkpoint has them."""
+        return self.classes.names
 
     @property
     def preparation(self) -> str:
@@ -95,7 +107,8 @@ class ClassifierTagger:
         """Find each label's classes.
 
         Args:
-            labels: C labels, each a name of a class, or one of the names that it has between commas, in any case.
+            labels: C labels, each a name of a class, or one of the names that it has between commas, in any case; for
+                ImageNet-1k also any name that WordNet has for classes or above them, see prompts/wordnet/README.md.
             prompts: kept in the answer; a classifier reads no sentence.
 
         Returns:
@@ -107,10 +120,7 @@ class ClassifierTagger:
         labels = check_labels(labels)
         rows = np.zeros((len(labels), len(self.names)), np.float32)
         for row, label in enumerate(labels):
-            found = self.classes.get(_plain(label))
-            if found is None:
-                raise _no_class(label, self.classes, len(self.names))
-            rows[row, list(found)] = 1
+            rows[row, list(self.classes.find(label))] = 1
         return TextEmbeddings(labels, prompts or prompt_set(), rows)
 
     def encode_pictures(self, pictures: Sequence[Picture]) -> Floats:
@@ -152,31 +162,12 @@ class ClassifierTagger:
     @torch.inference_mode()
     def _classify(self, pictures: Sequence[Picture]) -> Floats:
         shown = [Image.fromarray(picture) for picture in pictures]
-        pixels = self.image_processor(images=shown, return_tensors="pt").to(self.model.device, self.model.dtype)
-        logits = self.model(**pixels).logits.float()
+        logits = self._forward(shown).float()
         rows = logits if self.independent else logits.log_softmax(-1)
         return np.asarray(rows.cpu().numpy(), np.float32)
 
-
-def _plain(name: str) -> str:
-    return unicodedata.normalize("NFC", " ".join(name.replace("_", " ").split()).casefold())
-
-
-def _classes(names: Sequence[str]) -> Mapping[str, tuple[int, ...]]:
-    """Return every way to name a class, with the classes meant; a whole name goes before a part of another one."""
-    parts: dict[str, list[int]] = {}
-    wholes: dict[str, list[int]] = {}
-    for row, name in enumerate(names):
-        wholes.setdefault(_plain(name), []).append(row)
-        for part in {_plain(part) for part in name.split(",")} - {""}:
-            parts.setdefault(part, []).append(row)
-    return MappingProxyType({name: tuple(rows) for name, rows in (parts | wholes).items()})
-
-
-def _no_class(label: str, classes: Mapping[str, Any], count: int) -> BadInput:
-    near = get_close_matches(_plain(label), classes, n=3, cutoff=0.5) or sorted(classes)[:3]
-    nearest = ", ".join(repr(name) for name in near)
-    return BadInput(
-        f"label {label!r} is none of the {count} classes of this classifier; nearest: {nearest}; "
-        "remove it, or name an open-vocabulary tagger"
-    )
+    def _forward(self, shown: Sequence[Image.Image]) -> torch.Tensor:
+        """Return (P, K) logits in the model's precision."""
+        pixels = self.image_processor(images=shown, return_tensors="pt").to(self.model.device, self.model.dtype)
+        logits: torch.Tensor = self.model(**pixels).logits
+        return logits

@@ -19,7 +19,7 @@ from tests.pipeline.stubs import chain, save_pictures
 
 LABELS = ("zebra", "dark", "light", "red")
 PLACE = 1
-"""The place of the label that the stub detector finds: the best tag of a picture like this one."""
+"""The place of the label that the stub detector finds: the best tag of an image like this one, looked for first."""
 
 
 @pytest.fixture
@@ -28,12 +28,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     save_pictures(tmp_path / "p", 1)
     Image.new("RGB", (8, 8), (0, 0, 200)).save("p/00000.png")
-    monkeypatch.setattr(openvocab, "load", lambda *_, **__: chain())
+    monkeypatch.setattr(openvocab, "load", lambda *_, **__: chain(gate="threshold"))
     return tmp_path
 
 
 def result_of(kind: str) -> Result:
-    pipe = chain()
+    pipe = chain(gate="threshold")
     if kind == "pipe":
         return pipe("p/00000.png", LABELS)
     if kind == "run":
@@ -52,23 +52,23 @@ def test_a_result_keeps_the_vocabulary_in_its_order(kind: str, here: Path) -> No
 
 
 def test_rows_of_a_run_know_the_vocabulary_of_the_run(here: Path) -> None:
-    chain().run_to("run", "p", LABELS)
+    chain(gate="threshold").run_to("run", "p", LABELS)
     (row,) = openvocab.read_run("run")
     assert row.labels == LABELS
     assert np.array(openvocab.to_supervision(row).class_id).tolist() == [PLACE]
 
 
 def _result() -> Any:
-    return chain()("p/00000.png", LABELS)
+    return chain(gate="threshold")("p/00000.png", LABELS)
 
 
 def _row() -> Any:
-    chain().run_to("run", "p", LABELS)
+    chain(gate="threshold").run_to("run", "p", LABELS)
     return next(iter(openvocab.read_run("run")))
 
 
 def _run() -> Any:
-    chain().run_to("run", "p", LABELS)
+    chain(gate="threshold").run_to("run", "p", LABELS)
     return openvocab.read_run("run")
 
 
@@ -111,7 +111,7 @@ def test_names_given_by_hand_follow_the_vocabulary(here: Path) -> None:
     renamed = replace(result, regions=replace(result.regions, labels=("apple",)))
     assert renamed.classes == (*LABELS, "apple")
     desk = Desk.of(result, "pocket", openvocab.Encoded(result.picture)).added(result.regions.masks[0], 0.5, "pear")
-    assert desk.result(replace(chain())).classes == (*LABELS, "pear")
+    assert desk.result(replace(chain(gate="threshold"))).classes == (*LABELS, "pear")
 
 
 def test_labels_that_lack_one_are_refused_and_those_given_count(here: Path) -> None:

@@ -64,7 +64,7 @@ def measure_chain(made: Chained, seed: int = 0, draws: int = DRAWS) -> ChainMeas
     """
     if made.found is None:
         raise BadInput("this run has no regions to measure; run the chain with a detector")
-    pictures, chain = _figures(made, made.found, made.tagged, seed, draws)
+    pictures, chain = _figures(made, made.found, made.asked, seed, draws)
     told = None if made.told is None else _figures(made, made.told, None, seed, draws)[1]
     cut = None if made.cut is None else cut_figures(made.truth, made.cut, made.labels, seed=seed, draws=draws)
     masks = None if made.cut is None else average_precision(made.truth, made.cut, made.labels, "mask")
@@ -72,10 +72,10 @@ def measure_chain(made: Chained, seed: int = 0, draws: int = DRAWS) -> ChainMeas
 
 
 def _figures(
-    made: Chained, found: Sequence[Found], tagged: object, seed: int, draws: int
+    made: Chained, found: Sequence[Found], asked: object, seed: int, draws: int
 ) -> tuple[list[Fates], RunFigures]:
-    asked = tagged if isinstance(tagged, np.ndarray) else None
-    pictures = fates(made.truth, found, made.labels, asked, masks=made.masked)
+    given = asked if isinstance(asked, np.ndarray) else None
+    pictures = fates(made.truth, found, made.labels, given, masks=made.masked)
     figures = chain_figures(pictures, made.truth, found, made.labels, seed=seed, draws=draws)
     boxes = average_precision(made.truth, found, made.labels)
     masks = average_precision(made.truth, found, made.labels, "mask") if made.masked else None

@@ -39,7 +39,7 @@ class Chained:
     cut       P answers with the true boxes in place of those found, one for each thing; None without a segmenter or
               without true masks.
     scores    (P, C) float32 scores of tags; None without a tagger.
-    tagged    (P, C) bool, whether the label is a tag; None without a tagger.
+    asked     (P, C) bool, whether the label was looked for (see Settings.gate); None without a tagger.
     unread    path and reason of each picture that could not be read; it is in no figure.
     resized   paths of pictures of another size than their annotation says; they are in no figure.
     digest    sha256 of all pictures' bytes, boxes, labels and masks, in order.
@@ -53,7 +53,7 @@ class Chained:
     told: tuple[Found, ...] | None
     cut: tuple[Found, ...] | None
     scores: NDArray[np.float32] | None
-    tagged: NDArray[np.bool_] | None
+    asked: NDArray[np.bool_] | None
     unread: tuple[tuple[str, str], ...]
     resized: tuple[str, ...]
     digest: str
@@ -98,7 +98,7 @@ class _Answer:
     told: Found | None
     cut: Found | None
     scores: NDArray[np.float32] | None
-    tagged: NDArray[np.bool_] | None
+    asked: NDArray[np.bool_] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,15 +131,15 @@ class _Stages:
         if scores is None:
             found = self._regions(self.pipe, self.vocabulary, pixels, None, encoded)
             return _Answer(one.path, _truth(one), _found(found, labels, one.looked_for), None, cut, None, None)
-        rows = self.pipe.best(scores, self.pipe.settings)
+        rows = self.pipe.choose(scores, self.vocabulary.labels, self.pipe.settings).wanted
         present = np.unique(one.label_index)
         found = self._regions(self.pipe, self.vocabulary, pixels, rows, encoded)
-        told = found  # where the tags are the true labels, the answer is the same
+        told = found  # where the true labels were looked for, the answer is the same
         if not np.array_equal(np.sort(rows), present):
             told = self._regions(self.pipe, self.vocabulary, pixels, present, encoded)
-        tagged = np.isin(np.arange(len(labels)), rows)
+        asked = np.isin(np.arange(len(labels)), rows)
         own, oracle = (_found(each, labels, one.looked_for) for each in (found, told))
-        return _Answer(one.path, _truth(one), own, oracle, cut, scores, tagged)
+        return _Answer(one.path, _truth(one), own, oracle, cut, scores, asked)
 
     def _regions(
         self, pipe: Pipeline, vocabulary: Vocabulary, pixels: Picture, rows: NDArray[np.intp] | None, encoded: Any
@@ -181,7 +181,7 @@ def _run(stages: _Stages, data: AnnotatedSet, record: RunRecord, watch: Watch) -
         _every([each.told for each in seen]),
         _every([each.cut for each in seen]),
         None if seen[0].scores is None else np.stack([each.scores for each in seen if each.scores is not None]),
-        None if seen[0].tagged is None else np.stack([each.tagged for each in seen if each.tagged is not None]),
+        None if seen[0].asked is None else np.stack([each.asked for each in seen if each.asked is not None]),
         tuple(unread),
         tuple(resized),
         digest.hexdigest(),

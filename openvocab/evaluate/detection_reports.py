@@ -18,7 +18,7 @@ from openvocab.evaluate.plots import plot_precision_recall
 from openvocab.evaluate.report_text import next_to_nothing, number, plain, table, versions, write_texts
 from openvocab.evaluate.worst import Side, write_worst
 from openvocab.pipeline.record import ModelRecord
-from openvocab.pipeline.settings import Settings
+from openvocab.weights.thresholds import box_threshold
 
 __all__ = ["DetectionContext", "detection_summary", "write_detection_report"]
 
@@ -133,7 +133,7 @@ def _markdown(
     yield from ["", *table(("figure", "value", "95 % interval"), detection_summary(figures, curves)), ""]
     yield from ["![precision and recall](precision_recall.png)", ""]
     if pictured:
-        yield from ["## Worst pictures", "", f"Boxes that score {Settings().box_threshold} or more:", ""]
+        yield from ["## Worst pictures", "", f"Boxes that score {box_threshold(context.model.spec).value} or more:", ""]
         yield from ["![worst](worst.png)", ""]
     yield from ["## Labels", ""]
     rows = [(label, str(counts[label]), number(value)) for label, value in figures.per_label.items()]

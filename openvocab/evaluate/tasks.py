@@ -8,7 +8,7 @@ from openvocab.evaluate.classification import Classification, classify
 from openvocab.evaluate.multi_label import MultiLabel, classify_multi_label
 from openvocab.evaluate.scoring import Scored
 from openvocab.pipeline.scores import sigmoid, softmax
-from openvocab.pipeline.settings import Settings
+from openvocab.weights.thresholds import tag_threshold
 
 __all__ = ["measure"]
 
@@ -20,6 +20,8 @@ def measure(
     threshold: float | None = None,
     seed: int = 0,
     draws: int = DRAWS,
+    *,
+    spec: str = "",
 ) -> Classification | MultiLabel:
     """Return the figures of single-label or of multi-label classification.
 
@@ -28,7 +30,8 @@ def measure(
 
     Args:
         independent: whether the model was trained with a sigmoid.
-        threshold: of multi-label F1; the tagger's default where not given.
+        threshold: of multi-label F1; the tagger's own where not given.
+        spec: the tagger's, for its own threshold.
 
     Raises:
         BadInput: a threshold for single labels, or one outside 0 to 1.
@@ -37,7 +40,7 @@ def measure(
     """
     scores = sigmoid(scored.logits) if independent else softmax(scored.logits)
     if multi_label:
-        least = Settings().least_tag(independent=independent) if threshold is None else threshold
+        least = tag_threshold(spec, independent=independent).value if threshold is None else threshold
         return classify_multi_label(scores, scored.truth, scored.labels, threshold=least, seed=seed, draws=draws)
     if threshold is not None:
         raise BadInput("a threshold is for pictures with several labels, and these have one each; leave it out")

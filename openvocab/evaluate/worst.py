@@ -17,7 +17,6 @@ from openvocab.pipeline.images import read_image
 from openvocab.pipeline.lettering import fit, font_for
 from openvocab.pipeline.masks import decode_mask
 from openvocab.pipeline.record import Regions
-from openvocab.pipeline.settings import Settings
 
 __all__ = ["MOST", "Side", "worst_boxes", "worst_rows", "worst_sheet", "write_worst"]
 
@@ -124,15 +123,15 @@ def worst_rows(
 
 
 def worst_boxes(
-    names: Sequence[str], truth: Sequence[Truth], found: Sequence[Found], labels: Sequence[str]
+    names: Sequence[str], truth: Sequence[Truth], found: Sequence[Found], labels: Sequence[str], threshold: float
 ) -> list[Side]:
-    """Return worst_rows for boxes that were found with a low threshold: of these the weak ones are left out.
+    """Return worst_rows for boxes that were found with a low threshold, without those that score under this one.
 
-    What scores less than Settings().box_threshold would not be shown to a user either.
+    It is the detector's own: what scores less would not be shown to a user either.
     """
-    least, sure = Settings().box_threshold, []
+    sure = []
     for one in found:
-        kept = one.scores >= least
+        kept = one.scores >= threshold
         sure.append(Found(one.xyxy[kept], one.scores[kept], one.label_index[kept]))
     return worst_rows(names, truth, sure, fates(truth, sure, labels), labels)
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 import openvocab
 from openvocab.errors import BadInput
 from openvocab.pipeline.batch.sources import Names
+from openvocab.pipeline.gate import Choice, choose, effective
 from openvocab.pipeline.images import read_image
 from openvocab.pipeline.record import ModelRecord, Regions, Result, RunRecord, Tag
-from openvocab.pipeline.scores import best_rows
 from openvocab.pipeline.settings import Settings
 from openvocab.pipeline.stages import (
     Detector,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from openvocab.pipeline.batch.writer import Summary
     from openvocab.pipeline.exploring import Encoded, Explored, Stage
 
-__all__ = ["Pipeline", "Vocabulary", "nothing_found", "views"]
+__all__ = ["Pipeline", "Vocabulary", "views"]
 
 Source = str | os.PathLike[str] | bytes | NDArray[np.uint8] | Any
 
@@ -49,7 +49,7 @@ class Pipeline:
     tagger      scores labels for whole pictures.
     detector    finds boxes for words.
     segmenter   cuts out what lies in a box; where it is None, a detector that brings masks (MaskDetector) does.
-    settings    thresholds and limits.
+    settings    thresholds and limits; a threshold that is None becomes the checkpoint's own.
     """
 
     tagger: Tagger | None
@@ -65,6 +65,15 @@ class Pipeline:
         """
         if self.tagger is None and self.detector is None:
             raise BadInput("a pipeline needs a tagger or a detector; a segmenter alone has no words to go by")
+        object.__setattr__(self, "settings", self._effective(self.settings))
+
+    def _effective(self, settings: Settings) -> Settings:
+        return effective(settings, self.tagger, self.detector)
+
+    @property
+    def independent(self) -> bool:
+        """Whether each tag's score stands alone (sigmoid); True without a tagger."""
+        return self.tagger is None or self.tagger.independent
 
     def vocabulary(
         self,
@@ -196,16 +205,12 @@ class Pipeline:
         settings = self.settings.changed(**changes)
         if self.tagger is None or vocabulary.texts is None:
             return ()
-        return self.pick(self.tag_scores([picture], vocabulary, settings)[0], vocabulary, settings)
+        return self.choose(self.tag_scores([picture], vocabulary, settings)[0], vocabulary.labels, settings).tags
 
-    def pick(self, scores: NDArray[np.float32], vocabulary: Vocabulary, settings: Settings) -> tuple[Tag, ...]:
-        """Return the tags that (C,) scores mean."""
-        return tuple(Tag(vocabulary.labels[row], float(scores[row])) for row in self.best(scores, settings))
-
-    def best(self, scores: NDArray[np.float32], settings: Settings) -> NDArray[np.intp]:
-        """Return the indices of the labels that (C,) scores make tags, best first."""
-        alone = self.tagger is None or self.tagger.independent
-        return best_rows(scores, settings.least_tag(independent=alone), settings.max_tags)
+    def choose(self, scores: NDArray[np.float32] | None, labels: Sequence[str], settings: Settings) -> Choice:
+        """Return what (C,) scores of C labels mean: tags, and what the detector looks for; None without a tagger."""
+        known = self._effective(settings)
+        return choose(scores, tuple(labels), known, self.independent, detects=self.detector is not None)
 
     def tag_scores(
         self, pictures: Sequence[Picture], vocabulary: Vocabulary, settings: Settings | None = None
@@ -264,13 +269,14 @@ class Pipeline:
         if wanted is not None and tuple(wanted) != queries.labels:
             picked = [vocabulary.labels.index(label) for label in wanted]
             queries = Queries(tuple(wanted), queries.template, queries.embeddings[picked])
+        threshold = self._effective(settings).threshold("box_threshold")
         cutter = self.detector if self.segmenter is None and isinstance(self.detector, MaskDetector) else None
         if not queries.labels:
             return [Regions.none(picture.shape[:2] if cutter else None) for picture in pictures]
         if cutter is not None:
-            cut = cutter.detect_masks(pictures, queries, settings.box_threshold)
+            cut = cutter.detect_masks(pictures, queries, threshold)
             return [kept_regions(boxes, queries, settings, masks) for boxes, masks in cut]
-        found = self.detector.detect(pictures, queries, settings.box_threshold)
+        found = self.detector.detect(pictures, queries, threshold)
         return [kept_regions(boxes, queries, settings) for boxes in found]
 
     def cut_out(self, picture: Picture, regions: Regions, encoded: Any = None, **changes: Any) -> Regions:
@@ -355,13 +361,13 @@ class Pipeline:
 
     def _result(self, name: str, picture: Picture, vocabulary: Vocabulary, settings: Settings) -> Result:
         asked = Pipeline(self.tagger, self.detector, self.segmenter, settings)
-        tags = asked.tags(picture, vocabulary)
-        regions = Regions.none()
+        scores = asked.tag_scores([picture], vocabulary)[0] if self.tagger else None
+        choice, regions = asked.choose(scores, vocabulary.labels, settings), Regions.none()
         if self.detector is not None:
-            regions = asked.regions(picture, vocabulary, [tag.label for tag in tags] if self.tagger else None)
-            regions = asked.cut_out(picture, regions)
+            regions = asked.cut_out(picture, asked.regions(picture, vocabulary, choice.to_find))
         (height, width), record = picture.shape[:2], self.record(vocabulary, settings)
-        return Result(name, width, height, tags, regions, record, picture, labels=vocabulary.labels)
+        known: dict[str, Any] = {"notes": choice.notes_of(len(regions)), "labels": vocabulary.labels}
+        return Result(name, width, height, choice.tags, regions, record, picture, **known)
 
     def record(self, vocabulary: Vocabulary, settings: Settings | None = None) -> RunRecord:
         """Return what someone else needs to get the same numbers."""
@@ -377,7 +383,7 @@ class Pipeline:
             vocabulary.prompts.templates,
             vocabulary.prompts.digest,
             vocabulary.queries.template if vocabulary.queries else "",
-            (settings or self.settings).given(),
+            self._effective(settings or self.settings).given(),
         )
 
 
@@ -391,9 +397,3 @@ def _score(
         return tagger.score(pictures, texts), None
     rows = tagger.encode_pictures(pictures)
     return tagger.scores(rows, texts), rows
-
-
-def nothing_found(named: Names) -> BadInput:
-    """Return the error for names that mean no picture."""
-    given = [named] if isinstance(named, str | os.PathLike) else named
-    return BadInput(f"no picture in {', '.join(map(str, given))}; give a picture or a folder that holds some")

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openvocab.errors import BadInput, BadOutput
+from openvocab.pipeline.gate import Choice, choose
 from openvocab.pipeline.images import read_image
 from openvocab.pipeline.raw_boxes import RawBoxes, Room, raw_boxes, raw_masks
-from openvocab.pipeline.record import ModelRecord, Regions, Result, RunRecord, Tag
-from openvocab.pipeline.scores import best_rows
+from openvocab.pipeline.record import ModelRecord, Regions, Result, RunRecord
 from openvocab.pipeline.settings import Settings
 from openvocab.pipeline.stages import Picture, PlaceDetector, PromptSegmenter, Vocabulary, bytes_held
 from openvocab.pipeline.views import views
@@ -63,7 +63,7 @@ class Explored:
     threshold, max_tags, NMS, duplicates, max_boxes and mask threshold, and for a box threshold of `floor` or more.
     For a detector that mixes words and picture early (Grounding DINO, OmDet-Turbo, DETR, SAM 3) all labels are asked
     for together, once; a box has scores for the labels that it was found under, and result leaves out boxes of
-    labels that are no tags. The chain, which asks for the tags alone, may then find other boxes.
+    labels that settings.gate shuts out. The chain, which does not ask for those, may then find other boxes.
 
     encoded      the picture and its encodings; give it to Pipeline.explore for other labels.
     vocabulary   the labels, C of them.
@@ -71,7 +71,7 @@ class Explored:
     settings     what result goes by where nothing is changed.
     stage        the last stage that is done: tags, boxes, masks.
     seconds      stage -> seconds that it took, encoding of the picture included; the words are encoded before.
-    independent  whether each tag's score stands alone (sigmoid); it decides the tag threshold where none is given.
+    independent  whether each tag's score stands alone (sigmoid); else they sum to 1 (softmax).
     floor        box thresholds of this or more are answered in full: the floor that was asked for, or, where more than
                  `most` boxes were over it, the score of the best one that was left out.
     tag_scores   (C,) float32; None where there is no tagger.
@@ -115,18 +115,14 @@ class Explored:
         if settings.windows != self.settings.windows and self.tag_scores is not None:
             raise BadInput(f"the tagger saw windows={self.settings.windows}; explore again with the other number")
         height, width = self.encoded.picture.shape[:2]
-        tags, wanted = self._wanted(settings)
-        record = replace(self.record, settings=settings.given())
-        regions, labels = self._regions(settings, wanted), self.vocabulary.labels
-        return Result(source, width, height, tags, regions, record, self.encoded.picture, labels=labels)
+        choice, labels = self._choice(settings), self.vocabulary.labels
+        record, regions = replace(self.record, settings=settings.given()), self._regions(settings, choice.wanted)
+        known: dict[str, Any] = {"notes": choice.notes_of(len(regions)), "labels": labels}
+        return Result(source, width, height, choice.tags, regions, record, self.encoded.picture, **known)
 
-    def _wanted(self, settings: Settings) -> tuple[tuple[Tag, ...], NDArray[np.intp]]:
-        """Return the tags, and the indices of the labels that are looked for, in that order."""
-        labels = self.vocabulary.labels
-        if self.tag_scores is None:
-            return (), np.arange(len(labels))
-        rows = best_rows(self.tag_scores, settings.least_tag(independent=self.independent), settings.max_tags)
-        return tuple(Tag(labels[row], float(self.tag_scores[row])) for row in rows), rows
+    def _choice(self, settings: Settings) -> Choice:
+        detects = self.xyxy is not None
+        return choose(self.tag_scores, self.vocabulary.labels, settings, self.independent, detects=detects)
 
     def _regions(self, settings: Settings, wanted: NDArray[np.intp]) -> Regions:
         if self.xyxy is None or self.box_scores is None:
@@ -152,9 +148,8 @@ def explore(pipe: Pipeline, picture: Any, vocabulary: Vocabulary, settings: Sett
     missing = (pipe.tagger and vocabulary.texts is None, pipe.detector and vocabulary.queries is None)
     if any(missing):
         raise BadInput("this vocabulary was made without a stage; make it with this pipeline's vocabulary()")
-    alone = pipe.tagger is None or pipe.tagger.independent
     record = pipe.record(vocabulary, settings)
-    begun = Explored(_begun(pipe, picture), vocabulary, record, settings, "tags", {}, alone, room.floor)
+    begun = Explored(_begun(pipe, picture), vocabulary, record, settings, "tags", {}, pipe.independent, room.floor)
     return _stages(pipe, begun, room)
 
 

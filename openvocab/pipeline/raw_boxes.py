@@ -76,7 +76,7 @@ class RawBoxes:
         scores = self.scores[:, wanted]
         best = scores.argmax(axis=1)
         top = scores[np.arange(len(best)), best]
-        rows = np.flatnonzero(top > settings.box_threshold)
+        rows = np.flatnonzero(top > settings.threshold("box_threshold"))
         rows = rows[np.argsort(-top[rows], kind="stable")]
         rows = rows[kept_rows(Boxes(self.xyxy[rows], top[rows], best[rows].astype(np.int64)), settings)]
         names = tuple(labels[wanted[at]] for at in best[rows])

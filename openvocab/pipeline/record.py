@@ -185,6 +185,7 @@ class Result:
     regions        boxes and masks, best first.
     run            the models and settings that made it.
     picture        (height, width, 3) uint8 RGB, kept so that the result can be drawn.
+    notes          why there is neither a tag nor a region; empty where there is one.
     labels         the vocabulary, in the caller's order; empty where it is not known.
     """
 
@@ -195,6 +196,7 @@ class Result:
     regions: Regions
     run: RunRecord
     picture: NDArray[np.uint8]
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
     labels: tuple[str, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
@@ -242,6 +244,7 @@ class Result:
             "height": self.height,
             "tags": [{"label": tag.label, "score": round(tag.score, 6)} for tag in self.tags],
             "regions": [self._region(row) for row in range(len(self.regions))],
+            "notes": list(self.notes),
             "run": asdict(self.run),
         }
 

@@ -6,15 +6,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
 from inspect import Parameter, signature
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from openvocab.errors import BadInput
 from openvocab.prompts.labels import check_threshold
 
-__all__ = ["Settings"]
+__all__ = ["Gate", "Settings"]
 
-SOFTMAX_TAG, SIGMOID_TAG = 0.05, 0.3
-"""Tag thresholds where none is given: scores that sum to 1 over the vocabulary, and scores that stand alone."""
+Gate = Literal["best", "threshold", "none"]
 
 
 def _option(default: Any, text: str) -> Any:
@@ -23,15 +22,19 @@ def _option(default: Any, text: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Thresholds and limits of the chain; scores and IoUs lie in 0 to 1."""
+    """Thresholds and limits of the chain; scores and IoUs lie in 0 to 1.
 
-    tag_threshold: float | None = _option(
-        None,
-        f"drop tags that score less; where not given, {SOFTMAX_TAG} for softmax and {SIGMOID_TAG} for sigmoid models",
+    A threshold for tags or boxes that is None is the checkpoint's own; a Pipeline fills it in (see effective).
+    """
+
+    tag_threshold: float | None = _option(None, "drop tags that score less (default: the checkpoint's own)")
+    max_tags: int = _option(20, "keep at most this many tags an image")
+    gate: Gate = _option(
+        "best",
+        "labels that the detector looks for: the max_tags best, those over the tag threshold alone, or all (none)",
     )
-    max_tags: int = _option(20, "keep at most this many tags a picture")
     windows: int = _option(0, "also score an N x N grid of overlapping half-size windows; 0 scores the picture alone")
-    box_threshold: float = _option(0.2, "drop boxes that score less")
+    box_threshold: float | None = _option(None, "drop boxes that score less (default: the checkpoint's own)")
     nms_iou: float = _option(0.5, "of two boxes of one label that overlap more, keep the better")
     duplicates: Literal["best", "keep"] = _option(
         "best", "the same object under two labels: keep the best label, or keep both"
@@ -47,16 +50,17 @@ class Settings:
         Raises:
             BadInput: a threshold outside 0 to 1, a count below its least value, or an unknown policy.
         """
-        for name in ("box_threshold", "nms_iou", "duplicate_iou", "mask_threshold"):
-            check_threshold(name, getattr(self, name))
-        if self.tag_threshold is not None:
-            check_threshold("tag_threshold", self.tag_threshold)
+        for name in ("tag_threshold", "box_threshold", "nms_iou", "duplicate_iou", "mask_threshold"):
+            if getattr(self, name) is not None:
+                check_threshold(name, getattr(self, name))
         for name, least in (("max_tags", 1), ("max_boxes", 1), ("batch_size", 1), ("windows", 0)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise BadInput(f"{name} must be a whole number of at least {least}, got {value!r}")
         if self.duplicates not in ("best", "keep"):
             raise BadInput(f"duplicates must be 'best' or 'keep', got {self.duplicates!r}")
+        if self.gate not in get_args(Gate):
+            raise BadInput(f"gate must be 'best', 'threshold' or 'none', got {self.gate!r}")
 
     def changed_in(
         self, call: Callable[..., Any], values: Mapping[str, Any], options: Iterable[str] | None = None
@@ -93,11 +97,16 @@ class Settings:
             raise BadInput(f"no setting named {name!r}; known: {', '.join(sorted(known))}")
         return replace(self, **{name: value for name, value in values.items() if value is not None})
 
-    def least_tag(self, *, independent: bool) -> float:
-        """Return the score from which a label is a tag; independent says whether each score stands alone."""
-        if self.tag_threshold is not None:
-            return self.tag_threshold
-        return SIGMOID_TAG if independent else SOFTMAX_TAG
+    def threshold(self, name: Literal["tag_threshold", "box_threshold"]) -> float:
+        """Return a threshold that was given or filled in.
+
+        Raises:
+            BadInput: it was neither.
+        """
+        value: float | None = getattr(self, name)
+        if value is None:
+            raise BadInput(f"{name} is not known without a checkpoint; give it, or take the settings of a Pipeline")
+        return value
 
     def given(self) -> dict[str, Any]:
         """Return setting -> value as a RunRecord keeps them: those that are None are left out."""

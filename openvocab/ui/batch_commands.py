@@ -180,7 +180,7 @@ class _Teller:
     def __init__(self, args: Namespace, line: bool) -> None:
         from tqdm import tqdm
 
-        self._line, self._errors, self._ok = line, 0, 0
+        self._line, self._errors, self._ok, self._notes = line, 0, 0, 0
         self._bar: Any = tqdm(unit=" pictures", leave=False, disable=None)
         if not self._bar.disable and args.frames == "first":
             threading.Thread(target=self._count, args=(args.paths, args.allow_urls), daemon=True).start()
@@ -196,12 +196,21 @@ class _Teller:
             self._ok += 1
             if self._line:
                 say(f"{answer.item.id}: {regions_of(answer)}")
+            self._note(answer)
         else:
             self._complain(answer.error)
         if not self._bar.disable:
             self._bar.initial = skipped
             self._bar.set_postfix(ok=self._ok, errors=self._errors, refresh=False)
             self._bar.update(skipped + self._ok + self._errors - self._bar.n)
+
+    def _note(self, answer: Answer) -> None:
+        """Say on stderr why nothing was found, for the first such images."""
+        self._notes += bool(answer.notes)
+        if answer.notes and self._notes <= _MOST_COMPLAINTS:
+            complain(f"{answer.item.id}: {'; '.join(answer.notes)}")
+        if answer.notes and self._notes == _MOST_COMPLAINTS + 1:
+            complain("there are more images with nothing found; the rows say why")
 
     def _complain(self, error: Exception) -> None:
         self._errors += 1

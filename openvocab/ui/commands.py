@@ -147,6 +147,8 @@ def _print_tags(pipe: Pipeline, args: Namespace) -> int:
             say_json(_row(result))
         else:
             say(f"{result.source}: {tags_of(result)}")
+        if result.notes:
+            complain(f"{result.source}: {'; '.join(result.notes)}")
     return failures.status
 
 

@@ -61,7 +61,7 @@ def add_chain_tasks(tasks: Any, preset: str) -> None:
         "--box-threshold",
         type=float,
         metavar="X",
-        help=f"drop boxes of the detector that score less (default: {openvocab.Settings().box_threshold})",
+        help="drop boxes of the detector that score less (default: the checkpoint's own)",
     )
     _device(models, made, preset)
 

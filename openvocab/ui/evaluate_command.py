@@ -110,7 +110,8 @@ def classify(args: Namespace) -> int:
     scored = score_pictures(tagger, data, prompts, batch=args.batch_size, watch=progress)
     for _, reason in scored.unread:
         complain(reason)
-    figures = measure(scored, data.multi_label, tagger.independent, _threshold(args, data), args.seed)
+    spec, threshold = tagger.record.spec, _threshold(args, data)
+    figures = measure(scored, data.multi_label, tagger.independent, threshold, args.seed, spec=spec)
     worst = None if data.multi_label else mistake_sheet(data, mistakes(scored, tagger.independent))
     context = Context(args.data, args.format, tagger.record, prompts, args.seed)
     write_report(args.out, scored, figures, context, worst)
@@ -135,7 +136,8 @@ def templates(args: Namespace) -> int:
         complain(reason)
     rows = []
     for prompts, each in zip(sets, scored, strict=True):
-        figures = measure(each, data.multi_label, tagger.independent, _threshold(args, data), args.seed)
+        spec, threshold = tagger.record.spec, _threshold(args, data)
+        figures = measure(each, data.multi_label, tagger.independent, threshold, args.seed, spec=spec)
         rows.append((Context(args.data, args.format, tagger.record, prompts, args.seed), figures))
     write_template_report(args.out, scored[0], rows)
     table(*template_table(rows))
@@ -165,6 +167,7 @@ def detect(args: Namespace) -> int:
     from openvocab.evaluate.detection import average_precision
     from openvocab.evaluate.detection_reports import DetectionContext, detection_summary, write_detection_report
     from openvocab.evaluate.worst import worst_boxes
+    from openvocab.weights.thresholds import box_threshold
 
     check_count("--seed", args.seed, least=0)
     refuse_out(args)
@@ -179,7 +182,8 @@ def detect(args: Namespace) -> int:
     curves = precision_recall(detected.truth, detected.found, detected.labels, seed=args.seed)
     used = {name: getattr(settings, name) for name in USED}
     context = DetectionContext(args.data, args.format, detector.record, detected.template, used, data.faults, args.seed)
-    worst = worst_boxes(detected.names, detected.truth, detected.found, detected.labels)
+    own = box_threshold(detector.record.spec).value
+    worst = worst_boxes(detected.names, detected.truth, detected.found, detected.labels, own)
     write_detection_report(args.out, detected, figures, curves, context, worst)
     table(("figure", "value", "95 % interval"), detection_summary(figures, curves))
     say("")

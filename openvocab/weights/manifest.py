@@ -83,6 +83,9 @@ class Published:
     preprocessing  resize, mean and std.
     tokenizer      kind and context; empty where there are no words.
     paper          a URL.
+    tag_rule       of a tagger: "softmax", its scores sum to 1, or "sigmoid", each stands alone; else empty.
+    tag_threshold  score from which a label is a tag; box_threshold: score that a box must be over. None for others.
+    threshold_source  who says so: a library's default, a model card, or openvocab with its reason.
     architecture   library and name, or library, model_class and the config keys that differ from the library's own.
     """
 
@@ -103,6 +106,10 @@ class Published:
     extra: str = ""
     gated: bool = False
     tokenizer: Mapping[str, Any] = field(default_factory=dict)
+    tag_rule: str = ""
+    tag_threshold: float | None = None
+    box_threshold: float | None = None
+    threshold_source: str = ""
 
     @property
     def family(self) -> str:

@@ -88,7 +88,7 @@ def annotated(folder: Path, tags: list[tuple[int, int]], *, masked: bool = True)
 
 def pipe(**stages: Any) -> Pipeline:
     own = {"tagger": Tags(), "detector": Finder(), "segmenter": StubSegmenter(), **stages}
-    return Pipeline(own["tagger"], own["detector"], own["segmenter"], Settings(tag_threshold=0.5))
+    return Pipeline(own["tagger"], own["detector"], own["segmenter"], Settings(tag_threshold=0.5, gate="threshold"))
 
 
 def test_oracles_lose_nothing(tmp_path):
@@ -115,6 +115,14 @@ def test_what_the_tagger_loses_is_the_taggers(tags, things, told, tmp_path):
     assert figures.told.fates.f1.value == told
 
 
+@pytest.mark.parametrize("gate", ["best", "none"])
+def test_a_label_that_is_looked_for_without_being_a_tag_is_not_never_tagged(gate, tmp_path):
+    own = replace(pipe(), settings=Settings(tag_threshold=0.5, gate=gate))
+    made: Any = run_chain(own, annotated(tmp_path, [(0, 0), (9, 9)]))
+    figures: Any = measure_chain(made, draws=2)
+    assert made.asked.all() and figures.chain.fates.things["found"] == 4
+
+
 def test_what_the_segmenter_loses_is_the_segmenters(tmp_path):
     figures: Any = measure_chain(run_chain(pipe(segmenter=Half()), annotated(tmp_path, [(0, 1)])), draws=2)
     assert figures.chain.fates.things["bad mask"] == figures.chain.fates.regions["bad mask"] == 2
@@ -133,7 +141,7 @@ def test_without_masks_boxes_alone_are_measured(tmp_path):
 def test_without_a_tagger_all_labels_are_looked_for(tmp_path):
     made: Any = run_chain(pipe(tagger=None), annotated(tmp_path, [(9, 9)]))
     figures: Any = measure_chain(made, draws=2)
-    assert made.told is made.scores is made.tagged is figures.told is figures.tags is None
+    assert made.told is made.scores is made.asked is figures.told is figures.tags is None
     assert figures.chain.fates.f1.value == 1
 
 

@@ -122,7 +122,7 @@ def test_nothing_found_is_an_ordinary_empty_record() -> None:
 
 
 def test_no_tag_means_no_detection() -> None:
-    result = pipeline(tag_threshold=1.0)(GREY, LABELS)
+    result = pipeline(tag_threshold=1.0, gate="threshold")(GREY, LABELS)
     assert result.tags == () and len(result.regions) == 0
 
 
@@ -240,6 +240,7 @@ def test_run_over_an_empty_folder_says_so(tmp_path: Path) -> None:
         pytest.param({"max_tags": 0}, "max_tags must be a whole number of at least 1", id="no tags"),
         pytest.param({"windows": 1.5}, "windows must be a whole number", id="half a window"),
         pytest.param({"duplicates": "both"}, "duplicates must be 'best' or 'keep'", id="unknown policy"),
+        pytest.param({"gate": "open"}, "gate must be 'best', 'threshold' or 'none'", id="unknown gate"),
         pytest.param({"treshold": 0.5}, "setting named 'treshold'", id="misspelt"),
     ],
 )

@@ -131,9 +131,10 @@ def assert_same(one: Any, other: Any, *, close: float = 0.0) -> None:
     """Two results are the same but for the name of the picture."""
     assert [tag.label for tag in one.tags] == [tag.label for tag in other.tags]
     np.testing.assert_allclose([tag.score for tag in one.tags], [tag.score for tag in other.tags], atol=close)
-    assert (one.regions.labels, one.run, one.width, one.height) == (
+    assert (one.regions.labels, one.run, one.notes, one.width, one.height) == (
         other.regions.labels,
         other.run,
+        other.notes,
         other.width,
         other.height,
     )
@@ -155,6 +156,11 @@ CHANGES = [
     pytest.param({"nms_iou": 0.05, "box_threshold": 0.1}, id="strict suppression"),
     pytest.param({"nms_iou": 0.95, "duplicate_iou": 0.95, "box_threshold": 0.1}, id="hardly any suppression"),
     pytest.param({"duplicates": "keep", "tag_threshold": 0.05, "box_threshold": 0.1}, id="duplicates"),
+    pytest.param({"gate": "best", "tag_threshold": 0.6, "max_tags": 2}, id="the best labels"),
+    pytest.param({"gate": "best", "tag_threshold": 0.6}, id="the best labels are all"),
+    pytest.param({"gate": "none", "tag_threshold": 0.6, "max_tags": 1}, id="all labels"),
+    pytest.param({"gate": "threshold", "tag_threshold": 0.6}, id="tags alone"),
+    pytest.param({"tag_threshold": 1.0, "box_threshold": 1.0, "mask_threshold": 0.5}, id="nothing at all"),
     pytest.param({"max_tags": 2, "max_boxes": 3, "box_threshold": 0.05}, id="few of each"),
 ]
 
@@ -301,8 +307,8 @@ def test_a_detector_that_mixes_is_asked_once_for_all_labels_and_tags_decide() ->
     explored = last(chain(detector).explore(PICTURE, LABELS, floor=0.15))
     assert detector.asked == [(3, 0.15)]
     for threshold, labels in ((0.1, ("cat", "kite")), (0.6, ("cat",)), (1.0, ())):
-        assert explored.result(tag_threshold=threshold).regions.labels == labels
-    assert explored.result(tag_threshold=0.3, duplicates="keep").regions.labels == ("cat", "dog")
+        assert explored.result(tag_threshold=threshold, gate="threshold").regions.labels == labels
+    assert explored.result(tag_threshold=0.3, duplicates="keep", gate="threshold").regions.labels == ("cat", "dog")
     assert isinstance(Cutting(), MaskDetector) and not isinstance(detector, PlaceDetector)
 
 

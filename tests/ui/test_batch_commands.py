@@ -19,6 +19,7 @@ from openvocab.ui.cli import main
 from tests.pipeline.batch.stub_workers import StubLoader
 from tests.pipeline.batch.test_workers import rows_in
 from tests.pipeline.stubs import chain, save_pictures
+from tests.pipeline.test_gate import chain as unsure
 
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
 
@@ -47,6 +48,25 @@ def test_the_readme_commands_run_and_do_nothing_the_second_time(capsys: pytest.C
         assert main(words) == 0
         assert capsys.readouterr().out.startswith("nothing to do: all 9 pictures have a row in ")
         assert sorted(Path(words[words.index("--out") + 1]).glob("part-*")) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(["tag", "p"], id="tag"),
+        pytest.param(["tag", "p", "--out", "o"], id="tag --out"),
+        pytest.param(["annotate", "p", "--out", "o"], id="annotate"),
+    ],
+)
+def test_one_line_of_the_terminal_says_why_nothing_was_found(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    save_pictures(Path("p"), 1)
+    monkeypatch.setattr(openvocab, "load", lambda *_, **__: unsure(tag_threshold=0.5, box_threshold=0.5))
+    assert main([*arguments, "--labels", "a, b"]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and "00000.png: no tag: best label 'a' scored 0.15," in said[0]
+    assert "no box: none of the 2 labels looked for scored over the box threshold 0.5" in said[0]
 
 
 def test_the_readme_s_words_on_frames_and_errors_hold(capsys: pytest.CaptureFixture[str]) -> None:

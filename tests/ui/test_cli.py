@@ -178,6 +178,7 @@ def test_models_are_loaded_as_named(loads, pictures, tmp_path, given, loaded):
         pytest.param("annotate", ["--box-threshold", "0.125"], "box_threshold", 0.125, id="box threshold"),
         pytest.param("annotate", ["--mask-threshold", "0.5"], "mask_threshold", 0.5, id="mask threshold"),
         pytest.param("annotate", ["--duplicates", "keep"], "duplicates", "keep", id="a choice"),
+        pytest.param("annotate", ["--gate", "none"], "gate", "none", id="the gate"),
     ],
 )
 def test_options_become_settings(loads, pictures, tmp_path, command, given, name, value):

@@ -63,6 +63,7 @@ class Answer:
     decoded    the picture and its file; None where it could not be read.
     error      why there is no answer; None where there is one.
     wanted     the labels that the detector looks for; None where there is an error.
+    notes      why there is neither a tag nor a region.
     embedding  (D,) float32 of length 1, where it was asked for.
     rows       (V, D) float32: the embeddings of the picture and its windows, where there is a use for them.
     prepared   the picture as the tagger's model takes it, until it was asked; decoded has no pixels then.
@@ -76,6 +77,7 @@ class Answer:
     wanted: tuple[str, ...] | None = None
     tags: tuple[Tag, ...] = ()
     regions: Regions | None = None
+    notes: tuple[str, ...] = ()
     embedding: NDArray[np.float32] | None = None
     rows: NDArray[np.float32] | None = None
     prepared: Prepared | None = None
@@ -96,7 +98,8 @@ class Answer:
         if self.decoded is None:
             raise BadInput(f"{self.item.id!r} could not be read, so that it has no result")
         file, regions = self.decoded, Regions.none() if self.regions is None else self.regions
-        return Result(self.item.id, file.width, file.height, self.tags, regions, record, file.pixels, labels=labels)
+        known = {"notes": self.notes, "labels": labels}
+        return Result(self.item.id, file.width, file.height, self.tags, regions, record, file.pixels, **known)
 
     def png(self, record: RunRecord) -> bytes:
         """Return the annotated picture of an answer, as a PNG file.
@@ -121,7 +124,14 @@ class Answer:
         error = None if self.error is None else portable(self.error)
         bare = replace(self.item, data=None)
         return Answer(
-            bare, error=error, wanted=self.wanted, tags=self.tags, regions=regions, kept=self.row(), drawn=drawn
+            bare,
+            error=error,
+            wanted=self.wanted,
+            tags=self.tags,
+            regions=regions,
+            notes=self.notes,
+            kept=self.row(),
+            drawn=drawn,
         )
 
     def row(self) -> Row:
@@ -137,7 +147,7 @@ class Answer:
             plain = said[:1000].encode("utf-8", "backslashreplace").decode()
             return replace(known, error_kind=self.kind, error=plain)
         found = None if self.regions is None else RowRegions.of(self.regions)
-        return replace(known, tags=self.tags, regions=found, embedding=self.embedding)
+        return replace(known, tags=self.tags, regions=found, notes=self.notes, embedding=self.embedding)
 
 
 def results(

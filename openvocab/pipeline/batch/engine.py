@@ -204,7 +204,7 @@ class Engine:
         good = [answer for answer in batch if answer.error is None]
         if self._pipe.tagger is None or not good:
             for answer in good:
-                answer.wanted = self._vocabulary.labels
+                self._choose(answer, None)
             return
         known = [answer for answer in good if answer.rows is not None]
         for answer, scores in zip(known, self._scored(known), strict=True):
@@ -233,10 +233,15 @@ class Engine:
 
     def _fill(self, answer: Answer, seen: Seen) -> None:
         """Fill in what the tagger says."""
-        answer.tags, answer.rows = self._pipe.pick(seen[0], self._vocabulary, self._settings), seen[1]
-        answer.wanted = tuple(tag.label for tag in answer.tags)
+        self._choose(answer, seen[0])
+        answer.rows = seen[1]
         if self._embeddings and seen[1] is not None:
             answer.embedding = seen[1][0]
+
+    def _choose(self, answer: Answer, scores: NDArray[np.float32] | None) -> None:
+        """Fill in the tags, what is looked for, and what is said where nothing is found."""
+        choice = self._pipe.choose(scores, self._vocabulary.labels, self._settings)
+        answer.tags, answer.wanted, answer.notes = choice.tags, choice.to_find, choice.notes
 
     def _look(self, pictures: Sequence[Picture], size: int) -> list[Seen]:
         sized = replace(self._settings, batch_size=size)
@@ -275,6 +280,7 @@ class Engine:
                 answer.error = made
             else:
                 answer.regions = made
+                answer.notes = () if len(made) else answer.notes
 
 
 def _refuse(pipe: Pipeline, reading: Reading, *, embeddings: bool, cache: bool) -> None:

@@ -25,6 +25,7 @@ from openvocab.pipeline.batch.rows import schema
 from openvocab.pipeline.batch.run_folder import Run, RunFolder, describe, open_run
 from openvocab.pipeline.batch.writer import Summary, noted, refuse_target
 from openvocab.pipeline.chain import Pipeline
+from openvocab.pipeline.gate import best_labels
 from openvocab.pipeline.record import ModelRecord
 
 if TYPE_CHECKING:
@@ -137,30 +138,36 @@ def _relabelled(table: pa.Table, kind: pa.Schema, pipe: Pipeline, vocabulary: Vo
     import pyarrow as pa
 
     columns: dict[str, Any] = {name: table.column(name) for name in table.column_names}
-    columns["tags"] = _tags(table, kind.field("tags").type, pipe, vocabulary)
+    columns["tags"], notes = _tags(table, kind.field("tags").type, pipe, vocabulary)
+    columns["notes"] = pa.array(notes, kind.field("notes").type)
     columns |= {name: pa.nulls(len(table), kind.field(name).type) for name in ("regions", "drawing")}
     return pa.Table.from_arrays([columns[name] for name in kind.names], schema=kind)
 
 
-def _tags(table: pa.Table, kind: pa.DataType, pipe: Pipeline, vocabulary: Vocabulary) -> pa.Array:
-    """Return the tags of each row; an error has none."""
+def _tags(
+    table: pa.Table, kind: pa.DataType, pipe: Pipeline, vocabulary: Vocabulary
+) -> tuple[pa.Array, list[tuple[str, ...]]]:
+    """Return the tags and the notes of each row; an error has none."""
     import pyarrow as pa
 
     answered = np.flatnonzero(np.array(table.column("error_kind").is_null()))
     rows = _embeddings(table.column("embedding").combine_chunks().take(pa.array(answered)), table)
     counts, labels, scores = np.zeros(len(table), np.int32), [np.zeros(0, np.intp)], [np.zeros(0, np.float32)]
+    notes: list[tuple[str, ...]] = [()] * len(table)
     step = max(1, _SCORES // len(vocabulary.labels))
     for start in range(0, len(rows), step):
         block = pipe.scores_of(rows[start : start + step], vocabulary)
         for row, given in zip(answered[start : start + step], block, strict=True):
-            best = pipe.best(given, pipe.settings)
+            best = best_labels(given, pipe.settings)
             counts[row] = len(best)
+            if not len(best):
+                notes[row] = pipe.choose(given, vocabulary.labels, pipe.settings).notes
             labels.append(best)
             scores.append(given[best])
     names = pa.array(vocabulary.labels, pa.string()).take(pa.array(np.concatenate(labels)))
     pairs = pa.StructArray.from_arrays([names, pa.array(np.concatenate(scores))], fields=list(kind.value_type))
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), pairs, type=kind)
+    return pa.ListArray.from_arrays(pa.array(offsets), pairs, type=kind), notes
 
 
 def _embeddings(column: pa.FixedSizeListArray, table: pa.Table) -> NDArray[np.float32]:

@@ -75,6 +75,7 @@ class Row:
     error_kind     None where the input was answered.
     error          one sentence; None where the input was answered.
     tags           best first; regions best first; both empty where there is an error.
+    notes          why there is neither a tag nor a region.
     embedding      (D,) of length 1, where it was asked for.
     drawing        the annotated image, as a path from the run folder; None where none was drawn.
     labels         the vocabulary, in its order; empty where it is not known. A run has it in run.json, not in its rows.
@@ -89,6 +90,7 @@ class Row:
     error: str | None = None
     tags: tuple[Tag, ...] = ()
     regions: RowRegions | None = None
+    notes: tuple[str, ...] = ()
     embedding: NDArray[np.floating[Any]] | None = None
     drawing: str | None = None
     labels: tuple[str, ...] = field(default=(), kw_only=True)
@@ -115,6 +117,7 @@ def row_of(result: Result, *, id: str | None = None, sha256: str | None = None, 
         frames,
         tags=result.tags,
         regions=RowRegions.of(result.regions),
+        notes=result.notes,
         labels=result.labels,
     )
 
@@ -149,6 +152,7 @@ def schema(embedding: int | None = None, half: bool = True) -> pa.Schema:
         ("error", pa.string()),
         ("tags", pa.list_(pa.struct([("label", pa.string()), ("score", pa.float32())]))),
         ("regions", pa.list_(region)),
+        ("notes", pa.list_(pa.string())),
         ("drawing", pa.string()),
     ]
     if embedding is not None:
@@ -167,7 +171,7 @@ def to_table(rows: Iterable[Row], kind: pa.Schema) -> pa.Table:
     kept = list(rows)
     columns: dict[str, Any] = {
         name: [getattr(row, name) for row in kept]
-        for name in ("sha256", "width", "height", "frames", "status", "error_kind", "error", "drawing")
+        for name in ("sha256", "width", "height", "frames", "status", "error_kind", "error", "notes", "drawing")
     }
     columns["id"] = [text_of(row.id) for row in kept]
     columns["tags"] = [[{"label": tag.label, "score": tag.score} for tag in row.tags] for row in kept]
@@ -188,6 +192,7 @@ def from_table(table: pa.Table | pa.RecordBatch, labels: tuple[str, ...] = ()) -
             **{name: plain[name] for name in ("sha256", "width", "height", "frames", "error_kind", "error")},
             tags=tuple(Tag(tag["label"], tag["score"]) for tag in plain["tags"]),
             regions=None if plain["regions"] is None else _regions(plain["regions"]),
+            notes=tuple(plain.get("notes") or ()),
             embedding=None if given is None or given[0] != given[0] else np.asarray(given, np.float32),  # NaN
             drawing=plain.get("drawing"),  # rows of an earlier version have none
             labels=labels,

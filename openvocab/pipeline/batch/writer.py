@@ -27,7 +27,6 @@ from openvocab.pipeline.batch.rows import Row, schema, text_of, to_table
 from openvocab.pipeline.batch.run_folder import RunFolder, describe, open_run
 from openvocab.pipeline.batch.run_options import RunOptions, Summary
 from openvocab.pipeline.batch.sources import Item, Names, Skip, is_web_address, items
-from openvocab.pipeline.chain import nothing_found
 from openvocab.pipeline.settings import Settings
 from openvocab.pipeline.stages import NO_PIXELS
 
@@ -81,7 +80,7 @@ def source_of(folder: str, pictures: Names, options: RunOptions) -> Source:
     refuse_target(folder, pictures)
     source = _source(pictures, options, folder)
     if next(source(lambda _: True), None) is None:
-        raise nothing_found(pictures)
+        raise _nothing_found(pictures)
     return source
 
 
@@ -110,10 +109,16 @@ def stream(
         answers = engine.answers(_source(pictures, options)(lambda _: False))
         first = next(answers, None)
         if first is None:
-            raise nothing_found(pictures)
+            raise _nothing_found(pictures)
         found = chain([first], answers)
         del first  # the caller alone holds a picture once it has the result
         yield from results(found, pipe.record(vocabulary, settings), vocabulary.labels, on_error)
+
+
+def _nothing_found(named: Names) -> BadInput:
+    """Return the error for names that mean no picture."""
+    given = [named] if isinstance(named, str | os.PathLike) else named
+    return BadInput(f"no picture in {', '.join(map(str, given))}; give a picture or a folder that holds some")
 
 
 def about(pipe: Pipeline, vocabulary: Vocabulary, settings: Settings, options: RunOptions) -> About:

@@ -253,6 +253,4 @@ class _Chain:
 def _settings(context: Context, preset: str) -> dict[str, float]:
     """Return where the sliders begin: at the preset's own settings; it is loaded for that."""
     with context.models.using(preset) as pipe:
-        chosen, independent = pipe.settings, pipe.tagger is None or pipe.tagger.independent
-    plain = {name: getattr(chosen, name) for name in SLIDERS}
-    return {**plain, "tag_threshold": chosen.least_tag(independent=independent)}
+        return {name: getattr(pipe.settings, name) or 0.0 for name in SLIDERS}  # None: there is no such stage

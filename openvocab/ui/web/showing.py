@@ -91,7 +91,8 @@ def _tables(finding: Finding, result: Result, keys: tuple[str, ...]) -> dict[str
 def _summary(result: Result, explored: Explored) -> str:
     """Return one line about a finished result."""
     if not result.tags and not len(result.regions):
-        return "None of the words was found; lower the sliders below, or try other words."
+        why = f" ({'; '.join(result.notes)})" if result.notes else ""
+        return f"None of the words was found{why}; lower the sliders below, or try other words."
     parts = [_count(len(result.tags), "tag")] if explored.tag_scores is not None else []
     parts += [_count(len(result.regions), "region")] if explored.xyxy is not None else []
     found = f"{' and '.join(parts)} in {result.source}, {result.width} × {result.height} pixels."

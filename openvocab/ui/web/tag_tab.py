@@ -146,7 +146,7 @@ def score_files(
             alone = _tagger_of(pipe)
             vocabulary = vocabulary or alone.vocabulary(labels, prompts)
             scores = alone.tag_scores([picture], vocabulary)[0]
-            least = alone.settings.least_tag(independent=True) if _independent(alone) else None
+            least = alone.settings.tag_threshold if _independent(alone) else None
         yield path, (picture, labels, least, scores)
 
 

@@ -1,0 +1,116 @@
+"""What lies between tagger and detector: the thresholds in force, the labels that are looked for, and what is said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openvocab.pipeline.record import Tag
+from openvocab.pipeline.scores import best_rows
+from openvocab.pipeline.settings import Settings
+from openvocab.pipeline.stages import Detector, Tagger
+from openvocab.weights.thresholds import box_threshold, tag_threshold
+
+__all__ = ["Choice", "best_labels", "choose", "effective"]
+
+Scores = NDArray[np.float32]
+
+
+def effective(settings: Settings, tagger: Tagger | None, detector: Detector | None) -> Settings:
+    """Return settings in which a threshold that was not given is that of the loaded checkpoint.
+
+    A threshold of a stage that is left out stays None.
+    """
+    if settings.tag_threshold is None and tagger is not None:
+        own = tag_threshold(tagger.record.spec, independent=tagger.independent)
+        settings = replace(settings, tag_threshold=own.value)
+    if settings.box_threshold is None and detector is not None:
+        settings = replace(settings, box_threshold=box_threshold(detector.record.spec).value)
+    return settings
+
+
+def best_labels(scores: Scores, settings: Settings) -> NDArray[np.intp]:
+    """Return the indices of the labels that (C,) scores make tags, best first."""
+    return best_rows(scores, settings.threshold("tag_threshold"), settings.max_tags)
+
+
+def _wanted(scores: Scores, settings: Settings) -> NDArray[np.intp]:
+    """Return the indices of the labels that the detector looks for, by (C,) scores of the tagger.
+
+    With gate "best" these are the max_tags best, whatever they score; with "threshold" the tags; with "none" all.
+    Where that is every label, they come in their own order, so that images of a batch are looked at together.
+    """
+    if settings.gate == "threshold":
+        return best_labels(scores, settings)
+    if settings.gate == "none" or len(scores) <= settings.max_tags:
+        return np.arange(len(scores))
+    return best_rows(scores, 0.0, settings.max_tags)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Choice:
+    """What the tagger's scores of one image mean.
+
+    labels  C labels.
+    tagged  indices of those that are tags, best first.
+    wanted  indices of those that the detector looks for.
+    tags    the tags, best first.
+    notes   why there is no tag and, if so it comes out, no detection; empty where there is a tag.
+    """
+
+    labels: tuple[str, ...]
+    tagged: NDArray[np.intp]
+    wanted: NDArray[np.intp]
+    tags: tuple[Tag, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def to_find(self) -> tuple[str, ...]:
+        """The labels that the detector looks for."""
+        if len(self.wanted) == len(self.labels) and (np.diff(self.wanted) > 0).all():
+            return self.labels
+        return tuple(self.labels[row] for row in self.wanted)
+
+    def notes_of(self, regions: int) -> tuple[str, ...]:
+        """Return the notes of a result with that many regions."""
+        return () if regions else self.notes
+
+
+def choose(
+    scores: Scores | None, labels: tuple[str, ...], settings: Settings, independent: bool, *, detects: bool
+) -> Choice:
+    """Return what (C,) scores mean under effective settings.
+
+    Args:
+        scores: of the tagger; None without one: then all labels are looked for.
+        labels: C labels.
+        settings: effective ones.
+        independent: whether each score stands alone (sigmoid).
+        detects: whether a detector follows.
+    """
+    box = (_why_no_box(len(labels), settings, gated=scores is not None),) if detects else ()
+    if scores is None:
+        return Choice(labels, np.zeros(0, np.intp), np.arange(len(labels)), (), box)
+    tagged, wanted = best_labels(scores, settings), _wanted(scores, settings)
+    tags = tuple(Tag(labels[row], float(scores[row])) for row in tagged)
+    notes = () if tags else (_why_no_tag(scores, labels, settings, independent), *box)
+    return Choice(labels, tagged, wanted, tags, notes)
+
+
+def _why_no_tag(scores: Scores, labels: Sequence[str], settings: Settings, independent: bool) -> str:
+    best, rule = int(scores.argmax()), "sigmoid" if independent else "softmax"
+    threshold = f"the tag threshold {settings.threshold('tag_threshold'):g} ({rule})"
+    return f"no tag: best label {labels[best]!r} scored {scores[best]:.3g}, under {threshold}"
+
+
+def _why_no_box(count: int, settings: Settings, *, gated: bool) -> str:
+    if gated and settings.gate == "threshold":
+        return "no box: without a tag no label is looked for (gate 'threshold')"
+    asked = min(count, settings.max_tags) if gated and settings.gate == "best" else count
+    bounds = f"the box threshold {settings.threshold('box_threshold'):g}"
+    if settings.mask_threshold:
+        bounds += f", its mask the mask threshold {settings.mask_threshold:g}"
+    return f"no box: none of the {asked} labels looked for scored over {bounds}"

@@ -1,0 +1,57 @@
+"""The scores from which a checkpoint's tags and boxes count, with their sources: its record's, else its family's."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from openvocab.weights.manifest import published_for
+
+__all__ = ["Threshold", "box_threshold", "family_thresholds", "tag_threshold"]
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """A score in 0 to 1, and who says so."""
+
+    value: float
+    source: str
+
+
+@cache
+def _families() -> Mapping[str, Mapping[str, Any]]:
+    path = Path(__file__).resolve().with_name("families.toml")
+    return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+@cache
+def family_thresholds(stage: str) -> Mapping[str, Threshold]:
+    """Return family -> threshold for the stage "tagger" or "detector"; a tagger's rule counts as a family."""
+    name = {"tagger": "tag_threshold", "detector": "box_threshold"}[stage]
+    return {family: Threshold(row[name], row["threshold_source"]) for family, row in _families()[stage].items()}
+
+
+def tag_threshold(spec: str, *, independent: bool) -> Threshold:
+    """Return the score from which a label is a tag.
+
+    Args:
+        spec: the tagger's, as its ModelRecord has it.
+        independent: whether each score stands alone (sigmoid); else they sum to 1 (softmax).
+    """
+    record, families = published_for(spec), family_thresholds("tagger")
+    if record is not None and record.tag_threshold is not None:
+        return Threshold(record.tag_threshold, record.threshold_source)
+    rule = families["sigmoid" if independent else "softmax"]
+    return families.get(spec.partition(":")[0], rule)
+
+
+def box_threshold(spec: str) -> Threshold:
+    """Return the score that a box must be over; spec is the detector's, as its ModelRecord has it."""
+    record, families = published_for(spec), family_thresholds("detector")
+    if record is not None and record.box_threshold is not None:
+        return Threshold(record.box_threshold, record.threshold_source)
+    return families.get(spec.partition(":")[0], families["other"])

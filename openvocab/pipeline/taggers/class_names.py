@@ -59,12 +59,12 @@ class ClassNames:
         return cls(tuple(names), MappingProxyType(own | _above(names) | whole_names))
 
     def find(self, label: str) -> tuple[int, ...]:
-        """Return the indices of a label's classes; a plural means what its singular does.
+        """Return the indices of a label's classes; a plural means what its singular does, two words what one does.
 
         Raises:
             BadInput: no class stands for it; the nearest names are given.
         """
-        known = next((name for name in _singulars(_plain(label)) if name in self.rows), None)
+        known = next((name for name in _spellings(_plain(label)) if name in self.rows), None)
         if known is None:
             raise self._unknown(label)
         if known in imagenet().rare and _above(self.names):
@@ -90,12 +90,14 @@ def _parts(name: str) -> set[str]:
     return {_plain(part) for part in name.split(",")} - {""}
 
 
-def _singulars(word: str) -> Iterator[str]:
-    """Yield a word and what it may be the plural of."""
-    yield word
-    if word in imagenet().plurals:
-        yield imagenet().plurals[word]
-    yield from (word.removesuffix(end) + single for end, single in _SINGULARS.items() if word.endswith(end))
+def _spellings(word: str) -> Iterator[str]:
+    """Yield a word, what it may be the plural of, and these written as one word: "cell phones" is "cellphone"."""
+    joined = word.replace(" ", "").replace("-", "")
+    for form in dict.fromkeys((word, joined)):
+        yield form
+        if form in imagenet().plurals:
+            yield imagenet().plurals[form]
+        yield from (form.removesuffix(end) + single for end, single in _SINGULARS.items() if form.endswith(end))
 
 
 def _above(names: Sequence[str]) -> dict[str, tuple[int, ...]]:

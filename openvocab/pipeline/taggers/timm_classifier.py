@@ -47,9 +47,11 @@ class TimmClassifier(ClassifierTagger):
 
 
 def is_architecture(spec: str) -> bool:
-    """Whether a SPEC is ARCHITECTURE@FILE or ARCHITECTURE, and no folder or repository."""
-    name, at, path = spec.removeprefix("timm/").partition("@")
-    return "/" not in name and (path.endswith(_WEIGHTS) if at else not Path(spec).expanduser().is_dir())
+    """Whether a SPEC is ARCHITECTURE@FILE, also after "timm/", or ARCHITECTURE, and no folder or repository."""
+    name, at, path = spec.partition("@")
+    if at:
+        return "/" not in name.removeprefix("timm/") and path.endswith(_WEIGHTS)
+    return "/" not in name and not Path(name).expanduser().is_dir()
 
 
 def is_timm(config: Mapping[str, Any]) -> bool:

@@ -41,6 +41,7 @@ def _named(known: ClassNames, label: str) -> list[str]:
         pytest.param("plant", 3, "daisy", id="two senses far apart"),
         pytest.param("wolves", 4, "timber wolf", id="irregular plural"),
         pytest.param("buses", 3, "school bus", id="plural in es"),
+        pytest.param("cell phones", 1, "cellular telephone", id="two words for one, plural"),
         pytest.param("piano", 2, "upright", id="piano"),
         pytest.param("crane", 2, "crane", id="two classes of one name"),
         pytest.param("cardigan", 1, "cardigan", id="a whole name goes before another's part"),

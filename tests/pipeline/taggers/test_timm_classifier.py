@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ import openvocab
 from openvocab.errors import BadWeights, UnknownName
 from openvocab.pipeline.taggers.timm_classifier import TimmClassifier
 from tests.tiny import timm_classifier as tiny
+from tests.weights.hub import environment, python, serving
 
 SIZES = [(40, 40), (300, 190), (90, 330), (1, 1), (160, 160)]
 
@@ -77,6 +80,20 @@ def test_classes_without_names_are_imagenets_where_they_are_as_many(tmp_path: Pa
     tagger = _load(folder)
     assert tagger.names[0] == "tench, Tinca tinca"
     assert tagger.encode_labels(["dog"]).embeddings.sum() == 118
+
+
+def test_a_repository_in_timms_layout_is_loaded_by_its_name(tmp_path: Path) -> None:
+    folder = Path(tiny.write(tmp_path / "model"))
+    code = """
+        import openvocab
+        tagger = openvocab.load_tagger("classifier:timm/tiny.test", "cpu", "float32")
+        print(tagger.record.spec, tagger.record.sha256, *tagger.encode_labels(["tench", "crane"]).embeddings[:, 0])
+    """
+    with serving() as hub:
+        hub.repositories["timm/tiny.test"] = {path.name: path.read_bytes() for path in folder.iterdir()}
+        done = python(dedent(code), environment(hub, tmp_path))
+    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    assert done.stdout.split() == ["classifier:timm/tiny.test", digest, "1.0", "0.0"], done.stderr
 
 
 def _without(**values: Any) -> Callable[[Path], str]:

@@ -47,12 +47,16 @@ def add_options(command: ArgumentParser, usual_preset: str) -> None:
     )
     group.add_argument("--insecure", action="store_true", help="let others than this machine come in without --auth")
     group.add_argument("--max-upload", type=int, default=_USUAL.upload_bytes // _MEGABYTE, metavar="MB", help=_MOST_MB)
+    group.add_argument(
+        "--max-stored", type=int, default=_USUAL.stored_bytes // _MEGABYTE, metavar="MB", help=_STORED_MB
+    )
     group.add_argument("--max-pixels", type=int, default=_USUAL.pixels, metavar="N", help=_MOST_PIXELS)
     group.add_argument("--queue", type=int, default=_USUAL.waiting, metavar="N", help=_MOST_WAITING)
     group.add_argument("--mcp", action="store_true", help="also offer the actions as MCP tools (extra: mcp)")
 
 
 _MOST_MB = "megabytes of one uploaded file (default: %(default)s)"
+_STORED_MB = "megabytes of all uploads together, which are deleted after an hour (default: %(default)s)"
 _MOST_PIXELS = "width times height of a picture that is still read (default: %(default)s)"
 _MOST_WAITING = 'requests that may wait; more are told "busy" at once (default: %(default)s)'
 
@@ -121,9 +125,14 @@ def _limits(args: Namespace) -> Limits:
     Raises:
         BadInput: one of them is less than 1, or there is no such port.
     """
-    for name in ("max_upload", "max_pixels", "queue"):
+    for name in ("max_upload", "max_stored", "max_pixels", "queue"):
         if getattr(args, name) < 1:
             raise BadInput(f"--{name.replace('_', '-')} must be at least 1, got {getattr(args, name)}")
     if not 0 <= args.port <= 65535:
         raise BadInput(f"--port must be from 0 to 65535, got {args.port}")
-    return Limits(upload_bytes=args.max_upload * _MEGABYTE, pixels=args.max_pixels, waiting=args.queue)
+    return Limits(
+        upload_bytes=args.max_upload * _MEGABYTE,
+        stored_bytes=args.max_stored * _MEGABYTE,
+        pixels=args.max_pixels,
+        waiting=args.queue,
+    )

@@ -24,6 +24,7 @@ class Limits:
     unpacked_bytes   of one archive, once unpacked,
     ratio            and how many times its packed size that may be.
     waiting          requests that may wait for a model; more are told "busy" at once.
+    stored_bytes     of all uploads and downloads that the server keeps for the moment, together.
     held_bytes       of the pictures and raw scores that pages go on from, together.
     """
 
@@ -33,6 +34,7 @@ class Limits:
     unpacked_bytes: int = 2**30
     ratio: int = 100
     waiting: int = 32
+    stored_bytes: int = 4 * 2**30
     held_bytes: int = 2**30
 
 

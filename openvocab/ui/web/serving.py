@@ -6,7 +6,7 @@ import os
 import socket
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from gradio.utils import get_upload_folder
+from starlette.datastructures import Headers
+from starlette.routing import Mount
 
 import openvocab
 from openvocab.errors import BadInput, MissingExtra, require
 from openvocab.ui.web import app as page_of
 from openvocab.ui.web.guard import Guard
+from openvocab.ui.web.logins import logged_in
+from openvocab.ui.web.slow_clients import PatientProtocol
 from openvocab.ui.web.theme import looks
 
 if TYPE_CHECKING:
@@ -30,6 +34,9 @@ __all__ = ["Serving", "application", "listen", "running"]
 
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _CONNECTIONS = 1024
+
+Known = Callable[[Headers], bool]
+"""Tells whether a request's headers are those of a visitor who has logged in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +99,11 @@ def application(context: Context, serving: Serving) -> FastAPI:
     page.has_launched = True  # else Gradio, once mounted, takes any file of the server for an uploaded one
     page.queue(max_size=context.limits.waiting, default_concurrency_limit=1, api_open=False)
     made = FastAPI(title="openvocab", docs_url=None, redoc_url=None, openapi_url=None)
-    made.add_api_route("/healthz", _health(context), methods=["GET"])
+
+    def known(headers: Headers) -> bool:
+        return logged_in(_page_app(made), headers)
+
+    made.add_api_route("/healthz", _health(context, known if serving.accounts else None), methods=["GET"])
     gr.mount_gradio_app(
         made,
         page,
@@ -112,13 +123,33 @@ def application(context: Context, serving: Serving) -> FastAPI:
     )
     if serving.mcp and page.mcp_error:
         raise MissingExtra(f"the MCP tools cannot be offered ({page.mcp_error}); run: pip install 'openvocab[mcp]'")
-    hosts = None if serving.accounts or serving.any_name else _LOOPBACK_NAMES
-    made.add_middleware(Guard, limits=context.limits, folder=get_upload_folder(), hosts=hosts)
+    _guard(made, context, serving, known if serving.accounts else None)
     return made
 
 
-def _health(context: Context) -> Any:
-    def health() -> dict[str, Any]:
+def _guard(made: FastAPI, context: Context, serving: Serving, known: Known | None) -> None:
+    """Put the guard before the page."""
+    made.add_middleware(
+        Guard,
+        limits=context.limits,
+        folder=get_upload_folder(),
+        hosts=None if serving.accounts or serving.any_name else _LOOPBACK_NAMES,
+        logged_in=known,
+        tools=serving.mcp,
+    )
+
+
+def _page_app(made: FastAPI) -> Any:
+    """The application of Gradio's that is mounted."""
+    return next(route.app for route in made.routes if isinstance(route, Mount))
+
+
+def _health(context: Context, known: Known | None) -> Any:
+    """Return the handler of /healthz; where accounts are asked for, only visitors who have one see the counts."""
+
+    def health(request: Request) -> dict[str, Any]:
+        if known is not None and not known(request.headers):
+            return {"status": "ok"}
         models = context.models
         return {
             "status": "ok",
@@ -147,6 +178,7 @@ def running(context: Context, serving: Serving, log_level: str = "warning") -> I
             pass
         config = uvicorn.Config(
             application(context, serving),
+            http=PatientProtocol,
             log_level=log_level,
             access_log=False,
             server_header=False,

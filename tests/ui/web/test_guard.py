@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from starlette.applications import Starlette
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
@@ -20,10 +21,11 @@ async def echo(request):
     return JSONResponse({"length": len(await request.body())})
 
 
-def guarded(hosts=None, **limits):
+def guarded(hosts=None, folder="/tmp/gradio", logged_in=None, tools=False, answer=echo, **limits):
     """A client of an application that says how long a request's body is, behind the guard."""
-    app = Starlette(routes=[Route("/{path:path}", echo, methods=["GET", "POST"])])
-    return TestClient(Guard(app, Limits(**limits), "/tmp/gradio", hosts), base_url="http://localhost:7860")
+    app = Starlette(routes=[Route("/{path:path}", answer, methods=["GET", "POST"])])
+    guard = Guard(app, Limits(**limits), folder, hosts, logged_in, tools)
+    return TestClient(guard, base_url="http://localhost:7860")
 
 
 def upload(path):
@@ -47,7 +49,7 @@ def test_no_call_names_a_file_of_the_web(address, wrap):
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_no_tool_names_an_address_at_all(address):
     call = {"jsonrpc": "2.0", "method": "tools/call", "params": {"arguments": {"picture": address}}}
-    assert guarded().post("/gradio_api/mcp/", json=call).status_code == 403
+    assert guarded(tools=True).post("/gradio_api/mcp/", json=call).status_code == 403
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1/", "https://10.0.0.1/a.png", "//127.0.0.1/", "ftp://10.0.0.1/a"])
@@ -112,10 +114,12 @@ def test_routes_without_a_use_are_closed(path):
         pytest.param(CALL, {"content-length": "-1"}, b"[]", 413, id="a negative length"),
         pytest.param(CALL, {}, (b"[" + b" " * 2**20 for _ in range(40)), 413, id="a long call in pieces"),
         pytest.param(CALL, {}, b"{", 400, id="no JSON"),
-        pytest.param(CALL, {}, b"[" * 200_000, 400, id="deep JSON"),
+        pytest.param(CALL, {}, b"[" * 20_000, 400, id="deep JSON"),
+        pytest.param(CALL, {}, b'{"data": [' + b"{}," * 100_000 + b"{}]}", 413, id="a hundred thousand objects"),
+        pytest.param(CALL, {}, b'{"data": [' + b"1," * 2_000_000 + b"1]}", 413, id="two million numbers"),
         pytest.param("/gradio_api/upload", {"content-length": str(2**20 + 1)}, b"", 413, id="a long upload"),
         pytest.param("/gradio_api/upload", {}, (b"x" for _ in range(2)), 411, id="an upload of unknown length"),
-        pytest.param("/gradio_api/upload", {}, b"x" * 2**20, 200, id="an upload that fits"),
+        pytest.param("/login", {}, b"x" * 2**17, 413, id="a long log-in"),
     ],
 )
 def test_sizes(path, headers, body, status):
@@ -140,6 +144,178 @@ def test_only_its_own_names_are_answered(host, status):
     hosts = frozenset({"localhost", "127.0.0.1", "::1"})
     assert guarded(hosts).get("/", headers={"host": host}).status_code == status
     assert guarded().get("/", headers={"host": host}).status_code == 200
+
+
+def multipart(*parts, end=True) -> dict[str, Any]:
+    """The body of an upload whose parts have these heads and contents, and its headers."""
+    body = b"".join(b"--cut\r\n" + head.encode() + b"\r\n\r\n" + content + b"\r\n" for head, content in parts)
+    return {"content": body + b"--cut--\r\n" * end, "headers": {"content-type": "multipart/form-data; boundary=cut"}}
+
+
+FILE = 'Content-Disposition: form-data; name="files"; filename="a.png"'
+NOT_FILES = "an upload is multipart/form-data whose parts are files named 'files'"
+
+
+@pytest.mark.parametrize(
+    ("given", "status", "says"),
+    [
+        pytest.param(multipart((FILE, b"x")), 200, None, id="a file"),
+        pytest.param(multipart((FILE, b"x"), (FILE.lower(), b"y")), 200, None, id="two files"),
+        pytest.param(
+            multipart(('Content-Disposition: form-data; name="files"', b"x" * 5000)), 400, NOT_FILES, id="a field"
+        ),
+        pytest.param(multipart((FILE.replace("files", "other"), b"x")), 400, NOT_FILES, id="another name"),
+        pytest.param(multipart(("X-Nothing: 1", b"x")), 400, NOT_FILES, id="a part without a name"),
+        pytest.param({"content": b"x", "headers": {"content-type": "image/png"}}, 400, NOT_FILES, id="no parts"),
+        pytest.param({"content": b"x"}, 400, NOT_FILES, id="no type"),
+        pytest.param({**multipart((FILE, b"x")), "content": b"rubbish"}, 400, NOT_FILES, id="no boundary in the body"),
+        pytest.param(
+            multipart(*[(FILE, b"x")] * 9), 413, "there are too many files in one upload; send fewer at once", id="nine"
+        ),
+    ],
+)
+def test_an_upload_is_files_and_nothing_else(given, status, says, tmp_path):
+    answer = guarded(folder=tmp_path, files=8).post("/gradio_api/upload", **given)
+    assert answer.status_code == status
+    assert says is None or answer.json() == {"detail": says}
+
+
+def test_a_body_that_says_twice_how_long_it_is_is_refused(tmp_path):
+    given = multipart((FILE, b"x"))
+    headers = {**given["headers"], "transfer-encoding": "chunked", "content-length": "10"}
+    answer = guarded(folder=tmp_path).post("/gradio_api/upload", content=given["content"], headers=headers)
+    assert (answer.status_code, answer.json()["detail"][:37]) == (400, "the request says twice how long it is")
+
+
+def test_bytes_are_counted_as_they_arrive(tmp_path):
+    """Whatever the server in front makes of a length, no more than that reaches the page."""
+    given = multipart((FILE, b"x" * 2**20))
+    headers = {**given["headers"], "content-length": "1000"}
+    answer = guarded(folder=tmp_path).post("/gradio_api/upload", content=given["content"], headers=headers)
+    assert answer.status_code == 413
+
+
+def test_uploads_together_have_a_bound(tmp_path):
+    (tmp_path / "abc").mkdir()
+    (tmp_path / "abc" / "a.png").write_bytes(bytes(3000))
+    small = multipart((FILE, b"x"))
+    assert guarded(folder=tmp_path, stored_bytes=4000).post("/gradio_api/upload", **small).status_code == 200
+    answer = guarded(folder=tmp_path, stored_bytes=3050).post("/gradio_api/upload", **small)
+    assert (answer.status_code, answer.json()["detail"][:36]) == (507, "the server has no room for more uplo")
+
+
+@pytest.mark.parametrize("path", [CALL, "/gradio_api/upload", "/login"])
+@pytest.mark.parametrize(
+    ("headers", "foreign"),
+    [
+        pytest.param({}, False, id="a program"),
+        pytest.param({"origin": "http://localhost:7860"}, False, id="the page itself"),
+        pytest.param({"origin": "http://localhost:7860", "sec-fetch-site": "same-origin"}, False, id="and says so"),
+        pytest.param({"origin": "https://demo.example", "x-forwarded-host": "demo.example"}, False, id="by a proxy"),
+        pytest.param({"origin": "https://evil.example"}, True, id="another site"),
+        pytest.param({"origin": "http://localhost:9999"}, True, id="another port"),
+        pytest.param({"origin": "null"}, True, id="a page without an origin"),
+        pytest.param({"sec-fetch-site": "cross-site"}, True, id="a browser that says only so much"),
+    ],
+)
+def test_pages_of_other_sites_send_nothing(path, headers, foreign, tmp_path):
+    given: dict[str, Any] = multipart((FILE, b"x")) if path.endswith("upload") else {"content": b"{}", "headers": {}}
+    answer = guarded(folder=tmp_path).post(path, content=given["content"], headers={**given["headers"], **headers})
+    assert answer.status_code == (403 if foreign else 200)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "opened"),
+    [
+        pytest.param("GET", "/", True, id="the log-in form"),
+        pytest.param("POST", "/login", True, id="log-in"),
+        pytest.param("GET", "/assets/index-abc.js", True, id="its scripts"),
+        pytest.param("GET", "/healthz", True, id="health"),
+        pytest.param("GET", "/config", False, id="config"),
+        pytest.param("GET", "/gradio_api/app_id", False, id="app_id"),
+        pytest.param("GET", "/gradio_api/openapi.json", False, id="openapi"),
+        pytest.param("POST", "/gradio_api/cancel", False, id="cancel"),
+        pytest.param("POST", "/gradio_api/reset", False, id="reset"),
+        pytest.param("GET", "/gradio_api/heartbeat/abc", False, id="heartbeat"),
+        pytest.param("POST", "/gradio_api/upload", False, id="upload"),
+    ],
+)
+def test_without_an_account_only_the_log_in_is_answered(method, path, opened, tmp_path):
+    closed = guarded(folder=tmp_path, logged_in=lambda headers: headers.get("cookie") == "right")
+    assert closed.request(method, path).status_code == (200 if opened else 401)
+    given: dict[str, Any] = multipart((FILE, b"x")) if path.endswith("upload") else {"headers": {}}
+    given["headers"] = {**given["headers"], "cookie": "right"}
+    assert closed.request(method, path, **given).status_code == 200
+
+
+def test_wrong_passwords_have_to_wait():
+    async def wrong(request):
+        return JSONResponse({"detail": "Incorrect credentials."}, 400)
+
+    client = guarded(answer=wrong)
+    statuses = [client.post("/login", data={"username": "a", "password": str(row)}).status_code for row in range(7)]
+    assert statuses == [400] * 5 + [429] * 2
+    answer = client.post("/login", data={"username": "a", "password": "b"})
+    assert answer.json()["detail"].startswith("too many wrong passwords; try again in ")
+    assert int(answer.headers["retry-after"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("OPTIONS", "/config"),
+        ("PUT", "/"),
+        ("DELETE", "/gradio_api/cancel"),
+        ("GET", "/openapi.json"),
+        ("GET", "/gradio_api/token"),
+        ("GET", "/gradio_api/mcp/"),
+        ("POST", "/gradio_api/stream/abc"),
+        ("GET", "/gradio_api/a-route-that-does-not-exist-yet"),
+        ("GET", "/assets/../../etc/passwd"),
+    ],
+)
+def test_a_route_that_is_not_listed_is_closed(method, path):
+    answer = guarded().request(method, path)
+    assert answer.status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        pytest.param({"error": None}, 500, "the server could not answer this call", id="no reason"),
+        pytest.param({"detail": [{"loc": ["body"], "msg": "x"}]}, 422, "this call is not one", id="a list of fields"),
+        pytest.param("Internal Server Error", 500, "the server could not answer", id="no object"),
+        pytest.param({"detail": "The queue is full."}, 503, "The queue is full.", id="a reason stays"),
+        pytest.param({"error": "a label is empty; write a word"}, 500, "a label is empty", id="Gradio's own stays"),
+    ],
+)
+def test_every_wrong_call_is_answered_with_a_sentence(body, status, said):
+    async def failing(request):
+        return JSONResponse(body, status)
+
+    answer = guarded(answer=failing).post(CALL, json={})
+    content = answer.json()
+    assert answer.status_code == status
+    assert (content.get("detail") or content["error"]).startswith(said)
+
+
+def test_a_failed_event_has_a_sentence():
+    async def stream(request):
+        return Response(b'data: {"msg":"process_completed","output":{"error":null},"success":false}\n\n')
+
+    text = guarded(answer=stream).get("/gradio_api/queue/data?session_hash=a").text
+    event = json.loads(text.removeprefix("data: "))
+    assert event["output"]["error"].startswith("this call is not one that the page can answer")
+
+
+def test_no_other_site_may_read_an_answer():
+    async def allowing(request):
+        return JSONResponse(
+            {}, headers={"access-control-allow-origin": "*", "access-control-allow-credentials": "true"}
+        )
+
+    headers = guarded(answer=allowing).get("/config", headers={"origin": "http://192.168.0.7"}).headers
+    assert not [name for name in headers if name.startswith("access-control")]
 
 
 @pytest.mark.parametrize("path", ["/", "/monitoring"], ids=["an answer", "a refusal"])

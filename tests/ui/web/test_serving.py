@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import io
+import json
 import os
+import random
+import socket
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -173,13 +179,132 @@ def test_accounts(server):
 
     serving = Serving(port=0, accounts=(("user", "word"),))
     with running(server.context, serving) as closed:
-        assert httpx.get(f"{closed.url}/healthz").json()["status"] == "ok"
+        assert httpx.get(f"{closed.url}/healthz").json() == {"status": "ok"}
+        for path in ("/openapi.json", "/gradio_api/openapi.json", "/gradio_api/app_id", "/gradio_api/heartbeat/a"):
+            assert httpx.get(f"{closed.url}{path}").status_code in (401, 404), path
+        for path in ("/gradio_api/reset", "/gradio_api/cancel"):
+            assert httpx.post(f"{closed.url}{path}", json={}).status_code == 401, path
         assert httpx.get(f"{closed.url}/config").status_code == 401
         assert httpx.post(f"{closed.url}/gradio_api/upload", files={"files": b"a"}).status_code == 401
         with pytest.raises(ValueError, match="Could not login"):
             Client(closed.url, auth=("user", "other"), verbose=False)
         client = Client(closed.url, auth=("user", "word"), verbose=False)
         assert client.predict("pocket", api_name="/label_set")[0]
+        wrong = {"username": "user", "password": "other"}
+        statuses = [httpx.post(f"{closed.url}/login", data=wrong).status_code for _ in range(6)]
+        assert (set(statuses[:4]), statuses[-1]) == ({400}, 429)
+
+
+def raw(server, *pieces):
+    """Send bytes as they are, and return what comes back until the server ends the connection or a second passes."""
+    address = urlsplit(server.url)
+    got = b""
+    with socket.create_connection((address.hostname, address.port), timeout=5) as connection:
+        for piece in pieces:
+            connection.sendall(piece)
+        with suppress(TimeoutError, ConnectionError):
+            while data := connection.recv(2**16):
+                got += data
+                connection.settimeout(1)
+    return got
+
+
+def unfinished(server):
+    return [each for each in Path(server.folder).iterdir() if each.is_file()]
+
+
+def test_a_length_that_is_not_the_bodys_does_not_pass_the_limit(server):
+    head = (
+        b"POST /gradio_api/upload HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=cut\r\n"
+        b"Transfer-Encoding: chunked\r\nContent-Length: 10\r\n\r\n"
+    )
+    got = raw(server, head + b"400\r\n" + b"x" * 1024 + b"\r\n")
+    assert got.split(b"\r\n")[0].split()[1] == b"400"
+
+
+def test_a_broken_off_upload_leaves_nothing(server):
+    body = b'--cut\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n' + b"x" * 2**16
+    head = (
+        b"POST /gradio_api/upload HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=cut\r\n"
+        b"Content-Length: 1000000\r\n\r\n"
+    )
+    address = urlsplit(server.url)
+    with socket.create_connection((address.hostname, address.port), timeout=5) as connection:
+        connection.sendall(head + body)
+        until(lambda: unfinished(server))
+    until(lambda: not unfinished(server))
+
+
+def until(true, tries=500):
+    """Wait for something that another thread does."""
+    for _ in range(tries):
+        if true():
+            return
+        time.sleep(0.02)
+    raise AssertionError("it did not happen")
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        pytest.param([b""], id="nothing"),
+        pytest.param([b"GET / HTTP/1.1\r\nHost: loc"], id="half a head"),
+        pytest.param([b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", b"GET / HT"], id="half a second head"),
+    ],
+)
+def test_a_client_that_sends_no_request_is_let_go_of(server, pieces, monkeypatch):
+    from openvocab.ui.web.slow_clients import PatientProtocol
+
+    monkeypatch.setattr(PatientProtocol, "head_seconds", 0.2)
+    address = urlsplit(server.url)
+    with socket.create_connection((address.hostname, address.port), timeout=20) as connection:
+        for piece in pieces:
+            connection.sendall(piece)
+            time.sleep(0.1)
+        while connection.recv(2**16):
+            pass  # ends where the server closes; with a time-out of the test where it does not
+
+
+ODD: tuple[Any, ...] = (
+    None,
+    True,
+    -1,
+    10**9,
+    1e308,
+    "x",
+    "",
+    [],
+    {},
+    [[]],
+    [None] * 50,
+    {"path": "a"},
+    {"data": 1},
+    "\ud800",
+    "../a",
+)
+
+
+@pytest.mark.parametrize("path", ["/gradio_api/queue/join", "/gradio_api/call/chain", "/gradio_api/run/chain"])
+def test_every_odd_call_is_answered_with_a_sentence(http, path):
+    number = action(http, "chain")
+    for seed in range(60):
+        draw = random.Random(seed)
+        data = [draw.choice(ODD) for _ in range(draw.randrange(10))]
+        call = {"fn_index": number, "data": data, "session_hash": uuid.uuid4().hex}
+        if draw.random() < 0.4:
+            call[draw.choice(list(call))] = draw.choice(ODD)
+        if draw.random() < 0.2:
+            call = draw.choice(ODD)
+        answer = http.post(path, content=json.dumps(call), headers={"content-type": "application/json"})
+        content = answer.json()
+        if answer.status_code == 200 and isinstance(call, dict):
+            said = (
+                last_message(http, call["session_hash"]) if "join" in path and type(call["session_hash"]) is str else ""
+            )
+            assert '"error":null' not in said
+        elif answer.status_code != 200:
+            found = content.get("detail") or content.get("error")
+            assert isinstance(found, str) and found, (call, content)
 
 
 def test_the_folder_goes_with_the_server(server):

@@ -77,6 +77,15 @@ def _add_detect(tasks: Any, preset: str) -> None:
         metavar="X",
         help="drop boxes that score less (default: %(default)s)",
     )
+    made.add_argument(
+        "--duplicates",
+        choices=("best", "keep"),
+        default="keep",
+        help="boxes of two labels on one object: keep the best, as the chain does, or both (default: %(default)s)",
+    )
+    made.add_argument(
+        "--nms-iou", type=float, metavar="X", help="NMS within a label; 1 for none (default: that of annotate)"
+    )
 
 
 def _measuring(made: ArgumentParser) -> None:
@@ -171,7 +180,8 @@ def detect(args: Namespace) -> int:
 
     check_count("--seed", args.seed, least=0)
     refuse_out(args)
-    settings = own_settings(args, "detector").changed(box_threshold=args.box_threshold)
+    changes = {name: getattr(args, name) for name in ("box_threshold", "duplicates", "nms_iou")}
+    settings = own_settings(args, "detector").changed(**changes)
     data = load_annotated(args.data, args.format, args.pictures, args.split)
     data = data.against(openvocab.read_labels(args.labels) if args.labels else None, class_map(args.class_map))
     detector = openvocab.load_detector(spec_of(args, "detector"), args.device, args.dtype)

@@ -184,6 +184,41 @@ def test_detect_finds_what_an_oracle_knows(blood, tmp_path, monkeypatch, capsys)
 
 
 @pytest.mark.parametrize(
+    ("given", "ap", "boxes"),
+    [
+        pytest.param([], 1.0, 2, id="off by default"),
+        pytest.param(["--duplicates", "best"], 0.0, 1, id="asked for"),
+        pytest.param(["--nms-iou", "1"], 1.0, 3, id="no suppression at all"),
+    ],
+)
+def test_detect_measures_ap_without_suppression_between_labels(given, ap, boxes, blood, tmp_path, monkeypatch):
+    import numpy as np
+
+    import openvocab
+    from openvocab.pipeline.stages import Boxes, Queries
+
+    class Torn:
+        """Finds the cell, a little better a platelet in its place, and that once more."""
+
+        record = openvocab.ModelRecord("torn", None, "cpu", "float32")
+
+        def encode_labels(self, labels, template=None):
+            return Queries(tuple(labels), "{label}", np.zeros((len(labels), 1)))
+
+        def detect(self, pictures, queries, threshold):
+            boxes = np.array([[2, 3, 30, 31]] * 3, np.float32)
+            return [Boxes(boxes, np.array([0.9, 0.8, 0.7], np.float32), np.array([1, 0, 1])) for _ in pictures]
+
+    monkeypatch.setattr(openvocab, "load_detector", lambda *_: Torn())
+    (blood / "Annotations" / "b.xml").unlink()
+    common = ["--data", str(blood), "--format", "voc", "--out", str(tmp_path / "out"), "--labels", "WBC, platelet"]
+    assert main(["evaluate", "detect", *common, *given]) == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
+    assert report["figures"]["per_label"]["WBC"] == pytest.approx(ap)
+    assert report["data"]["boxes given"] == boxes
+
+
+@pytest.mark.parametrize(
     ("more", "says"),
     [
         pytest.param(["--labels", "platelet"], "the first is 'WBC'", id="labels do not match"),

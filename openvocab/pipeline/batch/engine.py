@@ -1,8 +1,8 @@
 """The engine: inputs in, one answer for each out, in the order of the source, in memory that does not grow.
 
 Threads read and decode ahead, the stages take what is decoded in batches, and whoever takes the answers (a loop of the
-caller's, or the writer of a run folder) sets the pace. No answer depends on the number of threads that decode or on the other
-pictures in the batch; the size of a batch changes how a tower rounds, and no more.
+caller's, or the writer of a run folder) sets the pace. No answer depends on the number of threads that decode or on
+the other pictures in the batch; the size of a batch changes how a tower rounds, and no more.
 """
 
 from __future__ import annotations

@@ -27,6 +27,12 @@ Runner = Callable[..., "Summary"]
 
 OK, SOME_FAILED = 0, 1
 _MOST_COMPLAINTS = 20
+_CHANGED = {
+    "replaced": "replaced (--on-change redo answers them again)",
+    "removed": "removed (their rows are kept)",
+    "added": "added",
+    "elsewhere": "not among the inputs named (their rows are kept)",
+}
 _PASSED_ON = (
     "overwrite",
     "strict",
@@ -38,6 +44,7 @@ _PASSED_ON = (
     "part_rows",
     "cache",
     "retry_errors",
+    "on_change",
     "frames",
 )
 _DECIDING = ("command", "device", "devices", "dtype", "embeddings", "decode_size", "frames")
@@ -166,6 +173,9 @@ def _say_summary(summary: Summary, draw: bool) -> None:
     else:
         new = f"{summary.rows} rows written to {summary.folder}" + " (pictures in pictures/)" * draw
         say(f"{new}, {summary.skipped} were there before; {sum(summary.errors.values())} errors")
+    if summary.changed:
+        said = ", ".join(f"{count} {_CHANGED[name]}" for name, count in summary.changed.items())
+        say(f"since these rows were written: {said}")
     if summary.stopped:
         say("not finished: run the same command again to go on")
     if summary.errors_kept:

@@ -93,6 +93,11 @@ def _run(command: ArgumentParser, out: str, *, required: bool = False) -> None:
     group = command.add_argument_group("run")
     group.add_argument("--out", required=required, metavar="RUN", help=out)
     group.add_argument("--overwrite", action="store_true", help="begin anew, whatever the folder holds of another run")
+    group.add_argument(
+        "--on-change",
+        choices=("keep", "redo", "refuse"),
+        help="inputs that were replaced since: keep their rows, answer them again, or stop (default: keep)",
+    )
     group.add_argument("--retry-errors", action="store_true", help="do the inputs again whose rows are errors")
     group.add_argument(
         "--frames",

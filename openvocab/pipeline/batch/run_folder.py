@@ -16,13 +16,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from openvocab.errors import BadInput, CannotWrite
+from openvocab.pipeline.batch.part_files import part_bytes, part_files, read_part, readable
 from openvocab.pipeline.batch.rows import Row, from_table, schema, to_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.dataset as pads
 
-__all__ = ["Finished", "Run", "RunFolder", "describe", "make_folder", "open_run", "read_run", "write_whole"]
+__all__ = [
+    "Finished",
+    "Run",
+    "RunFolder",
+    "describe",
+    "make_folder",
+    "open_run",
+    "read_part",
+    "read_run",
+    "write_whole",
+]
 
 PICTURES = "pictures"
 _RECORD, _LOCK, _PID, _FORMAT = "run.json", ".lock", ".pid", 1
@@ -61,38 +72,49 @@ class RunFolder:
             BadInput: a part cannot be read.
         """
         import pyarrow.compute as pc
-        import pyarrow.parquet as pq
 
         ids: list[str] = []
         errors = 0
-        for part in _parts(self.path):
-            with _readable(part), pq.ParquetFile(part, memory_map=True) as file:
-                table = file.read(columns=["id", "status"], use_threads=False)
+        for part in part_files(self.path):
+            table = read_part(part, ["id", "status"])
             ids += table.column("id").to_pylist()
             errors += pc.sum(pc.equal(table.column("status"), "error")).as_py() or 0
         return Finished(ids, errors)
 
-    def drop_errors(self) -> None:
-        """Remove the rows that are errors, so that their inputs count as not done; each part is replaced whole.
+    def drop_errors(self) -> list[str]:
+        """Remove the rows that are errors, so that their inputs count as not done, and return their ids; see drop.
+
+        Raises:
+            BadInput, CannotWrite: as drop.
+        """
+        return self.drop("status", ["error"])
+
+    def drop(self, column: str, values: Sequence[str]) -> list[str]:
+        """Remove the rows that have one of the values in a column; each part is replaced whole.
+
+        Returns:
+            the ids of these rows, as text_of writes them.
 
         Raises:
             BadInput: a part cannot be read.
             CannotWrite: as add_table.
         """
+        import pyarrow as pa
         import pyarrow.compute as pc
-        import pyarrow.parquet as pq
 
-        for part in _parts(self.path):
-            with _readable(part), pq.ParquetFile(part) as file:
-                count = pc.sum(pc.equal(file.read(columns=["status"]).column("status"), "error")).as_py() or 0
-                table = file.read() if count else None
-            if table is None:
+        dropped, wanted = list[str](), pa.array(values, pa.string())
+        for part in part_files(self.path):
+            if not pc.any(pc.is_in(read_part(part, [column]).column(column), wanted)).as_py():
                 continue
-            kept = table.filter(pc.not_equal(table.column("status"), "error"))
+            table = read_part(part)
+            unwanted = pc.is_in(table.column(column), wanted)
+            dropped += table.column("id").filter(unwanted).to_pylist()
+            kept = table.filter(pc.invert(unwanted))
             if len(kept):
-                write_whole(part, _parquet(kept))
+                write_whole(part, part_bytes(kept))
             else:
                 _remove(part)
+        return dropped
 
     def add(self, rows: Sequence[Row], kind: pa.Schema) -> None:
         """Write rows as the next part; see add_table."""
@@ -104,9 +126,9 @@ class RunFolder:
         Raises:
             CannotWrite: the disk is full, or the folder read-only; what was written before is whole.
         """
-        parts = _parts(self.path)
+        parts = part_files(self.path)
         number = int(parts[-1].stem.removeprefix("part-")) + 1 if parts else 0
-        write_whole(self.path / f"part-{number:05}.parquet", _parquet(table))
+        write_whole(self.path / f"part-{number:05}.parquet", part_bytes(table))
 
     def note(self, session: Mapping[str, Any]) -> None:
         """Add what a session did to run.json.
@@ -140,18 +162,23 @@ class Run:
         """The labels of the run, in order."""
         return tuple(self.record["labels"])
 
+    @property
+    def parts(self) -> list[Path]:
+        """The files of the rows, in order."""
+        return part_files(self.path)
+
     def __len__(self) -> int:
         """How many rows there are."""
         import pyarrow.parquet as pq
 
-        return sum(pq.read_metadata(part).num_rows for part in _parts(self.path))
+        return sum(pq.read_metadata(part).num_rows for part in part_files(self.path))
 
     def __iter__(self) -> Iterator[Row]:
         """Yield the rows in order, a few in memory at a time."""
         import pyarrow.parquet as pq
 
         labels = self.labels
-        for part in _parts(self.path):
+        for part in part_files(self.path):
             with pq.ParquetFile(part) as file:
                 for batch in file.iter_batches(batch_size=256):
                     yield from from_table(batch, labels)
@@ -164,8 +191,8 @@ class Run:
         """
         import pyarrow.parquet as pq
 
-        for part in _parts(self.path):
-            with _readable(part), pq.ParquetFile(part) as file:
+        for part in part_files(self.path):
+            with readable(part), pq.ParquetFile(part) as file:
                 names = [name for name in file.schema_arrow.names if name not in without]
                 table = file.read(columns=names)
             yield table
@@ -175,7 +202,7 @@ class Run:
         """The rows as a pyarrow dataset, which DuckDB, Polars and pandas read as it is."""
         import pyarrow.dataset as pads
 
-        parts = [str(part) for part in _parts(self.path)]
+        parts = [str(part) for part in part_files(self.path)]
         size, half = self.record.get("embedding_size"), self.record.get("embeddings") == "float16"
         kind = schema(size, half)
         return pads.dataset(parts, schema=kind, format="parquet") if parts else pads.dataset(kind.empty_table())
@@ -223,7 +250,7 @@ def open_run(path: Path, record: Mapping[str, Any], *, overwrite: bool = False) 
         except OSError as error:
             raise _cannot_write(path, error) from error
         if not (path / _RECORD).exists():
-            if _parts(path):
+            if part_files(path):
                 raise BadInput(
                     f"{path} holds parts and no {_RECORD}; give another folder, or --overwrite to start anew"
                 )
@@ -267,25 +294,6 @@ def _remove(part: Path) -> None:
         raise _cannot_write(part, error) from error
 
 
-@contextmanager
-def _readable(part: Path) -> Iterator[None]:
-    """Raise BadInput for a part that cannot be read."""
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{part} is damaged ({str(error)[:100]}); delete it and run again") from error
-
-
-def _parquet(table: pa.Table) -> Any:
-    """Return the bytes of a Parquet file."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    buffer = pa.BufferOutputStream()
-    pq.write_table(table, buffer, compression="zstd")
-    return buffer.getvalue()
-
-
 def _sync_folder(folder: Path) -> None:
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
@@ -297,11 +305,6 @@ def _sync_folder(folder: Path) -> None:
 
 def _json(record: Mapping[str, Any]) -> bytes:
     return (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
-
-
-def _parts(path: Path) -> list[Path]:
-    found = [(int(digits), each) for each in path.glob("part-*.parquet") if (digits := each.stem[5:]).isdecimal()]
-    return [each for _, each in sorted(found)]
 
 
 def _record(path: Path) -> dict[str, Any]:
@@ -365,7 +368,7 @@ def _sweep(path: Path, *, everything: bool) -> None:
     for left in [*path.glob(".*.tmp"), *(path / PICTURES).glob(".*.tmp")]:
         left.unlink()
     if everything:
-        for each in [*_parts(path), *(path / PICTURES).glob("*.png")]:
+        for each in [*part_files(path), *(path / PICTURES).glob("*.png")]:
             each.unlink()
         (path / _RECORD).unlink(missing_ok=True)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from openvocab.errors import BadInput
 from openvocab.pipeline.batch.answers import Answer
+from openvocab.pipeline.batch.changes import OnChange
 from openvocab.pipeline.batch.frames import Frames, check_frames
 from openvocab.pipeline.images import MAX_PIXELS
 
@@ -32,6 +33,8 @@ class RunOptions:
                   decoded, unless there is a detector or something to draw, and does not go through it again.
     draw          also write each picture with its regions drawn on it, as pictures/NAME.png, which its row names.
     overwrite     begin anew, whatever the folder holds.
+    on_change     what a resumed run does about inputs that are not what they were: "keep" counts them, "redo" also
+                  answers replaced files again, in rows at the end, "refuse" ends before anything is written.
     retry_errors  drop the rows that are errors first, so that they are done again; the new ones stand at the end.
     frames        of a picture with several frames or pages: "first" answers one, "all" each, N the first N of them;
                   but for "first" each is an input of its own, PATH#frame=3.
@@ -50,6 +53,7 @@ class RunOptions:
     cache: str | os.PathLike[str] | None = None
     draw: bool = False
     overwrite: bool = False
+    on_change: OnChange = "keep"
     retry_errors: bool = False
     frames: Frames = "first"
     strict: bool = False
@@ -75,6 +79,8 @@ class RunOptions:
         if self.embeddings not in (None, "float16", "float32"):
             raise BadInput(f"embeddings must be 'float16' or 'float32', got {self.embeddings!r}")
         check_frames(self.frames)
+        if self.on_change not in get_args(OnChange):
+            raise BadInput(f"on_change must be 'keep', 'redo' or 'refuse', got {self.on_change!r}")
         if self.part_rows < 1:
             raise BadInput(f"part_rows must be a whole number of at least 1, got {self.part_rows!r}")
 
@@ -107,6 +113,7 @@ class Summary:
     seconds      from the first look at the folder to the last file.
     stopped      whether it ended early because stop said so.
     batch_sizes  stage -> pictures at once in the end, where memory made it halve its batches.
+    changed      inputs that are not what they were: "replaced", "removed", "added", "elsewhere" -> count.
     """
 
     folder: str
@@ -117,6 +124,7 @@ class Summary:
     seconds: float = 0.0
     stopped: bool = False
     batch_sizes: dict[str, int] = field(default_factory=dict)
+    changed: dict[str, int] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 import openvocab
 from openvocab.errors import OpenVocabError
-from openvocab.pipeline.batch.rows import text_of
+from openvocab.pipeline.batch.changes import Known, refuse_changes
 from openvocab.pipeline.batch.run_folder import RunFolder, read_run
 from openvocab.pipeline.batch.run_options import RunOptions, Summary
 from openvocab.pipeline.batch.sources import Names
@@ -47,7 +47,7 @@ def nothing_to_do(folder: str, pictures: Names, options: RunOptions) -> Summary 
     The folder must hold a run of the same command, written by this version; nothing in it is touched.
 
     Raises:
-        BadInput: nothing is found, an input lies in the folder, or a part cannot be read.
+        BadInput: nothing is found, an input lies in the folder, a part cannot be read, or options refuse what changed.
     """
     if options.asked is None or options.overwrite or not os.path.isdir(folder):
         return None
@@ -60,9 +60,14 @@ def nothing_to_do(folder: str, pictures: Names, options: RunOptions) -> Summary 
     finished = RunFolder(Path(folder)).finished()
     if options.retry_errors and finished.errors:
         return None
-    done, count = frozenset(finished.ids), 0
-    for item in source_of(folder, pictures, options)(lambda name: text_of(name) in done):
+    known, count = Known(Path(folder)), 0
+    for item in known.over(source_of(folder, pictures, options)(known.skip)):
         if not item.skipped:
             return None
         count += 1
-    return Summary(folder, skipped=count, errors_kept=finished.errors)
+    changes = known.finish()
+    if options.on_change == "refuse":
+        refuse_changes(folder, changes)
+    if options.on_change == "redo" and known.replaced:
+        return None
+    return Summary(folder, skipped=count, errors_kept=finished.errors, changed=changes.counts)

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 import openvocab
 from openvocab.errors import BadInput, ImageError
 from openvocab.pipeline.batch.answers import About, Answer, Answering, results
+from openvocab.pipeline.batch.changes import Changes, Known, dated, refuse_changes
 from openvocab.pipeline.batch.drawing import Drawing
 from openvocab.pipeline.batch.embedding_cache import open_cache
 from openvocab.pipeline.batch.engine import Engine, Reading
 from openvocab.pipeline.batch.frames import each_frame, whole_files
-from openvocab.pipeline.batch.rows import Row, schema, text_of, to_table
+from openvocab.pipeline.batch.rows import Row, schema, to_table
 from openvocab.pipeline.batch.run_folder import RunFolder, describe, open_run
 from openvocab.pipeline.batch.run_options import RunOptions, Summary
 from openvocab.pipeline.batch.sources import Item, Names, Skip, is_web_address, items
@@ -153,7 +154,7 @@ def write_answers(folder: str, source: Source, engine: Answering, made: About, o
     """Write what is missing of a run folder, whoever answers.
 
     Raises:
-        BadInput: the folder holds another run.
+        BadInput: the folder holds another run, or the inputs have changed and options refuse that.
         CannotWrite: the folder cannot be written, or another process is at it.
     """
     more: dict[str, Any] = {
@@ -167,10 +168,31 @@ def write_answers(folder: str, source: Source, engine: Answering, made: About, o
         more["asked"] = dict(options.asked)
     record = describe(asdict(made.record), made.labels, **more)
     with open_run(Path(folder), record, overwrite=options.overwrite) as run:
+        changes, again = _changed(run, source, options)
         if options.retry_errors:
-            run.drop_errors()
+            again += run.drop_errors()
         kind = schema(made.embedding_size, options.embeddings == "float16")
-        return _session(run, engine, source, Drawing(run.path, made.record) if options.draw else None, kind, options)
+        drawing = Drawing(run.path, made.record) if options.draw else None
+        return _session(run, engine, source, drawing, kind, options, Known(run.path, frozenset(again)), changes)
+
+
+def _changed(run: RunFolder, source: Source, options: RunOptions) -> tuple[Changes | None, list[str]]:
+    """Look at the inputs of rows before anything is written, where options ask for that.
+
+    Returns:
+        (changes, ids): what has changed; whose rows were removed, so that they are answered again.
+
+    Raises:
+        BadInput: something has changed, and options refuse that.
+        CannotWrite: as RunFolder.drop.
+    """
+    if options.on_change == "keep":
+        return None, []
+    known = Known(run.path)
+    changes = known.survey(source)
+    if options.on_change == "refuse":
+        refuse_changes(run.path, changes)
+    return changes, run.drop("id", known.replaced) if known.replaced else []
 
 
 def _session(
@@ -180,15 +202,17 @@ def _session(
     drawing: Drawing | None,
     kind: pa.Schema,
     options: RunOptions,
+    known: Known,
+    changes: Changes | None,
 ) -> Summary:
     """Write what is missing, and note in run.json what was done."""
     began, started = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
-    finished = run.finished()
-    done, counts = frozenset(finished.ids), Counter[str]()
+    kind = dated(kind, time.time())
+    finished, counts = run.finished(), Counter[str]()
     if drawing:
         drawing.name_all(finished.ids)
     with _Writer(run, kind, drawing, options) as writer:
-        for answer in engine.answers(source(lambda name: text_of(name) in done)):
+        for answer in engine.answers(known.over(source(known.skip))):
             if answer.error is not None and options.strict:
                 raise answer.error
             counts[answer.kind or "ok"] += 1
@@ -204,6 +228,7 @@ def _session(
         round(time.monotonic() - started, 3),
         options.stop(),
         engine.batch_sizes,
+        _counted(known, changes, options).counts,
     )
     if summary.rows:
         devices = {"devices": list(options.devices)} if options.devices else {}
@@ -211,10 +236,15 @@ def _session(
     return summary
 
 
+def _counted(known: Known, changes: Changes | None, options: RunOptions) -> Changes:
+    """Return what has changed: as it was found first, or else as it came by; of a run that was ended, in part."""
+    return changes or (known.changes if options.stop() else known.finish())
+
+
 def noted(summary: Summary) -> dict[str, Any]:
     """Return what run.json keeps of a session."""
     kept = asdict(summary)
-    return {name: kept[name] for name in ("ok", "errors", "skipped", "seconds", "stopped", "batch_sizes")}
+    return {name: kept[name] for name in ("ok", "errors", "skipped", "seconds", "stopped", "batch_sizes", "changed")}
 
 
 def refuse_target(folder: str, pictures: Names) -> None:

@@ -1,0 +1,52 @@
+"""The files of a run's rows: which there are, and reading and writing one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from openvocab.errors import BadInput
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["part_bytes", "part_files", "read_part", "readable"]
+
+
+@contextmanager
+def readable(part: Path) -> Iterator[None]:
+    """Raise BadInput for a part that cannot be read."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{part} is damaged ({str(error)[:100]}); delete it and run again") from error
+
+
+def read_part(part: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Return a part as a table, or some columns of it.
+
+    Raises:
+        BadInput: it cannot be read.
+    """
+    import pyarrow.parquet as pq
+
+    with readable(part), pq.ParquetFile(part, memory_map=columns is not None) as file:
+        return file.read(columns=columns, use_threads=columns is None)
+
+
+def part_bytes(table: pa.Table) -> Any:
+    """Return the bytes of a Parquet file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def part_files(path: Path) -> list[Path]:
+    """Return the files of a run folder's rows, in order."""
+    found = [(int(digits), each) for each in path.glob("part-*.parquet") if (digits := each.stem[5:]).isdecimal()]
+    return [each for _, each in sorted(found)]

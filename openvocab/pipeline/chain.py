@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import openvocab
 from openvocab.errors import BadInput
-from openvocab.pipeline.batch.sources import Names
+from openvocab.pipeline.batch.sources import Images, Names
 from openvocab.pipeline.gate import Choice, choose, effective
 from openvocab.pipeline.images import read_image
 from openvocab.pipeline.record import ModelRecord, Regions, Result, RunRecord, Tag
@@ -138,7 +138,7 @@ class Pipeline:
 
     def run(
         self,
-        pictures: Names,
+        pictures: Images,
         labels: str | Sequence[str] | Vocabulary,
         *,
         template: str | Sequence[str] | PromptSet | None = None,
@@ -155,7 +155,7 @@ class Pipeline:
         Pictures are decoded ahead and tagged in batches; each is held until its result is let go of.
 
         Args:
-            pictures: files, folders, patterns, lists, shards, datasets: see sources.items.
+            pictures: files, folders, patterns, lists, shards, datasets (see sources.items), and what a call takes.
             on_error: called with what cannot be answered and why; where not given, the error is raised.
             allow_urls: fetch what is named by a web address.
             workers: threads that read and decode; one a processor core, 8 at most, where not given.

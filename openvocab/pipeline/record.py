@@ -179,7 +179,7 @@ class RunRecord:
 class Result:
     """Everything that was found in one picture.
 
-    source         the path as given, or "array" where an array was given.
+    source         the path as given, or "array" where an array was given; in a run its kind and place, array-0.
     width, height  pixels of the upright picture.
     tags           labels of the whole picture, best first.
     regions        boxes and masks, best first.

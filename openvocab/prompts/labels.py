@@ -9,6 +9,7 @@ import tomllib
 import unicodedata
 import warnings
 from collections.abc import Iterable, Mapping, Sequence, Set
+from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
 from numbers import Real
@@ -18,9 +19,11 @@ from types import MappingProxyType
 from openvocab.errors import BadInput, OpenVocabWarning, UnknownName, unknown
 from openvocab.prompts.files import is_file, read_lines, read_text
 
-__all__ = ["check_context", "check_labels", "check_threshold", "label_set", "label_sets", "read_labels"]
+__all__ = ["check_context", "check_labels", "check_threshold", "json_list", "label_set", "label_sets", "read_labels"]
 
 _LONGEST = 1000
+_NEAR = 0.9
+"""difflib's ratio from which a word is nearly the name of a label set: "poket" is, and "cocoa" is not."""
 _READ = (".txt", ".json")
 _LIKE_A_FILE = (*_READ, ".csv", ".tsv", ".toml", ".yaml", ".yml", ".names", ".md", ".xml")
 
@@ -132,9 +135,13 @@ def label_set(name: str) -> tuple[str, ...]:
 def read_labels(spec: str | Sequence[str] | Path) -> tuple[str, ...]:
     """Return the labels that spec means, checked.
 
+    A text that means something else than it seems to, such as labels with semicolons between them, is an
+    OpenVocabWarning.
+
     Args:
         spec: a list of labels; the name of a label set; the path of a .txt file (one label a line, '#' starts a
-            comment line) or of a .json file (a list of strings); or labels with commas or line ends between them.
+            comment line) or of a .json file (a list of strings); or labels with commas or line ends between them, or as
+            a JSON list.
 
     Raises:
         BadInput: a label is refused by check_labels, or the file is not there or not readable.
@@ -149,7 +156,38 @@ def read_labels(spec: str | Sequence[str] | Path) -> tuple[str, ...]:
         return label_set(text)
     if _means_a_file(text):
         return check_labels(_from_file(text))
-    return check_labels(_from_text(text))
+    listed = json_list(text)
+    if listed is not None:
+        return check_labels(listed)
+    labels = check_labels(_from_text(text))
+    _warn_of_odd(text, labels)
+    return labels
+
+
+def json_list(text: str) -> list[str] | None:
+    """Return the labels of a text that is a JSON list, or None."""
+    try:
+        data = json.loads(text) if text.startswith("[") else None
+    except (ValueError, RecursionError):
+        return None
+    return data if isinstance(data, list) else None
+
+
+def _warn_of_odd(text: str, labels: Sequence[str]) -> None:
+    """Warn where a text was probably meant in another way."""
+    near = get_close_matches(text.casefold(), _sets(), n=1, cutoff=_NEAR) if "," not in text else []
+    for sign in (";", "|"):
+        odd = next((label for label in labels if sign in label), None)
+        if odd is not None:
+            _warn(f"{_short(odd)} is taken as one label; write commas in place of {sign!r} to separate labels")
+    if text.startswith("[") and text.endswith("]"):
+        _warn(f"{_short(text)} is no JSON list, and its brackets are taken as parts of labels; put labels in quotes")
+    if near:
+        _warn(f"{_short(text)} is taken as a label; the label set is called {near[0]!r}")
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, OpenVocabWarning, stacklevel=4)
 
 
 def _means_a_file(text: str) -> bool:

@@ -18,6 +18,7 @@ from openvocab.ui.output import complain, megabytes, progress, regions_of, say, 
 from openvocab.ui.relabel_command import relabel
 from openvocab.ui.serve_command import serve
 from openvocab.ui.weights_commands import weights
+from openvocab.weights.manifest import preset_records
 
 if TYPE_CHECKING:
     from openvocab import Loader, Pipeline, PromptSet, Result
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
 __all__ = ["COMMANDS"]
 
 DEMO_LABELS = "pocket"
+
+_OF_STAGE = {
+    "tagger": ("tag_threshold", "max_tags", "windows", "template"),
+    "detector": ("box_threshold", "nms_iou", "duplicates", "duplicate_iou", "max_boxes"),
+}
+"""Stage -> the options of `annotate` that only it reads."""
 
 
 class _Failures:
@@ -93,6 +100,24 @@ def _check(args: Namespace) -> None:
     openvocab.read_labels(args.labels)
     _template(args)
     openvocab.Settings().changed(**_settings(args))
+
+
+def _refuse_unused(args: Namespace, loader: Loader) -> None:
+    """Look at whether each option is for a stage that is loaded.
+
+    Raises:
+        BadInput: one is for a stage that is not there.
+    """
+    record = preset_records().get(loader.preset or "")
+    if loader.preset and record is None:
+        return  # loading says so
+    for stage, names in _OF_STAGE.items():
+        there = getattr(loader, stage) or (record is not None and getattr(record, stage))
+        given = [name for name in names if getattr(args, name) is not None]
+        if given and not there:
+            raise BadInput(
+                f"--{given[0].replace('_', '-')} is for a {stage}, and none is loaded; add one or leave it out"
+            )
 
 
 def _loader(args: Namespace, *stages: str) -> Loader:
@@ -184,6 +209,7 @@ def annotate(args: Namespace) -> int:
     _refuse_paths(args)
     _check(args)
     loader = _loader(args, "tagger", "detector", "segmenter")
+    _refuse_unused(args, loader)
     return fill_run(args, loader, _template(args), draw=args.pictures, line=True)
 
 

@@ -33,18 +33,19 @@ def add_options(command: ArgumentParser) -> None:
     for option in fields(ExportOptions):
         flag, says = f"--{option.name.replace('_', '-')}", _HELP[option.name]
         if hints[option.name] is bool:
-            command.add_argument(flag, action="store_true", help=says)
+            command.add_argument(flag, action="store_true", default=None, help=says)
             continue
         choices = get_args(hints[option.name]) if option.name in ("pictures", "shapes") else None
-        usual = f"{says} (default: %(default)s)" if choices else says
+        usual = f"{says} (default: {option.default})" if choices else says
         metavar = _METAVARS.get(option.name)
-        command.add_argument(flag, default=option.default, choices=choices, metavar=metavar, help=usual)
+        command.add_argument(flag, choices=choices, metavar=metavar, help=usual)
 
 
 def export(args: Namespace) -> int:
     """Write the rows of a run in another format."""
     run = openvocab.read_run(args.run)
-    options = {option.name: getattr(args, option.name) for option in fields(ExportOptions)}
+    given = {option.name: getattr(args, option.name) for option in fields(ExportOptions)}
+    options = {name: value for name, value in given.items() if value is not None}
     made = openvocab.export(run, args.out, args.format, **options)
     say(f"{made.pictures} pictures with {made.regions} regions in {made.path}")
     if made.errors:

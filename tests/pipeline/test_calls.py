@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import openvocab
 from openvocab import BadInput, Pipeline
@@ -61,3 +63,76 @@ def test_a_template_for_encoded_labels_is_refused(call: str, tmp_path: Path, mon
     with pytest.raises(BadInput, match=r"encoded already; give the template to vocabulary\(\)"):
         CALLS[call](pipe, tmp_path, {"template": "a drawing of a {label}"})
     CALLS[call](pipe, tmp_path, {})
+
+
+def _png(image: np.ndarray) -> bytes:
+    with BytesIO() as file:
+        Image.fromarray(image).save(file, "PNG")
+        return file.getvalue()
+
+
+IMAGES = [np.full((8, 9, 3), level, np.uint8) for level in (20, 120, 220)]
+IN_MEMORY: dict[str, Callable[[np.ndarray], Any]] = {
+    "array": lambda image: image,
+    "image": Image.fromarray,
+    "bytes": _png,
+}
+
+
+@pytest.mark.parametrize("more", [{}, {"isolate": True}, {"frames": "all"}], ids=["plain", "isolated", "frames"])
+@pytest.mark.parametrize("kind", IN_MEMORY)
+def test_run_takes_what_a_call_takes(kind: str, more: dict[str, Any]) -> None:
+    given = [IN_MEMORY[kind](image) for image in IMAGES]
+    results = list(chain().run(given, LABELS, **more))
+    assert [result.source for result in results] == [f"{kind}-0", f"{kind}-1", f"{kind}-2"]
+    for result, one in zip(results, given, strict=True):
+        alone = chain()(one, LABELS)
+        assert (result.tags, result.width, result.height) == (alone.tags, alone.width, alone.height)
+        np.testing.assert_array_equal(result.picture, alone.picture)
+
+
+@pytest.mark.parametrize("kind", IN_MEMORY)
+def test_one_image_in_memory_is_a_run_of_one(kind: str) -> None:
+    (result,) = chain().run(IN_MEMORY[kind](IMAGES[0]), LABELS)
+    assert result.source == f"{kind}-0"
+
+
+def test_images_in_memory_go_among_paths(tmp_path: Path) -> None:
+    (path,) = save_pictures(tmp_path, 1)
+    transparent = Image.new("RGBA", (8, 8), (255, 0, 0, 0))
+    found = list(chain().run([path, IMAGES[0], transparent], LABELS))
+    assert [result.source for result in found] == [str(path), "array-1", "image-2"]
+    assert found[2].picture.min() == 255
+
+
+def test_an_image_in_memory_that_cannot_be_used_is_one_error() -> None:
+    errors: list[tuple[str, str]] = []
+    given = [IMAGES[0], IMAGES[0].astype(np.float32), b"no image" * 20_000, IMAGES[1]]
+    found = list(chain().run(given, LABELS, on_error=lambda path, error: errors.append((str(path), str(error)))))
+    assert [result.source for result in found] == ["array-0", "array-3"]
+    assert [name for name, _ in errors] == ["array-1", "bytes-2"]
+    assert "must be uint8, got float32" in errors[0][1] and all(len(message) < 300 for _, message in errors)
+
+
+@pytest.mark.parametrize("given", [pytest.param([IMAGES[0]], id="array"), pytest.param([b"x" * 172_000], id="bytes")])
+def test_a_run_folder_wants_names(given: list[Any], tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"knows images by their paths.*use pipe.run\(\)") as raised:
+        chain().run_to(tmp_path / "run", given, LABELS)
+    assert len(str(raised.value)) < 300 and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        pytest.param("*.png", ["00000.png", "00001.png", "00002.png"], id="wildcard"),
+        pytest.param("*", ["00000.png", "00001.png", "00002.png"], id="wildcard over other files"),
+        pytest.param("0000{0..1}.png", ["00000.png", "00001.png"], id="braces"),
+        pytest.param("0000[12].*", ["00001.png", "00002.png"], id="brackets"),
+    ],
+)
+def test_find_images_expands_patterns(pattern: str, found: list[str], tmp_path: Path) -> None:
+    save_pictures(tmp_path, 3)
+    (tmp_path / "notes.md").write_text("no image", "utf-8")
+    assert [path.name for path in openvocab.find_images(tmp_path / pattern)] == found
+    with pytest.raises(BadInput, match="no file fits"):
+        openvocab.find_images([tmp_path / "*.bmp"])

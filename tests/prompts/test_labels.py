@@ -68,6 +68,7 @@ def test_what_is_refused(given, words):
         pytest.param("coco,", ("coco",), id="a comma makes it a label"),
         pytest.param(["a, b"], ("a, b",), id="a list is not split"),
         pytest.param("St. Bernard", ("St. Bernard",), id="a full stop"),
+        pytest.param('["cat", "hot, dog"]', ("cat", "hot, dog"), id="a JSON list"),
     ],
 )
 def test_labels_written_out(spec, labels):
@@ -91,6 +92,22 @@ def test_labels_written_out(spec, labels):
 def test_slips_are_met_with_the_right_name(spec, error, words):
     with pytest.raises(error, match=words):
         read_labels(spec)
+
+
+@pytest.mark.parametrize(
+    ("spec", "labels", "words"),
+    [
+        pytest.param("cat;dog", ("cat;dog",), "'cat;dog' is taken as one label; write commas in place of ';'", id=";"),
+        pytest.param("cat, hen | dog", ("cat", "hen | dog"), "write commas in place of '|'", id="|"),
+        pytest.param("[cat, dog]", ("[cat", "dog]"), "no JSON list.*put labels in quotes", id="a list without quotes"),
+        pytest.param(
+            "poket", ("poket",), "taken as a label; the label set is called 'pocket'", id="nearly a set's name"
+        ),
+    ],
+)
+def test_a_text_that_was_probably_meant_otherwise_is_told(spec, labels, words):
+    with pytest.warns(OpenVocabWarning, match=words):
+        assert read_labels(spec) == labels
 
 
 @pytest.mark.parametrize("as_text", [pytest.param(True, id="str"), pytest.param(False, id="Path")])

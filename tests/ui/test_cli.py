@@ -200,6 +200,19 @@ def test_options_become_settings(loads, pictures, tmp_path, command, given, name
         pytest.param(
             ["tag", "{here}", "--labels", "a, b", "--template", "no slot here"], "place for the label", id="template"
         ),
+        pytest.param(
+            ["annotate", "{here}", "--labels", "a, b", "--out", "{here}-o", "--tagger", "t", "--box-threshold", "0.5"],
+            "--box-threshold is for a detector",
+            id="a box option without a detector",
+        ),
+        pytest.param(
+            ["annotate", "{here}", "--labels", "a, b", "--out", "{here}-o", "--preset", "sam3", "--max-tags", "3"],
+            "--max-tags is for a tagger",
+            id="a tag option without a tagger",
+        ),
+        pytest.param(
+            ["tag", "{here}", "--labels", "a, b", "--part-rows", "3"], "name one with --out", id="parts of no folder"
+        ),
         pytest.param(["labels", "pokcet"], "did you mean 'pocket'", id="label set"),
     ],
 )

@@ -14,7 +14,7 @@ from multiprocessing import get_context
 
 from openvocab.errors import ImageError
 from openvocab.pipeline.batch.sources import Item
-from openvocab.pipeline.images import MAX_PIXELS, Decoded, decode, read_file
+from openvocab.pipeline.images import MAX_PIXELS, Decoded, decode, read_file, read_image
 
 __all__ = ["Isolated", "decode_item", "read_item"]
 
@@ -24,6 +24,7 @@ def decode_item(item: Item, max_pixels: int = MAX_PIXELS, least_side: int | None
 
     Raises:
         ImageError: it cannot be read; kind says why.
+        BadInput: as read_item.
     """
     data = read_item(item, max_pixels)
     return decode(data, repr(item.id), max_pixels=max_pixels, least_side=least_side, frame=item.frame)
@@ -32,8 +33,11 @@ def decode_item(item: Item, max_pixels: int = MAX_PIXELS, least_side: int | None
 def read_item(item: Item, max_pixels: int = MAX_PIXELS) -> bytes:
     """Return the bytes of an item; of a large file the header is looked at first.
 
+    Pixels in memory become a PPM file, which costs a copy, so that they go the way of all images from here.
+
     Raises:
         ImageError: it cannot be read, or is too large.
+        BadInput: an array of another shape or dtype.
     """
     if item.error is not None:
         raise item.error
@@ -41,6 +45,9 @@ def read_item(item: Item, max_pixels: int = MAX_PIXELS) -> bytes:
         from openvocab.pipeline.batch.urls import fetch
 
         return fetch(item.url)
+    if item.image is not None:
+        pixels = read_image(item.image, max_pixels=max_pixels)
+        return b"P6 %d %d 255\n" % pixels.shape[1::-1] + pixels.tobytes()
     if item.path is not None:
         return _read(item, item.path, max_pixels)
     return item.data or b""

@@ -16,11 +16,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image
 
 from openvocab.errors import BadInput, ImageError
 
-__all__ = ["Item", "Names", "find_images", "items", "looks_like_picture"]
+__all__ = ["Images", "Item", "Names", "find_images", "items", "looks_like_picture", "refuse_images"]
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"),
@@ -34,6 +37,9 @@ _WEB = re.compile(r"https?://", re.IGNORECASE)
 Names = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Mapping[str, str | os.PathLike[str] | ImageError]
 """What a caller names: one path, or several; or ids with the file of each, or why there is none."""
 
+Images = Names | bytes | Image.Image | np.ndarray[Any, Any] | Sequence[Any]
+"""Names, or images in memory, alone or among paths: bytes of files, Pillow images and arrays."""
+
 Skip = Callable[[str], bool]
 
 
@@ -44,17 +50,19 @@ class Item:
     id      unique within its source and the same on every run: the path as given, SHARD::MEMBER, DATASET::ROW, a URL.
     path    the file to read; None where the bytes are here.
     data    the bytes of the file; None where there is a path.
+    image   a Pillow image or an array in place of a file.
     url     the web address to fetch.
     frame   which of its frames or pages is meant, from 0.
     listed  the file was seen in its folder, so that its absence means that it vanished.
     error   why there is nothing to read.
 
-    An item that is to be skipped has neither path, data, url nor error.
+    An item that is to be skipped has neither path, data, image, url nor error.
     """
 
     id: str
     path: str | None = None
     data: bytes | None = None
+    image: Any = None
     url: str | None = None
     listed: bool = False
     error: ImageError | None = None
@@ -63,11 +71,11 @@ class Item:
     @property
     def skipped(self) -> bool:
         """Whether there is nothing to do for it."""
-        return self.path is None and self.data is None and self.url is None and self.error is None
+        return all(each is None for each in (self.path, self.data, self.image, self.url, self.error))
 
 
 def items(
-    named: Names, *, allow_urls: bool = False, skip: Skip = lambda _: False, without: str | None = None
+    named: Images, *, allow_urls: bool = False, skip: Skip = lambda _: False, without: str | None = None
 ) -> Iterator[Item]:
     """Yield the inputs that paths mean, each once, in the order given; within a folder, in the order of names.
 
@@ -77,7 +85,8 @@ def items(
     Paths in lists are taken from the current folder.
 
     Args:
-        named: one path, or several; or a mapping of ids to files, each taken as it is whatever it is called.
+        named: one path, or several; or a mapping of ids to files, each taken as it is whatever it is called. An image
+            in memory has its kind and its place among what was given as its id, such as array-0.
         allow_urls: fetch what begins with http:// or https://.
         skip: tells the ids whose bytes are not wanted; they are yielded with nothing to read.
         without: a folder that is passed over wherever it lies.
@@ -89,11 +98,38 @@ def items(
     if isinstance(named, Mapping):
         yield from (Item(name) if skip(name) else _given(name, file) for name, file in named.items())
         return
-    given = [named] if isinstance(named, str | os.PathLike) else list(named)
     seen = _Seen(None if without is None else os.path.realpath(without))
-    for one in given:
-        for item in _named(os.fsdecode(one), seen, allow_urls, skip):
+    for place, one in enumerate(_given_list(named)):
+        found = _named(os.fsdecode(one), seen, allow_urls, skip) if _is_name(one) else [_in_memory(one, place)]
+        for item in found:
             yield Item(item.id) if skip(item.id) else item
+
+
+def refuse_images(images: Images) -> None:
+    """Look at what a run folder is to be written of.
+
+    Raises:
+        BadInput: an image in memory, whose place is no name that the run could be resumed by.
+    """
+    odd = None if isinstance(images, Mapping) else next((one for one in _given_list(images) if not _is_name(one)), None)
+    if odd is not None:
+        kind = type(odd).__name__
+        raise BadInput(f"a run folder knows images by their paths, got {kind}; save the images, or use pipe.run()")
+
+
+def _given_list(given: Any) -> Sequence[Any]:
+    one = isinstance(given, str | os.PathLike | bytes | Image.Image | np.ndarray)
+    return [given] if one else list(given)
+
+
+def _is_name(one: object) -> bool:
+    return isinstance(one, str | os.PathLike)
+
+
+def _in_memory(one: Any, place: int) -> Item:
+    if isinstance(one, bytes):
+        return Item(f"bytes-{place}", data=one)
+    return Item(f"{'array' if isinstance(one, np.ndarray) else 'image'}-{place}", image=one)
 
 
 def _given(name: str, file: str | os.PathLike[str] | ImageError) -> Item:
@@ -101,16 +137,20 @@ def _given(name: str, file: str | os.PathLike[str] | ImageError) -> Item:
 
 
 def find_images(paths: Names) -> list[Path]:
-    """Return the pictures that files and folders mean, each once, in the order given; see items.
+    """Return the images that files, folders and patterns mean, each once, in the order given; see items.
 
-    Lists, shards and patterns are not opened: what is no folder is returned itself.
+    Lists and shards are not opened: what is no folder is returned itself.
 
     Args:
-        paths: files and folders; one path alone is taken as a list of one.
+        paths: files, folders and patterns; one path alone is taken as a list of one.
+
+    Raises:
+        BadInput: a pattern fits nothing.
     """
     given = [paths] if isinstance(paths, str | os.PathLike) else paths
     seen = _Seen(None)
-    return [Path(item.id) for path in given for item in seen.folder_or_file(os.fsdecode(path))]
+    found = (one for path in given for one, wild in _expanded(os.fsdecode(path)) if not wild or _fits_wildcard(one))
+    return [Path(item.id) for one in found for item in seen.folder_or_file(one)]
 
 
 def looks_like_picture(path: str) -> bool:
@@ -217,7 +257,7 @@ def _named(path: str, seen: _Seen, allow_urls: bool, skip: Skip) -> Iterator[Ite
         yield from [Item(path, url=path)] * seen.new(path)
     elif datasets_on_disk.is_dataset(path):
         yield from datasets_on_disk.rows(path, skip) if seen.new(os.path.abspath(path)) else ()
-    elif not os.path.lexists(path) and re.search(r"[*?\[{]", path):
+    elif _is_pattern(path):
         yield from _pattern(path, seen, skip)
     elif path.lower().endswith(SHARDS) and os.path.isfile(path):
         yield from shards.members(path, skip) if seen.new(os.path.abspath(path)) else ()
@@ -235,16 +275,35 @@ def _pattern(pattern: str, seen: _Seen, skip: Skip) -> Iterator[Item]:
     """
     from openvocab.pipeline.batch import shards
 
-    for one in shards.expand_braces(pattern):
+    for path, wild in _expanded(pattern):
+        if path.lower().endswith(SHARDS):
+            yield from shards.members(path, skip) if seen.new(os.path.abspath(path)) else ()
+        elif not wild or _fits_wildcard(path):
+            yield from seen.folder_or_file(path, listed=wild)
+
+
+def _is_pattern(path: str) -> bool:
+    return not os.path.lexists(path) and re.search(r"[*?\[{]", path) is not None
+
+
+def _fits_wildcard(path: str) -> bool:
+    return os.path.isdir(path) or looks_like_picture(path)
+
+
+def _expanded(path: str) -> Iterator[tuple[str, bool]]:
+    """Yield the paths that a pattern means, and whether a wildcard found each; a plain path is itself.
+
+    Raises:
+        BadInput: a wildcard fits nothing.
+    """
+    from openvocab.pipeline.batch import shards
+
+    for one in shards.expand_braces(path) if _is_pattern(path) else [path]:
         wild = glob.has_magic(one) and not os.path.lexists(one)
         found = sorted(glob.iglob(one, recursive=True)) if wild else [one]
         if not found:
             raise BadInput(f"no file fits {one!r}; check the pattern")
-        for path in found:
-            if path.lower().endswith(SHARDS):
-                yield from shards.members(path, skip) if seen.new(os.path.abspath(path)) else ()
-            elif not wild or os.path.isdir(path) or looks_like_picture(path):
-                yield from seen.folder_or_file(path, listed=wild)
+        yield from ((each, wild) for each in found)
 
 
 def _listed(entries: Iterable[str], seen: _Seen, allow_urls: bool) -> Iterator[Item]:

@@ -27,7 +27,7 @@ from openvocab.pipeline.batch.frames import each_frame, whole_files
 from openvocab.pipeline.batch.rows import Row, schema, to_table
 from openvocab.pipeline.batch.run_folder import RunFolder, describe, open_run
 from openvocab.pipeline.batch.run_options import RunOptions, Summary
-from openvocab.pipeline.batch.sources import Item, Names, Skip, is_web_address, items
+from openvocab.pipeline.batch.sources import Images, Item, Names, Skip, is_web_address, items, refuse_images
 from openvocab.pipeline.settings import Settings
 from openvocab.pipeline.stages import NO_PIXELS
 
@@ -85,7 +85,7 @@ def source_of(folder: str, pictures: Names, options: RunOptions) -> Source:
     return source
 
 
-def _source(pictures: Names, options: RunOptions, without: str | None = None) -> Source:
+def _source(pictures: Images, options: RunOptions, without: str | None = None) -> Source:
     read = partial(items, pictures, allow_urls=options.allow_urls, without=without)
     if options.frames == "first":
         return partial(whole_files, lambda skip: read(skip=skip))
@@ -94,7 +94,7 @@ def _source(pictures: Names, options: RunOptions, without: str | None = None) ->
 
 def stream(
     pipe: Pipeline,
-    pictures: Names,
+    pictures: Images,
     vocabulary: Vocabulary,
     settings: Settings,
     options: RunOptions,
@@ -116,9 +116,9 @@ def stream(
         yield from results(found, pipe.record(vocabulary, settings), vocabulary.labels, on_error)
 
 
-def _nothing_found(named: Names) -> BadInput:
+def _nothing_found(named: Images) -> BadInput:
     """Return the error for names that mean no picture."""
-    given = [named] if isinstance(named, str | os.PathLike) else named
+    given: Any = [named] if isinstance(named, str | os.PathLike) else named
     return BadInput(f"no picture in {', '.join(map(str, given))}; give a picture or a folder that holds some")
 
 
@@ -251,8 +251,9 @@ def refuse_target(folder: str, pictures: Names) -> None:
     """Look at a folder that is to be written to.
 
     Raises:
-        BadInput: it is no folder, or what is read lies in it.
+        BadInput: it is no folder, or what is read lies in it or has no name.
     """
+    refuse_images(pictures)
     target = os.path.realpath(folder)
     if os.path.exists(target) and not os.path.isdir(target):
         raise BadInput(f"--out {folder!r} cannot be made a folder (a file of that name exists); give another path")

@@ -145,8 +145,8 @@ def export(
 
     Raises:
         UnknownName: there is no format of that name.
-        BadInput: an option is unknown, no labels are given for several rows, a row has a label that is not among them,
-            or path cannot be taken.
+        BadInput: an option is unknown or of no use to the format, no labels are given for several rows, a row has a
+            label that is not among them, or path cannot be taken.
         CannotWrite: the disk is full, or the place cannot be written.
     """
     from openvocab.pipeline.batch.rows import Row
@@ -155,7 +155,7 @@ def export(
 
     if format not in FORMATS:
         raise unknown("format", format, FORMATS)
-    chosen = ExportOptions.of(options)
+    chosen = ExportOptions.of(options, format)
     known = getattr(rows, "labels", None) if labels is None else labels
     if isinstance(rows, Result | Row):
         known = rows.classes if labels is None else labels

@@ -2,20 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
 from openvocab.errors import BadInput
 
-__all__ = ["ExportOptions", "Pictures", "Shapes"]
+__all__ = ["USED", "ExportOptions", "Pictures", "Shapes"]
 
 Pictures = Literal["refer", "link", "copy"]
 Shapes = Literal["mask", "box", "both"]
 
 
+_NAMED = ("relative_to", "prefix")
+
+USED: Mapping[str, tuple[str, ...]] = {
+    "coco": _NAMED,
+    "coco-results": ("match", *_NAMED),
+    "csv": ("raw", *_NAMED),
+    "cvat": ("shapes", *_NAMED),
+    "fiftyone": ("pictures", *_NAMED),
+    "imagefolder": ("pictures", *_NAMED),
+    "instance-masks": ("pictures",),
+    "jsonl": _NAMED,
+    "label-studio": ("shapes", *_NAMED),
+    "labelme": ("pictures", "shapes", *_NAMED),
+    "semantic-masks": ("pictures",),
+    "voc": ("pictures", *_NAMED),
+    "yolo": ("pictures",),
+    "yolo-seg": ("pictures",),
+}
+"""Name of a format -> the options that its output depends on."""
+
+_NOTHING: Mapping[str, Any] = {"pictures": "refer", "relative_to": None, "prefix": "", "raw": False, "match": None}
+"""Values that ask for nothing, so that any format may be given them."""
+
+
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
-    """How a format is written; what a format has no use for is ignored.
+    """How a format is written; what a format has no use for is refused, see USED.
 
     pictures     where a layout has a place for pictures: name them where they lie, link to them, or copy them.
     relative_to  a folder: pictures below it are named by their path from there; None names them by their ids.
@@ -43,14 +68,22 @@ class ExportOptions:
                 raise BadInput(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
 
     @classmethod
-    def of(cls, given: dict[str, Any]) -> ExportOptions:
-        """Make options of keywords.
+    def of(cls, given: dict[str, Any], format: str) -> ExportOptions:  # noqa: A002
+        """Make options of keywords, for a format of USED.
 
         Raises:
-            BadInput: there is no option of that name.
+            BadInput: there is no option of that name, or the format cannot use it.
         """
         known = [each.name for each in fields(cls)]
         odd = [name for name in given if name not in known]
         if odd:
             raise BadInput(f"{odd[0]!r} is no option of an export; there are {', '.join(known)}")
+        asked = {name for name, value in given.items() if name not in _NOTHING or value != _NOTHING[name]}
+        unused = sorted(asked.difference(USED[format]))
+        if unused:
+            raise BadInput(f"{format} cannot use {unused[0]}; leave it out. It can use {', '.join(USED[format])}")
+        if format == "coco-results" and asked and "match" not in asked:
+            raise BadInput(
+                f"coco-results names images only to find them in match; give match, or leave {min(asked)} out"
+            )
         return cls(**given)

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 import openvocab
 from openvocab import PromptSet
 from openvocab.errors import BadInput
+from openvocab.prompts.labels import json_list
 
 __all__ = ["labels_of", "said", "template_of"]
 
 
 def labels_of(words: str | Sequence[str] | None) -> tuple[str, ...]:
-    """Return the labels that were typed, with commas or line ends between them, or those of a named label set.
+    """Return the labels that were typed, with commas or line ends between them or as a JSON list, or those of a set.
 
     Raises:
         BadInput: there is none, or one of them cannot be a label; the message says which and why.
@@ -25,7 +26,7 @@ def labels_of(words: str | Sequence[str] | None) -> tuple[str, ...]:
         text = (words or "").strip()
         if text in openvocab.label_sets():
             return openvocab.read_labels(text)
-        words = [word for word in re.split(r"[,\n\r]", text) if word.strip()]
+        words = json_list(text) or [word for word in re.split(r"[,\n\r]", text) if word.strip()]
         if not words:
             raise BadInput("there are no labels; type what to look for, for example: apple, guitar, dog")
     return openvocab.read_labels(list(words))

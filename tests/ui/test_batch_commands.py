@@ -241,3 +241,16 @@ def test_devices_are_worker_processes(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert rows_in(Path("run")) == rows_in(Path("alone"))
     assert tag("--out", "run", "--devices", "cpu*2") == 0
     assert "nothing to do: all 20 pictures" in capsys.readouterr().out
+
+
+def test_changed_images_are_told_and_answered_again_on_request(capsys: pytest.CaptureFixture[str]) -> None:
+    save_pictures(Path("p"), 3)
+    assert tag("--out", "run") == 0
+    Image.new("RGB", (9, 9), "white").save("p/00001.png")
+    capsys.readouterr()
+    assert tag("--out", "run") == 0
+    assert "1 replaced (--on-change redo answers them again)" in capsys.readouterr().out
+    assert tag("--out", "run", "--on-change", "refuse") == 2
+    assert "have changed since they were answered (1 replaced)" in capsys.readouterr().err
+    assert tag("--out", "run", "--on-change", "redo") == 0
+    assert {row.id: row.width for row in openvocab.read_run("run")}["p/00001.png"] == 9

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import openvocab
 from openvocab.errors import BadInput
-from openvocab.evaluate.data.annotated import Annotated, AnnotatedSet
+from openvocab.evaluate.data.annotated import Annotated, AnnotatedSet, require_objects
 from openvocab.evaluate.detection import Found, Truth
 from openvocab.evaluate.scoring import Watch, decoded_ahead
 from openvocab.pipeline.batch.sources import Item
@@ -73,7 +73,7 @@ def run_chain(pipe: Pipeline, data: AnnotatedSet, *, watch: Watch = lambda each:
         watch: wraps the pictures as they pass, such as in a progress bar.
 
     Raises:
-        BadInput: there is no detector, or no picture can be measured.
+        BadInput: there is no detector, no picture can be measured, or none of those that can has an object.
         BadOutput: a model's answer is not finite.
     """
     if pipe.detector is None:
@@ -160,6 +160,7 @@ class _Stages:
 def _run(stages: _Stages, data: AnnotatedSet, record: RunRecord, watch: Watch) -> Chained:
     seen: list[_Answer] = []
     unread, resized, digest = list[tuple[str, str]](), list[str](), hashlib.sha256()
+    measured = list[Annotated]()
     passing = iter(watch(_decoded(data.pictures, stages.batch)))
     while some := list(islice(passing, stages.batch)):
         unread += [(one.path, str(made)) for one, made in some if isinstance(made, Exception)]
@@ -169,9 +170,11 @@ def _run(stages: _Stages, data: AnnotatedSet, record: RunRecord, watch: Watch) -
         same = [(one, made.pixels) for one, made in good if (made.height, made.width) == (one.height, one.width)]
         resized += [one.path for one, made in good if (made.height, made.width) != (one.height, one.width)]
         seen += stages.answers(same, data.labels)
+        measured += [one for one, _ in same]
     if not seen:
         why = unread[0][1] if unread else "none has the size that its annotation says" if resized else "it lists none"
         raise BadInput(f"no picture of {data.source!r} can be measured: {why}")
+    require_objects(replace(data, pictures=tuple(measured)))
     return Chained(
         tuple(each.name for each in seen),
         data.labels,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 from openvocab.errors import BadInput
-from openvocab.evaluate.data.annotated import Annotated, AnnotatedSet
+from openvocab.evaluate.data.annotated import Annotated, AnnotatedSet, require_objects
 from openvocab.evaluate.detection import Found, Truth
 from openvocab.evaluate.scoring import Watch, decoded_ahead
 from openvocab.pipeline.batch.sources import Item
@@ -53,7 +53,7 @@ def find_boxes(pipe: Pipeline, data: AnnotatedSet, *, watch: Watch = lambda each
         watch: wraps the pictures as they pass, such as in a progress bar.
 
     Raises:
-        BadInput: there is no detector, or no picture could be read.
+        BadInput: there is no detector, no picture could be read, or none of those read has an object.
         BadOutput: the model's answer is not finite.
     """
     alone = Pipeline(None, pipe.detector, None, pipe.settings)
@@ -72,6 +72,7 @@ def find_boxes(pipe: Pipeline, data: AnnotatedSet, *, watch: Watch = lambda each
             seen.append((one, _found(regions, data.labels, one.looked_for)))
     if not seen:
         raise BadInput(f"no picture of {data.source!r} could be read: {unread[0][1] if unread else 'it lists none'}")
+    require_objects(replace(data, pictures=tuple(one for one, _ in seen)))
     truth = tuple(_truth(one) for one, _ in seen)
     names, found = tuple(one.path for one, _ in seen), tuple(answer for _, answer in seen)
     template = vocabulary.queries.template if vocabulary.queries else ""

@@ -79,7 +79,7 @@ def score_prompts(
         watch: wraps the pictures as they pass, such as in a progress bar.
 
     Raises:
-        BadInput: no picture could be read, or the labels cannot be used.
+        BadInput: no picture could be read, none of those read has a label, or the labels cannot be used.
         BadOutput: the model's answer is not finite.
     """
     unique = tuple(dict.fromkeys(data.labels))
@@ -99,8 +99,16 @@ def score_prompts(
             rows.append([tagger.logits(looked, each)[:, column] for each in texts])
     if not rows:
         raise BadInput(f"no picture of {data.source!r} could be read{f': {unread[0][1]}' if unread else ''}")
+    _require_labels(data, truth)
     same: dict[str, Any] = {"truth": np.stack(truth), "unread": tuple(unread), "digest": digest.hexdigest()}
     return [Scored(tuple(names), data.labels, np.concatenate(each), **same) for each in zip(*rows, strict=True)]
+
+
+def _require_labels(data: LabelledSet, truth: Sequence[NDArray[np.bool_]]) -> None:
+    """Raise BadInput where no image has a label."""
+    if not any(each.any() for each in truth):
+        said = f"none of the {len(truth)} images of {data.source!r} has a label, so that nothing can be measured"
+        raise BadInput(f"{said}; they were looked for in {data.looked_in}; check the path and the annotations")
 
 
 def decoded_ahead(items: Iterable[Item], batch: int) -> Iterator[tuple[Item, Decoded | Exception]]:

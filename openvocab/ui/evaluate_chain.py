@@ -141,7 +141,7 @@ def segment(args: Namespace) -> int:
 def _read(args: Namespace) -> AnnotatedSet:
     """Check the arguments, since loading models takes longer than this, and return the pictures."""
     from openvocab.evaluate.arrays import check_count
-    from openvocab.evaluate.data import load_annotated
+    from openvocab.evaluate.data import load_annotated, require_objects
 
     check_count("--seed", args.seed, least=0)
     if args.limit is not None:
@@ -149,7 +149,7 @@ def _read(args: Namespace) -> AnnotatedSet:
     refuse_out(args)
     data = load_annotated(args.data, args.format, args.pictures, args.split)
     data = data.against(openvocab.read_labels(args.labels) if args.labels else None, class_map(args.class_map))
-    return replace(data, pictures=data.pictures[: args.limit])
+    return require_objects(replace(data, pictures=data.pictures[: args.limit]))
 
 
 def _segmenter(args: Namespace) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from openvocab.errors import BadInput, unknown
-from openvocab.evaluate.data.annotated import Annotated, AnnotatedSet
+from openvocab.evaluate.data.annotated import Annotated, AnnotatedSet, require_objects
 from openvocab.evaluate.data.captions import Captioned, CaptionedSet, load_captions
 from openvocab.evaluate.data.coco import load_coco, load_lvis
 from openvocab.evaluate.data.image_folder import load_image_folder
@@ -30,6 +30,7 @@ __all__ = [
     "load_annotated",
     "load_captions",
     "load_labelled",
+    "require_objects",
 ]
 
 LABELLED: Mapping[str, Callable[[str], LabelledSet]] = {
@@ -78,7 +79,7 @@ def load_annotated(
 
     Raises:
         UnknownName: there is no format of that name.
-        BadInput: the data cannot be read, or pictures or split is given for a format that has none.
+        BadInput: the data cannot be read or show no object, or pictures or split is given for a format that has none.
         MissingExtra: voc, and defusedxml is not installed.
     """
     if format not in ANNOTATED:
@@ -88,5 +89,6 @@ def load_annotated(
     if split is not None and format != "yolo":
         raise BadInput(f"a split is for yolo, since {format} has none; leave it out")
     if format == "yolo":
-        return load_yolo(path, split)
-    return load_voc(path) if format == "voc" else {"coco": load_coco, "lvis": load_lvis}[format](path, pictures)
+        return require_objects(load_yolo(path, split))
+    read = {"coco": load_coco, "lvis": load_lvis}
+    return require_objects(load_voc(path) if format == "voc" else read[format](path, pictures))

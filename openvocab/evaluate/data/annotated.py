@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openvocab.errors import BadInput, OpenVocabWarning
+from openvocab.evaluate.data.guarded import FARTHEST
 from openvocab.evaluate.data.records import places
 
-__all__ = ["Annotated", "AnnotatedSet", "Faults", "within"]
+__all__ = ["Annotated", "AnnotatedSet", "Faults", "require_objects", "within"]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -51,12 +52,14 @@ class AnnotatedSet:
     labels    C labels.
     pictures  in a stable order.
     faults    kind of fault -> how many annotations or pictures it cost.
+    looked_in  where the annotations were looked for, as a message says it.
     """
 
     source: str
     labels: tuple[str, ...]
     pictures: tuple[Annotated, ...]
     faults: Mapping[str, int]
+    looked_in: str = "its annotations"
 
     def against(self, vocabulary: Sequence[str] | None = None, names: Mapping[str, str] | None = None) -> AnnotatedSet:
         """Return the set with its labels under other names and among other labels; see LabelledSet.against.
@@ -71,6 +74,18 @@ class AnnotatedSet:
             known = None if one.looked_for is None else np.unique(new[one.looked_for])
             moved.append(replace(one, label_index=new[one.label_index], looked_for=known))
         return replace(self, labels=wanted, pictures=tuple(moved))
+
+
+def require_objects(data: AnnotatedSet) -> AnnotatedSet:
+    """Return the set.
+
+    Raises:
+        BadInput: no image has an object that can be found or missed, so that every figure would be empty.
+    """
+    if all(one.crowd.all() for one in data.pictures):
+        said = f"{data.source!r} has no object in its {len(data.pictures)} images, so that nothing can be measured"
+        raise BadInput(f"{said}; they were looked for in {data.looked_in}; check the path and the annotations")
+    return data
 
 
 @dataclass(slots=True)
@@ -101,11 +116,13 @@ def within(
         where: what a fault calls its place.
 
     Raises:
-        BadInput: an edge is not finite.
+        BadInput: an edge is not finite, or too far away.
     """
     left, top, right, bottom = (float(edge) for edge in box)
     if not np.isfinite([left, top, right, bottom]).all():
         raise BadInput(f"{where} has a box with an edge that is no number; mend it")
+    if max(map(abs, (left, top, right, bottom))) > FARTHEST:
+        raise BadInput(f"{where} has a box with an edge over {FARTHEST:.0f} pixels away; mend it")
     if right <= left or bottom <= top:
         faults.add("boxes of no width or height, left out", where)
         return None

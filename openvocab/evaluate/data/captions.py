@@ -6,7 +6,6 @@ of them, in CSV as a JSON list. In the WebDataset layout a sample is a picture a
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,10 +14,10 @@ from functools import partial
 from typing import Any
 
 from openvocab.errors import BadInput, OpenVocabWarning
+from openvocab.evaluate.data.guarded import parse_json, read_text, shown
 from openvocab.evaluate.data.lists import path_of, read_rows
 from openvocab.evaluate.data.web_dataset import picture_of, samples, shards_of
 from openvocab.pipeline.batch.sources import Item
-from openvocab.prompts.files import read_text
 
 __all__ = ["Captioned", "CaptionedSet", "load_captions"]
 
@@ -67,10 +66,10 @@ def load_captions(path: str) -> CaptionedSet:
         own.setdefault(file, []).extend(_sentences(path, line, row))
     missing = [file for file in own if not os.path.isfile(file)]
     if len(missing) == len(own):
-        raise BadInput(f"none of the {len(own)} pictures of {path!r} exists, such as {missing[0]!r}; check paths")
+        raise BadInput(f"none of the {len(own)} pictures of {path!r} exists, such as {shown(missing[0])}; check paths")
     if missing:
         said = f"{path!r} lists {len(missing)} pictures that do not exist, the first on line {lines[missing[0]]}"
-        warnings.warn(f"{said}: {missing[0]!r}; they are left out", OpenVocabWarning, stacklevel=2)
+        warnings.warn(f"{said}: {shown(missing[0])}; they are left out", OpenVocabWarning, stacklevel=2)
     kept = [Captioned(Item(file, file), tuple(said)) for file, said in own.items() if file not in set(missing)]
     return CaptionedSet(path, lambda: iter(kept))
 
@@ -85,11 +84,8 @@ def _sentences(path: str, line: int, row: Mapping[str, Any]) -> Sequence[str]:
     if given is None:
         given = [row.get("caption")]
     elif isinstance(given, str):
-        try:
-            given = json.loads(given)
-        except (ValueError, RecursionError) as error:
-            said = 'write captions as a JSON list, such as ["a dog", "a brown dog"]'
-            raise BadInput(f"{path!r}, line {line}, has captions that are no list; {said}") from error
+        remedy = 'write captions as a JSON list, such as ["a dog", "a brown dog"]'
+        given = parse_json(given, f"{path!r}, line {line}, has captions that are no list: the text", remedy)
     if not isinstance(given, list) or not given or not all(isinstance(each, str) and each.strip() for each in given):
         raise BadInput(f"{path!r}, line {line}, has no caption that is a text; {_REMEDY}")
     return given
@@ -98,7 +94,7 @@ def _sentences(path: str, line: int, row: Mapping[str, Any]) -> Sequence[str]:
 def _from_shards(path: str) -> CaptionedSet:
     kind = read_text(os.path.join(path, "dataset_type.txt")).strip()
     if kind != "retrieval":
-        raise BadInput(f"{path!r} is a set for {kind!r}; give one for retrieval, or a list with captions")
+        raise BadInput(f"{path!r} is a set for {shown(kind)}; give one for retrieval, or a list with captions")
     return CaptionedSet(path, partial(_read, shards_of(path, "test")))
 
 

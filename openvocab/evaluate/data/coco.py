@@ -7,7 +7,6 @@ gets a crowd over the whole picture, so that a box too many of it is neither rig
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,8 +16,8 @@ import numpy as np
 
 from openvocab.errors import BadInput
 from openvocab.evaluate.data.annotated import Annotated, AnnotatedSet, Faults, within
+from openvocab.evaluate.data.guarded import FARTHEST, bounded, image_size, read_json, shown
 from openvocab.evaluate.data.outlines import filled_box, rle_of
-from openvocab.prompts.files import read_text
 from openvocab.prompts.labels import check_labels
 
 __all__ = ["load_coco", "load_lvis"]
@@ -36,11 +35,15 @@ def load_coco(path: str, pictures: str | None = None) -> AnnotatedSet:
         pictures: the folder that file_name is taken from; the JSON file's own where not given.
 
     Raises:
-        BadInput: the JSON cannot be read, a part is missing, an annotation names an image or a category that is not
-            there, or no picture exists.
+        BadInput: the JSON cannot be read, a part is missing or of another kind, a number is out of range, an annotation
+            names an image or a category that is not there, a file_name leads out of the folder, or no picture exists.
     """
-    images, annotations, categories = _parts(path)
-    names = {_field(path, "category", row, "id"): str(_field(path, "category", row, "name")) for row in categories}
+    return _loaded(path, _parts(path), pictures)
+
+
+def _loaded(path: str, parts: Sequence[list[dict[str, Any]]], pictures: str | None) -> AnnotatedSet:
+    images, annotations, categories = parts
+    names = {_key(path, "category", row, "id"): str(_key(path, "category", row, "name")) for row in categories}
     labels, place = check_labels(list(names.values())), {key: row for row, key in enumerate(names)}
     folder = os.path.dirname(path) if pictures is None else pictures
     faults, own = Faults(), _by_image(path, images, annotations, place)
@@ -51,11 +54,13 @@ def load_coco(path: str, pictures: str | None = None) -> AnnotatedSet:
             one = _annotated(path, file, row, own.get(row["id"], []), place, faults, outlined)
             made.append(_federated(path, one, row, place) if "neg_category_ids" in row else one)
         else:
-            faults.add("pictures that are listed and missing, left out", f"{path!r}, image {row['id']} ({file})")
+            faults.add(
+                "pictures that are listed and missing, left out", f"{_where(path, 'image', row)} ({shown(file)})"
+            )
     if not made:
         raise BadInput(f"none of the {len(images)} pictures of {path!r} lies in {folder!r}; give their folder")
     faults.tell()
-    return AnnotatedSet(path, labels, tuple(made), faults.counts)
+    return AnnotatedSet(path, labels, tuple(made), faults.counts, f"the {len(annotations)} annotations of {path!r}")
 
 
 def load_lvis(path: str, pictures: str | None = None) -> AnnotatedSet:
@@ -68,22 +73,42 @@ def load_lvis(path: str, pictures: str | None = None) -> AnnotatedSet:
     Raises:
         BadInput: see load_coco; or an image does not say which labels were looked for.
     """
-    for row in _parts(path)[0]:
+    parts = _parts(path)
+    for row in parts[0]:
         for name in _FEDERATED:
             if not isinstance(row.get(name), list):
-                raise BadInput(f"{path!r}, image {row.get('id', '?')}, has no list of {name}; give it as coco instead")
-    return load_coco(path, pictures)
+                raise BadInput(f"{_where(path, 'image', row)}, has no list of {name}; give it as coco instead")
+    return _loaded(path, parts, pictures)
 
 
 _FEDERATED = ("neg_category_ids", "not_exhaustive_category_ids")
 
 
 def _picture_file(path: str, folder: str, row: Mapping[str, Any]) -> str:
-    """Return where a picture lies: file_name, or else the last parts of coco_url, which is all that LVIS has."""
-    if row.get("file_name") is None and isinstance(row.get("coco_url"), str):
-        long = os.path.join(folder, *row["coco_url"].split("/")[-2:])
+    """Return where a picture lies: file_name, or else the last parts of coco_url, which is all that LVIS has.
+
+    Raises:
+        BadInput: there is neither, or it leads out of the folder.
+    """
+    where, url = _where(path, "image", row), row.get("coco_url")
+    if row.get("file_name") is None and isinstance(url, str):
+        long = _inside(folder, "/".join(url.split("/")[-2:]), where)
         return long if os.path.isfile(long) else os.path.join(folder, os.path.basename(long))
-    return os.path.join(folder, str(_field(path, "image", row, "file_name")))
+    return _inside(folder, str(_key(path, "image", row, "file_name")), where)
+
+
+def _inside(folder: str, name: str, where: str) -> str:
+    """Return the path of a name in a folder.
+
+    Raises:
+        BadInput: it leads out of the folder.
+    """
+    file, whole = os.path.join(folder, name), os.path.abspath(folder)
+    if os.path.commonpath([whole, os.path.abspath(file)]) != whole:
+        raise BadInput(
+            f"{where}, names {shown(name)}, outside {whole!r}; give the folder of all images with --pictures"
+        )
+    return file
 
 
 def _federated(path: str, one: Annotated, row: Mapping[str, Any], place: Mapping[Any, int]) -> Annotated:
@@ -92,7 +117,7 @@ def _federated(path: str, one: Annotated, row: Mapping[str, Any], place: Mapping
     Raises:
         BadInput: a category has no name.
     """
-    absent, partly = ([_known(path, row, key, place) for key in row.get(name) or []] for name in _FEDERATED)
+    absent, partly = (_known(path, row, name, place) for name in _FEDERATED)
     count, whole = len(partly), [0.0, 0.0, float(one.width), float(one.height)]
     masks = one.masks
     if masks is not None:
@@ -108,10 +133,19 @@ def _federated(path: str, one: Annotated, row: Mapping[str, Any], place: Mapping
     )
 
 
-def _known(path: str, row: Mapping[str, Any], key: object, place: Mapping[Any, int]) -> int:
-    if key not in place:
-        raise BadInput(f"{path!r}, image {row['id']}, names category {key}, which has no name; add it to categories")
-    return place[key]
+def _known(path: str, row: Mapping[str, Any], name: str, place: Mapping[Any, int]) -> list[int]:
+    """Return the places of the categories that a list of an image names.
+
+    Raises:
+        BadInput: it is no list, or a category has no name.
+    """
+    where, listed = _where(path, "image", row), row.get(name) or []
+    if not isinstance(listed, list):
+        raise BadInput(f"{where}, has {shown(listed)} for {name}; write a list of categories")
+    for key in listed:
+        if not isinstance(key, int | float | str) or key not in place:
+            raise BadInput(f"{where}, names category {shown(key)}, which has no name; add it to categories")
+    return [place[key] for key in dict.fromkeys(listed)]
 
 
 def _parts(path: str) -> list[list[dict[str, Any]]]:
@@ -120,12 +154,7 @@ def _parts(path: str) -> list[list[dict[str, Any]]]:
     Raises:
         BadInput: the file is no JSON object with these lists.
     """
-    try:
-        whole = json.loads(read_text(path))
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, BadInput):
-            raise
-        raise BadInput(f"{path!r} is no JSON ({error}); save it again") from error
+    whole = read_json(path)
     parts = [whole.get(name) if isinstance(whole, dict) else None for name in ("images", "annotations", "categories")]
     if not all(isinstance(part, list) and all(isinstance(row, dict) for row in part) for part in parts):
         raise BadInput(f"{path!r} lacks a list of images, annotations or categories; give COCO's instances")
@@ -137,8 +166,24 @@ def _parts(path: str) -> list[list[dict[str, Any]]]:
 def _field(path: str, kind: str, row: Mapping[str, Any], name: str) -> Any:
     """Return what a row says, or raise BadInput where it does not."""
     if row.get(name) is None:
-        raise BadInput(f"{path!r}, {kind} {row.get('id', '?')}, has no {name}; add it")
+        raise BadInput(f"{_where(path, kind, row)}, has no {name}; add it")
     return row[name]
+
+
+def _key(path: str, kind: str, row: Mapping[str, Any], name: str) -> int | float | str:
+    """Return an id or a name that a row says.
+
+    Raises:
+        BadInput: it is missing, or neither a number nor a text.
+    """
+    value = _field(path, kind, row, name)
+    if not isinstance(value, int | float | str):
+        raise BadInput(f"{_where(path, kind, row)}, has {shown(value)} for {name}; write a number or a text")
+    return value
+
+
+def _where(path: str, kind: str, row: Mapping[str, Any]) -> str:
+    return f"{path!r}, {kind} {shown(row['id']) if 'id' in row else '?'}"
 
 
 def _by_image(
@@ -149,17 +194,19 @@ def _by_image(
     Raises:
         BadInput: one names an image or a category that is not there, or has no box of four numbers.
     """
-    own: dict[Any, list[dict[str, Any]]] = {_field(path, "image", row, "id"): [] for row in images}
+    own: dict[Any, list[dict[str, Any]]] = {_key(path, "image", row, "id"): [] for row in images}
     for row in annotations:
-        image, category = (_field(path, "annotation", row, name) for name in ("image_id", "category_id"))
-        where = f"{path!r}, annotation {row.get('id', '?')}"
+        image, category = (_key(path, "annotation", row, name) for name in ("image_id", "category_id"))
+        where = _where(path, "annotation", row)
         if image not in own:
-            raise BadInput(f"{where}, is of image {image}, which is not listed; drop it or list the image")
+            raise BadInput(f"{where}, is of image {shown(image)}, which is not listed; drop it or list the image")
         if category not in place:
-            raise BadInput(f"{where}, has category {category}, which has no name; add it to categories")
+            raise BadInput(f"{where}, has category {shown(category)}, which has no name; add it to categories")
         box = row.get("bbox")
-        if not (isinstance(box, list) and len(box) == 4 and all(isinstance(edge, int | float) for edge in box)):
+        if not (isinstance(box, list) and len(box) == 4):
             raise BadInput(f"{where}, has no bbox of four numbers; write left, top, width and height")
+        for edge in box:
+            bounded(edge, where, "an edge of its bbox", -FARTHEST, FARTHEST)
         own[image].append(row)
     return own
 
@@ -173,24 +220,28 @@ def _annotated(
     faults: Faults,
     outlined: bool,
 ) -> Annotated:
-    height, width = (int(_field(path, "image", image, side)) for side in ("height", "width"))
-    kept, boxes, masks = [], [], []
+    tall, wide = (_field(path, "image", image, side) for side in ("height", "width"))
+    height, width = image_size(tall, wide, _where(path, "image", image))
+    kept, boxes, areas, crowd, masks = [], [], list[float](), list[bool](), []
     for row in rows:
         left, top, wide, tall = row["bbox"]
-        where = f"{path!r}, annotation {row.get('id', '?')}"
+        where = _where(path, "annotation", row)
         box = within((left, top, left + wide, top + tall), height, width, where, faults)
         if box is not None:
             kept.append(row)
             boxes.append(box)
+            area, many = row.get("area"), row.get("iscrowd")
+            whole = (box[2] - box[0]) * (box[3] - box[1]) if area is None else area
+            areas.append(bounded(whole, where, "area", 0, FARTHEST**2))
+            crowd.append(bounded(int(many) if isinstance(many, bool) else many or 0, where, "iscrowd", 0, 1) > 0)
             masks += [rle_of(row.get("segmentation"), box, height, width, where, faults)] if outlined else []
-    areas = [row.get("area", (box[2] - box[0]) * (box[3] - box[1])) for row, box in zip(kept, boxes, strict=True)]
     return Annotated(
         file,
         height,
         width,
         np.array(boxes, np.float64).reshape(-1, 4),
         np.array([place[row["category_id"]] for row in kept], np.int64),
-        np.array([bool(row.get("iscrowd", 0)) for row in kept], bool),
+        np.array(crowd, bool),
         np.array(areas, np.float64),
         tuple(masks) if outlined else None,
     )

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from openvocab.errors import BadInput, OpenVocabWarning
+from openvocab.evaluate.data.guarded import regular_files
 from openvocab.evaluate.data.records import Labelled, LabelledSet
 from openvocab.pipeline.batch.sources import Item, looks_like_picture
 from openvocab.prompts.labels import check_labels
@@ -28,7 +29,7 @@ def load_image_folder(path: str) -> LabelledSet:
     names = sorted(each.name for each in os.scandir(path) if each.is_dir() and not each.name.startswith("."))
     if not names:
         raise BadInput(f"{path!r} holds no folder; put the pictures of each label into a folder of its name")
-    empty = [name for name in names if next(_files(os.path.join(path, name)), None) is None]
+    empty = [name for name in names if not sum(1 for _ in _files(os.path.join(path, name)))]
     if len(empty) == len(names):
         raise BadInput(f"the {len(names)} folders in {path!r} hold no picture; check the path")
     if empty:
@@ -42,11 +43,11 @@ def load_image_folder(path: str) -> LabelledSet:
 
 
 def _files(folder: str) -> Iterator[str]:
-    for here, below, files in os.walk(folder, followlinks=True):
-        below.sort()
-        for name in sorted(files):
-            if not name.startswith(".") and looks_like_picture(file := os.path.join(here, name)):
-                yield file
+    return (file for file in regular_files(folder) if not _hidden(file) and looks_like_picture(file))
+
+
+def _hidden(file: str) -> bool:
+    return os.path.basename(file).startswith(".")
 
 
 def _pictures(path: str, names: Sequence[str]) -> Iterator[Labelled]:

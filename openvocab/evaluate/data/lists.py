@@ -7,7 +7,6 @@ several: a list, or in CSV a text with | between them, which may be empty.
 from __future__ import annotations
 
 import csv
-import json
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,9 +14,9 @@ from io import StringIO
 from typing import Any
 
 from openvocab.errors import BadInput, OpenVocabWarning
+from openvocab.evaluate.data.guarded import parse_json, parsing, read_parquet, read_text, shown
 from openvocab.evaluate.data.records import Labelled, LabelledSet
 from openvocab.pipeline.batch.sources import Item
-from openvocab.prompts.files import read_text
 from openvocab.prompts.labels import check_labels
 
 __all__ = ["PATHS", "load_list", "path_of", "read_rows"]
@@ -40,6 +39,9 @@ def load_list(path: str) -> LabelledSet:
     rows = [(line, *_row(path, line, row)) for line, row in read_rows(path, ("label", "labels"))]
     kept = _existing(path, rows)
     names = sorted({label for _, _, own, _ in rows for label in own})
+    if not names:
+        said = f"no row of {path!r} has a label; they were looked for in its column labels"
+        raise BadInput(f"{said}; give at least one image a label")
     labels = check_labels(names)
     place = {name: row for row, name in enumerate(names)}
     several = any(many for _, _, _, many in rows)
@@ -60,7 +62,10 @@ def read_rows(path: str, columns: Sequence[str]) -> list[tuple[int, dict[str, An
     kind = path.lower().rpartition(".")[2]
     if kind not in ("csv", "jsonl", "parquet") or not os.path.isfile(path):
         raise BadInput(f"{path!r} is no list that exists; give a file that ends in .csv, .jsonl or .parquet")
-    read = _parquet(path, (*PATHS, *columns)) if kind == "parquet" else {"csv": _csv, "jsonl": _json_lines}[kind](path)
+    if kind == "parquet":
+        read: Iterator[tuple[int, dict[str, Any]]] = enumerate(read_parquet(path, (*PATHS, *columns)), 1)
+    else:
+        read = {"csv": _csv, "jsonl": _json_lines}[kind](path)
     rows = [(line, {str(name).strip().lower(): value for name, value in row.items()}) for line, row in read]
     if not rows:
         raise BadInput(f"{path!r} lists no picture; add a row for each")
@@ -104,42 +109,27 @@ def _existing(path: str, rows: Sequence[Row]) -> list[Row]:
     """Return the rows whose picture exists, with a warning where some do not."""
     missing = [row for row in rows if not os.path.isfile(row[1])]
     if len(missing) == len(rows):
-        raise BadInput(f"none of the {len(rows)} pictures of {path!r} exists, such as {missing[0][1]!r}; check paths")
+        raise BadInput(
+            f"none of the {len(rows)} pictures of {path!r} exists, such as {shown(missing[0][1])}; check paths"
+        )
     if missing:
         said = f"{path!r} lists {len(missing)} pictures that do not exist, the first on line {missing[0][0]}"
-        warnings.warn(f"{said}: {missing[0][1]!r}; they are left out", OpenVocabWarning, stacklevel=3)
+        warnings.warn(f"{said}: {shown(missing[0][1])}; they are left out", OpenVocabWarning, stacklevel=3)
     gone = {row[0] for row in missing}
     return [row for row in rows if row[0] not in gone]
 
 
 def _csv(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
     lines = csv.DictReader(StringIO(read_text(path), newline=""))
-    try:
+    with parsing(f"{path!r} is no CSV", "save it again"):
         for row in lines:
             yield lines.line_num, row
-    except csv.Error as error:
-        raise BadInput(f"{path!r}, line {lines.line_num}, is no CSV ({error}); save it again") from error
 
 
 def _json_lines(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in enumerate(read_text(path).split("\n"), 1):
         if line.strip():
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise BadInput(f"{path!r}, line {number}, is no JSON; write one object a line") from error
+            row = parse_json(line, f"{path!r}, line {number},")
             if not isinstance(row, dict):
                 raise BadInput(f"{path!r}, line {number}, is no JSON object; write one object a line")
             yield number, row
-
-
-def _parquet(path: str, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise BadInput(f"{path!r} is no Parquet file ({str(error)[:100]}); save it again") from error
-    wanted = [name for name in table.column_names if name.strip().lower() in columns]
-    yield from enumerate(table.select(wanted).to_pylist(), 1)

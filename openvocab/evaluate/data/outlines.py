@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
 
+from openvocab.errors import BadInput
 from openvocab.evaluate.data.annotated import Faults
+from openvocab.evaluate.data.guarded import FARTHEST
 
 __all__ = ["filled_box", "rle_of"]
 
 _FEWEST = 6
 """Numbers of a polygon of three points."""
+
+_LONGEST = 2_000_000
+"""Pixels along the edges of a polygon."""
+
+_LONGEST_NUMBER = 7
+"""Characters of a number in packed runs: those of 32 bits."""
 
 _INSTEAD = ", the box taken instead"
 
@@ -30,6 +37,9 @@ def rle_of(
             a list of runs, down the columns and background first, or those runs packed into a text.
         box: left, top, right, bottom in pixels, half-open.
         where: what a fault calls its place.
+
+    Raises:
+        BadInput: a point of a polygon is too far away, or its edges are too long.
     """
     from pycocotools import mask
 
@@ -59,10 +69,14 @@ def filled_box(box: Sequence[float], height: int, width: int) -> dict[str, Any]:
 def _from_polygons(
     polygons: Sequence[object], height: int, width: int, where: str, faults: Faults
 ) -> dict[str, Any] | None:
-    """Return the pixels of those polygons that have three points; None where none has."""
+    """Return the pixels of those polygons that have three points; None where none has.
+
+    Raises:
+        BadInput: see _points.
+    """
     from pycocotools import mask
 
-    good = [[float(each) for each in part] for part in polygons if isinstance(part, list) and _is_polygon(part)]
+    good = [points for part in polygons if (points := _points(part, where)) is not None]
     if len(good) < len(polygons):
         said = "polygons that are no list of three points or more, left out" if good else f"broken outlines{_INSTEAD}"
         faults.add(said, where)
@@ -70,10 +84,24 @@ def _from_polygons(
     return made
 
 
-def _is_polygon(part: Sequence[object]) -> bool:
-    if len(part) < _FEWEST or len(part) % 2:
-        return False
-    return all(isinstance(each, int | float) and np.isfinite(each) for each in part)
+def _points(part: object, where: str) -> list[float] | None:
+    """Return x, y, x, y and so on of a polygon; None where it is no list of three points or more.
+
+    Raises:
+        BadInput: a point is too far away, or the edges are too long: pycocotools walks along them in fifths of a pixel.
+    """
+    if not isinstance(part, list) or len(part) < _FEWEST or len(part) % 2 or not set(map(type, part)) <= {int, float}:
+        return None
+    if any(abs(each) > FARTHEST for each in part):
+        raise BadInput(f"{where} has an outline with a point over {FARTHEST:.0f} pixels away; mend it")
+    points = np.array(part, np.float64).reshape(-1, 2)
+    if np.isnan(points).any():
+        return None
+    length = float(np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum())
+    if length > _LONGEST:
+        raise BadInput(f"{where} has an outline of {length:.0f} pixels, more than the limit of {_LONGEST}; mend it")
+    made: list[float] = points.ravel().tolist()
+    return made
 
 
 def _from_runs(given: dict[str, Any], height: int, width: int, where: str, faults: Faults) -> dict[str, Any] | None:
@@ -86,7 +114,7 @@ def _from_runs(given: dict[str, Any], height: int, width: int, where: str, fault
     counts = given.get("counts")
     runs = _unpacked(counts) if isinstance(counts, str) else counts
     whole = isinstance(runs, list) and all(isinstance(run, int) and run >= 0 for run in runs)
-    if not (whole and sum(runs or []) == height * width):
+    if not (whole and runs and len(runs) <= height * width + 1 and sum(runs) == height * width):
         faults.add(f"broken outlines{_INSTEAD}", where)
         return None
     made: dict[str, Any] = mask.frPyObjects({"size": [height, width], "counts": runs}, height, width)
@@ -94,23 +122,26 @@ def _from_runs(given: dict[str, Any], height: int, width: int, where: str, fault
 
 
 def _unpacked(text: str) -> list[int] | None:
-    """Return the runs of a packed text; None where it is cut short or has another character.
+    """Return the runs of a packed text; None where it is cut short, or has another character or too long a number.
 
     pycocotools reads past the end of a text that is cut short, so that it is looked at here. As in its rleFrString: a
     character less 48 holds 5 bits of a number, the lowest first, and 32 where more follow; from the fourth on, a
     number is the difference to the last but one.
     """
-    codes = [ord(letter) - 48 for letter in text]
-    if not codes or not all(0 <= code < 64 for code in codes) or codes[-1] & 32:
+    if not text or not text.isascii():
         return None
-    numbers, begins = list[int](), [0, *(place + 1 for place, code in enumerate(codes) if not code & 32)]
-    for begin, end in pairwise(begins):
-        value = sum((code & 31) << 5 * place for place, code in enumerate(codes[begin:end]))
-        numbers.append(value - (1 << 5 * (end - begin)) if codes[end - 1] & 16 else value)
-    return numbers[:1] + _added(numbers[1::2], numbers[2::2])
-
-
-def _added(one: Sequence[int], other: Sequence[int]) -> list[int]:
-    """Return the running sums of both in turn."""
-    sums = [list(accumulate(one)), list(accumulate(other))]
-    return [sums[place % 2][place // 2] for place in range(len(one) + len(other))]
+    codes = np.frombuffer(text.encode(), np.uint8).astype(np.int64) - 48
+    if codes.min() < 0 or codes.max() >= 64 or codes[-1] & 32:
+        return None
+    last = np.flatnonzero(codes & 32 == 0)
+    begins = np.concatenate([[0], last[:-1] + 1])
+    lengths = last - begins + 1
+    if lengths.max() > _LONGEST_NUMBER:
+        return None
+    place = np.arange(len(codes)) - np.repeat(begins, lengths)
+    numbers = np.add.reduceat((codes & 31) << 5 * place, begins)
+    numbers -= np.where(codes[last] & 16, 1 << 5 * lengths, 0)
+    numbers[1::2] = np.cumsum(numbers[1::2])
+    numbers[2::2] = np.cumsum(numbers[2::2])
+    runs: list[int] = numbers.tolist()
+    return runs

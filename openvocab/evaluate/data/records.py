@@ -29,6 +29,7 @@ class LabelledSet:
     multi_label  whether a picture may have none or several.
     pictures     call it to begin: it yields the pictures, in the same order every time.
     templates    the sentences that the set brings with it, each with {label}; None where it brings none.
+    looked_in    where the labels were looked for, as a message says it.
     """
 
     source: str
@@ -36,6 +37,7 @@ class LabelledSet:
     multi_label: bool
     pictures: Callable[[], Iterator[Labelled]]
     templates: tuple[str, ...] | None = None
+    looked_in: str = "its annotations"
 
     def against(self, vocabulary: Sequence[str] | None = None, names: Mapping[str, str] | None = None) -> LabelledSet:
         """Return the set with its labels under other names and among other labels.

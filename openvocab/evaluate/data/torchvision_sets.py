@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
-from pickle import UnpicklingError
 from types import MappingProxyType
 from typing import Any
 
 from openvocab.errors import BadInput, unknown
+from openvocab.evaluate.data.guarded import parsing, regular_files
 from openvocab.evaluate.data.records import Labelled, LabelledSet
 from openvocab.pipeline.batch.sources import Item
 
@@ -83,7 +83,7 @@ def load_torchvision(path: str) -> LabelledSet:
     kind = TORCHVISION[name]
     data = _opened(name, root, kind)
     labels = tuple(_label(each) for each in getattr(data, kind.names))
-    return LabelledSet(path, labels, False, partial(_pictures, path, data))
+    return LabelledSet(path, labels, False, partial(_pictures, path, data, len(labels)))
 
 
 def _opened(name: str, root: str, kind: _Kind) -> Any:
@@ -93,11 +93,23 @@ def _opened(name: str, root: str, kind: _Kind) -> Any:
     remedy = f"fetch the set, so that {root!r} holds {kind.lies}"
     if not os.path.exists(os.path.join(root, first)):  # some of torchvision's classes would make a folder here
         raise BadInput(f"torchvision's {name} does not read {root!r} (no {first} in it); {remedy}")
+    _refuse_special(os.path.join(root, first.partition("/")[0]))
     try:
         return getattr(datasets, name)(root, **kind.test)
-    except (OSError, RuntimeError, ValueError, KeyError, EOFError, UnpicklingError) as error:
-        said = str(error).partition(". You can use download")[0] or type(error).__name__
+    except Exception as error:  # what a broken file raises is up to the parser of its format
+        said = str(error).partition(". You can use download")[0][:200] or type(error).__name__
         raise BadInput(f"torchvision's {name} does not read {root!r} ({said}); {remedy}") from error
+
+
+def _refuse_special(folder: str) -> None:
+    """Look at the files of a set, since torchvision would wait for a pipe, and go round in a loop of links.
+
+    Raises:
+        BadInput: one is no regular file, or links lead to the same folder twice.
+    """
+    for file in regular_files(folder):
+        if not os.path.isfile(file):
+            raise BadInput(f"{file!r} is no regular file; replace it or remove it")
 
 
 def _label(given: object) -> str:
@@ -105,10 +117,18 @@ def _label(given: object) -> str:
     return " ".join(str(first).split())
 
 
-def _pictures(path: str, data: Any) -> Iterator[Labelled]:
-    """Yield the pictures, each as the bytes of a PNG file, which keeps every pixel."""
+def _pictures(path: str, data: Any, labels: int) -> Iterator[Labelled]:
+    """Yield the pictures, each as the bytes of a PNG file, which keeps every pixel.
+
+    Raises:
+        BadInput: one cannot be read, or its label has no name.
+    """
     for number in range(len(data)):
-        picture, label = data[number]
-        file = BytesIO()
-        picture.save(file, "PNG", compress_level=1)
-        yield Labelled(Item(f"{path}::{number}", data=file.getvalue()), (int(label),))
+        where, file = f"{path}::{number}", BytesIO()
+        with parsing(f"{where!r} cannot be read", "fetch the set again"):
+            picture, given = data[number]
+            picture.save(file, "PNG", compress_level=1)
+            label = int(given)
+        if not 0 <= label < labels:
+            raise BadInput(f"{where!r} has label {label}, and the set names {labels}; fetch it again")
+        yield Labelled(Item(where, data=file.getvalue()), (label,))

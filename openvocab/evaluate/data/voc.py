@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from openvocab.errors import BadInput, require
+from openvocab.errors import BadInput
 from openvocab.evaluate.data.annotated import Annotated, AnnotatedSet, Faults, within
+from openvocab.evaluate.data.guarded import FARTHEST, bounded, image_size, read_xml, shown
 from openvocab.prompts.labels import check_labels
 
 __all__ = ["load_voc"]
@@ -42,12 +43,15 @@ def load_voc(path: str) -> AnnotatedSet:
         raise BadInput(f"none of the {len(names)} pictures annotated in {path!r} exists in JPEGImages; check the path")
     words = sorted({word for _, found in read for word in found})
     faults.tell()
+    looked_in = f"the elements object of the {len(names)} files {folder!r}/*.xml"
+    if not words:
+        raise BadInput(f"{path!r} has no object; it was looked for in {looked_in}; check the path and the annotations")
     place = {word: row for row, word in enumerate(words)}
     pictures = []
     for one, found in read:
         index = np.array([place[word] for word in found], np.int64)
         pictures.append(Annotated(one.path, one.height, one.width, one.xyxy, index, one.crowd))
-    return AnnotatedSet(path, check_labels(words), tuple(pictures), faults.counts)
+    return AnnotatedSet(path, check_labels(words), tuple(pictures), faults.counts, looked_in)
 
 
 def _picture(path: str, file: str, faults: Faults) -> tuple[Annotated, list[str]] | None:
@@ -56,33 +60,25 @@ def _picture(path: str, file: str, faults: Faults) -> tuple[Annotated, list[str]
     Raises:
         BadInput: the XML cannot be read, or lacks what a picture needs.
     """
-    root = _root(file)
+    root = read_xml(file)
     name = os.path.basename(_text(root, "filename", repr(file)))
     picture = os.path.join(path, "JPEGImages", name)
     if not os.path.isfile(picture):
-        faults.add("pictures that are annotated and missing, left out", f"{file!r} ({name})")
+        faults.add("pictures that are annotated and missing, left out", f"{file!r} ({shown(name)})")
         return None
     width, height = (_number(root, f"size/{side}", repr(file)) for side in ("width", "height"))
+    height, width = image_size(height, width, repr(file))
     boxes, labels, crowd = [], list[str](), list[bool]()
     for number, thing in enumerate(root.findall("object"), 1):
         where = f"{file!r}, object {number}"
         left, top, right, bottom = (_number(thing, f"bndbox/{edge}", where) for edge in _EDGES)
-        box = within((left - 1, top - 1, right, bottom), int(height), int(width), where, faults)
+        box = within((left - 1, top - 1, right, bottom), height, width, where, faults)
         if box is not None:
             boxes.append(box)
             labels.append(" ".join(_text(thing, "name", where).split()))
             crowd.append((thing.findtext("difficult") or "0").strip() == "1")
     xyxy = np.array(boxes, np.float64).reshape(-1, 4)
-    return Annotated(picture, int(height), int(width), xyxy, np.zeros(0, np.int64), np.array(crowd, bool)), labels
-
-
-def _root(file: str) -> Any:
-    reader = require("defusedxml.ElementTree", extra="evaluate")
-    common = require("defusedxml.common", extra="evaluate")
-    try:
-        return reader.parse(file).getroot()
-    except (reader.ParseError, common.DefusedXmlException, ValueError) as error:
-        raise BadInput(f"{file!r} is no XML that can be read ({error}); mend it") from error
+    return Annotated(picture, height, width, xyxy, np.zeros(0, np.int64), np.array(crowd, bool)), labels
 
 
 def _text(element: Any, tag: str, where: str) -> str:
@@ -96,6 +92,7 @@ def _text(element: Any, tag: str, where: str) -> str:
 def _number(element: Any, tag: str, where: str) -> float:
     text = _text(element, tag, where)
     try:
-        return float(text)
+        value = float(text)
     except ValueError as error:
-        raise BadInput(f"{where} says {text!r} for {tag}, which is no number; mend it") from error
+        raise BadInput(f"{where} says {shown(text)} for {tag}, which is no number; mend it") from error
+    return bounded(value, where, tag, -FARTHEST, FARTHEST)

@@ -7,21 +7,22 @@ A sample is a picture and KEY.cls, the index of its label as text; or KEY.npy, (
 from __future__ import annotations
 
 import os
-import tarfile
-import zlib
 from collections.abc import Iterator
 from functools import partial
-from io import BytesIO
 
 import numpy as np
 
 from openvocab.errors import BadInput
+from openvocab.evaluate.data.guarded import read_row, read_text, shown, tar_files
 from openvocab.evaluate.data.records import Labelled, LabelledSet
 from openvocab.pipeline.batch.sources import Item
-from openvocab.prompts.files import is_file, read_text
 
 __all__ = ["load_web_dataset", "picture_of", "samples", "shards_of"]
 
+LARGEST_SAMPLE = 2**30
+"""Bytes of a sample: all files of one key, which are in memory at once."""
+
+_MOST_SHARDS = 1_000_000
 _PICTURES = ("webp", "png", "jpg", "jpeg")
 
 
@@ -36,15 +37,20 @@ def load_web_dataset(path: str, split: str = "test") -> LabelledSet:
     if not names:
         raise BadInput(f"{os.path.join(path, 'classnames.txt')!r} names no label; write one a line")
     shards = shards_of(path, split)
-    kind = _lines(path, "dataset_type.txt") if is_file(os.path.join(path, "dataset_type.txt")) else ["classification"]
+    kind = (
+        _lines(path, "dataset_type.txt")
+        if os.path.lexists(os.path.join(path, "dataset_type.txt"))
+        else ["classification"]
+    )
     if kind[:1] not in (["classification"], ["multilabel"]):
-        raise BadInput(f"{path!r} is a set for {' '.join(kind)!r}; give one for classification")
+        raise BadInput(f"{path!r} is a set for {shown(' '.join(kind))}; give one for classification")
     several, templates = kind == ["multilabel"], None
-    if is_file(os.path.join(path, "zeroshot_classification_templates.txt")):
+    if os.path.lexists(os.path.join(path, "zeroshot_classification_templates.txt")):
         said = _lines(path, "zeroshot_classification_templates.txt")
         templates = tuple(line.replace("{c}", "{label}") for line in said if line)
     read = partial(_pictures, shards, len(names), several)
-    return LabelledSet(path, tuple(names), several, read, templates or None)
+    looked_in = f"the .npy of each sample of {shards[0]!r} and so on"
+    return LabelledSet(path, tuple(names), several, read, templates or None, looked_in)
 
 
 def _lines(path: str, name: str) -> list[str]:
@@ -55,16 +61,17 @@ def shards_of(path: str, split: str) -> list[str]:
     """Return the shards of a split.
 
     Raises:
-        BadInput: one that nshards.txt counts is not there.
+        BadInput: nshards.txt counts none, over a million, or one that is not there.
     """
     counted = os.path.join(path, split, "nshards.txt")
     text = read_text(counted).strip()
-    if not text.isdecimal() or not int(text):
-        raise BadInput(f"{counted!r} says {text[:40]!r}; write how many shards there are")
-    shards = [os.path.join(path, split, f"{number}.tar") for number in range(int(text))]
-    for shard in shards:
-        if not os.path.isfile(shard):
-            raise BadInput(f"{shard!r} does not exist, though nshards.txt counts {text} shards; fetch it")
+    if not text.isdecimal() or len(text) > len(str(_MOST_SHARDS)) or not 0 < int(text) <= _MOST_SHARDS:
+        raise BadInput(f"{counted!r} says {text[:40]!r}; write how many shards there are, up to {_MOST_SHARDS}")
+    shards = list[str]()
+    for number in range(int(text)):
+        shards.append(os.path.join(path, split, f"{number}.tar"))
+        if not os.path.isfile(shards[-1]):
+            raise BadInput(f"{shards[-1]!r} does not exist, though nshards.txt counts {text} shards; fetch it")
     return shards
 
 
@@ -78,29 +85,21 @@ def samples(shard: str) -> Iterator[tuple[str, dict[str, bytes]]]:
     """Yield key and files of each sample of a shard, which follow each other, by the name behind the first dot.
 
     Raises:
-        BadInput: the shard is broken.
+        BadInput: the shard is broken, or a sample is too large.
     """
-    try:
-        yield from _samples(shard)
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise BadInput(f"{shard!r} is broken ({error}); fetch it again") from error
-
-
-def _samples(shard: str) -> Iterator[tuple[str, dict[str, bytes]]]:
     key, parts = "", dict[str, bytes]()
-    with tarfile.open(shard, "r|*") as tar:
-        for member in tar:
-            folder, _, name = member.name.rpartition("/")
-            stem, _, suffix = name.partition(".")
-            if not member.isreg() or not suffix:
-                continue
-            now = f"{folder}/{stem}" if folder else stem
-            if now != key and parts:
-                yield key, parts
-                parts = {}
-            key = now
-            file = tar.extractfile(member)
-            parts[suffix.lower()] = b"" if file is None else file.read()
+    for full, data in tar_files(shard):
+        folder, _, name = full.rpartition("/")
+        stem, _, suffix = name.partition(".")
+        if not suffix:
+            continue
+        now = f"{folder}/{stem}" if folder else stem
+        if now != key and parts:
+            yield key, parts
+            parts = {}
+        key, parts[suffix.lower()] = now, data
+        if sum(map(len, parts.values())) > LARGEST_SAMPLE:
+            raise BadInput(f"{f'{shard}::{key}'!r} has more than {LARGEST_SAMPLE} bytes; split the sample")
     if parts:
         yield key, parts
 
@@ -133,12 +132,9 @@ def picture_of(name: str, parts: dict[str, bytes]) -> bytes:
 
 def _one(parts: dict[str, bytes], labels: int) -> tuple[int, ...] | None:
     text = parts.get("cls", b"").strip()
-    return (int(text),) if text.isdigit() and int(text) < labels else None
+    return (int(text),) if text.isdigit() and len(text) < 10 and int(text) < labels else None
 
 
 def _several(parts: dict[str, bytes], labels: int) -> tuple[int, ...] | None:
-    try:
-        row = np.load(BytesIO(parts["npy"]), allow_pickle=False)
-    except (KeyError, ValueError, EOFError):
-        return None
-    return tuple(np.flatnonzero(row).tolist()) if row.shape == (labels,) else None
+    row = read_row(parts.get("npy", b""), labels)
+    return None if row is None else tuple(np.flatnonzero(row).tolist())

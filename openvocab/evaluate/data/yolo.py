@@ -16,15 +16,19 @@ from PIL import Image
 
 from openvocab.errors import BadInput
 from openvocab.evaluate.data.annotated import Annotated, AnnotatedSet, Faults, within
+from openvocab.evaluate.data.guarded import SMALL, image_size, read_lines, read_text, read_yaml, regular_files, shown
 from openvocab.evaluate.data.outlines import rle_of
-from openvocab.pipeline.batch.sources import looks_like_picture
-from openvocab.prompts.files import is_file, read_lines, read_text
+from openvocab.pipeline.batch.sources import looks_like_picture, open_regular
+from openvocab.prompts.files import is_file
 from openvocab.prompts.labels import check_labels
 
 __all__ = ["SPLITS", "load_yolo"]
 
 SPLITS = ("val", "test", "train")
 """Splits of data.yaml; the first that it names is taken where none is asked for."""
+
+_NULL = ("", "~", "null")
+"""What YAML writes for nothing."""
 
 Line = tuple[int, list[float], str]
 """Class, the numbers behind it, and where the line stands."""
@@ -57,33 +61,42 @@ def load_yolo(path: str, split: str | None = None) -> AnnotatedSet:
             found.append((picture, size, _lines(_label_file(picture), place)))
     if not found:
         raise BadInput(f"none of the {len(listed)} pictures of {file!r} can be read; check its paths")
+    wanted = [_label_file(picture) for picture, _, _ in found]
+    there = sum(map(os.path.lexists, wanted))
+    looked_in = f"{len(wanted)} label files, of which {there} exist, such as {shown(wanted[0])}"
     outlined = any(len(numbers) > 4 for _, _, lines in found for _, numbers, _ in lines)
     pictures = tuple(_annotated(*each, place, faults, outlined) for each in found)
     faults.tell()
-    return AnnotatedSet(path, labels, pictures, faults.counts)
+    return AnnotatedSet(path, labels, pictures, faults.counts, looked_in)
 
 
 # --- data.yaml
 
 
 def _described(file: str) -> dict[str, Any]:
-    import yaml
-
-    try:
-        said = yaml.safe_load(read_text(file))
-    except yaml.YAMLError as error:
-        raise BadInput(f"{file!r} is no YAML ({' '.join(str(error).split())}); save it again") from error
+    said = read_yaml(file)
     if not isinstance(said, dict):
         raise BadInput(f"{file!r} says nothing of names and splits; write names, and train, val or test")
-    return said
+    return {key: value for key, value in said.items() if value not in _NULL}
 
 
 def _names(file: str, names: object) -> dict[int, str]:
-    """Return class -> name, from a list or a mapping."""
-    plain = dict(enumerate(names)) if isinstance(names, list) else names
-    if not isinstance(plain, dict) or not plain or not all(isinstance(key, int) for key in plain):
+    """Return class -> name, from a list or a mapping.
+
+    Raises:
+        BadInput: there is none, or a key is no class number or a name no text.
+    """
+    plain = {str(row): name for row, name in enumerate(names)} if isinstance(names, list) else names
+    if not isinstance(plain, dict) or not plain or not all(_is_class(key) for key in plain):
         raise BadInput(f"{file!r} has no names; write a list of names, or one behind each class number")
-    return {key: str(name) for key, name in sorted(plain.items())}
+    odd = next((name for name in plain.values() if not isinstance(name, str)), None)
+    if odd is not None:
+        raise BadInput(f"{file!r} has {shown(odd)} among its names; write texts")
+    return dict(sorted((int(key), name) for key, name in plain.items()))
+
+
+def _is_class(key: object) -> bool:
+    return isinstance(key, str) and key.isdecimal() and len(key) < 10
 
 
 def _listed(file: str, said: Mapping[str, Any], split: str | None) -> list[str]:
@@ -97,16 +110,18 @@ def _listed(file: str, said: Mapping[str, Any], split: str | None) -> list[str]:
     if wanted not in known:
         raise BadInput(f"{file!r} names no {wanted} split; it has {', '.join(known) or 'none'}")
     given = said[wanted]
-    parts = given if isinstance(given, list) else [given]
-    roots = _roots(file, said.get("path"))
-    return [picture for part in parts for picture in _pictures(file, wanted, str(part), roots)]
+    parts, path = given if isinstance(given, list) else [given], said.get("path", "")
+    odd = next((part for part in (*parts, path) if not isinstance(part, str)), None)
+    if odd is not None:
+        raise BadInput(f"{file!r} has {shown(odd)} for a path or its {wanted} split; write where the images lie")
+    roots = _roots(file, path)
+    return [picture for part in parts for picture in _pictures(file, wanted, part, roots)]
 
 
-def _roots(file: str, path: object) -> list[str]:
+def _roots(file: str, path: str) -> list[str]:
     """Return where a split may lie: in path, from the folder of data.yaml or from here, or else beside data.yaml."""
     here = os.path.dirname(file)
-    said = [os.path.join(here, str(path)), str(path)] if path else []
-    return [*said, here]
+    return [os.path.join(here, path), path, here] if path else [here]
 
 
 def _pictures(file: str, split: str, part: str, roots: Sequence[str]) -> Iterator[str]:
@@ -115,14 +130,14 @@ def _pictures(file: str, split: str, part: str, roots: Sequence[str]) -> Iterato
     tried = [os.path.normpath(os.path.join(root, each)) for root in roots for each in inner]
     place = next((each for each in tried if os.path.exists(each)), None)
     if place is None:
-        raise BadInput(f"{file!r} has its {split} split in {part!r}, but {tried[0]!r} does not exist; check its path")
+        raise BadInput(
+            f"{file!r} has its {split} split in {shown(part)}, but {shown(tried[0])} does not exist; check its path"
+        )
     if place.endswith(".txt"):
         for line in read_lines(place):
             yield os.path.normpath(os.path.join(os.path.dirname(place), line)) if line.startswith("./") else line
         return
-    for folder, below, names in os.walk(place, followlinks=True):
-        below.sort()
-        yield from (full for name in sorted(names) if looks_like_picture(full := os.path.join(folder, name)))
+    yield from filter(looks_like_picture, regular_files(place))
 
 
 # --- pictures and their labels
@@ -131,21 +146,26 @@ def _pictures(file: str, split: str, part: str, roots: Sequence[str]) -> Iterato
 def _size(picture: str, faults: Faults) -> tuple[int, int] | None:
     """Return height and width of a picture, upright, from its header; None where it is missing or cannot be read."""
     if not os.path.isfile(picture):
-        faults.add("pictures that are listed and missing, left out", repr(picture))
+        faults.add("pictures that are listed and missing, left out", shown(picture))
         return None
     try:
-        with Image.open(picture) as opened:
+        with open_regular(picture) as file, Image.open(file) as opened:
             width, height = opened.size
-            return (width, height) if opened.getexif().get(0x0112) in (5, 6, 7, 8) else (height, width)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            turned = opened.getexif().get(0x0112) in (5, 6, 7, 8)
+        return image_size(*((width, height) if turned else (height, width)), repr(picture))
+    except Exception:  # a plugin can raise anything; the picture itself is read, and complained of, elsewhere
         faults.add("pictures that cannot be read, left out", repr(picture))
         return None
 
 
 def _label_file(picture: str) -> str:
-    """Return where the labels of a picture lie: the last folder called images is called labels."""
-    before, sign, behind = picture.rpartition(f"{os.sep}images{os.sep}")
-    moved = f"{before}{os.sep}labels{os.sep}{behind}" if sign else picture
+    """Return where the labels of a picture lie: the last folder called images is called labels.
+
+    The path is absolute, so that a set is the same one from whatever folder it is named.
+    """
+    whole = os.path.abspath(picture)
+    before, sign, behind = whole.rpartition(f"{os.sep}images{os.sep}")
+    moved = f"{before}{os.sep}labels{os.sep}{behind}" if sign else whole
     return str(Path(moved).with_suffix(".txt"))
 
 
@@ -153,24 +173,24 @@ def _lines(file: str, place: Mapping[int, int]) -> list[Line]:
     """Return the lines of a label file; none where there is no such file.
 
     Raises:
-        BadInput: a line is no class with a box or a polygon, or its class has no name.
+        BadInput: it is there and cannot be read, a line is no class with a box or a polygon, or its class has no name.
     """
-    if not is_file(file):
+    if not os.path.lexists(file):
         return []
     made = []
-    for count, text in enumerate(read_text(file).splitlines(), 1):
+    for count, text in enumerate(read_text(file, SMALL).splitlines(), 1):
         where, words = f"{file!r}, line {count}", text.split()
         if not words:
             continue
         try:
-            kind, numbers = int(float(words[0])), [float(word) for word in words[1:]]
-        except (ValueError, OverflowError) as error:
+            kind, *numbers = (float(word) for word in words)
+        except ValueError as error:
             raise BadInput(f"{where}, has a word that is no number; write a class and its box or polygon") from error
         if len(numbers) != 4 and (len(numbers) < 6 or len(numbers) % 2):
             raise BadInput(f"{where}, has {len(numbers)} numbers behind its class; write four, or a polygon's points")
         if kind not in place:
-            raise BadInput(f"{where}, has class {kind}, which has no name; add it to names in data.yaml")
-        made.append((kind, numbers, where))
+            raise BadInput(f"{where}, has class {kind:g}, which has no name; add it to names in data.yaml")
+        made.append((int(kind), numbers, where))
     return made
 
 

@@ -13,7 +13,7 @@ from typing import BinaryIO
 from openvocab.errors import BadInput, ImageError
 from openvocab.pipeline.batch.sources import SUFFIXES, Item, open_regular
 
-__all__ = ["expand_braces", "members"]
+__all__ = ["expand_braces", "members", "refuse_cut"]
 
 LARGEST_MEMBER = 2**29
 """Bytes of a member that are still read into memory."""
@@ -61,7 +61,7 @@ def members(path: str, skip: Callable[[str], bool]) -> Iterator[Item]:
                 vars(shard)["members"].clear()  # a stream is never gone back in, and a list of all members grows
                 if member.isreg() and _is_picture(member.name):
                     yield _member(shard, member, _unique(f"{path}::{member.name}", names), skip)
-            _refuse_cut(file)
+            refuse_cut(file)
     except (tarfile.TarError, EOFError, OSError, zlib.error, LZMAError, ValueError) as error:
         yield Item(path, error=_shard_error(path, error))
 
@@ -79,7 +79,7 @@ def _member(shard: tarfile.TarFile, member: tarfile.TarInfo, name: str, skip: Ca
     return Item(name, data=data)
 
 
-def _refuse_cut(file: BinaryIO) -> None:
+def refuse_cut(file: BinaryIO) -> None:
     """Raise EOFError unless a plain tar file ends in zeros, as all do; tarfile takes a cut header for the end."""
     file.seek(257)
     plain = file.read(5) == b"ustar"

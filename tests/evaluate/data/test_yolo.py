@@ -105,7 +105,7 @@ def test_a_turned_picture_has_the_size_that_is_seen(tmp_path):
 )
 def test_odd_boxes_are_counted_with_their_line(line, says, tmp_path):
     with pytest.warns(OpenVocabWarning, match=says):
-        load_annotated(str(folder(tmp_path, {"a": line})), "yolo")
+        load_annotated(str(folder(tmp_path, {"a": f"{line}\n{BOXES}"})), "yolo")
 
 
 @pytest.mark.parametrize("kind", ["missing", "no picture"])

@@ -180,13 +180,15 @@ def test_what_cannot_be_measured_is_left_out_and_told(tmp_path):
 
 
 def test_a_picture_without_a_thing(tmp_path):
-    data = annotated(tmp_path, [(9, 9)])
+    data = annotated(tmp_path, [(9, 9), (0, 1)])
     empty = replace(
         data.pictures[0], xyxy=np.zeros((0, 4)), label_index=np.zeros(0, int), crowd=np.zeros(0, bool), masks=()
     )
-    made: Any = run_chain(pipe(), replace(data, pictures=(empty,)))
+    made: Any = run_chain(pipe(), replace(data, pictures=(empty, data.pictures[1])))
     figures: Any = measure_chain(made, draws=2)
-    assert sum(figures.chain.fates.things.values()) == 0 and np.isnan(figures.chain.fates.f1.value)
+    assert sum(figures.chain.fates.things.values()) == 2 and figures.chain.fates.f1.value == 1
+    with pytest.raises(BadInput, match="has no object in its 1 images"):
+        run_chain(pipe(), replace(data, pictures=(empty,)))
 
 
 def test_the_chain_needs_a_detector(tmp_path):

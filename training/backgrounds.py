@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BackgroundBank", "background"]
+__all__ = ["BackgroundBank", "background", "natural"]
 
 Floats = NDArray[np.float32]
 Rng = np.random.Generator
@@ -87,6 +87,53 @@ def background(rng: Rng, side: int = 256) -> NDArray[np.uint8]:
     return np.clip(picture, 0, 255).astype(np.uint8)
 
 
+def _fractal(rng: Rng, side: int, roughness: float, stretch: float = 1.0) -> Floats:
+    """Smooth noise of many octaves, (side, side) in 0 to 1, drawn out along one axis by stretch."""
+    mixed = np.zeros((side, side), np.float32)
+    for octave in (3, 6, 12, 24, 48, 96):
+        coarse = rng.random((octave, max(2, int(octave / stretch))), np.float32)
+        fine = np.asarray(cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC), np.float32)
+        mixed += fine * np.float32(roughness ** math.log2(octave / 3))
+    return np.asarray((mixed - mixed.min()) / np.ptp(mixed), np.float32)
+
+
+def _bokeh(rng: Rng, picture: Floats) -> Floats:
+    """Lay blurred discs of light over (side, side, 3), as lamps out of focus look."""
+    side, over = len(picture), picture.copy()
+    for _ in range(rng.integers(3, 12)):
+        centre = rng.integers(0, side, 2).tolist()
+        colour = (rng.uniform(80, 255, 3)).tolist()
+        cv2.circle(over, centre, int(rng.uniform(6, 36)), colour, -1, cv2.LINE_AA)
+    over = np.asarray(cv2.GaussianBlur(over, (0, 0), rng.uniform(1, 8)), np.float32)
+    share = rng.uniform(0.3, 0.9)
+    return np.asarray(over * share + picture * (1 - share), np.float32)
+
+
+def natural(rng: Rng, side: int = 256) -> NDArray[np.uint8]:
+    """Draw one ground nearer to a photograph, (side, side, 3) uint8 RGB: texture, light, things out of focus."""
+    colours = [_colour(rng, rng.random() < 0.8) for _ in range(4)]
+    stretch = rng.choice([1.0, 1.0, 4.0, 10.0])
+    weight = _fractal(rng, side, rng.uniform(0.3, 0.8), stretch)[..., None]
+    picture = colours[0] * (1 - weight) + colours[1] * weight
+    if rng.random() < 0.5:  # a second surface: table and wall, or ground and sky
+        edge = _horizon(rng, side)[..., None]
+        weight = _fractal(rng, side, rng.uniform(0.3, 0.8), rng.choice([1.0, 6.0]))[..., None]
+        picture = picture * (1 - edge) + (colours[2] * (1 - weight) + colours[3] * weight) * edge
+    picture = np.asarray(picture, np.float32)
+    if rng.random() < 0.3:
+        picture = _clutter(rng, np.ascontiguousarray(picture))
+    if rng.random() < 0.3:
+        picture = _bokeh(rng, picture)
+    if rng.random() < 0.4:
+        picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), rng.uniform(1, 6)), np.float32)
+    light = 1 + rng.uniform(-0.45, 0.45) * (_ramp(rng, side) - 0.5) * 2
+    if rng.random() < 0.4:
+        x, y = _mesh(side)
+        light = light - rng.uniform(0.1, 0.5) * ((x - rng.uniform(0.2, 0.8)) ** 2 + (y - rng.uniform(0.2, 0.8)) ** 2)
+    grain = rng.standard_normal((side, side, 1), np.float32) * rng.uniform(0, 6)
+    return np.asarray(np.clip(picture * light[..., None] + grain, 0, 255), np.uint8)
+
+
 def _colour(rng: Rng, muted: bool) -> Floats:
     colour = rng.integers(0, 256, 3).astype(np.float32)
     return np.asarray(128 + (colour - 128) * 0.5 if muted else colour, np.float32)
@@ -97,7 +144,7 @@ class BackgroundBank:
 
     def __init__(self, seed: int, size: int = 1500, side: int = 256) -> None:
         rng = np.random.default_rng(seed)
-        self._grounds = [background(rng, side) for _ in range(size)]
+        self._grounds = [(natural if rng.random() < 0.3 else background)(rng, side) for _ in range(size)]
 
     def draw(self, rng: Rng) -> NDArray[np.uint8]:
         """Return a fresh (side, side, 3) uint8 RGB array."""

@@ -18,13 +18,30 @@ from numpy.typing import NDArray
 
 from openvocab.errors import BadInput, require, unknown
 
-__all__ = ["HELD_OUT_STYLE", "TRAINED_STYLES", "Drawings", "labels", "load_folder", "load_font", "load_style"]
+__all__ = [
+    "EXTRA_STYLES",
+    "HELD_OUT_STYLE",
+    "RENDERED_STYLE",
+    "TRAINED_STYLES",
+    "Drawings",
+    "labels",
+    "load_folder",
+    "load_font",
+    "load_rendered",
+    "load_style",
+]
 
 Drawings = dict[str, list[NDArray[np.uint8]]]
 """Label -> its drawings."""
 
 TRAINED_STYLES = ("noto", "noto-v1", "emojione", "fluent-emoji-flat", "fluent-emoji")
 """The packages @iconify-json/NAME of the npm registry that the embedded models were trained on."""
+
+EXTRA_STYLES = ("fxemoji", "streamline-emojis")
+"""More packages that training draws from; they lack some labels, and no figure is reported on them."""
+
+RENDERED_STYLE = "fluent-emoji-3d"
+"""The package @lobehub/NAME that training draws from too; it brings pictures, not icons."""
 
 HELD_OUT_STYLE = "twemoji"
 """The package that no training run ever saw."""
@@ -86,7 +103,9 @@ class _IconSet:
     def find(self, name: str, character: str) -> str | None:
         """The icon of a Unicode name: by its code points, else by its name."""
         code = "-".join(f"{ord(part):x}" for part in character if part != "\ufe0f")
-        for candidate in (self.by_code.get(code), self.by_code.get(code + "-fe0f"), name.replace(" ", "-").lower()):
+        plain = name.replace(" ", "-").lower()
+        named = (plain, plain.replace("-", ""), f"{plain}-1")  # icon sets number variants, or leave the hyphens out
+        for candidate in (self.by_code.get(code), self.by_code.get(code + "-fe0f"), *named):
             if candidate and (found := self.resolve(candidate)):
                 return found
         return None
@@ -136,6 +155,35 @@ def load_style(style: str, packages: Path) -> Drawings:
             drawing = _crop(icons.render(icon)) if icon else None
             if drawing is not None:
                 found.setdefault(label, []).append(drawing)
+    return found
+
+
+def _rendered(assets: Path, name: str) -> NDArray[np.uint8] | None:
+    """The picture of a Unicode name, with or without the mark that asks for colour; None where there is none."""
+    from PIL import Image
+
+    code = "-".join(f"{ord(part):x}" for part in _characters()[name])
+    for path in (assets / f"{each}.webp" for each in (code, code.removesuffix("-fe0f"))):
+        if path.is_file():
+            with Image.open(path) as picture:
+                return _crop(np.array(picture.convert("RGBA").resize((SIDE, SIDE))))
+    return None
+
+
+def load_rendered(package: Path) -> Drawings:
+    """Read the vocabulary from a package that brings pictures, assets/CODE.webp.
+
+    Raises:
+        BadInput: the package is not installed there.
+    """
+    assets = package / "assets"
+    if not assets.is_dir():
+        raise BadInput(f"{package} does not exist; run: npm install @{package.parent.name.lstrip('@')}/{package.name}")
+    found = Drawings()
+    for label, names in _vocabulary().items():
+        drawings = [_rendered(assets, name) for name in names]
+        if any(drawing is not None for drawing in drawings):
+            found[label] = [drawing for drawing in drawings if drawing is not None]
     return found
 
 

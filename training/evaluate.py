@@ -18,11 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openvocab.errors import BadInput
+from openvocab.evaluate.chain import THING_FATES
 from training.drawings import HELD_OUT_STYLE, TRAINED_STYLES, Drawings, labels, load_folder, load_style
+from training.presence import presence_figures
 from training.scenes import ORDINARY, SINGLE, Scene, bank, compose
 
 if TYPE_CHECKING:
-    from openvocab import Pipeline, Regions, Vocabulary
+    from openvocab import Pipeline, Regions, Result, Vocabulary
 
 __all__ = ["main", "measure"]
 
@@ -102,15 +104,20 @@ def tag_figures(pipe: Pipeline, vocabulary: Vocabulary, single: list[Scene], ord
     """Top-1 on single-object scenes, and mean average precision of tags over the labels of the others."""
     from sklearn.metrics import average_precision_score
 
-    alone = pipe.tag_scores([scene.picture for scene in single], vocabulary, pipe.settings.changed(windows=0))
-    right = alone.argmax(1) == np.array([scene.labels[0] for scene in single])
+    alone = [scene.picture for scene in single]
+    named = np.array([scene.labels[0] for scene in single])
+    whole = pipe.settings.changed(windows=0)
+    right = [
+        float((pipe.tag_scores(alone, each, whole).argmax(1) == named).mean())
+        for each in (vocabulary, pipe.vocabulary(vocabulary.labels, template="openai80"))
+    ]
     scores = pipe.tag_scores([scene.picture for scene in ordinary], vocabulary)
     truth = np.zeros(scores.shape, bool)
     for row, scene in enumerate(ordinary):
         truth[row, scene.labels] = True
     shown = truth.any(0)
     precision = average_precision_score(truth[:, shown], scores[:, shown], average="macro")
-    return {"tagger top-1": float(right.mean()), "tags mAP": float(precision)}
+    return {"tagger top-1": right[0], "tagger top-1, openai80": right[1], "tags mAP": float(precision)}
 
 
 def detector_figures(pipe: Pipeline, vocabulary: Vocabulary, scenes: list[Scene]) -> dict[str, float]:
@@ -127,13 +134,28 @@ def detector_figures(pipe: Pipeline, vocabulary: Vocabulary, scenes: list[Scene]
     }
 
 
+def wrong_labels(result: Result, vocabulary: Vocabulary, scene: Scene) -> int:
+    """How many objects were looked for and have a box, but of another label: the fate of evaluate.chain."""
+    from openvocab.evaluate import Found, Truth, fates
+
+    regions = result.regions
+    index = np.array([vocabulary.labels.index(label) for label in regions.labels], np.int64)
+    height, width = scene.picture.shape[:2]
+    truth = Truth(height, width, scene.xyxy, scene.labels)
+    tagged = np.isin(vocabulary.labels, [tag.label for tag in result.tags])[None]
+    made = fates([truth], [Found(regions.xyxy, regions.scores, index)], vocabulary.labels, tagged)
+    return int((made[0].things == THING_FATES.index("wrong label")).sum())
+
+
 def chain_figures(pipe: Pipeline, vocabulary: Vocabulary, scenes: list[Scene]) -> dict[str, float]:
     """F1 of regions with the right label and mask IoU 0.5: the chain, and with true labels instead of tags."""
-    found, given, wanted = np.zeros(2, int), np.zeros(2, int), 0
+    found, given, wanted, named = np.zeros(2, int), np.zeros(2, int), 0, 0
     for scene in scenes:
         names, masks = [vocabulary.labels[index] for index in scene.labels], scene_masks(scene)
         told = pipe.cut_out(scene.picture, pipe.regions(scene.picture, vocabulary, list(dict.fromkeys(names))))
-        for row, regions in enumerate((pipe(scene.picture, vocabulary).regions, told)):
+        result = pipe(scene.picture, vocabulary)
+        named += wrong_labels(result, vocabulary, scene)
+        for row, regions in enumerate((result.regions, told)):
             found[row] += matched(regions, names, masks)
             given[row] += len(regions)
         wanted += len(names)
@@ -143,6 +165,7 @@ def chain_figures(pipe: Pipeline, vocabulary: Vocabulary, scenes: list[Scene]) -
         "chain precision": own["precision"],
         "chain recall": own["recall"],
         "F1, true labels as queries": oracle["f1"],
+        "wrong label, share of objects": named / wanted,
     }
 
 
@@ -178,6 +201,7 @@ def measure(pipe: Pipeline, styles: Sequence[Drawings], count: int, seed: int) -
         **detector_figures(pipe, vocabulary, ordinary),
         **segmenter_figures(pipe, ordinary),
         **chain_figures(pipe, vocabulary, ordinary),
+        **presence_figures(pipe, vocabulary, ordinary, seed),
     }
 
 

@@ -34,6 +34,7 @@ __all__ = [
 
 HOME = Path(str(files("openvocab") / "weights" / "pocket")).resolve()
 MODELS = HOME / "models"
+TOKEN_TABLE = "detector.owlv2.text_model.embeddings.token_embedding.weight"
 
 
 def _half(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -138,14 +139,33 @@ def export_segmenter(checkpoint: Path) -> None:
     save_file(_half(_averaged(checkpoint)), MODELS / "segmenter" / "sam.safetensors")
 
 
-def shipped_tower() -> dict[str, Tensor]:
-    """A Tower's weights from the files that ship, float32: where training can go on without a checkpoint."""
+def shipped_tower(tokens: dict[str, int] | None = None) -> dict[str, Tensor]:
+    """A Tower's weights from the files that ship, float32: where training can go on without a checkpoint.
+
+    Args:
+        tokens: token -> row of the tokenizer to train with, where that is not the shipped one. Rows of tokens that the
+            shipped one lacks start as the mean of those of their letters.
+    """
     detector = load_file(MODELS / "detector" / "model.safetensors")
     tagger = load_file(MODELS / "tagger" / "open_clip_model.safetensors")
     state = {f"detector.{name}": value for name, value in detector.items()}
     for own, theirs in (("pool.", "visual.trunk.attn_pool."), ("head.", "visual.trunk.head.")):
         state |= {name.replace(theirs, own): value for name, value in tagger.items() if name.startswith(theirs)}
+    if tokens is not None:
+        state[TOKEN_TABLE] = _token_rows(state[TOKEN_TABLE].float(), tokens)
     return _whole(state | {"tag_scale": tagger["logit_scale"], "tag_bias": tagger["logit_bias"]})
+
+
+def _token_rows(table: Tensor, tokens: dict[str, int]) -> Tensor:
+    """The shipped embedding's rows in the order of other tokens."""
+    kept = json.loads((MODELS / "tagger" / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
+    kept |= {"<|startoftext|>": len(table) - 2, "<|endoftext|>": len(table) - 1}
+    rows = torch.empty(len(tokens), table.shape[1])
+    for token, row in tokens.items():
+        word = token.removesuffix("</w>")
+        letters = [*word[:-1], word[-1] + token[len(word) :]]
+        rows[row] = table[[kept[part] for part in ([token] if token in kept else letters)]].mean(0)
+    return rows
 
 
 def shipped_segmenter() -> dict[str, Tensor]:

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 from torch import Tensor
 from torchvision.ops import batched_nms, box_convert, box_iou
 
+from openvocab.prompts import prompt_set
 from training.pool import Batch, Pool
 from training.tower import Outputs, Texts, Tower
 
@@ -75,8 +77,23 @@ def _forward(tower: Tower, texts: Texts, pool: Pool, scenes: int) -> list[tuple[
     for start in range(0, scenes, 50):
         batch = pool.take(np.arange(start, start + 50))
         with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
-            outs.append((tower(batch.pictures, texts.known[0]), batch))
+            outs.append((tower(batch.pictures, texts.known), batch))
     return outs
+
+
+def _many_sentences(tower: Tower, texts: Texts) -> Tensor:
+    """(C, D) embeddings of the labels averaged over the eighty sentences of OpenAI."""
+    with torch.no_grad():
+        each = [F.normalize(tower.embed_texts(texts.labels(one)), dim=-1) for one in prompt_set("openai80").templates]
+    return F.normalize(torch.stack(each).mean(0), dim=-1)
+
+
+def _top1(tower: Tower, labels: Tensor, pool: Pool, scenes: int) -> float:
+    """How often the nearest label of (C, D) is that of the only object."""
+    batch = pool.take(np.arange(scenes))
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        images = torch.cat([tower.embed_images(batch.pictures[at : at + 50]) for at in range(0, scenes, 50)])
+    return float((images @ labels.T).argmax(1).eq(batch.labels[:, 0]).float().mean())
 
 
 def _tag_map(outs: list[tuple[Outputs, Batch]], count: int) -> float:
@@ -89,14 +106,17 @@ def _tag_map(outs: list[tuple[Outputs, Batch]], count: int) -> float:
     return float(average_precision_score(truth[:, present], scores[:, present], average="macro"))
 
 
-def held_out_figures(tower: Tower, texts: Texts, work: Path, count: int, scenes: int = 150) -> dict[str, float]:
+def held_out_figures(tower: Tower, texts: Texts, work: Path, count: int, scenes: int = 100) -> dict[str, float]:
     """Tagger and detector figures in trained styles (val) and in the one held out (held)."""
     figures = {}
+    with torch.no_grad():
+        own = F.normalize(tower.embed_texts(texts.known), dim=-1)
+    many = _many_sentences(tower, texts)
     for name in ("val", "held"):
-        single = _forward(tower, texts, Pool(work / f"{name}-single"), scenes)
-        right = torch.cat([out.tags.argmax(1) == batch.labels[:, 0] for out, batch in single])
+        single = Pool(work / f"{name}-single")
         ordinary = _forward(tower, texts, Pool(work / f"{name}-ordinary"), scenes)
-        figures[f"{name} top1"] = right.float().mean().item()
+        figures[f"{name} top1"] = _top1(tower, own, single, scenes)
+        figures[f"{name} top1 openai80"] = _top1(tower, many, single, scenes)
         figures[f"{name} tag mAP"] = _tag_map(ordinary, count)
         figures[f"{name} AP50 told"] = _box_ap(ordinary, count, told=True)
         figures[f"{name} AP50 all"] = _box_ap(ordinary, count, told=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from training.optimise import Average, Optimiser, cosine, load_checkpoint, save_checkpoint
+from training.optimise import STEADY, Average, Optimiser, load_checkpoint, save_checkpoint, steady_then_down
 
 __all__ = ["Job", "run"]
 
@@ -44,7 +45,10 @@ def _restore(job: Job, path: Path, average: Average) -> int:
     if kept is None:
         return 0
     job.model.load_state_dict(kept["model"])
-    job.optimiser.restore(kept["optimiser"])
+    try:
+        job.optimiser.restore(kept["optimiser"])
+    except ValueError:
+        log.info("other weights are trained than before: the optimiser starts anew")
     average.weights, average.steps = kept["average"], kept["step"]
     log.info("resumed at step %d from %s", kept["step"], path.name)
     return int(kept["step"])
@@ -67,33 +71,45 @@ def _say(job: Job, step: int, steps: int, rate: float) -> None:
     log.info("step %d/%d %.2f steps/s %s", step, steps, rate, shown)
 
 
-def run(job: Job, checkpoint: Path, steps: int, seed: int, every: int = 500) -> None:
+def _save(job: Job, path: Path, average: Average, step: int) -> None:
+    save_checkpoint(
+        path, model=job.model.state_dict(), optimiser=job.optimiser.state(), average=average.weights, step=step
+    )
+
+
+def run(job: Job, checkpoint: Path, steps: int, seed: int, every: int = 500, minutes: float = math.inf) -> None:
     """Train to that many steps in all, saving and evaluating every so many; the model ends as its moving average.
 
-    The generator is seeded by (seed, step), so that a resumed run draws what an unbroken one would have drawn.
+    The generator is seeded by (seed, step), so that a resumed run draws what an unbroken one would have drawn. The
+    checkpoint of where the rate began to fall is kept too, as CHECKPOINT.steady: renamed, it is where a longer run can
+    go on with nothing lost.
+
+    Args:
+        minutes: end after so long, whatever the step; the rate then falls by the clock.
     """
     average = Average(job.model, job.decay)
     start = step = _restore(job, checkpoint, average)
+    falling = False
     job.model.train()
     begun = time.monotonic()
-    while step < steps:
+    while step < steps and time.monotonic() < begun + 60 * minutes:
+        share = max(step / steps, (time.monotonic() - begun) / (60 * minutes))
+        if share >= STEADY and not falling:
+            falling = True
+            _save(job, checkpoint.with_suffix(".steady"), average, step)
         torch.manual_seed(seed + step)
         loss, figures = job.step(np.random.default_rng((seed, step)))
-        job.optimiser.step(loss, cosine(step / steps), job.clip, job.most)
+        job.optimiser.step(loss, steady_then_down(step, share), job.clip, job.most)
         average.update(job.model)
         step += 1
         for name, value in figures.items():
             job.figures[name] = 0.97 * job.figures.get(name, value) + 0.03 * value
         if step % 100 == 0:
             _say(job, step, steps, (step - start) / (time.monotonic() - begun))
-        if step % every == 0 or step == steps:
-            save_checkpoint(
-                checkpoint,
-                model=job.model.state_dict(),
-                optimiser=job.optimiser.state(),
-                average=average.weights,
-                step=step,
-            )
+        if step % every == 0:
+            _save(job, checkpoint, average, step)
             log.info("held out: %s", _with_average(job, average, job.evaluate))
+    if step > start:
+        _save(job, checkpoint, average, step)
     job.model.load_state_dict(average.weights)
     job.model.eval()

@@ -1,4 +1,4 @@
-"""What training shares: two optimisers in one, a cosine schedule, a moving average, and checkpoints."""
+"""What training shares: two optimisers in one, a schedule, a moving average, and checkpoints."""
 
 from __future__ import annotations
 
@@ -11,14 +11,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Average", "Optimiser", "cosine", "load_checkpoint", "save_checkpoint"]
+__all__ = ["STEADY", "Average", "Optimiser", "load_checkpoint", "save_checkpoint", "steady_then_down"]
 
 
-def cosine(share: float, warm: float = 0.03, floor: float = 0.02) -> float:
-    """The learning rate's factor after that share of all steps: linear up, then a half cosine down to floor."""
-    if share < warm:
-        return share / warm
-    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * (share - warm) / (1 - warm)))
+STEADY = 0.6
+"""The share of a run with a constant learning rate."""
+
+
+def steady_then_down(step: int, share: float, warm: int = 100, floor: float = 0.02) -> float:
+    """The learning rate's factor: linear up over the first steps, constant, then a half cosine down to floor.
+
+    Args:
+        share: how much of the run is done, 0 to 1.
+    """
+    down = max(0.0, (share - STEADY) / (1 - STEADY))
+    return min(1.0, (step + 1) / warm) * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, down))))
 
 
 class Optimiser:

@@ -143,6 +143,16 @@ def _recolour(rng: np.random.Generator, pictures: Tensor) -> Tensor:
     pictures = pictures * _uniform(rng, 0.8, 1.2, size, 3, 1, 1) + _uniform(rng, -0.08, 0.08, size, 1, 1, 1)
     grey = pictures.mean(1, keepdim=True)
     pictures = grey + (pictures - grey) * _uniform(rng, 0.6, 1.25, size, 1, 1, 1)
-    if rng.random() < 0.3:
+    chance = rng.random()
+    if chance < 0.25:
         pictures = pictures + torch.randn_like(pictures) * float(rng.uniform(0.005, 0.05))
+    elif chance < 0.4:
+        pictures = torch.where(torch.rand(size, 1, 1, 1) < 0.5, _blurred(pictures), pictures)
+    elif chance < 0.5:
+        pictures = pictures.clamp(0.001, 1) ** _uniform(rng, 0.6, 1.6, size, 1, 1, 1)
     return pictures.clamp_(0, 1)
+
+
+def _blurred(pictures: Tensor) -> Tensor:
+    """Average 3 x 3 pixels."""
+    return F.avg_pool2d(F.pad(pictures, (1, 1, 1, 1), mode="replicate"), 3, 1)

@@ -112,7 +112,31 @@ def _restyle(rng: Rng, drawing: Bytes, wild: float) -> Bytes:
         drawing = _outline(rng, drawing)
     if rng.random() < 0.12 * wild:
         drawing = _flatten(rng, drawing)
+    if wild:
+        drawing = _vary(rng, drawing)
     return np.dstack([_recolour(rng, np.ascontiguousarray(drawing[..., :3]), 1 + 0.6 * wild), drawing[..., 3]])
+
+
+def _vary(rng: Rng, drawing: Bytes) -> Bytes:
+    """Change a drawing as styles differ: other hues, no hue, softer edges, and light that falls from one side."""
+    rgb = np.ascontiguousarray(drawing[..., :3])
+    chance = rng.random()
+    if chance < 0.12:
+        hsv = cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV)
+        hsv[..., 0] = (hsv[..., 0].astype(np.int32) + int(rng.integers(-30, 31))) % 180
+        rgb = np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB), np.uint8)
+    elif chance < 0.17:
+        grey = rgb.mean(2, keepdims=True)
+        rgb = (grey + (rgb - grey) * rng.uniform(0, 0.4)).astype(np.uint8)
+    elif chance < 0.27:
+        rgb = np.asarray(cv2.GaussianBlur(rgb, (0, 0), rng.uniform(0.8, 2.5)), np.uint8)
+    if rng.random() < 0.35:
+        rows, columns = np.mgrid[0 : rgb.shape[0], 0 : rgb.shape[1]].astype(np.float32)
+        turn = rng.uniform(0, 2 * math.pi)
+        along = columns / rgb.shape[1] * math.cos(turn) + rows / rgb.shape[0] * math.sin(turn)
+        light = 1 + (along - along.mean())[..., None] * rng.uniform(0.1, 0.6)
+        rgb = np.clip(rgb * light, 0, 255).astype(np.uint8)
+    return np.dstack([rgb, drawing[..., 3]])
 
 
 def _shrink(drawing: Floats, scale: float) -> Floats:
@@ -162,7 +186,7 @@ class _Canvas:
         self.labels: list[int] = []
         self._areas: list[int] = []
 
-    def place(self, rng: Rng, label: int, rgb: Bytes, alpha: Floats) -> bool:
+    def place(self, rng: Rng, label: int, rgb: Bytes, alpha: Floats, wild: float = 0.0) -> bool:
         """Paste at a random place; refuse where an earlier object would be too much covered."""
         side, (height, width) = len(self.picture), alpha.shape
         if height >= side - 2 or width >= side - 2:
@@ -176,6 +200,8 @@ class _Canvas:
             return False
         if rng.random() < 0.15:
             self._shadow(x, y, alpha)
+        elif wild and rng.random() < 0.25:
+            self._cast(rng, x, y, alpha)
         region = self.picture[window]
         region[:] = (region * (1 - alpha[..., None]) + rgb * alpha[..., None]).astype(np.uint8)
         self.labels.append(label)
@@ -190,6 +216,16 @@ class _Canvas:
         top, left = min(side - height, y + offset), min(side - width, x + offset)
         region = self.picture[top : top + height, left : left + width]
         region[:] = (region * (1 - soft[..., None])).astype(np.uint8)
+
+    def _cast(self, rng: Rng, x: int, y: int, alpha: Floats) -> None:
+        """Darken the ground by a soft shadow that falls to any side."""
+        reach = max(alpha.shape)
+        shade = np.zeros(self.picture.shape[:2], np.float32)
+        shade[y : y + alpha.shape[0], x : x + alpha.shape[1]] = alpha
+        shift = np.array([[1, 0, rng.normal(0, 0.1) * reach], [0, 1, rng.uniform(0, 0.18) * reach]], np.float32)
+        moved = cv2.warpAffine(shade, shift, shade.shape[::-1])
+        soft = cv2.GaussianBlur(moved, (0, 0), max(0.8, rng.uniform(0.01, 0.08) * reach)) * rng.uniform(0.2, 0.7)
+        self.picture[:] = (self.picture * (1 - soft[..., None])).astype(np.uint8)
 
     def boxes(self) -> Floats:
         found = []
@@ -219,7 +255,7 @@ def _add(rng: Rng, canvas: _Canvas, drawings: list[list[list[Bytes]]], kind: Sce
         length = math.exp(rng.uniform(math.log(kind.smallest), math.log(kind.largest)))
         degrees = rng.normal(0, 12) if rng.random() < 0.9 else rng.uniform(-180, 180)
         cut = _transform(rng, drawing, length, degrees)
-        if cut is not None and canvas.place(rng, label, *cut):
+        if cut is not None and canvas.place(rng, label, *cut, wild=kind.wild):
             return
 
 

@@ -13,12 +13,25 @@ from typing import Any
 from open_clip.tokenizer import SimpleTokenizer, bytes_to_unicode
 from transformers import CLIPTokenizer
 
+from openvocab.prompts import prompt_set
 from openvocab.weights.pocket.architecture import CONTEXT
 
 __all__ = ["TEMPLATES", "train_tokenizer", "unknown_words"]
 
-TEMPLATES = ("This is a photo of a {label}", "a photo of a {label}", "a picture of a {label}", "{label}")
-"""What training fills labels into; the first one seven times out of ten."""
+_SETS = ("openai7", "openai80", "cifar18")
+
+_OWN = (
+    *("This is a photo of a {label}", "{label}", "a photo of a {label}", "a picture of a {label}"),
+    *("an image of a {label}", "an image of the {label}", "this is a {label}", "there is a {label} in the picture"),
+    *("there is a {label} in the scene", "a {label} in the image", "the {label}", "a {label}", "an {label}"),
+    *("one {label}", "an icon of a {label}", "an emoji of a {label}", "a clipart of a {label}", "my {label}"),
+    *("an illustration of a {label}", "a cartoon of a {label}", "a picture showing a {label}", "a big {label}"),
+    *("a small {label}", "a sticker of a {label}", "{label} on a table", "a photo with a {label} in it"),
+    *("find the {label}", "a {label} on the ground", "a red {label}", "a blue {label}", "a photo of an {label}"),
+)
+
+TEMPLATES = tuple(dict.fromkeys([*_OWN, *(text for name in _SETS for text in prompt_set(name).templates)]))
+"""What training fills labels into: sentence 0 is the package's own, 1 the label alone."""
 
 
 def _merges(clip: SimpleTokenizer, word: str) -> Iterable[tuple[int, str, str]]:
@@ -37,7 +50,7 @@ def _merges(clip: SimpleTokenizer, word: str) -> Iterable[tuple[int, str, str]]:
 def train_tokenizer(labels: Iterable[str], folder: Path) -> CLIPTokenizer:
     """Write the tokenizer for those labels into folder and return it."""
     clip = SimpleTokenizer()
-    texts = [template.replace("{label}", label) for label in labels for template in TEMPLATES]
+    texts = [*labels, *TEMPLATES]
     words = {word for text in [*texts, "an the of and in on with"] for word in clip.pat.findall(text.lower())}
     merges = [(a, b) for _, a, b in sorted({merge for word in words for merge in _merges(clip, word)})]
     letters = list(bytes_to_unicode().values())

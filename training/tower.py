@@ -8,6 +8,7 @@ inside an object its label. The tagger pools the same patches by a gate and is t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,31 +24,69 @@ from training.pool import Batch
 from training.segmenter import positions
 from training.tokens import TEMPLATES
 
-__all__ = ["Outputs", "Texts", "Tower", "dense_loss", "detection_loss", "tag_loss"]
+__all__ = ["Outputs", "Texts", "Tower", "dense_loss", "detection_loss", "presence_loss", "tag_loss"]
 
 MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 """CLIP's pixel statistics (Radford et al. 2021), which both libraries' preprocessing uses."""
 
 
 class Texts:
-    """Token batches of the vocabulary and of words outside it."""
+    """Token batches of the vocabulary and of words outside it.
+
+    known   (C, L) ids of the labels in the package's own sentence.
+    tokens  token -> its number.
+    """
 
     def __init__(self, tokenizer: CLIPTokenizer, labels: tuple[str, ...], strangers: list[str]) -> None:
-        self._tokenizer, self._strangers = tokenizer, strangers
-        self.known = [self._encode([template.replace("{label}", label) for label in labels]) for template in TEMPLATES]
+        self._tokenizer, self._labels, self._strangers = tokenizer, labels, strangers
+        self.known = self.encode(self._labels, TEMPLATES[0])
+        self.tokens: dict[str, int] = tokenizer.get_vocab()
 
-    def _encode(self, texts: list[str]) -> Tensor:
+    def encode(self, texts: Sequence[str], template: str = "{label}") -> Tensor:
+        """(N, L) ids of texts in a sentence."""
         ids: Tensor = self._tokenizer(
-            texts, padding="max_length", max_length=CONTEXT, truncation=True, return_tensors="pt"
+            [template.replace("{label}", text) for text in texts],
+            padding="max_length",
+            max_length=CONTEXT,
+            truncation=True,
+            return_tensors="pt",
         )["input_ids"]
         return ids
 
-    def draw(self, rng: np.random.Generator, strangers: int = 16) -> Tensor:
-        """(C + strangers, L) ids: every label in one template, then words that no picture shows."""
-        at = 0 if rng.random() < 0.7 else int(rng.integers(1, len(TEMPLATES)))
-        words = [self._strangers[row] for row in rng.integers(0, len(self._strangers), strangers)]
-        ids = torch.cat([self.known[at], self._encode([TEMPLATES[at].replace("{label}", word) for word in words])])
+    def labels(self, template: str) -> Tensor:
+        """(C, L) ids of the labels in a sentence."""
+        return self.encode(self._labels, template)
+
+    def words(self, rng: np.random.Generator, count: int) -> list[str]:
+        """Draw words that no image shows."""
+        return [self._strangers[row] for row in rng.integers(0, len(self._strangers), count)]
+
+    def draw(self, rng: np.random.Generator, strangers: int = 16, alike: float = 0.8) -> Tensor:
+        """(C + strangers, L) ids: every label in a sentence, then words that no image shows.
+
+        Args:
+            alike: the share of draws that put all texts into one sentence, half of these into the package's own; in
+                the others each has one of its own, so that no sentence says anything by itself.
+        """
+        texts = [*self._labels, *self.words(rng, strangers)]
+        if rng.random() < alike:
+            at = 0 if rng.random() < 0.5 else int(rng.integers(len(TEMPLATES)))
+            ids = self.encode(texts, _ended(rng, TEMPLATES[at]))
+        else:
+            ids = self.encode(
+                [
+                    _ended(rng, TEMPLATES[at]).replace("{label}", text)
+                    for at, text in zip(rng.integers(0, len(TEMPLATES), len(texts)), texts, strict=True)
+                ]
+            )
         return ids[:, : int(ids.argmax(1).max()) + 1]
+
+
+def _ended(rng: np.random.Generator, template: str) -> str:
+    """The sentence, one time in five with its full stop added or taken away."""
+    if rng.random() < 0.8:
+        return template
+    return template.removesuffix(".") if template.endswith(".") else template + "."
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -89,13 +128,22 @@ class Tower(nn.Module):
         embedded: Tensor = model.text_projection(model.text_model(input_ids=ids).pooler_output)
         return embedded
 
-    def forward(self, pictures: Tensor, ids: Tensor) -> Outputs:
-        """Run both models on (B, 3, 256, 256) pictures in 0 to 1 and (Q, L) token ids."""
-        model: Any = self.detector
+    def _hidden(self, pictures: Tensor) -> Tensor:
+        """(B, 1 + P, W) tokens of the last layer, normalised."""
+        vision: Any = self.detector.owlv2.vision_model
         pixels = ((pictures - self.mean) / self.deviation).contiguous(memory_format=torch.channels_last)
-        texts = self.embed_texts(ids)
-        hidden = model.owlv2.vision_model(pixel_values=pixels).last_hidden_state
-        hidden = model.owlv2.vision_model.post_layernorm(hidden)
+        hidden: Tensor = vision.post_layernorm(vision(pixel_values=pixels).last_hidden_state)
+        return hidden
+
+    def embed_images(self, pictures: Tensor) -> Tensor:
+        """(B, D) the tagger's embeddings of (B, 3, 256, 256) pictures in 0 to 1, of length 1."""
+        return F.normalize(self.head(self.pool(self._hidden(pictures))).float(), dim=-1)
+
+    def forward(self, pictures: Tensor, ids: Tensor) -> Outputs:
+        """Run both models on (B, 3, 256, 256) pictures in 0 to 1 and (Q, L) token ids, or (Q, D) texts embedded."""
+        model: Any = self.detector
+        texts = ids if ids.is_floating_point() else self.embed_texts(ids)
+        hidden = self._hidden(pictures)
         merged = model.layer_norm(hidden[:, 1:] * hidden[:, :1])
         logits, patches = model.class_predictor(merged, texts[None].expand(len(pictures), -1, -1), None)
         boxes = model.box_head(merged).float() + model.box_bias
@@ -181,7 +229,9 @@ def _varifocal(logits: Tensor, target: Tensor) -> Tensor:
     return (F.binary_cross_entropy_with_logits(logits, target, reduction="none") * weight).sum()
 
 
-def detection_loss(out: Outputs, batch: Batch, dense: float = 0.5) -> tuple[Tensor, dict[str, float]]:
+def detection_loss(
+    out: Outputs, batch: Batch, dense: float = 0.5, presence: float = 0.5
+) -> tuple[Tensor, dict[str, float]]:
     """The detector's loss and its parts."""
     truth, labels = batch.xyxy / batch.pictures.shape[-1], batch.labels
     chances = out.boxes.sigmoid()
@@ -200,9 +250,26 @@ def detection_loss(out: Outputs, batch: Batch, dense: float = 0.5) -> tuple[Tens
     slope = (logit.abs().clamp(max=4).sum(1) * by).sum() / total
     classes, objects = _varifocal(out.logits, wanted) / total, _varifocal(out.objectness, wanted.amax(2)) / total
     patches, accuracy = dense_loss(out, batch)
-    loss = classes + 2 * giou + 3 * near + 0.1 * slope + 0.5 * objects + dense * patches
-    parts = {"class": classes.item(), "giou": giou.item(), "dense": patches.item(), "patch": accuracy}
+    there = presence_loss(out, labels)
+    loss = classes + 2 * giou + 3 * near + 0.1 * slope + 0.5 * objects + dense * patches + presence * there
+    parts = {"class": classes.item(), "giou": giou.item(), "there": there.item(), "patch": accuracy}
     return loss, parts
+
+
+def presence_loss(out: Outputs, labels: Tensor) -> Tensor:
+    """What the best patch of each text says of the whole picture: high where the label is there, low where it is not.
+
+    The class loss weighs every patch; what makes a false answer is one patch alone. Hard cases weigh more, among them
+    the labels that look like one that is there.
+    """
+    peak = out.logits.amax(1)
+    wanted = torch.zeros_like(peak)
+    rows, places = torch.nonzero(labels >= 0, as_tuple=True)
+    wanted[rows, labels[rows, places]] = 1
+    chance = peak.detach().sigmoid()
+    weight = torch.where(wanted > 0, 0.5 * (1 - chance), chance**1.5)
+    loss = F.binary_cross_entropy_with_logits(peak, wanted, reduction="none") * weight
+    return loss.sum() / wanted.sum().clamp(min=1)
 
 
 def dense_loss(out: Outputs, batch: Batch) -> tuple[Tensor, float]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from openvocab.weights.pocket.architecture import build_sam
-from training.drawings import HELD_OUT_STYLE, TRAINED_STYLES, labels, load_style
+from training.drawings import (
+    EXTRA_STYLES,
+    HELD_OUT_STYLE,
+    RENDERED_STYLE,
+    TRAINED_STYLES,
+    labels,
+    load_rendered,
+    load_style,
+)
 from training.export import (
     HOME,
     export_segmenter,
@@ -38,17 +48,41 @@ WILD = SceneKind(ORDINARY.counts, 28, 140, wild=1.0)
 DEV_SEED, DEV_SCENES = 990001, 300
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a stage is run.
+
+    work      the folder of pools and checkpoints.
+    steps     how many steps in all, those of earlier runs among them.
+    minutes   end after so long, whatever the step.
+    shipped   start from the shipped weights where no checkpoint is, at a lower learning rate.
+    """
+
+    work: Path
+    steps: int
+    minutes: float = math.inf
+    seed: int = 1
+    shipped: bool = False
+
+    def run(self, job: Job, stage: str) -> None:
+        """Train; the checkpoint is work/STAGE.ckpt."""
+        run(job, self.work / f"{stage}.ckpt", self.steps, self.seed, minutes=self.minutes)
+
+
 def make_pools(work: Path, packages: Path, scenes: int) -> None:
     """Compose what training draws from and the held-out scenes that it reports on, in both kinds of style."""
-    trained = bank([load_style(style, packages) for style in TRAINED_STYLES], labels())
+    styles = [load_style(style, packages) for style in TRAINED_STYLES]
+    more = [load_style(style, packages) for style in EXTRA_STYLES]
+    more.append(load_rendered(packages.parent / "@lobehub" / RENDERED_STYLE))
+    trained, every = bank(styles, labels()), bank(styles + more, labels())
     held = bank([load_style(HELD_OUT_STYLE, packages)], labels())
     for name, drawings in (("val", trained), ("held", held)):
         write_pool(work / f"{name}-ordinary", DEV_SCENES, DEV_SEED, drawings, ORDINARY)
         write_pool(work / f"{name}-single", DEV_SCENES, DEV_SEED + 1, drawings, SINGLE)
     for part in range(2):
         log.info("composing part %d of 2", part + 1)
-        write_pool(work / f"dense-{part}", scenes, 11 + part, trained, DENSE)
-        write_pool(work / f"ordinary-{part}", scenes * 5 // 13, 21 + part, trained, WILD)
+        write_pool(work / f"dense-{part}", scenes, 111 + part, every, DENSE)
+        write_pool(work / f"ordinary-{part}", scenes, 121 + part, every, WILD)
 
 
 def training_pools(work: Path) -> tuple[list[Pool], list[float]]:
@@ -72,17 +106,17 @@ def _segmenter_iou(sam: torch.nn.Module, pool: Pool, count: int) -> float:
     return float(np.mean(found))
 
 
-def train_segmenter(work: Path, steps: int, seed: int, shipped: bool = False, size: int = 8, each: int = 3) -> None:
-    """Train the Sam, from nothing or from the shipped one; its checkpoint is work/segmenter.ckpt."""
-    torch.manual_seed(seed)
+def train_segmenter(plan: Plan, size: int = 8, each: int = 3) -> None:
+    """Train the Sam, from nothing or from the shipped one."""
+    torch.manual_seed(plan.seed)
     sam = build_sam()
     encoder = sam.image_encoder
     with torch.no_grad():
         grid, width = encoder.pos_embed.shape[1], encoder.pos_embed.shape[3]
         encoder.pos_embed[0] = 0.4 * positions(grid, width)
-    if shipped:
+    if plan.shipped:
         sam.load_state_dict(shipped_segmenter())
-    pools, shares = training_pools(work)
+    pools, shares = training_pools(plan.work)
 
     def step(rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         batch = pools[rng.choice(len(pools), p=shares)].draw(rng, size)
@@ -98,13 +132,15 @@ def train_segmenter(work: Path, steps: int, seed: int, shipped: bool = False, si
         }
 
     def evaluate() -> dict[str, float]:
-        return {name: round(_segmenter_iou(sam, Pool(work / f"{name}-ordinary"), 60), 3) for name in ("val", "held")}
+        pools = {name: Pool(plan.work / f"{name}-ordinary") for name in ("val", "held")}
+        return {name: round(_segmenter_iou(sam, pool, 60), 3) for name, pool in pools.items()}
 
     def matrices(name: str) -> bool:
         return "image_encoder.blocks" in name or "mask_decoder.transformer" in name
 
-    optimiser = Optimiser(sam, 8e-4, 2e-3, matrices)
-    run(Job(sam, optimiser, step, evaluate, list(sam.parameters()), 1.0, 0.997), work / "segmenter.ckpt", steps, seed)
+    rate = 2e-4 if plan.shipped else 8e-4
+    optimiser = Optimiser(sam, rate, 2.5 * rate, matrices)
+    plan.run(Job(sam, optimiser, step, evaluate, list(sam.parameters()), 1.0, 0.997), "segmenter")
 
 
 def warm_texts(tower: Tower, texts: Texts, count: int, steps: int = 150) -> None:
@@ -133,15 +169,15 @@ def build_tower(work: Path, seed: int) -> tuple[Tower, Texts]:
     return Tower(len(tokenizer)), Texts(tokenizer, labels(), unknown_words(labels()))
 
 
-def train_tower(work: Path, steps: int, seed: int, shipped: bool = False, size: int = 16) -> None:
-    """Train the shared tower with both models' losses, from nothing or the shipped one; kept in work/tower.ckpt."""
-    tower, texts = build_tower(work, seed)
-    if shipped:
-        tower.load_state_dict(shipped_tower())
-    elif not (work / "tower.ckpt").exists():
+def train_tower(plan: Plan, size: int = 16) -> None:
+    """Train the shared tower with both models' losses, from nothing or from the shipped one."""
+    tower, texts = build_tower(plan.work, plan.seed)
+    if plan.shipped:
+        tower.load_state_dict(shipped_tower(texts.tokens))
+    elif not (plan.work / "tower.ckpt").exists():
         warm_texts(tower, texts, len(labels()))
     tower.detector.owlv2.vision_model.embeddings.patch_embedding.to(memory_format=torch.channels_last)
-    pools, shares = training_pools(work)
+    pools, shares = training_pools(plan.work)
 
     def step(rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         batch = pools[rng.choice(len(pools), p=shares)].draw(rng, size, zoom=0.7)
@@ -158,29 +194,26 @@ def train_tower(work: Path, steps: int, seed: int, shipped: bool = False, size: 
         return 5.0 if name in ("tag_scale", "tag_bias") else 1.0
 
     def evaluate() -> dict[str, float]:
-        return held_out_figures(tower, texts, work, len(labels()))
+        return held_out_figures(tower, texts, plan.work, len(labels()))
 
     scales = ("class_head.logit", "tag_")
     clip = [weight for name, weight in tower.named_parameters() if not any(part in name for part in scales)]
-    run(
-        Job(tower, Optimiser(tower, 8e-4, 3e-3, matrices, factor), step, evaluate, clip, 4.0),
-        work / "tower.ckpt",
-        steps,
-        seed,
-    )
+    rate = 5e-4 if plan.shipped else 8e-4
+    optimiser = Optimiser(tower, rate, 4 * rate, matrices, factor)
+    plan.run(Job(tower, optimiser, step, evaluate, clip, 4.0), "tower")
 
 
-def train_tagger(work: Path, steps: int, seed: int, size: int = 16) -> None:
-    """Train the tagger on alone, from the shared tower; its checkpoint is work/tagger.ckpt.
+def train_tagger(plan: Plan, size: int = 16) -> None:
+    """Train the tagger on alone, from the shared tower.
 
     Batches are ordinary scenes and enlarged windows: one to a few objects, as the tagger is asked about them.
     """
-    tower, texts = build_tower(work, seed)
-    start = load_checkpoint(work / "tower.ckpt")
+    tower, texts = build_tower(plan.work, plan.seed)
+    start = load_checkpoint(plan.work / "tower.ckpt")
     if start is None:
-        raise SystemExit(f"{work / 'tower.ckpt'} does not exist; train the tower first")
+        raise SystemExit(f"{plan.work / 'tower.ckpt'} does not exist; train the tower first")
     tower.load_state_dict(start["average"])
-    pools, _ = training_pools(work)
+    pools, _ = training_pools(plan.work)
 
     def step(rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         at = int(rng.integers(len(pools)))
@@ -195,10 +228,10 @@ def train_tagger(work: Path, steps: int, seed: int, size: int = 16) -> None:
         return 2.0 if name.startswith(("pool.", "head.", "tag_")) else 1.0
 
     def evaluate() -> dict[str, float]:
-        return held_out_figures(tower, texts, work, len(labels()))
+        return held_out_figures(tower, texts, plan.work, len(labels()))
 
     optimiser = Optimiser(tower, 4e-4, 1e-3, lambda name: "vision_model.encoder.layers" in name, factor)
-    run(Job(tower, optimiser, step, evaluate, list(tower.parameters()), 4.0, 0.99), work / "tagger.ckpt", steps, seed)
+    plan.run(Job(tower, optimiser, step, evaluate, list(tower.parameters()), 4.0, 0.99), "tagger")
 
 
 EXAMPLES = ("noto", "fluent-emoji-flat", "noto-v1", "emojione", "fluent-emoji", "noto", HELD_OUT_STYLE, HELD_OUT_STYLE)
@@ -220,7 +253,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for pools and checkpoints (about 10 GB)")
     parser.add_argument("--drawings", type=Path, default=Path("node_modules/@iconify-json"), help="the style packages")
     parser.add_argument("--steps", type=int, default=9000)
-    parser.add_argument("--scenes", type=int, default=13000, help="dense scenes in each of two parts of the pool")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="end after so long, whatever the step")
+    parser.add_argument("--scenes", type=int, default=9000, help="scenes in each of the four parts of the pool")
     parser.add_argument("--shipped", action="store_true", help="start from the shipped weights where no checkpoint is")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
@@ -228,16 +262,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     torch.set_num_threads(chosen.threads)
     chosen.work.mkdir(parents=True, exist_ok=True)
+    plan = Plan(chosen.work, chosen.steps, chosen.minutes, chosen.seed, chosen.shipped)
     if chosen.stage == "pools":
         make_pools(chosen.work, chosen.drawings, chosen.scenes)
-    elif chosen.stage == "segmenter":
-        train_segmenter(chosen.work, chosen.steps, chosen.seed, chosen.shipped)
-    elif chosen.stage == "tower":
-        train_tower(chosen.work, chosen.steps, chosen.seed, chosen.shipped)
-    elif chosen.stage == "tagger":
-        train_tagger(chosen.work, chosen.steps, chosen.seed)
     elif chosen.stage == "export":
         export(chosen.work, chosen.drawings)
+    else:
+        {"segmenter": train_segmenter, "tower": train_tower, "tagger": train_tagger}[chosen.stage](plan)
 
 
 if __name__ == "__main__":

@@ -16,12 +16,12 @@ from openvocab.weights.pocket.architecture import PocketOwlv2, build_sam, detect
 from training import evaluate, export
 from training.drawings import Drawings, labels, load_folder, load_style
 from training.loop import Job, run
-from training.optimise import Optimiser, cosine
+from training.optimise import Optimiser, steady_then_down
 from training.pool import Pool, write_pool
 from training.scenes import DENSE, ORDINARY, SINGLE, Scene, SceneKind, bank, compose
 from training.segmenter import decode, prompts
 from training.tokens import train_tokenizer
-from training.tower import Texts, Tower, detection_loss, tag_loss
+from training.tower import Outputs, Texts, Tower, detection_loss, presence_loss, tag_loss
 
 NAMES = ("apple", "car", "dog")
 
@@ -148,7 +148,7 @@ def test_the_exported_models_answer_as_the_tower_does(
     register()
     tagger, _ = open_clip.create_model_from_pretrained(f"local-dir:{tmp_path}/models/tagger")
     detector = PocketOwlv2.from_pretrained(tmp_path / "models" / "detector", attn_implementation="eager").float()
-    pictures, ids = torch.rand(2, 3, 256, 256), texts.known[0]
+    pictures, ids = torch.rand(2, 3, 256, 256), texts.known
     pixels = (pictures - model.mean) / model.deviation
     with torch.no_grad():
         wanted = model(pictures, ids)
@@ -161,10 +161,37 @@ def test_the_exported_models_answer_as_the_tower_does(
     torch.testing.assert_close(found.pred_boxes, wanted.boxes.sigmoid(), atol=1e-4, rtol=0)
 
 
-def test_training_can_start_from_what_ships() -> None:
-    tower = Tower(len(export.shipped_tower()["detector.owlv2.text_model.embeddings.token_embedding.weight"]))
-    tower.load_state_dict(export.shipped_tower())
+def test_training_can_start_from_what_ships(tmp_path: Path) -> None:
+    shipped = export.shipped_tower()
+    tower = Tower(len(shipped[export.TOKEN_TABLE]))
+    tower.load_state_dict(shipped)
     build_sam().load_state_dict(export.shipped_segmenter())
+
+
+def test_tokens_that_the_shipped_tokenizer_lacks_start_from_their_letters(tmp_path: Path) -> None:
+    from transformers import CLIPTokenizer
+
+    shipped = export.shipped_tower()[export.TOKEN_TABLE]
+    own = CLIPTokenizer.from_pretrained(export.MODELS / "tagger").get_vocab()
+    tokens = train_tokenizer([*labels(), "zyzzyva"], tmp_path).get_vocab()
+    rows = export.shipped_tower(tokens)[export.TOKEN_TABLE]
+    kept = [token for token in tokens if token in own]
+    torch.testing.assert_close(rows[[tokens[token] for token in kept]], shipped[[own[token] for token in kept]])
+    new = next(token for token in tokens if token not in own)
+    letters = [*new.removesuffix("</w>")]
+    letters[-1] += new[len("".join(letters)) :]
+    torch.testing.assert_close(rows[tokens[new]], shipped[[own[letter] for letter in letters]].mean(0))
+
+
+def test_a_draw_names_every_label_once_and_keeps_its_last_word(tower: tuple[Tower, Texts, Path]) -> None:
+    texts, rng = tower[1], np.random.default_rng(0)
+    own = {name: texts.encode([name])[0].tolist() for name in NAMES}
+    for _ in range(20):
+        ids = texts.draw(rng, 5).tolist()
+        assert len(ids) == len(NAMES) + 5
+        for row, name in zip(ids, NAMES, strict=False):
+            word = own[name][1 : own[name].index(max(own[name]))]
+            assert any(row[at : at + len(word)] == word for at in range(len(row)))
 
 
 @pytest.fixture(scope="module")
@@ -196,6 +223,18 @@ def test_losses_are_finite_and_teach_every_part(pool: Pool, tower: tuple[Tower, 
     unused = {"owlv2.visual_projection", "owlv2.logit_scale"}
     idle = [name for name, weight in model.named_parameters() if weight.grad is None]
     assert all(any(part in name for part in unused) for name in idle)
+
+
+def test_a_false_answer_for_a_whole_image_costs_more_the_surer_it_is() -> None:
+    labels = torch.tensor([[0, -1]])
+    costs = []
+    for sure in (-4.0, 0.0, 4.0):
+        logits = torch.full((1, 3, 2), -6.0)
+        logits[0, 1, 0], logits[0, 2, 1] = 2.0, sure
+        none = torch.zeros(1, 3)
+        costs.append(float(presence_loss(Outputs(logits, none, none, none, none, none), labels)))
+    assert costs == sorted(costs)
+    assert costs[2] > 10 * costs[1] > 10 * costs[0]
 
 
 def test_prompting_several_pictures_at_once_equals_sam_itself(pool: Pool) -> None:
@@ -246,11 +285,27 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "factor"),
-    [pytest.param(0.0, 0.0, id="start"), pytest.param(0.03, 1.0, id="warm"), pytest.param(1.0, 0.02, id="end")],
+    ("step", "share", "factor"),
+    [
+        pytest.param(0, 0.0, 0.01, id="start"),
+        pytest.param(99, 0.01, 1.0, id="warm"),
+        pytest.param(500, 0.6, 1.0, id="steady"),
+        pytest.param(800, 0.8, 0.51, id="half way down"),
+        pytest.param(999, 1.0, 0.02, id="end"),
+    ],
 )
-def test_cosine(share: float, factor: float) -> None:
-    assert cosine(share) == pytest.approx(factor)
+def test_the_learning_rate_is_steady_then_falls(step: int, share: float, factor: float) -> None:
+    assert steady_then_down(step, share) == pytest.approx(factor)
+
+
+def test_a_run_ends_by_the_clock_and_keeps_where_it_began_to_end(tmp_path: Path, monkeypatch: Any) -> None:
+    clock = iter(range(0, 10**6, 6))
+    monkeypatch.setattr("training.loop.time.monotonic", lambda: next(clock))
+    taken: list[int] = []
+    run(job(taken), tmp_path / "short.ckpt", 10**6, seed=1, minutes=2)
+    kept = torch.load(tmp_path / "short.steady", weights_only=True)
+    assert 0 < kept["step"] < len(taken) < 20
+    assert torch.load(tmp_path / "short.ckpt", weights_only=True)["step"] == len(taken)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,39 @@
+"""The README's commands are understood, and its synopsis names options that there are."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from openvocab.ui.options import parser
+
+README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+SYNOPSIS = README.partition("## On the command line")[2].split("```")[1].strip()
+COMMANDS = [
+    line
+    for block in README.split("```")[1::2]
+    for line in block.splitlines()
+    if line.startswith("openvocab ") and not re.search(r"\[|\||\.\.\.", line)
+]
+
+
+@pytest.mark.parametrize("synopsis", re.split(r"\n(?=openvocab )", SYNOPSIS), ids=lambda text: text.split(" [")[0][:40])
+def test_the_synopsis_names_options_that_there_are(synopsis: str) -> None:
+    command: Any = parser()
+    for word in synopsis.split()[1:]:
+        below = [each for each in command._actions if isinstance(each, argparse._SubParsersAction)]
+        if not below or word not in below[0].choices:
+            break
+        command = below[0].choices[word]
+    known = {name for action in command._actions for name in action.option_strings}
+    assert set(re.findall(r"--[a-z-]+", synopsis)) <= known
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_a_command_is_understood(line: str) -> None:
+    parser().parse_args(shlex.split(line, comments=True)[1:])

@@ -23,10 +23,10 @@ __all__ = ["ClipTagger", "MetaClip2Tagger", "SiglipTagger", "TransformersTagger"
 class TransformersTagger(DualEncoder):
     """Scores labels for whole pictures; a subclass names the model types and how sentences are padded.
 
-    Scores are those of the pipeline zero-shot-image-classification with the same sentences.
+    Scores are those of the pipeline zero-shot-image-classification with the same sentences, as _clean makes them.
 
     model            in evaluation mode, on its device, in its precision.
-    tokenizer        the checkpoint's own; what it does to case and punctuation is left as it is.
+    tokenizer        the checkpoint's own.
     image_processor  the checkpoint's own.
     """
 
@@ -80,14 +80,20 @@ class TransformersTagger(DualEncoder):
         """The architecture and how pictures are prepared."""
         return f"{self.model!r} {self.image_processor.to_json_string()} {self.PADDING}"
 
+    def _clean(self, text: str) -> str:
+        """Return a sentence as the text tower was trained on it, where its tokenizer does not see to that."""
+        return text
+
     def _measure(self, text: str) -> tuple[int, str]:
-        whole = self.tokenizer(text, verbose=False).input_ids
-        kept = self.tokenizer(text, truncation=True, max_length=self.context).input_ids
+        clean = self._clean(text)
+        whole = self.tokenizer(clean, verbose=False).input_ids
+        kept = self.tokenizer(clean, truncation=True, max_length=self.context).input_ids
         return len(whole), str(self.tokenizer.decode(kept, skip_special_tokens=True)).strip()
 
     def _embed_texts(self, texts: list[str]) -> Tensor:
+        clean = [self._clean(text) for text in texts]
         tokens = self.tokenizer(
-            texts, padding=self.PADDING, truncation=True, max_length=self.context, return_tensors="pt"
+            clean, padding=self.PADDING, truncation=True, max_length=self.context, return_tensors="pt"
         ).to(self.model.device)
         rows: Tensor = self.model.get_text_features(**tokens).pooler_output
         return rows
@@ -120,12 +126,21 @@ class SiglipTagger(TransformersTagger):
 
     SigLIP 2 of a fixed resolution is published as model type "siglip"; "siglip2" is its NaFlex kind, which keeps a
     picture's aspect ratio. The text tower is pooled at its last place, so sentences are padded to the whole context.
+
+    Both were trained on canonical text: lower case, without ASCII punctuation. The tokenizer that SigLIP 2 is published
+    with keeps case and punctuation, so sentences are made canonical before it, by open_clip's own function.
     """
 
     FAMILY: ClassVar[str] = "siglip"
     KIND: ClassVar[str] = "SigLIP model"
     CLASSES: ClassVar[Mapping[str, str]] = MappingProxyType({"siglip": "SiglipModel", "siglip2": "Siglip2Model"})
     PADDING: ClassVar[str] = "max_length"
+
+    def _clean(self, text: str) -> str:
+        """Return a sentence in lower case, without ASCII punctuation, with single spaces."""
+        from open_clip.tokenizer import get_clean_fn
+
+        return str(get_clean_fn("canonicalize")(text))
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)

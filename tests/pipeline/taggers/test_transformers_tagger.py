@@ -23,6 +23,7 @@ from openvocab.weights.files import sha256_of
 from tests.tiny import clip, metaclip2, siglip
 
 LABELS = ["cat", "red kite", "Aardvark", "fire-engine, old", "teapot"]
+CANONICAL = ["cat", "red kite", "aardvark", "fireengine old", "teapot"]
 SIZES = [(40, 40), (30, 90), (90, 30), (1, 1), (33, 47), (1, 50)]
 ENSEMBLE = PromptSet("three", ("a photo of a {label}.", "{label}", "art of the {label}"))
 WRITERS = {
@@ -74,7 +75,9 @@ def test_scores_are_those_of_the_pipeline(
     kind: str, taggers: dict[str, TransformersTagger], folders: dict[str, str], pictures: list[Any]
 ) -> None:
     got = taggers[kind].score(pictures, LABELS)
-    expected = _upstream(folders[kind], pictures, LABELS, "This is a photo of a {}")
+    canonical = kind.startswith("siglip")
+    labels, template = (CANONICAL, "this is a photo of a {}") if canonical else (LABELS, "This is a photo of a {}")
+    expected = _upstream(folders[kind], pictures, labels, template)
     assert got.dtype == np.float32
     assert taggers[kind].independent == kind.startswith("siglip")
     assert expected.std(axis=0).min() > 1e-3, "the pictures must matter"
@@ -101,7 +104,7 @@ def test_longer_neighbours_change_no_sentence(
     monkeypatch.setattr(dual_encoder, "TEXTS_A_BATCH", texts)
     tagger = taggers[kind]
     given = tagger.tokenizer(
-        [f"This is a photo of a {label}" for label in LABELS],
+        [tagger._clean(f"This is a photo of a {label}") for label in LABELS],
         padding="max_length",
         max_length=tagger.context,
         truncation=True,
@@ -149,6 +152,52 @@ def test_bfloat16_is_close(
     assert (low.record.dtype, low.model.dtype) == ("bfloat16", torch.bfloat16)
     assert (low.scale, low.bias) == (taggers[kind].scale, taggers[kind].bias), "read before the precision is lowered"
     np.testing.assert_allclose(low.score(pictures, LABELS), taggers[kind].score(pictures, LABELS), atol=0.03)
+
+
+@pytest.mark.parametrize("kind", ["siglip", "siglip naflex"])
+@pytest.mark.parametrize(
+    ("written", "canonical"),
+    [
+        pytest.param("Fire_Engine", "fire engine", id="underscore and case"),
+        pytest.param("  a  'Cat',\tmaybe! ", "a cat maybe", id="punctuation and spaces"),
+        pytest.param("fish &amp; chips", "fish chips", id="entity"),
+        pytest.param("ÉTAGÈRE", "étagère", id="accents"),
+    ],
+)
+def test_siglip_reads_canonical_text(
+    kind: str, written: str, canonical: str, taggers: dict[str, TransformersTagger]
+) -> None:
+    """SigLIP was trained on lower-cased text without punctuation; the tokenizer of SigLIP 2 keeps both."""
+    plain = PromptSet("plain", ("{label}",))
+    got, expected = (taggers[kind].encode_labels([text], plain).embeddings for text in (written, canonical))
+    np.testing.assert_array_equal(got, expected)
+
+
+def test_siglip_through_transformers_gets_the_tokens_of_open_clip(
+    folders: dict[str, str], taggers: dict[str, TransformersTagger]
+) -> None:
+    from open_clip.tokenizer import HFTokenizer
+
+    texts = ["This is a photo of a Fire-Engine, OLD.", "2 Cats & a_dog"]
+    tagger, seen = taggers["siglip"], []
+    expected = HFTokenizer(folders["siglip"], context_length=tagger.context, clean="canonicalize")(texts)
+    text_tower = tagger.model.text_model.register_forward_pre_hook(
+        lambda _, args, given: seen.append(given["input_ids"]), with_kwargs=True
+    )
+    try:
+        with torch.inference_mode():
+            tagger._embed_texts(texts)
+    finally:
+        text_tower.remove()
+    assert seen[0].tolist() == expected.tolist()
+
+
+@MAKERS
+def test_text_preparation_tells_cleaning_apart(kind: str, taggers: dict[str, TransformersTagger]) -> None:
+    """A cache of embeddings is keyed by it: one written before sentences were made canonical must not be read."""
+    tagger = taggers[kind]
+    raw = len(tagger.tokenizer(dual_encoder._PROBE).input_ids)
+    assert (tagger.text_preparation.split()[1] == f"({raw},") == (not kind.startswith("siglip"))
 
 
 def test_record_says_which_weights(folders: dict[str, str], taggers: dict[str, TransformersTagger]) -> None:

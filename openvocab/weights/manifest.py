@@ -118,8 +118,12 @@ class Published:
 
     @property
     def fetched_revision(self) -> str | None:
-        """The commit at which it is fetched and loaded, or None where the loader takes the newest one."""
-        return self.revision if self.revision and self.spec.endswith(f"@{self.revision}") else None
+        """The commit at which it is fetched and loaded, or None where the loader takes the newest one.
+
+        A SPEC of open_clip is a pretrained tag, which has no place for a commit; its loader looks it up here.
+        """
+        stated = self.family == "open_clip" or self.spec.endswith(f"@{self.revision}")
+        return self.revision if stated else None
 
     @property
     def exact_size(self) -> bool:

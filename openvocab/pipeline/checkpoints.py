@@ -17,6 +17,7 @@ import torch
 
 from openvocab.errors import BadWeights
 from openvocab.pipeline.device import pick_device, pick_dtype
+from openvocab.pipeline.quiet import quiet_loading
 from openvocab.pipeline.record import ModelRecord
 from openvocab.weights.fetch import hub_file
 from openvocab.weights.files import first_line, read_state
@@ -93,17 +94,18 @@ def load_model(found: Found, model_class: Any, kind: str, **options: Any) -> Any
         BadWeights: the weights do not fit, or lack parameters of the model.
     """
     try:
-        model, report = model_class.from_pretrained(
-            found.location,
-            revision=found.revision or "main",
-            local_files_only=found.local,
-            use_safetensors=found.weights[0].suffix == ".safetensors",
-            weights_only=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-            dtype=torch.float32,
-            **options,
-        )
+        with quiet_loading():
+            model, report = model_class.from_pretrained(
+                found.location,
+                revision=found.revision or "main",
+                local_files_only=found.local,
+                use_safetensors=found.weights[0].suffix == ".safetensors",
+                weights_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                dtype=torch.float32,
+                **options,
+            )
     except Exception as error:  # other shapes, a damaged configuration: each raises its own
         raise BadWeights(f"{found.location}: this {kind} cannot be loaded: {first_line(error)}") from error
     if report["missing_keys"]:

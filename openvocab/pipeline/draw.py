@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 
 from openvocab.errors import BadInput
 from openvocab.pipeline.lettering import fit, font_for, place_names
+from openvocab.pipeline.quiet import quiet_supervision
 from openvocab.pipeline.record import Regions
 
 __all__ = ["COLOURS", "colour_rows", "colours_of", "contact_sheet", "draw"]
@@ -73,6 +74,7 @@ def _ink(colour: str) -> str:
 
 def _annotators(side: int, *, masked: bool) -> list[Any]:
     """What draws the shapes on a canvas whose longer side has that many pixels, in order."""
+    quiet_supervision()
     import supervision
 
     palette = supervision.ColorPalette.from_hex(list(COLOURS))
@@ -85,6 +87,7 @@ def _annotators(side: int, *, masked: bool) -> list[Any]:
 
 def _shapes(canvas: Image.Image, boxes: Floats, regions: Regions, colours: NDArray[np.intp]) -> Image.Image:
     """Draw translucent masks with outlines, and boxes (N, 4) in pixels of the canvas."""
+    quiet_supervision()
     import supervision
 
     masks = None if regions.masks is None else _enlarge(regions.masks, canvas.size)

@@ -10,6 +10,7 @@ import torch
 from openvocab.errors import BadWeights
 from openvocab.pipeline.detectors.owl_detector import Owlv2Detector
 from openvocab.pipeline.device import pick_device, pick_dtype
+from openvocab.pipeline.quiet import quiet_loading
 from openvocab.pipeline.record import ModelRecord
 from openvocab.pipeline.segmenters.sam_segmenter import SamSegmenter
 from openvocab.pipeline.taggers.clip_tagger import OpenClipTagger
@@ -50,9 +51,10 @@ def load_detector(device: str | None = None, dtype: str | None = None) -> Owlv2D
 
     kept = checkpoint("pocket-detector")
     folder, record = kept.verified().parent, _record(kept, device, dtype)
-    model: Any = PocketOwlv2.from_pretrained(
-        folder, local_files_only=True, attn_implementation="eager", dtype=torch.float32
-    )
+    with quiet_loading():
+        model: Any = PocketOwlv2.from_pretrained(
+            folder, local_files_only=True, attn_implementation="eager", dtype=torch.float32
+        )
     return Owlv2Detector.of(model.eval(), Owlv2Processor.from_pretrained(folder, local_files_only=True), record)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from openvocab.errors import BadInput
 from openvocab.pipeline.masks import encode_mask, mask_box
+from openvocab.pipeline.quiet import quiet_supervision
 
 if TYPE_CHECKING:
     import supervision
@@ -222,6 +223,7 @@ class Result:
 
     def to_supervision(self) -> supervision.Detections:
         """Return the regions as supervision.Detections; class_id is a label's place in the vocabulary, see classes."""
+        quiet_supervision()
         import supervision
 
         regions = self.regions

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from openvocab.errors import CannotWrite, OpenVocabError, OpenVocabWarning
+from openvocab.pipeline.quiet import show_progress
 from openvocab.ui.commands import COMMANDS
 from openvocab.ui.options import parser
 from openvocab.ui.output import complain
@@ -30,6 +31,8 @@ def _quiet_libraries() -> None:
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         os.environ.setdefault("TQDM_DISABLE", "1")
+    else:
+        show_progress()
 
 
 def _stay_offline() -> None:

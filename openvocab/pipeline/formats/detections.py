@@ -9,6 +9,7 @@ import numpy as np
 
 from openvocab.pipeline.batch.rows import Row, row_of
 from openvocab.pipeline.formats.job import LabelIndex
+from openvocab.pipeline.quiet import quiet_supervision
 from openvocab.pipeline.record import Result
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def to_supervision(row: Row | Result, labels: Sequence[str] | None = None) -> su
     Raises:
         BadInput: a region's label is not among them.
     """
+    quiet_supervision()
     import supervision
 
     one = row if isinstance(row, Row) else row_of(row)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from openvocab.pipeline.batch.rows import Row
 from openvocab.pipeline.formats.job import Job
 from openvocab.pipeline.masks import decode_mask
+from openvocab.pipeline.quiet import quiet_supervision
 
 __all__ = ["Crop", "Region", "crop", "outline", "regions_of", "run_lengths", "short", "tags_of"]
 
@@ -179,6 +180,7 @@ def _filled(mask: Mask) -> Mask:
 
 def _contours(filled: Mask) -> list[NDArray[np.int64]]:
     """Return the (N, 2) contour of each part of a mask without holes, in the order in which rows meet them."""
+    quiet_supervision()
     import supervision
     from scipy import ndimage
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from openvocab.pipeline.device import dtype_of, pick_device, pick_dtype
+from openvocab.pipeline.quiet import quiet_loading
 from openvocab.pipeline.record import ModelRecord
 from openvocab.pipeline.stages import Picture
 from openvocab.pipeline.taggers.clip_checkpoints import build, find, load_tokenizer
@@ -56,16 +57,19 @@ class OpenClipTagger(DualEncoder):
         """
         target = pick_device(device)
         precision = pick_dtype(target, dtype)
-        found = find(spec)
+        with quiet_loading():
+            found = find(spec)
         if found.weights.suffix not in (".npz", ".npy"):
             read_state(found.weights)
         digest = trusted_sha256(found.source, found.weights)
-        model, exact = build(found)
+        with quiet_loading():
+            model, exact = build(found)
+            tokenizer = load_tokenizer(found)
         scale, bias = logit_terms(model)
         model = model.to(target, precision).eval()
         return cls(
             model=model,
-            tokenizer=load_tokenizer(found),
+            tokenizer=tokenizer,
             preprocess=preprocessing(model, exact, precision),
             tower=packed_tower(model),
             record=ModelRecord(f"open_clip:{spec}", digest, str(target), str(precision).removeprefix("torch.")),

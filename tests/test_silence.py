@@ -1,0 +1,32 @@
+"""A library says nothing: what it loads neither writes to stderr nor changes the logging of the process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+CODE = """
+import sys
+{before}
+import logging
+import openvocab
+scene = openvocab.example_scenes()[0]
+pipe = openvocab.load("pocket")
+result = pipe(scene.path, "tent, piano")
+result.draw()
+len(result.to_supervision())
+len(list(pipe.run([scene.path], ["tent"])))
+from transformers.utils.logging import is_progress_bar_enabled
+print(logging.root.handlers, logging.root.level == logging.WARNING, is_progress_bar_enabled())
+"""
+
+WITHOUT_OPENCV = "sys.modules['cv2'] = None"
+
+
+def run(before: str) -> tuple[int, str, str]:
+    done = subprocess.run([sys.executable, "-c", CODE.format(before=before)], capture_output=True, text=True)
+    return done.returncode, done.stdout.strip(), done.stderr
+
+
+def test_loading_and_running_pocket_says_nothing_also_without_opencv() -> None:
+    assert run(WITHOUT_OPENCV) == (0, "[] True True", "")

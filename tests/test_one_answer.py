@@ -15,6 +15,7 @@ from openvocab import Result, Settings
 from openvocab.pipeline import presets
 from openvocab.ui.cli import main
 from openvocab.weights.manifest import preset_records
+from openvocab.weights.thresholds import tag_threshold
 from tests.pipeline.stubs import StubDetector, StubSegmenter, StubTagger
 
 SCENE = openvocab.example_scenes()[0]
@@ -102,14 +103,17 @@ def test_evaluate_measures_what_python_answers(
     chaining_run = chaining.run_chain
     monkeypatch.setattr(chaining, "run_chain", run_chain)
     data = ["--data", str(coco), "--format", "coco", "--out", str(tmp_path / "report"), "--preset", stand_ins]
+    data += ["--pictures", str(SCENE.path.parent)]
     assert main(["evaluate", "chain", *data]) == 0
     wanted = openvocab.load(stand_ins)(SCENE.path, WORDS)
     (found,) = made[0].found
     assert made[0].record == wanted.run
     assert [made[0].labels[place] for place in found.label_index] == list(wanted.regions.labels)
     np.testing.assert_array_equal(found.scores, wanted.regions.scores)
-    if made[0].tagged is not None:
-        assert {made[0].labels[row] for row in np.flatnonzero(made[0].tagged[0])} == {tag.label for tag in wanted.tags}
+    if made[0].asked is not None:
+        asked = {made[0].labels[row] for row in np.flatnonzero(made[0].asked[0])}
+        strict = wanted.run.settings["gate"] == "threshold"
+        assert asked == ({tag.label for tag in wanted.tags} if strict else set(SCENE.labels))
 
 
 @every_preset
@@ -141,7 +145,9 @@ def test_tag_and_python_give_the_same_scores_on_every_example(capsys: pytest.Cap
     [pytest.param({}, id="nothing"), pytest.param({"windows": None, "box_threshold": None}, id="nothing, named")],
 )
 def test_what_is_not_given_is_the_presets_own(given: dict[str, Any]) -> None:
-    own = Settings().changed(**preset_records()["pocket"].settings)
+    """Thresholds that neither the user nor the preset gives are the checkpoint's."""
+    own = Settings(tag_threshold=tag_threshold("pocket-tagger", independent=True).value)
+    own = own.changed(**preset_records()["pocket"].settings)
     assert openvocab.load("pocket", tags_alone=True, **given).settings == own
     assert openvocab.Loader("pocket", tags_alone=True, settings=given)().settings == own
 

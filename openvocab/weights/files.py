@@ -16,6 +16,7 @@ __all__ = ["first_line", "read_state", "refuse_stand_ins", "sha256_of", "verify"
 
 _PICKLED = (".pth", ".pt", ".bin", ".ckpt")
 _WRAPPERS = ("state_dict", "model")
+_PAGES = (b"<!doctype", b"<html", b"<head", b"<body", b"<?xml", b"<!--")
 
 
 def first_line(error: Exception) -> str:
@@ -54,13 +55,14 @@ def read_state(path: Path) -> dict[str, Tensor]:
     A dictionary that a training run wrapped under "state_dict" or "model" is unwrapped.
 
     Raises:
-        BadWeights: the file is absent, a Git LFS pointer, a web page, cut short, or holds other things than tensors.
+        BadWeights: the file is absent, a Git LFS pointer, a web page, cut short, unpacks to more than it is, holds
+            other things than tensors, or a tensor of them has NaN or an axis of stride 0.
     """
     refuse_stand_ins(path)
     if path.suffix == ".safetensors":
-        return _read_safetensors(path)
+        return _checked(path, _read_safetensors(path))
     if path.suffix in _PICKLED:
-        return _tensors(path, _read_pickled(path))
+        return _checked(path, _tensors(path, _read_pickled(path)))
     raise BadWeights(f"{path}: weights are read from {', '.join(('.safetensors', *_PICKLED))}, not {path.suffix!r}")
 
 
@@ -82,7 +84,7 @@ def refuse_stand_ins(path: Path) -> None:
         raise BadWeights(f"{path}: the file is empty")
     if head.startswith(b"version https://git-lfs.github.com/spec"):
         raise BadWeights(f"{path}: this is a Git LFS pointer, not the weights; run: git lfs pull")
-    if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+    if head.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(_PAGES):
         raise BadWeights(f"{path}: this is a web page, not weights; the download went wrong")
 
 
@@ -102,12 +104,38 @@ def _read_pickled(path: Path) -> Any:
 
     import torch
 
+    _refuse_compressed(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise BadWeights(f"{path}: refused, because it is not a plain file of tensors") from error
     except Exception as error:  # a damaged file fails anywhere: zip reader, unpickler, storage
         raise BadWeights(f"{path}: the file is cut short, damaged, or no file of tensors") from error
+
+
+def _refuse_compressed(path: Path) -> None:
+    """Refuse a zip whose members unpack to more than they take: torch.save compresses nothing."""
+    import zipfile
+
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise BadWeights(f"{path}: the file is cut short, damaged, or no file of tensors") from error
+    if unpacked > path.stat().st_size:
+        raise BadWeights(f"{path}: refused, because its members unpack to more than the file; save it with torch.save")
+
+
+def _checked(path: Path, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return a state whose tensors each have their own numbers, all of them finite or infinite but none NaN."""
+    for name, value in state.items():
+        if any(stride == 0 and size > 1 for stride, size in zip(value.stride(), value.shape, strict=True)):
+            raise BadWeights(f"{path}: {name} repeats one number over a whole axis (stride 0); save it contiguous")
+        if value.is_floating_point() and bool(value.isnan().any()):
+            raise BadWeights(f"{path}: {name} holds NaN; download it again or name another checkpoint")
+    return state
 
 
 def _tensors(path: Path, content: Any) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,6 +42,21 @@ def _cut(write: Callable[[Path], None], path: Path) -> None:
 
 def _no_state(path: Path) -> None:
     torch.save({"epoch": 3, "rate": 0.1}, path)
+
+
+def _compressed(path: Path) -> None:
+    """Zeros that torch.save wrote, compressed: 4 MB in a few kB."""
+    torch.save({"a": torch.zeros(1_000_000)}, path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+def _nan(path: Path) -> None:
+    values = {"a": torch.ones(3), "b": torch.tensor([1.0, float("nan")])}
+    save_file(values, path) if path.suffix == ".safetensors" else torch.save(values, path)
 
 
 class _Canary:
@@ -82,6 +98,18 @@ def test_read_state_returns_the_tensors(tmp_path: Path, name: str, write: Callab
             id="LFS pointer",
         ),
         pytest.param("w.pth", lambda path: path.write_text("\n<!DOCTYPE html><p>404"), "web page", id="HTML"),
+        *(
+            pytest.param("w.pth", lambda path, head=head: path.write_bytes(head + b"<title>404"), "web page", id=name)
+            for name, head in {
+                "HTML that begins with HEAD": b"<HEAD>",
+                "HTML that begins with head": b"\r\n\t <head>",
+                "HTML after a byte order mark": b"\xef\xbb\xbf\n<html>",
+            }.items()
+        ),
+        pytest.param("w.pt", _compressed, "unpack to more than the file", id="compressed members"),
+        pytest.param("w.pt", lambda path: torch.save({"a": torch.ones(1).expand(9)}, path), "stride 0", id="stride 0"),
+        pytest.param("w.pt", _nan, "b holds NaN", id="NaN in pt"),
+        pytest.param("w.safetensors", _nan, "b holds NaN", id="NaN in safetensors"),
         pytest.param("w.safetensors", lambda path: _cut(_safetensors, path), "cut short", id="safetensors cut short"),
         pytest.param("w.pth", lambda path: _cut(_pickled, path), "cut short", id="pth cut short"),
         pytest.param("w.safetensors", _pickled, "safetensors format", id="pickle called safetensors"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -299,12 +298,12 @@ def test_lists(command, words, capsys):
     assert all(word in out for word in words)
 
 
-def test_help_is_quick():
-    command = [sys.executable, "-c", "import sys; from openvocab.ui.cli import main; sys.exit(main(['--help']))"]
-    subprocess.run(command, check=True, capture_output=True)  # compiled and cached by now
-    started = time.perf_counter()
-    said = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert time.perf_counter() - started < 1.5  # 0.5 s on a machine that does nothing else
+def test_help_loads_nothing_heavy():
+    heavy = ("torch", "torchvision", "transformers", "open_clip", "gradio", "pyarrow", "matplotlib")
+    code = (
+        "import sys\nfrom openvocab.ui.cli import main\n"
+        f"try:\n    main(['--help'])\nfinally:\n    print([name for name in {heavy} if name in sys.modules])"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (said.returncode, said.stdout.splitlines()[-1]) == (0, "[]")
     assert "annotate" in said.stdout
-    loaded = "import sys; from openvocab.ui.options import parser; parser(); print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True).stdout == "False\n"

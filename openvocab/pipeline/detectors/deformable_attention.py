@@ -9,10 +9,13 @@ small enough for a processor's cache, and each map has a border of zeros for poi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from openvocab.pipeline.checked import Example, replace_checked
 
 __all__ = ["GatheredAttention", "gather_points", "use_gathered_attention"]
 
@@ -77,15 +80,35 @@ class GatheredAttention(nn.Module):
 
 
 def use_gathered_attention(layers: Any, name: str) -> None:
-    """Replace the deformable attention of each layer, in place.
+    """Replace the deformable attention of each layer, in place, where it answers alike.
 
     Args:
         layers: the layers of one loaded encoder or decoder.
         name: the attribute of a layer that holds it.
     """
     for layer in layers:
-        old = getattr(layer, name)
-        setattr(layer, name, GatheredAttention(old).train(old.training))
+        replace_checked(layer, name, GatheredAttention, _two_queries, "deformable attention", itemgetter(0))
+
+
+def _two_queries(old: Any) -> Example:
+    """Two queries over maps of a few places."""
+    weight = old.value_proj.weight
+    shapes = [(3 + level % 2, 4) for level in range(old.n_levels)]
+    places = sum(height * width for height, width in shapes)
+
+    def values(*shape: int) -> Tensor:
+        return torch.rand(*shape).to(weight.device, weight.dtype)
+
+    starts = torch.tensor([0, *(height * width for height, width in shapes[:-1])]).cumsum(0)
+    return (), {
+        "hidden_states": values(1, 2, weight.shape[1]),
+        "encoder_hidden_states": values(1, places, weight.shape[1]),
+        "position_embeddings": values(1, 2, weight.shape[1]),
+        "reference_points": values(1, 2, old.n_levels, 4),
+        "spatial_shapes": torch.tensor(shapes, device=weight.device),
+        "spatial_shapes_list": shapes,
+        "level_start_index": starts.to(weight.device),
+    }
 
 
 def gather_points(value: Tensor, shapes: Shapes, places: Tensor, weights: Tensor) -> Tensor:

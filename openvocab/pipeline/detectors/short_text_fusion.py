@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from openvocab.pipeline.checked import Example, replace_checked
+
 __all__ = ["ShortTextFusion", "use_short_text_fusion"]
 
 
@@ -73,10 +75,30 @@ class ShortTextFusion(nn.Module):
 
 
 def use_short_text_fusion(layers: Any) -> None:
-    """Replace the fusion attention of each layer of one loaded encoder, in place."""
+    """Replace the fusion attention of each layer of one loaded encoder, in place, where it answers alike."""
     for layer in layers:
-        old = layer.fusion_layer.attn
-        layer.fusion_layer.attn = ShortTextFusion(old).train(old.training)
+        part = "the attention between image and text of Grounding DINO"
+        replace_checked(layer.fusion_layer, "attn", ShortTextFusion, _few_words, part, _both_ways)
+
+
+def _both_ways(made: Any) -> tuple[Tensor, Tensor]:
+    """What is read of the answer: what image and text read; the library adds their weights."""
+    return made[0][0], made[1][0]
+
+
+def _few_words(old: Any) -> Example:
+    """Five places and three words, of which one of each is padding."""
+    weight = old.vision_proj.weight
+
+    def values(count: int, width: int) -> Tensor:
+        return torch.randn(1, count, width).to(weight.device, weight.dtype)
+
+    return (), {
+        "vision_features": values(5, weight.shape[1]),
+        "text_features": values(3, old.text_proj.weight.shape[1]),
+        "vision_attention_mask": (torch.arange(5) == 4)[None].to(weight.device),
+        "text_attention_mask": (torch.arange(3) == 2)[None].to(weight.device),
+    }
 
 
 def _hide(scores: Tensor, mask: Tensor | None, axis: int) -> Tensor:

@@ -11,13 +11,17 @@ as a one-hot vector, its column as a one-hot vector). So nothing of the size of 
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from openvocab.pipeline.checked import Example, replace_checked
+
 __all__ = ["MaskFreeAttention", "contiguous_patches", "contiguous_places", "mask_free"]
 
+_PART = "the image attention of SAM"
 _LENGTHS = 32
 """Fused kernels on a processor with AMX take heads whose length is a multiple of this without a slower tail."""
 
@@ -77,18 +81,34 @@ def _by_distance(table: Tensor, size: int) -> Tensor:
 
 
 def mask_free(layers: Any, name: str = "attn", pair: bool = False) -> None:
-    """Replace the attention of each layer, in place, wherever it has relative positions.
+    """Replace the attention of each layer, in place, wherever it has relative positions and answers alike.
 
     Args:
         layers: the blocks of one loaded image encoder.
         name: the attribute of a block that holds its attention.
         pair: see MaskFreeAttention.
     """
-    for layer in layers:
-        old = getattr(layer, name)
-        if getattr(old, "rel_pos_h", None) is not None:
-            heads = old.num_heads if hasattr(old, "num_heads") else old.num_attention_heads
-            setattr(layer, name, MaskFreeAttention(old, heads, pair).train(old.training))
+    found = [layer for layer in layers if getattr(getattr(layer, name), "rel_pos_h", None) is not None]
+    for layer in sorted(found, key=lambda each: len(getattr(each, name).rel_pos_h)):  # the smallest window is compared
+        replace_checked(
+            layer, name, lambda old: _substitute(old, pair), _window, _PART, itemgetter(0) if pair else _whole
+        )
+
+
+def _whole(made: Any) -> Any:
+    return made
+
+
+def _substitute(old: Any, pair: bool) -> MaskFreeAttention:
+    return MaskFreeAttention(old, old.num_heads if hasattr(old, "num_heads") else old.num_attention_heads, pair)
+
+
+def _window(old: Any) -> Example:
+    """One window of features, as large as the relative positions say."""
+    table = old.rel_pos_h
+    height, width = ((len(each) + 1) // 2 for each in (table, old.rel_pos_w))
+    places = torch.randn(1, height, width, old.qkv.in_features)
+    return (places.to(table.device, table.dtype),), {}
 
 
 def contiguous_patches(patch_embed: nn.Module) -> None:

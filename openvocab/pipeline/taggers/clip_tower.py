@@ -17,11 +17,15 @@ from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional
 
+from openvocab.pipeline.checked import same_answers
+
 __all__ = ["PackedTower", "packed_tower"]
 
 _LINE = 32
 """bfloat16 values in a cache line of 64 bytes."""
 
+_ROUNDING = 0.05
+"""How far bfloat16 answers of size 1 may lie apart."""
 _OPS = ("_is_mkldnn_bf16_supported", "_reorder_linear_weight", "_linear_pointwise")
 
 
@@ -123,14 +127,26 @@ def packed_tower(model: Any) -> PackedTower | None:
     """Return the picture tower of an open_clip model in another form, or None where it has to run as it is.
 
     None is for other devices and precisions than bfloat16 on a processor, a torch without oneDNN, and towers that are
-    built in another way: with layer scales, attentional or average pooling, other blocks, no projection.
+    built in another way: with layer scales, attentional or average pooling, other blocks, no projection. It is also for
+    releases of open_clip whose tower answers otherwise.
     """
     visual = getattr(model, "visual", None)
     if not (_here() and isinstance(visual, VisionTransformer) and _plain(visual)):
         return None
-    kernel = visual.conv1.weight
+    alike = same_answers("open_clip's image tower", type(visual), _tiny_towers, _ROUNDING)
+    return _packed(visual) if alike else None
+
+
+def _packed(visual: Any) -> PackedTower:
     blocks = tuple(_Block.of(block) for block in visual.transformer.resblocks)
-    return PackedTower(visual, _Linear.of(kernel.flatten(1), None), blocks)
+    return PackedTower(visual, _Linear.of(visual.conv1.weight.flatten(1), None), blocks)
+
+
+def _tiny_towers() -> tuple[Tensor, Tensor]:
+    """Return the answers of a tower of two blocks, by itself and packed."""
+    tiny = VisionTransformer(8, 4, 32, 2, 2, 4.0, output_dim=16).eval().to(torch.bfloat16)
+    pixels = torch.randn(3, 3, 8, 8, dtype=torch.bfloat16)
+    return tiny(pixels), _packed(tiny)(pixels)
 
 
 def _spare(count: int) -> int:

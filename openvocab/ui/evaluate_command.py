@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import openvocab
+from openvocab.errors import require
 from openvocab.evaluate.data import ANNOTATED, LABELLED, SPLITS
 from openvocab.ui.evaluate_chain import FORMATS_HELP, add_chain_tasks, chain, segment
 from openvocab.ui.evaluate_options import add_data, add_models, class_map, own_settings, refuse_out, spec_of
@@ -113,6 +114,7 @@ def classify(args: Namespace) -> int:
     from openvocab.evaluate.scoring import score_pictures
     from openvocab.evaluate.tasks import measure
 
+    require("sklearn", extra="evaluate")
     data = _labelled(args)
     prompts = _prompts(args, data)
     tagger = openvocab.load_tagger(spec_of(args, "tagger"), args.device, args.dtype)
@@ -137,6 +139,7 @@ def templates(args: Namespace) -> int:
     from openvocab.evaluate.tasks import measure
     from openvocab.evaluate.template_reports import template_table, write_template_report
 
+    require("sklearn", extra="evaluate")
     data = _labelled(args)
     sets = [openvocab.prompt_set(each) for each in args.template or TEMPLATES]
     tagger = openvocab.load_tagger(spec_of(args, "tagger"), args.device, args.dtype)

@@ -9,6 +9,7 @@ import errno
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ from openvocab.weights.folders import cache_folder, temporary_beside
 __all__ = ["hub_file", "hub_listing", "offline", "url_file", "url_path"]
 
 _LOCK_SECONDS = 3600
+_ANSWER_SECONDS = 10
 _SERVER = 500
 
 
@@ -39,16 +41,30 @@ def hub_file(repository: str, name: str, revision: str | None = None) -> Path | 
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
+    known = try_to_load_from_cache(repository, name, revision=revision)
     with _told(f"{repository}: {name}", repository):
+        if known is None and not offline():
+            _reach(repository, revision)
         try:
             return Path(hf_hub_download(repository, name, revision=revision))
         except LocalEntryNotFoundError:  # out of reach; the hub may have said before that there is no such file
-            known = try_to_load_from_cache(repository, name, revision=revision)
             if known is None or isinstance(known, str):
                 raise
             return None
         except EntryNotFoundError:
             return None
+
+
+@lru_cache(maxsize=128)
+def _reach(repository: str, revision: str | None) -> None:
+    """Ask for a repository once, before a file of it is fetched.
+
+    Where the hub is out of reach this fails at once. A download tries again several times, which takes half a minute
+    for each file, without a word.
+    """
+    from huggingface_hub import HfApi
+
+    HfApi().model_info(repository, revision=revision, timeout=_ANSWER_SECONDS)
 
 
 def hub_listing(repository: str, revision: str | None = None) -> tuple[str, ...]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+import openvocab
 from openvocab.ui.cli import main
 from tests.tiny.open_clip import write
 
@@ -262,3 +264,13 @@ def test_templates_without_a_choice_are_the_four_sets(spec, folder, tmp_path):
         ("openai7", 7),
         ("openai80", 80),
     ]
+
+
+@pytest.mark.parametrize("task", ["classify", "templates"])
+def test_a_missing_extra_is_told_before_a_model_is_loaded(task, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    monkeypatch.setattr(openvocab, "load_tagger", None)
+    assert (
+        main(["evaluate", task, "--data", str(tmp_path), "--format", "imagefolder", "--out", str(tmp_path / "o")]) == 2
+    )
+    assert "pip install 'openvocab[evaluate]'" in capsys.readouterr().err

@@ -211,3 +211,26 @@ def test_a_url_that_fails_leaves_nothing(hub, tmp_path, monkeypatch, fault, give
     run = url_file(hub, tmp_path, **given)
     assert told in run.stdout, run.stderr
     assert [path.name for path in (tmp_path / "own").rglob("*") if path.is_file()] in ([], ["weights.pth.lock"])
+
+
+OUT_OF_REACH = """
+import socket
+tries = []
+def refuse(*arguments, **more):
+    tries.append(arguments)
+    raise ConnectionRefusedError("closed")
+socket.create_connection = socket.socket.connect = refuse
+import openvocab
+try:
+    openvocab.load_detector("owlv2:google/owlv2-base-patch16-ensemble")
+except openvocab.BadWeights as error:
+    print(len(tries), error)
+"""
+
+
+def test_a_hub_out_of_reach_is_told_at_once(hub, tmp_path):
+    """A download tries again five times, with pauses; what asks first whether the hub is there does not."""
+    run = python(OUT_OF_REACH, given=environment(hub, tmp_path))
+    tries, _, told = run.stdout.strip().partition(" ")
+    assert int(tries) <= 2, run.stderr  # a host may have two addresses
+    assert told.endswith("the server cannot be reached; check the network, the proxy and HF_ENDPOINT")

@@ -1,4 +1,4 @@
-"""Published zero-shot figures, kept as data, and what it takes to measure one again."""
+"""Published figures, kept as data, and what it takes to measure one again: of data sets, and of example images."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from openvocab.errors import BadInput
 from openvocab.evaluate.classification import Classification
 from openvocab.evaluate.data import TORCHVISION, load_labelled
 from openvocab.evaluate.data.records import LabelledSet
+from openvocab.evaluate.image_recipes import ImageRecipe, image_recipe
 from openvocab.evaluate.scoring import Scored, Watch, score_pictures
 from openvocab.evaluate.tasks import measure
 from openvocab.pipeline.stages import Tagger
@@ -25,16 +26,18 @@ from openvocab.prompts.templates import prompt_set
 __all__ = ["Recipe", "Reproduced", "read_recipes", "recipe_data", "recipes", "reproduce"]
 
 _SYNSET = re.compile(r"n\d{8}")
+_IMAGENET = ("imagenet", "imagenet_classes")
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """One published figure.
+    """One published figure of a data set.
 
     name       what the recipe is called.
     spec       the tagger, as FAMILY:MODEL/PRETRAINED.
     data       what the pictures are, in words.
-    kind       how they lie: imagenet, a class of torchvision, or imagefolder.
+    kind       how they lie: imagenet, a class of torchvision, or imagefolder; imagenet_classes for a classifier whose
+               classes are ImageNet's in its usual order, so that labels are compared by place and not by name.
     pictures   how many there are.
     prompts    the prompt set that was averaged over, as prompt_set reads it.
     top1       the published share of pictures whose label is the best one, 0 to 1.
@@ -74,13 +77,13 @@ class Reproduced:
 
 
 @cache
-def recipes() -> Mapping[str, Recipe]:
+def recipes() -> Mapping[str, Recipe | ImageRecipe]:
     """Return the recipes that ship with openvocab, by name."""
     text = files("openvocab").joinpath("evaluate/recipes.toml").read_text("utf-8")
     return MappingProxyType(_parsed(text, "evaluate/recipes.toml"))
 
 
-def read_recipes(path: str) -> Mapping[str, Recipe]:
+def read_recipes(path: str) -> Mapping[str, Recipe | ImageRecipe]:
     """Return the recipes of a file that is written as openvocab/evaluate/recipes.toml is.
 
     Raises:
@@ -102,8 +105,8 @@ def recipe_data(recipe: Recipe, root: str) -> LabelledSet:
     try:
         if is_file(os.path.join(root, "classnames.txt")):
             return load_labelled(root, "webdataset")
-        if recipe.kind == "imagenet":
-            return _imagenet(root)
+        if recipe.kind in _IMAGENET:
+            return _imagenet(root, named=recipe.kind == "imagenet")
         if recipe.kind == "imagefolder":
             return load_labelled(root, "imagefolder")
         return load_labelled(f"{recipe.kind}:{root}", "torchvision")
@@ -127,11 +130,14 @@ def reproduce(
         watch: wraps the pictures as they pass, such as in a progress bar.
 
     Raises:
-        BadInput: the data have several labels a picture, or none could be read.
+        BadInput: the data have several labels a picture, or none could be read; or the figure is of a classifier, and
+            the tagger is none with these classes.
         BadOutput: the model's answer is not finite.
     """
     if data.multi_label:
         raise BadInput(f"{data.source!r} has several labels a picture, and {recipe.name} wants one; give its own data")
+    if recipe.kind == "imagenet_classes":
+        tagger, data = _by_place(recipe, tagger, data)
     scored = score_pictures(tagger, data, prompt_set(recipe.prompts), batch=batch, watch=watch)
     figures = measure(scored, False, tagger.independent, seed=seed)
     if not isinstance(figures, Classification):
@@ -140,8 +146,28 @@ def reproduce(
     return Reproduced(figures, scored, missing, gap, missing == 0 and abs(gap) <= recipe.tolerance)
 
 
-def _imagenet(root: str) -> LabelledSet:
-    """Return ImageNet's pictures with the names that OpenAI gave its labels, in the order of the synsets.
+def _by_place(recipe: Recipe, tagger: Tagger, data: LabelledSet) -> tuple[Tagger, LabelledSet]:
+    """Return a classifier whose classes are called as the labels at their places are, and these labels, made unique.
+
+    Raises:
+        BadInput: the tagger is no classifier, or has another number of classes.
+    """
+    from openvocab.pipeline.taggers.class_names import ClassNames
+    from openvocab.pipeline.taggers.classifier_tagger import ClassifierTagger
+
+    count = len(data.labels)
+    if not isinstance(tagger, ClassifierTagger) or len(tagger.classes.names) != count:
+        raise BadInput(
+            f"{recipe.name} is of a classifier with {count} classes, and {recipe.spec} is none; mend its spec"
+        )
+    labels = data.labels
+    if len(set(labels)) < count:
+        labels = tuple(f"{label} ({row})" for row, label in enumerate(labels))
+    return replace(tagger, classes=ClassNames.of(labels)), replace(data, labels=labels)
+
+
+def _imagenet(root: str, *, named: bool) -> LabelledSet:
+    """Return ImageNet's pictures, in the order of the synsets, with the names that OpenAI gave its labels where asked.
 
     Raises:
         BadInput: there are other folders than those of its 1,000 synsets.
@@ -154,21 +180,24 @@ def _imagenet(root: str) -> LabelledSet:
     if odd is not None or len(data.labels) != len(IMAGENET_CLASSNAMES):
         said = f"the folder {odd!r}" if odd is not None else f"{len(data.labels)} folders"
         raise BadInput(f"{root!r} has {said} in place of one for each of ImageNet's 1,000 synsets; check the path")
-    return replace(data, labels=tuple(IMAGENET_CLASSNAMES))
+    return replace(data, labels=tuple(IMAGENET_CLASSNAMES)) if named else data
 
 
 # --- the file
 
 
-def _parsed(text: str, path: str) -> dict[str, Recipe]:
+def _parsed(text: str, path: str) -> dict[str, Recipe | ImageRecipe]:
     try:
         whole = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"{path!r} is no TOML ({error}); mend it") from error
-    made = {name: _recipe(name, row, whole, path) for name, row in dict(whole.get("recipe", {})).items()}
-    if not made:
-        raise BadInput(f"{path!r} has no [recipe.NAME]; add one, as in openvocab's evaluate/recipes.toml")
-    return made
+    sets, images = dict(whole.get("recipe", {})), dict(whole.get("example", {}))
+    if not sets and not images:
+        raise BadInput(f"{path!r} has no [recipe.NAME] or [example.NAME]; add one, as in evaluate/recipes.toml")
+    if both := sets.keys() & images.keys():
+        raise BadInput(f"{path!r} has two recipes called {min(both)!r}; rename one")
+    made: dict[str, Recipe | ImageRecipe] = {name: _recipe(name, row, whole, path) for name, row in sets.items()}
+    return made | {name: image_recipe(name, row, whole, path) for name, row in images.items()}
 
 
 def _recipe(name: str, row: Mapping[str, Any], whole: Mapping[str, Any], path: str) -> Recipe:
@@ -193,7 +222,7 @@ def _recipe(name: str, row: Mapping[str, Any], whole: Mapping[str, Any], path: s
         )
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput(f"{path!r}, recipe {name!r}, lacks or misstates {error}; see evaluate/recipes.toml") from error
-    if made.kind not in ("imagenet", "imagefolder", *TORCHVISION):
+    if made.kind not in (*_IMAGENET, "imagefolder", *TORCHVISION):
         raise BadInput(
             f"{path!r}, recipe {name!r}, has data of kind {made.kind!r}; give imagenet, imagefolder or a set"
         )

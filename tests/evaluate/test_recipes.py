@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 import openvocab
 from openvocab.errors import BadInput
 from openvocab.evaluate.data import load_labelled
-from openvocab.evaluate.recipes import read_recipes, recipe_data, recipes, reproduce
+from openvocab.evaluate.recipes import Recipe, read_recipes, recipe_data, recipes, reproduce
 from openvocab.evaluate.scoring import score_pictures
 from openvocab.evaluate.tasks import measure
 
@@ -37,13 +38,21 @@ def written(folder: Path, text: str) -> str:
     return str(folder / "own.toml")
 
 
-def test_those_that_ship_are_of_open_clip_and_of_sets_that_can_be_read():
-    assert len(recipes()) == 6
-    for name, each in recipes().items():
-        assert each.name == name and each.spec.startswith("open_clip:") and "f862f86cd92123615a8695ce" in each.source
-        assert len(openvocab.prompt_set(each.prompts).templates) == (80 if each.kind == "imagenet" else 18)
+TEMPLATES = {"imagenet": 80, "imagenet_classes": 1}
+SOURCES = {
+    "open_clip": "open_clip/blob/f862f86cd92123615a8695ce",
+    "classifier": "pytorch-image-models/blob/0173a139a2c6",
+}
+
+
+def test_those_that_ship_are_of_published_tables_and_of_sets_that_can_be_read():
+    shipped = {name: each for name, each in recipes().items() if isinstance(each, Recipe)}
+    assert len(shipped) == 7
+    for name, each in shipped.items():
+        assert each.name == name and SOURCES[each.spec.partition(":")[0]] in each.source
+        assert len(openvocab.prompt_set(each.prompts).templates) == TEMPLATES.get(each.kind, 18)
         assert 0.5 < each.top1 < 1 and 0 < each.tolerance < 0.01
-    assert {each.spec for each in recipes().values()} >= {"open_clip:ViT-B-32/laion2b_s34b_b79k"}
+    assert {each.spec for each in shipped.values()} >= {"open_clip:ViT-B-32/laion2b_s34b_b79k"}
 
 
 @pytest.mark.parametrize(
@@ -117,11 +126,61 @@ def test_imagenet_refuses_other_folders(count, name, says, tmp_path):
         recipe_data(recipes()["vit-b-32-laion2b-imagenet"], str(synsets(tmp_path, count, name)))
 
 
+def test_a_classifier_is_measured_by_place_whatever_its_classes_are_called(image_folder, tmp_path):
+    """Folders stand for the classes in their order; the tiny classifier calls them otherwise."""
+    spec = f"classifier:{write_classifier(tmp_path / 'model', image_folder)}"
+    tagger = openvocab.load_tagger(spec, "cpu", "float32")
+    files = sorted(image_folder.rglob("*.png"), key=lambda file: (file.parent.name, file.name))
+    logits = tagger.encode_pictures([openvocab.read_image(file) for file in files])
+    expected = np.mean(
+        [f"thing {row:02}" == file.parent.name for row, file in zip(logits.argmax(1), files, strict=True)]
+    )
+    text = WHOLE.format(top1=expected).replace("open_clip:tiny", spec).replace('"imagefolder"', '"imagenet_classes"')
+    recipe = read_recipes(written(tmp_path, text))["tiny"]
+    made = reproduce(recipe, tagger, load_labelled(str(image_folder), "imagefolder"))
+    assert made.passed and made.gap == pytest.approx(0, abs=1e-9)
+
+
+def write_classifier(folder: Path, image_folder: Path) -> str:
+    """Write a timm classifier with a class for each folder, called after its place from the end."""
+    import json
+
+    import timm
+    import torch
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    count = len(list(image_folder.iterdir()))
+    model = timm.create_model("mobilenetv3_small_050", num_classes=count)
+    folder.mkdir()
+    save_file(dict(model.state_dict()), folder / "model.safetensors")
+    names = [f"class {count - row}" for row in range(count)]
+    config = {"architecture": "mobilenetv3_small_050", "num_classes": count, "label_names": names}
+    config["pretrained_cfg"] = {"input_size": [3, 32, 32]}
+    (folder / "config.json").write_text(json.dumps(config), "utf-8")
+    return str(folder)
+
+
+def test_a_figure_of_a_classifier_is_refused_for_other_models(tiny_tagger, image_folder, tmp_path):
+    text = WHOLE.format(top1=0.5).replace('"imagefolder"', '"imagenet_classes"')
+    recipe = read_recipes(written(tmp_path, text))["tiny"]
+    tagger = openvocab.load_tagger(tiny_tagger, "cpu", "float32")
+    with pytest.raises(BadInput, match="tiny is of a classifier with 20 classes, and open_clip:tiny is none"):
+        reproduce(recipe, tagger, load_labelled(str(image_folder), "imagefolder"))
+
+
+@pytest.mark.filterwarnings("ignore::openvocab.errors.OpenVocabWarning")
+def test_imagenet_for_a_classifier_keeps_the_synsets(tmp_path):
+    data = recipe_data(recipes()["efficientnet-lite2-imagenet"], str(synsets(tmp_path, 1000)))
+    assert data.labels[:2] == ("n00000000", "n00000001") and len(data.labels) == 1000
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
         pytest.param("[", "is no TOML", id="broken"),
-        pytest.param("", r"has no \[recipe.NAME\]", id="empty"),
+        pytest.param("", r"has no \[recipe.NAME\] or \[example.NAME\]", id="empty"),
+        pytest.param(WHOLE.format(top1=0.5) + "[example.tiny]", "two recipes called 'tiny'", id="a name twice"),
         pytest.param(WHOLE.format(top1=0.5).replace("tolerance", "tol"), "lacks or misstates 'tolerance'", id="lacks"),
         pytest.param(WHOLE.format(top1='"x"'), "recipe 'tiny', lacks or misstates could not convert", id="no number"),
         pytest.param(WHOLE.format(top1=50), "has a top1 outside 0 to 1", id="per cent"),

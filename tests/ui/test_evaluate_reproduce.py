@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+import openvocab
 from openvocab.ui.cli import main
 from tests.tiny.open_clip import write
 
@@ -67,6 +68,51 @@ def test_recipes_are_listed_and_say_what_they_need(capsys):
     assert "from https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz" in printed and "--data ROOT" in printed
 
 
+def test_recipes_of_one_image_are_listed_and_say_what_they_need(capsys):
+    assert main(["evaluate", "reproduce"]) == 0
+    assert "owlv2-base-cats" in capsys.readouterr().out
+    assert main(["evaluate", "reproduce", "grounding-dino-tiny-cats"]) == 0
+    printed = capsys.readouterr().out
+    assert "3 scores of one image, from https://github.com/huggingface/transformers/blob/0297569bcb42" in printed
+    assert "the image http://images.cocodataset.org/val2017/000000039769.jpg" in printed and "hence +max" in printed
+
+
+EXAMPLE = """
+[image.scene]
+url = "https://example.org/0.png"
+[source.paper]
+url = "https://example.org/paper"
+[example.scene]
+stage = "tagger"
+spec = "{spec}"
+image = "scene"
+source = "paper"
+labels = ["cat", "dog"]
+figures = [{{ label = "cat", score = {score} }}, {{ label = "dog", score = 0.5 }}]
+tolerance = {tolerance}
+"""
+
+
+@pytest.mark.parametrize(
+    ("score", "tolerance", "status", "says"),
+    [
+        pytest.param(0.5, 0.5, 0, "pass: scene, all 2 figures hold; tolerance 0.5", id="pass"),
+        pytest.param(0.0, 1e-9, 1, "fail: scene, of 2 figures 2 miss", id="fail"),
+    ],
+)
+def test_an_example_image_to_a_verdict(score, tolerance, status, says, spec, folder, tmp_path, capsys):
+    (tmp_path / "own.toml").write_text(EXAMPLE.format(spec=spec, score=score, tolerance=tolerance), "utf-8")
+    given = ["scene", "--recipes", str(tmp_path / "own.toml"), "--data", str(folder / "cat"), "--device", "cpu"]
+    assert main(["evaluate", "reproduce", *given]) == status
+    printed = capsys.readouterr().out
+    expected = openvocab.load_tagger(spec, "cpu", "float32").score(
+        [openvocab.read_image(folder / "cat" / "0.png")],
+        openvocab.load_tagger(spec, "cpu", "float32").encode_labels(["cat", "dog"], openvocab.prompt_set("{label}")),
+    )[0]
+    assert says in printed
+    assert f"{score:.4f}     {expected[0]:.4f}    {expected[0] - score:+.4f}" in printed
+
+
 @pytest.mark.parametrize(
     ("pictures", "top1", "tolerance", "status", "says"),
     [
@@ -93,6 +139,8 @@ def test_a_recipe_from_files_to_a_verdict(pictures, top1, tolerance, status, say
         pytest.param(["vit-b-32-laion2b-cifar"], "did you mean 'vit-b-32-laion2b-cifar10'", id="another name"),
         pytest.param(["--data", "x"], "--data and --out are for one recipe", id="data without a name"),
         pytest.param(["vit-b-32-laion2b-cifar10", "--data", "."], "does not read '.'", id="no data there"),
+        pytest.param(["sam3-ear", "--data", "."], "wants the image http://images.cocodataset.org/val2", id="no image"),
+        pytest.param(["sam3-ear", "--data", ".", "--out", "x"], "--out is for a data set, and sam3-ear", id="a report"),
         pytest.param(["--recipes", "no.toml"], "'no.toml' is not a file", id="no recipes there"),
     ],
 )

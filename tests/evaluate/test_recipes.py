@@ -38,6 +38,20 @@ def written(folder: Path, text: str) -> str:
     return str(folder / "own.toml")
 
 
+def shipped(name: str) -> Recipe:
+    """Return a recipe of a data set that ships."""
+    found = recipes()[name]
+    assert isinstance(found, Recipe)
+    return found
+
+
+def own(folder: Path, text: str) -> Recipe:
+    """Return the recipe called tiny of a file of the test's own."""
+    found = read_recipes(written(folder, text))["tiny"]
+    assert isinstance(found, Recipe)
+    return found
+
+
 TEMPLATES = {"imagenet": 80, "imagenet_classes": 1}
 SOURCES = {
     "open_clip": "open_clip/blob/f862f86cd92123615a8695ce",
@@ -46,13 +60,13 @@ SOURCES = {
 
 
 def test_those_that_ship_are_of_published_tables_and_of_sets_that_can_be_read():
-    shipped = {name: each for name, each in recipes().items() if isinstance(each, Recipe)}
-    assert len(shipped) == 7
-    for name, each in shipped.items():
+    of_sets = {name: each for name, each in recipes().items() if isinstance(each, Recipe)}
+    assert len(of_sets) == 7
+    for name, each in of_sets.items():
         assert each.name == name and SOURCES[each.spec.partition(":")[0]] in each.source
         assert len(openvocab.prompt_set(each.prompts).templates) == TEMPLATES.get(each.kind, 18)
         assert 0.5 < each.top1 < 1 and 0 < each.tolerance < 0.01
-    assert {each.spec for each in shipped.values()} >= {"open_clip:ViT-B-32/laion2b_s34b_b79k"}
+    assert {each.spec for each in of_sets.values()} >= {"open_clip:ViT-B-32/laion2b_s34b_b79k"}
 
 
 @pytest.mark.parametrize(
@@ -82,7 +96,7 @@ def test_a_recipe_passes_or_misses(off, pictures, passed, tiny_tagger, image_fol
     scored = score_pictures(tagger, load_labelled(str(image_folder), "imagefolder"), openvocab.prompt_set("simple"))
     published = measure(scored, False, tagger.independent, draws=2).top1.value + off  # type: ignore[union-attr]
     text = WHOLE.format(top1=published).replace("pictures = 200", f"pictures = {pictures}")
-    recipe = read_recipes(written(tmp_path, text))["tiny"]
+    recipe = own(tmp_path, text)
     made = reproduce(recipe, tagger, recipe_data(recipe, str(image_folder)))
     assert made.passed is passed
     assert made.gap == pytest.approx(-off, abs=1e-9)
@@ -90,13 +104,13 @@ def test_a_recipe_passes_or_misses(off, pictures, passed, tiny_tagger, image_fol
 
 
 def test_a_web_dataset_takes_the_place_of_any_data(web_dataset):
-    data = recipe_data(recipes()["vit-b-32-laion2b-cifar10"], str(web_dataset))
+    data = recipe_data(shipped("vit-b-32-laion2b-cifar10"), str(web_dataset))
     assert data.labels[0] == "thing 00"
 
 
 def test_absent_data_are_told_with_where_to_get_them(tmp_path):
     with pytest.raises(BadInput, match=r"no cifar-10-batches-py/ in it.*from https://www.cs.toronto.edu/"):
-        recipe_data(recipes()["vit-b-32-laion2b-cifar10"], str(tmp_path))
+        recipe_data(shipped("vit-b-32-laion2b-cifar10"), str(tmp_path))
 
 
 def synsets(root: Path, count: int, name: str = "n{:08}") -> Path:
@@ -108,7 +122,7 @@ def synsets(root: Path, count: int, name: str = "n{:08}") -> Path:
 
 @pytest.mark.filterwarnings("ignore::openvocab.errors.OpenVocabWarning")
 def test_imagenet_gets_the_names_of_openai(tmp_path):
-    data = recipe_data(recipes()["vit-b-32-laion2b-imagenet"], str(synsets(tmp_path, 1000)))
+    data = recipe_data(shipped("vit-b-32-laion2b-imagenet"), str(synsets(tmp_path, 1000)))
     assert data.labels[:2] == ("tench", "goldfish") and len(data.labels) == 1000
     assert [one.labels for one in data.pictures()] == [(1,)]
 
@@ -123,7 +137,7 @@ def test_imagenet_gets_the_names_of_openai(tmp_path):
 )
 def test_imagenet_refuses_other_folders(count, name, says, tmp_path):
     with pytest.raises(BadInput, match=says):
-        recipe_data(recipes()["vit-b-32-laion2b-imagenet"], str(synsets(tmp_path, count, name)))
+        recipe_data(shipped("vit-b-32-laion2b-imagenet"), str(synsets(tmp_path, count, name)))
 
 
 def test_a_classifier_is_measured_by_place_whatever_its_classes_are_called(image_folder, tmp_path):
@@ -136,7 +150,7 @@ def test_a_classifier_is_measured_by_place_whatever_its_classes_are_called(image
         [f"thing {row:02}" == file.parent.name for row, file in zip(logits.argmax(1), files, strict=True)]
     )
     text = WHOLE.format(top1=expected).replace("open_clip:tiny", spec).replace('"imagefolder"', '"imagenet_classes"')
-    recipe = read_recipes(written(tmp_path, text))["tiny"]
+    recipe = own(tmp_path, text)
     made = reproduce(recipe, tagger, load_labelled(str(image_folder), "imagefolder"))
     assert made.passed and made.gap == pytest.approx(0, abs=1e-9)
 
@@ -163,7 +177,7 @@ def write_classifier(folder: Path, image_folder: Path) -> str:
 
 def test_a_figure_of_a_classifier_is_refused_for_other_models(tiny_tagger, image_folder, tmp_path):
     text = WHOLE.format(top1=0.5).replace('"imagefolder"', '"imagenet_classes"')
-    recipe = read_recipes(written(tmp_path, text))["tiny"]
+    recipe = own(tmp_path, text)
     tagger = openvocab.load_tagger(tiny_tagger, "cpu", "float32")
     with pytest.raises(BadInput, match="tiny is of a classifier with 20 classes, and open_clip:tiny is none"):
         reproduce(recipe, tagger, load_labelled(str(image_folder), "imagefolder"))
@@ -171,7 +185,7 @@ def test_a_figure_of_a_classifier_is_refused_for_other_models(tiny_tagger, image
 
 @pytest.mark.filterwarnings("ignore::openvocab.errors.OpenVocabWarning")
 def test_imagenet_for_a_classifier_keeps_the_synsets(tmp_path):
-    data = recipe_data(recipes()["efficientnet-lite2-imagenet"], str(synsets(tmp_path, 1000)))
+    data = recipe_data(shipped("efficientnet-lite2-imagenet"), str(synsets(tmp_path, 1000)))
     assert data.labels[:2] == ("n00000000", "n00000001") and len(data.labels) == 1000
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from openvocab.evaluate.image_recipes import Figure, ImageRecipe
+from openvocab.evaluate.recipes import Recipe, recipes
 from openvocab.pipeline.presets import presets
 from openvocab.weights.manifest import Published, named, preset_records, published
 from openvocab.weights.thresholds import family_thresholds
@@ -43,9 +45,49 @@ def preset_rows() -> list[str]:
     return rows(("preset", "checkpoints", "settings of its own", "license"), cells())
 
 
+def plain(spec: str) -> str:
+    return spec.removesuffix("+max").partition("@")[0]
+
+
+def score_of(figure: Figure) -> str:
+    place = "" if figure.xyxy is None else f"box {' '.join(f'{edge:.0f}' for edge in figure.xyxy)}"
+    mask = "" if figure.candidate is None else f"mask {figure.candidate + 1}"
+    return f"{' '.join(filter(None, (figure.label, place, mask)))}: {figure.score:g}"
+
+
+def published_for(spec: str) -> list[tuple[str, str, str]]:
+    """Return what is published of a checkpoint: of what, which figures, and the recipe."""
+    found = []
+    for each in recipes().values():
+        if plain(each.spec) != plain(spec):
+            continue
+        figures = f"top-1: {each.top1:g}" if isinstance(each, Recipe) else ", ".join(map(score_of, each.figures))
+        found.append((each.file if isinstance(each, ImageRecipe) else each.data, figures, f"`{each.name}`"))
+    return found
+
+
+def examples() -> list[str]:
+    def cells() -> Iterator[tuple[str, ...]]:
+        named_specs = set()
+        for each in presets():
+            for stage in ("tagger", "detector", "segmenter"):
+                spec = getattr(each, stage)
+                if not spec or spec == "pocket":
+                    continue
+                named_specs.add(plain(spec))
+                for row in published_for(spec) or [("-", "no printed figure was found", "-")]:
+                    yield each.name, f"`{plain(spec)}`", *row
+        for spec in dict.fromkeys(plain(each.spec) for each in recipes().values()):
+            if spec not in named_specs:
+                yield from (("-", f"`{spec}`", *row) for row in published_for(spec))
+
+    return rows(("preset", "checkpoint", "data", "published", "recipe"), cells())
+
+
 def written(text: str) -> str:
     """Return the document with each table between its marks written anew."""
-    for name, table in (("checkpoints", checkpoints), ("families", families), ("presets", preset_rows)):
+    tables = {"checkpoints": checkpoints, "families": families, "presets": preset_rows, "examples": examples}
+    for name, table in tables.items():
         before, start, rest = text.partition(f"<!-- table: {name} -->\n")
         _, end, after = rest.partition("<!-- end -->\n")
         assert start and end, name

@@ -3,12 +3,16 @@
 One SQLite file in a folder, in write-ahead mode: several processes of one machine may use it together. A picture is
 named by the sha256 of its file, a text by label and templates; both by the tagger: the sha256 of its weights, its
 precision, its architecture and how it prepares what it reads. Windows and scaled decoding are part of a picture's key.
+
+Every entry has a checksum over its key and all its columns, which is verified when it is read: a damaged entry is not
+found, so it is made anew and replaced. A damaged file is set aside, and a new one begun.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import sqlite3
 import threading
@@ -17,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +39,9 @@ if TYPE_CHECKING:
 __all__ = ["CacheFailed", "EmbeddingCache", "Kept", "Recall", "Recalled", "cached_labels", "open_cache"]
 
 Floats = NDArray[np.float32]
+T = TypeVar("T")
+
+_LOG = logging.getLogger("openvocab")
 
 _FILE = "embeddings.sqlite"
 _FORMAT = 1
@@ -45,6 +52,22 @@ _TOGETHER = 500
 _TABLE = """create table if not exists embeddings (
     key blob primary key, width integer, height integer, frames integer, count integer, check_sum integer, data blob
 )"""
+_COLUMNS = "key, width, height, frames, count, check_sum, data"
+"""Named in each query: a damaged table definition that lacks one of them is an error of SQLite's."""
+_REFUSED = {
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_INTERRUPT,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_NOLFS,
+    sqlite3.SQLITE_AUTH,
+}
+"""The primary result codes (https://www.sqlite.org/rescode.html) that disk, permissions or other processes cause."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -64,41 +87,49 @@ class Kept:
 class EmbeddingCache:
     """Embeddings by key; open_cache makes it. Safe for threads and for processes."""
 
-    def __init__(self, folder: Path, connection: sqlite3.Connection) -> None:
-        self._folder, self._connection = folder, connection
+    def __init__(self, folder: Path) -> None:
+        """Open or make the file; see open_cache."""
+        self._file = folder / _FILE
         self._lock = threading.Lock()
+        with _told(self._file):
+            self._connection, self._opened = _connected(self._file)
+        try:
+            self._do(_set_up)
+        except Exception:
+            self.close()
+            raise
 
     def find(self, keys: Sequence[bytes]) -> dict[bytes, Kept]:
-        """Return what there is of those keys.
+        """Return the entries of those keys; one that does not match its checksum is left out.
 
         Raises:
-            BadInput: the file is damaged.
-            CannotWrite: it cannot be read.
+            BadInput: the cache is closed, or a new file in place of a damaged one is damaged too.
+            CannotWrite: the file cannot be read, or a damaged one cannot be set aside.
         """
-        found: dict[bytes, Kept] = {}
-        with self._lock, _told(self._folder):
-            for at in range(0, len(keys), _TOGETHER):
-                some = keys[at : at + _TOGETHER]
-                asked = f"select * from embeddings where key in ({','.join('?' * len(some))})"
-                for key, width, height, frames, count, check, data in self._connection.execute(asked, some):
-                    if zlib.crc32(data) != check:
-                        raise sqlite3.DatabaseError("an embedding does not match its checksum")
-                    found[key] = Kept(width, height, frames, np.frombuffer(data, np.float32).reshape(count, -1))
-        return found
+        return self._do(lambda connection: _found(connection, keys))
 
     def add(self, entries: Iterable[tuple[bytes, Kept]]) -> None:
-        """Keep embeddings; of what is there already the first is left.
+        """Keep embeddings, each in place of what there is under its key.
 
         Raises:
-            BadInput: the file is damaged.
-            CannotWrite: the disk is full, or the folder read-only.
+            BadInput: as find.
+            CannotWrite: the disk is full, the folder read-only, or a damaged file cannot be set aside.
         """
-        plain = []
+        plain: list[tuple[Any, ...]] = []
         for key, kept in entries:
             data = np.ascontiguousarray(kept.rows, np.float32).tobytes()
-            plain.append((key, kept.width, kept.height, kept.frames, len(kept.rows), zlib.crc32(data), data))
-        with self._lock, _told(self._folder), self._connection:
-            self._connection.executemany("insert or ignore into embeddings values (?, ?, ?, ?, ?, ?, ?)", plain)
+            size = (kept.width, kept.height, kept.frames, len(kept.rows))
+            plain.append((key, *size, _checksum(key, *size, data), data))
+        keys = list({key: None for key, *_ in plain})
+
+        def write(connection: sqlite3.Connection) -> None:
+            with connection:
+                told = f"insert or replace into embeddings ({_COLUMNS}) values (?, ?, ?, ?, ?, ?, ?)"
+                connection.executemany(told, plain)
+                if len(_found(connection, keys)) < len(keys):
+                    raise sqlite3.DatabaseError("entries are not found after they were written")
+
+        self._do(write)
 
     def close(self) -> None:
         """Close the file once no thread reads from it; a thread that still comes after is told that it is closed.
@@ -109,13 +140,53 @@ class EmbeddingCache:
         with self._lock:
             self._connection.close()
 
+    def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Return what work makes of the file, or of a new file where that one is found to be damaged.
+
+        Raises:
+            BadInput, CannotWrite: as find.
+        """
+        with self._lock, _told(self._file):
+            try:
+                return work(self._connection)
+            except sqlite3.Error as error:
+                if isinstance(error, sqlite3.ProgrammingError) or not (self._moved() or _is_damage(error, self._file)):
+                    raise
+                self._renew(error)
+            return work(self._connection)
+
+    def _moved(self) -> bool:
+        """Whether another process has set this file aside."""
+        return _identity_of(self._file) != self._opened
+
+    def _renew(self, error: sqlite3.Error) -> None:
+        """Set the damaged file aside, unless another process did, and open the one in its place.
+
+        What is said of it is logged and no warning of Python's, which a filter may turn into an exception; in a thread
+        that reads images that would become an image's error.
+        """
+        from filelock import FileLock
+
+        aside = self._file.with_name(f"{_FILE}.damaged")
+        self._connection.close()
+        with FileLock(f"{self._file}.lock", timeout=_PATIENCE):
+            if not self._moved() and self._opened is not None:
+                for suffix in ("", "-wal", "-shm"):  # what other processes have open goes along
+                    part = self._file.with_name(_FILE + suffix)
+                    if part.exists():
+                        part.replace(f"{aside}{suffix}")
+                said = "warning: %s is damaged (%s); it is set aside as %s, and images are embedded anew"
+                _LOG.warning(said, self._file, error, aside.name)
+            self._connection, self._opened = _connected(self._file)
+            _set_up(self._connection)
+
 
 @contextmanager
 def open_cache(folder: str | os.PathLike[str]) -> Iterator[EmbeddingCache]:
-    """Open or make the cache in a folder.
+    """Open or make the cache in a folder; a damaged file is set aside, which is logged as a warning.
 
     Raises:
-        BadInput: its file is no cache, or damaged.
+        BadInput: as EmbeddingCache.find.
         CannotWrite: the folder cannot be written.
     """
     place = Path(folder)
@@ -123,15 +194,8 @@ def open_cache(folder: str | os.PathLike[str]) -> Iterator[EmbeddingCache]:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CannotWrite(f"--cache {str(place)!r} cannot be made a folder ({error.strerror}); name another") from error
-    with _told(place):
-        connection = sqlite3.connect(place / _FILE, timeout=_PATIENCE, check_same_thread=False)
-    cache = EmbeddingCache(place, connection)
+    cache = EmbeddingCache(place)
     try:
-        with _told(place):
-            connection.execute("pragma journal_mode = wal")
-            connection.execute("pragma synchronous = normal")
-            with connection:
-                connection.execute(_TABLE)
         yield cache
     finally:
         cache.close()
@@ -233,6 +297,57 @@ def cached_labels(
     return TextEmbeddings(names, prompts, np.concatenate([found[keys[name]].rows for name in names]))
 
 
+def _connected(file: Path) -> tuple[sqlite3.Connection, tuple[int, int] | None]:
+    """Return a connection and which file it is of."""
+    connection = sqlite3.connect(file, timeout=_PATIENCE, check_same_thread=False)
+    connection.text_factory = bytes  # a damaged type may make text of a blob
+    return connection, _identity_of(file)
+
+
+def _identity_of(file: Path) -> tuple[int, int] | None:
+    """Return (device, inode), by which a file and another of the same name are told apart; None where there is none."""
+    try:
+        known = file.stat()
+    except FileNotFoundError:
+        return None
+    return known.st_dev, known.st_ino
+
+
+def _set_up(connection: sqlite3.Connection) -> None:
+    connection.execute("pragma journal_mode = wal")
+    connection.execute("pragma synchronous = normal")
+    with connection:
+        connection.execute(_TABLE)
+
+
+def _found(connection: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes, Kept]:
+    """Return the sound entries of those keys."""
+    found: dict[bytes, Kept] = {}
+    for at in range(0, len(keys), _TOGETHER):
+        some = keys[at : at + _TOGETHER]
+        asked = f"select {_COLUMNS} from embeddings where key in ({','.join('?' * len(some))})"
+        for key, width, height, frames, count, check, data in connection.execute(asked, some):
+            if isinstance(data, bytes) and _checksum(key, width, height, frames, count, data) == check:
+                found[key] = Kept(width, height, frames, np.frombuffer(data, np.float32).reshape(count, -1))
+    return found
+
+
+def _checksum(key: Any, width: Any, height: Any, frames: Any, count: Any, data: bytes) -> int:
+    """Return the CRC-32 of an entry; a damaged one's columns may be of any type."""
+    return zlib.crc32(data, zlib.crc32(repr((key, width, height, frames, count)).encode()))
+
+
+def _is_damage(error: sqlite3.Error, file: Path) -> bool:
+    """Whether the file itself is at fault, not the disk, its permissions or another process.
+
+    A file that calls itself read-only, though it may be written, has a damaged header.
+    """
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
+    if code & 0xFF == sqlite3.SQLITE_READONLY:
+        return code == sqlite3.SQLITE_READONLY and os.access(file, os.W_OK)
+    return code & 0xFF not in _REFUSED
+
+
 def _identity(tagger: Tagger) -> tuple[Any, ...]:
     if tagger.record.sha256 is None:
         raise BadInput(f"the sha256 of {tagger.record.spec}'s weights is not known; leave out the cache")
@@ -244,16 +359,14 @@ def _digest(*parts: Any) -> bytes:
 
 
 @contextmanager
-def _told(folder: Path) -> Iterator[None]:
+def _told(file: Path) -> Iterator[None]:
     """Raise BadInput for a damaged file and CannotWrite for what the disk or its permissions refuse."""
     try:
         yield
     except sqlite3.ProgrammingError as error:  # a DatabaseError too, but the file is sound
-        raise BadInput(f"the cache {folder / _FILE} is closed; open it again") from error
-    except sqlite3.OperationalError as error:
-        message = (
-            f"{folder / _FILE} cannot be used ({error}); check the disk and the permissions, or name another --cache"
-        )
+        raise BadInput(f"the cache {file} is closed; open it again") from error
+    except (sqlite3.OperationalError, OSError) as error:
+        message = f"{file} cannot be used ({error}); check the disk and the permissions, or name another --cache"
         raise CannotWrite(message) from error
     except sqlite3.DatabaseError as error:
-        raise BadInput(f"{folder / _FILE} is damaged ({error}); delete it, and pictures are embedded anew") from error
+        raise BadInput(f"{file} is damaged ({error}); delete it, and images are embedded anew") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 import time
 from dataclasses import replace
@@ -179,26 +178,6 @@ def test_a_real_tagger_is_not_asked_again(
     pipe.run_to("again", "photos", NEW, cache="cache")
     assert len(decoded) == 1
     assert_same("again", "plain")
-
-
-@pytest.mark.parametrize("where", [0, 5000], ids=["header", "page"])
-def test_a_damaged_file_is_one_sentence(where: int) -> None:
-    run("first", cache="cache")
-    file = Path("cache/embeddings.sqlite")
-    data = bytearray(file.read_bytes())
-    data[where : where + 3000] = b"\x5a" * len(data[where : where + 3000])
-    file.write_bytes(data)
-    with pytest.raises(BadInput, match=r"embeddings\.sqlite is damaged \(.*\); delete it"):
-        run("again", cache="cache")
-
-
-def test_a_changed_embedding_is_found_out() -> None:
-    run("first", cache="cache")
-    with sqlite3.connect("cache/embeddings.sqlite") as file:
-        file.execute("update embeddings set data = zeroblob(length(data))")
-    file.close()
-    with pytest.raises(BadInput, match="does not match its checksum"):
-        run("again", cache="cache")
 
 
 def test_a_folder_that_cannot_be_made_and_a_tagger_without_a_digest() -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from openvocab.pipeline.batch.answers import Answer
 from openvocab.pipeline.batch.file_names import FileNames
+from openvocab.pipeline.batch.ownership import PICTURES
 from openvocab.pipeline.batch.rows import id_of
-from openvocab.pipeline.batch.run_folder import PICTURES, make_folder, write_whole
+from openvocab.pipeline.batch.run_folder import make_folder
+from openvocab.pipeline.batch.whole import write_whole
 from openvocab.pipeline.record import RunRecord
 
 __all__ = ["Drawing"]

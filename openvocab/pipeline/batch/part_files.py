@@ -12,7 +12,10 @@ from openvocab.errors import BadInput
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["part_bytes", "part_files", "read_part", "readable"]
+__all__ = ["MARK", "part_bytes", "part_files", "read_part", "readable"]
+
+MARK = b"openvocab.rows"
+"""Key in a part's schema metadata that says that a run wrote it."""
 
 
 @contextmanager
@@ -42,7 +45,8 @@ def part_bytes(table: pa.Table) -> Any:
     import pyarrow.parquet as pq
 
     buffer = pa.BufferOutputStream()
-    pq.write_table(table, buffer, compression="zstd")
+    marked = table.replace_schema_metadata({**(table.schema.metadata or {}), MARK: b"1"})
+    pq.write_table(marked, buffer, compression="zstd")
     return buffer.getvalue()
 
 

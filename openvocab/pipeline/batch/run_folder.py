@@ -5,19 +5,21 @@ Every file is written under another name, synced and renamed, so that at any mom
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from openvocab.errors import BadInput, CannotWrite
+from openvocab.errors import BadInput
+from openvocab.pipeline.batch.folder_lock import locked
+from openvocab.pipeline.batch.ownership import PICTURES, RECORD, refuse_foreign, remove_run
 from openvocab.pipeline.batch.part_files import part_bytes, part_files, read_part, readable
 from openvocab.pipeline.batch.rows import Row, from_table, schema, to_table
+from openvocab.pipeline.batch.whole import cannot_write, clear_leftovers, remove_whole, write_whole
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,11 +34,9 @@ __all__ = [
     "open_run",
     "read_part",
     "read_run",
-    "write_whole",
 ]
 
-PICTURES = "pictures"
-_RECORD, _LOCK, _PID, _FORMAT = "run.json", ".lock", ".pid", 1
+_FORMAT = 1
 _FREE = (
     "format",
     "openvocab",
@@ -113,7 +113,7 @@ class RunFolder:
             if len(kept):
                 write_whole(part, part_bytes(kept))
             else:
-                _remove(part)
+                remove_whole(part)
         return dropped
 
     def add(self, rows: Sequence[Row], kind: pa.Schema) -> None:
@@ -138,7 +138,7 @@ class RunFolder:
         """
         record = _record(self.path)
         record["sessions"] = [*record.get("sessions", []), dict(session)]
-        write_whole(self.path / _RECORD, _json(record))
+        write_whole(self.path / RECORD, _json(record))
 
 
 class Run:
@@ -237,70 +237,35 @@ def open_run(path: Path, record: Mapping[str, Any], *, overwrite: bool = False) 
 
     Args:
         record: what describe returns.
-        overwrite: begin anew, whatever the folder holds of another run.
+        overwrite: begin anew, and remove what the folder holds of another run.
 
     Raises:
-        BadInput: path is no folder, or holds a run with another record; the message lists what differs.
+        BadInput: path is no folder, holds files that no run wrote, or a run with another record; the message lists what
+            differs. Nothing was removed.
         CannotWrite: the folder cannot be written, or another process is at it; the message has its pid.
     """
+    refuse_foreign(path)
     make_folder(path)
-    with _locked(path):
-        try:
-            _sweep(path, everything=overwrite)
-        except OSError as error:
-            raise _cannot_write(path, error) from error
-        if not (path / _RECORD).exists():
-            if part_files(path):
-                raise BadInput(
-                    f"{path} holds parts and no {_RECORD}; give another folder, or --overwrite to start anew"
-                )
-            write_whole(path / _RECORD, _json(record))
-        _refuse_another(path, _record(path), record)
+    with locked(path):
+        if overwrite:
+            remove_run(path)
+        elif (path / RECORD).exists():
+            _refuse_another(path, _record(path), record)
+        elif part_files(path):
+            raise BadInput(f"{path} holds parts and no {RECORD}; give another folder, or --overwrite to start anew")
+        _clear(path)
+        if not (path / RECORD).exists():
+            write_whole(path / RECORD, _json(record))
         yield RunFolder(path)
 
 
-def write_whole(path: Path, data: Any) -> None:
-    """Write a file so that there is either all of it or none of it, even if the power fails.
-
-    Raises:
-        CannotWrite: the message has the path, the bytes needed and the cause.
-    """
-    hidden = path.with_name(f".{path.name}.tmp")
+def _clear(path: Path) -> None:
+    """Remove what a killed process left half written."""
     try:
-        with open(hidden, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(hidden, path)
-        _sync_folder(path.parent)
+        clear_leftovers(path, locked=True)
+        clear_leftovers(path / PICTURES, locked=True)
     except OSError as error:
-        with suppress(OSError):
-            hidden.unlink()
-        raise _cannot_write(path, error, len(data)) from error
-
-
-def _cannot_write(path: Path, error: OSError, size: int | None = None) -> CannotWrite:
-    needed = "" if size is None else f", {size} bytes needed"
-    remedy = "make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check the disk and the permissions"
-    cause = error.strerror or str(error)
-    return CannotWrite(f"{path} cannot be written ({cause}{needed}); {remedy} and run the same command again")
-
-
-def _remove(part: Path) -> None:
-    try:
-        part.unlink()
-        _sync_folder(part.parent)
-    except OSError as error:
-        raise _cannot_write(part, error) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        raise cannot_write(path, error) from error
 
 
 def _json(record: Mapping[str, Any]) -> bytes:
@@ -309,15 +274,15 @@ def _json(record: Mapping[str, Any]) -> bytes:
 
 def _record(path: Path) -> dict[str, Any]:
     try:
-        record = json.loads((path / _RECORD).read_text("utf-8"))
+        record = json.loads((path / RECORD).read_text("utf-8"))
     except FileNotFoundError as error:
         raise BadInput(
-            f"{path} holds no run ({_RECORD} is missing); give a folder that was written with --out"
+            f"{path} holds no run ({RECORD} is missing); give a folder that was written with --out"
         ) from error
     except (OSError, ValueError) as error:
-        raise BadInput(f"{path / _RECORD} cannot be read ({str(error)[:100]}); --overwrite starts anew") from error
+        raise BadInput(f"{path / RECORD} cannot be read ({str(error)[:100]}); --overwrite starts anew") from error
     if not isinstance(record, dict) or record.get("format") != _FORMAT:
-        raise BadInput(f"{path / _RECORD} is not of format {_FORMAT}; read it with the version that wrote it")
+        raise BadInput(f"{path / RECORD} is not of format {_FORMAT}; read it with the version that wrote it")
     return record
 
 
@@ -333,44 +298,7 @@ def make_folder(path: Path) -> None:
     except (FileExistsError, NotADirectoryError) as error:
         raise BadInput(f"--out {str(path)!r} cannot be made a folder ({error.strerror}); give another path") from error
     except OSError as error:
-        raise _cannot_write(path, error) from error
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the folder's lock, which the system lets go of when the process ends, however it ends."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(path / _LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise CannotWrite(f"{path} is being written by process {_pid(path)}; wait for it or stop it") from error
-    except (OSError, NotImplementedError) as error:
-        raise _cannot_write(path, error if isinstance(error, OSError) else OSError(str(error))) from error
-    try:
-        write_whole(path / _PID, str(os.getpid()).encode())
-        yield
-    finally:
-        lock.release()
-
-
-def _pid(path: Path) -> str:
-    """Return the process that wrote its number last; it is the one that holds the lock, if any does."""
-    try:
-        return (path / _PID).read_text("ascii")
-    except OSError:
-        return "(unknown)"
-
-
-def _sweep(path: Path, *, everything: bool) -> None:
-    """Remove what a killed process left half written, and on request the whole run, its record last."""
-    for left in [*path.glob(".*.tmp"), *(path / PICTURES).glob(".*.tmp")]:
-        left.unlink()
-    if everything:
-        for each in [*part_files(path), *(path / PICTURES).glob("*.png")]:
-            each.unlink()
-        (path / _RECORD).unlink(missing_ok=True)
+        raise cannot_write(path, error) from error
 
 
 def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -78,6 +78,7 @@ class ExportOptions:
         odd = [name for name in given if name not in known]
         if odd:
             raise BadInput(f"{odd[0]!r} is no option of an export; there are {', '.join(known)}")
+        made = cls(**given)
         asked = {name for name, value in given.items() if name not in _NOTHING or value != _NOTHING[name]}
         unused = sorted(asked.difference(USED[format]))
         if unused:
@@ -86,4 +87,4 @@ class ExportOptions:
             raise BadInput(
                 f"coco-results names images only to find them in match; give match, or leave {min(asked)} out"
             )
-        return cls(**given)
+        return made

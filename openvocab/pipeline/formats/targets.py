@@ -14,7 +14,9 @@ from typing import IO, Any, TextIO
 from openvocab.errors import BadInput, CannotWrite, ImageError, OpenVocabError
 from openvocab.pipeline.batch.file_names import FileNames
 from openvocab.pipeline.batch.originals import Originals
+from openvocab.pipeline.batch.ownership import is_of_a_run
 from openvocab.pipeline.batch.rows import Row, text_of
+from openvocab.pipeline.batch.whole import clear_leftovers, temporary_name
 from openvocab.pipeline.formats.job import Job
 
 __all__ = ["JsonList", "PictureFiles", "dumps", "open_text", "spool", "whole_file", "whole_folder"]
@@ -35,14 +37,17 @@ def whole_file(path: Path) -> Iterator[TextIO]:
     """Open a text file that takes its name only when it is complete; one of that name is replaced.
 
     Raises:
-        BadInput: a folder is there.
+        BadInput: a folder is there, or a file of a run.
         CannotWrite: the disk is full, or the place cannot be written.
     """
     if path.is_dir():
         raise BadInput(f"{path} is a folder, and this format is one file; give the name of a file")
-    hidden = _hidden(path)
+    if is_of_a_run(path):
+        raise BadInput(f"{path} is a file of a run; give another name")
+    hidden = temporary_name(path)
     with _told(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        clear_leftovers(path.parent)
         try:
             with open_text(hidden) as file:
                 yield file
@@ -64,9 +69,10 @@ def whole_folder(path: Path) -> Iterator[Path]:
     if path.is_file() or (path.is_dir() and any(path.iterdir())):
         what = "holds something already" if path.is_dir() else "is a file, and this format is a folder"
         raise BadInput(f"{path} {what}; give a new folder")
-    hidden = _hidden(path)
+    hidden = temporary_name(path)
     with _told(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        clear_leftovers(path.parent)
         try:
             hidden.mkdir()
             yield hidden
@@ -82,10 +88,6 @@ def spool(beside: Path) -> Iterator[IO[str]]:
     """Open a nameless text file on the disk of beside, for what comes later in the output."""
     with tempfile.TemporaryFile("w+", dir=beside.parent, encoding="utf-8", errors="backslashreplace") as file:
         yield file
-
-
-def _hidden(path: Path) -> Path:
-    return path.with_name(f".{path.name[:100]}.{os.getpid()}.tmp")
 
 
 @contextmanager

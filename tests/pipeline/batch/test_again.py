@@ -85,7 +85,7 @@ def test_a_disk_that_fails_meanwhile_costs_no_row(
 def test_a_part_that_cannot_be_removed_is_told(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tagging().run_to(tmp_path / "run", pictures, LABELS, part_rows=1)
 
-    def refuse(path: Path) -> None:
+    def refuse(path: Path, missing_ok: bool = False) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "unlink", refuse)

@@ -63,7 +63,7 @@ def campaign(pictures: Path, root: Path, kills: int, seed: int) -> dict[str, Any
         run = root / f"run-{said['jobs']}"
         while said["kills"] < kills and killed(pictures, run, rng.uniform(0.0, window)):
             said["kills"] += 1
-            said["left_half_written"] += bool(list(run.glob(".*.tmp")))
+            said["left_half_written"] += bool(list(run.glob(".*.openvocab.tmp")))
             said["during_rows"] += 0 < whole(run) < PICTURES
         ended = tag_job(pictures, run)
         ended.communicate(timeout=120)

@@ -19,9 +19,10 @@ from PIL import Image
 
 import openvocab
 from openvocab import BadInput, CannotWrite, ImageError, Settings
-from openvocab.pipeline.batch import run_folder
+from openvocab.pipeline.batch import whole
 from openvocab.pipeline.batch.rows import Row, schema
 from openvocab.pipeline.batch.run_folder import RunFolder
+from openvocab.pipeline.batch.whole import temporary_name
 from openvocab.ui.cli import main
 from tests.pipeline.stubs import LABELS, chain, save_pictures, tagging
 
@@ -230,7 +231,7 @@ def test_a_folder_that_was_spoilt_is_refused(pictures: Path, tmp_path: Path, spo
 def test_row_12_leftovers_are_removed(pictures: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     tagging().run_to(run, pictures, LABELS)
-    (run / ".part-00001.parquet.tmp").write_bytes(b"half")
+    temporary_name(run / "part-00001.parquet").write_bytes(b"half")
     tagging().run_to(run, pictures, LABELS)
     assert sorted(path.name for path in run.iterdir()) == [".lock", ".pid", "part-00000.parquet", "run.json"]
 
@@ -301,7 +302,7 @@ def test_row_11_any_failing_write_is_a_clean_stop(
         return real(*given, **named)
 
     if call == "write":
-        monkeypatch.setattr(run_folder, "open", failing, raising=False)
+        monkeypatch.setattr(whole, "open", failing, raising=False)
     else:
         monkeypatch.setattr(os, call, failing)
     with pytest.raises(CannotWrite, match=os.strerror(code)):

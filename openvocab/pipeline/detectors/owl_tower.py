@@ -18,6 +18,7 @@ __all__ = ["fold_quick_gelu", "lower_products", "picture_grid"]
 
 _QUICK = 1.702
 """Hendrycks and Gimpel 2016, "Gaussian Error Linear Units": x * sigmoid(1.702 * x) approximates the unit."""
+_WORDS = {"vocab_size": 8, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 0}
 _ROWS = 512
 """Tokens that go through a layer's perceptron together on a CPU: what lies between its products stays in the cache."""
 
@@ -68,7 +69,7 @@ def _patch_dtype(model: Any) -> torch.dtype:
 def _tiny_grids(kind: Any, config: Any) -> tuple[Tensor, Tensor]:
     """Return the features of a tiny model of the library's class, by its own way and by ours."""
     sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    vision, text = {**sizes, "image_size": 16, "patch_size": 8}, {**sizes, "vocab_size": 8}
+    vision, text = {**sizes, "image_size": 16, "patch_size": 8}, {**sizes, **_WORDS}
     tiny = kind(type(config)(vision_config=vision, text_config=text, projection_dim=16)).eval()
     for weight in tiny.parameters():
         nn.init.normal_(weight, std=0.3)

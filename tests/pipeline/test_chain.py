@@ -1,7 +1,7 @@
 """The chain over stages whose answers are known."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -266,3 +266,14 @@ def test_regions_of_bad_masks_are_dropped(threshold: float, labels: tuple[str, .
     Image.fromarray(GREY).save(tmp_path / "grey.png")
     found = pipeline().run(tmp_path / "grey.png", LABELS, mask_threshold=threshold)
     assert [each.regions.labels for each in found] == [labels]
+
+
+def test_regions_of_empty_masks_are_dropped() -> None:
+    class Blind(BoxSegmenter):
+        def masks(self, encoded: Any, xyxy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            masks, sure = super().masks(encoded, xyxy)
+            masks[0] = False
+            return masks, sure
+
+    whole, made = pipeline(), replace(pipeline(), segmenter=Blind())
+    assert made(GREY, LABELS).regions.labels == whole(GREY, LABELS).regions.labels[1:]

@@ -23,7 +23,7 @@ def readable(part: Path) -> Iterator[None]:
     """Raise BadInput for a part that cannot be read."""
     try:
         yield
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, LookupError, TypeError, NotImplementedError) as error:
         raise BadInput(f"{part} is damaged ({str(error)[:100]}); delete it and run again") from error
 
 
@@ -35,18 +35,19 @@ def read_part(part: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """
     import pyarrow.parquet as pq
 
-    with readable(part), pq.ParquetFile(part, memory_map=columns is not None) as file:
+    mapped = columns is not None
+    with readable(part), pq.ParquetFile(part, memory_map=mapped, page_checksum_verification=True) as file:
         return file.read(columns=columns, use_threads=columns is None)
 
 
 def part_bytes(table: pa.Table) -> Any:
-    """Return the bytes of a Parquet file."""
+    """Return the bytes of a Parquet file whose pages have checksums."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     buffer = pa.BufferOutputStream()
     marked = table.replace_schema_metadata({**(table.schema.metadata or {}), MARK: b"1"})
-    pq.write_table(marked, buffer, compression="zstd")
+    pq.write_table(marked, buffer, compression="zstd", write_page_checksum=True)
     return buffer.getvalue()
 
 

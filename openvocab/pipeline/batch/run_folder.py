@@ -168,18 +168,30 @@ class Run:
         return part_files(self.path)
 
     def __len__(self) -> int:
-        """How many rows there are."""
+        """How many rows there are.
+
+        Raises:
+            BadInput: a part cannot be read.
+        """
         import pyarrow.parquet as pq
 
-        return sum(pq.read_metadata(part).num_rows for part in part_files(self.path))
+        count = 0
+        for part in part_files(self.path):
+            with readable(part):
+                count += pq.read_metadata(part).num_rows
+        return count
 
     def __iter__(self) -> Iterator[Row]:
-        """Yield the rows in order, a few in memory at a time."""
+        """Yield the rows in order, a few in memory at a time.
+
+        Raises:
+            BadInput: a part cannot be read.
+        """
         import pyarrow.parquet as pq
 
         labels = self.labels
         for part in part_files(self.path):
-            with pq.ParquetFile(part) as file:
+            with readable(part), pq.ParquetFile(part, page_checksum_verification=True) as file:
                 for batch in file.iter_batches(batch_size=256):
                     yield from from_table(batch, labels)
 
@@ -192,7 +204,7 @@ class Run:
         import pyarrow.parquet as pq
 
         for part in part_files(self.path):
-            with readable(part), pq.ParquetFile(part) as file:
+            with readable(part), pq.ParquetFile(part, page_checksum_verification=True) as file:
                 names = [name for name in file.schema_arrow.names if name not in without]
                 table = file.read(columns=names)
             yield table

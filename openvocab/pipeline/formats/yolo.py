@@ -46,8 +46,9 @@ def _describe(job: Job, path: Path) -> None:
 
     names = dict(enumerate(job.labels.names))
     plain = {"train": "images", "val": "images", "nc": len(names), "names": names}
+    plainly = all(name.isprintable() for name in job.labels.names)  # a line separator of Unicode would end a line
     with open_text(path) as file:
-        yaml.safe_dump(plain, file, allow_unicode=True, sort_keys=False)
+        yaml.safe_dump(plain, file, allow_unicode=plainly, sort_keys=False)
 
 
 def _line(region: Region, numbers: Iterable[float]) -> str:

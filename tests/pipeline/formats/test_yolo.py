@@ -95,3 +95,11 @@ def test_outlines_fill_to_the_mask_without_holes(seed):
     assert not (filled & ~drawn).any()
     if ndimage.label(filled, np.ones((3, 3)))[1] == 1:
         np.testing.assert_array_equal(drawn, filled)
+
+
+@pytest.mark.parametrize("mark", ["\x85", "\u2028", "\u2029", "\u00a0", "é", "犬"])
+def test_names_survive_the_separators_of_unicode(tmp_path, mark):
+    names = [f"a{mark}b", mark.join("xyz"), "plain"]
+    openvocab.export([], tmp_path / "out", "yolo", names)
+    data = yaml.safe_load((tmp_path / "out" / "data.yaml").read_text("utf-8"))
+    assert list(data["names"].values()) == names

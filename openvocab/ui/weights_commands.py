@@ -5,8 +5,9 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from openvocab.errors import BadWeights
+from openvocab.errors import BadWeights, unknown
 from openvocab.ui.output import complain, megabytes, say, table
 from openvocab.weights.manifest import (
     STAGES,
@@ -33,7 +34,7 @@ def add_actions(command: ArgumentParser) -> None:
 
     add("list", "List the checkpoints that openvocab knows, and the presets that name them.")
     pull = add("pull", "Fetch checkpoints, or all those of a preset.")
-    pull.add_argument("names", nargs="+", metavar="NAME", help="a checkpoint or a preset")
+    pull.add_argument("names", nargs="+", metavar="NAME", help="a checkpoint, a preset or a SPEC")
     verify = add("verify", "Read every byte of the checkpoints that are here and check their digests.")
     verify.add_argument(
         "names", nargs="*", metavar="NAME", help="a checkpoint or a preset (default: all that are here)"
@@ -88,10 +89,44 @@ def _short(spec: str) -> str:
     return known.name if known else spec or "-"
 
 
+def _names_of(given: str) -> tuple[str, ...]:
+    """The checkpoints that a name, or the SPEC of one of them, means."""
+    known = published_for(given) if ":" in given else None
+    return (known.name,) if known else named(given)
+
+
+def _pull_spec(spec: str) -> None:
+    """Fetch what a SPEC that has no record needs, by loading it: whatever its loader asks for is kept then.
+
+    Raises:
+        UnknownName: there is no such family.
+        BadWeights: it cannot be fetched or loaded.
+    """
+    from openvocab.pipeline import registry
+
+    stages = {
+        registry.load_tagger: registry.TAGGERS,
+        registry.load_detector: registry.DETECTORS,
+        registry.load_segmenter: registry.SEGMENTERS,
+        registry.load_captioner: registry.CAPTIONERS,
+        registry.load_exemplar_segmenter: registry.EXEMPLAR_SEGMENTERS,
+    }
+    family = spec.partition(":")[0]
+    load = next((each for each, table in stages.items() if family in table), None)
+    if load is None:
+        raise unknown("model family", family, [name for table in stages.values() for name in table])
+    complain(f"{spec}: fetching what it needs")
+    loaded: Any = load(spec, "cpu", "float32")
+    say(f"{spec}: here, sha256 {loaded.record.sha256}")
+
+
 def _pull(args: Namespace) -> int:
     from openvocab.weights.store import pull
 
-    wanted = dict.fromkeys(name for given in args.names for name in named(given))
+    specs = [given for given in args.names if ":" in given and published_for(given) is None]
+    wanted = dict.fromkeys(name for given in args.names if given not in specs for name in _names_of(given))
+    for spec in specs:
+        _pull_spec(spec)
     for name in wanted:
         if name in embedded():
             say(f"{name}: {checkpoint(name).verified()}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -117,20 +118,34 @@ def url_file(url: str, sha256: str | None = None, size: int | None = None) -> Pa
 
 
 def _download(url: str, path: Path, sha256: str | None, size: int | None) -> None:
-    """Fetch into a file beside path; only a whole one that has the digest takes path's name."""
+    """Fetch into a file beside path; only a whole one that has the digest takes path's name.
+
+    Where a digest tells whether the whole is right, what had come when a connection broke or a process ended is kept,
+    and the next call goes on behind it. The lock of path lets one process at a time do this.
+    """
     from huggingface_hub.file_download import http_get
 
-    part = temporary_beside(path)
+    part = path.with_name(f".{path.name}.part") if sha256 else temporary_beside(path)
     try:
-        with part.open("wb") as file:
-            http_get(url, file, expected_size=size, displayed_filename=path.name)
+        with part.open("r+b" if part.is_file() else "w+b") as file:
+            start = file.seek(0, os.SEEK_END)
+            http_get(url, file, resume_size=start, expected_size=size, displayed_filename=path.name)
         if sha256 is not None:
             verify(part, sha256, url)
         part.chmod(0o644)
         part.replace(path)
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
+    except Exception as error:
+        if sha256 is None or not _broke_off(error):
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+        raise
+
+
+def _broke_off(error: Exception) -> bool:
+    """Whether a download ended because the connection did, so that what came before is good."""
+    names = [type(each).__name__ for each in _causes(error)]
+    cut = ("RemoteProtocolError", "ReadError", "IncompleteRead", "ConnectError", "ConnectionError")
+    return any(name in cut or "Timeout" in name for name in names)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import pytest
 
 from openvocab.ui.cli import main
 from openvocab.weights import fetch
+from openvocab.weights.files import sha256_of
 from openvocab.weights.manifest import embedded, preset_records, published
 
 
@@ -141,3 +142,17 @@ def test_listing_weights_loads_no_torch():
     code = "import sys; from openvocab.ui.cli import main; main(['weights', 'list']); print('torch' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.stdout.endswith("False\n"), run.stderr
+
+
+def test_pull_takes_a_spec_without_a_record(tmp_path, capsys):
+    from tests.tiny import owlv2
+
+    spec = f"owlv2:{owlv2.write(tmp_path / 'tiny')}"
+    assert main(["weights", "pull", spec]) == 0
+    digest = sha256_of(tmp_path / "tiny" / "model.safetensors")
+    assert capsys.readouterr().out == f"{spec}: here, sha256 {digest}\n"
+
+
+def test_pull_of_a_spec_of_no_family_names_the_nearest(capsys):
+    assert main(["weights", "pull", "owlv3:somewhere"]) == 2
+    assert "no model family named 'owlv3'; did you mean 'owlv2'?" in capsys.readouterr().err

@@ -42,6 +42,7 @@ class Hub:
         self.files: dict[str, bytes] = {}
         self.fault = ""
         self.asked: list[tuple[str, str]] = []
+        self.sent: list[int] = []
         self.closing = Event()
         hub = self
 
@@ -136,6 +137,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         self.end_headers()
         if whole:
+            self.home.sent.append(len(rest))
             self._body(rest, fault, again=again)
 
     def _body(self, content: bytes, fault: str, *, again: bool) -> None:

@@ -59,6 +59,7 @@ def sound(hub: Hub) -> None:
     """Begin without a fault and without a history."""
     hub.fault = ""
     hub.asked.clear()
+    hub.sent.clear()
 
 
 def pull(hub: Hub, folder: Path, name: str = "owlv2-large", before: str = "") -> CompletedProcess[str]:
@@ -211,6 +212,39 @@ def test_a_url_that_fails_leaves_nothing(hub, tmp_path, monkeypatch, fault, give
     run = url_file(hub, tmp_path, **given)
     assert told in run.stdout, run.stderr
     assert [path.name for path in (tmp_path / "own").rglob("*") if path.is_file()] in ([], ["weights.pth.lock"])
+
+
+SMALL = "import huggingface_hub.constants\nhuggingface_hub.constants.DOWNLOAD_CHUNK_SIZE = 1000"
+"""The hub's client passes on whole pieces of 10 MB; here of 1,000 bytes."""
+
+
+def parts(folder: Path) -> list[bytes]:
+    return [path.read_bytes() for path in folder.rglob("*.part")]
+
+
+def test_a_broken_download_of_a_url_goes_on_where_it_stopped(hub, tmp_path):
+    digest, half = hashlib.sha256(WEIGHTS).hexdigest(), len(WEIGHTS) // 2 // 1000 * 1000
+    hub.fault = "cut"
+    assert "the connection was cut" in url_file(hub, tmp_path, digest, len(WEIGHTS), SMALL).stdout
+    assert parts(tmp_path) == [WEIGHTS[:half]]
+    hub.fault = ""
+    hub.asked.clear()
+    hub.sent.clear()
+    path = Path(url_file(hub, tmp_path, digest, len(WEIGHTS)).stdout.strip())
+    assert (path.read_bytes(), parts(tmp_path), hub.sent) == (WEIGHTS, [], [len(WEIGHTS) - half])
+
+
+@pytest.mark.parametrize(
+    "left", [pytest.param(b"x" * 100, id="other bytes"), pytest.param(b"x" * 2 * len(WEIGHTS), id="too many bytes")]
+)
+def test_what_is_left_of_another_file_is_not_gone_on_with(hub, tmp_path, left):
+    digest = hashlib.sha256(WEIGHTS).hexdigest()
+    path = Path(url_file(hub, tmp_path, digest, len(WEIGHTS)).stdout.strip())
+    path.replace(path.with_name(f".{path.name}.part"))
+    path.with_name(f".{path.name}.part").write_bytes(left)
+    assert url_file(hub, tmp_path, digest, len(WEIGHTS)).stdout.strip() != str(path)
+    assert parts(tmp_path) == []
+    assert url_file(hub, tmp_path, digest, len(WEIGHTS)).stdout.strip() == str(path)
 
 
 OUT_OF_REACH = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -24,7 +25,8 @@ WITHOUT_OPENCV = "sys.modules['cv2'] = None"
 
 
 def run(before: str) -> tuple[int, str, str]:
-    done = subprocess.run([sys.executable, "-c", CODE.format(before=before)], capture_output=True, text=True)
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))}
+    done = subprocess.run([sys.executable, "-c", CODE.format(before=before)], capture_output=True, text=True, env=own)
     return done.returncode, done.stdout.strip(), done.stderr
 
 

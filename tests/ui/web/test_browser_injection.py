@@ -76,7 +76,7 @@ def test_chain_says_errors_as_text(quiet):
     quiet.locator("#chain-picture input[type=file]").set_input_files(files([f"{LABELS[4]}.png"], b"no picture"))
     quiet.locator("#chain-words textarea").fill("\n".join(LABELS))
     quiet.locator("#chain-run").click()
-    quiet.get_by_text("holds no picture in a known format").first.wait_for()
+    quiet.get_by_text("holds no image in a known format").first.wait_for()
 
 
 def test_tag(quiet):

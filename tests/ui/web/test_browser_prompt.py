@@ -325,7 +325,7 @@ def test_what_cannot_be_read_is_said_in_a_sentence(board, tmp_path):
     path = tmp_path / "words.png"
     path.write_text("no picture")
     board.page.locator("#prompt-picture input[type=file]").set_input_files(str(path))
-    board.says("words.png.* holds no picture")
+    board.says("words.png.* holds no image")
     assert board.get("empty") == "yes"
 
 

@@ -22,7 +22,7 @@ from PIL import Image
 
 import openvocab
 from benchmarks.random_checkpoints import write_clip
-from openvocab.pipeline.batch.relabel import relabel
+from openvocab.batch.relabel import relabel
 
 
 def write_pictures(folder: Path, count: int) -> None:

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.random_checkpoints import write_grounding_dino
+from openvocab.images.read import read_image
 from openvocab.pipeline.detectors import grounding_dino_forward as forward
 from openvocab.pipeline.detectors.grounding_dino_detector import GroundingDinoDetector
 from openvocab.pipeline.detectors.grounding_dino_text import Prompt, best_labels, prompt
-from openvocab.pipeline.images import read_image
 
 DEVIATION = 2.0
 

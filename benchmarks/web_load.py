@@ -112,7 +112,7 @@ def load(url: str, asked: Sequence[Question], clients: int, seconds: float) -> T
 @contextmanager
 def served(options: Sequence[str]) -> Iterator[tuple[str, int]]:
     """Start the server, and give its address and the number of its process."""
-    command = [sys.executable, "-m", "openvocab.ui.cli", "serve", "--port", "0", *options]
+    command = [sys.executable, "-m", "openvocab.ui.cli.main", "serve", "--port", "0", *options]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         lines = iter(process.stderr or ())
         url = next(line for line in lines if "ready at" in line).split("ready at ")[1].split(";")[0]

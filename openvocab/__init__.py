@@ -27,25 +27,24 @@ from openvocab.errors import (
 )
 
 if TYPE_CHECKING:
-    from openvocab.pipeline.batch.jobs import Loader, read_devices
-    from openvocab.pipeline.batch.rows import Row
-    from openvocab.pipeline.batch.run_folder import Run, read_run
-    from openvocab.pipeline.batch.run_options import RunOptions
-    from openvocab.pipeline.batch.sources import find_images
-    from openvocab.pipeline.batch.workers import Workers
-    from openvocab.pipeline.batch.writer import Summary
+    from openvocab.batch.jobs import Loader, read_devices
+    from openvocab.batch.rows import Row
+    from openvocab.batch.run_folder import Run, read_run
+    from openvocab.batch.run_options import RunOptions
+    from openvocab.batch.workers import Workers
+    from openvocab.batch.writer import Summary
+    from openvocab.formats import export
+    from openvocab.formats.detections import to_supervision
+    from openvocab.formats.job import Exported
+    from openvocab.images.read import read_image
+    from openvocab.images.sources import find_images
     from openvocab.pipeline.chain import Pipeline, Vocabulary
     from openvocab.pipeline.draw import colours_of
     from openvocab.pipeline.examples import ExampleScene, example_scenes
-    from openvocab.pipeline.exploring import Encoded, Explored
-    from openvocab.pipeline.formats import export
-    from openvocab.pipeline.formats.detections import to_supervision
-    from openvocab.pipeline.formats.job import Exported
-    from openvocab.pipeline.images import read_image
+    from openvocab.pipeline.explore import Encoded, Explored
     from openvocab.pipeline.lettering import undrawn
     from openvocab.pipeline.masks import decode_mask, encode_mask, mask_box
     from openvocab.pipeline.presets import Preset, load, presets
-    from openvocab.pipeline.record import ModelRecord, Regions, Result, RunRecord, Tag
     from openvocab.pipeline.registry import (
         families,
         load_captioner,
@@ -54,6 +53,7 @@ if TYPE_CHECKING:
         load_segmenter,
         load_tagger,
     )
+    from openvocab.pipeline.result import ModelRecord, Regions, Result, RunRecord, Tag
     from openvocab.pipeline.settings import Settings
     from openvocab.prompts.labels import label_sets, read_labels
     from openvocab.prompts.templates import PromptSet, prompt_set
@@ -122,22 +122,22 @@ _HOMES = {
     "batch.rows": ("Row",),
     "batch.run_folder": ("Run", "read_run"),
     "batch.run_options": ("RunOptions",),
-    "batch.sources": ("find_images",),
+    "images.sources": ("find_images",),
     "batch.workers": ("Workers",),
     "batch.writer": ("Summary",),
-    "chain": ("Pipeline", "Vocabulary"),
-    "draw": ("colours_of",),
-    "examples": ("ExampleScene", "example_scenes"),
-    "exploring": ("Encoded", "Explored"),
+    "pipeline.chain": ("Pipeline", "Vocabulary"),
+    "pipeline.draw": ("colours_of",),
+    "pipeline.examples": ("ExampleScene", "example_scenes"),
+    "pipeline.explore": ("Encoded", "Explored"),
     "formats": ("export",),
     "formats.detections": ("to_supervision",),
     "formats.job": ("Exported",),
-    "images": ("read_image",),
-    "masks": ("decode_mask", "encode_mask", "mask_box"),
-    "lettering": ("undrawn",),
-    "presets": ("Preset", "load", "presets"),
-    "record": ("ModelRecord", "Regions", "Result", "RunRecord", "Tag"),
-    "registry": (
+    "images.read": ("read_image",),
+    "pipeline.masks": ("decode_mask", "encode_mask", "mask_box"),
+    "pipeline.lettering": ("undrawn",),
+    "pipeline.presets": ("Preset", "load", "presets"),
+    "pipeline.result": ("ModelRecord", "Regions", "Result", "RunRecord", "Tag"),
+    "pipeline.registry": (
         "families",
         "load_captioner",
         "load_detector",
@@ -145,9 +145,9 @@ _HOMES = {
         "load_segmenter",
         "load_tagger",
     ),
-    "settings": ("Settings",),
+    "pipeline.settings": ("Settings",),
 }
-_LATE = {name: f"openvocab.pipeline.{home}" for home, names in _HOMES.items() for name in names} | {
+_LATE = {name: f"openvocab.{home}" for home, names in _HOMES.items() for name in names} | {
     "PromptSet": "openvocab.prompts.templates",
     "label_sets": "openvocab.prompts.labels",
     "prompt_set": "openvocab.prompts.templates",

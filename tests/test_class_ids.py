@@ -14,7 +14,7 @@ from PIL import Image
 
 import openvocab
 from openvocab import BadInput, Result
-from openvocab.ui.cli import main
+from openvocab.ui.cli.main import main
 from tests.pipeline.stubs import chain, save_pictures
 
 LABELS = ("zebra", "dark", "light", "red")

@@ -18,11 +18,14 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 TRAINING = sorted((ROOT / "training").glob("*.py"))
 MAY_IMPORT = {
     "errors": set(),
+    "images": {"errors"},
     "prompts": {"errors"},
     "weights": {"errors"},
-    "pipeline": {"errors", "prompts", "weights"},
-    "evaluate": {"errors", "prompts", "weights", "pipeline"},
-    "ui": {"errors", "prompts", "weights", "pipeline", "evaluate"},
+    "pipeline": {"errors", "images", "prompts", "weights"},
+    "batch": {"errors", "images", "prompts", "weights", "pipeline"},
+    "formats": {"errors", "images", "prompts", "weights", "pipeline", "batch"},
+    "evaluate": {"errors", "images", "prompts", "weights", "pipeline", "batch", "formats"},
+    "ui": {"errors", "images", "prompts", "weights", "pipeline", "batch", "formats", "evaluate"},
 }
 
 

@@ -13,7 +13,7 @@ import pytest
 import openvocab
 from openvocab import Result, Settings
 from openvocab.pipeline import presets
-from openvocab.ui.cli import main
+from openvocab.ui.cli.main import main
 from openvocab.weights.manifest import preset_records
 from openvocab.weights.thresholds import tag_threshold
 from tests.pipeline.stubs import StubDetector, StubSegmenter, StubTagger
@@ -153,8 +153,8 @@ def test_what_is_not_given_is_the_presets_own(given: dict[str, Any]) -> None:
 
 
 def test_evaluate_takes_the_presets_own_settings() -> None:
-    from openvocab.ui.evaluate_options import own_settings
-    from openvocab.ui.options import parser
+    from openvocab.ui.cli.evaluate_options import own_settings
+    from openvocab.ui.cli.options import parser
 
     data = ["--data", "x", "--format", "list", "--out", "y"]
     args = parser().parse_args(["evaluate", "classify", *data])

@@ -12,7 +12,7 @@ import pytest
 
 import openvocab
 from openvocab.errors import BadWeights, MissingExtra
-from openvocab.ui.cli import main
+from openvocab.ui.cli.main import main
 from openvocab.weights.manifest import published
 
 PHOTOS = Path(__file__).parents[2] / "shared" / "photos"

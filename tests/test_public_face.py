@@ -5,7 +5,7 @@ import pytest
 import openvocab
 
 
-@pytest.mark.parametrize("name", ["openvocab", "openvocab.prompts", "openvocab.errors", "openvocab.pipeline.record"])
+@pytest.mark.parametrize("name", ["openvocab", "openvocab.prompts", "openvocab.errors", "openvocab.pipeline.result"])
 def test_all_is_sorted_and_true(name: str) -> None:
     live = import_module(name)
     assert live.__all__ == sorted(live.__all__)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import openvocab
-from openvocab.ui.options import parser
+from openvocab.ui.cli.options import parser
 
 README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
 SYNOPSIS = README.partition("## On the command line")[2].split("```")[1].strip()

@@ -14,10 +14,10 @@ from openvocab.errors import BadInput
 from openvocab.evaluate.data.annotated import Annotated, AnnotatedSet, require_objects
 from openvocab.evaluate.detection import Found, Truth
 from openvocab.evaluate.scoring import Watch, decoded_ahead
-from openvocab.pipeline.batch.sources import Item
+from openvocab.images.read import Decoded
+from openvocab.images.sources import Item
 from openvocab.pipeline.chain import Pipeline
-from openvocab.pipeline.images import Decoded
-from openvocab.pipeline.record import Regions
+from openvocab.pipeline.result import Regions
 
 __all__ = ["Detected", "find_boxes"]
 

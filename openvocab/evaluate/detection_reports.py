@@ -17,7 +17,7 @@ from openvocab.evaluate.detection import AveragePrecision
 from openvocab.evaluate.plots import plot_precision_recall
 from openvocab.evaluate.report_text import next_to_nothing, number, plain, table, versions, write_texts
 from openvocab.evaluate.worst import Side, write_worst
-from openvocab.pipeline.record import ModelRecord
+from openvocab.pipeline.result import ModelRecord
 from openvocab.weights.thresholds import box_threshold
 
 __all__ = ["DetectionContext", "detection_summary", "write_detection_report"]

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openvocab.errors import BadInput
-from openvocab.pipeline.images import read_image
+from openvocab.images.read import read_image
+from openvocab.pipeline.protocols import Boxes, Detector, Picture, PromptSegmenter, Segmenter, Tagger
 from openvocab.pipeline.registry import load_detector, load_segmenter, load_tagger
-from openvocab.pipeline.stages import Boxes, Detector, Picture, PromptSegmenter, Segmenter, Tagger
 from openvocab.prompts.files import is_file
 from openvocab.prompts.templates import PromptSet
 from openvocab.weights.manifest import preset_records

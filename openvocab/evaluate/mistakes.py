@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from openvocab.errors import OpenVocabError
 from openvocab.evaluate.data.records import LabelledSet
 from openvocab.evaluate.scoring import Scored
-from openvocab.pipeline.batch.decode import decode_item
+from openvocab.images.decode import decode_item
 from openvocab.pipeline.lettering import fit, font_for
 from openvocab.pipeline.scores import sigmoid, softmax
 

@@ -19,7 +19,7 @@ from openvocab.evaluate.data.records import LabelledSet
 from openvocab.evaluate.image_recipes import ImageRecipe, image_recipe
 from openvocab.evaluate.scoring import Scored, Watch, score_pictures
 from openvocab.evaluate.tasks import measure
-from openvocab.pipeline.stages import Tagger
+from openvocab.pipeline.protocols import Tagger
 from openvocab.prompts.files import is_file, read_text
 from openvocab.prompts.templates import prompt_set
 

@@ -20,7 +20,7 @@ from openvocab.evaluate.multi_label import MultiLabel
 from openvocab.evaluate.plots import plot_confusion, plot_reliability, worst_pairs
 from openvocab.evaluate.report_text import number, plain, table, versions, write_texts
 from openvocab.evaluate.scoring import Scored
-from openvocab.pipeline.record import ModelRecord
+from openvocab.pipeline.result import ModelRecord
 from openvocab.prompts.templates import PromptSet
 
 __all__ = ["Context", "summary", "write_report"]

@@ -13,7 +13,7 @@ from openvocab.evaluate.bootstrap import DRAWS
 from openvocab.evaluate.report_text import number, plain, table, versions, write_texts
 from openvocab.evaluate.retrieval import Retrieval
 from openvocab.evaluate.retrieving import Embedded
-from openvocab.pipeline.record import ModelRecord
+from openvocab.pipeline.result import ModelRecord
 
 __all__ = ["RetrievalContext", "retrieval_summary", "write_retrieval_report"]
 

@@ -11,16 +11,16 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from openvocab.batch.engine import Reading
+from openvocab.batch.ready import make_ready
 from openvocab.errors import BadInput, OpenVocabError
 from openvocab.evaluate.data.captions import Captioned
 from openvocab.evaluate.data.records import Labelled, LabelledSet
-from openvocab.pipeline.batch.decode import decode_item
-from openvocab.pipeline.batch.engine import Reading
-from openvocab.pipeline.batch.prefetch import prefetch
-from openvocab.pipeline.batch.ready import make_ready
-from openvocab.pipeline.batch.sources import Item
-from openvocab.pipeline.images import Decoded
-from openvocab.pipeline.stages import Picture, Prepared, PreparingTagger, Tagger
+from openvocab.images.decode import decode_item
+from openvocab.images.prefetch import prefetch
+from openvocab.images.read import Decoded
+from openvocab.images.sources import Item
+from openvocab.pipeline.protocols import Picture, Prepared, PreparingTagger, Tagger
 from openvocab.prompts.templates import PromptSet
 
 __all__ = ["Looked", "Scored", "Watch", "decoded_ahead", "looked_ahead", "score_pictures", "score_prompts"]

@@ -12,11 +12,11 @@ from PIL import Image, ImageDraw
 from openvocab.errors import BadInput
 from openvocab.evaluate.chain import REGION_FATES, THING_FATES, Fates, fates
 from openvocab.evaluate.detection import Found, Masks, Truth
+from openvocab.images.read import read_image
 from openvocab.pipeline.draw import draw
-from openvocab.pipeline.images import read_image
 from openvocab.pipeline.lettering import fit, font_for
 from openvocab.pipeline.masks import decode_mask
-from openvocab.pipeline.record import Regions
+from openvocab.pipeline.result import Regions
 
 __all__ = ["MOST", "Side", "worst_boxes", "worst_rows", "worst_sheet", "write_worst"]
 

@@ -13,12 +13,10 @@ from numpy.typing import NDArray
 
 import openvocab
 from openvocab.errors import BadInput
-from openvocab.pipeline.batch.sources import Images, Names
+from openvocab.images.read import read_image
+from openvocab.images.sources import Images, Names
 from openvocab.pipeline.gate import Choice, choose, effective
-from openvocab.pipeline.images import read_image
-from openvocab.pipeline.record import ModelRecord, Regions, Result, RunRecord, Tag
-from openvocab.pipeline.settings import Settings
-from openvocab.pipeline.stages import (
+from openvocab.pipeline.protocols import (
     Detector,
     MaskDetector,
     Picture,
@@ -27,15 +25,17 @@ from openvocab.pipeline.stages import (
     Tagger,
     Vocabulary,
 )
+from openvocab.pipeline.result import ModelRecord, Regions, Result, RunRecord, Tag
+from openvocab.pipeline.settings import Settings
 from openvocab.pipeline.suppression import kept_regions
 from openvocab.pipeline.views import views
 from openvocab.prompts.labels import read_labels
 from openvocab.prompts.templates import PromptSet, prompt_set
 
 if TYPE_CHECKING:
-    from openvocab.pipeline.batch.frames import Frames
-    from openvocab.pipeline.batch.writer import Summary
-    from openvocab.pipeline.exploring import Encoded, Explored, Stage
+    from openvocab.batch.writer import Summary
+    from openvocab.images.frames import Frames
+    from openvocab.pipeline.explore import Encoded, Explored, Stage
 
 __all__ = ["Pipeline", "Vocabulary", "views"]
 
@@ -102,7 +102,7 @@ class Pipeline:
         names, prompts = read_labels(labels), prompt_set(template)
         texts = None
         if self.tagger and cache is not None:
-            from openvocab.pipeline.batch.embedding_cache import cached_labels
+            from openvocab.batch.embedding_cache import cached_labels
 
             texts = cached_labels(cache, self.tagger, names, prompts)
         elif self.tagger:
@@ -166,7 +166,7 @@ class Pipeline:
             ImageError, BadInput, BadOutput: as in a call on one picture; BadInput where no picture is found.
             OutOfMemory: a picture is too much for the memory, even alone.
         """
-        from openvocab.pipeline.batch.writer import RunOptions, stream
+        from openvocab.batch.writer import RunOptions, stream
 
         options = RunOptions(allow_urls=allow_urls, workers=workers, isolate=isolate, cache=cache, frames=frames)
         settings = self.settings.changed_in(Pipeline.run, changes)
@@ -193,7 +193,7 @@ class Pipeline:
             BadInput: the folder holds a run of other models, labels, templates or settings; the message says which.
             CannotWrite: the folder cannot be written, or another process is at it.
         """
-        from openvocab.pipeline.batch.writer import RunOptions, write_run
+        from openvocab.batch.writer import RunOptions, write_run
 
         chosen, changes = RunOptions.parted(options)
         settings = self.settings.changed_in(Pipeline.run_to, changes, RunOptions.names())
@@ -303,7 +303,7 @@ class Pipeline:
             ImageError, BadOutput: as in a call on one picture.
             BadInput: no stage of that name, or the encoding was made by other models.
         """
-        from openvocab.pipeline import exploring
+        from openvocab.pipeline import explore as exploring
 
         return exploring.encode(self, picture, stages)
 
@@ -330,7 +330,7 @@ class Pipeline:
             ImageError, BadInput: as in a call on one picture; at once, before the first stage is asked for.
             BadOutput: a model answered with numbers that are not finite.
         """
-        from openvocab.pipeline import exploring
+        from openvocab.pipeline import explore as exploring
 
         settings = self.settings.changed_in(Pipeline.explore, changes)
         vocabulary = self.vocabulary(labels, template)
@@ -355,7 +355,7 @@ class Pipeline:
             BadInput: the segmenter takes no points, the picture is not encoded for it, or a prompt says nothing.
             BadOutput: a mask or its score is not finite.
         """
-        from openvocab.pipeline import exploring
+        from openvocab.pipeline import explore as exploring
 
         return exploring.prompt(self, encoded, points, point_labels, box)
 

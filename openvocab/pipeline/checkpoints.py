@@ -18,7 +18,7 @@ import torch
 from openvocab.errors import BadWeights
 from openvocab.pipeline.device import pick_device, pick_dtype
 from openvocab.pipeline.quiet import quiet_loading
-from openvocab.pipeline.record import ModelRecord
+from openvocab.pipeline.result import ModelRecord
 from openvocab.weights.fetch import hub_file
 from openvocab.weights.files import first_line, read_state
 from openvocab.weights.trust import FileMark, file_mark, refuse_changed, trusted_sha256

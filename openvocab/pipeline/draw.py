@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from openvocab.errors import BadInput
 from openvocab.pipeline.lettering import fit, font_for, place_names
 from openvocab.pipeline.quiet import quiet_supervision
-from openvocab.pipeline.record import Regions
+from openvocab.pipeline.result import Regions
 
 __all__ = ["COLOURS", "colour_rows", "colours_of", "contact_sheet", "draw"]
 

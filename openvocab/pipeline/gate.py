@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from openvocab.pipeline.record import Tag
+from openvocab.pipeline.protocols import Detector, Tagger
+from openvocab.pipeline.result import Tag
 from openvocab.pipeline.scores import best_rows
 from openvocab.pipeline.settings import Settings
-from openvocab.pipeline.stages import Detector, Tagger
 from openvocab.weights.thresholds import box_threshold, tag_threshold
 
 __all__ = ["Choice", "best_labels", "choose", "effective"]

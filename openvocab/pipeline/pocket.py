@@ -11,7 +11,7 @@ from openvocab.errors import BadWeights
 from openvocab.pipeline.detectors.owl_detector import Owlv2Detector
 from openvocab.pipeline.device import pick_device, pick_dtype
 from openvocab.pipeline.quiet import quiet_loading
-from openvocab.pipeline.record import ModelRecord
+from openvocab.pipeline.result import ModelRecord
 from openvocab.pipeline.segmenters.sam_segmenter import SamSegmenter
 from openvocab.pipeline.taggers.clip_tagger import OpenClipTagger
 from openvocab.weights.files import read_state

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from openvocab.errors import BadInput, unknown
-from openvocab.pipeline.stages import Captioner, Detector, ExemplarSegmenter, Segmenter, Tagger
+from openvocab.pipeline.protocols import Captioner, Detector, ExemplarSegmenter, Segmenter, Tagger
 
 __all__ = [
     "CAPTIONERS",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from openvocab.pipeline.record import Regions
+from openvocab.pipeline.protocols import Boxes, Queries
+from openvocab.pipeline.result import Regions
 from openvocab.pipeline.settings import Settings
-from openvocab.pipeline.stages import Boxes, Queries
 
 __all__ = ["kept_regions", "kept_rows"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from openvocab.pipeline.stages import Picture
+from openvocab.pipeline.protocols import Picture
 
 __all__ = ["views"]
 

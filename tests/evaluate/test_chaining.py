@@ -15,7 +15,7 @@ from openvocab import BadInput, ModelRecord, Pipeline, Settings
 from openvocab.evaluate.chain_measures import measure_chain, measure_segments
 from openvocab.evaluate.chaining import run_chain, run_segmenter
 from openvocab.evaluate.data import Annotated, AnnotatedSet
-from openvocab.pipeline.stages import Boxes, Queries, TextEmbeddings
+from openvocab.pipeline.protocols import Boxes, Queries, TextEmbeddings
 from tests.pipeline.stubs import StubSegmenter
 
 LABELS = ("a", "b", "c")

@@ -16,10 +16,10 @@ from PIL import Image
 
 import openvocab
 from openvocab import ModelRecord, Pipeline, Settings
-from openvocab.pipeline.batch.decode import decode_item
-from openvocab.pipeline.batch.sources import Item
-from openvocab.pipeline.images import Decoded
-from openvocab.pipeline.stages import Boxes, Queries, TextEmbeddings
+from openvocab.images.decode import decode_item
+from openvocab.images.read import Decoded
+from openvocab.images.sources import Item
+from openvocab.pipeline.protocols import Boxes, Queries, TextEmbeddings
 
 LABELS = ("dark", "light", "red")
 NAN, ODD = (1, 2, 3), (4, 5, 6)
@@ -152,7 +152,7 @@ def main() -> int:
 
     sys.meta_path.insert(0, NoPandas())
 
-    from openvocab.ui.cli import main as command
+    from openvocab.ui.cli.main import main as command
 
     with TemporaryDirectory(ignore_cleanup_errors=True, dir=None if os.access("/tmp", os.W_OK) else ".") as place:
         tagging().run_to(Path(place, "run"), save_pictures(Path(place, "p"), 2), LABELS)

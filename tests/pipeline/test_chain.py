@@ -12,7 +12,7 @@ from PIL import Image
 import openvocab
 from openvocab import BadInput, ImageError, ModelRecord, Pipeline, PromptSet, Settings
 from openvocab.pipeline.chain import views
-from openvocab.pipeline.stages import Boxes, Queries, TextEmbeddings
+from openvocab.pipeline.protocols import Boxes, Queries, TextEmbeddings
 
 Rows = tuple[tuple[Any, ...], ...]
 LABELS = ("cat", "dog", "aardvark", "犬")

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 import openvocab
+from openvocab.pipeline.protocols import Detector, PreparingTagger, PromptSegmenter, Segmenter, Tagger
 from openvocab.pipeline.registry import DETECTORS, SEGMENTERS, TAGGERS
-from openvocab.pipeline.stages import Detector, PreparingTagger, PromptSegmenter, Segmenter, Tagger
 
 LABELS = ["cat", "red dog", "a thing", "bird"]
 SIZES = [(60, 60), (40, 100), (97, 33), (9, 5)]
@@ -202,7 +202,7 @@ def test_detector_does_not_mind_the_order_of_labels(detector: tuple[str, Detecto
 
 def test_queries_can_be_picked(detector: tuple[str, Detector], pictures: list[Any]) -> None:
     """The chain asks for the tags alone: the same boxes as if only those labels had ever been encoded."""
-    from openvocab.pipeline.stages import Queries
+    from openvocab.pipeline.protocols import Queries
 
     family, model = detector
     labels = labels_of(family)

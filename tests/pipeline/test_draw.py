@@ -12,7 +12,7 @@ import openvocab
 from openvocab.errors import BadInput, OpenVocabWarning
 from openvocab.pipeline.draw import COLOURS, colour_rows, contact_sheet, draw
 from openvocab.pipeline.lettering import fit, font_for, place_names
-from openvocab.pipeline.record import Regions
+from openvocab.pipeline.result import Regions
 
 
 def regions_of(boxes: list[list[int]], labels: list[str], size: tuple[int, int] | None = None) -> Regions:

@@ -13,7 +13,7 @@ from PIL import Image
 
 import openvocab
 from openvocab import ModelRecord, Pipeline, Settings
-from openvocab.pipeline.stages import Boxes, Queries, TextEmbeddings
+from openvocab.pipeline.protocols import Boxes, Queries, TextEmbeddings
 
 IMAGE = np.full((40, 60, 3), 128, np.uint8)
 LABELS = ("2 cats", "a plane", "a remote")
@@ -210,7 +210,7 @@ def test_where_nothing_is_found_the_result_says_why(
 
 
 def test_relabelled_rows_say_why_they_have_no_tag(image: Path) -> None:
-    from openvocab.pipeline.batch.relabel import relabel
+    from openvocab.batch.relabel import relabel
 
     tags = Pipeline(Scoring(), None, None, Settings(tag_threshold=0.5))
     tags.run_to(image.parent / "run", image, LABELS, embeddings="float32")

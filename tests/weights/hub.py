@@ -178,4 +178,6 @@ def python(code: str, given: dict[str, str]) -> subprocess.CompletedProcess[str]
 
 def openvocab(*arguments: str, given: dict[str, str], before: str = "") -> subprocess.CompletedProcess[str]:
     """Run a command in a process of its own."""
-    return python(f"{before}\nfrom openvocab.ui.cli import main\nraise SystemExit(main({list(arguments)!r}))", given)
+    return python(
+        f"{before}\nfrom openvocab.ui.cli.main import main\nraise SystemExit(main({list(arguments)!r}))", given
+    )

@@ -34,12 +34,12 @@ download.http_get = full
 """
 EIGHT = """
 import os
-import openvocab.ui.cli, openvocab.weights.store, huggingface_hub.file_download
+import openvocab.ui.cli.main, openvocab.weights.store, huggingface_hub.file_download
 children = []
 for _ in range(8):
     child = os.fork()
     if not child:
-        os._exit(openvocab.ui.cli.main(["weights", "pull", "owlv2-large"]))
+        os._exit(openvocab.ui.cli.main.main(["weights", "pull", "owlv2-large"]))
     children.append(child)
 print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children])
 """

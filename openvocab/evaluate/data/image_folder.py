@@ -10,7 +10,7 @@ from functools import partial
 from openvocab.errors import BadInput, OpenVocabWarning
 from openvocab.evaluate.data.guarded import regular_files
 from openvocab.evaluate.data.records import Labelled, LabelledSet
-from openvocab.pipeline.batch.sources import Item, looks_like_picture
+from openvocab.images.sources import Item, looks_like_picture
 from openvocab.prompts.labels import check_labels
 
 __all__ = ["load_image_folder"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from openvocab.errors import BadInput
-from openvocab.pipeline.batch.sources import Item
+from openvocab.images.sources import Item
 
 __all__ = ["Labelled", "LabelledSet", "places"]
 

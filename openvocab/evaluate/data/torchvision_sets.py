@@ -13,7 +13,7 @@ from typing import Any
 from openvocab.errors import BadInput, unknown
 from openvocab.evaluate.data.guarded import parsing, regular_files
 from openvocab.evaluate.data.records import Labelled, LabelledSet
-from openvocab.pipeline.batch.sources import Item
+from openvocab.images.sources import Item
 
 __all__ = ["TORCHVISION", "load_torchvision"]
 

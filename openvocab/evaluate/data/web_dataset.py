@@ -15,7 +15,7 @@ import numpy as np
 from openvocab.errors import BadInput
 from openvocab.evaluate.data.guarded import read_row, read_text, shown, tar_files
 from openvocab.evaluate.data.records import Labelled, LabelledSet
-from openvocab.pipeline.batch.sources import Item
+from openvocab.images.sources import Item
 
 __all__ = ["load_web_dataset", "picture_of", "samples", "shards_of"]
 

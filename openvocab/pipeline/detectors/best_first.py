@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from openvocab.pipeline.stages import Boxes, Picture
+from openvocab.pipeline.protocols import Boxes, Picture
 
 __all__ = ["best_first", "inside"]
 

@@ -16,8 +16,8 @@ from torch import Tensor
 from openvocab.errors import BadInput, BadOutput
 from openvocab.pipeline.checkpoints import find, load_model, load_processor
 from openvocab.pipeline.detectors.best_first import best_first
-from openvocab.pipeline.record import ModelRecord
-from openvocab.pipeline.stages import Boxes, Picture, Queries
+from openvocab.pipeline.protocols import Boxes, Picture, Queries
+from openvocab.pipeline.result import ModelRecord
 from openvocab.prompts.labels import check_labels
 
 __all__ = ["DetrDetector"]

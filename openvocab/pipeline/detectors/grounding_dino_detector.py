@@ -26,8 +26,8 @@ from openvocab.pipeline.detectors.grounding_dino_text import (
     prompt,
 )
 from openvocab.pipeline.device import dtype_of
-from openvocab.pipeline.record import ModelRecord
-from openvocab.pipeline.stages import Boxes, Picture, Queries
+from openvocab.pipeline.protocols import Boxes, Picture, Queries
+from openvocab.pipeline.result import ModelRecord
 from openvocab.prompts.labels import check_context, check_labels
 from openvocab.prompts.templates import PromptSet
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from openvocab.errors import BadOutput
 from openvocab.pipeline.checkpoints import find, load_model, load_processor
 from openvocab.pipeline.detectors.best_first import best_first
-from openvocab.pipeline.record import ModelRecord
-from openvocab.pipeline.stages import Boxes, Picture, Queries
+from openvocab.pipeline.protocols import Boxes, Picture, Queries
+from openvocab.pipeline.result import ModelRecord
 from openvocab.pipeline.text_towers import check_sentences, check_tokenizer
 from openvocab.prompts.labels import check_labels
 from openvocab.prompts.templates import PromptSet

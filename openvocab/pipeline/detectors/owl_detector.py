@@ -18,8 +18,8 @@ from openvocab.pipeline.detectors.best_first import best_first, inside
 from openvocab.pipeline.detectors.owl_tower import fold_quick_gelu, lower_products, picture_grid
 from openvocab.pipeline.detectors.owlv2_pixels import owlv2_pixels
 from openvocab.pipeline.device import dtype_of, unit
-from openvocab.pipeline.record import ModelRecord
-from openvocab.pipeline.stages import Boxes, Picture, Queries
+from openvocab.pipeline.protocols import Boxes, Picture, Queries
+from openvocab.pipeline.result import ModelRecord
 from openvocab.pipeline.text_towers import check_sentences, check_tokenizer
 from openvocab.prompts.labels import check_labels
 from openvocab.prompts.templates import PromptSet

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from openvocab.pipeline.stages import Picture
+from openvocab.pipeline.protocols import Picture
 
 __all__ = ["owlv2_pixels", "resize_matrix"]
 

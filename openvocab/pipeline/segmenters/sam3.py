@@ -16,9 +16,9 @@ from openvocab.errors import BadOutput
 from openvocab.pipeline.checkpoints import find, load_model, load_processor
 from openvocab.pipeline.detectors.best_first import best_first
 from openvocab.pipeline.device import dtype_of
-from openvocab.pipeline.record import ModelRecord
+from openvocab.pipeline.protocols import Boxes, Picture, Queries
+from openvocab.pipeline.result import ModelRecord
 from openvocab.pipeline.segmenters.mask_upsampling import axis_weights, upsampled
-from openvocab.pipeline.stages import Boxes, Picture, Queries
 from openvocab.pipeline.text_towers import check_sentences, check_tokenizer
 from openvocab.prompts.labels import check_labels
 from openvocab.prompts.templates import PromptSet

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from openvocab.errors import BadInput, BadOutput
 from openvocab.pipeline.device import dtype_of, pick_device, pick_dtype
-from openvocab.pipeline.record import ModelRecord
+from openvocab.pipeline.protocols import Picture
+from openvocab.pipeline.result import ModelRecord
 from openvocab.pipeline.segmenters.mask_upsampling import axis_weights, upsampled
 from openvocab.pipeline.segmenters.prompts import Prompt
 from openvocab.pipeline.segmenters.sam_attention import contiguous_places, mask_free
 from openvocab.pipeline.segmenters.sam_checkpoint import load_sam
-from openvocab.pipeline.stages import Picture
 from openvocab.weights.manifest import published_for
 from openvocab.weights.store import url_weights
 from openvocab.weights.trust import file_mark, refuse_changed, trusted_sha256

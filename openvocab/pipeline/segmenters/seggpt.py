@@ -15,9 +15,9 @@ from torch import Tensor
 from openvocab.errors import BadInput, BadOutput
 from openvocab.pipeline.checkpoints import find, load_model, load_processor
 from openvocab.pipeline.device import dtype_of
-from openvocab.pipeline.record import ModelRecord
+from openvocab.pipeline.protocols import Picture
+from openvocab.pipeline.result import ModelRecord
 from openvocab.pipeline.segmenters.sam_attention import mask_free
-from openvocab.pipeline.stages import Picture
 
 __all__ = ["SegGptSegmenter"]
 

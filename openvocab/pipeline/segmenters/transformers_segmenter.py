@@ -15,13 +15,13 @@ from torch import Tensor
 from openvocab.errors import BadOutput
 from openvocab.pipeline.checkpoints import find, load_model, load_processor
 from openvocab.pipeline.device import dtype_of
-from openvocab.pipeline.record import ModelRecord
+from openvocab.pipeline.protocols import Picture
+from openvocab.pipeline.result import ModelRecord
 from openvocab.pipeline.segmenters.mask_upsampling import axis_weights, upsampled
 from openvocab.pipeline.segmenters.prompts import Prompt
 from openvocab.pipeline.segmenters.sam_attention import contiguous_patches, mask_free
 from openvocab.pipeline.segmenters.sam_hq_decoder import draw_on_mixed_map
 from openvocab.pipeline.segmenters.sam_segmenter import thickened
-from openvocab.pipeline.stages import Picture
 
 __all__ = ["Sam2Segmenter", "SamHfSegmenter", "SamHqSegmenter", "SamMaps", "TransformersSegmenter"]
 

@@ -14,9 +14,9 @@ from PIL import Image
 from openvocab.errors import BadOutput, BadWeights
 from openvocab.pipeline.checkpoints import find, load_model, load_processor
 from openvocab.pipeline.device import dtype_of
-from openvocab.pipeline.record import ModelRecord
+from openvocab.pipeline.protocols import Picture, TextEmbeddings
+from openvocab.pipeline.result import ModelRecord
 from openvocab.pipeline.scores import sigmoid
-from openvocab.pipeline.stages import Picture, TextEmbeddings
 from openvocab.pipeline.taggers.class_names import ClassNames
 from openvocab.prompts.labels import check_labels
 from openvocab.prompts.templates import PromptSet, prompt_set

@@ -12,7 +12,7 @@ import open_clip
 from PIL import Image
 
 from openvocab.errors import BadInput, BadWeights, unknown
-from openvocab.pipeline.stages import Picture
+from openvocab.pipeline.protocols import Picture
 from openvocab.weights.fetch import hub_file
 from openvocab.weights.files import first_line
 from openvocab.weights.manifest import published_for

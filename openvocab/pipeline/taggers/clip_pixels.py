@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from openvocab.pipeline.stages import Picture
+from openvocab.pipeline.protocols import Picture
 
 __all__ = ["clip_pixels"]
 

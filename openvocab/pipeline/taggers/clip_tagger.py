@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from openvocab.pipeline.device import dtype_of, pick_device, pick_dtype
+from openvocab.pipeline.protocols import Picture
 from openvocab.pipeline.quiet import quiet_loading
-from openvocab.pipeline.record import ModelRecord
-from openvocab.pipeline.stages import Picture
+from openvocab.pipeline.result import ModelRecord
 from openvocab.pipeline.taggers.clip_checkpoints import build, find, load_tokenizer
 from openvocab.pipeline.taggers.clip_pixels import clip_pixels
 from openvocab.pipeline.taggers.clip_texts import encode_texts

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from openvocab.errors import BadOutput, BadWeights
 from openvocab.pipeline.device import pick_device, pick_dtype, unit
-from openvocab.pipeline.record import ModelRecord
+from openvocab.pipeline.protocols import Picture, TextEmbeddings
+from openvocab.pipeline.result import ModelRecord
 from openvocab.pipeline.scores import sigmoid, softmax
-from openvocab.pipeline.stages import Picture, TextEmbeddings
 from openvocab.pipeline.taggers.clip_tagger import OpenClipTagger, preprocessing
 from openvocab.prompts.phrases import mentions
 from openvocab.prompts.templates import PromptSet

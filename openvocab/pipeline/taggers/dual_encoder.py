@@ -15,10 +15,10 @@ from torch import Tensor
 
 from openvocab.errors import BadOutput, BadWeights
 from openvocab.pipeline.device import unit
-from openvocab.pipeline.record import ModelRecord
+from openvocab.pipeline.parallel import on_one_core, side_by_side
+from openvocab.pipeline.protocols import Picture, Prepared, TextEmbeddings
+from openvocab.pipeline.result import ModelRecord
 from openvocab.pipeline.scores import sigmoid, softmax
-from openvocab.pipeline.side_by_side import on_one_core, side_by_side
-from openvocab.pipeline.stages import Picture, Prepared, TextEmbeddings
 from openvocab.prompts.labels import check_context, check_labels
 from openvocab.prompts.templates import PromptSet, prompt_set
 

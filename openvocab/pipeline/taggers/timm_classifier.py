@@ -17,7 +17,7 @@ from torch import Tensor
 from openvocab.errors import BadWeights, unknown
 from openvocab.pipeline.checkpoints import Found
 from openvocab.pipeline.device import dtype_of, pick_device, pick_dtype
-from openvocab.pipeline.record import ModelRecord
+from openvocab.pipeline.result import ModelRecord
 from openvocab.pipeline.taggers.class_names import ClassNames
 from openvocab.pipeline.taggers.classifier_tagger import ClassifierTagger
 from openvocab.weights.files import first_line, read_state

@@ -13,7 +13,7 @@ from torch import Tensor
 from openvocab.errors import BadWeights, MissingExtra
 from openvocab.pipeline.checkpoints import Found, find, load_model, load_processor
 from openvocab.pipeline.device import dtype_of
-from openvocab.pipeline.stages import Picture
+from openvocab.pipeline.protocols import Picture
 from openvocab.pipeline.taggers.dual_encoder import DualEncoder, logit_terms
 
 __all__ = ["ClipTagger", "MetaClip2Tagger", "SiglipTagger", "TransformersTagger"]

@@ -21,7 +21,7 @@ from pycocotools import mask as coco_mask
 
 from openvocab.errors import BadInput, OpenVocabWarning
 from openvocab.evaluate.data import ANNOTATED, load_annotated, load_captions, load_labelled
-from openvocab.ui.cli import main
+from openvocab.ui.cli.main import main
 from tests.evaluate.data import fuzzing
 from tests.evaluate.data.test_annotated import coco, voc
 from tests.evaluate.data.test_lvis import lvis

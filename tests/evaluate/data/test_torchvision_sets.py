@@ -17,7 +17,7 @@ from torchvision import datasets
 
 from openvocab.errors import BadInput, UnknownName
 from openvocab.evaluate.data import TORCHVISION, load_labelled
-from openvocab.pipeline.images import read_image
+from openvocab.images.read import read_image
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 3, 32, 32), dtype=np.uint8)
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from openvocab.errors import BadInput
 from openvocab.evaluate.data import ANNOTATED, load_annotated, load_labelled
-from openvocab.ui.cli import main
+from openvocab.ui.cli.main import main
 from tests.evaluate.data import fuzzing
 from tests.evaluate.data.test_annotated import coco, voc
 from tests.evaluate.data.test_lvis import lvis

@@ -21,7 +21,7 @@ from openvocab.errors import BadOutput
 from openvocab.pipeline.detectors.grounding_dino_detector import GroundingDinoDetector, MMGroundingDinoDetector
 from openvocab.pipeline.detectors.grounding_dino_forward import find_objects, look
 from openvocab.pipeline.detectors.grounding_dino_text import prompt
-from openvocab.pipeline.stages import Boxes
+from openvocab.pipeline.protocols import Boxes
 from openvocab.weights.files import sha256_of
 from tests.pipeline.broken import NanWhereTall
 

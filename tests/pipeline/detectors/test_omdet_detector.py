@@ -15,7 +15,7 @@ from transformers import OmDetTurboForObjectDetection, OmDetTurboProcessor
 
 from openvocab.errors import BadInput, BadOutput, BadWeights, OpenVocabWarning
 from openvocab.pipeline.detectors.omdet_detector import OmDetDetector
-from openvocab.pipeline.stages import Queries
+from openvocab.pipeline.protocols import Queries
 from tests.tiny.omdet_turbo import CONTEXT, write
 
 WORDS = [f"thing {row}" for row in range(30)]

@@ -18,7 +18,7 @@ from PIL import Image
 
 from openvocab.errors import BadInput, BadOutput, BadWeights, OpenVocabWarning
 from openvocab.pipeline.detectors.owl_detector import OwlDetector, Owlv2Detector, OwlVitDetector
-from openvocab.pipeline.stages import PlaceDetector
+from openvocab.pipeline.protocols import PlaceDetector
 from openvocab.weights.files import sha256_of
 from tests.pipeline.broken import NanWhereTall
 

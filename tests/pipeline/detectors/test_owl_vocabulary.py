@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from openvocab.pipeline.detectors.owl_detector import Owlv2Detector
-from openvocab.pipeline.stages import Queries
+from openvocab.pipeline.protocols import Queries
 from tests.tiny.owlv2 import write
 
 COUNT = 1203

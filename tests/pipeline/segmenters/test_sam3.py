@@ -17,8 +17,8 @@ from transformers import Sam3Model, Sam3Processor
 
 import openvocab
 from openvocab.errors import BadInput, BadOutput, BadWeights, OpenVocabWarning
+from openvocab.pipeline.protocols import MaskDetector, Queries
 from openvocab.pipeline.segmenters.sam3 import Sam3Detector
-from openvocab.pipeline.stages import MaskDetector, Queries
 from openvocab.weights.files import sha256_of
 from tests.pipeline.broken import NanWhereTall
 from tests.tiny.sam3 import write, write_as_published

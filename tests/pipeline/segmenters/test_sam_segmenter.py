@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from segment_anything import SamPredictor, build_sam_vit_b
 
 from openvocab.errors import BadInput, BadOutput, BadWeights, UnknownName
-from openvocab.pipeline.record import ModelRecord
+from openvocab.pipeline.result import ModelRecord
 from openvocab.pipeline.segmenters.sam_segmenter import SamSegmenter
 from openvocab.weights.files import read_state, sha256_of
 from tests.tiny.sam import build, write

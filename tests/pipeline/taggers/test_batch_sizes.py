@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import openvocab
-from openvocab.pipeline.stages import Tagger, TextEmbeddings
+from openvocab.pipeline.protocols import Tagger, TextEmbeddings
 
 
 @pytest.fixture(scope="module", params=["softmax", "sigmoid"])

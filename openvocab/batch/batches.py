@@ -1,0 +1,123 @@
+"""One stage over several pictures: in batches that shrink where memory ends, with errors kept to their picture."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from openvocab.errors import ModelFailed, OutOfMemory
+from openvocab.pipeline.protocols import Picture
+
+__all__ = ["Batches", "is_out_of_memory"]
+
+R = TypeVar("R")
+_MOST_FAILURES = 10
+"""Images in a row that may fail, batch after batch, before the stage is at fault."""
+_PROBE_SIDE = 32
+_SIGNS = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error of a model means that memory was short."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in _SIGNS)
+
+
+class Batches(Generic[R]):
+    """Runs one stage, whatever its pictures do to it.
+
+    size     pictures, or views of them, that the model sees at once; halved each time memory is short, down to 1.
+    halved   how often that was.
+    """
+
+    def __init__(self, stage: str, size: int) -> None:
+        self.stage, self.size, self.halved = stage, size, 0
+        self._failures = 0
+
+    def __call__(
+        self, work: Callable[[Sequence[Picture], int], list[R]], pictures: Sequence[Picture]
+    ) -> list[R | Exception]:
+        """Return one answer a picture, or the error that kept it from one: OutOfMemory, BadOutput, or the model's own.
+
+        Args:
+            work: the stage; takes pictures and how many the model may see at once, and answers each.
+            pictures: the batch.
+
+        Raises:
+            ModelFailed: every image fails, ten in a row or those of a batch and a plain one too.
+        """
+        while True:
+            try:
+                made: list[R | Exception] = list(work(pictures, self.size))
+                self._failures = 0
+                return made
+            except Exception as error:
+                kept = _bare(error)
+            if not is_out_of_memory(kept):
+                return self._apart(work, pictures, kept)
+            _free()
+            if self.size == 1:
+                return self._apart(work, pictures, kept)
+            self.size //= 2
+            self.halved += 1
+
+    def _apart(
+        self, work: Callable[[Sequence[Picture], int], list[R]], pictures: Sequence[Picture], error: Exception
+    ) -> list[R | Exception]:
+        """Answer each picture by itself, so that only those at fault have an error."""
+        if len(pictures) == 1:
+            made: list[R | Exception] = [self._named(error)]
+        else:
+            made = [self._alone(work, picture) for picture in pictures]
+        odd = [one for one in made if isinstance(one, Exception)]
+        self._failures = self._failures + len(odd) if len(odd) == len(made) else 0
+        if self._failures >= _MOST_FAILURES or (1 < len(odd) == len(made) and self._fails_on_a_plain_one(work)):
+            raise _failed(self.stage, self._failures, odd[-1])
+        return made
+
+    def _fails_on_a_plain_one(self, work: Callable[[Sequence[Picture], int], list[R]]) -> bool:
+        """Whether the stage also fails on an image that nothing is wrong with, so that the images are not at fault."""
+        shades = np.linspace(0, 255, _PROBE_SIDE, dtype=np.uint8)
+        plain = np.ascontiguousarray(np.broadcast_to(shades[None, :, None], (_PROBE_SIDE, _PROBE_SIDE, 3)))
+        return isinstance(self._alone(work, plain), Exception)
+
+    def _alone(self, work: Callable[[Sequence[Picture], int], list[R]], picture: Picture) -> R | Exception:
+        try:
+            return work([picture], 1)[0]
+        except Exception as error:
+            kept = _bare(error)
+        if is_out_of_memory(kept):
+            _free()
+        return self._named(kept)
+
+    def _named(self, error: Exception) -> Exception:
+        if is_out_of_memory(error):
+            return OutOfMemory(f"the {self.stage} ran out of memory on it alone; make it smaller or use another device")
+        return error
+
+
+def _failed(stage: str, count: int, error: Exception) -> ModelFailed:
+    """Return the error that ends a run whose stage fails on every image."""
+    cause = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
+    remedy = "check its weights, or try --dtype float32 or another --device"
+    made = ModelFailed(f"the {stage} failed on every image, {count} in a row ({cause}); {remedy}")
+    made.__cause__ = error
+    return made
+
+
+def _bare(error: Exception) -> Exception:
+    """Let go of the frames that an error holds, and with them of what filled the memory."""
+    error.__context__ = error.__cause__ = None
+    return error.with_traceback(None)
+
+
+def _free() -> None:
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

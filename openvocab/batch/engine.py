@@ -1,0 +1,333 @@
+"""The engine: inputs in, one answer for each out, in the order of the source, in memory that does not grow.
+
+Threads read and decode ahead, the stages take what is decoded in batches, and whoever takes the answers (a loop of the
+caller's, or the writer of a run folder) sets the pace. No answer depends on the number of threads that decode or on
+the other pictures in the batch; the size of a batch changes how a tower rounds, and no more.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import takewhile
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openvocab.batch.answers import Answer, kind_of
+from openvocab.batch.batches import Batches
+from openvocab.batch.embedding_cache import CacheFailed, EmbeddingCache, Recall, Recalled
+from openvocab.batch.ready import Ready, make_ready
+from openvocab.errors import BadInput, BadOutput, OutOfMemory
+from openvocab.images.decode import Isolated, decode_item
+from openvocab.images.prefetch import prefetch
+from openvocab.images.read import MAX_PIXELS, Decoded
+from openvocab.images.sources import Item
+from openvocab.pipeline.protocols import Picture, PreparingTagger
+from openvocab.pipeline.result import Regions
+from openvocab.pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from openvocab.pipeline.chain import Pipeline, Vocabulary
+
+__all__ = ["Answer", "Engine", "Reading", "kind_of"]
+
+Seen = tuple[NDArray[np.float32], NDArray[np.float32] | None]
+"""What the tagger says of one picture: (C,) scores and, where asked for, the (V, D) embeddings of it and its views."""
+
+
+Outcome = Decoded | Ready | Recalled | CacheFailed | Exception | None
+"""What became of reading an item; None where it is skipped."""
+
+_ROOM = 2**28
+"""Bytes of decoded pictures that wait for a stage, and bytes that close a batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How inputs are read; nothing of it but decode_size changes an answer.
+
+    workers       threads that read and decode; None takes one a processor core, 8 at most.
+    isolate       decode in worker processes, so that a decoder that crashes costs one row.
+    decode_size   let JPEGs be decoded smaller, as long as the shorter side keeps this many pixels; None: exact.
+    max_pixels    width times height that is still decoded.
+    """
+
+    workers: int | None = None
+    isolate: bool = False
+    decode_size: int | None = None
+    max_pixels: int = MAX_PIXELS
+
+    def __post_init__(self) -> None:
+        """Check the counts.
+
+        Raises:
+            BadInput: one is not a whole number of at least 1.
+        """
+        for name in ("workers", "decode_size", "max_pixels"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise BadInput(f"{name} must be a whole number of at least 1, got {value!r}")
+
+    @property
+    def threads(self) -> int:
+        """How many threads read and decode."""
+        return self.workers or max(1, min(8, _cores()))
+
+
+class Engine:
+    """Answers inputs with a pipeline.
+
+    skipped   inputs so far that the source had been told to skip.
+    """
+
+    def __init__(
+        self,
+        pipe: Pipeline,
+        vocabulary: Vocabulary,
+        settings: Settings,
+        reading: Reading,
+        *,
+        embeddings: bool = False,
+        pixels: bool = False,
+        cache: EmbeddingCache | None = None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Set up; nothing is read yet.
+
+        Args:
+            embeddings: also give the unit-length embedding of each picture.
+            pixels: answers need their pixels; else a picture that the cache knows has none, unless there is a detector.
+            cache: where the tagger's embeddings are looked for and kept.
+            stop: looked at between pictures; once true, the answer in hand is the last one.
+
+        Raises:
+            BadInput: embeddings or cache without a tagger or the digest of its weights, or decode_size with a
+                detector, whose boxes need every pixel.
+        """
+        _refuse(pipe, reading, embeddings=embeddings, cache=cache is not None)
+        self._pipe, self._vocabulary, self._settings = pipe, vocabulary, settings
+        self._reading, self._embeddings, self._stop = reading, embeddings, stop
+        self._pixels = pixels or pipe.detector is not None
+        ahead = isinstance(pipe.tagger, PreparingTagger) and not self._pixels and not settings.windows
+        self._preparing = cast("PreparingTagger", pipe.tagger) if ahead else None
+        self._recall: Recall | None = None
+        if cache is not None and pipe.tagger is not None:
+            self._recall = Recall(cache, pipe.tagger, settings.windows, reading.decode_size)
+        size = settings.batch_size
+        self._taggers: Batches[Seen] = Batches("tagger", size)
+        self._detectors: Batches[Regions] = Batches("detector", size)
+        self._segmenters: Batches[Regions] = Batches("segmenter", 1)
+        self.skipped = 0
+
+    @property
+    def batch_sizes(self) -> dict[str, int]:
+        """Stage -> pictures that it saw at once in the end, for the stages whose batches had to be halved."""
+        return {each.stage: each.size for each in (self._taggers, self._detectors) if each.halved}
+
+    def answers(self, items: Iterable[Item]) -> Iterator[Answer]:
+        """Yield one answer for each item that is not skipped, in order.
+
+        Raises:
+            ModelFailed: a stage fails for every image; see Batches.
+            Exception: what the source raises.
+        """
+        threads, size = self._reading.threads, self._settings.batch_size
+        with ExitStack() as stack:
+            ready = stack.enter_context(
+                prefetch(
+                    self._decoder(stack),
+                    items,
+                    threads=threads,
+                    depth=2 * size + threads,
+                    size_of=_bytes_of,
+                    room=_ROOM,
+                    stop=self._stop,
+                )
+            )
+            batch: list[Answer] = []
+            held = 0
+            for item, outcome in ready:
+                self._add(batch, item, outcome)
+                held += _bytes_of(outcome)
+                if len(batch) >= size or held >= _ROOM:
+                    held = 0
+                    yield from self._answer(batch)
+            yield from self._answer(batch)
+
+    def _decoder(self, stack: ExitStack) -> Callable[[Item], Outcome]:
+        """Return what decodes in the threads: it never raises."""
+        most, least = self._reading.max_pixels, self._reading.decode_size
+        if least is not None and self._settings.windows:
+            least *= 2  # a window is half the picture
+        decoder: Callable[[Item], Decoded] = partial(decode_item, max_pixels=most, least_side=least)
+        if self._reading.isolate:
+            decoder = stack.enter_context(Isolated(most, least, decode_item).running())
+        read: Callable[[Item], Outcome] = decoder
+        if self._recall is not None:
+            read = partial(self._recall.read, decoder=decoder, max_pixels=most, pixels=self._pixels)
+        return partial(_outcome, read if self._preparing is None else partial(_prepared, self._preparing, read))
+
+    def _add(self, batch: list[Answer], item: Item, outcome: Outcome) -> None:
+        if outcome is None:
+            self.skipped += 1
+        elif isinstance(outcome, Exception):
+            batch.append(Answer(replace(item, data=None), error=outcome))
+        elif isinstance(outcome, CacheFailed):
+            raise outcome.error
+        elif isinstance(outcome, Recalled):
+            batch.append(Answer(replace(item, data=None), outcome.decoded, rows=outcome.rows))
+        elif isinstance(outcome, Ready):
+            batch.append(Answer(replace(item, data=None), outcome.decoded, prepared=outcome.prepared))
+        else:
+            batch.append(Answer(replace(item, data=None), outcome))
+
+    def _answer(self, batch: list[Answer]) -> Iterator[Answer]:
+        """Yield the answers of a batch in order, each let go of as it is handed on."""
+        self._tag(batch)
+        while batch and not self._halts():
+            group = list(takewhile(lambda answer: answer.wanted == batch[0].wanted, batch))
+            del batch[: len(group)]
+            yield from self._locate(group)
+        batch.clear()
+
+    def _halts(self) -> bool:
+        """Whether to leave a batch in its middle: not for tags, which come for the whole batch at once."""
+        return self._pipe.detector is not None and self._stop()
+
+    def _tag(self, batch: Sequence[Answer]) -> None:
+        """Fill in tags and embeddings, and what the detector looks for."""
+        good = [answer for answer in batch if answer.error is None]
+        if self._pipe.tagger is None or not good:
+            for answer in good:
+                self._choose(answer, None)
+            return
+        known = [answer for answer in good if answer.rows is not None]
+        for answer, scores in zip(known, self._scored(known), strict=True):
+            self._fill(answer, (scores, answer.rows))
+        new = [answer for answer in good if answer.rows is None]
+        made = self._taggers(self._look, _shown(new)) if new else []
+        for answer, one in zip(new, made, strict=True):
+            answer.prepared = None
+            if isinstance(one, Exception):
+                answer.error = one
+            else:
+                self._fill(answer, one)
+        if self._recall is not None and new:
+            self._recall.keep(
+                (each.item.frame, each.decoded, each.rows) for each in new if each.decoded and each.rows is not None
+            )
+
+    def _scored(self, known: Sequence[Answer]) -> Iterable[NDArray[np.float32]]:
+        """Return the (C,) scores of answers whose embeddings are known."""
+        rows = [answer.rows for answer in known if answer.rows is not None]
+        if not rows:
+            return ()
+        scores = self._pipe.scores_of(np.concatenate(rows), self._vocabulary)
+        starts = np.cumsum([0, *(len(each) for each in rows)])[:-1]
+        return np.asarray(np.maximum.reduceat(scores, starts, axis=0), np.float32)
+
+    def _fill(self, answer: Answer, seen: Seen) -> None:
+        """Fill in what the tagger says."""
+        self._choose(answer, seen[0])
+        answer.rows = seen[1]
+        if self._embeddings and seen[1] is not None:
+            answer.embedding = seen[1][0]
+
+    def _choose(self, answer: Answer, scores: NDArray[np.float32] | None) -> None:
+        """Fill in the tags, what is looked for, and what is said where nothing is found."""
+        choice = self._pipe.choose(scores, self._vocabulary.labels, self._settings)
+        answer.tags, answer.wanted, answer.notes = choice.tags, choice.to_find, choice.notes
+
+    def _look(self, pictures: Sequence[Picture], size: int) -> list[Seen]:
+        sized = replace(self._settings, batch_size=size)
+        wanted = self._embeddings or self._recall is not None
+        scores, rows = self._pipe.look(pictures, self._vocabulary, sized, embeddings=wanted)
+        if not np.isfinite(scores).all() or not all(np.isfinite(each).all() for each in rows or ()):
+            raise BadOutput("the tagger's scores are not finite; try --dtype float32")
+        return list(zip(scores, [None] * len(scores) if rows is None else rows, strict=True))
+
+    def _locate(self, group: list[Answer]) -> Iterator[Answer]:
+        """Yield answers for which the same labels are looked for, each with its regions filled in."""
+        found: list[Regions | Exception | None] = [None] * len(group)
+        labels = group[0].wanted
+        if labels is not None and self._pipe.detector is not None:
+            found = list(self._detectors(partial(self._detect, labels), _pixels(group)))
+        while group and not self._halts():
+            answer = group.pop(0)
+            self._cut(answer, found.pop(0))
+            yield answer
+            del answer
+
+    def _detect(self, labels: tuple[str, ...], pictures: Sequence[Picture], size: int) -> list[Regions]:
+        starts = range(0, len(pictures), size)
+        parts = (pictures[at : at + size] for at in starts)
+        return [one for part in parts for one in self._pipe.detect(part, self._vocabulary, labels, self._settings)]
+
+    def _cut(self, answer: Answer, found: Regions | Exception | None) -> None:
+        if isinstance(found, Exception):
+            answer.error = found
+        elif found is not None and answer.decoded is not None:
+            pixels = answer.decoded.pixels
+            least = self._settings.mask_threshold
+            cut = partial(self._pipe.cut_out, regions=found, mask_threshold=least)
+            made = self._segmenters(lambda pictures, _: [cut(pictures[0])], [pixels])[0]
+            if isinstance(made, Exception):
+                answer.error = made
+            else:
+                answer.regions = made
+                answer.notes = () if len(made) else answer.notes
+
+
+def _refuse(pipe: Pipeline, reading: Reading, *, embeddings: bool, cache: bool) -> None:
+    """Raise BadInput for what does not go together."""
+    if embeddings and pipe.tagger is None:
+        raise BadInput("embeddings are the tagger's, and this pipeline has none; load one with tagger=SPEC")
+    if cache and pipe.tagger is None:
+        raise BadInput("a cache keeps the tagger's embeddings, and this pipeline has none; load one with tagger=SPEC")
+    if reading.decode_size is not None and pipe.detector is not None:
+        raise BadInput("decode_size is for tags alone, since boxes and masks need every pixel; leave it out")
+
+
+def _outcome(read: Callable[[Item], Outcome], item: Item) -> Outcome:
+    """Return what became of reading an item; None where it is skipped."""
+    if item.skipped:
+        return None
+    try:
+        return read(item)
+    except MemoryError:
+        return OutOfMemory(f"{item.id!r} does not fit into memory; make it smaller")
+    except Exception as error:
+        return error.with_traceback(None)
+
+
+def _prepared(tagger: PreparingTagger, read: Callable[[Item], Outcome], item: Item) -> Outcome:
+    """Return what read returns, a picture prepared for the tagger where that can be done."""
+    outcome = read(item)
+    return (make_ready(tagger, outcome) or outcome) if isinstance(outcome, Decoded) else outcome
+
+
+def _bytes_of(outcome: Outcome) -> int:
+    if isinstance(outcome, Ready):
+        return outcome.prepared.nbytes
+    decoded = outcome.decoded if isinstance(outcome, Recalled) else outcome
+    return decoded.pixels.nbytes if isinstance(decoded, Decoded) else 0
+
+
+def _pixels(answers: Iterable[Answer]) -> list[NDArray[np.uint8]]:
+    return [answer.decoded.pixels for answer in answers if answer.decoded is not None]
+
+
+def _shown(answers: Iterable[Answer]) -> list[Picture]:
+    """Return what a tagger is shown: pictures, or in their place what it prepared."""
+    return [
+        cast("Picture", answer.prepared or answer.decoded.pixels) for answer in answers if answer.decoded is not None
+    ]
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

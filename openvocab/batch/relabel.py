@@ -1,0 +1,186 @@
+"""Other labels for a run that kept its embeddings: no picture is read, and only the tagger's text side runs.
+
+What is scored is the whole picture, also where the run scored windows of it too: a row has one embedding. Embeddings
+kept as float16 give scores that differ from the run's own by that rounding.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import openvocab
+from openvocab.batch.rows import schema
+from openvocab.batch.run_folder import Run, RunFolder, describe, open_run
+from openvocab.batch.writer import Summary, noted, refuse_target
+from openvocab.errors import BadInput, BadOutput
+from openvocab.pipeline.chain import Pipeline
+from openvocab.pipeline.gate import best_labels
+from openvocab.pipeline.result import ModelRecord
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from openvocab.pipeline.chain import Vocabulary
+    from openvocab.pipeline.protocols import Tagger
+    from openvocab.pipeline.settings import Settings
+
+__all__ = ["refuse_without_embeddings", "relabel"]
+
+_SCORES = 2**22
+"""Scores that are in memory at once, at most, where a row has fewer than that."""
+
+
+def relabel(
+    run: Run,
+    tagger: Tagger,
+    folder: str | os.PathLike[str],
+    vocabulary: Vocabulary,
+    settings: Settings,
+    *,
+    overwrite: bool = False,
+) -> Summary:
+    """Write a run folder with the rows of a run and tags for another vocabulary.
+
+    Ids, digests, sizes, errors and embeddings are kept; regions are dropped, since they answer the labels before. The
+    same call again goes on where the last one ended.
+
+    Args:
+        run: a run whose rows have embeddings.
+        tagger: the model that made them; only its text side is used, and that was for the vocabulary.
+        folder: the run folder to write.
+        vocabulary: the new labels, encoded with that tagger.
+        settings: tag_threshold and max_tags are used; windows is recorded as 0.
+        overwrite: begin anew, whatever the folder holds.
+
+    Raises:
+        BadInput: the run has no embeddings or another tagger's, lies in the folder, or the folder holds another run.
+        BadOutput: a score is not finite.
+        CannotWrite: the folder cannot be written, or another process is at it.
+    """
+    refuse_without_embeddings(run)
+    _refuse_another(run, tagger.record)
+    refuse_target(os.fspath(folder), [run.path])
+    settings = replace(settings, windows=0)
+    pipe = Pipeline(tagger, None, None, settings)
+    kept = {name: run.record.get(name) for name in ("embeddings", "embedding_size", "decode_size")}
+    made_by = describe(asdict(pipe.record(vocabulary, settings)), vocabulary.labels, **kept)
+    kind = schema(kept["embedding_size"], kept["embeddings"] == "float16")
+    with open_run(Path(folder), made_by, overwrite=overwrite) as target:
+        return _session(run, target, partial(_relabelled, kind=kind, pipe=pipe, vocabulary=vocabulary))
+
+
+def _session(run: Run, target: RunFolder, relabelled: Callable[[pa.Table], pa.Table]) -> Summary:
+    """Write what is missing, and note in run.json what was done."""
+    began, started = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
+    counts, before = Counter[str](), target.finished()
+    for table in _missing(run, frozenset(before.ids)):
+        target.add_table(relabelled(table))
+        counts.update(each or "ok" for each in table.column("error_kind").to_pylist())
+    seconds, ok, skipped = round(time.monotonic() - started, 3), counts.pop("ok", 0), len(before.ids)
+    summary = Summary(str(target.path), ok, dict(counts), skipped, before.errors, seconds)
+    if summary.rows:
+        said = {"began": began, "openvocab": openvocab.__version__, "relabelled_from": str(run.path)}
+        target.note(said | noted(summary))
+    return summary
+
+
+def refuse_without_embeddings(run: Run) -> None:
+    """Look at whether a run kept embeddings.
+
+    Raises:
+        BadInput: it did not.
+    """
+    if not run.record.get("embeddings"):
+        raise BadInput(
+            f"{run.path} holds no embeddings, so that it cannot be relabelled; run it with --embeddings float32"
+        )
+
+
+def _refuse_another(run: Run, loaded: ModelRecord) -> None:
+    """Raise BadInput unless the run's embeddings are of the loaded tagger, in its precision."""
+    made: Mapping[str, Any] = run.record.get("tagger") or {}
+    same = made.get("sha256") == loaded.sha256 and (loaded.sha256 is not None or made.get("spec") == loaded.spec)
+    if not same or made.get("dtype") != loaded.dtype:
+        before = _named(made.get("spec"), made.get("sha256"), made.get("dtype"))
+        now = _named(loaded.spec, loaded.sha256, loaded.dtype)
+        raise BadInput(f"the embeddings in {run.path} were made by {before}, not by {now}; load that tagger")
+
+
+def _named(spec: Any, sha256: Any, dtype: Any) -> str:
+    digest = sha256[:12] if isinstance(sha256, str) else "unknown"
+    return f"{spec} (sha256 {digest}, {dtype})"
+
+
+def _missing(run: Run, done: frozenset[str]) -> Iterator[pa.Table]:
+    """Yield the run's parts as tables, without the rows that are done."""
+    import pyarrow as pa
+
+    for table in run.tables(without=("tags", "regions")):
+        ids = table.column("id").to_pylist()
+        wanted = table.filter(pa.array([name not in done for name in ids])) if done else table
+        if len(wanted):
+            yield wanted
+
+
+def _relabelled(table: pa.Table, kind: pa.Schema, pipe: Pipeline, vocabulary: Vocabulary) -> pa.Table:
+    """Return a table of the schema: the columns that are kept, new tags, and no regions."""
+    import pyarrow as pa
+
+    columns: dict[str, Any] = {name: table.column(name) for name in table.column_names}
+    columns["tags"], notes = _tags(table, kind.field("tags").type, pipe, vocabulary)
+    columns["notes"] = pa.array(notes, kind.field("notes").type)
+    columns |= {name: pa.nulls(len(table), kind.field(name).type) for name in ("regions", "drawing")}
+    return pa.Table.from_arrays([columns[name] for name in kind.names], schema=kind)
+
+
+def _tags(
+    table: pa.Table, kind: pa.DataType, pipe: Pipeline, vocabulary: Vocabulary
+) -> tuple[pa.Array, list[tuple[str, ...]]]:
+    """Return the tags and the notes of each row; an error has none."""
+    import pyarrow as pa
+
+    answered = np.flatnonzero(np.array(table.column("error_kind").is_null()))
+    rows = _embeddings(table.column("embedding").combine_chunks().take(pa.array(answered)), table)
+    counts, labels, scores = np.zeros(len(table), np.int32), [np.zeros(0, np.intp)], [np.zeros(0, np.float32)]
+    notes: list[tuple[str, ...]] = [()] * len(table)
+    step = max(1, _SCORES // len(vocabulary.labels))
+    for start in range(0, len(rows), step):
+        block = pipe.scores_of(rows[start : start + step], vocabulary)
+        for row, given in zip(answered[start : start + step], block, strict=True):
+            best = best_labels(given, pipe.settings)
+            counts[row] = len(best)
+            if not len(best):
+                notes[row] = pipe.choose(given, vocabulary.labels, pipe.settings).notes
+            labels.append(best)
+            scores.append(given[best])
+    names = pa.array(vocabulary.labels, pa.string()).take(pa.array(np.concatenate(labels)))
+    pairs = pa.StructArray.from_arrays([names, pa.array(np.concatenate(scores))], fields=list(kind.value_type))
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pairs, type=kind), notes
+
+
+def _embeddings(column: pa.FixedSizeListArray, table: pa.Table) -> NDArray[np.float32]:
+    """Return (N, D) float32 rows.
+
+    Raises:
+        BadInput: an answered row has no embedding.
+        BadOutput: one is not finite.
+    """
+    flat = np.asarray(column.flatten().to_numpy(zero_copy_only=False), np.float32)
+    if len(flat) < len(column) * column.type.list_size or np.isnan(flat).any():
+        raise BadInput(f"a row near {table.column('id')[0]} is answered and has no embedding; run it again")
+    rows = flat.reshape(len(column), column.type.list_size)
+    if not np.isfinite(rows).all():
+        raise BadOutput(f"an embedding near {table.column('id')[0]} is not finite; run it again")
+    return rows

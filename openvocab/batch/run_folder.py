@@ -1,0 +1,339 @@
+"""The run folder: run.json says what made the rows, part-NNNNN.parquet hold them, one row an input.
+
+Every file is written under another name, synced and renamed, so that at any moment the folder holds whole files only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from openvocab.batch.folder_lock import locked
+from openvocab.batch.ownership import PICTURES, RECORD, refuse_foreign, remove_run
+from openvocab.batch.part_files import part_bytes, part_files, read_part, readable
+from openvocab.batch.rows import Row, from_table, schema, to_table
+from openvocab.batch.whole import cannot_write, clear_leftovers, remove_whole, write_whole
+from openvocab.errors import BadInput
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.dataset as pads
+
+__all__ = [
+    "Finished",
+    "Run",
+    "RunFolder",
+    "describe",
+    "make_folder",
+    "open_run",
+    "read_part",
+    "read_run",
+]
+
+_FORMAT = 1
+_FREE = (
+    "format",
+    "openvocab",
+    "sessions",
+    "settings.batch_size",
+    "tagger.device",
+    "detector.device",
+    "segmenter.device",
+)
+"""What may differ between the sessions of one run."""
+_IMPLIED = {"settings.mask_threshold": 0.0}
+"""What a run did whose record, of an earlier version, does not name the setting yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The rows that a run folder holds: their ids as text_of writes them, in order, and how many are errors."""
+
+    ids: list[str]
+    errors: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """A run folder that this process alone writes; open_run makes it."""
+
+    path: Path
+
+    def finished(self) -> Finished:
+        """Read which inputs have a row.
+
+        Raises:
+            BadInput: a part cannot be read.
+        """
+        import pyarrow.compute as pc
+
+        ids: list[str] = []
+        errors = 0
+        for part in part_files(self.path):
+            table = read_part(part, ["id", "status"])
+            ids += table.column("id").to_pylist()
+            errors += pc.sum(pc.equal(table.column("status"), "error")).as_py() or 0
+        return Finished(ids, errors)
+
+    def drop_errors(self) -> list[str]:
+        """Remove the rows that are errors, so that their inputs count as not done, and return their ids; see drop.
+
+        Raises:
+            BadInput, CannotWrite: as drop.
+        """
+        return self.drop("status", ["error"])
+
+    def drop(self, column: str, values: Sequence[str]) -> list[str]:
+        """Remove the rows that have one of the values in a column; each part is replaced whole.
+
+        Returns:
+            the ids of these rows, as text_of writes them.
+
+        Raises:
+            BadInput: a part cannot be read.
+            CannotWrite: as add_table.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        dropped, wanted = list[str](), pa.array(values, pa.string())
+        for part in part_files(self.path):
+            if not pc.any(pc.is_in(read_part(part, [column]).column(column), wanted)).as_py():
+                continue
+            table = read_part(part)
+            unwanted = pc.is_in(table.column(column), wanted)
+            dropped += table.column("id").filter(unwanted).to_pylist()
+            kept = table.filter(pc.invert(unwanted))
+            if len(kept):
+                write_whole(part, part_bytes(kept))
+            else:
+                remove_whole(part)
+        return dropped
+
+    def add(self, rows: Sequence[Row], kind: pa.Schema) -> None:
+        """Write rows as the next part; see add_table."""
+        self.add_table(to_table(rows, kind))
+
+    def add_table(self, table: pa.Table) -> None:
+        """Write the next part.
+
+        Raises:
+            CannotWrite: the disk is full, or the folder read-only; what was written before is whole.
+        """
+        parts = part_files(self.path)
+        number = int(parts[-1].stem.removeprefix("part-")) + 1 if parts else 0
+        write_whole(self.path / f"part-{number:05}.parquet", part_bytes(table))
+
+    def note(self, session: Mapping[str, Any]) -> None:
+        """Add what a session did to run.json.
+
+        Raises:
+            CannotWrite: as add.
+        """
+        record = _record(self.path)
+        record["sessions"] = [*record.get("sessions", []), dict(session)]
+        write_whole(self.path / RECORD, _json(record))
+
+
+class Run:
+    """A finished or unfinished run, to be read.
+
+    path     the folder.
+    record   what run.json holds: package version, models, templates, labels, settings, sessions.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Read run.json.
+
+        Raises:
+            BadInput: there is no run in that folder.
+        """
+        self.path = Path(path)
+        self.record = _record(self.path)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of the run, in order."""
+        return tuple(self.record["labels"])
+
+    @property
+    def parts(self) -> list[Path]:
+        """The files of the rows, in order."""
+        return part_files(self.path)
+
+    def __len__(self) -> int:
+        """How many rows there are.
+
+        Raises:
+            BadInput: a part cannot be read.
+        """
+        import pyarrow.parquet as pq
+
+        count = 0
+        for part in part_files(self.path):
+            with readable(part):
+                count += pq.read_metadata(part).num_rows
+        return count
+
+    def __iter__(self) -> Iterator[Row]:
+        """Yield the rows in order, a few in memory at a time.
+
+        Raises:
+            BadInput: a part cannot be read.
+        """
+        import pyarrow.parquet as pq
+
+        labels = self.labels
+        for part in part_files(self.path):
+            with readable(part), pq.ParquetFile(part, page_checksum_verification=True) as file:
+                for batch in file.iter_batches(batch_size=256):
+                    yield from from_table(batch, labels)
+
+    def tables(self, without: Sequence[str] = ()) -> Iterator[pa.Table]:
+        """Yield the parts in order, each as a table, without some columns.
+
+        Raises:
+            BadInput: a part cannot be read.
+        """
+        import pyarrow.parquet as pq
+
+        for part in part_files(self.path):
+            with readable(part), pq.ParquetFile(part, page_checksum_verification=True) as file:
+                names = [name for name in file.schema_arrow.names if name not in without]
+                table = file.read(columns=names)
+            yield table
+
+    @property
+    def dataset(self) -> pads.Dataset:
+        """The rows as a pyarrow dataset, which DuckDB, Polars and pandas read as it is."""
+        import pyarrow.dataset as pads
+
+        parts = [str(part) for part in part_files(self.path)]
+        size, half = self.record.get("embedding_size"), self.record.get("embeddings") == "float16"
+        kind = schema(size, half)
+        return pads.dataset(parts, schema=kind, format="parquet") if parts else pads.dataset(kind.empty_table())
+
+
+def read_run(path: str | os.PathLike[str]) -> Run:
+    """Return the run in a folder: iterate over it for rows, or take its `dataset`.
+
+    Raises:
+        BadInput: there is no run in that folder.
+    """
+    return Run(path)
+
+
+def describe(record: Mapping[str, Any], labels: Sequence[str], **more: Any) -> dict[str, Any]:
+    """Return what run.json holds.
+
+    Args:
+        record: a RunRecord as a dictionary.
+        labels: all of them, in order.
+        more: what else decides what a row holds.
+    """
+    digest = hashlib.sha256(json.dumps(list(labels)).encode()).hexdigest()
+    made = {"format": _FORMAT, **record, "labels_digest": digest, **more, "labels": list(labels), "sessions": []}
+    plain: dict[str, Any] = json.loads(json.dumps(made))
+    return plain
+
+
+@contextmanager
+def open_run(path: Path, record: Mapping[str, Any], *, overwrite: bool = False) -> Iterator[RunFolder]:
+    """Make or continue a run folder, and hold its lock.
+
+    Args:
+        record: what describe returns.
+        overwrite: begin anew, and remove what the folder holds of another run.
+
+    Raises:
+        BadInput: path is no folder, holds files that no run wrote, or a run with another record; the message lists what
+            differs. Nothing was removed.
+        CannotWrite: the folder cannot be written, or another process is at it; the message has its pid.
+    """
+    refuse_foreign(path)
+    make_folder(path)
+    with locked(path):
+        if overwrite:
+            remove_run(path)
+        elif (path / RECORD).exists():
+            _refuse_another(path, _record(path), record)
+        elif part_files(path):
+            raise BadInput(f"{path} holds parts and no {RECORD}; give another folder, or --overwrite to start anew")
+        _clear(path)
+        if not (path / RECORD).exists():
+            write_whole(path / RECORD, _json(record))
+        yield RunFolder(path)
+
+
+def _clear(path: Path) -> None:
+    """Remove what a killed process left half written."""
+    try:
+        clear_leftovers(path, locked=True)
+        clear_leftovers(path / PICTURES, locked=True)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def _json(record: Mapping[str, Any]) -> bytes:
+    return (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+
+
+def _record(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads((path / RECORD).read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise BadInput(
+            f"{path} holds no run ({RECORD} is missing); give a folder that was written with --out"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path / RECORD} cannot be read ({str(error)[:100]}); --overwrite starts anew") from error
+    if not isinstance(record, dict) or record.get("format") != _FORMAT:
+        raise BadInput(f"{path / RECORD} is not of format {_FORMAT}; read it with the version that wrote it")
+    return record
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, if it is not there.
+
+    Raises:
+        BadInput: something else is there.
+        CannotWrite: the disk or its permissions do not allow it.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise BadInput(f"--out {str(path)!r} cannot be made a folder ({error.strerror}); give another path") from error
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    plain: dict[str, Any] = {}
+    for name, value in record.items():
+        plain |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return plain
+
+
+def _refuse_another(path: Path, kept: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Raise BadInput with the differences, unless the rows of both would be the same."""
+    before, now = _IMPLIED | _flat(kept), _IMPLIED | _flat(new)
+    odd = [
+        f"{name}: {_short(before.get(name))} -> {_short(now.get(name))}"
+        for name in [*before, *(name for name in now if name not in before)]
+        if name not in _FREE and not name.startswith("asked.") and before.get(name) != now.get(name)
+    ]
+    if odd:
+        said = "; ".join(each for each in odd if not each.startswith("labels_digest") or len(odd) == 1)
+        raise BadInput(f"{path} holds another run ({said}); give another folder, or --overwrite to start anew")
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list) and len(value) > 4:
+        return f"{len(value)}: {json.dumps(value[:3], ensure_ascii=False)[1:-1]}, ..."
+    return json.dumps(value, ensure_ascii=False)

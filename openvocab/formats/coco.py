@@ -1,0 +1,156 @@
+"""COCO JSON: instances, results, and the folder that FiftyOne loads.
+
+Masks are run-length encoded with iscrowd 0, so that an evaluation counts them. Ids of images are the numbers of their
+rows and ids of categories those of the labels, both from 1. Files grow item by item; nothing is held in memory.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import openvocab
+from openvocab.batch.rows import Row, text_of
+from openvocab.errors import BadInput
+from openvocab.formats.job import Job
+from openvocab.formats.regions import Region, regions_of, tags_of
+from openvocab.formats.targets import (
+    JsonList,
+    PictureFiles,
+    dumps,
+    open_text,
+    spool,
+    whole_file,
+    whole_folder,
+)
+
+__all__ = ["write_fiftyone", "write_instances", "write_results"]
+
+
+def write_instances(job: Job) -> None:
+    """Write one instances file: images, annotations with scores, categories.
+
+    Tags stand in each image as `tags`; inputs without an answer, which have no size, in the list `errors` of the file.
+    """
+    with whole_file(job.path) as file:
+        _instances(job, file, job.path, job.picture)
+
+
+def write_fiftyone(job: Job) -> None:
+    """Write the folder of FiftyOne's COCODetectionDataset: labels.json, and data/ with linked or copied pictures."""
+    with whole_folder(job.path) as folder, PictureFiles(job, folder, "data/") as pictures:
+
+        def name(row: Row) -> str:
+            _, file = pictures.add(row)
+            return file.removeprefix("data/") if file else _absolute(job, row)
+
+        with open_text(folder / "labels.json") as labels:
+            _instances(job, labels, job.path, name)
+
+
+def write_results(job: Job) -> None:
+    """Write a results file, as pycocotools' loadRes reads it: a list of regions with scores.
+
+    With match, the ids are those of that file.
+
+    Raises:
+        BadInput: match cannot be read, or lacks a picture or a label.
+    """
+    ids = _Ids.of(job)
+    with whole_file(job.path) as file:
+        results = JsonList(file)
+        for number, row in enumerate(job, 1):
+            for region in regions_of(row, job):
+                plain = {"image_id": ids.image(number, row), "category_id": ids.category(region)}
+                results.add(plain | _common(region, row))
+        results.close()
+
+
+def _absolute(job: Job, row: Row) -> str:
+    """Return where a picture lies, from the root, unless a prefix says where."""
+    name = job.picture(row)
+    return name if job.options.prefix or "::" in name or not Path(name).is_file() else str(Path(name).absolute())
+
+
+def _common(region: Region, row: Row) -> dict[str, Any]:
+    plain: dict[str, Any] = {"bbox": region.xywh, "score": region.score}
+    code = region.code(row)
+    return plain if code is None else plain | {"segmentation": code}
+
+
+def _instances(job: Job, file: IO[str], beside: Path, name: Callable[[Row], str]) -> None:
+    """Write the file; annotations and errors wait in files of their own until the images are through."""
+    with spool(beside) as waiting, spool(beside) as failed:
+        head = {"description": "openvocab", "version": openvocab.__version__}
+        categories = [{"id": place, "name": label} for place, label in enumerate(job.labels.names, 1)]
+        file.write(f'{{"info": {dumps(head)},\n"licenses": [],\n"categories": {dumps(categories)},\n"images": ')
+        images, annotations, errors = JsonList(file), JsonList(waiting), JsonList(failed)
+        number = 0
+        for image, row in enumerate(job, 1):
+            named = {"id": image, "file_name": name(row)}
+            if row.status == "error":
+                errors.add(named | {"error_kind": row.error_kind, "error": row.error})
+                continue
+            images.add(named | {"width": row.width, "height": row.height, "tags": tags_of(row)})
+            for region in regions_of(row, job):
+                number += 1
+                annotations.add({"id": number, "image_id": image} | _annotation(region, row))
+        images.close()
+        for each, title, from_file in ((annotations, "annotations", waiting), (errors, "errors", failed)):
+            each.close()
+            from_file.seek(0)
+            file.write(f',\n"{title}": ')
+            shutil.copyfileobj(from_file, file, 2**14)
+        file.write("}\n")
+
+
+def _annotation(region: Region, row: Row) -> dict[str, Any]:
+    from pycocotools import mask as coco_mask
+
+    code = region.code(row)
+    _, _, width, height = region.xywh
+    area = width * height if code is None else float(coco_mask.area({**code, "counts": code["counts"].encode()}))
+    plain = {"category_id": region.place + 1, "area": area, "iscrowd": 0, "segmentation": []}
+    more = {"detector_score": region.detector_score, "mask_score": region.mask_score}
+    return plain | _common(region, row) | {name: value for name, value in more.items() if value is not None}
+
+
+class _Ids:
+    """The ids of images and categories in a results file."""
+
+    def __init__(self, job: Job, images: Mapping[str, int] | None, categories: Mapping[str, int] | None) -> None:
+        self._job, self._images, self._categories = job, images, categories
+
+    @classmethod
+    def of(cls, job: Job) -> _Ids:
+        """Read the ids of match, if there is one."""
+        path = job.options.match
+        if path is None:
+            return cls(job, None, None)
+        try:
+            given = json.loads(Path(path).read_text("utf-8"))
+            images = {image["file_name"]: image["id"] for image in given["images"]}
+            return cls(job, images, {each["name"]: each["id"] for each in given["categories"]})
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise BadInput(f"match: {path} is no COCO file with images and categories ({error!r})") from error
+
+    def image(self, number: int, row: Row) -> int:
+        """Return the id of a row's picture: by its name, or by the last part of it."""
+        if self._images is None:
+            return number
+        names = [self._job.picture(row), text_of(row.id).replace("\\", "/").rpartition("/")[2]]
+        found = [self._images[name] for name in names if name in self._images]
+        if not found:
+            raise BadInput(f"match: {self._job.options.match} has no image {names[0]!r}; try relative_to")
+        return found[0]
+
+    def category(self, region: Region) -> int:
+        """Return the id of a region's label."""
+        if self._categories is None:
+            return region.place + 1
+        if region.label not in self._categories:
+            raise BadInput(f"match: {self._job.options.match} has no category {region.label!r}")
+        return self._categories[region.label]

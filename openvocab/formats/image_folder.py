@@ -1,0 +1,46 @@
+"""Hugging Face ImageFolder: metadata.jsonl, a line a picture, with objects and tags as lists of equal length.
+
+The pictures must lie in the folder for `datasets` to load it: link or copy them, or put the file where they are and
+name them from there with relative_to.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from openvocab.batch.rows import Row
+from openvocab.formats.job import Job
+from openvocab.formats.regions import regions_of, tags_of
+from openvocab.formats.targets import PictureFiles, dumps, open_text, whole_folder
+
+__all__ = ["write_image_folder"]
+
+
+def write_image_folder(job: Job) -> None:
+    """Write metadata.jsonl; boxes are left, top, width, height, masks COCO run-length encoding, as loaders expect.
+
+    Inputs without an answer, and pictures that could not be linked or copied, stand in pictures.jsonl alone.
+    """
+    refer = job.options.pictures == "refer"
+    with (
+        whole_folder(job.path) as folder,
+        PictureFiles(job, folder, "images/") as pictures,
+        open_text(folder / "metadata.jsonl") as metadata,
+    ):
+        for row in job:
+            _, file = pictures.add(row)
+            if row.status == "ok" and (file or refer):
+                metadata.write(dumps({"file_name": file or job.picture(row)} | _plain(job, row)) + "\n")
+
+
+def _plain(job: Job, row: Row) -> dict[str, Any]:
+    found, tags = list(regions_of(row, job)), tags_of(row)
+    objects = {
+        "bbox": [region.xywh for region in found],
+        "category": [region.label for region in found],
+        "category_id": [region.place for region in found],
+        "score": [region.score for region in found],
+        "counts": [region.counts for region in found],
+    }
+    named = {name: [tag[name] for tag in tags] for name in ("label", "score")}
+    return {"width": row.width, "height": row.height, "objects": objects, "tags": named}

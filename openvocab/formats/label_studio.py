@@ -1,0 +1,118 @@
+"""Label Studio: tasks.json with predicted rectangles, brushes and choices, and the labelling configuration for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openvocab.batch.rows import Row
+from openvocab.formats.job import Job
+from openvocab.formats.regions import Region, regions_of, run_lengths, short
+from openvocab.formats.targets import JsonList, open_text, whole_folder
+from openvocab.formats.xml_text import element
+
+__all__ = ["brush", "label_config", "write_label_studio"]
+
+_SIZES = np.array([3, 4, 8, 16])
+"""Bits in which the length of a run is written, the four that Label Studio itself chooses."""
+
+_VALUE_BITS = 8
+
+
+def write_label_studio(job: Job) -> None:
+    """Write tasks.json and labeling-config.xml; inputs without an answer are left out.
+
+    prefix is put before the ids, such as "/data/local-files/?d=" for pictures on the server's disk.
+    """
+    with whole_folder(job.path) as folder:
+        with open_text(folder / "labeling-config.xml") as config:
+            config.write(label_config(job.labels.names) + "\n")
+        with open_text(folder / "tasks.json") as file:
+            tasks = JsonList(file)
+            for number, row in enumerate(job):
+                if row.status == "ok":
+                    tasks.add(_task(job, row, number))
+            tasks.close()
+
+
+def label_config(labels: tuple[str, ...]) -> str:
+    """Return the labelling configuration that the predictions fit."""
+    view = ElementTree.Element("View")
+    element(view, "Image", name="image", value="$image")
+    for tag, name, inner in (("RectangleLabels", "box", "Label"), ("BrushLabels", "mask", "Label")):
+        control = element(view, tag, name=name, toName="image")
+        for label in labels:
+            element(control, inner, value=label)
+    choices = element(view, "Choices", name="tags", toName="image", choice="multiple")
+    for label in labels:
+        element(choices, "Choice", value=label)
+    ElementTree.indent(view)
+    return ElementTree.tostring(view, "unicode")
+
+
+def _task(job: Job, row: Row, number: int) -> dict[str, Any]:
+    found = list(regions_of(row, job))
+    result = [shape for place, region in enumerate(found) for shape in _shapes(job, row, region, f"{number}-{place}")]
+    if row.tags:
+        value = {"choices": [tag.label for tag in row.tags]}
+        result.append(
+            {"id": f"{number}-tags", "type": "choices", "from_name": "tags", "to_name": "image", "value": value}
+        )
+    scores = [region.score for region in found] or [short(tag.score) for tag in row.tags]
+    prediction = {"model_version": "openvocab", "score": max(scores, default=0.0), "result": result}
+    return {"data": {"image": job.picture(row)}, "predictions": [prediction]}
+
+
+def _shapes(job: Job, row: Row, region: Region, name: str) -> Iterator[dict[str, Any]]:
+    mask = None if job.options.shapes == "box" else region.mask(row)
+    common: dict[str, Any] = {
+        "to_name": "image",
+        "original_width": row.width,
+        "original_height": row.height,
+        "image_rotation": 0,
+    }
+    common["score"] = region.score
+    if mask is not None:
+        value: dict[str, Any] = {"format": "rle", "rle": brush(mask), "brushlabels": [region.label]}
+        yield {"id": f"{name}-mask", "type": "brushlabels", "from_name": "mask", **common, "value": value}
+    if mask is None or job.options.shapes == "both":
+        left, top, width, height = region.xywh
+        across, down = 100 / (row.width or 1), 100 / (row.height or 1)
+        value = {"x": left * across, "y": top * down, "width": width * across, "height": height * down, "rotation": 0}
+        value["rectanglelabels"] = [region.label]
+        yield {"id": f"{name}-box", "type": "rectanglelabels", "from_name": "box", **common, "value": value}
+
+
+def brush(mask: NDArray[np.bool_]) -> list[int]:
+    """Return a (height, width) mask as the bytes of a Label Studio brush.
+
+    The code is that of the rle-pack library (thi.ng/umbrella) over the four bytes of each pixel's RGBA, here 0 or 255:
+    32 bits of length, 5 of the value's size, four times 4 of the sizes of lengths; then for each run a 1, two bits that
+    choose a size, the length less one, and the value.
+    """
+    whole = run_lengths(mask.ravel()) * 4
+    values = np.arange(whole.size) % 2 * 255
+    longest = 1 << int(_SIZES[-1])
+    pieces = np.maximum(-(-whole // longest), 0)  # a run of no pixel has none
+    lengths = np.full(pieces.sum(), longest)
+    ends = pieces.cumsum()[pieces > 0] - 1
+    lengths[ends] = (whole - (pieces - 1) * longest)[pieces > 0]
+    values = values.repeat(pieces)
+    choice = np.searchsorted(1 << _SIZES, lengths)
+    sizes = _SIZES[choice]
+    words = (((0b100 | choice) << sizes | lengths - 1) << _VALUE_BITS) | values
+    used = 3 + sizes + _VALUE_BITS
+    head = [(mask.size * 4, 32), (_VALUE_BITS - 1, 5), *((int(size) - 1, 4) for size in _SIZES)]
+    bits = [_bits(np.array([word]), np.array([size])) for word, size in head]
+    return np.packbits(np.concatenate([*bits, _bits(words, used)])).tolist()
+
+
+def _bits(words: NDArray[np.int64], used: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return the last bits of each word, as many as are used, one after the other."""
+    places = np.arange(int(used.max(initial=1)) - 1, -1, -1)
+    bits: NDArray[np.bool_] = (words[:, None] >> places & 1).astype(np.bool_)
+    return bits[places < used[:, None]]

@@ -1,0 +1,81 @@
+"""LabelMe: NAME.json, a picture each, with shapes of type mask and rectangle. Tags become the picture's flags."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Iterator
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from openvocab.batch.rows import Row
+from openvocab.formats.job import Job
+from openvocab.formats.regions import Crop, Region, crop, regions_of
+from openvocab.formats.targets import PictureFiles, dumps, open_text, whole_folder
+
+__all__ = ["write_labelme"]
+
+_VERSION = "5.5.0"
+"""The oldest release that reads these files as they are: masks came with 5.2.0."""
+
+
+def write_labelme(job: Job) -> None:
+    """Write a JSON file a picture; where both shapes of a region are asked for, they have a group in common."""
+    with whole_folder(job.path) as folder, PictureFiles(job, folder, "") as pictures:
+        with open_text(folder / "labels.txt") as labels:
+            labels.writelines(f"{name}\n" for name in job.labels.names)
+        for row in job:
+            name, file = pictures.add(row)
+            if row.status == "ok":
+                with open_text(folder / f"{name}.json") as out:
+                    out.write(dumps(_picture(job, row, file or _from_folder(job, row))) + "\n")
+
+
+def _from_folder(job: Job, row: Row) -> str:
+    """Return the path from the finished folder to the picture, which LabelMe goes by."""
+    name = job.picture(row)
+    if job.options.prefix or not os.path.isfile(row.id):
+        return name
+    return os.path.relpath(row.id, job.path)
+
+
+def _picture(job: Job, row: Row, path: str) -> dict[str, Any]:
+    shapes = [shape for group, region in enumerate(regions_of(row, job)) for shape in _shapes(job, row, region, group)]
+    return {
+        "version": _VERSION,
+        "flags": {tag.label: True for tag in row.tags},
+        "shapes": shapes,
+        "imagePath": path,
+        "imageData": None,
+        "imageHeight": row.height,
+        "imageWidth": row.width,
+    }
+
+
+def _shapes(job: Job, row: Row, region: Region, group: int) -> Iterator[dict[str, Any]]:
+    mask = None if job.options.shapes == "box" else region.mask(row)
+    both = mask is not None and job.options.shapes == "both"
+    common: dict[str, Any] = {
+        "label": region.label,
+        "group_id": group if both else None,
+        "description": "",
+        "flags": {},
+    }
+    common["score"] = region.score
+    if mask is not None:
+        inside = crop(mask)
+        last = [inside.left + inside.width - 1, inside.top + inside.height - 1]
+        yield common | {"shape_type": "mask", "points": [[inside.left, inside.top], last], "mask": _png(inside)}
+    if mask is None or both:
+        left, top, right, bottom = region.xyxy
+        yield common | {"shape_type": "rectangle", "points": [[left, top], [right, bottom]], "mask": None}
+
+
+def _png(inside: Crop) -> str:
+    """Return a PNG of zeros and ones as base64, as LabelMe writes it."""
+    file = BytesIO()
+    Image.fromarray(inside.mask.astype(np.uint8)).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()

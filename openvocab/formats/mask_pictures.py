@@ -1,0 +1,109 @@
+"""Masks as PNG files: a value a region, or a value a label.
+
+0 is the background; the value of a region is its place in its row from 1, that of a label its place in the vocabulary
+from 1. Where masks overlap, the region with the better score has the pixel. Files have a palette where 255 values are
+enough, and are 16 bit grey where they are not. The boxes are lost, and what lies under another mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from openvocab.batch.rows import Row
+from openvocab.errors import BadInput
+from openvocab.formats.job import Job
+from openvocab.formats.regions import Region, regions_of
+from openvocab.formats.targets import PictureFiles, dumps, open_text, whole_folder
+
+__all__ = ["palette", "write_instance_masks", "write_semantic_masks"]
+
+_MOST_IN_PALETTE, _MOST = 255, 65535
+
+
+def write_instance_masks(job: Job) -> None:
+    """Write masks/NAME.png with a value a region; pictures.jsonl says which value is which label and score.
+
+    Raises:
+        BadInput: a picture has more than 65535 regions.
+    """
+    with whole_folder(job.path) as folder, PictureFiles(job, folder, "images/") as pictures:
+        (folder / "masks").mkdir()
+        for row in job:
+            found = list(enumerate(regions_of(row, job), 1))
+            told = [{"value": value, "label": region.label, "score": region.score} for value, region in found]
+            name, _ = pictures.add(row, regions=told, mask=_has_masks(row))
+            if _has_masks(row):
+                _check(len(found), f"{row.id!r} has", "regions")
+                _save(_painted(row, iter(found[::-1])), len(found), folder / "masks" / f"{name}.png")
+
+
+def write_semantic_masks(job: Job) -> None:
+    """Write masks/NAME.png with a value a label; values.json says which.
+
+    Raises:
+        BadInput: there are more than 65535 labels.
+    """
+    _check(len(job.labels), "there are", "labels")
+    with whole_folder(job.path) as folder, PictureFiles(job, folder, "images/") as pictures:
+        (folder / "masks").mkdir()
+        colours = palette().reshape(-1, 3).tolist() if len(job.labels) <= _MOST_IN_PALETTE else []
+        with open_text(folder / "values.json") as values:
+            named = [
+                {"value": value, "label": label, "colour": colours[value] if colours else None}
+                for value, label in enumerate(job.labels.names, 1)
+            ]
+            values.write(dumps(named) + "\n")
+        for row in job:
+            name, _ = pictures.add(row, mask=_has_masks(row))
+            if _has_masks(row):
+                found = [(region.place + 1, region) for region in regions_of(row, job)]
+                _save(_painted(row, iter(found[::-1])), len(job.labels), folder / "masks" / f"{name}.png")
+
+
+@cache
+def palette() -> NDArray[np.uint8]:
+    """Return 768 bytes, red, green and blue of 256 values: the colours of Pascal VOC.
+
+    From the last bit of the value on, three bits at a time go to the three colours, from the first bit of each on.
+    """
+    values = np.arange(256)
+    colours = np.zeros((256, 3), np.uint8)
+    for step in range(3):
+        for colour in range(3):
+            colours[:, colour] |= ((values >> (3 * step + colour) & 1) << (7 - step)).astype(np.uint8)
+    colours.flags.writeable = False
+    return colours.reshape(-1)
+
+
+def _has_masks(row: Row) -> bool:
+    """Tell whether there is a mask to draw, or it is known that there is nothing."""
+    return row.regions is not None and (row.regions.counts is not None or not len(row.regions))
+
+
+def _check(count: int, who: str, what: str) -> None:
+    if count > _MOST:
+        raise BadInput(f"{who} {count} {what}, and a PNG holds {_MOST} values; take another format")
+
+
+def _painted(row: Row, last_first: Iterator[tuple[int, Region]]) -> NDArray[np.uint16]:
+    found = np.zeros((row.height or 0, row.width or 0), np.uint16)
+    for value, region in last_first:
+        mask = region.mask(row)
+        if mask is not None:
+            found[mask] = value
+    return found
+
+
+def _save(values: NDArray[np.uint16], most: int, path: Path) -> None:
+    if most > _MOST_IN_PALETTE:
+        Image.fromarray(values).save(path)
+        return
+    picture = Image.fromarray(values.astype(np.uint8))
+    picture.putpalette(palette().tobytes())
+    picture.save(path)

@@ -1,0 +1,196 @@
+"""The regions of a row one by one, and their masks as runs, crops and polygons."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openvocab.batch.rows import Row
+from openvocab.formats.job import Job
+from openvocab.pipeline.masks import decode_mask
+from openvocab.pipeline.quiet import quiet_supervision
+
+__all__ = ["Crop", "Region", "crop", "outline", "regions_of", "run_lengths", "short", "tags_of"]
+
+Mask = NDArray[np.bool_]
+
+
+def short(value: Any) -> float:
+    """Return a float32 as the Python float with the fewest digits that is the same float32."""
+    return float(str(np.float32(value)))
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """One region.
+
+    place   of its label in the vocabulary, from 0.
+    xyxy    left, top, right, bottom in pixels of the upright picture, half-open.
+    counts  COCO run-length encoding of its mask; None where it has none.
+    """
+
+    label: str
+    place: int
+    score: float
+    detector_score: float
+    mask_score: float | None
+    xyxy: tuple[float, float, float, float]
+    counts: str | None
+
+    @property
+    def xywh(self) -> tuple[float, float, float, float]:
+        """Left, top, width and height, to a millionth of a pixel."""
+        left, top, right, bottom = self.xyxy
+        return left, top, round(right - left, 6), round(bottom - top, 6)
+
+    def within(self, row: Row) -> tuple[float, float, float, float]:
+        """Return the box, cut at the edges of the picture."""
+        left, top, right, bottom = self.xyxy
+        width, height = float(row.width or 0), float(row.height or 0)
+        return _clip(left, width), _clip(top, height), _clip(right, width), _clip(bottom, height)
+
+    def code(self, row: Row) -> dict[str, Any] | None:
+        """Return the mask as COCO writes it: {"size": [height, width], "counts": text}."""
+        return None if self.counts is None else {"size": [row.height, row.width], "counts": self.counts}
+
+    def mask(self, row: Row) -> Mask | None:
+        """Return the mask, (height, width) bool; None where there is none, or one without a pixel."""
+        if self.counts is None:
+            return None
+        found: Mask = decode_mask({"size": [row.height, row.width], "counts": self.counts})
+        return found if found.any() else None
+
+
+def _clip(edge: float, most: float) -> float:
+    return min(max(edge, 0.0), most)
+
+
+def regions_of(row: Row, job: Job) -> Iterator[Region]:
+    """Yield the regions of a row, best first.
+
+    Raises:
+        BadInput: a label is not in the vocabulary.
+    """
+    found = row.regions
+    for number in range(0 if found is None else len(found)):
+        if found is None:
+            return
+        left, top, right, bottom = (short(edge) for edge in found.xyxy[number])
+        yield Region(
+            found.labels[number],
+            job.labels.place(found.labels[number], row),
+            short(found.scores[number]),
+            short(found.detector_scores[number]),
+            None if found.mask_scores is None else short(found.mask_scores[number]),
+            (left, top, right, bottom),
+            None if found.counts is None else found.counts[number],
+        )
+
+
+def tags_of(row: Row) -> list[dict[str, Any]]:
+    """Return the tags of a row as plain JSON types."""
+    return [{"label": tag.label, "score": short(tag.score)} for tag in row.tags]
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """The smallest rectangle that holds a mask: its corner, and the (h, w) bool mask inside."""
+
+    left: int
+    top: int
+    mask: Mask
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return int(self.mask.shape[1])
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return int(self.mask.shape[0])
+
+
+def crop(mask: Mask) -> Crop:
+    """Cut a (height, width) mask with at least one pixel down to its pixels."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    inside = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return Crop(int(columns[0]), int(rows[0]), inside)
+
+
+def run_lengths(flat: Mask) -> NDArray[np.int64]:
+    """Return the lengths of the runs of a (N,) mask, in turn off and on; the first one is off and may be 0."""
+    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    edges = np.concatenate([[0], changes, [flat.size]])
+    lengths = np.diff(edges)
+    return np.concatenate([[0], lengths]) if flat[0] else lengths
+
+
+def outline(mask: Mask) -> NDArray[np.int64]:
+    """Return one closed polygon through the outermost pixels of a mask, as OpenCV's fillPoly reads it.
+
+    Holes are filled. Parts that do not touch are joined by a line from one to the next and back, a pixel thin.
+
+    Args:
+        mask: (height, width) bool with at least one pixel.
+
+    Returns:
+        (N, 2) x and y of pixels, N at least 3.
+    """
+    inside = crop(mask)
+    contours = _contours(_filled(inside.mask))
+    there: list[NDArray[np.int64]] = []
+    back: list[NDArray[np.int64]] = []
+    enter = 0
+    for contour, following in zip(contours, [*contours[1:], None], strict=True):
+        around = np.concatenate([contour[enter:], contour[: enter + 1]])
+        leave = len(around) - 1
+        if following is not None:
+            leave = _nearest(around, following.mean(0))
+            enter = _nearest(following, around[leave])
+        there.append(around[: leave + 1])
+        back.append(around[leave:])
+    moved: NDArray[np.int64] = np.concatenate([*there, *back[::-1]]) + np.array([inside.left, inside.top])
+    return _open(moved)
+
+
+def _open(points: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Drop last points that repeat the first one, as long as three are left."""
+    while len(points) > 3 and (points[-1] == points[0]).all():
+        points = points[:-1]
+    return points
+
+
+def _nearest(points: NDArray[np.int64], to: NDArray[Any]) -> int:
+    return int(((points - to) ** 2).sum(1).argmin())
+
+
+def _filled(mask: Mask) -> Mask:
+    """Fill the holes of a mask: what cannot be reached from outside through edges of pixels."""
+    from scipy import ndimage
+
+    outside, _ = ndimage.label(np.pad(~mask, 1, constant_values=True))
+    filled: Mask = outside[1:-1, 1:-1] != outside[0, 0]
+    return filled
+
+
+def _contours(filled: Mask) -> list[NDArray[np.int64]]:
+    """Return the (N, 2) contour of each part of a mask without holes, in the order in which rows meet them."""
+    quiet_supervision()
+    import supervision
+    from scipy import ndimage
+
+    parts, count = ndimage.label(filled, np.ones((3, 3), np.bool_))
+    found: dict[int, NDArray[np.int64]] = {}
+    for contour in supervision.mask_to_polygons(filled):
+        found[int(parts[contour[0, 1], contour[0, 0]])] = contour.astype(np.int64)
+    for number, (rows, columns) in enumerate(ndimage.find_objects(parts), 1):
+        if number not in found:  # a pixel or a straight line, which has no polygon of three corners
+            top, bottom, left, right = rows.start, rows.stop - 1, columns.start, columns.stop - 1
+            ends = [[left, top], [right, bottom]] if parts[top, left] == number else [[right, top], [left, bottom]]
+            found[number] = np.array(ends, np.int64)
+    return [found[number] for number in range(1, count + 1)]

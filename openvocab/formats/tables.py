@@ -1,0 +1,89 @@
+"""CSV with one line a tag or region, and JSON Lines with one line a picture."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from typing import Any
+
+from openvocab.batch.rows import Row, text_of
+from openvocab.formats.job import Job
+from openvocab.formats.regions import regions_of, short, tags_of
+from openvocab.formats.targets import dumps, whole_file
+
+__all__ = ["COLUMNS", "FORMULA", "escaped", "write_csv", "write_json_lines"]
+
+COLUMNS = (
+    *("id", "status", "error_kind", "error", "width", "height", "kind", "label", "score"),
+    *("detector_score", "mask_score", "left", "top", "right", "bottom", "counts"),
+)
+"""The columns of a CSV file; kind is tag or region, and empty for a picture that has neither."""
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", "'")
+"""What a text must not begin with, since a spreadsheet would run it, and the quote that is put before it."""
+
+
+def escaped(text: str) -> str:
+    """Return a text that no spreadsheet takes for a formula; without its first ' where it has one, it is the text."""
+    return f"'{text}" if text.startswith(FORMULA) else text
+
+
+def write_csv(job: Job) -> None:
+    """Write one line a tag or region, and one for a picture that has neither; texts are escaped unless raw is set."""
+    with whole_file(job.path) as file:
+        lines = csv.writer(file)
+        lines.writerow(COLUMNS)
+        for row in job:
+            for cells in _lines(row, job):
+                texts = cells if job.options.raw else {name: _safe(value) for name, value in cells.items()}
+                lines.writerow([texts.get(name) for name in COLUMNS])
+
+
+def _safe(value: Any) -> Any:
+    return escaped(value) if isinstance(value, str) else value
+
+
+def _lines(row: Row, job: Job) -> Iterator[dict[str, Any]]:
+    picture: dict[str, Any] = {
+        "id": job.picture(row),
+        "status": row.status,
+        "error_kind": row.error_kind,
+        "error": row.error,
+    }
+    picture |= {"width": row.width, "height": row.height}
+    empty = True
+    for tag in tags_of(row):
+        empty = False
+        yield {**picture, "kind": "tag", **tag}
+    for region in regions_of(row, job):
+        empty = False
+        box = dict(zip(("left", "top", "right", "bottom"), region.xyxy, strict=True))
+        scores = {name: getattr(region, name) for name in ("label", "score", "detector_score", "mask_score")}
+        yield {**picture, "kind": "region", **scores, **box, "counts": region.counts}
+    if empty:
+        yield picture
+
+
+def write_json_lines(job: Job) -> None:
+    """Write one line a picture with all that its row holds; boxes, scores and embeddings are exact."""
+    with whole_file(job.path) as file:
+        for row in job:
+            file.write(dumps(_plain(row, job)) + "\n")
+
+
+def _plain(row: Row, job: Job) -> dict[str, Any]:
+    plain: dict[str, Any] = {"id": text_of(row.id), "picture": job.picture(row)}
+    plain |= {name: getattr(row, name) for name in ("status", "sha256", "width", "height", "frames")}
+    plain |= {"error_kind": row.error_kind, "error": row.error, "drawing": row.drawing, "tags": tags_of(row)}
+    names = ("label", "score", "detector_score", "mask_score", "xyxy")
+    plain["regions"] = (
+        None
+        if row.regions is None
+        else [
+            {name: getattr(region, name) for name in names} | {"mask": region.code(row)}
+            for region in regions_of(row, job)
+        ]
+    )
+    if row.embedding is not None:
+        plain["embedding"] = [short(value) for value in row.embedding]
+    return plain

@@ -1,0 +1,178 @@
+"""Files and folders that are there whole or not at all, and file names that are safe and never the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, TextIO
+
+from openvocab.batch.file_names import FileNames
+from openvocab.batch.originals import Originals
+from openvocab.batch.ownership import is_of_a_run
+from openvocab.batch.rows import Row, text_of
+from openvocab.batch.whole import clear_leftovers, temporary_name
+from openvocab.errors import BadInput, CannotWrite, ImageError, OpenVocabError
+from openvocab.formats.job import Job
+
+__all__ = ["JsonList", "PictureFiles", "dumps", "open_text", "spool", "whole_file", "whole_folder"]
+
+
+def dumps(plain: Any) -> str:
+    """Return JSON on one line, in Unicode; a float32 taken through short() keeps all its digits."""
+    return json.dumps(plain, ensure_ascii=False, allow_nan=False)
+
+
+def open_text(path: Path) -> TextIO:
+    """Open a new UTF-8 file with \\n at the ends of lines, whatever the system's habit."""
+    return open(path, "x", encoding="utf-8", errors="backslashreplace", newline="\n")
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[TextIO]:
+    """Open a text file that takes its name only when it is complete; one of that name is replaced.
+
+    Raises:
+        BadInput: a folder is there, or a file of a run.
+        CannotWrite: the disk is full, or the place cannot be written.
+    """
+    if path.is_dir():
+        raise BadInput(f"{path} is a folder, and this format is one file; give the name of a file")
+    if is_of_a_run(path):
+        raise BadInput(f"{path} is a file of a run; give another name")
+    hidden = temporary_name(path)
+    with _told(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        clear_leftovers(path.parent)
+        try:
+            with open_text(hidden) as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(hidden, path)
+        finally:
+            hidden.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Yield a hidden folder that takes the name of path when all is written.
+
+    Raises:
+        BadInput: path is a file, or a folder that holds something.
+        CannotWrite: the disk is full, or the place cannot be written.
+    """
+    if path.is_file() or (path.is_dir() and any(path.iterdir())):
+        what = "holds something already" if path.is_dir() else "is a file, and this format is a folder"
+        raise BadInput(f"{path} {what}; give a new folder")
+    hidden = temporary_name(path)
+    with _told(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        clear_leftovers(path.parent)
+        try:
+            hidden.mkdir()
+            yield hidden
+            if path.is_dir():
+                path.rmdir()
+            os.replace(hidden, path)
+        finally:
+            shutil.rmtree(hidden, ignore_errors=True)
+
+
+@contextmanager
+def spool(beside: Path) -> Iterator[IO[str]]:
+    """Open a nameless text file on the disk of beside, for what comes later in the output."""
+    with tempfile.TemporaryFile("w+", dir=beside.parent, encoding="utf-8", errors="backslashreplace") as file:
+        yield file
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OpenVocabError:
+        raise
+    except OSError as error:
+        cause = error.strerror or str(error)
+        raise CannotWrite(f"{path} cannot be written ({cause}); make room or give another path") from error
+
+
+class JsonList:
+    """A JSON list that is written item by item, one a line."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+        self._before = "[\n"
+
+    def add(self, plain: Any) -> None:
+        """Write one item."""
+        self._file.write(self._before + dumps(plain))
+        self._before = ",\n"
+
+    def close(self) -> None:
+        """End the list; the file stays open."""
+        self._file.write("[]" if self._before == "[\n" else "\n]")
+
+
+class PictureFiles:
+    """The pictures of a layout: linked or copied where that is asked for, and listed in pictures.jsonl in any case."""
+
+    def __init__(self, job: Job, folder: Path, below: str) -> None:
+        """Open pictures.jsonl in folder.
+
+        Args:
+            folder: the top of the layout.
+            below: the folder in it that pictures go into; "" is the top itself.
+        """
+        self._job, self._top, self._below = job, folder, below
+        self._names, self._originals = FileNames(), Originals()
+        self._list = open_text(folder / "pictures.jsonl")
+
+    def __enter__(self) -> PictureFiles:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._list.close()
+        self._originals.close()
+
+    def add(self, row: Row, **more: Any) -> tuple[str, str | None]:
+        """Link or copy a row's picture and list it.
+
+        Args:
+            more: what else its line in pictures.jsonl says.
+
+        Returns:
+            (name, file): the name for its annotations, without a suffix; the picture's path from the top of the layout,
+            or None where it is not there.
+        """
+        name, told, file = self._names(row.id), more, None
+        if row.status == "ok" and self._job.options.pictures != "refer":
+            try:
+                file = self._place(row, name)
+            except ImageError as error:
+                self._job.unlinked += 1
+                told = {"left_out": str(error), **more}
+        known = {"width": row.width, "height": row.height, "error_kind": row.error_kind, "error": row.error}
+        line = {"name": name, "id": text_of(row.id), "status": row.status, "file": file} | known | told
+        self._list.write(dumps(line) + "\n")
+        return name, file
+
+    def _place(self, row: Row, name: str) -> str:
+        """Link or copy a picture and return where it is now.
+
+        Raises:
+            ImageError: it cannot be found, or is another by now.
+        """
+        found = self._originals.find(row, read=self._job.options.pictures == "copy")
+        inside = f"{self._below}{name}{found.suffix}"
+        target = self._top / inside
+        target.parent.mkdir(exist_ok=True)
+        if found.data is None:
+            target.symlink_to(os.path.abspath(found.path or ""))
+        else:
+            target.write_bytes(found.data)
+        return inside

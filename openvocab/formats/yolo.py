@@ -1,0 +1,71 @@
+"""YOLO text files: a line a region with its class and numbers relative to the picture, and data.yaml.
+
+The scores, the tags and the holes of masks are lost. A picture of which nothing was found has an empty file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from openvocab.batch.rows import Row
+from openvocab.formats.job import Job
+from openvocab.formats.regions import Region, outline, regions_of
+from openvocab.formats.targets import PictureFiles, open_text, whole_folder
+
+__all__ = ["write_boxes", "write_polygons"]
+
+Numbers = Callable[[Region, Row], Iterable[float]]
+
+
+def write_boxes(job: Job) -> None:
+    """Write the layout for detection: class, centre x, centre y, width, height."""
+    _write(job, _centred)
+
+
+def write_polygons(job: Job) -> None:
+    """Write the layout for segmentation: class and one polygon; the corners of the box where there is no mask."""
+    _write(job, _polygon)
+
+
+def _write(job: Job, numbers: Numbers) -> None:
+    with whole_folder(job.path) as folder:
+        (folder / "labels").mkdir()
+        (folder / "images").mkdir()
+        _describe(job, folder / "data.yaml")
+        with PictureFiles(job, folder, "images/") as pictures:
+            for row in job:
+                name, _ = pictures.add(row)
+                if row.status == "ok":
+                    with open_text(folder / "labels" / f"{name}.txt") as file:
+                        file.writelines(_line(region, numbers(region, row)) for region in regions_of(row, job))
+
+
+def _describe(job: Job, path: Path) -> None:
+    import yaml
+
+    names = dict(enumerate(job.labels.names))
+    plain = {"train": "images", "val": "images", "nc": len(names), "names": names}
+    plainly = all(name.isprintable() for name in job.labels.names)  # a line separator of Unicode would end a line
+    with open_text(path) as file:
+        yaml.safe_dump(plain, file, allow_unicode=plainly, sort_keys=False)
+
+
+def _line(region: Region, numbers: Iterable[float]) -> str:
+    return " ".join([str(region.place), *(f"{number:.9f}" for number in numbers)]) + "\n"
+
+
+def _centred(region: Region, row: Row) -> Iterable[float]:
+    left, top, right, bottom = region.within(row)
+    width, height = row.width or 1, row.height or 1
+    return ((left + right) / 2 / width, (top + bottom) / 2 / height, (right - left) / width, (bottom - top) / height)
+
+
+def _polygon(region: Region, row: Row) -> Iterable[float]:
+    mask, width, height = region.mask(row), row.width or 1, row.height or 1
+    if mask is None:
+        left, top, right, bottom = region.within(row)
+        points = [(left, top), (right, top), (right, bottom), (left, bottom)]
+    else:
+        points = [(float(x), float(y)) for x, y in outline(mask).tolist()]
+    return [number for x, y in points for number in (x / width, y / height)]

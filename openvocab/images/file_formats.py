@@ -1,0 +1,170 @@
+"""Image file formats: which plugin opens a file, told by its content alone, and what to do where none can."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from typing import Any, BinaryIO
+
+from PIL import (  # each plugin registers its format
+    BmpImagePlugin,  # noqa: F401
+    GifImagePlugin,  # noqa: F401
+    Image,
+    JpegImagePlugin,  # noqa: F401
+    PngImagePlugin,  # noqa: F401
+    PpmImagePlugin,  # noqa: F401
+    TiffImagePlugin,
+    WebPImagePlugin,  # noqa: F401
+    _imaging,
+)
+
+from openvocab.errors import ImageError
+from openvocab.images.file_ends import cut_short
+
+with suppress(ImportError):  # Pillow before 11.3 has none
+    from PIL import AvifImagePlugin  # noqa: F401
+
+__all__ = ["open_image", "quiet_libtiff"]
+
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")  # JPEG also reads MPO
+_NAMED = "JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF or PPM"
+_WEAK = ("BMP", "PPM", "AVIF")  # told by a few bytes that other files may begin with too
+_AVIF = {b"avif", b"avis"}
+_HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
+"""Brands of still images and sequences in HEVC (ISO/IEC 23008-12, annex B)."""
+_JPEG_XL = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
+_JPEG_2000 = (b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n")
+_SAMPLES, _BITS, _SAMPLE_FORMAT, _FLOAT = 277, 258, 339, 3
+"""Tags of TIFF 6.0, and the sample format that means IEEE floats."""
+
+
+def open_image(file: BinaryIO, name: str) -> Image.Image:
+    """Return the image, header read and not yet decoded.
+
+    The plugins are called as Image.open calls them, without its warning for images that are large but allowed.
+
+    Raises:
+        ImageError: there is no byte, or no plugin reads the format; the message says what to do.
+        Exception: what a plugin raises for a damaged file.
+    """
+    head = file.read(16)
+    if not head:
+        raise ImageError("empty", f"{name} is empty (0 bytes); copy or download it again")
+    brands = _brands(file, head)
+    for kind in _FORMATS:
+        factory, accept = Image.OPEN.get(kind, (None, None))
+        if factory is None or accept is None or accept(head) is not True:
+            continue
+        file.seek(0)
+        try:
+            return factory(file, "")
+        except Exception:
+            if kind == "TIFF":
+                _refuse_floats(file, name)
+            if kind not in _WEAK or brands & _AVIF or (cut_short(file) and not brands & _HEIC):
+                raise
+    if brands & _HEIC:
+        return _open_heic(file, name)
+    raise _unread(head, brands, name)
+
+
+def _brands(file: BinaryIO, head: bytes) -> set[bytes]:
+    """Return the major and compatible brands of an ISO base media file (ISO/IEC 14496-12); none of any other file."""
+    if head[4:8] != b"ftyp":
+        return set()
+    file.seek(0)
+    box = file.read(min(int.from_bytes(head[:4], "big"), 256))
+    return {box[at : at + 4] for at in (8, *range(16, len(box) - 3, 4))}
+
+
+def _open_heic(file: BinaryIO, name: str) -> Image.Image:
+    """Open a HEIC file with pillow-heif, whose plugin is not registered with Pillow.
+
+    Raises:
+        ImageError: the extra is not installed.
+        Exception: what the plugin raises for a damaged file.
+    """
+    try:
+        plugin: Any = import_module("pillow_heif")
+    except ImportError as error:
+        message = f"{name} is a HEIC image; run: pip install 'openvocab[heif]', or convert it to JPEG"
+        raise ImageError("unsupported", message) from error
+    file.seek(0)
+    opened: Image.Image = plugin.HeifImageFile(file, "")
+    return opened
+
+
+def _unread(head: bytes, brands: set[bytes], name: str) -> ImageError:
+    """Return the error for a file that no plugin opened."""
+    if brands & _AVIF:
+        return ImageError("unsupported", f"{name} is an AVIF image; upgrade Pillow to 11.3 or later to read it")
+    for said, marks in (("JPEG XL", _JPEG_XL), ("JPEG 2000", _JPEG_2000)):
+        if head.startswith(marks):
+            return ImageError("unsupported", f"{name} is a {said} image, which is not read; convert it to JPEG or PNG")
+    return ImageError("not_an_image", f"{name} holds no image in a known format; convert it to {_NAMED}")
+
+
+def _refuse_floats(file: BinaryIO, name: str) -> None:
+    """Raise ImageError for a TIFF of floats that Pillow has no mode for."""
+    tags: dict[int, Any] = {}
+    with suppress(Exception):  # a damaged file; what the plugin raised is told
+        file.seek(0)
+        directory = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
+        file.seek(directory.next)
+        directory.load(file)
+        tags = {tag: directory.get(tag) for tag in (_SAMPLES, _BITS, _SAMPLE_FORMAT)}
+    kinds, bits = (each if isinstance(each, tuple) else (each,) for each in (tags.get(_SAMPLE_FORMAT), tags.get(_BITS)))
+    if _FLOAT in kinds:
+        what = f"a TIFF of {bits[0]}-bit floats in {tags[_SAMPLES] or 1} channels"
+        raise ImageError("unsupported", f"{name} is {what}, which is not read; save it as 8-bit or 16-bit integers")
+
+
+class _Quiet:
+    """Switches off libtiff's messages while any thread decodes, and back on after the last one."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside = threading.Lock(), 0
+        self._before: list[tuple[Any, Any]] = []
+
+    def enter(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1:
+                self._before = [(setter, setter(None)) for setter in _setters()]
+
+    def leave(self) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                for setter, handler in self._before:
+                    setter(handler)
+
+
+def _setters() -> list[Any]:
+    """Return the functions of Pillow's libtiff that set its message handlers; none where they cannot be reached."""
+    found = []
+    with suppress(OSError, AttributeError, TypeError):  # linked in statically, as on Windows
+        library = ctypes.CDLL(_imaging.__file__)
+        for setter in (library.TIFFSetErrorHandler, library.TIFFSetWarningHandler):
+            setter.argtypes, setter.restype = [ctypes.c_void_p], ctypes.c_void_p
+            found.append(setter)
+    return found
+
+
+_QUIET = _Quiet()
+
+
+@contextmanager
+def quiet_libtiff(image: Image.Image) -> Iterator[None]:
+    """Keep libtiff, which writes to the terminal itself, from doing so while a TIFF image is decoded."""
+    if image.format != "TIFF":
+        yield
+        return
+    _QUIET.enter()
+    try:
+        yield
+    finally:
+        _QUIET.leave()

@@ -1,0 +1,370 @@
+"""Images: from a path, bytes, a Pillow image or an array to upright RGB, or to one ImageError that says why not.
+
+The format is decided by the content, never by the suffix, and only the formats in
+image_formats are tried. No limit, filter
+or setting of Pillow's is changed, so that reading is safe in threads and leaves the caller's own use of Pillow alone.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import math
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from openvocab.errors import BadInput, ImageError
+from openvocab.images.file_ends import cut_short, wrong_checksum
+from openvocab.images.file_formats import open_image, quiet_libtiff
+from openvocab.images.frames import count_frames
+from openvocab.images.jpeg import plain_jpeg
+from openvocab.images.sources import open_regular
+
+__all__ = ["MAX_PIXELS", "Decoded", "decode", "frames_in", "path_error", "read_file", "read_image"]
+
+MAX_PIXELS = 178_956_970
+LARGEST_FILE = 2**30
+"""Bytes of a file that are still read."""
+
+_HEADER_FIRST = 2**23
+"""Files of more bytes than this have their header looked at before they are read."""
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+
+Picture = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Decoded:
+    """A picture and what is known of its file.
+
+    pixels         (H, W, 3) uint8 RGB, upright; smaller than height x width where scaled decoding was asked for.
+    sha256         of the bytes that were decoded.
+    width, height  pixels of the upright picture at its full size.
+    frames         how many the file holds; pixels are the first one's.
+    """
+
+    pixels: Picture
+    sha256: str
+    width: int
+    height: int
+    frames: int
+
+
+def read_image(
+    source: str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8], *, max_pixels: int = MAX_PIXELS
+) -> Picture:
+    """Return a picture upright, in RGB, in memory of its own.
+
+    EXIF orientation is applied; of an animation the first frame is taken; what is transparent is laid on white; 16-bit
+    values are scaled to 8 bits; CMYK, LAB, palettes and grey become RGB.
+
+    Args:
+        source: a path; the bytes of a file; a Pillow image (of an animation, the frame it stands on); or an array,
+            (H, W, 3) uint8 RGB or (H, W) uint8 grey. OpenCV's BGR arrays look the same: convert them first.
+        max_pixels: width times height that is still read; larger pictures are refused before they are decoded.
+
+    Returns:
+        (H, W, 3) uint8 RGB array, C-contiguous.
+
+    Raises:
+        ImageError: the picture cannot be read; kind says why.
+        BadInput: source is an array of another shape or dtype, or of another type altogether.
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source, max_pixels)
+    if isinstance(source, Image.Image):
+        with _one_error("the picture given", None):
+            return _pixels(source, "the picture given", max_pixels)
+    if isinstance(source, bytes):
+        return decode(source, "the bytes given", max_pixels=max_pixels).pixels
+    if isinstance(source, str | os.PathLike):
+        path = os.fsdecode(source)
+        return decode(read_file(path, repr(path), max_pixels), repr(path), max_pixels=max_pixels).pixels
+    raise BadInput(f"a picture cannot be read from {type(source).__name__}; give a path, bytes, Pillow image or array")
+
+
+def decode(
+    data: bytes, name: str, *, max_pixels: int = MAX_PIXELS, least_side: int | None = None, frame: int = 0
+) -> Decoded:
+    """Decode the bytes of a file; every image that comes as a file, wherever it is read, comes through here.
+
+    Args:
+        name: what errors call it.
+        max_pixels: width times height that is still read.
+        least_side: let a JPEG be decoded at half, a quarter or an eighth of its size, as long as its shorter side keeps
+            this many pixels. Pixels then differ a little from those of the full size scaled down.
+        frame: which frame or page, from 0.
+
+    Raises:
+        ImageError: the image cannot be read; kind says why.
+    """
+    file = BytesIO(data)
+    with _one_error(name, file):
+        image = open_image(file, name)
+        _refuse_large(image.width, image.height, name, max_pixels)
+        frames = count_frames(image, data)
+        if frame:
+            image.seek(frame)
+        width, height = image.size
+        scaled = least_side is not None and frame == 0 and _shrink(image, least_side)
+        pixels = _pixels(image, name, max_pixels, plain_jpeg(image, data, scaled=scaled))
+        if image.format == "PNG" and wrong_checksum(data, frame):
+            raise OSError("its pixels do not match their checksum")
+        if not scaled:
+            height, width = pixels.shape[:2]
+        elif _orientation(image) in (5, 6, 7, 8):
+            width, height = height, width
+    return Decoded(pixels, hashlib.sha256(data).hexdigest(), width, height, frames)
+
+
+def frames_in(data: bytes) -> int:
+    """Return how many frames or pages the bytes of a file hold; 1 where it cannot be opened."""
+    try:
+        return count_frames(open_image(BytesIO(data), ""), data)
+    except Exception:
+        return 1
+
+
+def _shrink(image: Image.Image, least_side: int) -> bool:
+    """Have a JPEG decoded smaller; tell whether it will be."""
+    if image.format not in ("JPEG", "MPO"):
+        return False
+    full = image.size
+    share = min(1.0, least_side / min(full))
+    image.draft(None, (math.ceil(image.width * share), math.ceil(image.height * share)))
+    return image.size != full
+
+
+# --- files
+
+
+def read_file(path: str, name: str, max_pixels: int = MAX_PIXELS) -> bytes:
+    """Return the bytes of a regular file; of a large one the header is looked at first.
+
+    Raises:
+        ImageError: it is no regular file, cannot be read, or is too large.
+    """
+    try:
+        _refuse_special(os.stat(path).st_mode, path, name)
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > _HEADER_FIRST:
+                _check_size(file, name, max_pixels)
+            if size > LARGEST_FILE:
+                raise ImageError(
+                    "too_large", f"{name} has {size} bytes, more than the limit of {LARGEST_FILE}; make it smaller"
+                )
+            return file.read(size)
+    except ImageError:
+        raise
+    except (OSError, ValueError) as error:
+        raise path_error(error, path, name) from error
+
+
+def _check_size(file: BinaryIO, name: str, max_pixels: int) -> None:
+    """Read the header of an open file and go back to its beginning.
+
+    Raises:
+        ImageError: the image is too large, or no image.
+    """
+    with _one_error(name, file):
+        image = open_image(file, name)
+        _refuse_large(image.width, image.height, name, max_pixels)
+    file.seek(0)
+
+
+def _refuse_special(mode: int, path: str, name: str) -> None:
+    """Look at what a path is before it is opened.
+
+    Raises:
+        ImageError: mode is not that of a regular file.
+    """
+    if stat.S_ISREG(mode):
+        return
+    if not stat.S_ISDIR(mode):
+        raise ImageError("not_a_file", f"{name} is a pipe, device or socket, not a file; save the picture to a file")
+    if not os.access(path, os.R_OK | os.X_OK):
+        raise ImageError("unreadable", f"{name} is a folder that may not be listed; change its permissions")
+    raise ImageError("not_a_file", f"{name} is a folder, not a file; name the pictures in it")
+
+
+def path_error(error: OSError | ValueError, path: str, name: str) -> ImageError:
+    """Return the ImageError for what opening or reading a path raised."""
+    if "://" in path:
+        return ImageError("missing", f"{name} is a web address, not a file; download the picture and give its path")
+    if isinstance(error, ValueError) or error.errno in _ABSENT:
+        return ImageError("missing", f"{name} does not exist; check the path")
+    return ImageError(
+        "unreadable", f"{name} cannot be read ({error.strerror or error}); check its permissions and disk"
+    )
+
+
+@contextmanager
+def _one_error(name: str, file: BinaryIO | None) -> Iterator[None]:
+    """Raise one ImageError for whatever Pillow raises; only lack of memory passes through."""
+    try:
+        yield
+    except (ImageError, MemoryError):
+        raise
+    except Exception as error:
+        raise _translated(error, name, file) from error
+
+
+def _translated(error: Exception, name: str, file: BinaryIO | None) -> ImageError:
+    cause = " ".join(str(error).split())[:200] or type(error).__name__
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning) or "too large" in cause.lower():
+        return ImageError("too_large", f"{name} is too large to decode ({cause}); make it smaller")
+    if isinstance(error, OSError) and error.errno is not None:
+        return ImageError("unreadable", f"{name} cannot be read ({cause}); check its permissions and disk")
+    ended = "truncated" in cause.lower() or EOFError in (type(error), type(error.__cause__))
+    if ended or (file is not None and cut_short(file)):
+        return ImageError("truncated", f"{name} is cut short ({cause}); copy or download it again")
+    return ImageError("corrupt", f"{name} is damaged ({cause}); copy it again or save it anew")
+
+
+# --- pixels
+
+
+def _pixels(image: Image.Image, name: str, max_pixels: int, plain: Picture | None = None) -> Picture:
+    """Decode an image whose header is read, and return it upright in RGB.
+
+    Args:
+        plain: its pixels, where they are decoded already.
+    """
+    _refuse_large(image.width, image.height, name, max_pixels)
+    if plain is None:
+        with quiet_libtiff(image):
+            image.load()  # before the EXIF is asked for, which loads a PNG too and hides why that failed
+        plain = _rgb(image, name)
+    return np.ascontiguousarray(_upright(plain, _orientation(image)))
+
+
+def _refuse_large(width: int, height: int, name: str, max_pixels: int) -> None:
+    """Raise ImageError where there are more pixels than the limit."""
+    if width * height > max_pixels:
+        size = f"{width} x {height} pixels"
+        raise ImageError("too_large", f"{name} has {size}, more than the limit of {max_pixels}; make it smaller")
+
+
+def _orientation(picture: Image.Image) -> object:
+    """Return the EXIF orientation; a block that cannot be read turns nothing."""
+    try:
+        return picture.getexif().get(0x0112)
+    except Exception:
+        return None
+
+
+def _upright(pixels: Picture, orientation: object) -> Picture:
+    """Turn an (H, W, 3) array as the EXIF orientation, 1 to 8, says."""
+    match orientation:
+        case 2:
+            return pixels[:, ::-1]
+        case 3:
+            return pixels[::-1, ::-1]
+        case 4:
+            return pixels[::-1]
+        case 5:
+            return pixels.swapaxes(0, 1)
+        case 6:
+            return np.rot90(pixels, -1)
+        case 7:
+            return pixels[::-1, ::-1].swapaxes(0, 1)
+        case 8:
+            return np.rot90(pixels)
+    return pixels
+
+
+def _rgb(picture: Image.Image, name: str) -> Picture:
+    """Return a decoded picture of any mode as (H, W, 3) uint8 RGB."""
+    if picture.mode == "F":
+        return _grey(_from_float(np.asarray(picture), name))
+    if picture.mode.startswith("I"):
+        return _grey(_from_integer(np.asarray(picture)))
+    if picture.mode in ("La", "RGBa"):
+        picture = picture.convert(picture.mode.upper())
+    if picture.has_transparency_data:
+        return _on_white(picture.convert("RGBA"))
+    return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
+
+
+def _on_white(picture: Image.Image) -> Picture:
+    white = Image.new("RGB", picture.size, "white")
+    white.paste(picture, mask=picture)
+    return np.array(white)
+
+
+def _from_integer(values: NDArray[Any]) -> Picture:
+    """Scale (H, W) 16-bit values to 8 bits; 32-bit ones that fit 8 bits are kept, others are taken as 16-bit."""
+    scaled: NDArray[np.uint32] = np.clip(values, 0, 65535).astype(np.uint32)
+    if values.dtype.itemsize == 2 or scaled.max() > 255:
+        scaled = (scaled * np.uint32(255) + np.uint32(32767)) // np.uint32(65535)
+    return scaled.astype(np.uint8)
+
+
+def _from_float(values: NDArray[Any], name: str) -> Picture:
+    """Scale (H, W) float values in 0 to 1, or keep those in 0 to 255.
+
+    Raises:
+        ImageError: they are not finite or outside both ranges, so that white cannot be known.
+    """
+    low, high = float(values.min()), float(values.max())
+    if not (low >= 0 and high <= 255):
+        raise ImageError(
+            "unsupported", f"{name} holds floats from {low:g} to {high:g}; scale them to 0 to 1 and save again"
+        )
+    scaled: NDArray[np.float32] = values * np.float32(255) if high <= 1 else values
+    return np.rint(scaled).astype(np.uint8)
+
+
+def _grey(values: Picture) -> Picture:
+    """Return an (H, W) array as (H, W, 3)."""
+    return np.repeat(values[:, :, None], 3, axis=2)
+
+
+# --- arrays
+
+
+def _from_array(array: NDArray[Any], max_pixels: int) -> Picture:
+    """Return a copy of an (H, W, 3) or (H, W) uint8 array as (H, W, 3).
+
+    Raises:
+        BadInput: it has another shape or dtype.
+        ImageError: it is too large.
+    """
+    if array.dtype != np.uint8:
+        raise BadInput(f"a picture array must be uint8, got {array.dtype}; {_dtype_remedy(array.dtype)}")
+    if array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,)) or not array.size:
+        raise BadInput(f"a picture array must have shape (H, W, 3), got {array.shape}; {_shape_remedy(array)}")
+    _refuse_large(array.shape[1], array.shape[0], "the array given", max_pixels)
+    return _grey(array) if array.ndim == 2 else np.array(array, order="C")
+
+
+def _dtype_remedy(dtype: np.dtype[Any]) -> str:
+    if dtype.kind in "fb":
+        return "write (array * 255).astype('uint8') where its values lie in 0 to 1"
+    if dtype.kind == "u":
+        return "write (array // 257).astype('uint8') where its values are 16-bit"
+    return "write array.astype('uint8') where its values lie in 0 to 255"
+
+
+def _shape_remedy(array: NDArray[Any]) -> str:
+    if not array.size:
+        return "it holds no pixel"
+    if array.ndim == 4:
+        return "give the pictures of a batch one by one"
+    if array.ndim == 3 and array.shape[2] == 4:
+        return "drop the alpha channel: array[:, :, :3]"
+    if array.ndim == 3 and array.shape[2] == 1:
+        return "drop the last axis: array[:, :, 0]"
+    if array.ndim == 3 and array.shape[0] == 3:
+        return "put the channels last: array.transpose(1, 2, 0)"
+    return "the axes are height, width and the three colours"

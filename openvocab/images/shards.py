@@ -1,0 +1,115 @@
+"""WebDataset shards: the pictures in tar files, read as a stream; names in them are ids and never become paths."""
+
+from __future__ import annotations
+
+import os
+import re
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator
+from lzma import LZMAError
+from typing import BinaryIO
+
+from openvocab.errors import BadInput, ImageError
+from openvocab.images.sources import SUFFIXES, Item, open_regular
+
+__all__ = ["expand_braces", "members", "refuse_cut"]
+
+LARGEST_MEMBER = 2**29
+"""Bytes of a member that are still read into memory."""
+
+_MOST = 1_000_000
+_BRACES = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}")
+
+
+def expand_braces(pattern: str) -> Iterator[str]:
+    """Yield the names that {000..099} and {a,b} stand for, as a shell does; numbers keep the width of the first.
+
+    Raises:
+        BadInput: a range runs backwards or has more than a million numbers.
+    """
+    found = _BRACES.search(pattern)
+    if found is None:
+        yield pattern
+        return
+    first, last, words = found.groups()
+    if words is None and not 0 <= int(last) - int(first) < _MOST:
+        raise BadInput(f"{found[0]} in {pattern!r} must count upwards, over at most {_MOST} numbers")
+    for word in words.split(",") if words is not None else _numbers(first, last):
+        for rest in expand_braces(pattern[found.end() :]):
+            yield f"{pattern[: found.start()]}{word}{rest}"
+
+
+def _numbers(first: str, last: str) -> Iterator[str]:
+    width = len(first) if first.startswith("0") or len(first) == len(last) else 0
+    return (str(number).zfill(width) for number in range(int(first), int(last) + 1))
+
+
+def members(path: str, skip: Callable[[str], bool]) -> Iterator[Item]:
+    """Yield the pictures of a shard as SHARD::MEMBER; a second member of one name gets #2 at its end.
+
+    A shard that cannot be opened, or breaks off, is one more item, named like the shard, with its error.
+
+    Args:
+        path: a tar file, plain or compressed.
+        skip: tells the ids whose bytes are not wanted.
+    """
+    names: set[str] = set()
+    try:
+        with open_regular(path) as file, tarfile.open(fileobj=file, mode="r|*", errorlevel=0) as shard:
+            while (member := shard.next()) is not None:
+                vars(shard)["members"].clear()  # a stream is never gone back in, and a list of all members grows
+                if member.isreg() and _is_picture(member.name):
+                    yield _member(shard, member, _unique(f"{path}::{member.name}", names), skip)
+            refuse_cut(file)
+    except (tarfile.TarError, EOFError, OSError, zlib.error, LZMAError, ValueError) as error:
+        yield Item(path, error=_shard_error(path, error))
+
+
+def _member(shard: tarfile.TarFile, member: tarfile.TarInfo, name: str, skip: Callable[[str], bool]) -> Item:
+    if skip(name):
+        return Item(name)
+    if member.size > LARGEST_MEMBER:
+        message = f"{name!r} has {member.size} bytes, more than the limit of {LARGEST_MEMBER}; make it smaller"
+        return Item(name, error=ImageError("too_large", message))
+    file = shard.extractfile(member)
+    data = b"" if file is None else file.read()
+    if len(data) < member.size:
+        raise EOFError(f"member {member.name!r} ends early")
+    return Item(name, data=data)
+
+
+def refuse_cut(file: BinaryIO) -> None:
+    """Raise EOFError unless a plain tar file ends in zeros, as all do; tarfile takes a cut header for the end."""
+    file.seek(257)
+    plain = file.read(5) == b"ustar"
+    file.seek(-min(512, file.seek(0, os.SEEK_END)), os.SEEK_END)
+    if plain and any(file.read()):
+        raise EOFError("it has no end mark")
+
+
+def _is_picture(name: str) -> bool:
+    return name.lower().endswith(SUFFIXES)
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    """Return the name, or the name with the first number that makes it new."""
+    number, made = 1, name
+    while made in taken:
+        number += 1
+        made = f"{name}#{number}"
+    taken.add(made)
+    return made
+
+
+def _shard_error(path: str, error: Exception) -> ImageError:
+    cause = " ".join(str(error).split())[:200]
+    if isinstance(error, FileNotFoundError):
+        return ImageError("missing", f"{path!r} does not exist; check the path")
+    if isinstance(error, IsADirectoryError):
+        return ImageError("not_a_file", f"{path!r} is not a regular file; give a tar file")
+    if isinstance(error, EOFError) or "unexpected end" in cause:
+        return ImageError("truncated", f"{path!r} is cut short ({cause}); copy or download it again")
+    if isinstance(error, OSError) and error.errno is not None:
+        return ImageError("unreadable", f"{path!r} cannot be read ({error.strerror}); check its permissions and disk")
+    return ImageError("corrupt", f"{path!r} is no readable tar file ({cause}); copy or download it again")

@@ -1,0 +1,237 @@
+"""`tag --out` and `annotate`: many pictures into a run folder, with progress, signals and a summary."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import openvocab
+from openvocab.errors import BadInput, BadOutput, ImageError, OutOfMemory
+from openvocab.ui.cli.output import complain, regions_of, say, say_json
+
+if TYPE_CHECKING:
+    from openvocab import Loader, PromptSet, Summary
+    from openvocab.batch.engine import Answer
+
+__all__ = ["Stop", "fill_run", "listening"]
+
+Runner = Callable[..., "Summary"]
+
+OK, SOME_FAILED = 0, 1
+_MOST_COMPLAINTS = 20
+_CHANGED = {
+    "replaced": "replaced (--on-change redo answers them again)",
+    "removed": "removed (their rows are kept)",
+    "added": "added",
+    "elsewhere": "not among the inputs named (their rows are kept)",
+}
+_PASSED_ON = (
+    "overwrite",
+    "strict",
+    "allow_urls",
+    "workers",
+    "isolate",
+    "embeddings",
+    "decode_size",
+    "part_rows",
+    "cache",
+    "retry_errors",
+    "on_change",
+    "frames",
+)
+_DECIDING = ("command", "device", "devices", "dtype", "embeddings", "decode_size", "frames")
+"""Options, besides models, labels, prompts and settings, that rows may depend on."""
+
+
+class Stop:
+    """Whether a signal has asked the run to end, and which.
+
+    number   the signal; None before there was one.
+    """
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+
+    def __call__(self) -> bool:
+        """Tell whether to end."""
+        return self.number is not None
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """Ask the run to end after the batch in hand; at the second signal, die of it."""
+        if self.number is None:
+            self.number = number
+            os.write(2, b"\nopenvocab: finishing what is in hand; again to stop at once\n")
+        else:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    @property
+    def status(self) -> int:
+        """The exit status of a process that a signal ended: 130 or 143."""
+        return 128 + (self.number or 0)
+
+
+@contextmanager
+def listening() -> Iterator[Stop]:
+    """Turn Ctrl-C and SIGTERM into a Stop while this is open; outside the main thread they stay as they are."""
+    stop = Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.signal(number, stop.handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def fill_run(args: Namespace, loader: Loader, prompts: PromptSet, *, draw: bool = False, line: bool = False) -> int:
+    """Write what is missing of a run folder, and return the exit status; models are loaded where something is.
+
+    Args:
+        loader: what loads them, here or in workers.
+        draw: also write the annotated pictures.
+        line: print a line for each picture, unless JSON is asked for.
+
+    Raises:
+        BadInput: --devices, --device and --engine do not go together.
+    """
+    from openvocab.batch.unchanged import nothing_to_do
+
+    given = {name: getattr(args, name, None) for name in _PASSED_ON}
+    options = {name: value for name, value in given.items() if value is not None}
+    options |= {"draw": draw, "asked": _asked(args, loader, prompts)}
+    workers = _workers(args, loader)
+    summary = nothing_to_do(args.out, args.paths, openvocab.RunOptions(**options))
+    if summary is not None:
+        return _report(summary, args, draw)
+    run = _in_workers(args, workers, prompts) if workers else _in_process(args, loader, prompts)
+    with listening() as stop, _Teller(args, line and not args.json) as tell:
+        try:
+            summary = run(stop=stop, on_answer=tell, **options)
+        except (ImageError, BadOutput, OutOfMemory) as error:
+            if not args.strict:
+                raise
+            complain(f"{error}; stopped here, since --strict is given")
+            return SOME_FAILED
+    status = _report(summary, args, draw)
+    return stop.status if stop() else status
+
+
+def _asked(args: Namespace, loader: Loader, prompts: PromptSet) -> dict[str, Any] | None:
+    """Return what rows depend on, as far as the command says it."""
+    from openvocab.batch.unchanged import asked
+
+    models = {name: getattr(loader, name) for name in ("preset", "tagger", "detector", "segmenter")}
+    options = {name: getattr(args, name, None) for name in _DECIDING}
+    settings = {name: value for name, value in loader.settings.items() if value is not None and name != "batch_size"}
+    words = {"labels": openvocab.read_labels(args.labels), "templates": prompts.templates}
+    return asked(models, **options, **words, settings=settings)
+
+
+def _workers(args: Namespace, loader: Loader) -> openvocab.Workers | None:
+    """Return who answers in place of this process, where the command asks for it."""
+    if not args.devices:
+        if args.engine == "ray":
+            raise BadInput("--engine ray needs to know its actors; name them, for example with --devices 'cuda*4'")
+        return None
+    if args.device:
+        raise BadInput("--device and --devices do not go together; leave one out")
+    return openvocab.Workers(loader, openvocab.read_devices(args.devices), args.engine)
+
+
+def _in_workers(args: Namespace, workers: openvocab.Workers, prompts: PromptSet) -> Runner:
+    return partial(workers.run_to, args.out, args.paths, args.labels, template=prompts)
+
+
+def _in_process(args: Namespace, loader: Loader, prompts: PromptSet) -> Runner:
+    pipe = loader(args.device)
+    return partial(pipe.run_to, args.out, args.paths, pipe.vocabulary(args.labels, prompts, cache=args.cache))
+
+
+def _report(summary: Summary, args: Namespace, draw: bool) -> int:
+    """Print what a run came to, and return its exit status."""
+    if args.json:
+        say_json({**asdict(summary), "rows": summary.rows})
+    else:
+        _say_summary(summary, draw)
+    return SOME_FAILED if summary.errors or summary.errors_kept else OK
+
+
+def _say_summary(summary: Summary, draw: bool) -> None:
+    if not summary.rows and not summary.stopped:
+        say(f"nothing to do: all {summary.skipped} pictures have a row in {summary.folder}")
+    else:
+        new = f"{summary.rows} rows written to {summary.folder}" + " (pictures in pictures/)" * draw
+        say(f"{new}, {summary.skipped} were there before; {sum(summary.errors.values())} errors")
+    if summary.changed:
+        said = ", ".join(f"{count} {_CHANGED[name]}" for name, count in summary.changed.items())
+        say(f"since these rows were written: {said}")
+    if summary.stopped:
+        say("not finished: run the same command again to go on")
+    if summary.errors_kept:
+        say(f"{summary.errors_kept} of the rows from before are errors")
+    for stage, size in summary.batch_sizes.items():
+        say(f"memory was short: the {stage} went down to batches of {size}")
+
+
+class _Teller:
+    """Tells of each answer: a progress bar on stderr, complaints, and lines where they are wanted."""
+
+    def __init__(self, args: Namespace, line: bool) -> None:
+        from tqdm import tqdm
+
+        self._line, self._errors, self._ok, self._notes = line, 0, 0, 0
+        self._bar: Any = tqdm(unit=" pictures", leave=False, disable=None)
+        if not self._bar.disable and args.frames == "first":
+            threading.Thread(target=self._count, args=(args.paths, args.allow_urls), daemon=True).start()
+
+    def __enter__(self) -> Callable[[Answer, int], None]:
+        return self._tell
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def _tell(self, answer: Answer, skipped: int) -> None:
+        if answer.error is None:
+            self._ok += 1
+            if self._line:
+                say(f"{answer.item.id}: {regions_of(answer)}")
+            self._note(answer)
+        else:
+            self._complain(answer.error)
+        if not self._bar.disable:
+            self._bar.initial = skipped
+            self._bar.set_postfix(ok=self._ok, errors=self._errors, refresh=False)
+            self._bar.update(skipped + self._ok + self._errors - self._bar.n)
+
+    def _note(self, answer: Answer) -> None:
+        """Say on stderr why nothing was found, for the first such images."""
+        self._notes += bool(answer.notes)
+        if answer.notes and self._notes <= _MOST_COMPLAINTS:
+            complain(f"{answer.item.id}: {'; '.join(answer.notes)}")
+        if answer.notes and self._notes == _MOST_COMPLAINTS + 1:
+            complain("there are more images with nothing found; the rows say why")
+
+    def _complain(self, error: Exception) -> None:
+        self._errors += 1
+        if self._errors <= _MOST_COMPLAINTS:
+            complain(str(error))
+        if self._errors == _MOST_COMPLAINTS + 1:
+            complain("there are more errors; each has its row")
+
+    def _count(self, paths: Sequence[str], allow_urls: bool) -> None:
+        """Find out how many pictures there are while the first are worked on; shards would have to be read for it."""
+        from openvocab.images.sources import SHARDS, items
+
+        if not any("{" in path or path.lower().endswith(SHARDS) for path in paths):
+            self._bar.total = sum(1 for _ in items(paths, allow_urls=allow_urls, skip=lambda _: True))

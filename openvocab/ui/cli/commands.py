@@ -1,0 +1,262 @@
+"""What each command does, in terms of the public API."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import openvocab
+from openvocab.errors import BadInput, unknown
+from openvocab.ui.cli.batch_commands import OK, SOME_FAILED, fill_run
+from openvocab.ui.cli.evaluate_command import evaluate
+from openvocab.ui.cli.export_command import export
+from openvocab.ui.cli.options import DEFAULT_PRESET
+from openvocab.ui.cli.output import complain, megabytes, progress, regions_of, say, say_json, table, tags_of
+from openvocab.ui.cli.relabel_command import relabel
+from openvocab.ui.cli.serve_command import serve
+from openvocab.ui.cli.weights_commands import weights
+from openvocab.weights.manifest import preset_records
+
+if TYPE_CHECKING:
+    from openvocab import Loader, Pipeline, PromptSet, Result
+
+__all__ = ["COMMANDS"]
+
+DEMO_LABELS = "pocket"
+
+_OF_STAGE = {
+    "tagger": ("tag_threshold", "max_tags", "windows", "template"),
+    "detector": ("box_threshold", "nms_iou", "duplicates", "duplicate_iou", "max_boxes"),
+}
+"""Stage -> the options of `annotate` that only it reads."""
+
+
+class _Failures:
+    """Rows for the pictures that could not be read, told as they are met."""
+
+    def __init__(self, tell: Callable[[dict[str, Any]], None]) -> None:
+        self.count = 0
+        self._tell = tell
+
+    def __call__(self, source: str | Path, error: Exception) -> None:
+        """Count the error, print it and hand on its row."""
+        from openvocab.batch.engine import kind_of
+
+        self.count += 1
+        complain(str(error))
+        self._tell({"source": str(source), "status": "error", "error_kind": kind_of(error), "error": str(error)})
+
+    @property
+    def status(self) -> int:
+        """The exit status."""
+        return SOME_FAILED if self.count else OK
+
+
+def _folder(path: str) -> Path:
+    """Make a folder, if it is not there.
+
+    Raises:
+        BadInput: it cannot be made.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"--out {path!r} cannot be made a folder ({error.strerror}); give another path") from error
+    return folder
+
+
+def _refuse_paths(args: Namespace) -> None:
+    """Look for the first picture and at --out, since loading models takes longer than this.
+
+    Raises:
+        BadInput: there is no picture, one lies in --out, or that is no folder.
+    """
+    from openvocab.batch.writer import refuse_target
+    from openvocab.images.sources import items
+
+    if args.out:
+        refuse_target(args.out, args.paths)
+    if next(items(args.paths, allow_urls=args.allow_urls, skip=lambda _: True, without=args.out), None) is None:
+        raise BadInput(f"no picture in {', '.join(args.paths)}; give a picture, or a folder that holds some")
+
+
+def _settings(args: Namespace) -> dict[str, Any]:
+    """Setting -> what was given for it, or None."""
+    return {field.name: getattr(args, field.name, None) for field in fields(openvocab.Settings)}
+
+
+def _template(args: Namespace) -> PromptSet:
+    """The prompts: one --template may also be the name of a set or a file."""
+    given = args.template
+    return openvocab.prompt_set(given[0] if given and len(given) == 1 else given)
+
+
+def _check(args: Namespace) -> None:
+    """Refuse words and settings that cannot be used, since loading models takes longer than this."""
+    openvocab.read_labels(args.labels)
+    _template(args)
+    openvocab.Settings().changed(**_settings(args))
+
+
+def _refuse_unused(args: Namespace, loader: Loader) -> None:
+    """Look at whether each option is for a stage that is loaded.
+
+    Raises:
+        BadInput: one is for a stage that is not there.
+    """
+    record = preset_records().get(loader.preset or "")
+    if loader.preset and record is None:
+        return  # loading says so
+    for stage, names in _OF_STAGE.items():
+        there = getattr(loader, stage) or (record is not None and getattr(record, stage))
+        given = [name for name in names if getattr(args, name) is not None]
+        if given and not there:
+            raise BadInput(
+                f"--{given[0].replace('_', '-')} is for a {stage}, and none is loaded; add one or leave it out"
+            )
+
+
+def _loader(args: Namespace, *stages: str) -> Loader:
+    specs = {stage: getattr(args, stage) for stage in stages if getattr(args, stage)}
+    preset = args.preset or (None if specs else DEFAULT_PRESET)
+    alone = stages == ("tagger",)
+    return openvocab.Loader(preset, **specs, dtype=args.dtype, tags_alone=alone, settings=_settings(args))
+
+
+def _row(result: Result, **more: Any) -> dict[str, Any]:
+    return {"source": result.source, "status": "ok", **more, **result.to_dict()}
+
+
+def demo(args: Namespace) -> int:
+    """Run the chain on the example scenes."""
+    folder = _folder(args.out)
+    scenes = openvocab.example_scenes()
+    pipe = openvocab.load(DEFAULT_PRESET)
+    rows = []
+    results = pipe.run([scene.path for scene in scenes], DEMO_LABELS)
+    for scene, result in zip(scenes, progress(results, len(scenes)), strict=True):
+        result.save(folder / f"{scene.name}.png")
+        rows.append((scene.name, ", ".join(scene.labels), tags_of(result, most=5), regions_of(result, most=6)))
+    table(("picture", "what is there", "tags", "regions"), rows)
+    say("")
+    say(f"{len(rows)} annotated pictures in {folder}")
+    return OK
+
+
+def tag(args: Namespace) -> int:
+    """Print the tags of pictures, or write them to a run folder.
+
+    Raises:
+        BadInput: an option that is about a run folder, and none is named.
+    """
+    about_folders = ("overwrite", "embeddings", "decode_size", "retry_errors", "on_change", "devices", "part_rows")
+    if not args.out and (any(getattr(args, name) for name in about_folders) or args.engine != "process"):
+        given = (
+            "--overwrite, --embeddings, --decode-size, --retry-errors, --on-change, --devices, --part-rows and --engine"
+        )
+        raise BadInput(f"{given} are about a run folder; name one with --out")
+    _refuse_paths(args)
+    _check(args)
+    loader = _loader(args, "tagger")
+    return fill_run(args, loader, _template(args)) if args.out else _print_tags(loader(args.device), args)
+
+
+def _print_tags(pipe: Pipeline, args: Namespace) -> int:
+    failures = _Failures(say_json if args.json else lambda row: None)
+    reading = {name: getattr(args, name) for name in ("allow_urls", "workers", "isolate", "cache", "frames")}
+    results = pipe.run(args.paths, args.labels, template=_template(args), on_error=failures, **reading)
+    for result in progress(_until_failure(results, failures) if args.strict else results):
+        if args.json:
+            say_json(_row(result))
+        else:
+            say(f"{result.source}: {tags_of(result)}")
+        if result.notes:
+            complain(f"{result.source}: {'; '.join(result.notes)}")
+    return failures.status
+
+
+def _until_failure(results: Iterator[Result], failures: _Failures) -> Iterator[Result]:
+    """Yield results up to the first picture that has none."""
+    for result in results:
+        if failures.count:
+            return
+        yield result
+
+
+def _refuse_tags_alone(args: Namespace) -> None:
+    """Refuse a preset without a detector, since nothing could be boxed or drawn.
+
+    Raises:
+        BadInput: the preset tags whole images only, and no detector is named.
+    """
+    if any(one.name == args.preset and not (one.detector or args.detector) for one in openvocab.presets()):
+        raise BadInput(
+            f"preset {args.preset!r} gives tags only, no boxes or masks; run openvocab tag, or add --detector SPEC"
+        )
+
+
+def annotate(args: Namespace) -> int:
+    """Write regions, masks and annotated pictures to a run folder.
+
+    Raises:
+        BadInput: the preset gives tags only.
+    """
+    _refuse_tags_alone(args)
+    _refuse_paths(args)
+    _check(args)
+    loader = _loader(args, "tagger", "detector", "segmenter")
+    _refuse_unused(args, loader)
+    return fill_run(args, loader, _template(args), draw=args.pictures, line=True)
+
+
+def models(args: Namespace) -> int:
+    """Print the presets and the families."""
+    presets = openvocab.presets()
+    table(
+        ("preset", "what it is", "licence", "size"),
+        [(one.name, one.description, one.licence, megabytes(one.size_bytes)) for one in presets],
+    )
+    say("")
+    table(("stage", "families"), [(stage, ", ".join(names)) for stage, names in openvocab.families().items()])
+    return OK
+
+
+def labels(args: Namespace) -> int:
+    """Print the label sets, or the labels of one."""
+    sets = openvocab.label_sets()
+    if args.name is None:
+        rows = [(name, str(count), ", ".join(openvocab.read_labels(name)[:6])) for name, count in sets.items()]
+        table(("label set", "labels", "begins with"), rows)
+        return OK
+    if args.name not in sets:
+        raise unknown("label set", args.name, sets)
+    for label in openvocab.read_labels(args.name):
+        say(label)
+    return OK
+
+
+def doctor(args: Namespace) -> int:
+    """Print what this machine has and what can run here."""
+    from openvocab.ui.cli.doctor import doctor as examine
+
+    return examine(args)
+
+
+COMMANDS: dict[str, Callable[[Namespace], int]] = {
+    "demo": demo,
+    "tag": tag,
+    "annotate": annotate,
+    "models": models,
+    "labels": labels,
+    "weights": weights,
+    "doctor": doctor,
+    "export": export,
+    "evaluate": evaluate,
+    "relabel": relabel,
+    "serve": serve,
+}
+"""Command -> what it does; each returns the exit status."""

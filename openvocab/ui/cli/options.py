@@ -1,0 +1,182 @@
+"""The arguments of the command line; every default and help text of a setting is read from openvocab.Settings."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, _ArgumentGroup
+from collections.abc import Callable
+from dataclasses import Field, fields
+from types import NoneType
+from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
+
+import openvocab
+from openvocab.ui.cli import relabel_command, serve_command
+from openvocab.ui.cli.evaluate_command import add_tasks
+from openvocab.ui.cli.export_command import add_options
+from openvocab.ui.cli.weights_commands import add_actions
+
+__all__ = ["DEFAULT_PRESET", "TAG_OPTIONS", "Parser", "parser"]
+
+DEFAULT_PRESET = "pocket"
+"""The models of a command line that names none."""
+
+TAG_OPTIONS = {"threshold": "tag_threshold", "top": "max_tags", "windows": "windows", "batch_size": "batch_size"}
+"""Option of `openvocab tag` -> the setting that it gives."""
+
+PATHS_HELP = "a picture, a folder, a pattern, a list (.txt, .csv, .parquet), a shard (.tar), a dataset saved to disk"
+
+JSON_HELP = "print JSON and nothing else: one summary of the run with --out, else one row a picture"
+
+PRESET_HELP = f"models that belong together, see: openvocab models (default: {DEFAULT_PRESET}, where no SPEC is given)"
+
+
+class Parser(ArgumentParser):
+    """An argument parser that says what is wrong in one line, with exit status 2."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the message and leave."""
+        self.exit(2, f"openvocab: {message}; see: {self.prog} --help\n")
+
+
+def _plain_type(hint: Any) -> Any:
+    """The type of a setting without its None."""
+    kinds = [kind for kind in get_args(hint) if kind is not NoneType]
+    return kinds[0] if NoneType in get_args(hint) and len(kinds) == 1 else hint
+
+
+def _how(hint: Any) -> dict[str, Any]:
+    """The keywords of add_argument for a type."""
+    kind = _plain_type(hint)
+    if get_origin(kind) is Literal:
+        return {"choices": get_args(kind)}
+    return {"type": kind, "metavar": "N" if kind is int else "X"}
+
+
+def _setting(group: _ArgumentGroup, option: str, field: Field[Any], hint: Any) -> None:
+    """Add one setting; left out, it is None in the parsed arguments, so that Settings decides."""
+    usual = "" if field.default is None else f" (default: {field.default})"
+    said = f"{field.metadata['help']}{usual}".replace("%", "%%")
+    group.add_argument(f"--{option.replace('_', '-')}", dest=field.name, default=None, help=said, **_how(hint))
+
+
+def _settings(command: ArgumentParser, options: dict[str, str]) -> None:
+    """Add settings, given as option -> name of the field."""
+    group = command.add_argument_group("settings", "a preset may have defaults of its own")
+    known = {field.name: field for field in fields(openvocab.Settings)}
+    hints = get_type_hints(openvocab.Settings)
+    for option, name in options.items():
+        _setting(group, option, known[name], hints[name])
+
+
+def _models(command: ArgumentParser, stages: tuple[str, ...]) -> None:
+    group = command.add_argument_group("models")
+    group.add_argument("--preset", metavar="NAME", help=PRESET_HELP)
+    for stage in stages:
+        group.add_argument(f"--{stage}", metavar="SPEC", help=f"any {stage}, as FAMILY:CHECKPOINT")
+    group.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
+    group.add_argument("--dtype", help="float32 or bfloat16 (default: what suits the device)")
+
+
+def _pictures(command: ArgumentParser) -> None:
+    command.add_argument("paths", nargs="+", metavar="PATH", help=PATHS_HELP)
+    command.add_argument("--labels", required=True, help='"a, b", a file with one label a line, or a label set')
+    command.add_argument(
+        "--template",
+        action="append",
+        metavar="T",
+        help='a sentence with {label}, for example "a drawing of a {label}"; given more than once, they are averaged',
+    )
+    command.add_argument("--json", action="store_true", help=JSON_HELP)
+
+
+def _run(command: ArgumentParser, out: str, *, required: bool = False) -> None:
+    """Add how pictures are read and where rows are kept."""
+    group = command.add_argument_group("run")
+    group.add_argument("--out", required=required, metavar="RUN", help=out)
+    group.add_argument("--overwrite", action="store_true", help="begin anew, whatever the folder holds of another run")
+    group.add_argument(
+        "--on-change",
+        choices=("keep", "redo", "refuse"),
+        help="inputs that were replaced since: keep their rows, answer them again, or stop (default: keep)",
+    )
+    group.add_argument("--retry-errors", action="store_true", help="do the inputs again whose rows are errors")
+    group.add_argument(
+        "--frames",
+        type=lambda text: int(text) if text.isdecimal() else text,
+        default="first",
+        metavar="first | all | N",
+        help="frames or pages that are answered; but for first, each is a row, PATH#frame=3 (default: %(default)s)",
+    )
+    group.add_argument("--strict", action="store_true", help="stop at the first picture that has no answer")
+    group.add_argument("--allow-urls", action="store_true", help="fetch pictures named by http:// and https://")
+    group.add_argument("--workers", type=int, metavar="N", help="threads that decode (default: one a core, 8 at most)")
+    group.add_argument("--isolate", action="store_true", help="decode in worker processes, which a bad file may crash")
+    group.add_argument("--devices", metavar="A,B", help="a worker process each: cuda:0,cuda:1; cuda*2 names one twice")
+    group.add_argument(
+        "--engine",
+        choices=("process", "ray"),
+        default="process",
+        help="what --devices means: processes of this machine, or actors of Ray (default: %(default)s)",
+    )
+    group.add_argument(
+        "--part-rows", type=int, metavar="N", help="write a part after N rows, or a minute (default: 4096)"
+    )
+    group.add_argument(
+        "--cache", metavar="DIR", help="keep what the tagger makes of pictures and labels, for other runs"
+    )
+    group.add_argument(
+        "--embeddings", choices=("float16", "float32"), help="also keep the tagger's embedding of each picture"
+    )
+
+
+def _others(add: Callable[[str, str], Parser]) -> None:
+    """Add the commands that run no chain; add makes the parser of a name and what it says."""
+    add("models", "List the presets and the families of models.")
+    labels = add("labels", "List the label sets, or the labels of one.")
+    labels.add_argument("name", nargs="?", help="a label set: print its labels, one a line")
+    add_actions(add("weights", "List, fetch, check and carry the checkpoints that openvocab knows."))
+    add_options(add("export", "Write the rows of a run in the format of another tool."))
+    relabel = add(
+        "relabel", "Give the pictures of a run other tags from the embeddings that it kept; reads no picture."
+    )
+    relabel_command.add_options(relabel)
+    _settings(relabel, {"tag_threshold": "tag_threshold", "max_tags": "max_tags"})
+    add_tasks(add("evaluate", "Score models on pictures whose labels are known."), DEFAULT_PRESET)
+    serve_command.add_options(add("serve", "Open the web demo: a page to try, correct and export."), DEFAULT_PRESET)
+    add("doctor", "Show versions, devices, caches and what can run here.")
+
+
+def parser() -> Parser:
+    """Return the parser of `openvocab`; the parsed arguments name the command as `command`."""
+    made = Parser(prog="openvocab", description="Words in; tags, boxes and masks out.", allow_abbrev=False)
+    made.add_argument("--version", action="version", version=f"openvocab {openvocab.__version__}")
+    made.add_argument("--offline", action="store_true", help="never use the network, as HF_HUB_OFFLINE=1 does")
+    commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, says: str) -> Parser:
+        return commands.add_parser(name, help=says, description=says, allow_abbrev=False)
+
+    demo = add("demo", "Run the embedded models on the pictures that ship with them.")
+    demo.add_argument(
+        "--out", default="openvocab-demo", metavar="DIR", help="for the annotated pictures (default: %(default)s)"
+    )
+
+    tag = add("tag", "Say which labels fit whole pictures.")
+    _pictures(tag)
+    _run(tag, "keep the rows in this run folder and go on where it ends, in place of printing them")
+    tag.add_argument(
+        "--decode-size", type=int, metavar="N", help="decode JPEGs smaller, their shorter side N pixels or more"
+    )
+    _models(tag, ("tagger",))
+    _settings(tag, TAG_OPTIONS)
+
+    annotate = add(
+        "annotate", "Find, box and cut out what the labels name; write rows and annotated pictures to a run folder."
+    )
+    _pictures(annotate)
+    _run(annotate, "the run folder: rows, and annotated pictures in its pictures/", required=True)
+    annotate.add_argument("--no-pictures", dest="pictures", action="store_false", help="write no annotated picture")
+    _models(annotate, ("tagger", "detector", "segmenter"))
+    _settings(annotate, {field.name: field.name for field in fields(openvocab.Settings)})
+
+    _others(add)
+    return made

@@ -1,0 +1,200 @@
+"""What `openvocab weights` does: list, pull, verify, where, pack, unpack."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from openvocab.errors import BadWeights, unknown
+from openvocab.ui.cli.output import complain, megabytes, say, table
+from openvocab.weights.manifest import (
+    STAGES,
+    Published,
+    checkpoint,
+    embedded,
+    named,
+    preset_records,
+    published,
+    published_for,
+)
+
+__all__ = ["add_actions", "weights"]
+
+OK = 0
+
+
+def add_actions(command: ArgumentParser) -> None:
+    """Add the actions and their arguments to the parser of `openvocab weights`."""
+    actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    def add(name: str, says: str) -> ArgumentParser:
+        return actions.add_parser(name, help=says, description=says, allow_abbrev=False)
+
+    add("list", "List the checkpoints that openvocab knows, and the presets that name them.")
+    pull = add("pull", "Fetch checkpoints, or all those of a preset.")
+    pull.add_argument("names", nargs="+", metavar="NAME", help="a checkpoint, a preset or a SPEC")
+    verify = add("verify", "Read every byte of the checkpoints that are here and check their digests.")
+    verify.add_argument(
+        "names", nargs="*", metavar="NAME", help="a checkpoint or a preset (default: all that are here)"
+    )
+    where = add("where", "Print the paths of the weights of a checkpoint or preset.")
+    where.add_argument("name", metavar="NAME", help="a checkpoint or a preset")
+    pack = add("pack", "Write the checkpoints of a preset into one file, for a machine without a network.")
+    pack.add_argument("name", metavar="PRESET", help="a preset or a checkpoint")
+    pack.add_argument("-o", "--out", required=True, metavar="FILE.tar", help="the file to write")
+    unpack = add("unpack", "Put the checkpoints of such a file where they are found.")
+    unpack.add_argument("bundle", metavar="FILE.tar", help="what openvocab weights pack wrote")
+
+
+def weights(args: Namespace) -> int:
+    """Do the action that was named."""
+    return _ACTIONS[args.action](args)
+
+
+def _list(args: Namespace) -> int:
+    shipped = [checkpoint(name) for name in embedded()]
+    rows = [
+        (each.name, each.name.rpartition("-")[2], "-", megabytes(each.size), each.licence, "ships") for each in shipped
+    ]
+    table(
+        ("name", "stage", "parameters", "size", "licence", "here"),
+        [*rows, *(_row(each) for each in published().values())],
+    )
+    say("")
+    presets = preset_records().values()
+    lines = [(each.name, *(_short(getattr(each, stage)) for stage in STAGES), each.licence) for each in presets]
+    table(("preset", *STAGES, "licence"), lines)
+    return OK
+
+
+def _row(each: Published) -> tuple[str, ...]:
+    from openvocab.weights.store import weights_here
+
+    size = megabytes(each.size) if each.exact_size else f"about {megabytes(each.size)}"
+    licence = f"{each.licence} (gated)" if each.gated else each.licence
+    return (
+        each.name,
+        each.stage,
+        f"{each.parameters / 1e6:.0f} M",
+        size,
+        licence,
+        "yes" if weights_here(each) else "no",
+    )
+
+
+def _short(spec: str) -> str:
+    known = published_for(spec)
+    return known.name if known else spec or "-"
+
+
+def _names_of(given: str) -> tuple[str, ...]:
+    """The checkpoints that a name, or the SPEC of one of them, means."""
+    known = published_for(given) if ":" in given else None
+    return (known.name,) if known else named(given)
+
+
+def _pull_spec(spec: str) -> None:
+    """Fetch what a SPEC that has no record needs, by loading it: whatever its loader asks for is kept then.
+
+    Raises:
+        UnknownName: there is no such family.
+        BadWeights: it cannot be fetched or loaded.
+    """
+    from openvocab.pipeline import registry
+
+    stages = {
+        registry.load_tagger: registry.TAGGERS,
+        registry.load_detector: registry.DETECTORS,
+        registry.load_segmenter: registry.SEGMENTERS,
+        registry.load_captioner: registry.CAPTIONERS,
+        registry.load_exemplar_segmenter: registry.EXEMPLAR_SEGMENTERS,
+    }
+    family = spec.partition(":")[0]
+    load = next((each for each, table in stages.items() if family in table), None)
+    if load is None:
+        raise unknown("model family", family, [name for table in stages.values() for name in table])
+    complain(f"{spec}: fetching what it needs")
+    loaded: Any = load(spec, "cpu", "float32")
+    say(f"{spec}: here, sha256 {loaded.record.sha256}")
+
+
+def _pull(args: Namespace) -> int:
+    from openvocab.weights.store import pull
+
+    specs = [given for given in args.names if ":" in given and published_for(given) is None]
+    wanted = dict.fromkeys(name for given in args.names if given not in specs for name in _names_of(given))
+    for spec in specs:
+        _pull_spec(spec)
+    for name in wanted:
+        if name in embedded():
+            say(f"{name}: {checkpoint(name).verified()}")
+            continue
+        record = published()[name]
+        if record.gated:
+            complain(
+                f"{name} is gated: its licence ({record.licence}) must be accepted at the hub before it is fetched"
+            )
+        if not record.package:
+            complain(f"{name}: fetching {record.repository or record.url}, {megabytes(record.size)}")
+        for path in pull(record):
+            say(f"{name}: {path}")
+    return OK
+
+
+def _verify(args: Namespace) -> int:
+    from openvocab.weights.store import verified, weights_here
+
+    given = dict.fromkeys(name for each in args.names for name in named(each))
+    names = list(given) or [*embedded(), *(name for name, each in published().items() if weights_here(each))]
+    rows, wrong = [], []
+    for name in names:
+        try:
+            rows += [(each.checkpoint, each.digest[:12], each.checked, str(each.path)) for each in verified(name)]
+        except BadWeights as error:
+            wrong.append(name)
+            complain(str(error))
+    table(("checkpoint", "sha256", "checked against", "file"), rows)
+    if wrong:
+        raise BadWeights(f"{len(wrong)} of {len(names)} checkpoints failed: {', '.join(wrong)}")
+    return OK
+
+
+def _where(args: Namespace) -> int:
+    from openvocab.weights.store import weights_here
+
+    for name in named(args.name):
+        paths = (checkpoint(name).path,) if name in embedded() else weights_here(published()[name])
+        if not paths:
+            raise BadWeights(f"{name} is not on this machine; run: openvocab weights pull {name}")
+        for path in paths:
+            say(str(path))
+    return OK
+
+
+def _pack(args: Namespace) -> int:
+    from openvocab.weights.bundle import pack
+
+    out = Path(args.out)
+    members = pack(args.name, out)
+    say(f"{out}: {len(members)} files, {megabytes(out.stat().st_size)}")
+    return OK
+
+
+def _unpack(args: Namespace) -> int:
+    from openvocab.weights.bundle import unpack
+
+    for path in unpack(Path(args.bundle)):
+        say(str(path))
+    return OK
+
+
+_ACTIONS: dict[str, Callable[[Namespace], int]] = {
+    "list": _list,
+    "pull": _pull,
+    "verify": _verify,
+    "where": _where,
+    "pack": _pack,
+    "unpack": _unpack,
+}

@@ -1,0 +1,68 @@
+"""Annotated images of a run: rows name them, and exports name images alike."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+import openvocab
+from openvocab.batch.rows import from_table
+from tests.pipeline.stubs import LABELS, chain
+
+NAMES = ("a/x.png", "b/X.png", "b/x.jpg", "b/broken.png", "c/con.png")
+
+
+@pytest.fixture
+def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Images whose names would collide, and one that is broken."""
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(NAMES):
+        Path(name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8 + number, 8), (200, 20 * number, 30)).save(name)
+    Path("b/broken.png").write_bytes(b"not an image")
+    return list(NAMES)
+
+
+def test_each_row_names_its_drawing(images: list[str]) -> None:
+    chain().run_to("run", images, LABELS, draw=True)
+    rows = list(openvocab.read_run("run"))
+    assert [row.drawing is None for row in rows] == [False, False, False, True, False]
+    sizes = [Image.open(Path("run", row.drawing)).size for row in rows if row.drawing]
+    assert [round(8 * width / height) for width, height in sizes] == [8, 9, 10, 12]
+    assert len(list(Path("run/pictures").iterdir())) == 4
+
+
+def test_drawings_and_exported_images_have_one_name(images: list[str]) -> None:
+    chain().run_to("run", images, LABELS, draw=True)
+    openvocab.export(openvocab.read_run("run"), "out", "yolo", pictures="copy")
+    lines = map(json.loads, Path("out/pictures.jsonl").read_text("utf-8").splitlines())
+    exported = {line["id"]: Path(line["file"]).stem for line in lines if line["file"]}
+    drawn = {row.id: Path(row.drawing).stem for row in openvocab.read_run("run") if row.drawing}
+    assert drawn == exported
+
+
+def test_a_resumed_run_names_drawings_as_a_whole_one(images: list[str]) -> None:
+    chain().run_to("whole", images, LABELS, draw=True)
+    for end in (2, len(images)):
+        chain().run_to("parts", images[:end], LABELS, draw=True)
+    named = [[row.drawing for row in openvocab.read_run(run)] for run in ("whole", "parts")]
+    assert named[0] == named[1]
+
+
+def test_a_run_without_drawings_names_none(images: list[str]) -> None:
+    chain().run_to("run", images, LABELS)
+    assert [row.drawing for row in openvocab.read_run("run")] == [None] * len(images)
+
+
+def test_rows_of_an_earlier_version_are_read_and_resumed(images: list[str]) -> None:
+    chain().run_to("run", images[:2], LABELS)
+    part = Path("run/part-00000.parquet")
+    pq.write_table(pq.read_table(part).drop_columns(["drawing"]), part)
+    assert [row.drawing for row in from_table(pq.read_table(part))] == [None, None]
+    chain().run_to("run", images, LABELS)
+    run = openvocab.read_run("run")
+    assert run.dataset.to_table().column("drawing").null_count == len(list(run)) == len(images)

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from openvocab.batch.rows import Row, RowRegions, from_table, schema, to_table
+from openvocab.errors import BadInput
+from openvocab.pipeline.result import Regions, Tag
+
+HEIGHT, WIDTH = 7, 9
+
+
+def _regions(count: int, masked: bool) -> Regions:
+    rng = np.random.default_rng(count)
+    scores = rng.random((3, count)).astype(np.float32)
+    low = rng.uniform(0, 4, (count, 2))
+    xyxy = np.concatenate([low, low + 2.5], 1).astype(np.float32)
+    masks = rng.random((count, HEIGHT, WIDTH)) > 0.5
+    labels = tuple(["犬", 'a,"b"', "=1+1"][row % 3] for row in range(count))
+    return Regions(xyxy, scores[0], labels, scores[1], scores[2] if masked else None, masks if masked else None)
+
+
+ROWS = [
+    pytest.param(Row("a.png", "0" * 64, WIDTH, HEIGHT, 1, tags=(Tag("犬", 0.5), Tag("b", 0.25))), id="tags alone"),
+    pytest.param(Row("b", None, None, None, None, "truncated", "b: the file is cut short"), id="an error"),
+    pytest.param(Row("c", "1" * 64, WIDTH, HEIGHT, 3, regions=RowRegions.of(_regions(4, True))), id="masks"),
+    pytest.param(Row("d", "1" * 64, WIDTH, HEIGHT, 1, regions=RowRegions.of(_regions(2, False))), id="boxes alone"),
+    pytest.param(Row("e", "1" * 64, WIDTH, HEIGHT, 1, regions=RowRegions.of(_regions(0, False))), id="nothing found"),
+    pytest.param(Row("f\n\t", "1" * 64, WIDTH, HEIGHT, 1, embedding=np.array([0.6, 0.8], np.float32)), id="embedding"),
+]
+
+
+def _same(one: Row, other: Row) -> None:
+    for name in ("id", "sha256", "width", "height", "frames", "status", "error_kind", "error"):
+        assert getattr(one, name) == getattr(other, name)
+    assert [tag.label for tag in one.tags] == [tag.label for tag in other.tags]
+    np.testing.assert_allclose([tag.score for tag in one.tags], [tag.score for tag in other.tags])
+    assert (one.regions is None) == (other.regions is None)
+    if one.regions is not None and other.regions is not None:
+        assert (one.regions.labels, one.regions.counts) == (other.regions.labels, other.regions.counts)
+        for name in ("scores", "detector_scores", "xyxy", "mask_scores"):
+            np.testing.assert_array_equal(getattr(one.regions, name), getattr(other.regions, name))
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_row_survives_the_table(row: Row) -> None:
+    kind = schema(2, half=False) if row.embedding is not None else schema()
+    back = list(from_table(to_table([row], kind)))
+    assert len(back) == 1
+    _same(row, back[0])
+    if row.embedding is not None:
+        np.testing.assert_array_equal(back[0].embedding, row.embedding)
+
+
+def test_masks_come_back_bit_for_bit() -> None:
+    regions = _regions(5, True)
+    np.testing.assert_array_equal(RowRegions.of(regions).masks(HEIGHT, WIDTH), regions.masks)
+
+
+def test_rows_without_an_embedding_have_one_of_nan_that_every_pyarrow_reads(tmp_path: Path) -> None:
+    rows = [Row("a", embedding=np.array([1, 0], np.float16)), Row("b", None, error_kind="empty", error="b is empty")]
+    parquet.write_table(to_table(rows, schema(2)), tmp_path / "rows.parquet")
+    table = parquet.read_table(tmp_path / "rows.parquet")
+    np.testing.assert_array_equal(table.column("embedding").to_pylist(), [[1, 0], [np.nan, np.nan]])
+    back = list(from_table(table))
+    assert back[0].embedding is not None
+    assert back[1].embedding is None
+
+
+def test_rows_of_runs_whose_absent_embeddings_are_null_are_read() -> None:
+    row = Row("b", None, error_kind="empty", error="b is empty")
+    last, kind = len(schema(2)) - 1, schema(2).field("embedding")
+    table = to_table([row], schema(2)).set_column(last, kind, pa.nulls(1, kind.type))
+    assert next(from_table(table)).embedding is None
+
+
+def test_an_embedding_of_another_length_is_refused() -> None:
+    with pytest.raises(BadInput, match=r"a: its embedding has shape \(3,\), not \(2,\)"):
+        to_table([Row("a", embedding=np.ones(3, np.float32))], schema(2))

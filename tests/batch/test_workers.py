@@ -1,0 +1,252 @@
+"""Workers on several devices: the same rows in the same order, whoever dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+import openvocab
+from openvocab import BadInput, BadWeights, Row, Workers
+from openvocab.batch.jobs import read_devices
+from tests.batch.stub_workers import DEADLY, StubLoader
+from tests.pipeline.stubs import LABELS, NAN, save_pictures
+
+BOTH = ("cpu", "cpu")
+
+
+def plain(row: Row) -> Any:
+    """What a row says, to be compared."""
+    regions = None if row.regions is None else (row.regions.labels, row.regions.counts, row.regions.xyxy.tolist())
+    embedding = None if row.embedding is None else row.embedding.round(3).tolist()
+    tags = sorted((tag.label, round(tag.score, 4)) for tag in row.tags)
+    return row.id, row.sha256, row.width, row.height, row.frames, row.error_kind, row.error, tags, regions, embedding
+
+
+def rows_in(run: Path) -> list[Any]:
+    return [plain(row) for row in openvocab.read_run(run)]
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Forty-five pictures, one of them broken, and one that the model answers with NaN."""
+    folder = tmp_path / "pictures"
+    made = save_pictures(folder, 45)
+    made[7].write_bytes(b"")
+    Image.new("RGB", (9, 9), NAN).save(made[20])
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("devices", "loader", "options"),
+    [
+        pytest.param(("cpu",), StubLoader(), {}, id="one"),
+        pytest.param(BOTH, StubLoader(), {"embeddings": "float32", "part_rows": 7}, id="two, embeddings"),
+        pytest.param(BOTH, StubLoader(tags_alone=False), {"draw": True}, id="two, the chain, drawn"),
+        pytest.param(("cpu",) * 3, StubLoader(batch_size=64), {"workers": 1}, id="three, batches never full"),
+    ],
+)
+def test_the_rows_are_those_of_one_process(
+    pictures: Path, tmp_path: Path, devices: tuple[str, ...], loader: StubLoader, options: dict[str, Any]
+) -> None:
+    alone = loader("cpu").run_to(tmp_path / "alone", pictures, LABELS, **options)
+    summary = Workers(loader, devices).run_to(tmp_path / "run", pictures, LABELS, **options)
+    assert (summary.ok, summary.errors, summary.skipped) == (alone.ok, alone.errors, alone.skipped)
+    assert rows_in(tmp_path / "run") == rows_in(tmp_path / "alone")
+    drawn = [sorted(each.name for each in (tmp_path / name / "pictures").glob("*")) for name in ("run", "alone")]
+    assert drawn[0] == drawn[1] and bool(drawn[0]) is options.get("draw", False)
+    assert openvocab.read_run(tmp_path / "run").record["sessions"][0]["devices"] == list(devices)
+
+
+def test_a_run_goes_on_with_other_workers_and_with_none(pictures: Path, tmp_path: Path) -> None:
+    names = sorted(map(str, pictures.iterdir()))
+    loader, run = StubLoader(), tmp_path / "run"
+    Workers(loader, BOTH).run_to(run, names[:10], LABELS)
+    assert Workers(loader, ("cpu",)).run_to(run, names[:30], LABELS).skipped == 10
+    assert loader("cpu").run_to(run, names, LABELS).skipped == 30
+    assert Workers(loader, BOTH).run_to(run, names, LABELS).rows == 0
+    assert [row[0] for row in rows_in(run)] == names
+    with pytest.raises(BadInput, match="holds another run"):
+        Workers(loader, BOTH).run_to(run, names, ["other", "words"])
+
+
+def test_a_worker_that_is_killed_costs_no_row(pictures: Path, tmp_path: Path) -> None:
+    once = tmp_path / "once"
+    once.touch()
+    summary = Workers(StubLoader(once=str(once), batch_size=4), BOTH).run_to(tmp_path / "run", pictures, LABELS)
+    assert not once.exists()
+    assert (summary.ok, summary.errors) == (43, {"empty": 1, "nonfinite": 1})
+    StubLoader()("cpu").run_to(tmp_path / "alone", pictures, LABELS)
+    assert rows_in(tmp_path / "run") == rows_in(tmp_path / "alone")
+
+
+def test_row_38_a_picture_that_takes_its_workers_down_is_one_row(pictures: Path, tmp_path: Path) -> None:
+    for name in ("00012.png", "00013.png"):
+        Image.new("RGB", (9, 9), DEADLY).save(pictures / name)
+    summary = Workers(StubLoader(), BOTH).run_to(tmp_path / "run", pictures, LABELS)
+    assert (summary.ok, summary.errors) == (41, {"empty": 1, "nonfinite": 1, "decoder_crashed": 2})
+    assert [row[0] for row in rows_in(tmp_path / "run")] == sorted(map(str, pictures.iterdir()))
+
+
+def test_row_16_batches_are_halved_in_workers_too(pictures: Path, tmp_path: Path) -> None:
+    summary = Workers(StubLoader(most=3), BOTH).run_to(tmp_path / "run", pictures, LABELS)
+    assert (summary.ok, summary.batch_sizes) == (43, {"tagger": 2})
+
+
+@pytest.mark.parametrize(
+    ("devices", "error", "words"),
+    [
+        pytest.param(("cpu", "broken"), BadWeights, "its file is not the pinned one", id="weights"),
+        pytest.param(("cpu", "dead"), BadInput, "ended with status -9 before its models were loaded", id="dies"),
+        pytest.param(("cpu", "narrow"), BadInput, "float32 on cpu and bfloat16 on narrow; give --dtype", id="dtype"),
+        pytest.param((), BadInput, "no device is named", id="none"),
+    ],
+)
+def test_devices_that_cannot_be_used(
+    pictures: Path, tmp_path: Path, devices: tuple[str, ...], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        Workers(StubLoader(), devices).run_to(tmp_path / "run", pictures, LABELS)
+    assert not (tmp_path / "run").exists()
+
+
+def test_stop_leaves_whole_rows_from_the_first_on(tmp_path: Path) -> None:
+    folder = tmp_path / "p"
+    save_pictures(folder, 300)
+    seen: list[str] = []
+    loader, run = StubLoader(seconds=0.01), tmp_path / "run"
+    summary = Workers(loader, BOTH).run_to(
+        run, folder, LABELS, on_answer=lambda answer, _: seen.append(answer.item.id), stop=lambda: len(seen) > 20
+    )
+    names = sorted(map(str, folder.iterdir()))
+    assert summary.stopped and 20 < summary.rows < 300
+    assert [row[0] for row in rows_in(run)] == names[: summary.rows]
+    Workers(StubLoader(), BOTH).run_to(run, folder, LABELS)
+    assert [row[0] for row in rows_in(run)] == names
+
+
+def test_stop_while_models_are_loaded_writes_nothing(tmp_path: Path) -> None:
+    save_pictures(tmp_path / "p", 3)
+    summary = Workers(StubLoader(), BOTH).run_to(tmp_path / "run", tmp_path / "p", LABELS, stop=lambda: True)
+    assert (summary.stopped, summary.rows, (tmp_path / "run").exists()) == (True, 0, False)
+
+
+def test_a_real_model_on_two_devices(clip_folders: dict[str, Path], picture: Any, tmp_path: Path) -> None:
+    for number in range(9):
+        Image.fromarray(picture(40, 30 + number, seed=number)).save(tmp_path / f"{number}.png")
+    loader = openvocab.Loader(
+        tagger=f"open_clip:local-dir:{clip_folders['softmax']}", dtype="float32", settings={"tag_threshold": 0.0}
+    )
+    sources = [str(path) for path in sorted(tmp_path.glob("*.png"))]
+    loader("cpu").run_to(tmp_path / "alone", sources, ["cat", "dog"])
+    Workers(loader, BOTH).run_to(tmp_path / "run", sources, ["cat", "dog"])
+    assert rows_in(tmp_path / "run") == rows_in(tmp_path / "alone")
+    for run in ("alone", "run"):
+        assert openvocab.read_run(tmp_path / run).record["tagger"]["sha256"]
+
+
+@pytest.mark.parametrize(
+    ("text", "devices"),
+    [
+        pytest.param("cuda:0,cuda:1", ("cuda:0", "cuda:1"), id="two"),
+        pytest.param(" cpu , cpu", ("cpu", "cpu"), id="spaces"),
+        pytest.param("cuda*3,cpu", ("cuda", "cuda", "cuda", "cpu"), id="several of one"),
+    ],
+)
+def test_devices_are_read(text: str, devices: tuple[str, ...]) -> None:
+    assert read_devices(text) == devices
+
+
+@pytest.mark.parametrize(("text", "words"), [(",", "no device is named"), ("cpu*x", "no number of workers")])
+def test_devices_that_cannot_be_read(text: str, words: str) -> None:
+    with pytest.raises(BadInput, match=words):
+        read_devices(text)
+
+
+def test_an_engine_of_another_name_is_refused() -> None:
+    with pytest.raises(BadInput, match="engine must be"):
+        Workers(StubLoader(), BOTH, "dask")  # type: ignore[arg-type]
+
+
+SCRIPT = """
+import sys
+from openvocab import Workers
+from openvocab.ui.cli.batch_commands import listening
+from tests.batch.stub_workers import StubLoader
+
+with listening() as stop:
+    told = lambda *_: print("row", flush=True)
+    workers = Workers(StubLoader(seconds=0.02), ("cpu", "cpu"))
+    workers.run_to(sys.argv[2], sys.argv[1], ["a", "b"], stop=stop, on_answer=told)
+sys.exit(stop.status if stop() else 0)
+"""
+
+
+def started(pictures: Path, run: Path) -> subprocess.Popen[str]:
+    """Start a run of two workers in a process group of its own, and wait for its first row."""
+    path = os.pathsep.join([str(Path(__file__).parents[3]), *filter(None, sys.path)])
+    made = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(pictures), str(run)],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    assert made.stdout is not None
+    assert made.stdout.readline() == "row\n"
+    return made
+
+
+def group(leader: int) -> list[int]:
+    """The living processes of a process group."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            words = stat.read_text().rpartition(")")[2].split()
+            found += [int(stat.parent.name)] * (int(words[2]) == leader and words[0] != "Z")
+    return found
+
+
+def waits_for(leader: int) -> bool:
+    """Whether the group is empty within some seconds."""
+    until = time.monotonic() + 20
+    while group(leader) and time.monotonic() < until:
+        time.sleep(0.1)
+    return not group(leader)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are counted in /proc")
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [pytest.param(signal.SIGINT, 130, id="Ctrl-C"), pytest.param(signal.SIGTERM, 143, id="SIGTERM")],
+)
+def test_row_15_a_signal_to_all_processes_finishes_what_is_in_hand(
+    tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    save_pictures(tmp_path / "p", 900)
+    running = started(tmp_path / "p", tmp_path / "run")
+    os.killpg(running.pid, number)
+    running.communicate(timeout=30)
+    names, done = sorted(map(str, (tmp_path / "p").iterdir())), [row[0] for row in rows_in(tmp_path / "run")]
+    assert running.returncode == status
+    assert 0 < len(done) < 900 and done == names[: len(done)]
+    assert waits_for(running.pid)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are counted in /proc")
+def test_row_12_workers_end_with_the_process_that_writes(tmp_path: Path) -> None:
+    save_pictures(tmp_path / "p", 900)
+    running = started(tmp_path / "p", tmp_path / "run")
+    running.kill()
+    running.communicate(timeout=30)
+    assert waits_for(running.pid)
+    Workers(StubLoader(), BOTH).run_to(tmp_path / "run", tmp_path / "p", ["a", "b"])
+    assert [row[0] for row in rows_in(tmp_path / "run")] == sorted(map(str, (tmp_path / "p").iterdir()))

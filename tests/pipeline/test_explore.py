@@ -1,0 +1,406 @@
+"""Raw answers of one picture: what thresholds make of them is what the chain gives, and no model is called for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+
+import openvocab
+from openvocab import BadInput, BadOutput, Encoded, Explored, ImageError, ModelRecord, Pipeline, Settings
+from openvocab.pipeline.protocols import Boxes, MaskDetector, PlaceDetector, Queries, TextEmbeddings
+
+LABELS = ("cat", "dog", "kite")
+PICTURE = np.full((40, 60, 3), 128, np.uint8)
+RECORD = ModelRecord("stub", None, "cpu", "float32")
+BOXES = np.array([[0, 0, 20, 20], [1, 0, 21, 20], [30, 10, 50, 30], [5, 5, 9, 9]], np.float32)
+SCORES = np.array([[0.9, 0.2, 0.1], [0.3, 0.8, 0.1], [0.1, 0.1, 0.6], [0.01, 0.02, 0.0]], np.float32)
+"""(places, labels)"""
+
+
+@dataclass(frozen=True)
+class Tagger:
+    """Scores each label as it was made to; counts the pictures that it sees."""
+
+    given: tuple[float, ...] = (0.9, 0.5, 0.2)
+    seen: list[int] = field(default_factory=list)
+    independent: bool = True
+    preparation: str = "none"
+    record: ModelRecord = RECORD
+
+    def encode_labels(self, labels: Sequence[str], prompts: Any = None) -> TextEmbeddings:
+        rows = np.resize(np.array(self.given, np.float32), (len(labels), 1))
+        return TextEmbeddings(tuple(labels), prompts or openvocab.prompt_set(), rows)
+
+    def encode_pictures(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
+        self.seen.append(len(pictures))
+        return np.ones((len(pictures), 1), np.float32)
+
+    def logits(self, embeddings: np.ndarray, vocabulary: TextEmbeddings) -> np.ndarray:
+        made: np.ndarray = embeddings @ vocabulary.embeddings.T
+        return made
+
+    scores = logits
+
+    def score(self, pictures: Sequence[np.ndarray], vocabulary: Any) -> np.ndarray:
+        return self.scores(self.encode_pictures(pictures), vocabulary)
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """Finds for each label the places of SCORES: words and picture go in together. Counts what it is asked."""
+
+    asked: list[tuple[int, float]] = field(default_factory=list)
+    record: ModelRecord = RECORD
+
+    def encode_labels(self, labels: Sequence[str], template: str | None = None) -> Queries:
+        return Queries(tuple(labels), template or "{label}", np.arange(len(labels)))
+
+    def detect(self, pictures: Sequence[np.ndarray], queries: Queries, threshold: float) -> list[Boxes]:
+        self.asked.append((len(queries.labels), threshold))
+        scores = SCORES[:, queries.embeddings]
+        best, index = scores.max(axis=1), scores.argmax(axis=1)
+        rows = np.argsort(-best, kind="stable")
+        rows = rows[best[rows] > threshold]
+        return [Boxes(BOXES[rows], best[rows], index[rows].astype(np.int64)) for _ in pictures]
+
+
+@dataclass(frozen=True)
+class Placed(Mixing):
+    """The same places, whose boxes do not depend on the words."""
+
+    seen: list[int] = field(default_factory=list)
+
+    def encode(self, picture: np.ndarray) -> np.ndarray:
+        self.seen.append(1)
+        return SCORES
+
+    def place_scores(self, encoded: np.ndarray, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
+        return BOXES, encoded[:, queries.embeddings % encoded.shape[1]]
+
+
+@dataclass(frozen=True)
+class Cutting(Mixing):
+    """A detector that brings masks."""
+
+    def detect_masks(
+        self, pictures: Sequence[np.ndarray], queries: Queries, threshold: float
+    ) -> list[tuple[Boxes, np.ndarray]]:
+        found = self.detect(pictures, queries, threshold)
+        return [(each, fill(each.xyxy, PICTURE.shape[:2])) for each in found]
+
+
+@dataclass(frozen=True)
+class Segmenter:
+    """Fills each box; its score is the less the further right the box lies. Counts pictures and boxes."""
+
+    seen: list[int] = field(default_factory=list)
+    asked: list[int] = field(default_factory=list)
+    record: ModelRecord = RECORD
+
+    def encode(self, picture: np.ndarray) -> tuple[int, int]:
+        self.seen.append(1)
+        return picture.shape[:2]
+
+    def masks(self, encoded: tuple[int, int], xyxy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        self.asked.append(len(xyxy))
+        return fill(xyxy, encoded), np.asarray(1 - xyxy[:, 0] / 100, np.float32)
+
+
+def fill(xyxy: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    masks = np.zeros((len(xyxy), *size), bool)
+    for mask, (left, top, right, bottom) in zip(masks, xyxy.astype(int), strict=True):
+        mask[top:bottom, left:right] = True
+    return masks
+
+
+def chain(detector: Any = None, **settings: Any) -> Pipeline:
+    return Pipeline(Tagger(), detector or Placed(), Segmenter(), Settings(box_threshold=0.3).changed(**settings))
+
+
+def last(found: Any) -> Explored:
+    *_, done = found
+    assert isinstance(done, Explored)
+    return done
+
+
+def assert_same(one: Any, other: Any, *, close: float = 0.0) -> None:
+    """Two results are the same but for the name of the picture."""
+    assert [tag.label for tag in one.tags] == [tag.label for tag in other.tags]
+    np.testing.assert_allclose([tag.score for tag in one.tags], [tag.score for tag in other.tags], atol=close)
+    assert (one.regions.labels, one.run, one.notes, one.width, one.height) == (
+        other.regions.labels,
+        other.run,
+        other.notes,
+        other.width,
+        other.height,
+    )
+    for name in ("xyxy", "scores", "detector_scores", "mask_scores"):
+        np.testing.assert_allclose(getattr(one.regions, name), getattr(other.regions, name), atol=close, rtol=0)
+    np.testing.assert_array_equal(one.regions.masks, other.regions.masks)
+
+
+# --- the embedded models
+
+
+CHANGES = [
+    pytest.param({}, id="nothing"),
+    pytest.param({"box_threshold": 0.05}, id="boxes from the floor"),
+    pytest.param({"box_threshold": 0.3, "tag_threshold": 0.02}, id="more tags"),
+    pytest.param({"tag_threshold": 1.0}, id="no tag"),
+    pytest.param({"box_threshold": 1.0}, id="no box"),
+    pytest.param({"mask_threshold": 0.9}, id="good masks"),
+    pytest.param({"nms_iou": 0.05, "box_threshold": 0.1}, id="strict suppression"),
+    pytest.param({"nms_iou": 0.95, "duplicate_iou": 0.95, "box_threshold": 0.1}, id="hardly any suppression"),
+    pytest.param({"duplicates": "keep", "tag_threshold": 0.05, "box_threshold": 0.1}, id="duplicates"),
+    pytest.param({"gate": "best", "tag_threshold": 0.6, "max_tags": 2}, id="the best labels"),
+    pytest.param({"gate": "best", "tag_threshold": 0.6}, id="the best labels are all"),
+    pytest.param({"gate": "none", "tag_threshold": 0.6, "max_tags": 1}, id="all labels"),
+    pytest.param({"gate": "threshold", "tag_threshold": 0.6}, id="tags alone"),
+    pytest.param({"tag_threshold": 1.0, "box_threshold": 1.0, "mask_threshold": 0.5}, id="nothing at all"),
+    pytest.param({"max_tags": 2, "max_boxes": 3, "box_threshold": 0.05}, id="few of each"),
+]
+
+
+@pytest.fixture(scope="module")
+def pocket() -> Pipeline:
+    return openvocab.load("pocket", dtype="float32")
+
+
+@pytest.fixture(scope="module", params=[0, 3, 7], ids=["scene-1", "scene-4", "scene-8"])
+def scene(request: pytest.FixtureRequest, pocket: Pipeline) -> tuple[Any, Explored]:
+    path = openvocab.example_scenes()[request.param].path
+    return path, last(pocket.explore(path, "pocket", most=1000))
+
+
+@pytest.mark.parametrize("changes", CHANGES)
+def test_what_thresholds_make_of_it_is_what_the_chain_gives(
+    changes: dict[str, Any], pocket: Pipeline, scene: tuple[Any, Explored]
+) -> None:
+    path, explored = scene
+    assert explored.stage == "masks" and explored.floor == 0.05
+    assert_same(explored.result(**changes), pocket(path, explored.vocabulary, **changes), close=1e-4)
+
+
+@pytest.mark.parametrize("labels", [("apple", "dog", "car"), ("guitar",)], ids=["three", "one"])
+def test_other_labels_on_the_same_encodings(
+    labels: tuple[str, ...], pocket: Pipeline, scene: tuple[Any, Explored]
+) -> None:
+    path, explored = scene
+    again = last(pocket.explore(explored.encoded, labels, template="a drawing of a {label}"))
+    assert again.encoded.places is explored.encoded.places
+    assert_same(again.result(), pocket(path, labels, template="a drawing of a {label}"), close=1e-4)
+
+
+@pytest.mark.parametrize("most", [1, 7])
+def test_where_boxes_were_left_out_the_floor_says_from_where_on_it_is_exact(
+    most: int, pocket: Pipeline, scene: tuple[Any, Explored]
+) -> None:
+    path, full = scene
+    few = last(pocket.explore(full.encoded, full.vocabulary, most=most))
+    assert few.xyxy is not None and len(few.xyxy) == most and few.floor > 0.05
+    wanted: dict[str, Any] = {"box_threshold": few.floor, "tag_threshold": 0.01}
+    assert_same(few.result(**wanted), pocket(path, full.vocabulary, **wanted), close=1e-4)
+
+
+def test_a_click_cuts_out_the_object(pocket: Pipeline) -> None:
+    scene = openvocab.example_scenes()[0]
+    encoded = pocket.encode(scene.path)
+    truth = scene.masks()[0]
+    rows, columns = np.nonzero(truth)
+    masks, scores = pocket.prompt(encoded, np.array([[columns.mean(), rows.mean()]]), np.array([1]), scene.xyxy[0])
+    assert (masks.shape, scores.shape) == ((3, 256, 256), (3,))
+    mask = masks[scores.argmax()]
+    assert (mask & truth).sum() / (mask | truth).sum() > 0.7
+
+
+# --- stages
+
+
+@pytest.mark.parametrize(
+    ("stages", "names"),
+    [
+        pytest.param((Tagger(), Placed(), Segmenter()), ["tags", "boxes", "masks"], id="all"),
+        pytest.param((Tagger(), Mixing(), Segmenter()), ["tags", "boxes", "masks"], id="a detector that mixes"),
+        pytest.param((Tagger(), Cutting(), None), ["tags", "boxes", "masks"], id="a detector that brings masks"),
+        pytest.param((Tagger(), Placed(), None), ["tags", "boxes"], id="no segmenter"),
+        pytest.param((None, Placed(), Segmenter()), ["boxes", "masks"], id="no tagger"),
+        pytest.param((Tagger(), None, None), ["tags"], id="a tagger alone"),
+    ],
+)
+def test_stages_come_one_by_one_and_the_last_is_the_chain(stages: tuple[Any, Any, Any], names: list[str]) -> None:
+    pipe = Pipeline(*stages, Settings(box_threshold=0.3))
+    found = list(pipe.explore(PICTURE, LABELS))
+    assert [each.stage for each in found] == names
+    assert [list(each.seconds) for each in found] == [names[: at + 1] for at in range(len(names))]
+    expected = pipe(PICTURE, LABELS)
+    for each in found:
+        result = each.result()
+        assert result.tags == expected.tags
+        assert len(result.regions) == (0 if each.stage == "tags" else len(expected.regions))
+        assert (result.regions.masks is None) == (each.stage != "masks")
+    final = found[-1].result()
+    assert (final.regions.labels, final.run) == (expected.regions.labels, expected.run)
+    np.testing.assert_array_equal(final.regions.scores, expected.regions.scores)
+    np.testing.assert_array_equal(final.regions.masks, expected.regions.masks)
+
+
+@pytest.mark.parametrize("changes", CHANGES)
+def test_settings_act_as_in_the_chain(changes: dict[str, Any]) -> None:
+    pipe, changes = chain(), {"tag_threshold": 0.1, **changes}
+    assert_same(last(pipe.explore(PICTURE, LABELS)).result(**changes), pipe(PICTURE, LABELS, **changes))
+
+
+def test_no_model_is_called_for_a_result_and_no_encoder_for_other_labels() -> None:
+    pipe = chain()
+    tagger, detector, segmenter = pipe.tagger, pipe.detector, pipe.segmenter
+    assert isinstance(tagger, Tagger) and isinstance(detector, Placed) and isinstance(segmenter, Segmenter)
+
+    def counts() -> tuple[int, ...]:
+        return len(tagger.seen), len(detector.seen), len(detector.asked), len(segmenter.seen), len(segmenter.asked)
+
+    explored = last(pipe.explore(PICTURE, LABELS))
+    assert counts() == (1, 1, 0, 1, 1)
+    for threshold in (0.05, 0.3, 0.7):
+        explored.result(box_threshold=threshold, tag_threshold=threshold)
+    assert counts() == (1, 1, 0, 1, 1)
+    last(pipe.explore(explored.encoded, ("dog", "ant")))
+    assert counts() == (1, 1, 0, 1, 2)
+    last(pipe.explore(explored.encoded, LABELS, windows=2))
+    assert (sum(tagger.seen), counts()[1:]) == (6, (1, 0, 1, 3))
+
+
+def test_an_encoding_that_lacks_stages_is_completed() -> None:
+    pipe = chain()
+    first = next(pipe.explore(PICTURE, LABELS)).encoded
+    assert first.views is not None and first.places is None and first.segmenter is None
+    whole = pipe.encode(first)
+    assert whole.views is first.views and whole.places is SCORES and whole.segmenter == (40, 60)
+    assert pipe.encode(whole) is whole
+
+
+def test_stages_can_be_encoded_one_by_one() -> None:
+    pipe = chain()
+    part = pipe.encode(PICTURE, ["masks"])
+    assert (part.views, part.places, part.segmenter) == (None, None, (40, 60))
+    with pytest.raises(BadInput, match="no stage named 'mask'; known: tags, boxes, masks"):
+        pipe.encode(PICTURE, ["mask"])  # type: ignore[list-item]
+
+
+def test_it_says_how_much_memory_it_takes(pocket: Pipeline) -> None:
+    encoded = pocket.encode(PICTURE)
+    places, features = encoded.places, encoded.segmenter
+    assert encoded.views is not None and places is not None and features is not None
+    parts = (PICTURE, encoded.views, places.features, places.xyxy, features.features)
+    assert encoded.nbytes == sum(each.nbytes for each in parts)
+    first, *_, done = pocket.explore(encoded, ["apple", "dog"], floor=0.0, most=20)
+    assert first.nbytes == encoded.nbytes + 2 * 4
+    assert done.masks is not None and len(done.masks) == 20
+    assert done.nbytes - first.nbytes == 20 * 4 * (4 + 2 + 1) + sum(len(mask["counts"]) for mask in done.masks)
+
+
+def test_a_detector_that_mixes_is_asked_once_for_all_labels_and_tags_decide() -> None:
+    detector = Mixing()
+    explored = last(chain(detector).explore(PICTURE, LABELS, floor=0.15))
+    assert detector.asked == [(3, 0.15)]
+    for threshold, labels in ((0.1, ("cat", "kite")), (0.6, ("cat",)), (1.0, ())):
+        assert explored.result(tag_threshold=threshold, gate="threshold").regions.labels == labels
+    assert explored.result(tag_threshold=0.3, duplicates="keep", gate="threshold").regions.labels == ("cat", "dog")
+    assert isinstance(Cutting(), MaskDetector) and not isinstance(detector, PlaceDetector)
+
+
+def test_more_labels_than_go_through_the_detector_at_once() -> None:
+    labels = [f"thing {number}" for number in range(5000)]
+    explored = last(Pipeline(None, Placed(), None, Settings()).explore(PICTURE, labels, most=2))
+    assert explored.box_scores is not None and explored.box_scores.shape == (2, 5000)
+    np.testing.assert_array_equal(explored.box_scores, SCORES[:2][:, np.arange(5000) % 3])
+    assert explored.floor == pytest.approx(0.6)
+
+
+def test_scores_under_the_floor_are_nothing() -> None:
+    explored = last(chain().explore(PICTURE, LABELS, floor=0.25))
+    assert explored.box_scores is not None
+    np.testing.assert_array_equal(explored.box_scores, np.where(np.float32(0.25) <= SCORES, SCORES, 0)[:3])
+
+
+@pytest.mark.parametrize("detector", [Placed(), Mixing(), Cutting()], ids=["places", "mixing", "masks"])
+def test_nothing_found_is_an_ordinary_answer(detector: Any) -> None:
+    cuts = isinstance(detector, Cutting)
+    pipe = Pipeline(Tagger(), detector, None if cuts else Segmenter(), Settings())
+    explored = last(pipe.explore(PICTURE, LABELS, floor=1.0))
+    assert explored.stage == "masks" and explored.masks == ()
+    assert explored.result().regions.masks.shape == (0, 40, 60)  # type: ignore[union-attr]
+
+
+def test_masks_of_a_large_picture_are_made_a_few_at_a_time_and_held_compressed() -> None:
+    pipe = chain()
+    explored = last(pipe.explore(np.zeros((4000, 5000, 3), np.uint8), LABELS, floor=0.0))
+    segmenter = pipe.segmenter
+    assert isinstance(segmenter, Segmenter) and explored.masks is not None
+    assert segmenter.asked == [4] and sum(len(mask["counts"]) for mask in explored.masks) < 1000
+
+
+# --- what is refused
+
+
+ELSEWHERE = Encoded(PICTURE, models=(None, RECORD, None))
+
+
+@pytest.mark.parametrize(
+    ("picture", "options", "error", "message"),
+    [
+        pytest.param(PICTURE, {"floor": 2.0}, BadInput, "floor must lie", id="floor"),
+        pytest.param(PICTURE, {"most": 0}, BadInput, "most must be a whole number of at least 1", id="most"),
+        pytest.param(PICTURE, {"box_treshold": 1}, BadInput, "no option or setting named 'box_treshold'", id="setting"),
+        pytest.param("absent.png", {}, ImageError, "absent.png", id="no picture"),
+        pytest.param(ELSEWHERE, {}, BadInput, "made by other models", id="an encoding of other models"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_done(
+    picture: Any, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    pipe = chain()
+    with pytest.raises(error, match=message):
+        pipe.explore(picture, LABELS, **options)
+    assert pipe.tagger.seen == []  # type: ignore[union-attr]
+
+
+def test_a_vocabulary_of_another_pipeline_is_refused() -> None:
+    words = Pipeline(Tagger(), None, None, Settings()).vocabulary(LABELS)
+    with pytest.raises(BadInput, match="made without a stage"):
+        chain().explore(PICTURE, words)
+
+
+def test_other_windows_need_the_tagger() -> None:
+    explored = last(chain().explore(PICTURE, LABELS))
+    assert explored.result(windows=0, batch_size=3).run.settings["batch_size"] == 3
+    with pytest.raises(BadInput, match="explore again"):
+        explored.result(windows=2)
+
+
+def test_tags_that_are_not_finite_are_refused() -> None:
+    pipe = Pipeline(Tagger((float("nan"), 0.5, 0.1)), None, None, Settings())
+    with pytest.raises(BadOutput, match="tagger's scores are not finite"):
+        last(pipe.explore(PICTURE, LABELS))
+
+
+@pytest.mark.parametrize(
+    ("segmenter", "message"),
+    [
+        pytest.param(None, "has no segmenter", id="none"),
+        pytest.param(Segmenter(), "stub takes boxes only", id="boxes only"),
+    ],
+)
+def test_a_segmenter_that_takes_no_points_is_named(segmenter: Any, message: str) -> None:
+    pipe = Pipeline(Tagger(), Placed(), segmenter, Settings())
+    with pytest.raises(BadInput, match=message):
+        pipe.prompt(pipe.encode(PICTURE), np.array([[1, 1]], np.float32), np.array([1]))
+
+
+def test_a_prompt_needs_the_segmenters_encoding(pocket: Pipeline) -> None:
+    first = next(pocket.explore(PICTURE, ("apple",))).encoded
+    with pytest.raises(BadInput, match="not encoded for the segmenter yet"):
+        pocket.prompt(first, np.array([[1, 1]], np.float32), np.array([1]))

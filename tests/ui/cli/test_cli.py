@@ -1,0 +1,309 @@
+"""The command line against a pipeline that needs no weights."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import openvocab
+from openvocab.errors import BadInput, BadWeights, OpenVocabWarning
+from openvocab.pipeline.protocols import Boxes, Queries, TextEmbeddings
+from openvocab.pipeline.result import ModelRecord
+from openvocab.pipeline.settings import Settings
+from openvocab.ui.cli.main import main
+
+FAKE = ModelRecord("fake", None, "cpu", "float32")
+
+
+class FakeTagger:
+    """Gives every picture the first label."""
+
+    record, independent = FAKE, True
+
+    def encode_labels(self, labels, prompts=None):
+        return TextEmbeddings(tuple(labels), prompts, np.eye(len(labels), dtype=np.float32))
+
+    def score(self, pictures, vocabulary):
+        return np.repeat(vocabulary.embeddings[:1] * np.float32(0.75), len(pictures), axis=0)
+
+
+class FakeDetector:
+    """Finds the first label all over the picture."""
+
+    record = FAKE
+
+    def encode_labels(self, labels, template=None):
+        return Queries(tuple(labels), template or "{label}", np.eye(len(labels)))
+
+    def detect(self, pictures, queries, threshold):
+        box = [np.array([[0, 0, picture.shape[1], picture.shape[0]]], np.float32) for picture in pictures]
+        return [Boxes(each, np.array([0.5], np.float32), np.zeros(1, np.int64)) for each in box]
+
+
+class FakeSegmenter:
+    """Cuts out everything."""
+
+    record = FAKE
+
+    def encode(self, picture):
+        return picture.shape[:2]
+
+    def masks(self, encoded, xyxy):
+        return np.ones((len(xyxy), *encoded), np.bool_), np.ones(len(xyxy), np.float32)
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Replace openvocab.load; the list holds (preset, SPECs, settings) of each call."""
+    calls: list[Any] = []
+
+    def load(preset=None, *, tagger=None, detector=None, segmenter=None, tags_alone=False, **more):
+        settings = {name: value for name, value in more.items() if name not in ("device", "dtype")}
+        calls.append((preset, (tagger, detector, segmenter), Settings().changed(**settings)))
+        fakes: tuple[Any, Any, Any] = (FakeTagger(), FakeDetector(), FakeSegmenter())
+        if tags_alone:
+            return openvocab.Pipeline(fakes[0], None, None, calls[-1][2])
+        first, second, third = (
+            fake if preset or spec else None for fake, spec in zip(fakes, calls[-1][1], strict=True)
+        )
+        return openvocab.Pipeline(first, second, third, calls[-1][2])
+
+    monkeypatch.setattr(openvocab, "load", load, raising=False)
+    return calls
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder with two good pictures of one stem and a broken one between them."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name in ("a.jpg", "a.png"):
+        Image.new("RGB", (40, 30), "red").save(folder / name)
+    (folder / "a.jpg.png").write_bytes(b"not a picture")
+    return folder
+
+
+def rows_of(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_annotate_writes_a_row_for_each_and_a_picture_for_those_it_reads(loads, pictures, tmp_path, capsys):
+    out = tmp_path / "deep" / "out"
+    status = main(["annotate", str(pictures), "--labels", "dog, cat", "--out", str(out), "--preset", "pocket"])
+    said = capsys.readouterr()
+    rows = list(openvocab.read_run(out))
+    assert status == 1
+    assert [row.status for row in rows] == ["ok", "error", "ok"]
+    assert rows[1].error_kind == "not_an_image"
+    drawings = [row.drawing for row in rows]
+    assert drawings[:2] == ["pictures/a.png", None]
+    assert sorted(f"pictures/{path.name}" for path in (out / "pictures").iterdir()) == sorted(filter(None, drawings))
+    assert rows[0].regions is not None and rows[0].regions.labels == ("dog",)
+    assert "dog 0.50" in said.out
+    assert said.err.count("openvocab: ") == 1
+
+
+def test_json_leaves_nothing_else_on_stdout(loads, pictures, tmp_path, capsys):
+    main(["tag", str(pictures), "--labels", "dog,", "--json"])
+    rows = rows_of(capsys.readouterr().out)
+    assert [row["status"] for row in rows] == ["ok", "error", "ok"]
+    main(["annotate", str(pictures), "--labels", "dog,", "--out", str(tmp_path / "o"), "--json"])
+    (summary,) = rows_of(capsys.readouterr().out)
+    assert (summary["rows"], summary["ok"], summary["errors"]) == (3, 2, {"not_an_image": 1})
+
+
+@pytest.mark.filterwarnings("ignore:no installed font")
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_a_file_may_be_called_anything(loads, pictures, tmp_path, capsys):
+    source = pictures / "\udcff\x1b[31m\u200d.png"
+    source.write_bytes((pictures / "a.png").read_bytes())
+    command = ["annotate", str(source), "--labels", "犬,", "--out", str(tmp_path / "o")]
+    assert main(command) == 0
+    assert "\x1b" not in capsys.readouterr().out
+    (row,) = openvocab.read_run(tmp_path / "o")
+    assert (row.id, row.tags[0].label) == (str(source), "犬")
+    assert main(["tag", str(source), "--labels", "犬,", "--json"]) == 0
+    assert rows_of(capsys.readouterr().out)[0]["source"] == str(source)
+
+
+def test_tag_prints_tags(loads, pictures, capsys):
+    path = str(pictures / "a.png")
+    assert main(["tag", path, "--labels", "dog,"]) == 0
+    assert capsys.readouterr().out == f"{path}: dog 0.75\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "templates"),
+    [
+        pytest.param([], ["This is a photo of a {label}"], id="none"),
+        pytest.param(["a {label}"], ["a {label}"], id="one"),
+        pytest.param(["a {label}", "the {label}"], ["a {label}", "the {label}"], id="two"),
+    ],
+)
+def test_templates_reach_the_result(loads, pictures, capsys, given, templates):
+    options = [word for template in given for word in ("--template", template)]
+    main(["tag", str(pictures / "a.png"), "--labels", "dog,", "--json", *options])
+    assert rows_of(capsys.readouterr().out)[0]["run"]["templates"] == templates
+
+
+@pytest.mark.parametrize(
+    ("given", "loaded"),
+    [
+        pytest.param([], ("pocket", (None, None, None)), id="the preset is the default"),
+        pytest.param(["--detector", "owlv2:here"], (None, (None, "owlv2:here", None)), id="a SPEC stands alone"),
+        pytest.param(["--preset", "pocket", "--tagger", "t"], ("pocket", ("t", None, None)), id="a SPEC in a preset"),
+    ],
+)
+def test_models_are_loaded_as_named(loads, pictures, tmp_path, given, loaded):
+    main(["annotate", str(pictures / "a.png"), "--labels", "dog,", "--out", str(tmp_path / "o"), *given])
+    assert loads[0][:2] == loaded
+
+
+@pytest.mark.parametrize(
+    ("command", "given", "name", "value"),
+    [
+        pytest.param("tag", ["--top", "3"], "max_tags", 3, id="top"),
+        pytest.param("tag", ["--threshold", "0.5"], "tag_threshold", 0.5, id="threshold"),
+        pytest.param("tag", ["--windows", "3"], "windows", 3, id="windows"),
+        pytest.param("annotate", ["--box-threshold", "0.125"], "box_threshold", 0.125, id="box threshold"),
+        pytest.param("annotate", ["--mask-threshold", "0.5"], "mask_threshold", 0.5, id="mask threshold"),
+        pytest.param("annotate", ["--duplicates", "keep"], "duplicates", "keep", id="a choice"),
+        pytest.param("annotate", ["--gate", "none"], "gate", "none", id="the gate"),
+    ],
+)
+def test_options_become_settings(loads, pictures, tmp_path, command, given, name, value):
+    out = ["--out", str(tmp_path / "o")] if command == "annotate" else []
+    main([command, str(pictures / "a.png"), "--labels", "dog,", *out, *given])
+    settings = loads[0][2]
+    assert settings == replace(Settings(), **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        pytest.param(["tag", "{here}/none.png", "--labels", " "], "label", id="no labels"),
+        pytest.param(["tag", "{here}", "--labels", "a, A"], "label", id="duplicate labels"),
+        pytest.param(["tag", "{here}/empty", "--labels", "a, b"], "no picture", id="empty folder"),
+        pytest.param(["tag", "{here}", "--labels", "a, b", "--threshold", "2"], "0 to 1", id="threshold"),
+        pytest.param(["annotate", "{here}", "--labels", "a, b", "--out", "{here}"], "overwritten", id="own folder"),
+        pytest.param(["annotate", "{here}", "--labels", "a, b", "--out", "{here}/a.png"], "--out", id="out is a file"),
+        pytest.param(
+            ["tag", "{here}", "--labels", "a, b", "--template", "no slot here"], "place for the label", id="template"
+        ),
+        pytest.param(
+            ["annotate", "{here}", "--labels", "a, b", "--out", "{here}-o", "--tagger", "t", "--box-threshold", "0.5"],
+            "--box-threshold is for a detector",
+            id="a box option without a detector",
+        ),
+        pytest.param(
+            ["annotate", "{here}", "--labels", "a, b", "--out", "{here}-o", "--preset", "sam3", "--max-tags", "3"],
+            "--max-tags is for a tagger",
+            id="a tag option without a tagger",
+        ),
+        pytest.param(
+            ["tag", "{here}", "--labels", "a, b", "--part-rows", "3"], "name one with --out", id="parts of no folder"
+        ),
+        pytest.param(["labels", "pokcet"], "did you mean 'pocket'", id="label set"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(loads, pictures, capsys, arguments, said):
+    (pictures / "empty").mkdir()
+    assert main([argument.format(here=pictures) for argument in arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("openvocab: ")
+    assert said in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param([], id="no command"),
+        pytest.param(["tagg"], id="unknown command"),
+        pytest.param(["tag", "a.png"], id="no labels"),
+        pytest.param(["tag", "a.png", "--labels", "a", "--top", "many"], id="no number"),
+        pytest.param(["annotate", "a.png", "--labels", "a"], id="no folder"),
+    ],
+)
+def test_bad_usage_is_one_line_and_status_2(arguments, capsys):
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    assert left.value.code == 2
+    assert capsys.readouterr().err.startswith("openvocab: ")
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        pytest.param(BadInput("so"), 2, id="bad input"),
+        pytest.param(BadWeights("so"), 2, id="bad weights"),
+        pytest.param(KeyboardInterrupt(), 130, id="interrupted"),
+        pytest.param(OSError(28, "No space left on device"), 3, id="disk full"),
+        pytest.param(OSError(13, "Permission denied"), 2, id="not permitted"),
+    ],
+)
+def test_errors_become_a_line_and_a_status(monkeypatch, pictures, capsys, error, status):
+    def load(*_, **__):
+        raise error
+
+    monkeypatch.setattr(openvocab, "load", load, raising=False)
+    assert main(["tag", str(pictures), "--labels", "dog,"]) == status
+    assert capsys.readouterr().err.startswith("openvocab: ")
+
+
+def test_own_warnings_are_one_line(monkeypatch, loads, pictures, capsys):
+    def read_labels(spec):
+        import warnings
+
+        warnings.simplefilter("always")
+        warnings.warn("long label", OpenVocabWarning, stacklevel=2)
+        return ("dog",)
+
+    monkeypatch.setattr(openvocab, "read_labels", read_labels)
+    main(["tag", str(pictures / "a.png"), "--labels", "dog"])
+    assert "openvocab: warning: long label\n" in capsys.readouterr().err
+
+
+def test_demo_shows_truth_beside_answers(loads, monkeypatch, pictures, tmp_path, capsys):
+    scenes = [SimpleNamespace(name="scene-1", path=pictures / "a.png", labels=("dog", "apple"))]
+    monkeypatch.setattr(openvocab, "example_scenes", lambda: scenes)
+    assert main(["demo", "--out", str(tmp_path / "demo")]) == 0
+    out = capsys.readouterr().out
+    assert "scene-1" in out
+    assert "dog, apple" in out
+    assert (tmp_path / "demo" / "scene-1.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        pytest.param(["models"], ["pocket", "open_clip", "owlv2", "sam", "MB"], id="models"),
+        pytest.param(["labels"], ["pocket"], id="label sets"),
+        pytest.param(["labels", "pocket"], ["dog\n"], id="one label set"),
+    ],
+)
+def test_lists(command, words, capsys):
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert all(word in out for word in words)
+
+
+def test_help_loads_nothing_heavy():
+    heavy = ("torch", "torchvision", "transformers", "open_clip", "gradio", "pyarrow", "matplotlib")
+    code = (
+        "import sys\nfrom openvocab.ui.cli.main import main\n"
+        f"try:\n    main(['--help'])\nfinally:\n    print([name for name in {heavy} if name in sys.modules])"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (said.returncode, said.stdout.splitlines()[-1]) == (0, "[]")
+    assert "annotate" in said.stdout

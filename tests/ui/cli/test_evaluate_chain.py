@@ -1,0 +1,158 @@
+"""`openvocab evaluate chain` and `segment` write reports that are whole and the same every time."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+import openvocab
+from openvocab.ui.cli.main import main
+from tests.pipeline.stubs import StubSegmenter, chain
+
+FILES = ["losses.png", "report.json", "report.md", "worst.png"]
+
+
+@pytest.fixture
+def coco(tmp_path: Path) -> Path:
+    """Three pictures of 40 x 32, in each of which something red fills the upper left quarter; in one there is more."""
+    (tmp_path / "data").mkdir()
+    images: list[Any] = []
+    things: list[Any] = []
+    for number in range(3):
+        Image.new("RGB", (40, 32), (200, 20 * number, 30)).save(tmp_path / "data" / f"{number}.png")
+        images.append({"id": number, "file_name": f"{number}.png", "height": 32, "width": 40})
+        for place, label in (((0, 0, 20, 16), 3), ((22, 18, 12, 10), 1))[: 1 + (number == 1)]:
+            left, top, wide, tall = place
+            mask = np.zeros((32, 40), np.uint8)
+            mask[top : top + tall, left : left + wide] = 1
+            code = coco_mask.encode(np.asfortranarray(mask))
+            shape = {"size": code["size"], "counts": code["counts"].decode()}
+            one = {"id": len(things), "image_id": number, "category_id": label, "bbox": place, "area": wide * tall}
+            things.append(one | {"iscrowd": 0, "segmentation": shape})
+    names = [{"id": row, "name": name} for row, name in enumerate(("dark", "light", "red"), 1)]
+    whole = {"images": images, "annotations": things, "categories": names}
+    (tmp_path / "data" / "instances.json").write_text(json.dumps(whole), "utf-8")
+    return tmp_path / "data" / "instances.json"
+
+
+@pytest.fixture
+def stubs(monkeypatch):
+    """The stages of tests/pipeline/stubs.py; the tagger says dark and red of everything, in some order."""
+    asked = []
+
+    def load(preset=None, **given):
+        asked.append((preset, {name: value for name, value in given.items() if value}))
+        return chain(tag_threshold=0.0, max_tags=3)
+
+    monkeypatch.setattr(openvocab, "load", load)
+    monkeypatch.setattr(openvocab, "load_segmenter", lambda *_: StubSegmenter())
+    monkeypatch.setattr(openvocab, "load_detector", lambda *_: chain().detector)
+    return asked
+
+
+def run(task: str, data: Path, out: Path, *more: str) -> int:
+    return main(["evaluate", task, "--data", str(data), "--format", "coco", "--out", str(out), *more])
+
+
+def test_chain_writes_a_whole_report(coco, stubs, tmp_path, capsys):
+    assert run("chain", coco, tmp_path / "out", "--seed", "4") == 0
+    printed = capsys.readouterr().out
+    assert "F1 of the chain" in printed and "never tagged" in printed and "3 pictures, 3 labels" in printed
+    assert stubs == [("pocket", {})]
+    report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
+    assert report["task"] == "chain" and report["run"]["tagger"]["sha256"] == "0" * 64
+    assert report["bootstrap"]["seed"] == 4 and len(report["data"]["digest"]) == 64
+    things = report["figures"]["chain"]["fates"]["things"]
+    assert sum(things.values()) == 4
+    assert report["figures"]["cut"]["mean_iou"]["value"] == 1
+    text = (tmp_path / "out" / "report.md").read_text("utf-8")
+    assert "![losses](losses.png)" in text and "![worst](worst.png)" in text and "true labels: boxes, masks" in text
+    assert sorted(each.name for each in (tmp_path / "out").iterdir()) == FILES
+
+
+@pytest.mark.parametrize("task", ["chain", "segment"])
+def test_the_same_run_writes_the_same_files(task, coco, stubs, tmp_path):
+    for name in ("one", "two"):
+        assert run(task, coco, tmp_path / name) == 0
+    names = sorted(each.name for each in (tmp_path / "one").iterdir())
+    assert names == (FILES if task == "chain" else ["report.json", "report.md"])
+    for name in names:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
+
+
+@pytest.mark.parametrize(
+    ("more", "given"),
+    [
+        pytest.param(["--preset", "base"], ("base", {}), id="preset"),
+        pytest.param(["--detector", "x:y"], (None, {"detector": "x:y"}), id="detector alone"),
+        pytest.param(["--preset", "base", "--tagger", "x:y"], ("base", {"tagger": "x:y"}), id="preset and tagger"),
+    ],
+)
+def test_chain_loads_what_is_named(more, given, coco, stubs, tmp_path):
+    assert run("chain", coco, tmp_path / "out", *more) == 0
+    assert stubs == [given]
+
+
+def test_segment_measures_masks_from_true_boxes(coco, stubs, tmp_path, capsys):
+    assert run("segment", coco, tmp_path / "out", "--limit", "2") == 0
+    assert "from true boxes, mean IoU" in capsys.readouterr().out
+    report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
+    assert report["figures"]["cut"]["things"] == 3 and report["figures"]["cut"]["share"]["value"] == 1
+    assert report["figures"]["found"] is None and report["run"]["detector"] is None
+    assert report["figures"]["semantic"]["mean"] == 1
+    assert "true box of each thing" in (tmp_path / "out" / "report.md").read_text("utf-8")
+
+
+def test_segment_with_a_detector_has_mask_ap_too(coco, stubs, tmp_path, capsys):
+    assert run("segment", coco, tmp_path / "out", "--detector", "x:y", "--box-threshold", "0") == 0
+    assert "mask AP50" in capsys.readouterr().out
+    report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
+    assert report["figures"]["found"]["ap50"] is not None
+    assert report["run"]["settings"]["box_threshold"] == 0
+
+
+@pytest.mark.parametrize(
+    ("task", "more", "says"),
+    [
+        pytest.param("chain", ["--tagger", "x:y"], "the chain needs a detector", id="no detector"),
+        pytest.param("chain", ["--limit", "0"], "--limit must be", id="no picture"),
+        pytest.param("chain", ["--seed", "-1"], "--seed must be", id="negative seed"),
+        pytest.param("chain", ["--labels", "dark"], "2 labels that are not among those given", id="labels"),
+        pytest.param("chain", ["--class-map", "rot=red"], "names 'rot', which is no label", id="class map"),
+        pytest.param("chain", ["--format", "voc"], "", id="another format"),
+        pytest.param("segment", ["--box-threshold", "0.5"], "give --detector too", id="threshold of no detector"),
+        pytest.param("segment", ["--preset", "pocket", "--segmenter", "x:y"], "both name a segmenter", id="two"),
+        pytest.param("segment", ["--preset", "pockte"], "did you mean 'pocket'", id="preset"),
+        pytest.param("segment", ["--preset", "sam3"], "has no segmenter of its own", id="preset without"),
+    ],
+)
+def test_bad_input_is_one_line(task, more, says, coco, stubs, tmp_path, capsys):
+    assert run(task, coco, tmp_path / "out", *more) == 2
+    error = capsys.readouterr().err.strip()
+    assert says in error and "\n" not in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_segment_wants_masks(coco, stubs, tmp_path, capsys):
+    whole = json.loads(coco.read_text("utf-8"))
+    for one in whole["annotations"]:
+        del one["segmentation"]
+    coco.write_text(json.dumps(whole), "utf-8")
+    assert run("segment", coco, tmp_path / "out") == 2
+    assert "has boxes and no masks" in capsys.readouterr().err
+
+
+def test_a_picture_that_cannot_be_read_is_told_and_counted(coco, stubs, tmp_path, capsys):
+    (coco.parent / "1.png").write_bytes(b"no picture")
+    Image.new("RGB", (9, 9)).save(coco.parent / "2.png")
+    assert run("chain", coco, tmp_path / "out") == 1
+    said = capsys.readouterr().err
+    assert "1.png" in said and "1 pictures of another size" in said
+    report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
+    assert report["data"]["pictures"] == 1 and len(report["data"]["unread"]) == len(report["data"]["resized"]) == 1

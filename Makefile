@@ -14,7 +14,7 @@ install = $(BIN)/uv pip install --quiet --python $(1)/bin/python -c constraints.
 .PHONY: help demo test lint wheel wheel-test lowest-test clean
 
 help:
-	@echo "make demo        find, box and cut out the objects of the example pictures, into demo-out/"
+	@echo "make demo        find, box and cut out the objects of the example images, into demo-out/"
 	@echo "make test        run the tests"
 	@echo "make lint        ruff and mypy"
 	@echo "make wheel-test  build the wheel, install it elsewhere, run the tests and the demo on it"

@@ -17,8 +17,8 @@ def embedded(dtype: str) -> float:
     """Return the largest difference of a coordinate for the embedded tagger on the example scenes."""
     tagger = openvocab.load_tagger("pocket", "cpu", dtype)
     images = [openvocab.read_image(scene.path) for scene in openvocab.example_scenes()]
-    alone = np.concatenate([tagger.encode_pictures([image]) for image in images])
-    return float(np.abs(tagger.encode_pictures(images) - alone).max())
+    alone = np.concatenate([tagger.encode_images([image]) for image in images])
+    return float(np.abs(tagger.encode_images(images) - alone).max())
 
 
 @torch.inference_mode()

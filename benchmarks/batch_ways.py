@@ -1,4 +1,4 @@
-"""The ways that benchmarks/batch.py compares: each is built once, and then does so many pictures of a folder."""
+"""The ways that benchmarks/batch.py compares: each is built once, and then does so many images of a folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["LABELS", "WAYS", "Job", "Way", "bf16_matrices", "flop_of_a_picture"]
+__all__ = ["LABELS", "WAYS", "Job", "Way", "bf16_matrices", "flop_of_an_image"]
 
 LABELS = [f"thing number {number}" for number in range(100)]
 MATRIX = 4096
@@ -20,18 +20,18 @@ class Job:
     """What a way has to do.
 
     models    the folder that holds clip/, as benchmarks/random_checkpoints.py writes it.
-    pictures  a folder of classes (here one) with JPEG files, as torchvision's ImageFolder takes it.
+    images  a folder of classes (here one) with JPEG files, as torchvision's ImageFolder takes it.
     cores     how many there are.
     """
 
     models: Path
-    pictures: Path
+    images: Path
     cores: int
 
     @property
     def files(self) -> list[Path]:
-        """The pictures in order."""
-        return sorted(self.pictures.glob("*/*.jpg"))
+        """The images in order."""
+        return sorted(self.images.glob("*/*.jpg"))
 
 
 Work = Callable[[int], object]
@@ -42,9 +42,9 @@ class Way:
     """One row of the table.
 
     name    what it is called.
-    build   loads the model, encodes the labels and returns what tags the first N pictures.
-    small   pictures of 640 x 480 a run on one core.
-    large   pictures of 12 megapixels a run; 0 leaves the row out.
+    build   loads the model, encodes the labels and returns what tags the first N images.
+    small   images of 640 x 480 a run on one core.
+    large   images of 12 megapixels a run; 0 leaves the row out.
     """
 
     name: str
@@ -62,7 +62,7 @@ def _open_clip(job: Job) -> tuple[Any, Any, Any]:
 
 
 def readme_loop(job: Job) -> Work:
-    """open_clip's README: one picture at a time, float32; the text features once."""
+    """open_clip's README: one image at a time, float32; the text features once."""
     import torch
     from PIL import Image
 
@@ -103,7 +103,7 @@ def transformers_pipeline(job: Job) -> Work:
 
 
 class First:
-    """The first pictures of a data set, as a DataLoader's sampler; how many may change."""
+    """The first images of a data set, as a DataLoader's sampler; how many may change."""
 
     count = 0
 
@@ -125,10 +125,10 @@ def clip_benchmark(job: Job) -> Work:
 
     model, preprocess, tokenizer = _open_clip(job)
     classifier = zero_shot_classifier(model, tokenizer, LABELS, ["a photo of a {c}"], "cpu", amp=True)
-    pictures = ImageFolder(str(job.pictures), transform=preprocess)
+    images = ImageFolder(str(job.images), transform=preprocess)
 
     first = First()
-    loader = DataLoader(pictures, 64, sampler=first, num_workers=job.cores, persistent_workers=True)
+    loader = DataLoader(images, 64, sampler=first, num_workers=job.cores, persistent_workers=True)
 
     def work(count: int) -> object:
         first.count = count
@@ -138,7 +138,7 @@ def clip_benchmark(job: Job) -> Work:
 
 
 def openvocab_tag(job: Job, decode_size: int | None = None) -> Work:
-    """openvocab tag PICTURES --labels ... --out RUN, with its defaults, into a new folder each time."""
+    """openvocab tag IMAGES --labels ... --out RUN, with its defaults, into a new folder each time."""
     import openvocab
 
     tagger = openvocab.load_tagger(f"open_clip:local-dir:{job.models / 'clip'}", "cpu")
@@ -149,7 +149,7 @@ def openvocab_tag(job: Job, decode_size: int | None = None) -> Work:
         with tempfile.TemporaryDirectory() as place:
             summary = pipe.run_to(Path(place, "run"), files[:count], vocabulary, decode_size=decode_size)
         if summary.ok != count:
-            raise SystemExit(f"{count - summary.ok} of {count} pictures were not tagged")
+            raise SystemExit(f"{count - summary.ok} of {count} images were not tagged")
         return summary
 
     return work
@@ -161,7 +161,7 @@ def openvocab_tag_scaled(job: Job) -> Work:
 
 
 def bf16_matrices(job: Job) -> Work:
-    """So many products of two large bfloat16 matrices; ignores the pictures."""
+    """So many products of two large bfloat16 matrices; ignores the images."""
     import torch
 
     first, second = (torch.randn(MATRIX, MATRIX).bfloat16() for _ in range(2))
@@ -173,8 +173,8 @@ def bf16_matrices(job: Job) -> Work:
     return work
 
 
-def flop_of_a_picture(models: Path) -> int:
-    """Return twice the multiplications of the picture tower for one picture, from the shapes in its configuration.
+def flop_of_an_image(models: Path) -> int:
+    """Return twice the multiplications of the image tower for one image, from the shapes in its configuration.
 
     Patch projection, the four linear layers of each block for every token, queries times keys and weights times values,
     the last projection. Norms, softmax and GELU are left out, as in the rate of a matrix product.

@@ -1,8 +1,8 @@
-"""Does memory stay flat? Tag pictures with the embedded model in one process, and read its resident memory on the way.
+"""Does memory stay flat? Tag images with the embedded model in one process, and read its resident memory on the way.
 
-    python benchmarks/memory.py --pictures 10000
+    python benchmarks/memory.py --images 10000
 
-Prints the resident memory after 500 pictures and at the end, and the difference, which is to stay under 64 MB.
+Prints the resident memory after 500 images and at the end, and the difference, which is to stay under 64 MB.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def resident() -> float:
     return pages * 4096 / 1e6
 
 
-def save_pictures(folder: Path, count: int, side: int) -> None:
+def save_images(folder: Path, count: int, side: int) -> None:
     """Write JPEG files of several sizes."""
     rng = np.random.default_rng(0)
     for number in range(min(count, 64)):
@@ -41,8 +41,8 @@ def save_pictures(folder: Path, count: int, side: int) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pictures", type=int, default=10_000)
-    parser.add_argument("--side", type=int, default=480, help="shorter side of the pictures, about")
+    parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--side", type=int, default=480, help="shorter side of the images, about")
     parser.add_argument("--annotate", action="store_true", help="the whole chain, not the tagger alone")
     args = parser.parse_args()
     pipe = openvocab.load("pocket", windows=0)
@@ -55,12 +55,12 @@ def main() -> int:
         done = next(counted)
         if done % 500 == 0:
             seen.append((done, resident()))
-            print(f"{done:>7} pictures  {seen[-1][1]:>8.1f} MB", flush=True)
+            print(f"{done:>7} images  {seen[-1][1]:>8.1f} MB", flush=True)
 
     with tempfile.TemporaryDirectory() as place:
-        folder = Path(place, "pictures")
+        folder = Path(place, "images")
         folder.mkdir()
-        save_pictures(folder, args.pictures, args.side)
+        save_images(folder, args.images, args.side)
         started = time.perf_counter()
         summary = pipe.run_to(Path(place, "run"), folder, "pocket", embeddings="float16", on_answer=note)
         seconds = time.perf_counter() - started

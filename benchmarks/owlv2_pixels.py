@@ -19,21 +19,21 @@ SIZES = ((1500, 2250), (2000, 3000), (3000, 4000))
 
 
 def main() -> None:
-    """Print a table: picture, both medians, their ratio, the largest difference."""
+    """Print a table: image, both medians, their ratio, the largest difference."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--side", type=int, default=960, help="the model's input; OWLv2 base takes 960")
     chosen = parser.parse_args()
     processor = Owlv2ImageProcessor(size={"height": chosen.side, "width": chosen.side})
-    print(f"{'picture':>12} {'transformers s':>15} {'openvocab s':>12} {'ratio':>7} {'max difference':>15}")
+    print(f"{'image':>12} {'transformers s':>15} {'openvocab s':>12} {'ratio':>7} {'max difference':>15}")
     for height, width in SIZES:
-        picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+        image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
         theirs, ours = [], []
         for _ in range(chosen.runs):
             start = time.perf_counter()
-            wanted = processor(images=Image.fromarray(picture), return_tensors="pt").pixel_values
+            wanted = processor(images=Image.fromarray(image), return_tensors="pt").pixel_values
             middle = time.perf_counter()
-            found = owlv2_pixels(picture, processor)
+            found = owlv2_pixels(image, processor)
             ours.append(time.perf_counter() - middle)
             theirs.append(middle - start)
         if found is None:

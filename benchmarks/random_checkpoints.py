@@ -56,7 +56,7 @@ def write_owlv2(folder: Path) -> Path:
 
     config = Owlv2Config(vision_config={"image_size": 960, "patch_size": 16})
     model = Owlv2ForObjectDetection(config)
-    with torch.no_grad():  # the heads start so wide that every box is as large as the picture
+    with torch.no_grad():  # the heads start so wide that every box is as large as the image
         for value in (*model.box_head.parameters(), *model.class_head.parameters()):
             value.mul_(0.2)
     model.save_pretrained(folder)

@@ -1,10 +1,10 @@
-"""Pictures that were embedded before, under other labels: from the cache, and from a run folder's embeddings.
+"""Images that were embedded before, under other labels: from the cache, and from a run folder's embeddings.
 
-python benchmarks/relabel.py [--pictures 1000] [--labels 100] [--threads 1]
+python benchmarks/relabel.py [--images 1000] [--labels 100] [--threads 1]
 
-An open_clip ViT-B-32 with random weights tags JPEG files of 640 x 480 into a run folder; then the same pictures get
+An open_clip ViT-B-32 with random weights tags JPEG files of 640 x 480 into a run folder; then the same images get
 other labels in both ways. All in one process, one after the other; loading the model is in no figure. Encoding the new
-labels has a line of its own, since it does not grow with the pictures.
+labels has a line of its own, since it does not grow with the images.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from benchmarks.random_checkpoints import write_clip
 from openvocab.batch.relabel import relabel
 
 
-def write_pictures(folder: Path, count: int) -> None:
+def write_images(folder: Path, count: int) -> None:
     """Write JPEG files of soft random blobs with some grain."""
     folder.mkdir()
     rng = np.random.default_rng(0)
@@ -46,16 +46,16 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def main() -> None:
-    """Print a table: what was done, seconds, pictures a second, times faster than the first run."""
+    """Print a table: what was done, seconds, images a second, times faster than the first run."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pictures", type=int, default=1000)
+    parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--labels", type=int, default=100)
     parser.add_argument("--threads", type=int, default=1)
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        write_pictures(folder / "photos", asked.pictures)
+        write_images(folder / "photos", asked.images)
         tagger = openvocab.load_tagger(f"open_clip:local-dir:{write_clip(folder / 'clip')}", "cpu")
         pipe = openvocab.Pipeline(tagger, None, None, replace(openvocab.Settings(), batch_size=32))
         before = pipe.vocabulary([f"thing {number}" for number in range(asked.labels)])
@@ -68,10 +68,10 @@ def main() -> None:
         again = timed(lambda: pipe.run_to(folder / "again", photos, made[0], cache=cache, **options))
         run = openvocab.read_run(folder / "first")
         renew = timed(lambda: relabel(run, tagger, folder / "renewed", made[0], pipe.settings))
-    print(f"{asked.pictures} pictures, {asked.labels} labels, {tagger.record.dtype}, {asked.threads} thread(s)")
-    print(f"{'':24} {'seconds':>8} {'pictures/s':>11} {'faster':>8}")
+    print(f"{asked.images} images, {asked.labels} labels, {tagger.record.dtype}, {asked.threads} thread(s)")
+    print(f"{'':24} {'seconds':>8} {'images/s':>11} {'faster':>8}")
     for name, seconds in (("first run", first), ("again, from the cache", again), ("relabel", renew)):
-        print(f"{name:24} {seconds:8.3f} {asked.pictures / seconds:11.1f} {first / seconds:7.1f}x")
+        print(f"{name:24} {seconds:8.3f} {asked.images / seconds:11.1f} {first / seconds:7.1f}x")
     print(f"{'encoding the new labels':24} {texts:8.3f}")
 
 

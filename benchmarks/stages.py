@@ -25,13 +25,13 @@ import numpy as np
 
 LABELS = ["dog", "truck", "car", "fruit", "person", "chair", "tree", "bottle", "bird", "boat"]
 HEIGHT, WIDTH = 800, 1066
-"""The picture: what Grounding DINO is resized to, so that all stages see a photograph of ordinary shape."""
+"""The image: what Grounding DINO is resized to, so that all stages see a photograph of ordinary shape."""
 
 Work = Callable[[], object]
 
 
-def picture() -> Any:
-    """A (800, 1066, 3) uint8 picture of soft random blobs."""
+def image() -> Any:
+    """A (800, 1066, 3) uint8 image of soft random blobs."""
     import torch
 
     torch.manual_seed(0)
@@ -41,7 +41,7 @@ def picture() -> Any:
 
 
 def boxes(count: int) -> Any:
-    """(count, 4) float32 boxes spread over the picture."""
+    """(count, 4) float32 boxes spread over the image."""
     rng = np.random.default_rng(1)
     low = rng.uniform([0, 0], [WIDTH - 210, HEIGHT - 210], (count, 2))
     return np.concatenate([low, low + rng.uniform(60, 200, (count, 2))], 1).astype(np.float32)
@@ -58,15 +58,15 @@ def clip_upstream(models: Path) -> Work:
     model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{models / 'clip'}")
     model.eval()
     tokens = open_clip.get_tokenizer("ViT-B-32")([f"a photo of a {label}" for label in LABELS])
-    shown = Image.fromarray(picture())
+    shown = Image.fromarray(image())
 
     def work() -> object:
         with torch.no_grad():
-            image = model.encode_image(preprocess(shown).unsqueeze(0))
+            embedding = model.encode_image(preprocess(shown).unsqueeze(0))
             text = model.encode_text(tokens)
-            image /= image.norm(dim=-1, keepdim=True)
+            embedding /= embedding.norm(dim=-1, keepdim=True)
             text /= text.norm(dim=-1, keepdim=True)
-            return (100.0 * image @ text.T).softmax(dim=-1)
+            return (100.0 * embedding @ text.T).softmax(dim=-1)
 
     return work
 
@@ -93,13 +93,13 @@ def _predictor(models: Path) -> Any:
 
 
 def sam_upstream_encoder(models: Path) -> Work:
-    predictor, shown = _predictor(models), picture()
+    predictor, shown = _predictor(models), image()
     return lambda: predictor.set_image(shown)
 
 
 def sam_upstream_decoder(models: Path, count: int) -> Work:
     predictor, asked = _predictor(models), boxes(count)
-    predictor.set_image(picture())
+    predictor.set_image(image())
     return lambda: [predictor.predict(box=box, multimask_output=False) for box in asked]
 
 
@@ -110,7 +110,7 @@ def owlv2_upstream(models: Path) -> Work:
 
     processor = Owlv2Processor.from_pretrained(models / "owlv2")
     model = Owlv2ForObjectDetection.from_pretrained(models / "owlv2").eval()
-    shown, texts = Image.fromarray(picture()), [[f"a photo of a {label}" for label in LABELS]]
+    shown, texts = Image.fromarray(image()), [[f"a photo of a {label}" for label in LABELS]]
 
     def work() -> Any:
         inputs = processor(text=texts, images=shown, return_tensors="pt")
@@ -129,7 +129,7 @@ def grounding_dino_upstream(models: Path) -> Work:
 
     processor = AutoProcessor.from_pretrained(models / "grounding_dino")
     model = GroundingDinoForObjectDetection.from_pretrained(models / "grounding_dino").eval()
-    shown = Image.fromarray(picture())
+    shown = Image.fromarray(image())
 
     def work() -> object:
         inputs = processor(images=shown, text=[LABELS], return_tensors="pt")
@@ -143,7 +143,7 @@ def grounding_dino_upstream(models: Path) -> Work:
 
 
 def chain_upstream(models: Path, count: int = 10) -> Work:
-    tag, detect, predictor, shown = clip_upstream(models), owlv2_upstream(models), _predictor(models), picture()
+    tag, detect, predictor, shown = clip_upstream(models), owlv2_upstream(models), _predictor(models), image()
 
     def work() -> object:
         tag()
@@ -171,7 +171,7 @@ def _segmenter(models: Path) -> Any:
 
 
 def clip_ours(models: Path) -> Work:
-    tagger, shown = _tagger(models), picture()
+    tagger, shown = _tagger(models), image()
     vocabulary = tagger.encode_labels(LABELS)
     return lambda: tagger.score([shown], vocabulary)
 
@@ -190,20 +190,20 @@ def clip_ours_tower(models: Path, count: int) -> Work:
 
 
 def sam_ours_encoder(models: Path) -> Work:
-    segmenter, shown = _segmenter(models), picture()
+    segmenter, shown = _segmenter(models), image()
     return lambda: segmenter.encode(shown)
 
 
 def sam_ours_decoder(models: Path, count: int) -> Work:
     segmenter, asked = _segmenter(models), boxes(count)
-    encoded = segmenter.encode(picture())
+    encoded = segmenter.encode(image())
     return lambda: segmenter.masks(encoded, asked)
 
 
 def _detector(spec: str) -> Work:
     import openvocab
 
-    detector, shown = openvocab.load_detector(spec, "cpu"), picture()
+    detector, shown = openvocab.load_detector(spec, "cpu"), image()
     queries = detector.encode_labels(LABELS)
     return lambda: detector.detect([shown], queries, 0.0)
 
@@ -220,7 +220,7 @@ def chain_ours(models: Path, count: int = 10) -> Work:
         box_threshold=0.0,
         max_boxes=count,
     )
-    vocabulary, shown = pipe.vocabulary(LABELS), picture()
+    vocabulary, shown = pipe.vocabulary(LABELS), image()
     return lambda: pipe(shown, vocabulary)
 
 
@@ -242,8 +242,8 @@ def grounding_dino_ours(models: Path) -> Work:
 
 
 RACES = [
-    Race("ViT-B/32, tags of one picture", clip_upstream, clip_ours),
-    Race("ViT-B/32 tower, 16 pictures", lambda at: clip_upstream_tower(at, 16), lambda at: clip_ours_tower(at, 16)),
+    Race("ViT-B/32, tags of one image", clip_upstream, clip_ours),
+    Race("ViT-B/32 tower, 16 images", lambda at: clip_upstream_tower(at, 16), lambda at: clip_ours_tower(at, 16)),
     Race("SAM vit_b encoder", sam_upstream_encoder, sam_ours_encoder),
     Race("SAM vit_b decoder, 1 box", lambda at: sam_upstream_decoder(at, 1), lambda at: sam_ours_decoder(at, 1)),
     Race("SAM vit_b decoder, 10 boxes", lambda at: sam_upstream_decoder(at, 10), lambda at: sam_ours_decoder(at, 10)),

@@ -2,7 +2,7 @@
 
     python benchmarks/web_load.py --clients 32 --seconds 60
 
-It starts `openvocab serve` in a process of its own. Every client sends pictures of its own, whose answers were computed
+It starts `openvocab serve` in a process of its own. Every client sends images of its own, whose answers were computed
 here first and differ from each other, so that an answer meant for another client is seen.
 """
 
@@ -32,7 +32,7 @@ import openvocab
 
 @dataclass(frozen=True)
 class Question:
-    """A picture, the labels asked for, and the digest of the right answer."""
+    """An image, the labels asked for, and the digest of the right answer."""
 
     path: Path
     labels: str
@@ -57,7 +57,7 @@ def digest(answer: dict[str, Any]) -> str:
 
 
 def questions(pipe: openvocab.Pipeline, count: int, folder: Path) -> list[Question]:
-    """Write pictures that have different answers: the example scenes, turned, with a stripe of their own."""
+    """Write images that have different answers: the example scenes, turned, with a stripe of their own."""
     made: list[Question] = []
     scenes = openvocab.example_scenes()
     for number in range(count):
@@ -69,7 +69,7 @@ def questions(pipe: openvocab.Pipeline, count: int, folder: Path) -> list[Questi
         answer = json.loads(json.dumps(pipe(path, list(scene.labels)).to_dict()))
         made.append(Question(path, ", ".join(scene.labels), digest(answer)))
     if len({each.digest for each in made}) < count:
-        raise SystemExit("two pictures have the same answer; a mix-up could not be seen")
+        raise SystemExit("two images have the same answer; a mix-up could not be seen")
     return made
 
 

@@ -1,4 +1,4 @@
-"""openvocab turns pictures and words into tags, boxes and masks.
+"""openvocab turns images and words into tags, boxes and masks.
 
     import openvocab
     pipe = openvocab.load("pocket")
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from openvocab.images.read import read_image
     from openvocab.images.sources import find_images
     from openvocab.pipeline.chain import Pipeline, Vocabulary
-    from openvocab.pipeline.draw import colours_of
+    from openvocab.pipeline.draw import colors_of
     from openvocab.pipeline.examples import ExampleScene, example_scenes
     from openvocab.pipeline.explore import Encoded, Explored
     from openvocab.pipeline.lettering import undrawn
@@ -92,7 +92,7 @@ __all__ = [
     "UnknownName",
     "Vocabulary",
     "Workers",
-    "colours_of",
+    "colors_of",
     "decode_mask",
     "encode_mask",
     "example_scenes",
@@ -126,7 +126,7 @@ _HOMES = {
     "batch.workers": ("Workers",),
     "batch.writer": ("Summary",),
     "pipeline.chain": ("Pipeline", "Vocabulary"),
-    "pipeline.draw": ("colours_of",),
+    "pipeline.draw": ("colors_of",),
     "pipeline.examples": ("ExampleScene", "example_scenes"),
     "pipeline.explore": ("Encoded", "Explored"),
     "formats": ("export",),

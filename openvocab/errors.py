@@ -2,12 +2,12 @@
 
 OpenVocabError
     BadInput (ValueError)        the caller's labels, templates, thresholds, arrays or paths
-        ImageError               a picture that cannot be read; carries a kind from a closed set
+        ImageError               an image that cannot be read; carries a kind from a closed set
     UnknownName (LookupError)    no model family, preset or label set of that name
     BadWeights (RuntimeError)    a checkpoint is absent, of another architecture, or fails its digest
     BadOutput (RuntimeError)     a model answered with numbers that are not finite
     ModelFailed (RuntimeError)   a model fails on every image, so that a run ends
-    OutOfMemory (MemoryError)    a picture is too much for the memory, even alone
+    OutOfMemory (MemoryError)    an image is too much for the memory, even alone
     CannotWrite (OSError)        a run folder cannot be written: full, read-only, or in use
     MissingExtra (ImportError)   a feature needs an optional dependency
 """
@@ -61,7 +61,7 @@ class BadInput(OpenVocabError, ValueError):
 
 
 class ImageError(BadInput):
-    """One picture cannot be read.
+    """One image cannot be read.
 
     Attributes:
         kind: why, one of ImageErrorKind.
@@ -95,7 +95,7 @@ class ModelFailed(OpenVocabError, RuntimeError):
 
 
 class OutOfMemory(OpenVocabError, MemoryError):
-    """A picture needs more memory than there is, even in a batch of one."""
+    """An image needs more memory than there is, even in a batch of one."""
 
 
 class CannotWrite(OpenVocabError, OSError):

@@ -20,17 +20,17 @@ SOFTMAX = "softmax"
 SIGMOID = "sigmoid"
 
 
-def random_picture(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
-    """Return a (height, width, 3) picture of soft random blobs, so that neighbouring pixels are alike."""
+def random_image(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
+    """Return a (height, width, 3) image of soft random blobs, so that neighboring pixels are alike."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (height // 8 + 1, width // 8 + 1, 3), np.uint8)
     return np.ascontiguousarray(coarse.repeat(8, 0).repeat(8, 1)[:height, :width])
 
 
 @pytest.fixture(scope="session")
-def picture() -> Any:
-    """The builder of pictures: picture(height, width, seed=0)."""
-    return random_picture
+def make_image() -> Any:
+    """The builder of images: make_image(height, width, seed=0)."""
+    return random_image
 
 
 def _clip_folder(folder: Path, kind: str) -> Path:

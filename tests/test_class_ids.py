@@ -15,7 +15,7 @@ from PIL import Image
 import openvocab
 from openvocab import BadInput, Result
 from openvocab.ui.cli.main import main
-from tests.pipeline.stubs import chain, save_pictures
+from tests.pipeline.stubs import chain, save_images
 
 LABELS = ("zebra", "dark", "light", "red")
 PLACE = 1
@@ -26,7 +26,7 @@ PLACE = 1
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder, with one image; openvocab.load gives a chain without weights."""
     monkeypatch.chdir(tmp_path)
-    save_pictures(tmp_path / "p", 1)
+    save_images(tmp_path / "p", 1)
     Image.new("RGB", (8, 8), (0, 0, 200)).save("p/00000.png")
     monkeypatch.setattr(openvocab, "load", lambda *_, **__: chain(gate="threshold"))
     return tmp_path
@@ -110,7 +110,7 @@ def test_names_given_by_hand_follow_the_vocabulary(here: Path) -> None:
     result = _result()
     renamed = replace(result, regions=replace(result.regions, labels=("apple",)))
     assert renamed.classes == (*LABELS, "apple")
-    desk = Desk.of(result, "pocket", openvocab.Encoded(result.picture)).added(result.regions.masks[0], 0.5, "pear")
+    desk = Desk.of(result, "pocket", openvocab.Encoded(result.image)).added(result.regions.masks[0], 0.5, "pear")
     assert desk.result(replace(chain(gate="threshold"))).classes == (*LABELS, "pear")
 
 

@@ -76,7 +76,7 @@ def test_annotate_writes_what_python_answers(stand_ins: str, tmp_path: Path) -> 
         pytest.skip("this preset has no detector")
     wanted = openvocab.load(stand_ins)(SCENE.path, WORDS)
     run = tmp_path / "run"
-    main(["annotate", str(SCENE.path), "--labels", WORDS, "--preset", stand_ins, "--out", str(run), "--no-pictures"])
+    main(["annotate", str(SCENE.path), "--labels", WORDS, "--preset", stand_ins, "--out", str(run), "--no-images"])
     (row,) = openvocab.read_run(run)
     assert row.tags == wanted.tags and row.regions is not None
     assert row.regions.labels == wanted.regions.labels
@@ -103,7 +103,7 @@ def test_evaluate_measures_what_python_answers(
     chaining_run = chaining.run_chain
     monkeypatch.setattr(chaining, "run_chain", run_chain)
     data = ["--data", str(coco), "--format", "coco", "--out", str(tmp_path / "report"), "--preset", stand_ins]
-    data += ["--pictures", str(SCENE.path.parent)]
+    data += ["--images", str(SCENE.path.parent)]
     assert main(["evaluate", "chain", *data]) == 0
     wanted = openvocab.load(stand_ins)(SCENE.path, WORDS)
     (found,) = made[0].found

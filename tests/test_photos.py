@@ -96,7 +96,7 @@ def test_the_real_weights_answer_as_in_timm(pipe: Any) -> None:
     image = openvocab.read_image(openvocab.example_scenes()[0].path)
     with torch.inference_mode():
         expected = model(transform(Image.fromarray(image))[None]).log_softmax(-1).numpy()
-    np.testing.assert_allclose(pipe.tagger.encode_pictures([image]), expected, atol=1e-4)
+    np.testing.assert_allclose(pipe.tagger.encode_images([image]), expected, atol=1e-4)
     assert pipe.tagger.record.sha256 == RECORD.files[0].sha256
 
 

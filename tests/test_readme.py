@@ -45,8 +45,8 @@ def test_a_command_is_understood(line: str) -> None:
 def test_the_code_in_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     scene = openvocab.example_scenes()[0]
-    Path("pictures").mkdir()
-    for name in ("scene.png", "pictures/a.png"):
+    Path("images").mkdir()
+    for name in ("scene.png", "images/a.png"):
         shutil.copy(scene.path, name)
     known: dict[str, Any] = {}
     for block in BLOCKS:

@@ -61,30 +61,30 @@ def _horizon(rng: Rng, side: int) -> Floats:
 _PATTERNS: tuple[Callable[[Rng, int], Floats], ...] = (_ramp, _plain, _stripes, _noise, _checks, _horizon)
 
 
-def _clutter(rng: Rng, picture: Floats) -> Floats:
+def _clutter(rng: Rng, image: Floats) -> Floats:
     """Lay one to five translucent polygons over (side, side, 3)."""
-    side = len(picture)
+    side = len(image)
     for _ in range(rng.integers(1, 6)):
         corners = rng.uniform(0, side, 2) + rng.uniform(-60, 60, (rng.integers(3, 6), 2))
-        over = picture.copy()
+        over = image.copy()
         cv2.fillPoly(over, [corners.astype(np.int32)], rng.uniform(0, 255, 3).tolist(), lineType=cv2.LINE_AA)
         share = rng.uniform(0.4, 0.95)
-        picture = np.asarray(over * share + picture * (1 - share), np.float32)
-    return picture
+        image = np.asarray(over * share + image * (1 - share), np.float32)
+    return image
 
 
 def background(rng: Rng, side: int = 256) -> NDArray[np.uint8]:
     """Draw one ground, (side, side, 3) uint8 RGB."""
     weight = _PATTERNS[rng.integers(len(_PATTERNS))](rng, side)[..., None]
     muted = rng.random() < 0.5
-    near, far = (_colour(rng, muted) for _ in range(2))
-    picture = near * (1 - weight) + far * weight
+    near, far = (_color(rng, muted) for _ in range(2))
+    image = near * (1 - weight) + far * weight
     if rng.random() < 0.4:
-        picture = _clutter(rng, np.ascontiguousarray(picture))
+        image = _clutter(rng, np.ascontiguousarray(image))
     if rng.random() < 0.5:
         grain = cv2.resize(rng.standard_normal((side // 2, side // 2), np.float32), (side, side))
-        picture = picture + grain[..., None] * rng.uniform(1, 14)
-    return np.clip(picture, 0, 255).astype(np.uint8)
+        image = image + grain[..., None] * rng.uniform(1, 14)
+    return np.clip(image, 0, 255).astype(np.uint8)
 
 
 def _fractal(rng: Rng, side: int, roughness: float, stretch: float = 1.0) -> Floats:
@@ -97,50 +97,50 @@ def _fractal(rng: Rng, side: int, roughness: float, stretch: float = 1.0) -> Flo
     return np.asarray((mixed - mixed.min()) / np.ptp(mixed), np.float32)
 
 
-def _bokeh(rng: Rng, picture: Floats) -> Floats:
+def _bokeh(rng: Rng, image: Floats) -> Floats:
     """Lay blurred discs of light over (side, side, 3), as lamps out of focus look."""
-    side, over = len(picture), picture.copy()
+    side, over = len(image), image.copy()
     for _ in range(rng.integers(3, 12)):
-        centre = rng.integers(0, side, 2).tolist()
-        colour = (rng.uniform(80, 255, 3)).tolist()
-        cv2.circle(over, centre, int(rng.uniform(6, 36)), colour, -1, cv2.LINE_AA)
+        center = rng.integers(0, side, 2).tolist()
+        color = (rng.uniform(80, 255, 3)).tolist()
+        cv2.circle(over, center, int(rng.uniform(6, 36)), color, -1, cv2.LINE_AA)
     over = np.asarray(cv2.GaussianBlur(over, (0, 0), rng.uniform(1, 8)), np.float32)
     share = rng.uniform(0.3, 0.9)
-    return np.asarray(over * share + picture * (1 - share), np.float32)
+    return np.asarray(over * share + image * (1 - share), np.float32)
 
 
 def natural(rng: Rng, side: int = 256) -> NDArray[np.uint8]:
     """Draw one ground nearer to a photograph, (side, side, 3) uint8 RGB: texture, light, things out of focus."""
-    colours = [_colour(rng, rng.random() < 0.8) for _ in range(4)]
+    colors = [_color(rng, rng.random() < 0.8) for _ in range(4)]
     stretch = rng.choice([1.0, 1.0, 4.0, 10.0])
     weight = _fractal(rng, side, rng.uniform(0.3, 0.8), stretch)[..., None]
-    picture = colours[0] * (1 - weight) + colours[1] * weight
+    image = colors[0] * (1 - weight) + colors[1] * weight
     if rng.random() < 0.5:  # a second surface: table and wall, or ground and sky
         edge = _horizon(rng, side)[..., None]
         weight = _fractal(rng, side, rng.uniform(0.3, 0.8), rng.choice([1.0, 6.0]))[..., None]
-        picture = picture * (1 - edge) + (colours[2] * (1 - weight) + colours[3] * weight) * edge
-    picture = np.asarray(picture, np.float32)
+        image = image * (1 - edge) + (colors[2] * (1 - weight) + colors[3] * weight) * edge
+    image = np.asarray(image, np.float32)
     if rng.random() < 0.3:
-        picture = _clutter(rng, np.ascontiguousarray(picture))
+        image = _clutter(rng, np.ascontiguousarray(image))
     if rng.random() < 0.3:
-        picture = _bokeh(rng, picture)
+        image = _bokeh(rng, image)
     if rng.random() < 0.4:
-        picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), rng.uniform(1, 6)), np.float32)
+        image = np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(1, 6)), np.float32)
     light = 1 + rng.uniform(-0.45, 0.45) * (_ramp(rng, side) - 0.5) * 2
     if rng.random() < 0.4:
         x, y = _mesh(side)
         light = light - rng.uniform(0.1, 0.5) * ((x - rng.uniform(0.2, 0.8)) ** 2 + (y - rng.uniform(0.2, 0.8)) ** 2)
     grain = rng.standard_normal((side, side, 1), np.float32) * rng.uniform(0, 6)
-    return np.asarray(np.clip(picture * light[..., None] + grain, 0, 255), np.uint8)
+    return np.asarray(np.clip(image * light[..., None] + grain, 0, 255), np.uint8)
 
 
-def _colour(rng: Rng, muted: bool) -> Floats:
-    colour = rng.integers(0, 256, 3).astype(np.float32)
-    return np.asarray(128 + (colour - 128) * 0.5 if muted else colour, np.float32)
+def _color(rng: Rng, muted: bool) -> Floats:
+    color = rng.integers(0, 256, 3).astype(np.float32)
+    return np.asarray(128 + (color - 128) * 0.5 if muted else color, np.float32)
 
 
 class BackgroundBank:
-    """A fixed set of grounds, turned, mirrored and recoloured on each draw: ten times faster than drawing anew."""
+    """A fixed set of grounds, turned, mirrored and recolored on each draw: ten times faster than drawing anew."""
 
     def __init__(self, seed: int, size: int = 1500, side: int = 256) -> None:
         rng = np.random.default_rng(seed)

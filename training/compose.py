@@ -1,8 +1,8 @@
 """Compose an annotated set to measure on: python -m training.compose OUT --scenes 500 --seed 2026.
 
 OUT/images/ and OUT/instances.json hold scenes of one to six objects with COCO's instances, boxes and masks exact;
-OUT/classes/LABEL/ holds as many pictures of one object, as an ImageFolder. The same seed composes the same set, and
-a picture does not depend on how many there are.
+OUT/classes/LABEL/ holds as many images of one object, as an ImageFolder. The same seed composes the same set, and
+an image does not depend on how many there are.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ STYLES = {"trained": TRAINED_STYLES, "held-out": (HELD_OUT_STYLE,)}
 def compose_set(out: Path, styles: Sequence[Drawings], scenes: int, seed: int) -> None:
     """Write a set.
 
-    Labels are those of the embedded models' vocabulary that some style draws; the pictures of one object take them in
+    Labels are those of the embedded models' vocabulary that some style draws; the images of one object take them in
     turn.
 
     Args:
         out: a folder that is empty or does not exist.
-        scenes: how many pictures of each kind.
+        scenes: how many images of each kind.
         seed: names the set.
 
     Raises:
@@ -67,7 +67,7 @@ def _write_scenes(
     (out / "images").mkdir()
     for index in range(scenes):
         made, name = compose(np.random.default_rng([seed, 0, index]), drawings, ORDINARY), f"images/{index:06}.png"
-        _save(out / name, made.picture)
+        _save(out / name, made.image)
         height, width = made.instances.shape
         images.append({"id": index + 1, "file_name": name, "height": height, "width": width})
         annotations += [
@@ -94,28 +94,28 @@ def _of(scene: Scene) -> list[dict[str, Any]]:
 
 
 def _write_classes(
-    out: Path, names: Sequence[str], drawings: list[list[list[NDArray[np.uint8]]]], pictures: int, seed: int
+    out: Path, names: Sequence[str], drawings: list[list[list[NDArray[np.uint8]]]], images: int, seed: int
 ) -> None:
     """Write LABEL/NUMBER.png, each of one object."""
-    for index in range(pictures):
+    for index in range(images):
         row = index % len(names)
         made = compose(np.random.default_rng([seed, 1, index]), [drawings[row]], SINGLE)
         place = out / names[row]
         place.mkdir(parents=True, exist_ok=True)
-        _save(place / f"{index:06}.png", made.picture)
+        _save(place / f"{index:06}.png", made.image)
 
 
-def _save(path: Path, picture: NDArray[np.uint8]) -> None:
+def _save(path: Path, image: NDArray[np.uint8]) -> None:
     from PIL import Image
 
-    Image.fromarray(picture).save(path)
+    Image.fromarray(image).save(path)
 
 
 def _parser() -> argparse.ArgumentParser:
     name = "python -m training.compose"
     parser = argparse.ArgumentParser(prog=name, description=(__doc__ or "").partition("\n\n")[2])
     parser.add_argument("out", type=Path, metavar="OUT", help="the folder to write, which must not hold anything")
-    parser.add_argument("--scenes", type=int, default=500, metavar="N", help="pictures of each kind (default: 500)")
+    parser.add_argument("--scenes", type=int, default=500, metavar="N", help="images of each kind (default: 500)")
     parser.add_argument("--seed", type=int, default=2026, metavar="S", help="names the set (default: 2026)")
     parser.add_argument("--style", choices=sorted(STYLES), default="trained", help="drawings (default: trained)")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""Named drawings with transparency, from packages of openly licensed pictures or from a folder.
+"""Named drawings with transparency, from packages of openly licensed images or from a folder.
 
 A drawing is a (H, W, 4) uint8 RGBA array (rows, columns, channels; straight alpha), cropped to what is visible.
 """
@@ -41,7 +41,7 @@ EXTRA_STYLES = ("fxemoji", "streamline-emojis")
 """More packages that training draws from; they lack some labels, and no figure is reported on them."""
 
 RENDERED_STYLE = "fluent-emoji-3d"
-"""The package @lobehub/NAME that training draws from too; it brings pictures, not icons."""
+"""The package @lobehub/NAME that training draws from too; it brings images, not icons."""
 
 HELD_OUT_STYLE = "twemoji"
 """The package that no training run ever saw."""
@@ -73,12 +73,12 @@ def _characters() -> Mapping[str, str]:
     return found
 
 
-def _crop(picture: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+def _crop(image: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
     """Cut (H, W, 4) to its visible part; None where less than 100 pixels are visible."""
-    rows, columns = np.where(picture[..., 3] > 32)
+    rows, columns = np.where(image[..., 3] > 32)
     if len(rows) < 100:
         return None
-    return np.ascontiguousarray(picture[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1])
+    return np.ascontiguousarray(image[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1])
 
 
 class _IconSet:
@@ -159,19 +159,19 @@ def load_style(style: str, packages: Path) -> Drawings:
 
 
 def _rendered(assets: Path, name: str) -> NDArray[np.uint8] | None:
-    """The picture of a Unicode name, with or without the mark that asks for colour; None where there is none."""
+    """The image of a Unicode name, with or without the mark that asks for color; None where there is none."""
     from PIL import Image
 
     code = "-".join(f"{ord(part):x}" for part in _characters()[name])
     for path in (assets / f"{each}.webp" for each in (code, code.removesuffix("-fe0f"))):
         if path.is_file():
-            with Image.open(path) as picture:
-                return _crop(np.array(picture.convert("RGBA").resize((SIDE, SIDE))))
+            with Image.open(path) as image:
+                return _crop(np.array(image.convert("RGBA").resize((SIDE, SIDE))))
     return None
 
 
 def load_rendered(package: Path) -> Drawings:
-    """Read the vocabulary from a package that brings pictures, assets/CODE.webp.
+    """Read the vocabulary from a package that brings images, assets/CODE.webp.
 
     Raises:
         BadInput: the package is not installed there.
@@ -188,7 +188,7 @@ def load_rendered(package: Path) -> Drawings:
 
 
 def load_font(path: Path) -> Drawings:
-    """Render the vocabulary from a colour bitmap font, e.g. Debian's fonts-noto-color-emoji.
+    """Render the vocabulary from a color bitmap font, e.g. Debian's fonts-noto-color-emoji.
 
     Raises:
         BadInput: the file is no font that Pillow reads at 109 pixels.
@@ -198,7 +198,7 @@ def load_font(path: Path) -> Drawings:
     try:
         font = ImageFont.truetype(str(path), 109)
     except OSError as error:
-        raise BadInput(f"{path}: not a colour bitmap font of 109 pixels: {error}") from error
+        raise BadInput(f"{path}: not a color bitmap font of 109 pixels: {error}") from error
     found = Drawings()
     for label, names in _vocabulary().items():
         for name in names:
@@ -214,14 +214,14 @@ def load_folder(folder: Path) -> Drawings:
     """Read cut-outs that the user brings: folder/LABEL/*.png with transparency.
 
     Raises:
-        BadInput: no such folder, no picture in it, or a picture with nothing visible.
+        BadInput: no such folder, no image in it, or an image with nothing visible.
     """
     from PIL import Image
 
     found = Drawings()
     for path in sorted(folder.glob("*/*.png")):
-        with Image.open(path) as picture:
-            drawing = _crop(np.array(picture.convert("RGBA")))
+        with Image.open(path) as image:
+            drawing = _crop(np.array(image.convert("RGBA")))
         if drawing is None:
             raise BadInput(f"{path}: fewer than 100 visible pixels; bring a cut-out on a transparent ground")
         found.setdefault(path.parent.name, []).append(drawing)

@@ -104,14 +104,14 @@ def tag_figures(pipe: Pipeline, vocabulary: Vocabulary, single: list[Scene], ord
     """Top-1 on single-object scenes, and mean average precision of tags over the labels of the others."""
     from sklearn.metrics import average_precision_score
 
-    alone = [scene.picture for scene in single]
+    alone = [scene.image for scene in single]
     named = np.array([scene.labels[0] for scene in single])
     whole = pipe.settings.changed(windows=0)
     right = [
         float((pipe.tag_scores(alone, each, whole).argmax(1) == named).mean())
         for each in (vocabulary, pipe.vocabulary(vocabulary.labels, template="openai80"))
     ]
-    scores = pipe.tag_scores([scene.picture for scene in ordinary], vocabulary)
+    scores = pipe.tag_scores([scene.image for scene in ordinary], vocabulary)
     truth = np.zeros(scores.shape, bool)
     for row, scene in enumerate(ordinary):
         truth[row, scene.labels] = True
@@ -126,8 +126,8 @@ def detector_figures(pipe: Pipeline, vocabulary: Vocabulary, scenes: list[Scene]
     told, free = [], []
     for scene in scenes:
         present = [vocabulary.labels[index] for index in dict.fromkeys(scene.labels.tolist())]
-        told.append(pipe.regions(scene.picture, vocabulary, present, **options))
-        free.append(pipe.regions(scene.picture, vocabulary, **options))
+        told.append(pipe.regions(scene.image, vocabulary, present, **options))
+        free.append(pipe.regions(scene.image, vocabulary, **options))
     return {
         "detector AP50, true labels": box_ap50(told, scenes, vocabulary.labels),
         "detector AP50, all labels": box_ap50(free, scenes, vocabulary.labels),
@@ -140,7 +140,7 @@ def wrong_labels(result: Result, vocabulary: Vocabulary, scene: Scene) -> int:
 
     regions = result.regions
     index = np.array([vocabulary.labels.index(label) for label in regions.labels], np.int64)
-    height, width = scene.picture.shape[:2]
+    height, width = scene.image.shape[:2]
     truth = Truth(height, width, scene.xyxy, scene.labels)
     tagged = np.isin(vocabulary.labels, [tag.label for tag in result.tags])[None]
     made = fates([truth], [Found(regions.xyxy, regions.scores, index)], vocabulary.labels, tagged)
@@ -152,8 +152,8 @@ def chain_figures(pipe: Pipeline, vocabulary: Vocabulary, scenes: list[Scene]) -
     found, given, wanted, named = np.zeros(2, int), np.zeros(2, int), 0, 0
     for scene in scenes:
         names, masks = [vocabulary.labels[index] for index in scene.labels], scene_masks(scene)
-        told = pipe.cut_out(scene.picture, pipe.regions(scene.picture, vocabulary, list(dict.fromkeys(names))))
-        result = pipe(scene.picture, vocabulary)
+        told = pipe.cut_out(scene.image, pipe.regions(scene.image, vocabulary, list(dict.fromkeys(names))))
+        result = pipe(scene.image, vocabulary)
         named += wrong_labels(result, vocabulary, scene)
         for row, regions in enumerate((result.regions, told)):
             found[row] += matched(regions, names, masks)
@@ -175,7 +175,7 @@ def segmenter_figures(pipe: Pipeline, scenes: list[Scene]) -> dict[str, float]:
         raise BadInput("the pipeline has no segmenter")
     ious: list[float] = []
     for scene in scenes:
-        masks, _ = pipe.segmenter.masks(pipe.segmenter.encode(scene.picture), scene.xyxy)
+        masks, _ = pipe.segmenter.masks(pipe.segmenter.encode(scene.image), scene.xyxy)
         ious += np.diag(mask_iou(masks, scene_masks(scene))).tolist()
     return {"segmenter mean IoU": float(np.mean(ious))}
 
@@ -208,7 +208,7 @@ def measure(pipe: Pipeline, styles: Sequence[Drawings], count: int, seed: int) -
 def _renamed(scene: Scene, names: Sequence[str]) -> Scene:
     """The same scene with labels that count in the whole vocabulary."""
     number = np.array([labels().index(name) for name in names])
-    return Scene(scene.picture, scene.instances, number[scene.labels], scene.xyxy)
+    return Scene(scene.image, scene.instances, number[scene.labels], scene.xyxy)
 
 
 def _styles(chosen: argparse.Namespace) -> list[Drawings]:

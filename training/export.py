@@ -17,7 +17,7 @@ from torch import Tensor
 
 from openvocab.weights.pocket.architecture import SIDE, PocketOwlv2, detector_config, tagger_config
 from training.drawings import Drawings, labels
-from training.optimise import load_checkpoint
+from training.optimize import load_checkpoint
 from training.scenes import SceneKind, bank, compose
 from training.tokens import train_tokenizer
 
@@ -188,7 +188,7 @@ def pin(manifest: Path) -> None:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         text += (
             f'\n[checkpoints.pocket-{stage}]\nfile = "{path.relative_to(manifest.parent).as_posix()}"\n'
-            f'size = {path.stat().st_size}\nsha256 = "{digest}"\nlicence = "Apache-2.0"\n'
+            f'size = {path.stat().st_size}\nsha256 = "{digest}"\nlicense = "Apache-2.0"\n'
         )
     manifest.write_text(text, encoding="utf-8")
 
@@ -202,7 +202,7 @@ def write_examples(styles: dict[str, Drawings], seed: int) -> None:
     for number, (style, drawings) in enumerate(styles.items(), 1):
         scene = compose(rng, bank([drawings], labels()), kind)
         name = f"scene-{number}"
-        Image.fromarray(scene.picture).save(folder / f"{name}.png", optimize=True)
+        Image.fromarray(scene.image).save(folder / f"{name}.png", optimize=True)
         Image.fromarray(scene.instances).save(folder / f"{name}-instances.png", optimize=True)
         named = [labels()[index] for index in scene.labels]
         truth.append({"name": name, "style": style.rpartition("#")[0], "labels": named, "xyxy": scene.xyxy.tolist()})

@@ -32,7 +32,7 @@ def _matches(boxes: Tensor, names: Tensor, scores: Tensor, truth: Tensor, labels
 
 
 def _detections(out: Outputs, row: int, allowed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Boxes in 0 to 1, scores and label numbers of one picture, best first, over the allowed labels."""
+    """Boxes in 0 to 1, scores and label numbers of one image, best first, over the allowed labels."""
     scores, index = out.logits[row][:, allowed].sigmoid().max(1)
     kept = scores > 0.02
     boxes = box_convert(out.boxes[row][kept].sigmoid(), "cxcywh", "xyxy").clamp(0, 1)
@@ -51,7 +51,7 @@ def _average_precision(scores: list[float], hits: list[bool], positives: int) ->
 
 
 def _box_ap(outs: list[tuple[Outputs, Batch]], count: int, told: bool) -> float:
-    """AP50 over labels; told: the queries are the labels that the picture holds."""
+    """AP50 over labels; told: the queries are the labels that the image holds."""
     scores: list[list[float]] = [[] for _ in range(count)]
     hits: list[list[bool]] = [[] for _ in range(count)]
     positives = np.zeros(count)
@@ -77,7 +77,7 @@ def _forward(tower: Tower, texts: Texts, pool: Pool, scenes: int) -> list[tuple[
     for start in range(0, scenes, 50):
         batch = pool.take(np.arange(start, start + 50))
         with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
-            outs.append((tower(batch.pictures, texts.known), batch))
+            outs.append((tower(batch.images, texts.known), batch))
     return outs
 
 
@@ -92,7 +92,7 @@ def _top1(tower: Tower, labels: Tensor, pool: Pool, scenes: int) -> float:
     """How often the nearest label of (C, D) is that of the only object."""
     batch = pool.take(np.arange(scenes))
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
-        images = torch.cat([tower.embed_images(batch.pictures[at : at + 50]) for at in range(0, scenes, 50)])
+        images = torch.cat([tower.embed_images(batch.images[at : at + 50]) for at in range(0, scenes, 50)])
     return float((images @ labels.T).argmax(1).eq(batch.labels[:, 0]).float().mean())
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from training.optimise import STEADY, Average, Optimiser, load_checkpoint, save_checkpoint, steady_then_down
+from training.optimize import STEADY, Average, Optimizer, load_checkpoint, save_checkpoint, steady_then_down
 
 __all__ = ["Job", "run"]
 
@@ -31,7 +31,7 @@ class Job:
     """
 
     model: nn.Module
-    optimiser: Optimiser
+    optimizer: Optimizer
     step: Callable[[np.random.Generator], tuple[Tensor, dict[str, float]]]
     evaluate: Callable[[], dict[str, float]]
     clip: Sequence[Tensor]
@@ -46,9 +46,9 @@ def _restore(job: Job, path: Path, average: Average) -> int:
         return 0
     job.model.load_state_dict(kept["model"])
     try:
-        job.optimiser.restore(kept["optimiser"])
+        job.optimizer.restore(kept["optimizer"])
     except ValueError:
-        log.info("other weights are trained than before: the optimiser starts anew")
+        log.info("other weights are trained than before: the optimizer starts anew")
     average.weights, average.steps = kept["average"], kept["step"]
     log.info("resumed at step %d from %s", kept["step"], path.name)
     return int(kept["step"])
@@ -73,7 +73,7 @@ def _say(job: Job, step: int, steps: int, rate: float) -> None:
 
 def _save(job: Job, path: Path, average: Average, step: int) -> None:
     save_checkpoint(
-        path, model=job.model.state_dict(), optimiser=job.optimiser.state(), average=average.weights, step=step
+        path, model=job.model.state_dict(), optimizer=job.optimizer.state(), average=average.weights, step=step
     )
 
 
@@ -99,7 +99,7 @@ def run(job: Job, checkpoint: Path, steps: int, seed: int, every: int = 500, min
             _save(job, checkpoint.with_suffix(".steady"), average, step)
         torch.manual_seed(seed + step)
         loss, figures = job.step(np.random.default_rng((seed, step)))
-        job.optimiser.step(loss, steady_then_down(step, share), job.clip, job.most)
+        job.optimizer.step(loss, steady_then_down(step, share), job.clip, job.most)
         average.update(job.model)
         step += 1
         for name, value in figures.items():

@@ -1,7 +1,7 @@
 """Compose scenes: named drawings on a procedural ground, with exact boxes and masks.
 
 A scene is 256 x 256. Objects are 28 to 128 pixels long (64 to 150 where a scene holds a single one), scaled, turned,
-mirrored and recoloured; a later object may cover an earlier one, of which at least 55 % stays visible.
+mirrored and recolored; a later object may cover an earlier one, of which at least 55 % stays visible.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ LEAST_VISIBLE = 0.55
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Scene:
-    """One composed picture and its truth.
+    """One composed image and its truth.
 
-    picture    (256, 256, 3) uint8 RGB.
+    image    (256, 256, 3) uint8 RGB.
     instances  (256, 256) uint8: 0 is ground, k + 1 is object k.
     labels     (N,) int64 indices into the vocabulary.
     xyxy       (N, 4) float32: left, top, right, bottom in pixels, half-open, around the visible part.
     """
 
-    picture: Bytes
+    image: Bytes
     instances: Bytes
     labels: NDArray[np.int64]
     xyxy: Floats
@@ -51,7 +51,7 @@ class SceneKind:
     """How many objects a scene holds, and how long their longer side is in pixels.
 
     counts   the share of scenes with 1, 2, 3... objects.
-    wild     how strongly drawings are recoloured and outlined: 0 never, 1 as in training.
+    wild     how strongly drawings are recolored and outlined: 0 never, 1 as in training.
     """
 
     counts: tuple[float, ...]
@@ -78,7 +78,7 @@ def bank(styles: Sequence[Drawings], labels: Sequence[str]) -> list[list[list[By
     return arranged
 
 
-def _recolour(rng: Rng, rgb: Bytes, strength: float) -> Bytes:
+def _recolor(rng: Rng, rgb: Bytes, strength: float) -> Bytes:
     """Shift hue, saturation and value of (H, W, 3)."""
     hsv = cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV).astype(np.float32)
     hsv[..., 0] = (hsv[..., 0] + rng.normal(0, 5 * strength)) % 180
@@ -88,7 +88,7 @@ def _recolour(rng: Rng, rgb: Bytes, strength: float) -> Bytes:
 
 
 def _outline(rng: Rng, drawing: Bytes) -> Bytes:
-    """Give a drawing a dark, light or coloured rim, as other styles have."""
+    """Give a drawing a dark, light or colored rim, as other styles have."""
     width = int(rng.integers(2, 6))
     padded = cv2.copyMakeBorder(drawing, width, width, width, width, cv2.BORDER_CONSTANT, value=(0, 0, 0, 0))
     alpha = padded[..., 3]
@@ -114,7 +114,7 @@ def _restyle(rng: Rng, drawing: Bytes, wild: float) -> Bytes:
         drawing = _flatten(rng, drawing)
     if wild:
         drawing = _vary(rng, drawing)
-    return np.dstack([_recolour(rng, np.ascontiguousarray(drawing[..., :3]), 1 + 0.6 * wild), drawing[..., 3]])
+    return np.dstack([_recolor(rng, np.ascontiguousarray(drawing[..., :3]), 1 + 0.6 * wild), drawing[..., 3]])
 
 
 def _vary(rng: Rng, drawing: Bytes) -> Bytes:
@@ -126,8 +126,8 @@ def _vary(rng: Rng, drawing: Bytes) -> Bytes:
         hsv[..., 0] = (hsv[..., 0].astype(np.int32) + int(rng.integers(-30, 31))) % 180
         rgb = np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB), np.uint8)
     elif chance < 0.17:
-        grey = rgb.mean(2, keepdims=True)
-        rgb = (grey + (rgb - grey) * rng.uniform(0, 0.4)).astype(np.uint8)
+        gray = rgb.mean(2, keepdims=True)
+        rgb = (gray + (rgb - gray) * rng.uniform(0, 0.4)).astype(np.uint8)
     elif chance < 0.27:
         rgb = np.asarray(cv2.GaussianBlur(rgb, (0, 0), rng.uniform(0.8, 2.5)), np.uint8)
     if rng.random() < 0.35:
@@ -181,14 +181,14 @@ class _Canvas:
     """A scene being composed."""
 
     def __init__(self, ground: Bytes) -> None:
-        self.picture = ground
+        self.image = ground
         self.instances = np.zeros(ground.shape[:2], np.uint8)
         self.labels: list[int] = []
         self._areas: list[int] = []
 
     def place(self, rng: Rng, label: int, rgb: Bytes, alpha: Floats, wild: float = 0.0) -> bool:
         """Paste at a random place; refuse where an earlier object would be too much covered."""
-        side, (height, width) = len(self.picture), alpha.shape
+        side, (height, width) = len(self.image), alpha.shape
         if height >= side - 2 or width >= side - 2:
             return False
         x, y = int(rng.integers(0, side - width)), int(rng.integers(0, side - height))
@@ -202,7 +202,7 @@ class _Canvas:
             self._shadow(x, y, alpha)
         elif wild and rng.random() < 0.25:
             self._cast(rng, x, y, alpha)
-        region = self.picture[window]
+        region = self.image[window]
         region[:] = (region * (1 - alpha[..., None]) + rgb * alpha[..., None]).astype(np.uint8)
         self.labels.append(label)
         self._areas.append(int(solid.sum()))
@@ -210,22 +210,22 @@ class _Canvas:
         return True
 
     def _shadow(self, x: int, y: int, alpha: Floats) -> None:
-        side, (height, width) = len(self.picture), alpha.shape
+        side, (height, width) = len(self.image), alpha.shape
         offset = max(1, int(max(height, width) * 0.05))
         soft = cv2.GaussianBlur(alpha, (0, 0), offset) * 0.4
         top, left = min(side - height, y + offset), min(side - width, x + offset)
-        region = self.picture[top : top + height, left : left + width]
+        region = self.image[top : top + height, left : left + width]
         region[:] = (region * (1 - soft[..., None])).astype(np.uint8)
 
     def _cast(self, rng: Rng, x: int, y: int, alpha: Floats) -> None:
         """Darken the ground by a soft shadow that falls to any side."""
         reach = max(alpha.shape)
-        shade = np.zeros(self.picture.shape[:2], np.float32)
+        shade = np.zeros(self.image.shape[:2], np.float32)
         shade[y : y + alpha.shape[0], x : x + alpha.shape[1]] = alpha
         shift = np.array([[1, 0, rng.normal(0, 0.1) * reach], [0, 1, rng.uniform(0, 0.18) * reach]], np.float32)
         moved = cv2.warpAffine(shade, shift, shade.shape[::-1])
         soft = cv2.GaussianBlur(moved, (0, 0), max(0.8, rng.uniform(0.01, 0.08) * reach)) * rng.uniform(0.2, 0.7)
-        self.picture[:] = (self.picture * (1 - soft[..., None])).astype(np.uint8)
+        self.image[:] = (self.image * (1 - soft[..., None])).astype(np.uint8)
 
     def boxes(self) -> Floats:
         found = []
@@ -235,15 +235,15 @@ class _Canvas:
         return np.array(found, np.float32)
 
 
-def _weather(rng: Rng, picture: Bytes) -> Bytes:
-    """Blur a fifth of the pictures and compress another fifth."""
+def _weather(rng: Rng, image: Bytes) -> Bytes:
+    """Blur a fifth of the images and compress another fifth."""
     chance = rng.random()
     if chance < 0.2:
-        return np.asarray(cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.3, 0.9)), np.uint8)
+        return np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 0.9)), np.uint8)
     if chance < 0.4:
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(45, 95))]
-        return np.asarray(cv2.imdecode(cv2.imencode(".jpg", picture, quality)[1], cv2.IMREAD_COLOR), np.uint8)
-    return picture
+        return np.asarray(cv2.imdecode(cv2.imencode(".jpg", image, quality)[1], cv2.IMREAD_COLOR), np.uint8)
+    return image
 
 
 def _add(rng: Rng, canvas: _Canvas, drawings: list[list[list[Bytes]]], kind: SceneKind) -> None:
@@ -278,5 +278,5 @@ def compose(
     while not canvas.labels:
         for _ in range(count):
             _add(rng, canvas, drawings, kind)
-    picture = _weather(rng, canvas.picture)
-    return Scene(picture, canvas.instances, np.array(canvas.labels, np.int64), canvas.boxes())
+    image = _weather(rng, canvas.image)
+    return Scene(image, canvas.instances, np.array(canvas.labels, np.int64), canvas.boxes())

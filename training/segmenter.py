@@ -21,11 +21,11 @@ def positions(grid: int, width: int) -> Tensor:
 
 
 def decode(sam: Sam, features: Tensor, sparse: Tensor, each: int) -> tuple[Tensor, Tensor]:
-    """Sam's mask decoder over several pictures at once.
+    """Sam's mask decoder over several images at once.
 
     Args:
-        features: (B, C, h, w) encoded pictures.
-        sparse: (B * each, T, C) prompt tokens, picture by picture.
+        features: (B, C, h, w) encoded images.
+        sparse: (B * each, T, C) prompt tokens, image by image.
 
     Returns:
         (B * each, 4, 4h, 4w) mask logits and (B * each, 4) predicted IoUs.
@@ -49,7 +49,7 @@ def _point(rng: np.random.Generator, instances: np.ndarray, number: int) -> tupl
 
 
 def prompts(rng: np.random.Generator, sam: Sam, batch: Batch, each: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw `each` objects a picture and prompt for them: two in three by a jittered box, the rest by a point inside.
+    """Draw `each` objects an image and prompt for them: two in three by a jittered box, the rest by a point inside.
 
     Returns:
         (B * each, 2, C) prompt tokens, (B * each,) bool: is it a box, and (B * each, 1, 256, 256) float truth.

@@ -91,10 +91,10 @@ def _ended(rng: np.random.Generator, template: str) -> str:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Outputs:
-    """One forward pass over B pictures of P patches and Q texts, float32.
+    """One forward pass over B images of P patches and Q texts, float32.
 
     logits      (B, P, Q) detector's class logits.       objectness  (B, P) logits.
-    boxes       (B, P, 4) logits of centre and size.     patches     (B, P, D) class embeddings of the patches.
+    boxes       (B, P, 4) logits of center and size.     patches     (B, P, D) class embeddings of the patches.
     tags        (B, Q) tagger's logits.                  texts       (Q, D) text embeddings.
     """
 
@@ -120,7 +120,7 @@ class Tower(nn.Module):
         self.deviation: Tensor
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("deviation", torch.tensor(DEVIATION).view(1, 3, 1, 1), persistent=False)
-        _initialise(self.detector)
+        _initialize(self.detector)
 
     def embed_texts(self, ids: Tensor) -> Tensor:
         """(Q, L) ids to (Q, D)."""
@@ -128,24 +128,24 @@ class Tower(nn.Module):
         embedded: Tensor = model.text_projection(model.text_model(input_ids=ids).pooler_output)
         return embedded
 
-    def _hidden(self, pictures: Tensor) -> Tensor:
-        """(B, 1 + P, W) tokens of the last layer, normalised."""
+    def _hidden(self, images: Tensor) -> Tensor:
+        """(B, 1 + P, W) tokens of the last layer, normalized."""
         vision: Any = self.detector.owlv2.vision_model
-        pixels = ((pictures - self.mean) / self.deviation).contiguous(memory_format=torch.channels_last)
+        pixels = ((images - self.mean) / self.deviation).contiguous(memory_format=torch.channels_last)
         hidden: Tensor = vision.post_layernorm(vision(pixel_values=pixels).last_hidden_state)
         return hidden
 
-    def embed_images(self, pictures: Tensor) -> Tensor:
-        """(B, D) the tagger's embeddings of (B, 3, 256, 256) pictures in 0 to 1, of length 1."""
-        return F.normalize(self.head(self.pool(self._hidden(pictures))).float(), dim=-1)
+    def embed_images(self, images: Tensor) -> Tensor:
+        """(B, D) the tagger's embeddings of (B, 3, 256, 256) images in 0 to 1, of length 1."""
+        return F.normalize(self.head(self.pool(self._hidden(images))).float(), dim=-1)
 
-    def forward(self, pictures: Tensor, ids: Tensor) -> Outputs:
-        """Run both models on (B, 3, 256, 256) pictures in 0 to 1 and (Q, L) token ids, or (Q, D) texts embedded."""
+    def forward(self, images: Tensor, ids: Tensor) -> Outputs:
+        """Run both models on (B, 3, 256, 256) images in 0 to 1 and (Q, L) token ids, or (Q, D) texts embedded."""
         model: Any = self.detector
         texts = ids if ids.is_floating_point() else self.embed_texts(ids)
-        hidden = self._hidden(pictures)
+        hidden = self._hidden(images)
         merged = model.layer_norm(hidden[:, 1:] * hidden[:, :1])
-        logits, patches = model.class_predictor(merged, texts[None].expand(len(pictures), -1, -1), None)
+        logits, patches = model.class_predictor(merged, texts[None].expand(len(images), -1, -1), None)
         boxes = model.box_head(merged).float() + model.box_bias
         pooled = F.normalize(self.head(self.pool(hidden)).float(), dim=-1)
         unit = F.normalize(texts.float(), dim=-1)
@@ -156,7 +156,7 @@ class Tower(nn.Module):
 
 
 @torch.no_grad()
-def _initialise(model: PocketOwlv2) -> None:
+def _initialize(model: PocketOwlv2) -> None:
     """Start where a tiny transformer learns from; the library's own start has standard deviation 1 in the heads."""
     for head in (model.box_head, model.objectness_head, model.class_head):
         for linear in head.modules():
@@ -189,7 +189,7 @@ def _pair_iou(first: Tensor, second: Tensor) -> Tensor:
     return shared / (areas[0] + areas[1] - shared)
 
 
-def _centres(patches: int) -> Tensor:
+def _centers(patches: int) -> Tensor:
     side = int(patches**0.5)
     axis = (torch.arange(side) + 0.5) / side
     rows, columns = torch.meshgrid(axis, axis, indexing="ij")
@@ -207,11 +207,11 @@ def _assign(out: Outputs, boxes: Tensor, truth: Tensor, labels: Tensor, best: in
         (B, P) weights in 0 to 1 (0: answers for none) and (B, P) object numbers.
     """
     count, patches, _ = out.logits.shape
-    valid, centres = labels >= 0, _centres(patches)
+    valid, centers = labels >= 0, _centers(patches)
     chance = out.logits.sigmoid().gather(2, labels.clamp(min=0)[:, None, :].expand(count, patches, -1)).transpose(1, 2)
     iou = _pair_iou(boxes[:, None], truth[:, :, None])
-    margin = torch.minimum(centres - truth[:, :, None, :2], truth[:, :, None, 2:] - centres).amin(-1)
-    far = ((centres - (truth[..., :2] + truth[..., 2:])[:, :, None] / 2) ** 2).sum(-1)
+    margin = torch.minimum(centers - truth[:, :, None, :2], truth[:, :, None, 2:] - centers).amin(-1)
+    far = ((centers - (truth[..., :2] + truth[..., 2:])[:, :, None] / 2) ** 2).sum(-1)
     inside = (margin > 0).scatter_(2, far.argmin(2, keepdim=True), True)
     size = (truth[..., 2:] - truth[..., :2]).clamp(min=1e-3).amax(-1)[..., None]
     fit = (chance + 1e-3) ** 0.5 * (iou + 0.05) ** 3 * torch.exp(-2 * far / size**2) * inside * valid[..., None]
@@ -233,7 +233,7 @@ def detection_loss(
     out: Outputs, batch: Batch, dense: float = 0.5, presence: float = 0.5
 ) -> tuple[Tensor, dict[str, float]]:
     """The detector's loss and its parts."""
-    truth, labels = batch.xyxy / batch.pictures.shape[-1], batch.labels
+    truth, labels = batch.xyxy / batch.images.shape[-1], batch.labels
     chances = out.boxes.sigmoid()
     boxes = box_convert(chances, "cxcywh", "xyxy")
     weight, owner = _assign(out, boxes, truth, labels)
@@ -244,9 +244,9 @@ def detection_loss(
     target = truth.gather(1, owner[..., None].expand(-1, -1, 4))[positive]
     by = weight[positive]
     giou = (generalized_box_iou_loss(boxes[positive], target) * by).sum() / total
-    centred = box_convert(target, "xyxy", "cxcywh")
-    near = ((chances[positive] - centred).abs().sum(1) * by).sum() / total
-    logit = out.boxes[positive] - torch.logit(centred.clamp(0.01, 0.99))
+    centered = box_convert(target, "xyxy", "cxcywh")
+    near = ((chances[positive] - centered).abs().sum(1) * by).sum() / total
+    logit = out.boxes[positive] - torch.logit(centered.clamp(0.01, 0.99))
     slope = (logit.abs().clamp(max=4).sum(1) * by).sum() / total
     classes, objects = _varifocal(out.logits, wanted) / total, _varifocal(out.objectness, wanted.amax(2)) / total
     patches, accuracy = dense_loss(out, batch)
@@ -257,7 +257,7 @@ def detection_loss(
 
 
 def presence_loss(out: Outputs, labels: Tensor) -> Tensor:
-    """What the best patch of each text says of the whole picture: high where the label is there, low where it is not.
+    """What the best patch of each text says of the whole image: high where the label is there, low where it is not.
 
     The class loss weighs every patch; what makes a false answer is one patch alone. Hard cases weigh more, among them
     the labels that look like one that is there.
@@ -273,7 +273,7 @@ def presence_loss(out: Outputs, labels: Tensor) -> Tensor:
 
 
 def dense_loss(out: Outputs, batch: Batch) -> tuple[Tensor, float]:
-    """Every patch whose centre shows an object names that object, (loss, accuracy)."""
+    """Every patch whose center shows an object names that object, (loss, accuracy)."""
     side = int(out.patches.shape[1] ** 0.5)
     step = batch.instances.shape[-1] // side
     shown = batch.instances[:, step // 2 :: step, step // 2 :: step].reshape(len(batch.labels), -1).long()
@@ -286,7 +286,7 @@ def dense_loss(out: Outputs, batch: Batch) -> tuple[Tensor, float]:
 
 
 def tag_loss(out: Outputs, batch: Batch) -> Tensor:
-    """What teaches the tagger, over all texts: a sigmoid loss and a softmax loss, per label that a picture holds.
+    """What teaches the tagger, over all texts: a sigmoid loss and a softmax loss, per label that an image holds.
 
     The sigmoid loss makes scores that stand alone, hard ones weighing more; early on its gradient is weak, and the
     softmax loss (every present label against all others) is what tells labels apart.

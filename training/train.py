@@ -35,7 +35,7 @@ from training.export import (
 )
 from training.held_out import held_out_figures
 from training.loop import Job, run
-from training.optimise import Optimiser, load_checkpoint
+from training.optimize import Optimizer, load_checkpoint
 from training.pool import Pool, write_pool
 from training.scenes import DENSE, ORDINARY, SINGLE, SceneKind, bank
 from training.segmenter import decode, positions, prompts, segmenter_loss
@@ -98,7 +98,7 @@ def _segmenter_iou(sam: torch.nn.Module, pool: Pool, count: int) -> float:
         for row in range(count):
             scene = pool.take(np.array([row]))
             present = scene.labels[0] >= 0
-            asked = {"image": scene.pictures[0] * 255, "original_size": (256, 256), "boxes": scene.xyxy[0][present]}
+            asked = {"image": scene.images[0] * 255, "original_size": (256, 256), "boxes": scene.xyxy[0][present]}
             masks = sam([asked], multimask_output=False)[0]["masks"][:, 0]
             for number, mask in enumerate(masks, 1):
                 truth = scene.instances[0] == number
@@ -121,9 +121,9 @@ def train_segmenter(plan: Plan, size: int = 8, each: int = 3) -> None:
     def step(rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         batch = pools[rng.choice(len(pools), p=shares)].draw(rng, size)
         sparse, is_box, truth = prompts(rng, sam, batch, each)
-        pictures = (batch.pictures * 255 - sam.pixel_mean) / sam.pixel_std
+        images = (batch.images * 255 - sam.pixel_mean) / sam.pixel_std
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            logits, ious = decode(sam, encoder(pictures.contiguous(memory_format=torch.channels_last)), sparse, each)
+            logits, ious = decode(sam, encoder(images.contiguous(memory_format=torch.channels_last)), sparse, each)
         loss, true = segmenter_loss(logits.float(), ious.float(), truth)
         return loss, {
             "loss": loss.item(),
@@ -139,26 +139,26 @@ def train_segmenter(plan: Plan, size: int = 8, each: int = 3) -> None:
         return "image_encoder.blocks" in name or "mask_decoder.transformer" in name
 
     rate = 2e-4 if plan.shipped else 8e-4
-    optimiser = Optimiser(sam, rate, 2.5 * rate, matrices)
-    plan.run(Job(sam, optimiser, step, evaluate, list(sam.parameters()), 1.0, 0.997), "segmenter")
+    optimizer = Optimizer(sam, rate, 2.5 * rate, matrices)
+    plan.run(Job(sam, optimizer, step, evaluate, list(sam.parameters()), 1.0, 0.997), "segmenter")
 
 
 def warm_texts(tower: Tower, texts: Texts, count: int, steps: int = 150) -> None:
     """Pull two templates of a label together and labels apart: untrained, all prompts lie at cosine 0.9."""
     model = tower.detector.owlv2
     weights = [*model.text_model.parameters(), *model.text_projection.parameters()]
-    optimiser = torch.optim.AdamW(weights, lr=2e-3, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(weights, lr=2e-3, weight_decay=0.0)
     for step in range(steps):
         rng = np.random.default_rng((7, step))
         first, second = (F.normalize(tower.embed_texts(texts.draw(rng)), dim=-1) for _ in range(2))
         alike = first[:count] @ second[:count].T
         strange = (first[:count] @ second[count:].T).clamp(min=0).pow(2).mean()
         loss = F.cross_entropy(alike * 15, torch.arange(count)) + 10 * strange
-        for group in optimiser.param_groups:
+        for group in optimizer.param_groups:
             group["lr"] = 2e-3 * min(1, step / 10) * (1 - 0.9 * step / steps)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
+        optimizer.step()
     log.info("texts warmed up: loss %.3f", loss.item())
 
 
@@ -182,7 +182,7 @@ def train_tower(plan: Plan, size: int = 16) -> None:
     def step(rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         batch = pools[rng.choice(len(pools), p=shares)].draw(rng, size, zoom=0.7)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            out = tower(batch.pictures, texts.draw(rng))
+            out = tower(batch.images, texts.draw(rng))
         boxes, parts = detection_loss(out, batch)
         tags = tag_loss(out, batch)
         return boxes + 2 * tags, {"loss": boxes.item(), "tags": tags.item(), **parts}
@@ -199,8 +199,8 @@ def train_tower(plan: Plan, size: int = 16) -> None:
     scales = ("class_head.logit", "tag_")
     clip = [weight for name, weight in tower.named_parameters() if not any(part in name for part in scales)]
     rate = 5e-4 if plan.shipped else 8e-4
-    optimiser = Optimiser(tower, rate, 4 * rate, matrices, factor)
-    plan.run(Job(tower, optimiser, step, evaluate, clip, 4.0), "tower")
+    optimizer = Optimizer(tower, rate, 4 * rate, matrices, factor)
+    plan.run(Job(tower, optimizer, step, evaluate, clip, 4.0), "tower")
 
 
 def train_tagger(plan: Plan, size: int = 16) -> None:
@@ -219,7 +219,7 @@ def train_tagger(plan: Plan, size: int = 16) -> None:
         at = int(rng.integers(len(pools)))
         batch = pools[at].draw(rng, size, zoom=1.0 if at < 2 else 0.5)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            out = tower(batch.pictures, texts.draw(rng))
+            out = tower(batch.images, texts.draw(rng))
         patches, accuracy = dense_loss(out, batch)
         tags = tag_loss(out, batch)
         return tags + 0.25 * patches, {"tags": tags.item(), "patch": accuracy}
@@ -230,8 +230,8 @@ def train_tagger(plan: Plan, size: int = 16) -> None:
     def evaluate() -> dict[str, float]:
         return held_out_figures(tower, texts, plan.work, len(labels()))
 
-    optimiser = Optimiser(tower, 4e-4, 1e-3, lambda name: "vision_model.encoder.layers" in name, factor)
-    plan.run(Job(tower, optimiser, step, evaluate, list(tower.parameters()), 4.0, 0.99), "tagger")
+    optimizer = Optimizer(tower, 4e-4, 1e-3, lambda name: "vision_model.encoder.layers" in name, factor)
+    plan.run(Job(tower, optimizer, step, evaluate, list(tower.parameters()), 4.0, 0.99), "tagger")
 
 
 EXAMPLES = ("noto", "fluent-emoji-flat", "noto-v1", "emojione", "fluent-emoji", "noto", HELD_OUT_STYLE, HELD_OUT_STYLE)

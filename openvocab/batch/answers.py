@@ -42,7 +42,7 @@ class Answering(Protocol):
     """Answers inputs: in this process, in others, or on other machines.
 
     skipped      inputs so far that the source had been told to skip.
-    batch_sizes  stage -> pictures at once in the end, where memory made it halve its batches.
+    batch_sizes  stage -> images at once in the end, where memory made it halve its batches.
     """
 
     @property
@@ -60,15 +60,15 @@ class Answer:
     """What became of one input; the engine fills it in.
 
     item       the input.
-    decoded    the picture and its file; None where it could not be read.
+    decoded    the image and its file; None where it could not be read.
     error      why there is no answer; None where there is one.
     wanted     the labels that the detector looks for; None where there is an error.
     notes      why there is neither a tag nor a region.
     embedding  (D,) float32 of length 1, where it was asked for.
-    rows       (V, D) float32: the embeddings of the picture and its windows, where there is a use for them.
-    prepared   the picture as the tagger's model takes it, until it was asked; decoded has no pixels then.
+    rows       (V, D) float32: the embeddings of the image and its windows, where there is a use for them.
+    prepared   the image as the tagger's model takes it, until it was asked; decoded has no pixels then.
     kept       what a run keeps of it, where it was made already; see light.
-    drawn      the annotated picture as a PNG file, where it was drawn already.
+    drawn      the annotated image as a PNG file, where it was drawn already.
     """
 
     item: Item
@@ -93,7 +93,7 @@ class Answer:
         """Return the answer to an input that has one; its source is the input's id, and labels are the vocabulary.
 
         Raises:
-            BadInput: the picture was decoded smaller than it is.
+            BadInput: the image was decoded smaller than it is.
         """
         if self.decoded is None:
             raise BadInput(f"{self.item.id!r} could not be read, so that it has no result")
@@ -102,7 +102,7 @@ class Answer:
         return Result(self.item.id, file.width, file.height, self.tags, regions, record, file.pixels, **known)
 
     def png(self, record: RunRecord) -> bytes:
-        """Return the annotated picture of an answer, as a PNG file.
+        """Return the annotated image of an answer, as a PNG file.
 
         Raises:
             BadInput: as result.
@@ -117,7 +117,7 @@ class Answer:
         """Return it without pixels and masks: small, and fit to pass between processes; its row is made.
 
         Args:
-            record: where given, the annotated picture is drawn too.
+            record: where given, the annotated image is drawn too.
         """
         drawn = None if record is None or self.error is not None else self.png(record)
         regions = None if self.regions is None else replace(self.regions, masks=None, mask_scores=None)

@@ -1,4 +1,4 @@
-"""One stage over several pictures: in batches that shrink where memory ends, with errors kept to their picture."""
+"""One stage over several images: in batches that shrink where memory ends, with errors kept to their image."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from openvocab.errors import ModelFailed, OutOfMemory
-from openvocab.pipeline.protocols import Picture
+from openvocab.pipeline.protocols import ImageArray
 
 __all__ = ["Batches", "is_out_of_memory"]
 
@@ -29,9 +29,9 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 class Batches(Generic[R]):
-    """Runs one stage, whatever its pictures do to it.
+    """Runs one stage, whatever its images do to it.
 
-    size     pictures, or views of them, that the model sees at once; halved each time memory is short, down to 1.
+    size     images, or views of them, that the model sees at once; halved each time memory is short, down to 1.
     halved   how often that was.
     """
 
@@ -40,55 +40,55 @@ class Batches(Generic[R]):
         self._failures = 0
 
     def __call__(
-        self, work: Callable[[Sequence[Picture], int], list[R]], pictures: Sequence[Picture]
+        self, work: Callable[[Sequence[ImageArray], int], list[R]], images: Sequence[ImageArray]
     ) -> list[R | Exception]:
-        """Return one answer a picture, or the error that kept it from one: OutOfMemory, BadOutput, or the model's own.
+        """Return one answer an image, or the error that kept it from one: OutOfMemory, BadOutput, or the model's own.
 
         Args:
-            work: the stage; takes pictures and how many the model may see at once, and answers each.
-            pictures: the batch.
+            work: the stage; takes images and how many the model may see at once, and answers each.
+            images: the batch.
 
         Raises:
             ModelFailed: every image fails, ten in a row or those of a batch and a plain one too.
         """
         while True:
             try:
-                made: list[R | Exception] = list(work(pictures, self.size))
+                made: list[R | Exception] = list(work(images, self.size))
                 self._failures = 0
                 return made
             except Exception as error:
                 kept = _bare(error)
             if not is_out_of_memory(kept):
-                return self._apart(work, pictures, kept)
+                return self._apart(work, images, kept)
             _free()
             if self.size == 1:
-                return self._apart(work, pictures, kept)
+                return self._apart(work, images, kept)
             self.size //= 2
             self.halved += 1
 
     def _apart(
-        self, work: Callable[[Sequence[Picture], int], list[R]], pictures: Sequence[Picture], error: Exception
+        self, work: Callable[[Sequence[ImageArray], int], list[R]], images: Sequence[ImageArray], error: Exception
     ) -> list[R | Exception]:
-        """Answer each picture by itself, so that only those at fault have an error."""
-        if len(pictures) == 1:
+        """Answer each image by itself, so that only those at fault have an error."""
+        if len(images) == 1:
             made: list[R | Exception] = [self._named(error)]
         else:
-            made = [self._alone(work, picture) for picture in pictures]
+            made = [self._alone(work, image) for image in images]
         odd = [one for one in made if isinstance(one, Exception)]
         self._failures = self._failures + len(odd) if len(odd) == len(made) else 0
         if self._failures >= _MOST_FAILURES or (1 < len(odd) == len(made) and self._fails_on_a_plain_one(work)):
             raise _failed(self.stage, self._failures, odd[-1])
         return made
 
-    def _fails_on_a_plain_one(self, work: Callable[[Sequence[Picture], int], list[R]]) -> bool:
+    def _fails_on_a_plain_one(self, work: Callable[[Sequence[ImageArray], int], list[R]]) -> bool:
         """Whether the stage also fails on an image that nothing is wrong with, so that the images are not at fault."""
         shades = np.linspace(0, 255, _PROBE_SIDE, dtype=np.uint8)
         plain = np.ascontiguousarray(np.broadcast_to(shades[None, :, None], (_PROBE_SIDE, _PROBE_SIDE, 3)))
         return isinstance(self._alone(work, plain), Exception)
 
-    def _alone(self, work: Callable[[Sequence[Picture], int], list[R]], picture: Picture) -> R | Exception:
+    def _alone(self, work: Callable[[Sequence[ImageArray], int], list[R]], image: ImageArray) -> R | Exception:
         try:
-            return work([picture], 1)[0]
+            return work([image], 1)[0]
         except Exception as error:
             kept = _bare(error)
         if is_out_of_memory(kept):

@@ -1,8 +1,8 @@
-"""Embeddings on disk, so that a picture or a sentence goes through the tagger once.
+"""Embeddings on disk, so that an image or a sentence goes through the tagger once.
 
-One SQLite file in a folder, in write-ahead mode: several processes of one machine may use it together. A picture is
+One SQLite file in a folder, in write-ahead mode: several processes of one machine may use it together. An image is
 named by the sha256 of its file, a text by label and templates; both by the tagger: the sha256 of its weights, its
-precision, its architecture and how it prepares what it reads. Windows and scaled decoding are part of a picture's key.
+precision, its architecture and how it prepares what it reads. Windows and scaled decoding are part of an image's key.
 
 Every entry has a checksum over its key and all its columns, which is verified when it is read: a damaged entry is not
 found, so it is made anew and replaced. A damaged file is set aside, and a new one begun.
@@ -72,10 +72,10 @@ _REFUSED = {
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Kept:
-    """What is kept of a picture, or of a text, whose size and frames are 0.
+    """What is kept of an image, or of a text, whose size and frames are 0.
 
     width, height, frames   as in images.Decoded.
-    rows                    (V, D) float32: the whole picture's embedding first, then those of its windows.
+    rows                    (V, D) float32: the whole image's embedding first, then those of its windows.
     """
 
     width: int
@@ -203,7 +203,7 @@ def open_cache(folder: str | os.PathLike[str]) -> Iterator[EmbeddingCache]:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Recalled:
-    """A picture that was embedded before: what is known of its file, and the rows of Kept.
+    """An image that was embedded before: what is known of its file, and the rows of Kept.
 
     decoded has no pixels (0 x 0), unless they are wanted.
     """
@@ -213,7 +213,7 @@ class Recalled:
 
 
 class Recall:
-    """One tagger's pictures in a cache."""
+    """One tagger's images in a cache."""
 
     def __init__(self, cache: EmbeddingCache, tagger: Tagger, windows: int, decode_size: int | None) -> None:
         """Set up.
@@ -222,7 +222,7 @@ class Recall:
             BadInput: the digest of the tagger's weights is not known.
         """
         self._cache = cache
-        self._start = _digest("picture", *_identity(tagger), windows, decode_size)
+        self._start = _digest("image", *_identity(tagger), windows, decode_size)
 
     def read(
         self, item: Item, decoder: Callable[[Item], Decoded], max_pixels: int, *, pixels: bool
@@ -247,7 +247,7 @@ class Recall:
         return Recalled(Decoded(NO_PIXELS, digest.hex(), kept.width, kept.height, kept.frames), kept.rows)
 
     def keep(self, seen: Iterable[tuple[int, Decoded, Floats]]) -> None:
-        """Keep pictures, each with which frame of its file it is and the (V, D) embeddings of its views.
+        """Keep images, each with which frame of its file it is and the (V, D) embeddings of its views.
 
         Raises:
             BadInput, CannotWrite: as EmbeddingCache.add.
@@ -263,7 +263,7 @@ class Recall:
 
 @dataclass(frozen=True, slots=True)
 class CacheFailed:
-    """Why a cache could not be looked into: not the picture's error, but the run's."""
+    """Why a cache could not be looked into: not the image's error, but the run's."""
 
     error: BadInput | CannotWrite
 

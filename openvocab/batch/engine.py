@@ -2,7 +2,7 @@
 
 Threads read and decode ahead, the stages take what is decoded in batches, and whoever takes the answers (a loop of the
 caller's, or the writer of a run folder) sets the pace. No answer depends on the number of threads that decode or on
-the other pictures in the batch; the size of a batch changes how a tower rounds, and no more.
+the other images in the batch; the size of a batch changes how a tower rounds, and no more.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from openvocab.images.decode import Isolated, decode_item
 from openvocab.images.prefetch import prefetch
 from openvocab.images.read import MAX_PIXELS, Decoded
 from openvocab.images.sources import Item
-from openvocab.pipeline.protocols import Picture, PreparingTagger
+from openvocab.pipeline.protocols import ImageArray, PreparingTagger
 from openvocab.pipeline.result import Regions
 from openvocab.pipeline.settings import Settings
 
@@ -37,14 +37,14 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "Engine", "Reading", "kind_of"]
 
 Seen = tuple[NDArray[np.float32], NDArray[np.float32] | None]
-"""What the tagger says of one picture: (C,) scores and, where asked for, the (V, D) embeddings of it and its views."""
+"""What the tagger says of one image: (C,) scores and, where asked for, the (V, D) embeddings of it and its views."""
 
 
 Outcome = Decoded | Ready | Recalled | CacheFailed | Exception | None
 """What became of reading an item; None where it is skipped."""
 
 _ROOM = 2**28
-"""Bytes of decoded pictures that wait for a stage, and bytes that close a batch."""
+"""Bytes of decoded images that wait for a stage, and bytes that close a batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +100,10 @@ class Engine:
         """Set up; nothing is read yet.
 
         Args:
-            embeddings: also give the unit-length embedding of each picture.
-            pixels: answers need their pixels; else a picture that the cache knows has none, unless there is a detector.
+            embeddings: also give the unit-length embedding of each image.
+            pixels: answers need their pixels; else an image that the cache knows has none, unless there is a detector.
             cache: where the tagger's embeddings are looked for and kept.
-            stop: looked at between pictures; once true, the answer in hand is the last one.
+            stop: looked at between images; once true, the answer in hand is the last one.
 
         Raises:
             BadInput: embeddings or cache without a tagger or the digest of its weights, or decode_size with a
@@ -126,7 +126,7 @@ class Engine:
 
     @property
     def batch_sizes(self) -> dict[str, int]:
-        """Stage -> pictures that it saw at once in the end, for the stages whose batches had to be halved."""
+        """Stage -> images that it saw at once in the end, for the stages whose batches had to be halved."""
         return {each.stage: each.size for each in (self._taggers, self._detectors) if each.halved}
 
     def answers(self, items: Iterable[Item]) -> Iterator[Answer]:
@@ -163,7 +163,7 @@ class Engine:
         """Return what decodes in the threads: it never raises."""
         most, least = self._reading.max_pixels, self._reading.decode_size
         if least is not None and self._settings.windows:
-            least *= 2  # a window is half the picture
+            least *= 2  # a window is half the image
         decoder: Callable[[Item], Decoded] = partial(decode_item, max_pixels=most, least_side=least)
         if self._reading.isolate:
             decoder = stack.enter_context(Isolated(most, least, decode_item).running())
@@ -243,10 +243,10 @@ class Engine:
         choice = self._pipe.choose(scores, self._vocabulary.labels, self._settings)
         answer.tags, answer.wanted, answer.notes = choice.tags, choice.to_find, choice.notes
 
-    def _look(self, pictures: Sequence[Picture], size: int) -> list[Seen]:
+    def _look(self, images: Sequence[ImageArray], size: int) -> list[Seen]:
         sized = replace(self._settings, batch_size=size)
         wanted = self._embeddings or self._recall is not None
-        scores, rows = self._pipe.look(pictures, self._vocabulary, sized, embeddings=wanted)
+        scores, rows = self._pipe.look(images, self._vocabulary, sized, embeddings=wanted)
         if not np.isfinite(scores).all() or not all(np.isfinite(each).all() for each in rows or ()):
             raise BadOutput("the tagger's scores are not finite; try --dtype float32")
         return list(zip(scores, [None] * len(scores) if rows is None else rows, strict=True))
@@ -263,9 +263,9 @@ class Engine:
             yield answer
             del answer
 
-    def _detect(self, labels: tuple[str, ...], pictures: Sequence[Picture], size: int) -> list[Regions]:
-        starts = range(0, len(pictures), size)
-        parts = (pictures[at : at + size] for at in starts)
+    def _detect(self, labels: tuple[str, ...], images: Sequence[ImageArray], size: int) -> list[Regions]:
+        starts = range(0, len(images), size)
+        parts = (images[at : at + size] for at in starts)
         return [one for part in parts for one in self._pipe.detect(part, self._vocabulary, labels, self._settings)]
 
     def _cut(self, answer: Answer, found: Regions | Exception | None) -> None:
@@ -275,7 +275,7 @@ class Engine:
             pixels = answer.decoded.pixels
             least = self._settings.mask_threshold
             cut = partial(self._pipe.cut_out, regions=found, mask_threshold=least)
-            made = self._segmenters(lambda pictures, _: [cut(pictures[0])], [pixels])[0]
+            made = self._segmenters(lambda images, _: [cut(images[0])], [pixels])[0]
             if isinstance(made, Exception):
                 answer.error = made
             else:
@@ -306,7 +306,7 @@ def _outcome(read: Callable[[Item], Outcome], item: Item) -> Outcome:
 
 
 def _prepared(tagger: PreparingTagger, read: Callable[[Item], Outcome], item: Item) -> Outcome:
-    """Return what read returns, a picture prepared for the tagger where that can be done."""
+    """Return what read returns, an image prepared for the tagger where that can be done."""
     outcome = read(item)
     return (make_ready(tagger, outcome) or outcome) if isinstance(outcome, Decoded) else outcome
 
@@ -322,10 +322,10 @@ def _pixels(answers: Iterable[Answer]) -> list[NDArray[np.uint8]]:
     return [answer.decoded.pixels for answer in answers if answer.decoded is not None]
 
 
-def _shown(answers: Iterable[Answer]) -> list[Picture]:
-    """Return what a tagger is shown: pictures, or in their place what it prepared."""
+def _shown(answers: Iterable[Answer]) -> list[ImageArray]:
+    """Return what a tagger is shown: images, or in their place what it prepared."""
     return [
-        cast("Picture", answer.prepared or answer.decoded.pixels) for answer in answers if answer.decoded is not None
+        cast("ImageArray", answer.prepared or answer.decoded.pixels) for answer in answers if answer.decoded is not None
     ]
 
 

@@ -84,7 +84,7 @@ class Stage:
 
     @property
     def batch_sizes(self) -> dict[str, int]:
-        """Stage -> pictures at once, where memory made it halve its batches."""
+        """Stage -> images at once, where memory made it halve its batches."""
         sizes: dict[str, int] = self._engine.batch_sizes
         return sizes
 

@@ -1,4 +1,4 @@
-"""The pictures that the ids of a run mean, found again: files, members of shards, rows of datasets, their frames."""
+"""The images that the ids of a run mean, found again: files, members of shards, rows of datasets, their frames."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}")
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """A picture as it can be put elsewhere.
+    """An image as it can be put elsewhere.
 
     path    the file that holds it and nothing else, where its bytes were not asked for; else None.
     data    its bytes, those of a frame as PNG; None where there is a path.
@@ -38,7 +38,7 @@ class Original:
 
 
 class Originals:
-    """Finds pictures by their rows; a shard or dataset stays open and is read once, while rows come in its order."""
+    """Finds images by their rows; a shard or dataset stays open and is read once, while rows come in its order."""
 
     def __init__(self) -> None:
         self._source: _Source | None = None
@@ -50,7 +50,7 @@ class Originals:
             self._source = None
 
     def find(self, row: Row, *, read: bool = True) -> Original:
-        """Return the picture of a row.
+        """Return the image of a row.
 
         Args:
             read: return the bytes of a file too.
@@ -64,7 +64,7 @@ class Originals:
                 return self._original(row, name, frame, read)
             except ImageError as raised:
                 error = error or raised
-        raise error or ImageError("missing", f"{text_of(row.id)!r} is no picture on this machine; put it back")
+        raise error or ImageError("missing", f"{text_of(row.id)!r} is no image on this machine; put it back")
 
     def _original(self, row: Row, name: str, frame: int | None, read: bool) -> Original:
         item = self._item(name)
@@ -91,7 +91,7 @@ class Originals:
             found = self._source.find(name)
             if found is not None:
                 return found
-        raise ImageError("missing", f"{text_of(name)!r} is no picture on this machine; put it back, or do without it")
+        raise ImageError("missing", f"{text_of(name)!r} is no image on this machine; put it back, or do without it")
 
 
 def _meant(row: Row) -> list[tuple[str, int | None]]:
@@ -132,8 +132,8 @@ def _read(item: Item, row: Row, frame: int | None, suffix: str) -> Original:
 def _suffix(data: bytes) -> str:
     """Return the suffix for what Pillow takes the bytes for."""
     try:
-        with Image.open(BytesIO(data)) as picture:
-            return mimetypes.guess_extension(Image.MIME.get(picture.format or "", "")) or ""
+        with Image.open(BytesIO(data)) as image:
+            return mimetypes.guess_extension(Image.MIME.get(image.format or "", "")) or ""
     except Exception:  # it was answered, so it can be decoded; a name is not worth an error
         return ""
 
@@ -164,7 +164,7 @@ class _Source:
 
     def find(self, name: str) -> Item | None:
         """Return the item of that id; None where there is none, after which the source is not begun again."""
-        if self._found is not None and self._found.id == name:  # the next frame of the same picture
+        if self._found is not None and self._found.id == name:  # the next frame of the same image
             return self._found
         self._wanted = name
         self._found = self._next()

@@ -13,10 +13,10 @@ from openvocab.batch.part_files import MARK, part_files
 from openvocab.batch.whole import cannot_write
 from openvocab.errors import BadInput
 
-__all__ = ["PICTURES", "RECORD", "is_of_a_run", "refuse_foreign", "remove_run"]
+__all__ = ["IMAGES", "RECORD", "is_of_a_run", "refuse_foreign", "remove_run"]
 
-PICTURES, RECORD = "pictures", "run.json"
-_DRAWING = re.compile(rf"{PICTURES}/[^/\\\0]+\.png")
+IMAGES, RECORD = "images", "run.json"
+_DRAWING = re.compile(rf"{IMAGES}/[^/\\\0]+\.png")
 _COLUMNS = {"id", "sha256", "status", "error_kind", "error", "tags", "regions"}
 """Columns of every part; those of an earlier version bear no mark."""
 
@@ -58,7 +58,7 @@ def remove_run(path: Path) -> None:
 def is_of_a_run(path: Path) -> bool:
     """Whether a path is that of a run's own file, which nothing but a run may replace."""
     folder = path.parent
-    if folder.name == PICTURES and _has_record(folder.parent):
+    if folder.name == IMAGES and _has_record(folder.parent):
         return True
     return _has_record(folder) and (path.name in (RECORD, LOCK, PID) or path in part_files(folder))
 

@@ -29,7 +29,7 @@ __all__ = ["Crew", "crashed", "opened_crew", "refuse_difference"]
 _FLUSH, _END = "flush", "end"
 _TICK = 0.1
 _MOST_DEATHS = 10
-"""Workers that may die with no answer between them; then the fault is not a picture's."""
+"""Workers that may die with no answer between them; then the fault is not an image's."""
 _PATIENCE = 10.0
 """Seconds that a worker may take to leave once it was told to."""
 
@@ -112,7 +112,7 @@ class Crew:
 
     about         what run.json says of them; None where stop said so before their models were loaded.
     skipped       inputs so far that the source had been told to skip.
-    batch_sizes   stage -> pictures at once in the end, where memory made a worker halve its batches: the least.
+    batch_sizes   stage -> images at once in the end, where memory made a worker halve its batches: the least.
     """
 
     def __init__(self, job: Job, devices: Iterable[str]) -> None:
@@ -154,7 +154,7 @@ class Crew:
 
         Raises:
             BadInput: workers die again and again.
-            Exception: what a stage raises for every picture, and what the source raises.
+            Exception: what a stage raises for every image, and what the source raises.
         """
         source, given = iter(items), 0
         while not self._stopping:

@@ -1,6 +1,6 @@
 """Ray Data: the same stage as an actor class in map_batches, for runs past one machine.
 
-Pictures are read and decoded within the actors by this package's own code, so that one that is broken costs its row and
+Images are read and decoded within the actors by this package's own code, so that one that is broken costs its row and
 not the job. Inputs go to Ray a slab at a time, and answers come back in their order. What a dead actor had in hand is
 tried again by another, one input at a time; the one that takes its actor down twice is answered with an error.
 """
@@ -95,7 +95,7 @@ class RayActors:
 
     about         what run.json says of them.
     skipped       inputs so far that the source had been told to skip.
-    batch_sizes   stage -> pictures at once in the end, where memory made an actor halve its batches: the least.
+    batch_sizes   stage -> images at once in the end, where memory made an actor halve its batches: the least.
     """
 
     def __init__(self, job: Job, devices: tuple[str, ...], made: About, ledger: Any) -> None:
@@ -107,7 +107,7 @@ class RayActors:
         """Yield one answer for each item that is not skipped, in order.
 
         Raises:
-            Exception: what a stage raises for every picture, what the source raises, and what Ray does.
+            Exception: what a stage raises for every image, what the source raises, and what Ray does.
         """
         source, numbers = iter(items), count()
         while not self._stop() and (slab := self._slab(source)):

@@ -1,4 +1,4 @@
-"""Pictures prepared for the tagger by the threads that decode them."""
+"""Images prepared for the tagger by the threads that decode them."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ __all__ = ["Ready", "make_ready"]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Ready:
-    """A picture as a tagger takes it; decoded has no pixels."""
+    """An image as a tagger takes it; decoded has no pixels."""
 
     decoded: Decoded
     prepared: Prepared
 
 
 def make_ready(tagger: PreparingTagger, decoded: Decoded) -> Ready | None:
-    """Return a picture prepared for the tagger, or None where that cannot be done.
+    """Return an image prepared for the tagger, or None where that cannot be done.
 
-    The batch that such a picture comes to will meet the error and tell whose it is.
+    The batch that such an image comes to will meet the error and tell whose it is.
     """
     try:
         return Ready(replace(decoded, pixels=NO_PIXELS), tagger.prepare(decoded.pixels))

@@ -1,6 +1,6 @@
-"""Other labels for a run that kept its embeddings: no picture is read, and only the tagger's text side runs.
+"""Other labels for a run that kept its embeddings: no image is read, and only the tagger's text side runs.
 
-What is scored is the whole picture, also where the run scored windows of it too: a row has one embedding. Embeddings
+What is scored is the whole image, also where the run scored windows of it too: a row has one embedding. Embeddings
 kept as float16 give scores that differ from the run's own by that rounding.
 """
 
@@ -77,20 +77,20 @@ def relabel(
     made_by = describe(asdict(pipe.record(vocabulary, settings)), vocabulary.labels, **kept)
     kind = schema(kept["embedding_size"], kept["embeddings"] == "float16")
     with open_run(Path(folder), made_by, overwrite=overwrite) as target:
-        return _session(run, target, partial(_relabelled, kind=kind, pipe=pipe, vocabulary=vocabulary))
+        return _session(run, target, partial(_relabeled, kind=kind, pipe=pipe, vocabulary=vocabulary))
 
 
-def _session(run: Run, target: RunFolder, relabelled: Callable[[pa.Table], pa.Table]) -> Summary:
+def _session(run: Run, target: RunFolder, relabeled: Callable[[pa.Table], pa.Table]) -> Summary:
     """Write what is missing, and note in run.json what was done."""
     began, started = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     counts, before = Counter[str](), target.finished()
     for table in _missing(run, frozenset(before.ids)):
-        target.add_table(relabelled(table))
+        target.add_table(relabeled(table))
         counts.update(each or "ok" for each in table.column("error_kind").to_pylist())
     seconds, ok, skipped = round(time.monotonic() - started, 3), counts.pop("ok", 0), len(before.ids)
     summary = Summary(str(target.path), ok, dict(counts), skipped, before.errors, seconds)
     if summary.rows:
-        said = {"began": began, "openvocab": openvocab.__version__, "relabelled_from": str(run.path)}
+        said = {"began": began, "openvocab": openvocab.__version__, "relabeled_from": str(run.path)}
         target.note(said | noted(summary))
     return summary
 
@@ -103,7 +103,7 @@ def refuse_without_embeddings(run: Run) -> None:
     """
     if not run.record.get("embeddings"):
         raise BadInput(
-            f"{run.path} holds no embeddings, so that it cannot be relabelled; run it with --embeddings float32"
+            f"{run.path} holds no embeddings, so that it cannot be relabeled; run it with --embeddings float32"
         )
 
 
@@ -133,7 +133,7 @@ def _missing(run: Run, done: frozenset[str]) -> Iterator[pa.Table]:
             yield wanted
 
 
-def _relabelled(table: pa.Table, kind: pa.Schema, pipe: Pipeline, vocabulary: Vocabulary) -> pa.Table:
+def _relabeled(table: pa.Table, kind: pa.Schema, pipe: Pipeline, vocabulary: Vocabulary) -> pa.Table:
     """Return a table of the schema: the columns that are kept, new tags, and no regions."""
     import pyarrow as pa
 

@@ -1,4 +1,4 @@
-"""One row per input: what a run keeps of each picture, in memory and as an Arrow table."""
+"""One row per input: what a run keeps of each image, in memory and as an Arrow table."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ ErrorKind = Literal[ImageErrorKind, "nonfinite", "oom", "failed"]
 """Why an input has no answer: the kinds of ImageError, and what can go wrong after decoding.
 
 nonfinite  a model answered with numbers that are not finite.
-oom        the picture was too much for the memory, even alone.
-failed     a model raised an error of another kind on this picture, and not on others.
+oom        the image was too much for the memory, even alone.
+failed     a model raised an error of another kind on this image, and not on others.
 """
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class RowRegions:
-    """N labelled regions with their masks as COCO run-length encoding; the other fields are those of Regions.
+    """N labeled regions with their masks as COCO run-length encoding; the other fields are those of Regions.
 
-    counts  N strings: pycocotools' compressed counts over (height, width) of the picture; None where no segmenter ran.
+    counts  N strings: pycocotools' compressed counts over (height, width) of the image; None where no segmenter ran.
     """
 
     labels: tuple[str, ...]
@@ -70,7 +70,7 @@ class Row:
 
     id             names the input: unique and stable within a source.
     sha256         of the bytes that were decoded; None where none could be read.
-    width, height  pixels of the upright picture; None where it could not be decoded.
+    width, height  pixels of the upright image; None where it could not be decoded.
     frames         how many the file holds; the first one is answered.
     error_kind     None where the input was answered.
     error          one sentence; None where the input was answered.

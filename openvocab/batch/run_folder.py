@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from openvocab.batch.folder_lock import locked
-from openvocab.batch.ownership import PICTURES, RECORD, refuse_foreign, remove_run
+from openvocab.batch.ownership import IMAGES, RECORD, refuse_foreign, remove_run
 from openvocab.batch.part_files import part_bytes, part_files, read_part, readable
 from openvocab.batch.rows import Row, from_table, schema, to_table
 from openvocab.batch.whole import cannot_write, clear_leftovers, remove_whole, write_whole
@@ -275,7 +275,7 @@ def _clear(path: Path) -> None:
     """Remove what a killed process left half written."""
     try:
         clear_leftovers(path, locked=True)
-        clear_leftovers(path / PICTURES, locked=True)
+        clear_leftovers(path / IMAGES, locked=True)
     except OSError as error:
         raise cannot_write(path, error) from error
 

@@ -28,15 +28,15 @@ def _ignore(answer: Answer, skipped: int) -> None:
 class RunOptions:
     """How a run folder is written; settings of the chain are not among them.
 
-    embeddings    also keep the tagger's unit-length embedding of each picture, in that precision.
+    embeddings    also keep the tagger's unit-length embedding of each image, in that precision.
     cache         the folder of a cache of embeddings, made where there is none: what the tagger has seen before is not
                   decoded, unless there is a detector or something to draw, and does not go through it again.
-    draw          also write each picture with its regions drawn on it, as pictures/NAME.png, which its row names.
+    draw          also write each image with its regions drawn on it, as images/NAME.png, which its row names.
     overwrite     begin anew, whatever the folder holds.
     on_change     what a resumed run does about inputs that are not what they were: "keep" counts them, "redo" also
                   answers replaced files again, in rows at the end, "refuse" ends before anything is written.
     retry_errors  drop the rows that are errors first, so that they are done again; the new ones stand at the end.
-    frames        of a picture with several frames or pages: "first" answers one, "all" each, N the first N of them;
+    frames        of an image with several frames or pages: "first" answers one, "all" each, N the first N of them;
                   but for "first" each is an input of its own, PATH#frame=3.
     strict        stop at the first input without an answer, raising its error; its row is not written.
     allow_urls, workers, isolate, decode_size, max_pixels    see Pipeline.run and engine.Reading.
@@ -44,7 +44,7 @@ class RunOptions:
     part_seconds  or seconds after its first row,
     part_bytes    or bytes that its rows take in memory, whichever comes first.
     on_answer     called with each answer, and how many inputs were skipped so far, before its row is written.
-    stop          looked at between pictures; once true, the picture in hand is the last one.
+    stop          looked at between images; once true, the image in hand is the last one.
     asked         what the command line was given, for unchanged.nothing_to_do.
     devices       noted in run.json.
     """
@@ -112,7 +112,7 @@ class Summary:
     errors_kept  how many of the rows there before are errors.
     seconds      from the first look at the folder to the last file.
     stopped      whether it ended early because stop said so.
-    batch_sizes  stage -> pictures at once in the end, where memory made it halve its batches.
+    batch_sizes  stage -> images at once in the end, where memory made it halve its batches.
     changed      inputs that are not what they were: "replaced", "removed", "added", "elsewhere" -> count.
     """
 

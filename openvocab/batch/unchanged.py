@@ -41,7 +41,7 @@ def _lies_here(spec: str) -> bool:
     return any(os.path.exists(part) for part in (rest, rest.partition(":")[2], rest.partition("@")[2]) if part)
 
 
-def nothing_to_do(folder: str, pictures: Names, options: RunOptions) -> Summary | None:
+def nothing_to_do(folder: str, images: Names, options: RunOptions) -> Summary | None:
     """Return what a run comes to that has every row already; None where models have to be loaded to know.
 
     The folder must hold a run of the same command, written by this version; nothing in it is touched.
@@ -61,7 +61,7 @@ def nothing_to_do(folder: str, pictures: Names, options: RunOptions) -> Summary 
     if options.retry_errors and finished.errors:
         return None
     known, count = Known(Path(folder)), 0
-    for item in known.over(source_of(folder, pictures, options)(known.skip)):
+    for item in known.over(source_of(folder, images, options)(known.skip)):
         if not item.skipped:
             return None
         count += 1

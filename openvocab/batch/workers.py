@@ -55,7 +55,7 @@ class Workers:
     def run_to(
         self,
         folder: str | os.PathLike[str],
-        pictures: Names,
+        images: Names,
         labels: str | Sequence[str],
         *,
         template: str | Sequence[str] | PromptSet | None = None,
@@ -64,7 +64,7 @@ class Workers:
         """Write the rows that Pipeline.run_to would, in the same order, into the same kind of folder.
 
         Args:
-            folder, pictures, labels, template, options: as for Pipeline.run_to.
+            folder, images, labels, template, options: as for Pipeline.run_to.
 
         Raises:
             BadInput: as Pipeline.run_to; a device cannot be used, or the devices answer in different precision.
@@ -74,7 +74,7 @@ class Workers:
         chosen, changes = RunOptions.parted({**options, "devices": self.devices})
         Settings().changed_in(Workers.run_to, changes, RunOptions.names())
         job = Job(self.loader, read_labels(labels), prompt_set(template), changes, chosen)
-        source = source_of(os.fspath(folder), pictures, chosen)
+        source = source_of(os.fspath(folder), images, chosen)
         with self._opened(job) as crew:
             if crew.about is None:
                 return Summary(os.fspath(folder), stopped=True)

@@ -59,7 +59,7 @@ _TICK = 0.2
 
 
 def write_run(
-    pipe: Pipeline, folder: str, pictures: Names, vocabulary: Vocabulary, settings: Settings, options: RunOptions
+    pipe: Pipeline, folder: str, images: Names, vocabulary: Vocabulary, settings: Settings, options: RunOptions
 ) -> Summary:
     """Answer what has no row yet and write the rows; see Pipeline.run_to.
 
@@ -67,26 +67,26 @@ def write_run(
         BadInput: nothing is found, an input lies in the folder, or the folder holds another run.
         CannotWrite: the folder cannot be written, or another process is at it.
     """
-    source = source_of(folder, pictures, options)
+    source = source_of(folder, images, options)
     with opened_engine(pipe, vocabulary, settings, options) as engine:
         return write_answers(folder, source, engine, about(pipe, vocabulary, settings, options), options)
 
 
-def source_of(folder: str, pictures: Names, options: RunOptions) -> Source:
+def source_of(folder: str, images: Names, options: RunOptions) -> Source:
     """Return what yields the inputs of a run; its one argument tells which ids to skip.
 
     Raises:
         BadInput: nothing is found, or an input lies in the folder.
     """
-    refuse_target(folder, pictures)
-    source = _source(pictures, options, folder)
+    refuse_target(folder, images)
+    source = _source(images, options, folder)
     if next(source(lambda _: True), None) is None:
-        raise _nothing_found(pictures)
+        raise _nothing_found(images)
     return source
 
 
-def _source(pictures: Images, options: RunOptions, without: str | None = None) -> Source:
-    read = partial(items, pictures, allow_urls=options.allow_urls, without=without)
+def _source(images: Images, options: RunOptions, without: str | None = None) -> Source:
+    read = partial(items, images, allow_urls=options.allow_urls, without=without)
     if options.frames == "first":
         return partial(whole_files, lambda skip: read(skip=skip))
     return lambda skip: each_frame(read(), options.frames, skip)
@@ -94,7 +94,7 @@ def _source(pictures: Images, options: RunOptions, without: str | None = None) -
 
 def stream(
     pipe: Pipeline,
-    pictures: Images,
+    images: Images,
     vocabulary: Vocabulary,
     settings: Settings,
     options: RunOptions,
@@ -107,19 +107,19 @@ def stream(
         Exception: the error of an input, where on_error is not given.
     """
     with opened_engine(pipe, vocabulary, settings, replace(options, draw=True)) as engine:
-        answers = engine.answers(_source(pictures, options)(lambda _: False))
+        answers = engine.answers(_source(images, options)(lambda _: False))
         first = next(answers, None)
         if first is None:
-            raise _nothing_found(pictures)
+            raise _nothing_found(images)
         found = chain([first], answers)
-        del first  # the caller alone holds a picture once it has the result
+        del first  # the caller alone holds an image once it has the result
         yield from results(found, pipe.record(vocabulary, settings), vocabulary.labels, on_error)
 
 
 def _nothing_found(named: Images) -> BadInput:
-    """Return the error for names that mean no picture."""
+    """Return the error for names that mean no image."""
     given: Any = [named] if isinstance(named, str | os.PathLike) else named
-    return BadInput(f"no picture in {', '.join(map(str, given))}; give a picture or a folder that holds some")
+    return BadInput(f"no image in {', '.join(map(str, given))}; give an image or a folder that holds some")
 
 
 def about(pipe: Pipeline, vocabulary: Vocabulary, settings: Settings, options: RunOptions) -> About:
@@ -247,19 +247,19 @@ def noted(summary: Summary) -> dict[str, Any]:
     return {name: kept[name] for name in ("ok", "errors", "skipped", "seconds", "stopped", "batch_sizes", "changed")}
 
 
-def refuse_target(folder: str, pictures: Names) -> None:
+def refuse_target(folder: str, images: Names) -> None:
     """Look at a folder that is to be written to.
 
     Raises:
         BadInput: it is no folder, or what is read lies in it or has no name.
     """
-    refuse_images(pictures)
+    refuse_images(images)
     target = os.path.realpath(folder)
     if os.path.exists(target) and not os.path.isdir(target):
         raise BadInput(f"--out {folder!r} cannot be made a folder (a file of that name exists); give another path")
-    if isinstance(pictures, Mapping):
-        pictures = [file for file in pictures.values() if not isinstance(file, ImageError)]
-    for one in [pictures] if isinstance(pictures, str | os.PathLike) else pictures:
+    if isinstance(images, Mapping):
+        images = [file for file in images.values() if not isinstance(file, ImageError)]
+    for one in [images] if isinstance(images, str | os.PathLike) else images:
         name = os.fsdecode(one)
         real = os.path.realpath(name)
         if not is_web_address(name) and (real == target or real.startswith(os.path.join(target, ""))):

@@ -14,21 +14,19 @@ __all__ = ["check_count", "check_indices", "check_scores", "check_seed"]
 
 
 def check_scores(name: str, scores: NDArray[Any], columns: int, *, within_0_and_1: bool = False) -> None:
-    """Check (P, columns) scores of P pictures.
+    """Check (P, columns) scores of P images.
 
     Raises:
-        BadInput: another shape, no picture, or, where asked for, a score outside 0 to 1.
-        BadOutput: a score is not finite; the message has the picture's index.
+        BadInput: another shape, no image, or, where asked for, a score outside 0 to 1.
+        BadOutput: a score is not finite; the message has the image's index.
     """
     if scores.ndim != 2 or scores.shape[1] != columns:
-        raise BadInput(
-            f"{name} must have shape (pictures, {columns}), got {scores.shape}; give a column for each label"
-        )
+        raise BadInput(f"{name} must have shape (images, {columns}), got {scores.shape}; give a column for each label")
     if not len(scores):
-        raise BadInput(f"{name} has no row, so that there is nothing to measure; give at least one picture")
+        raise BadInput(f"{name} has no row, so that there is nothing to measure; give at least one image")
     odd = np.flatnonzero(~np.isfinite(scores).all(axis=1))
     if len(odd):
-        raise BadOutput(f"{name} of picture {odd[0]} are not finite; run the model in float32")
+        raise BadOutput(f"{name} of image {odd[0]} are not finite; run the model in float32")
     if within_0_and_1 and not (scores.min() >= 0 and scores.max() <= 1):
         raise BadInput(f"{name} must lie in 0 to 1; give probabilities, not logits")
 

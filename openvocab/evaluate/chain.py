@@ -63,7 +63,7 @@ _RIGHT, _DUPLICATE, _NAMED, _LOOSE, _MASK, _BACKGROUND = range(6)
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Fates:
-    """What became of one picture.
+    """What became of one image.
 
     things   (N,) int64 index into THING_FATES; -1 for a crowd, which counts neither way.
     regions  (M,) int64 index into REGION_FATES; -1 for one that lies in a crowd of its label.
@@ -110,13 +110,13 @@ def fates(
     *,
     masks: bool = False,
 ) -> list[Fates]:
-    """Return what became of P pictures.
+    """Return what became of P images.
 
     Args:
-        truth: P pictures.
-        found: the regions of those P pictures, in the same order.
+        truth: P images.
+        found: the regions of those P images, in the same order.
         labels: C labels.
-        tagged: (P, C) bool, whether the label was looked for in the picture; None where all were.
+        tagged: (P, C) bool, whether the label was looked for in the image; None where all were.
         masks: compare masks too; both sides must have them.
 
     Raises:
@@ -199,10 +199,10 @@ def chain_figures(
     seed: int = 0,
     draws: int = DRAWS,
 ) -> ChainFigures:
-    """Return the figures of fates, with bootstrap 95 % intervals over the pictures.
+    """Return the figures of fates, with bootstrap 95 % intervals over the images.
 
     Args:
-        made: what fates says of these P pictures.
+        made: what fates says of these P images.
         truth, found, labels: what it was given.
         seed, draws: of the bootstrap.
 
@@ -238,7 +238,7 @@ def _counted(
 
 
 def ratio(above: NDArray[np.float64], below: NDArray[np.float64]) -> Figure:
-    """Return the figure that is the sum of one thing over the pictures drawn by that of another; NaN where it is 0."""
+    """Return the figure that is the sum of one thing over the images drawn by that of another; NaN where it is 0."""
 
     def figure(counts: NDArray[np.float64]) -> NDArray[np.float64]:
         total = counts @ below

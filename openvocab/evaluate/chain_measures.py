@@ -36,11 +36,11 @@ class ChainMeasures:
     """The figures of the chain.
 
     chain     as it is: tags, boxes, masks.
-    told      with the true labels of each picture in place of its tags; None without a tagger.
+    told      with the true labels of each image in place of its tags; None without a tagger.
     cut       masks from the true boxes; None without true masks or without a segmenter.
     cut_masks COCO's average precision of those masks, ranked by the segmenter's own scores.
     tags      mean average precision of the tags; None without a tagger.
-    pictures  what became of each picture in the chain as it is.
+    images  what became of each image in the chain as it is.
     """
 
     chain: RunFigures
@@ -48,7 +48,7 @@ class ChainMeasures:
     cut: Cut | None
     cut_masks: AveragePrecision | None
     tags: float | None
-    pictures: tuple[Fates, ...]
+    images: tuple[Fates, ...]
 
 
 def measure_chain(made: Chained, seed: int = 0, draws: int = DRAWS) -> ChainMeasures:
@@ -64,22 +64,22 @@ def measure_chain(made: Chained, seed: int = 0, draws: int = DRAWS) -> ChainMeas
     """
     if made.found is None:
         raise BadInput("this run has no regions to measure; run the chain with a detector")
-    pictures, chain = _figures(made, made.found, made.asked, seed, draws)
+    images, chain = _figures(made, made.found, made.asked, seed, draws)
     told = None if made.told is None else _figures(made, made.told, None, seed, draws)[1]
     cut = None if made.cut is None else cut_figures(made.truth, made.cut, made.labels, seed=seed, draws=draws)
     masks = None if made.cut is None else average_precision(made.truth, made.cut, made.labels, "mask")
-    return ChainMeasures(chain, told, cut, masks, _tags(made), tuple(pictures))
+    return ChainMeasures(chain, told, cut, masks, _tags(made), tuple(images))
 
 
 def _figures(
     made: Chained, found: Sequence[Found], asked: object, seed: int, draws: int
 ) -> tuple[list[Fates], RunFigures]:
     given = asked if isinstance(asked, np.ndarray) else None
-    pictures = fates(made.truth, found, made.labels, given, masks=made.masked)
-    figures = chain_figures(pictures, made.truth, found, made.labels, seed=seed, draws=draws)
+    images = fates(made.truth, found, made.labels, given, masks=made.masked)
+    figures = chain_figures(images, made.truth, found, made.labels, seed=seed, draws=draws)
     boxes = average_precision(made.truth, found, made.labels)
     masks = average_precision(made.truth, found, made.labels, "mask") if made.masked else None
-    return pictures, RunFigures(figures, boxes, masks)
+    return images, RunFigures(figures, boxes, masks)
 
 
 def _tags(made: Chained) -> float | None:
@@ -98,7 +98,7 @@ class SegmentMeasures:
     """The figures of a segmenter.
 
     cut             masks from the true boxes.
-    semantic        of those masks, labelled with the true labels, as areas.
+    semantic        of those masks, labeled with the true labels, as areas.
     found           COCO's average precision of masks from a detector's boxes; None without a detector.
     found_semantic  of those masks, with the labels that the detector gave, as areas; None without a detector.
     """

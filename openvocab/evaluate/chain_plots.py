@@ -8,7 +8,7 @@ from typing import Any
 
 __all__ = ["plot_losses"]
 
-_COLOURS = {
+_COLORS = {
     "found": "#009E73",
     "right": "#009E73",
     "never tagged": "#56B4E9",
@@ -19,7 +19,7 @@ _COLOURS = {
     "duplicate": "#F0E442",
     "background": "#8A8A8A",
 }
-"""Okabe and Ito's, told apart by colour-blind readers too: one for a fate, the same in both bars."""
+"""Okabe and Ito's, told apart by color-blind readers too: one for a fate, the same in both bars."""
 
 _DARK = ("#009E73", "#0072B2", "#D55E00")
 
@@ -46,13 +46,13 @@ def _bar(axes: Any, title: str, counts: Mapping[str, int]) -> None:
     """Draw one bar of the whole width, with its legend below."""
     total, left = sum(counts.values()), 0.0
     for name, count in counts.items():
-        colour = _COLOURS[name]
+        color = _COLORS[name]
         share = count / total if total else 0.0
         axes.barh(
-            0, share, left=left, height=0.8, color=colour, edgecolor="white", label=f"{name} {share:.1%} ({count})"
+            0, share, left=left, height=0.8, color=color, edgecolor="white", label=f"{name} {share:.1%} ({count})"
         )
         if share >= _WRITTEN:
-            ink = "white" if colour in _DARK else "black"
+            ink = "white" if color in _DARK else "black"
             axes.text(left + share / 2, 0, f"{share:.0%}", ha="center", va="center", fontsize=11, color=ink)
         left += share
     axes.set(xlim=(0, 1), ylim=(-0.4, 0.4), yticks=[], xticks=[])

@@ -1,4 +1,4 @@
-"""Reports of the chain and of the segmenter: report.json, report.md, plots and the worst pictures, in one folder."""
+"""Reports of the chain and of the segmenter: report.json, report.md, plots and the worst images, in one folder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Row = tuple[str, str, str]
 class ChainContext:
     """What made the figures besides the models.
 
-    path, format  where the pictures came from.
+    path, format  where the images came from.
     faults        kind of fault in the annotations -> how many.
     seed          of the bootstrap.
     """
@@ -84,7 +84,7 @@ def _row(name: str, value: Estimate | float | None) -> Row:
 def write_chain_report(
     folder: str, made: Chained, figures: ChainMeasures, worst: Sequence[Side], context: ChainContext
 ) -> None:
-    """Write report.json, report.md, losses.png and, where a picture has a fault, worst.png.
+    """Write report.json, report.md, losses.png and, where an image has a fault, worst.png.
 
     Raises:
         CannotWrite: the folder cannot be made or written.
@@ -96,7 +96,7 @@ def write_chain_report(
         place.mkdir(parents=True, exist_ok=True)
         plot_losses(place / "losses.png", figures.chain.fates.things, figures.chain.fates.regions)
         write_worst(place, worst)
-        write_texts(place, report, _chain_markdown(made, figures, context, pictured=bool(worst)))
+        write_texts(place, report, _chain_markdown(made, figures, context, with_image=bool(worst)))
     except OSError as error:
         raise CannotWrite(f"{folder!r} cannot be written ({error.strerror}); give another folder") from error
 
@@ -114,7 +114,7 @@ def write_segment_report(
         place = Path(folder)
         place.mkdir(parents=True, exist_ok=True)
         write_worst(place, worst)
-        write_texts(place, report, _segment_markdown(made, figures, context, pictured=bool(worst)))
+        write_texts(place, report, _segment_markdown(made, figures, context, with_image=bool(worst)))
     except OSError as error:
         raise CannotWrite(f"{folder!r} cannot be written ({error.strerror}); give another folder") from error
 
@@ -130,10 +130,10 @@ def _report(task: str, made: Chained, context: ChainContext) -> dict[str, Any]:
             "path": context.path,
             "format": context.format,
             "digest": made.digest,
-            "pictures": len(made.names),
+            "images": len(made.names),
             "masks": made.masked,
             "faults": dict(context.faults),
-            "unread": [{"picture": name, "error": error} for name, error in made.unread],
+            "unread": [{"image": name, "error": error} for name, error in made.unread],
             "resized": list(made.resized),
         },
         "bootstrap": {"seed": context.seed, "draws": DRAWS, "interval": 0.95},
@@ -143,10 +143,10 @@ def _report(task: str, made: Chained, context: ChainContext) -> dict[str, Any]:
 # --- for people
 
 
-def _chain_markdown(made: Chained, figures: ChainMeasures, context: ChainContext, *, pictured: bool) -> Iterable[str]:
+def _chain_markdown(made: Chained, figures: ChainMeasures, context: ChainContext, *, with_image: bool) -> Iterable[str]:
     one = figures.chain.fates
     yield from ["# Chain", ""]
-    yield f"{len(made.names)} pictures with {sum(one.things.values())} things of {len(made.labels)} labels;"
+    yield f"{len(made.names)} images with {sum(one.things.values())} things of {len(made.labels)} labels;"
     yield f"{sum(one.regions.values())} regions were found."
     specs = [each.spec for each in (made.record.tagger, made.record.detector) if each]
     yield from next_to_nothing("F1 of the chain", one.f1.value, specs)
@@ -157,8 +157,8 @@ def _chain_markdown(made: Chained, figures: ChainMeasures, context: ChainContext
     yield from [*_shares("thing", one.things), "", *_shares("region", one.regions), ""]
     yield from _explained(figures)
     yield from ["## Were the stage before it perfect", "", *_oracles(figures), ""]
-    if pictured:
-        yield from ["## Worst pictures", "", "![worst](worst.png)", ""]
+    if with_image:
+        yield from ["## Worst images", "", "![worst](worst.png)", ""]
     yield from ["## Labels", "", *_label_rows(figures), ""]
     yield from _made_by(made, context)
 
@@ -215,17 +215,17 @@ def _label_rows(figures: ChainMeasures) -> Iterable[str]:
 
 
 def _segment_markdown(
-    made: Chained, figures: SegmentMeasures, context: ChainContext, *, pictured: bool
+    made: Chained, figures: SegmentMeasures, context: ChainContext, *, with_image: bool
 ) -> Iterable[str]:
     yield from ["# Segmentation", ""]
-    yield f"{len(made.names)} pictures with {figures.cut.things} things of {len(made.labels)} labels."
+    yield f"{len(made.names)} images with {figures.cut.things} things of {len(made.labels)} labels."
     yield from _oddities(made, context)
     yield from ["", *table(("figure", "value", "95 % interval"), segment_summary(figures)), ""]
     yield "The segmenter was given the true box of each thing, and its mask compared with the true one. Semantic mean"
-    yield "IoU counts pixels of labels over all pictures together; what lies in no mask counts as a label of its own."
+    yield "IoU counts pixels of labels over all images together; what lies in no mask counts as a label of its own."
     yield ""
-    if pictured:
-        yield from ["## Worst pictures", "", "![worst](worst.png)", ""]
+    if with_image:
+        yield from ["## Worst images", "", "![worst](worst.png)", ""]
     rows = [
         (label, number(value), number(figures.semantic.per_label[label]))
         for label, value in figures.cut.per_label.items()
@@ -237,9 +237,9 @@ def _segment_markdown(
 def _oddities(made: Chained, context: ChainContext) -> Iterable[str]:
     said = {kind.capitalize(): count for kind, count in context.faults.items()}
     if made.unread:
-        said["Pictures that could not be read, in no figure"] = len(made.unread)
+        said["Images that could not be read, in no figure"] = len(made.unread)
     if made.resized:
-        said["Pictures of another size than their annotation says, in no figure"] = len(made.resized)
+        said["Images of another size than their annotation says, in no figure"] = len(made.resized)
     for kind, count in said.items():
         yield from ["", f"{kind}: {count}."]
 

@@ -1,4 +1,4 @@
-"""From a pipeline and annotated pictures to arrays that are measured: the chain, and its stages put right in turn."""
+"""From a pipeline and annotated images to arrays that are measured: the chain, and its stages put right in turn."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from openvocab.images.read import Decoded
 from openvocab.images.sources import Item
 from openvocab.pipeline.chain import Pipeline
 from openvocab.pipeline.masks import encode_mask
-from openvocab.pipeline.protocols import Picture, Segmenter, Vocabulary
+from openvocab.pipeline.protocols import ImageArray, Segmenter, Vocabulary
 from openvocab.pipeline.result import Regions, RunRecord
 
 __all__ = ["Chained", "run_chain", "run_segmenter"]
@@ -28,21 +28,21 @@ __all__ = ["Chained", "run_chain", "run_segmenter"]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Chained:
-    """What the chain says of P pictures, and what is there. Masks are run-length codes.
+    """What the chain says of P images, and what is there. Masks are run-length codes.
 
     names     P paths.
     labels    C labels.
     record    the models, templates and settings.
     truth     P annotations; masks only where the data have them.
     found     P answers of the chain; None where there is no detector.
-    told      P answers with the true labels of each picture in place of its tags; None without a tagger.
+    told      P answers with the true labels of each image in place of its tags; None without a tagger.
     cut       P answers with the true boxes in place of those found, one for each thing; None without a segmenter or
               without true masks.
     scores    (P, C) float32 scores of tags; None without a tagger.
     asked     (P, C) bool, whether the label was looked for (see Settings.gate); None without a tagger.
-    unread    path and reason of each picture that could not be read; it is in no figure.
-    resized   paths of pictures of another size than their annotation says; they are in no figure.
-    digest    sha256 of all pictures' bytes, boxes, labels and masks, in order.
+    unread    path and reason of each image that could not be read; it is in no figure.
+    resized   paths of images of another size than their annotation says; they are in no figure.
+    digest    sha256 of all images' bytes, boxes, labels and masks, in order.
     """
 
     names: tuple[str, ...]
@@ -70,10 +70,10 @@ def run_chain(pipe: Pipeline, data: AnnotatedSet, *, watch: Watch = lambda each:
 
     Args:
         pipe: it has a detector; without a tagger all labels are looked for.
-        watch: wraps the pictures as they pass, such as in a progress bar.
+        watch: wraps the images as they pass, such as in a progress bar.
 
     Raises:
-        BadInput: there is no detector, no picture can be measured, or none of those that can has an object.
+        BadInput: there is no detector, no image can be measured, or none of those that can has an object.
         BadOutput: a model's answer is not finite.
     """
     if pipe.detector is None:
@@ -90,7 +90,7 @@ def run_segmenter(segmenter: Segmenter[Any], data: AnnotatedSet, *, watch: Watch
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """One picture: see Chained."""
+    """One image: see Chained."""
 
     name: str
     truth: Truth
@@ -113,8 +113,8 @@ class _Stages:
     def batch(self) -> int:
         return self.pipe.settings.batch_size if self.pipe else 1
 
-    def answers(self, some: Sequence[tuple[Annotated, Picture]], labels: Sequence[str]) -> Iterator[_Answer]:
-        """Answer some pictures, which the tagger sees at once."""
+    def answers(self, some: Sequence[tuple[Annotated, ImageArray]], labels: Sequence[str]) -> Iterator[_Answer]:
+        """Answer some images, which the tagger sees at once."""
         scores: list[Any] = [None] * len(some)
         if self.pipe and self.vocabulary and self.pipe.tagger:
             scores = list(self.pipe.tag_scores([pixels for _, pixels in some], self.vocabulary))
@@ -122,7 +122,7 @@ class _Stages:
             yield self._answer(one, pixels, labels, row)
 
     def _answer(
-        self, one: Annotated, pixels: Picture, labels: Sequence[str], scores: NDArray[np.float32] | None
+        self, one: Annotated, pixels: ImageArray, labels: Sequence[str], scores: NDArray[np.float32] | None
     ) -> _Answer:
         encoded = self.segmenter.encode(pixels) if self.segmenter else None
         cut = self._cut(one, encoded) if self.segmenter and one.masks is not None else None
@@ -142,7 +142,7 @@ class _Stages:
         return _Answer(one.path, _truth(one), own, oracle, cut, scores, asked)
 
     def _regions(
-        self, pipe: Pipeline, vocabulary: Vocabulary, pixels: Picture, rows: NDArray[np.intp] | None, encoded: Any
+        self, pipe: Pipeline, vocabulary: Vocabulary, pixels: ImageArray, rows: NDArray[np.intp] | None, encoded: Any
     ) -> Regions:
         """Return the regions of the labels of those rows, or of all labels, with masks where there is a segmenter."""
         wanted = None if rows is None else [vocabulary.labels[row] for row in rows]
@@ -161,7 +161,7 @@ def _run(stages: _Stages, data: AnnotatedSet, record: RunRecord, watch: Watch) -
     seen: list[_Answer] = []
     unread, resized, digest = list[tuple[str, str]](), list[str](), hashlib.sha256()
     measured = list[Annotated]()
-    passing = iter(watch(_decoded(data.pictures, stages.batch)))
+    passing = iter(watch(_decoded(data.images, stages.batch)))
     while some := list(islice(passing, stages.batch)):
         unread += [(one.path, str(made)) for one, made in some if isinstance(made, Exception)]
         good = [(one, made) for one, made in some if isinstance(made, Decoded)]
@@ -173,8 +173,8 @@ def _run(stages: _Stages, data: AnnotatedSet, record: RunRecord, watch: Watch) -
         measured += [one for one, _ in same]
     if not seen:
         why = unread[0][1] if unread else "none has the size that its annotation says" if resized else "it lists none"
-        raise BadInput(f"no picture of {data.source!r} can be measured: {why}")
-    require_objects(replace(data, pictures=tuple(measured)))
+        raise BadInput(f"no image of {data.source!r} can be measured: {why}")
+    require_objects(replace(data, images=tuple(measured)))
     return Chained(
         tuple(each.name for each in seen),
         data.labels,
@@ -197,9 +197,9 @@ def _every(some: Sequence[Found | None]) -> tuple[Found, ...] | None:
     return made if len(made) == len(some) else None
 
 
-def _decoded(pictures: Sequence[Annotated], batch: int) -> Iterator[tuple[Annotated, Decoded | Exception]]:
-    items = (Item(one.path, one.path, listed=True) for one in pictures)
-    for one, (_, made) in zip(pictures, decoded_ahead(items, batch), strict=True):
+def _decoded(images: Sequence[Annotated], batch: int) -> Iterator[tuple[Annotated, Decoded | Exception]]:
+    items = (Item(one.path, one.path, listed=True) for one in images)
+    for one, (_, made) in zip(images, decoded_ahead(items, batch), strict=True):
         yield one, made
 
 
@@ -213,7 +213,7 @@ def _truth(one: Annotated) -> Truth:
 
 
 def _found(regions: Regions, labels: Sequence[str], looked_for: NDArray[np.int64] | None) -> Found:
-    """Return the regions of a picture, those of labels that nobody looked for in it left out."""
+    """Return the regions of an image, those of labels that nobody looked for in it left out."""
     place = {label: row for row, label in enumerate(labels)}
     index = np.array([place[label] for label in regions.labels], np.int64)
     kept = np.ones(len(index), bool) if looked_for is None else np.isin(index, looked_for)

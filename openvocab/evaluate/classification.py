@@ -1,4 +1,4 @@
-"""One label a picture: accuracy, recall of each label, what is taken for what, and how far confidence can be trusted.
+"""One label an image: accuracy, recall of each label, what is taken for what, and how far confidence can be trusted.
 
 Ties: labels are ranked by score, and labels of equal score in the order of the vocabulary, so that every figure is the
 same on every machine. The best label is then what numpy.argmax gives.
@@ -29,15 +29,15 @@ Indices = NDArray[np.int64]
 class LabelRow:
     """One label of the table.
 
-    pictures     how many have this label.
-    recall       share of those that were given it; None where there is no such picture.
-    precision    share of the pictures given this label that have it; None where none was given it.
-    f1           the harmonic mean of both; None where no picture has it and none was given it.
-    mistaken_for the other label that most of its pictures were given, the first of equals; None where there is none.
+    images     how many have this label.
+    recall       share of those that were given it; None where there is no such image.
+    precision    share of the images given this label that have it; None where none was given it.
+    f1           the harmonic mean of both; None where no image has it and none was given it.
+    mistaken_for the other label that most of its images were given, the first of equals; None where there is none.
     """
 
     label: str
-    pictures: int
+    images: int
     recall: float | None
     precision: float | None
     f1: float | None
@@ -50,7 +50,7 @@ class Reliability:
 
     The first bin holds a confidence of 0 too.
 
-    counts       (B,) int64 pictures.
+    counts       (B,) int64 images.
     confidence   (B,) float64 mean confidence; NaN in an empty bin.
     accuracy     (B,) float64 share of right labels; NaN in an empty bin.
     """
@@ -61,28 +61,28 @@ class Reliability:
 
     @property
     def error(self) -> float:
-        """The expected calibration error: the mean gap between both, weighted by pictures."""
+        """The expected calibration error: the mean gap between both, weighted by images."""
         gaps = np.nan_to_num(np.abs(self.confidence - self.accuracy))
         return float((gaps * self.counts).sum() / self.counts.sum())
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Classification:
-    """The figures of a classifier over P pictures and C labels.
+    """The figures of a classifier over P images and C labels.
 
-    pictures               P.
+    images               P.
     labels                 the C labels.
-    top1, top5             share of pictures whose label is the best one, or among the five best; top5 is None where
+    top1, top5             share of images whose label is the best one, or among the five best; top5 is None where
                            there are fewer than five labels.
-    mean_per_class_recall  mean recall of the labels that some picture has.
+    mean_per_class_recall  mean recall of the labels that some image has.
     calibration_error      expected calibration error over BINS bins; None where no confidence was given.
     reliability            its bins; None where no confidence was given.
     rows                   C rows, in the order of labels.
-    confusion              (C, C) int64 pictures; the row is the true label, the column the one given.
-    ties                   pictures in which another label scores as much as the true one, so that order decided.
+    confusion              (C, C) int64 images; the row is the true label, the column the one given.
+    ties                   images in which another label scores as much as the true one, so that order decided.
     """
 
-    pictures: int
+    images: int
     labels: tuple[str, ...]
     top1: Estimate
     top5: Estimate | None
@@ -95,7 +95,7 @@ class Classification:
 
 
 def rank_of_truth(logits: NDArray[Any], truth: NDArray[Any]) -> Indices:
-    """Return how many labels come before the true one in each picture.
+    """Return how many labels come before the true one in each image.
 
     Args:
         logits: (P, C) scores, of any scale.
@@ -141,26 +141,26 @@ def classify(
         logits: (P, C) scores of any scale; not probabilities, whose small values are equal in float32.
         truth: (P,) indices into labels.
         labels: C labels.
-        confidence: (P,) probability in 0 to 1 of each picture's best label.
+        confidence: (P,) probability in 0 to 1 of each image's best label.
         seed: of the bootstrap; the same seed gives the same intervals.
         draws: how often the bootstrap draws.
 
     Raises:
-        BadInput: arrays of other shapes, an index out of range, a confidence outside 0 to 1, no picture or no label.
+        BadInput: arrays of other shapes, an index out of range, a confidence outside 0 to 1, no image or no label.
         BadOutput: a score is not finite.
         MissingExtra: scikit-learn is not installed.
     """
     check_seed(seed, labels, draws)
     check_scores("logits", logits, len(labels))
     check_indices("truth", truth, (len(logits),), len(labels))
-    rank, pictures = rank_of_truth(logits, truth), len(logits)
+    rank, images = rank_of_truth(logits, truth), len(logits)
     right = rank == 0
     return Classification(
-        pictures,
+        images,
         tuple(labels),
-        estimate(share(right), pictures, seed, draws),
-        estimate(share(rank < 5), pictures, seed, draws) if len(labels) >= 5 else None,
-        estimate(_mean_recall(right, truth, len(labels)), pictures, seed, draws),
+        estimate(share(right), images, seed, draws),
+        estimate(share(rank < 5), images, seed, draws) if len(labels) >= 5 else None,
+        estimate(_mean_recall(right, truth, len(labels)), images, seed, draws),
         *_calibrated(confidence, right, seed, draws),
         *_tables(logits.argmax(axis=1), truth, labels),
         _ties(logits, truth),
@@ -168,7 +168,7 @@ def classify(
 
 
 def _ties(logits: NDArray[Any], truth: NDArray[Any]) -> int:
-    """Return how many pictures have another label that scores as much as the true one."""
+    """Return how many images have another label that scores as much as the true one."""
     own = np.take_along_axis(logits, truth[:, None], axis=1)
     return int(((logits == own).sum(axis=1) > 1).sum())
 
@@ -193,14 +193,14 @@ def _bin_of(confidence: NDArray[Any], bins: int) -> NDArray[np.intp]:
 
 
 def _calibration(confidence: NDArray[Any], right: NDArray[np.bool_]) -> Figure:
-    """The expected calibration error of the pictures drawn: the bins' summed gaps over all pictures."""
+    """The expected calibration error of the images drawn: the bins' summed gaps over all images."""
     place, gap = _bin_of(confidence, BINS), right.astype(np.float64) - confidence.astype(np.float64)
     gaps: NDArray[np.float64] = np.where(place[:, None] == np.arange(BINS), gap[:, None], 0.0)
     return lambda counts: np.abs(counts @ gaps).sum(axis=1) / counts.sum(axis=1)
 
 
 def _mean_recall(right: NDArray[np.bool_], truth: NDArray[Any], labels: int) -> Figure:
-    """The mean recall of the pictures drawn, over the labels that one of them has."""
+    """The mean recall of the images drawn, over the labels that one of them has."""
     from scipy.sparse import csr_array
 
     has = csr_array((np.ones(len(truth)), (np.arange(len(truth)), truth)), shape=(len(truth), labels))

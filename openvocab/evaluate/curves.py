@@ -1,4 +1,4 @@
-"""Precision against recall of boxes, as COCO draws it, and how far its mean depends on which pictures there are."""
+"""Precision against recall of boxes, as COCO draws it, and how far its mean depends on which images there are."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _POINTS = np.linspace(0, 1, 101)
 """COCO's recalls."""
 
 _MOST = 100
-"""Boxes of a picture and label that count."""
+"""Boxes of an image and label that count."""
 
 DRAWS = 200
-"""How often the pictures are drawn again; each draw ranks all boxes anew."""
+"""How often the images are drawn again; each draw ranks all boxes anew."""
 
 Floats = NDArray[np.float64]
 
@@ -32,7 +32,7 @@ class Curves:
     least      the IoU that a box needs.
     things     (C,) int64 things of each label, without crowds.
     precision  (C, 101) float64: the best precision at that recall or more; NaN for a label without a thing.
-    mean       the mean over labels and recalls, with its bootstrap interval by picture; at IoU 0.5 it is AP50.
+    mean       the mean over labels and recalls, with its bootstrap interval by image; at IoU 0.5 it is AP50.
     """
 
     least: float
@@ -45,12 +45,12 @@ class Curves:
 class _Ranked:
     """The boxes of one label, best first, without those that count neither way.
 
-    picture  (M,) int64 where each was found.
+    image  (M,) int64 where each was found.
     right    (M,) bool.
-    things   (P,) float64 things of the label in each picture.
+    things   (P,) float64 things of the label in each image.
     """
 
-    picture: NDArray[np.int64]
+    image: NDArray[np.int64]
     right: NDArray[np.bool_]
     things: Floats
 
@@ -58,11 +58,11 @@ class _Ranked:
 def precision_recall(
     truth: Sequence[Truth], found: Sequence[Found], labels: Sequence[str], *, least: float = 0.5, seed: int = 0
 ) -> Curves:
-    """Return the curve of each label; of a picture and label the 100 best boxes count, as in COCO.
+    """Return the curve of each label; of an image and label the 100 best boxes count, as in COCO.
 
     Args:
-        truth: P pictures.
-        found: what was found in those P pictures, in the same order.
+        truth: P images.
+        found: what was found in those P images, in the same order.
         labels: C labels.
         least: the IoU that a box needs.
         seed: of the bootstrap.
@@ -87,28 +87,28 @@ def precision_recall(
 
 
 def _ranked(label: int, truth: Sequence[Truth], found: Sequence[Found], matches: Sequence[Matched]) -> _Ranked:
-    pictures, scores, right, things = [], [], [], np.zeros(len(truth))
+    images, scores, right, things = [], [], [], np.zeros(len(truth))
     for number, (one, answer, matched) in enumerate(zip(truth, found, matches, strict=True)):
         real = one.label_index == label
         things[number] = (real if one.crowd is None else real & ~one.crowd).sum()
         own = np.flatnonzero(answer.label_index == label)
         own = own[np.argsort(-answer.scores[own], kind="stable")][:_MOST]
         own = own[~matched.ignored[own]]
-        pictures.append(np.full(len(own), number))
+        images.append(np.full(len(own), number))
         scores.append(answer.scores[own])
         right.append(matched.thing[own] >= 0)
     order = np.argsort(-np.concatenate(scores), kind="stable")
-    return _Ranked(np.concatenate(pictures)[order].astype(np.int64), np.concatenate(right)[order], things)
+    return _Ranked(np.concatenate(images)[order].astype(np.int64), np.concatenate(right)[order], things)
 
 
 def _precision(ranked: _Ranked, counts: Floats) -> Floats:
-    """Return (B, 101) precision for (B, P) counts of how often each picture is drawn; NaN where there is no thing."""
+    """Return (B, 101) precision for (B, P) counts of how often each image is drawn; NaN where there is no thing."""
     made = np.full((len(counts), len(_POINTS)), np.nan)
     for row, drawn in enumerate(counts):
         total = drawn @ ranked.things
         if not total:
             continue
-        weight = drawn[ranked.picture]
+        weight = drawn[ranked.image]
         hits, given = np.cumsum(weight * ranked.right), np.cumsum(weight)
         best = np.maximum.accumulate((hits / (given + np.spacing(1)))[::-1])[::-1]
         place = np.searchsorted(hits / total, _POINTS)

@@ -1,4 +1,4 @@
-"""From a detector and annotated pictures to the arrays that are measured."""
+"""From a detector and annotated images to the arrays that are measured."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ __all__ = ["Detected", "find_boxes"]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Detected:
-    """What a detector found in P pictures, and what is there.
+    """What a detector found in P images, and what is there.
 
     names    P paths.
     labels   C labels.
     template  the sentence that each was put into.
     truth    P annotations.
     found    P answers.
-    unread   path and reason of each picture that could not be read; it is in no figure.
-    resized  paths of pictures that have another size than their annotation says.
-    digest   sha256 of all pictures' bytes, boxes and labels, in order: the same data gives the same one.
+    unread   path and reason of each image that could not be read; it is in no figure.
+    resized  paths of images that have another size than their annotation says.
+    digest   sha256 of all images' bytes, boxes and labels, in order: the same data gives the same one.
     """
 
     names: tuple[str, ...]
@@ -47,20 +47,20 @@ class Detected:
 
 
 def find_boxes(pipe: Pipeline, data: AnnotatedSet, *, watch: Watch = lambda each: each) -> Detected:
-    """Look for all labels in all pictures, with the pipeline's detector and settings and without its tagger.
+    """Look for all labels in all images, with the pipeline's detector and settings and without its tagger.
 
     Args:
-        watch: wraps the pictures as they pass, such as in a progress bar.
+        watch: wraps the images as they pass, such as in a progress bar.
 
     Raises:
-        BadInput: there is no detector, no picture could be read, or none of those read has an object.
+        BadInput: there is no detector, no image could be read, or none of those read has an object.
         BadOutput: the model's answer is not finite.
     """
     alone = Pipeline(None, pipe.detector, None, pipe.settings)
     vocabulary, size, digest = alone.vocabulary(data.labels), pipe.settings.batch_size, hashlib.sha256()
     seen: list[tuple[Annotated, Found]] = []
     unread, resized = list[tuple[str, str]](), list[str]()
-    passing = iter(watch(_decoded(data.pictures, size)))
+    passing = iter(watch(_decoded(data.images, size)))
     while some := list(islice(passing, size)):
         unread += [(one.path, str(made)) for one, made in some if isinstance(made, Exception)]
         good = [(one, made) for one, made in some if isinstance(made, Decoded)]
@@ -71,17 +71,17 @@ def find_boxes(pipe: Pipeline, data: AnnotatedSet, *, watch: Watch = lambda each
             resized += [one.path] * ((made.height, made.width) != (one.height, one.width))
             seen.append((one, _found(regions, data.labels, one.looked_for)))
     if not seen:
-        raise BadInput(f"no picture of {data.source!r} could be read: {unread[0][1] if unread else 'it lists none'}")
-    require_objects(replace(data, pictures=tuple(one for one, _ in seen)))
+        raise BadInput(f"no image of {data.source!r} could be read: {unread[0][1] if unread else 'it lists none'}")
+    require_objects(replace(data, images=tuple(one for one, _ in seen)))
     truth = tuple(_truth(one) for one, _ in seen)
     names, found = tuple(one.path for one, _ in seen), tuple(answer for _, answer in seen)
     template = vocabulary.queries.template if vocabulary.queries else ""
     return Detected(names, data.labels, template, truth, found, tuple(unread), tuple(resized), digest.hexdigest())
 
 
-def _decoded(pictures: Sequence[Annotated], batch: int) -> Iterator[tuple[Annotated, Decoded | Exception]]:
-    items = (Item(one.path, one.path, listed=True) for one in pictures)
-    for one, (_, made) in zip(pictures, decoded_ahead(items, batch), strict=True):
+def _decoded(images: Sequence[Annotated], batch: int) -> Iterator[tuple[Annotated, Decoded | Exception]]:
+    items = (Item(one.path, one.path, listed=True) for one in images)
+    for one, (_, made) in zip(images, decoded_ahead(items, batch), strict=True):
         yield one, made
 
 
@@ -90,7 +90,7 @@ def _plain(one: Annotated, labels: Sequence[str]) -> list[object]:
 
 
 def _found(regions: Regions, labels: Sequence[str], looked_for: NDArray[np.int64] | None) -> Found:
-    """Return the boxes of a picture, those of labels that nobody looked for left out."""
+    """Return the boxes of an image, those of labels that nobody looked for left out."""
     place = {label: row for row, label in enumerate(labels)}
     index = np.array([place[label] for label in regions.labels], np.int64)
     kept = np.ones(len(index), bool) if looked_for is None else np.isin(index, looked_for)

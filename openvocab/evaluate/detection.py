@@ -1,4 +1,4 @@
-"""Boxes and masks against annotated pictures: COCO average precision and recall, counted by pycocotools; mean IoU."""
+"""Boxes and masks against annotated images: COCO average precision and recall, counted by pycocotools; mean IoU."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ Masks = NDArray[np.bool_] | Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Truth:
-    """What is in one picture: N annotated things.
+    """What is in one image: N annotated things.
 
-    height, width  pixels of the picture.
+    height, width  pixels of the image.
     xyxy           (N, 4) left, top, right, bottom in pixels, half-open.
     label_index    (N,) whole numbers.
     crowd          (N,) bool: a region of many, in which a box is neither right nor wrong; None where there is none.
@@ -58,7 +58,7 @@ class Truth:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Found:
-    """What was found in one picture.
+    """What was found in one image.
 
     xyxy         (N, 4) left, top, right, bottom in pixels, half-open.
     scores       (N,) numbers.
@@ -74,11 +74,11 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class AveragePrecision:
-    """COCO's figures, each over the labels that some picture has; None where there is nothing to find.
+    """COCO's figures, each over the labels that some image has; None where there is nothing to find.
 
     ap, ap50, ap75        average precision, at IoU 0.50 to 0.95 in steps of 0.05, at 0.50 and at 0.75.
     small, medium, large  ap of things of less than 32 x 32 pixels, less than 96 x 96, and more.
-    recall_1, recall_10, recall_100   mean best recall with that many boxes a picture and label.
+    recall_1, recall_10, recall_100   mean best recall with that many boxes an image and label.
     per_label             label -> its ap.
     """
 
@@ -99,11 +99,11 @@ def average_precision(
 ) -> AveragePrecision:
     """Return COCO's average precision and recall.
 
-    Boxes of equal score are ranked in the order given, within a picture and from picture to picture.
+    Boxes of equal score are ranked in the order given, within an image and from image to image.
 
     Args:
-        truth: P pictures.
-        found: what was found in those P pictures, in the same order.
+        truth: P images.
+        found: what was found in those P images, in the same order.
         labels: C labels.
         kind: whether boxes or masks are compared.
 
@@ -124,7 +124,7 @@ def average_precision(
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Matched:
-    """Which of the N things of a picture each of the M boxes found is, one to one.
+    """Which of the N things of an image each of the M boxes found is, one to one.
 
     thing    (M,) int64 row of the thing; -1 for a box that is none.
     ignored  (M,) bool: the box lies in a crowd of its label, so that it is neither right nor wrong.
@@ -172,7 +172,7 @@ def paired_iou(truth: Sequence[Any], found: Sequence[Any]) -> NDArray[np.float64
 
 
 def _judge(truth: Sequence[Truth], found: Sequence[Found], labels: Sequence[str], kind: Kind) -> Any:
-    """Return pycocotools' COCOeval, before it evaluates; pictures, things and boxes have ids from 1.
+    """Return pycocotools' COCOeval, before it evaluates; images, things and boxes have ids from 1.
 
     Raises:
         BadInput, BadOutput: as average_precision.
@@ -181,11 +181,9 @@ def _judge(truth: Sequence[Truth], found: Sequence[Found], labels: Sequence[str]
     from pycocotools.cocoeval import COCOeval
 
     if len(truth) != len(found) or not truth:
-        raise BadInput(
-            f"{len(truth)} annotated pictures and {len(found)} answers; give one answer to each, at least one"
-        )
+        raise BadInput(f"{len(truth)} annotated images and {len(found)} answers; give one answer to each, at least one")
     for number, (one, other) in enumerate(zip(truth, found, strict=True)):
-        _check_picture(number, one, other, len(labels), kind)
+        _check_image(number, one, other, len(labels), kind)
     with _quiet():
         annotated = COCO()
         annotated.dataset = _dataset(truth, labels, kind)
@@ -205,8 +203,8 @@ _FIGURES = ("ap", "ap50", "ap75", "small", "medium", "large", "recall_1", "recal
 _COCO_KIND = {"box": "bbox", "mask": "segm"}
 
 
-def _check_picture(number: int, truth: Truth, found: Found, labels: int, kind: Kind) -> None:
-    """Raise unless the arrays of a picture fit each other."""
+def _check_image(number: int, truth: Truth, found: Found, labels: int, kind: Kind) -> None:
+    """Raise unless the arrays of an image fit each other."""
     for name, each in (("truth", truth), ("found", found)):
         count = len(each.label_index)
         if each.xyxy.shape != (count, 4):
@@ -276,7 +274,7 @@ def _pixels(mask: NDArray[np.bool_] | Mapping[str, Any]) -> float:
 
 
 def _rows(number: int, found: Found, kind: Kind) -> list[dict[str, Any]]:
-    """Return what was found in a picture as pycocotools reads results."""
+    """Return what was found in an image as pycocotools reads results."""
     made = []
     for row, box in enumerate(_xywh(found.xyxy)):
         one = {"image_id": number, "category_id": int(found.label_index[row]) + 1, "score": float(found.scores[row])}
@@ -305,7 +303,7 @@ def _mean(precision: Floats) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class MeanIoU:
-    """Intersection over union of labels as areas, over all pictures together.
+    """Intersection over union of labels as areas, over all images together.
 
     mean       over the labels that are in the truth or in the answer; None where there is none.
     per_label  label -> its own; None where it is in neither.
@@ -327,12 +325,10 @@ def mean_iou(
         ignore: the value of pixels that are left out.
 
     Raises:
-        BadInput: the shapes differ, a value is neither an index nor ignore, or there is no picture.
+        BadInput: the shapes differ, a value is neither an index nor ignore, or there is no image.
     """
     if len(truth) != len(found) or not truth:
-        raise BadInput(
-            f"{len(truth)} annotated pictures and {len(found)} answers; give one answer to each, at least one"
-        )
+        raise BadInput(f"{len(truth)} annotated images and {len(found)} answers; give one answer to each, at least one")
     size = len(labels)
     counts = np.zeros((size, size), np.int64)
     for number, (one, other) in enumerate(zip(truth, found, strict=True)):

@@ -27,7 +27,7 @@ __all__ = ["DetectionContext", "detection_summary", "write_detection_report"]
 class DetectionContext:
     """What made the figures.
 
-    path, format  where the pictures came from.
+    path, format  where the images came from.
     model         the detector's record.
     template      the sentence that labels were put into.
     settings      the settings of the detector.
@@ -69,7 +69,7 @@ def write_detection_report(
     context: DetectionContext,
     worst: Sequence[Side] = (),
 ) -> None:
-    """Write report.json, report.md, precision_recall.png and, where there are worst pictures, worst.png.
+    """Write report.json, report.md, precision_recall.png and, where there are worst images, worst.png.
 
     Raises:
         CannotWrite: the folder cannot be made or written.
@@ -79,7 +79,7 @@ def write_detection_report(
         place.mkdir(parents=True, exist_ok=True)
         plot_precision_recall(place / "precision_recall.png", curves, detected.labels)
         write_worst(place, worst)
-        lines = _markdown(detected, figures, curves, context, pictured=bool(worst))
+        lines = _markdown(detected, figures, curves, context, with_image=bool(worst))
         write_texts(place, _report(detected, figures, curves, context), lines)
     except OSError as error:
         raise CannotWrite(f"{folder!r} cannot be written ({error.strerror}); give another folder") from error
@@ -98,11 +98,11 @@ def _report(detected: Detected, figures: AveragePrecision, curves: Curves, conte
             "path": context.path,
             "format": context.format,
             "digest": detected.digest,
-            "pictures": len(detected.names),
+            "images": len(detected.names),
             "things": _counts(detected),
             "boxes given": _given(detected),
             "faults": dict(context.faults),
-            "unread": [{"picture": name, "error": error} for name, error in detected.unread],
+            "unread": [{"image": name, "error": error} for name, error in detected.unread],
             "resized": list(detected.resized),
         },
         "bootstrap": {"seed": context.seed, "draws": DRAWS, "interval": 0.95},
@@ -121,19 +121,19 @@ def _given(detected: Detected) -> int:
 
 
 def _markdown(
-    detected: Detected, figures: AveragePrecision, curves: Curves, context: DetectionContext, *, pictured: bool
+    detected: Detected, figures: AveragePrecision, curves: Curves, context: DetectionContext, *, with_image: bool
 ) -> Iterable[str]:
     counts = _counts(detected)
     yield from ["# Detection", ""]
-    yield f"{len(detected.names)} pictures with {sum(counts.values())} things of {len(counts)} labels."
+    yield f"{len(detected.names)} images with {sum(counts.values())} things of {len(counts)} labels."
     yield f"Model `{context.model.spec}` gave {_given(detected)} boxes."
     yield from next_to_nothing("AP50", figures.ap50, [context.model.spec])
     for said, count in _oddities(detected, context).items():
         yield from ["", f"{said}: {count}."]
     yield from ["", *table(("figure", "value", "95 % interval"), detection_summary(figures, curves)), ""]
     yield from ["![precision and recall](precision_recall.png)", ""]
-    if pictured:
-        yield from ["## Worst pictures", "", f"Boxes that score {box_threshold(context.model.spec).value} or more:", ""]
+    if with_image:
+        yield from ["## Worst images", "", f"Boxes that score {box_threshold(context.model.spec).value} or more:", ""]
         yield from ["![worst](worst.png)", ""]
     yield from ["## Labels", ""]
     rows = [(label, str(counts[label]), number(value)) for label, value in figures.per_label.items()]
@@ -146,7 +146,7 @@ def _markdown(
             ("model", f"{model.spec}, sha256 {model.sha256}, {model.device}, {model.dtype}"),
             ("template", context.template),
             ("settings", ", ".join(f"{name} {value}" for name, value in context.settings.items())),
-            ("bootstrap", f"seed {context.seed}, {DRAWS} draws, by picture"),
+            ("bootstrap", f"seed {context.seed}, {DRAWS} draws, by image"),
             ("openvocab", openvocab.__version__),
         ],
     )
@@ -155,7 +155,7 @@ def _markdown(
 def _oddities(detected: Detected, context: DetectionContext) -> dict[str, int]:
     made = {said.capitalize(): count for said, count in context.faults.items()}
     if detected.unread:
-        made["Pictures that could not be read, in no figure"] = len(detected.unread)
+        made["Images that could not be read, in no figure"] = len(detected.unread)
     if detected.resized:
-        made["Pictures of another size than their annotation says"] = len(detected.resized)
+        made["Images of another size than their annotation says"] = len(detected.resized)
     return made

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from openvocab.errors import BadInput
 from openvocab.images.read import read_image
-from openvocab.pipeline.protocols import Boxes, Detector, Picture, PromptSegmenter, Segmenter, Tagger
+from openvocab.pipeline.protocols import Boxes, Detector, ImageArray, PromptSegmenter, Segmenter, Tagger
 from openvocab.pipeline.registry import load_detector, load_segmenter, load_tagger
 from openvocab.prompts.files import is_file
 from openvocab.prompts.templates import PromptSet
@@ -105,7 +105,7 @@ class Measured:
     passed: bool
 
 
-def recipe_image(recipe: ImageRecipe, root: str) -> Picture:
+def recipe_image(recipe: ImageRecipe, root: str) -> ImageArray:
     """Read the example image.
 
     Args:
@@ -121,41 +121,41 @@ def recipe_image(recipe: ImageRecipe, root: str) -> Picture:
     return read_image(path)
 
 
-def measure_image(recipe: ImageRecipe, model: Any, picture: Picture) -> tuple[Measured, ...]:
+def measure_image(recipe: ImageRecipe, model: Any, image: ImageArray) -> tuple[Measured, ...]:
     """Measure a recipe's figures again, in their order.
 
     Args:
         model: the tagger, detector or segmenter, as recipe.load returns it.
-        picture: (height, width, 3) uint8, as recipe_image returns it.
+        image: (height, width, 3) uint8, as recipe_image returns it.
 
     Raises:
         BadInput: a label cannot be used, or the segmenter answers boxes alone and the figures are of candidates.
         BadOutput: the model's answer is not finite.
     """
     if recipe.stage == "tagger":
-        return _tagged(recipe, model, picture)
-    return _detected(recipe, model, picture) if recipe.stage == "detector" else _segmented(recipe, model, picture)
+        return _tagged(recipe, model, image)
+    return _detected(recipe, model, image) if recipe.stage == "detector" else _segmented(recipe, model, image)
 
 
-def _tagged(recipe: ImageRecipe, tagger: Tagger, picture: Picture) -> tuple[Measured, ...]:
+def _tagged(recipe: ImageRecipe, tagger: Tagger, image: ImageArray) -> tuple[Measured, ...]:
     vocabulary = tagger.encode_labels(recipe.labels, PromptSet("custom", (recipe.template,)))
-    scores = tagger.score([picture], vocabulary)[0]
+    scores = tagger.score([image], vocabulary)[0]
     return tuple(_compared(recipe, each, float(scores[recipe.labels.index(each.label)])) for each in recipe.figures)
 
 
-def _detected(recipe: ImageRecipe, detector: Detector, picture: Picture) -> tuple[Measured, ...]:
+def _detected(recipe: ImageRecipe, detector: Detector, image: ImageArray) -> tuple[Measured, ...]:
     """Compare each published box with a found one of its label.
 
     That is the one with the nearest score of those whose edges agree, else the one with the nearest edges.
     """
     queries = detector.encode_labels(recipe.labels, recipe.template)
     lowest = min(each.score for each in recipe.figures)
-    found = detector.detect([picture], queries, _SEEN_FROM * lowest)[0]
-    return tuple(_nearest(recipe, each, found, picture) for each in recipe.figures)
+    found = detector.detect([image], queries, _SEEN_FROM * lowest)[0]
+    return tuple(_nearest(recipe, each, found, image) for each in recipe.figures)
 
 
-def _nearest(recipe: ImageRecipe, figure: Figure, found: Boxes, picture: Picture) -> Measured:
-    height, width = picture.shape[:2]
+def _nearest(recipe: ImageRecipe, figure: Figure, found: Boxes, image: ImageArray) -> Measured:
+    height, width = image.shape[:2]
     edges = np.asarray(figure.xyxy, np.float32)
     published = np.minimum(np.maximum(edges, 0), np.asarray([width, height, width, height], np.float32))
     rows = np.flatnonzero(found.label_index == recipe.labels.index(figure.label))
@@ -168,13 +168,13 @@ def _nearest(recipe: ImageRecipe, figure: Figure, found: Boxes, picture: Picture
     return _compared(recipe, figure, float(found.scores[rows[best]]), float(shifts[best]))
 
 
-def _segmented(recipe: ImageRecipe, segmenter: Segmenter[Any], picture: Picture) -> tuple[Measured, ...]:
+def _segmented(recipe: ImageRecipe, segmenter: Segmenter[Any], image: ImageArray) -> tuple[Measured, ...]:
     """Compare the model's own estimate of each mask.
 
     Raises:
         BadInput: figures are of candidates, and the segmenter has none.
     """
-    encoded = segmenter.encode(picture)
+    encoded = segmenter.encode(image)
     made = []
     for each in recipe.figures:
         box: NDArray[np.float32] = np.asarray(each.xyxy, np.float32)

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from openvocab.errors import OpenVocabError
-from openvocab.evaluate.data.records import LabelledSet
+from openvocab.evaluate.data.records import LabeledSet
 from openvocab.evaluate.scoring import Scored
 from openvocab.images.decode import decode_item
 from openvocab.pipeline.lettering import fit, font_for
@@ -18,17 +18,17 @@ from openvocab.pipeline.scores import sigmoid, softmax
 __all__ = ["MOST", "Mistake", "mistake_sheet", "mistakes"]
 
 MOST = 12
-"""Pictures on a sheet at most."""
+"""Images on a sheet at most."""
 
 _SIDE, _GAP, _SIZE, _COLUMNS = 300, 16, 18, 4
-"""Pixels: room of a picture, between pictures, and of letters; pictures in a row."""
+"""Pixels: room of an image, between images, and of letters; images in a row."""
 
 _INK, _RIGHT, _WRONG, _PAPER = "#1a1a1a", "#1b6e3c", "#b3261e", "white"
 
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """One picture that was given another label than its own.
+    """One image that was given another label than its own.
 
     row    its row in Scored.
     name   its id.
@@ -45,7 +45,7 @@ class Mistake:
 
 
 def mistakes(scored: Scored, independent: bool, most: int = MOST) -> list[Mistake]:
-    """Return the mistakes with the highest scores, of equals the first ones first; for one label a picture.
+    """Return the mistakes with the highest scores, of equals the first ones first; for one label an image.
 
     Args:
         independent: whether scores are the sigmoid of the logits; else their softmax.
@@ -59,13 +59,13 @@ def mistakes(scored: Scored, independent: bool, most: int = MOST) -> list[Mistak
     return [Mistake(row, scored.names[row], labels[truth[row]], labels[given[row]], float(best[row])) for row in order]
 
 
-def mistake_sheet(data: LabelledSet, worst: Sequence[Mistake]) -> Image.Image | None:
-    """Return one picture of the mistakes, row by row; None where there is none.
+def mistake_sheet(data: LabeledSet, worst: Sequence[Mistake]) -> Image.Image | None:
+    """Return one image of the mistakes, row by row; None where there is none.
 
     Args:
-        data: where the pictures are read from again; only the mistakes are decoded.
+        data: where the images are read from again; only the mistakes are decoded.
     """
-    seen = dict(_pictures(data, worst))
+    seen = dict(_images(data, worst))
     shown = [(each, seen[each.name]) for each in worst if each.name in seen]
     if not shown:
         return None
@@ -74,29 +74,29 @@ def mistake_sheet(data: LabelledSet, worst: Sequence[Mistake]) -> Image.Image | 
     columns = min(_COLUMNS, len(shown))
     sheet = Image.new("RGB", (columns * wide + _GAP, -(-len(shown) // columns) * tall + _GAP), _PAPER)
     pen = ImageDraw.Draw(sheet)
-    for place, (each, picture) in enumerate(shown):
+    for place, (each, image) in enumerate(shown):
         left, top = _GAP + place % columns * wide, _GAP + place // columns * tall
         said = ((f"true: {each.truth}", _RIGHT), (f"given: {each.given}", _WRONG), (f"score {each.score:.2f}", _INK))
         for row, (text, ink) in enumerate(said):
             font, drawn = font_for(text, _SIZE)
             pen.text((left, top + row * line), fit(font, drawn, "", _SIDE), fill=ink, font=font)
-        sheet.paste(picture, (left, top + 3 * line))
+        sheet.paste(image, (left, top + 3 * line))
     return sheet
 
 
-def _pictures(data: LabelledSet, worst: Sequence[Mistake]) -> Iterator[tuple[str, Image.Image]]:
-    """Yield name and scaled picture of each mistake, reading no further than the last of them."""
+def _images(data: LabeledSet, worst: Sequence[Mistake]) -> Iterator[tuple[str, Image.Image]]:
+    """Yield name and scaled image of each mistake, reading no further than the last of them."""
     wanted = {each.name for each in worst}
-    for one in data.pictures() if wanted else ():
+    for one in data.images() if wanted else ():
         if one.item.id not in wanted:
             continue
         wanted.discard(one.item.id)
         try:
-            picture = Image.fromarray(decode_item(one.item).pixels)
+            image = Image.fromarray(decode_item(one.item).pixels)
         except OpenVocabError:  # it was read a moment ago and is gone
             continue
-        share = min(_SIDE / picture.width, _SIDE / picture.height)
-        size = max(1, round(picture.width * share)), max(1, round(picture.height * share))
-        yield one.item.id, picture.resize(size, Image.Resampling.BICUBIC)
+        share = min(_SIDE / image.width, _SIDE / image.height)
+        size = max(1, round(image.width * share)), max(1, round(image.height * share))
+        yield one.item.id, image.resize(size, Image.Resampling.BICUBIC)
         if not wanted:
             return

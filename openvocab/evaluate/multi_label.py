@@ -1,4 +1,4 @@
-"""Several labels a picture: mean average precision, and F1 at one threshold and at each label's best one."""
+"""Several labels an image: mean average precision, and F1 at one threshold and at each label's best one."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ __all__ = ["MultiLabel", "MultiLabelRow", "classify_multi_label"]
 
 @dataclass(frozen=True, slots=True)
 class MultiLabelRow:
-    """One label of the table; a figure that is not defined, as of a label that no picture has, is None.
+    """One label of the table; a figure that is not defined, as of a label that no image has, is None.
 
-    pictures           how many have the label.
+    images           how many have the label.
     average_precision  area under precision over recall, without interpolation.
     precision, recall, f1   at the threshold.
-    best_threshold     the threshold with the best F1 on these very pictures, the highest of equals: an upper bound,
+    best_threshold     the threshold with the best F1 on these very images, the highest of equals: an upper bound,
                        not a forecast.
     best_f1            F1 there.
     """
 
     label: str
-    pictures: int
+    images: int
     average_precision: float | None
     precision: float | None
     recall: float | None
@@ -43,16 +43,16 @@ class MultiLabelRow:
 class MultiLabel:
     """The figures of a multi-label classifier.
 
-    pictures                how many there are.
+    images                how many there are.
     labels                  the C labels.
-    mean_average_precision  over the labels that some picture has, with its interval; None where no picture has any.
+    mean_average_precision  over the labels that some image has, with its interval; None where no image has any.
     threshold               a label is given where its score is at least this.
-    micro_f1                F1 over all pairs of picture and label, with its interval.
-    macro_f1                mean F1 of the labels that some picture has or was given; None where there is none.
+    micro_f1                F1 over all pairs of image and label, with its interval.
+    macro_f1                mean F1 of the labels that some image has or was given; None where there is none.
     rows                    C rows, in the order of labels.
     """
 
-    pictures: int
+    images: int
     labels: tuple[str, ...]
     mean_average_precision: Estimate | None
     threshold: float
@@ -81,7 +81,7 @@ def classify_multi_label(
         draws: how often the bootstrap draws.
 
     Raises:
-        BadInput: arrays of other shapes or ranges, no picture or no label.
+        BadInput: arrays of other shapes or ranges, no image or no label.
         BadOutput: a score is not finite.
         MissingExtra: scikit-learn is not installed.
     """
@@ -104,7 +104,7 @@ def classify_multi_label(
 
 
 def _mean_average_precision(scores: NDArray[Any], truth: NDArray[np.bool_], seed: int, draws: int) -> Estimate:
-    """Scikit-learn's average precision of the pictures drawn, over the labels that one of them has."""
+    """Scikit-learn's average precision of the images drawn, over the labels that one of them has."""
     labels = np.flatnonzero(truth.any(axis=0))
 
     def figure(counts: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -117,7 +117,7 @@ def _mean_average_precision(scores: NDArray[Any], truth: NDArray[np.bool_], seed
 
 
 def _area(scores: NDArray[Any], own: NDArray[np.bool_], counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return (B,) sums of precision times the gain in recall, for (B, P) counts; NaN where no picture has the label."""
+    """Return (B,) sums of precision times the gain in recall, for (B, P) counts; NaN where no image has the label."""
     order = np.argsort(-scores, kind="stable")
     ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))  # equal scores are one threshold
     weights = counts[:, order]

@@ -18,7 +18,7 @@ _LONGEST, _NAMES, _COUNTS, _PAIRS, _CURVES = 24, 60, 25, 20, 8
 """Characters of a label that are shown; labels that are named on an axis; labels up to which counts are written; pairs
 of labels and curves that are drawn."""
 
-_BLUE, _GREY = "#2f6690", "#b8bec4"
+_BLUE, _GRAY = "#2f6690", "#b8bec4"
 
 
 def _short(label: str) -> str:
@@ -27,13 +27,13 @@ def _short(label: str) -> str:
 
 
 def plot_confusion(path: str | Path, confusion: NDArray[np.int64], labels: Sequence[str]) -> None:
-    """Draw a confusion matrix, each row as shares of the pictures that have its label.
+    """Draw a confusion matrix, each row as shares of the images that have its label.
 
-    Up to 60 labels each is named, and up to 25 the pictures are counted in the cells. Of more labels the axes have
+    Up to 60 labels each is named, and up to 25 the images are counted in the cells. Of more labels the axes have
     their numbers only, and beside them the 20 pairs that are confused most are drawn as bars.
 
     Args:
-        confusion: (C, C) pictures; the row is the true label, the column the one given.
+        confusion: (C, C) images; the row is the true label, the column the one given.
         labels: C labels.
     """
     from matplotlib.figure import Figure
@@ -67,16 +67,16 @@ def _matrix(figure: Any, axes: Any, confusion: NDArray[np.int64]) -> NDArray[np.
     shares: NDArray[np.float64] = np.divide(confusion, total, out=np.zeros(confusion.shape), where=total > 0)
     scale = PowerNorm(1 if len(confusion) <= _COUNTS else 0.4, 0, 1)  # among small cells, small shares are not seen
     drawn = axes.imshow(shares, cmap="Blues", norm=scale, interpolation="nearest")
-    figure.colorbar(drawn, ax=axes, label="share of the true label's pictures", shrink=0.7)
+    figure.colorbar(drawn, ax=axes, label="share of the true label's images", shrink=0.7)
     return shares
 
 
 def worst_pairs(confusion: NDArray[np.int64], most: int = _PAIRS) -> list[tuple[int, int, int]]:
-    """Return true label, label given and pictures of the pairs that are confused most, of equals the first first.
+    """Return true label, label given and images of the pairs that are confused most, of equals the first first.
 
     Args:
-        confusion: (C, C) pictures; the row is the true label, the column the one given.
-        most: how many pairs at most; pairs without a picture are left out.
+        confusion: (C, C) images; the row is the true label, the column the one given.
+        most: how many pairs at most; pairs without an image are left out.
     """
     wrong = confusion - np.diag(np.diag(confusion))
     order = np.argsort(-wrong, axis=None, kind="stable")[:most]
@@ -98,18 +98,18 @@ def _worst_pairs(axes: Any, confusion: NDArray[np.int64], labels: Sequence[str])
     axes.invert_yaxis()
     axes.margins(x=0.1)
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.set(xlabel="pictures", title="most often confused: true → given")
+    axes.set(xlabel="images", title="most often confused: true → given")
 
 
 def _write_counts(axes: Any, confusion: NDArray[np.int64], shares: NDArray[np.float64]) -> None:
     size = 9 if confusion.max() < 1000 else 6
     for row, column in np.argwhere(confusion > 0):
-        colour = "white" if shares[row, column] > 0.5 else "black"
-        axes.text(column, row, str(confusion[row, column]), ha="center", va="center", fontsize=size, color=colour)
+        color = "white" if shares[row, column] > 0.5 else "black"
+        axes.text(column, row, str(confusion[row, column]), ha="center", va="center", fontsize=size, color=color)
 
 
 def plot_reliability(path: str | Path, bins: Reliability, error: float) -> None:
-    """Draw accuracy against confidence, and below it how many pictures each bin has.
+    """Draw accuracy against confidence, and below it how many images each bin has.
 
     Args:
         error: the expected calibration error, written above.
@@ -122,11 +122,11 @@ def plot_reliability(path: str | Path, bins: Reliability, error: float) -> None:
     above, below = figure.subplots(2, sharex=True, height_ratios=(3, 1))
     above.bar(middle, np.nan_to_num(bins.accuracy), width, color=_BLUE, edgecolor="white", label="accuracy")
     above.plot(bins.confidence, bins.accuracy, "o", color="black", markersize=4, label="at the mean confidence")
-    above.plot([0, 1], [0, 1], "--", color="grey", label="perfectly calibrated")
+    above.plot([0, 1], [0, 1], "--", color="gray", label="perfectly calibrated")
     above.set(ylim=(0, 1.02), xlim=(0, 1), ylabel="accuracy", title=f"expected calibration error {error:.3f}")
     above.legend(loc="upper left", fontsize=9)
-    below.bar(middle, bins.counts, width, color=_GREY, edgecolor="white")
-    below.set(xlabel="confidence", ylabel="pictures")
+    below.bar(middle, bins.counts, width, color=_GRAY, edgecolor="white")
+    below.set(xlabel="confidence", ylabel="images")
     figure.savefig(path, metadata={"Software": None})
 
 

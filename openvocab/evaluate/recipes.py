@@ -14,10 +14,10 @@ from typing import Any
 
 from openvocab.errors import BadInput
 from openvocab.evaluate.classification import Classification
-from openvocab.evaluate.data import TORCHVISION, load_labelled
-from openvocab.evaluate.data.records import LabelledSet
+from openvocab.evaluate.data import TORCHVISION, load_labeled
+from openvocab.evaluate.data.records import LabeledSet
 from openvocab.evaluate.image_recipes import ImageRecipe, image_recipe
-from openvocab.evaluate.scoring import Scored, Watch, score_pictures
+from openvocab.evaluate.scoring import Scored, Watch, score_images
 from openvocab.evaluate.tasks import measure
 from openvocab.pipeline.protocols import Tagger
 from openvocab.prompts.files import is_file, read_text
@@ -35,12 +35,12 @@ class Recipe:
 
     name       what the recipe is called.
     spec       the tagger, as FAMILY:MODEL/PRETRAINED.
-    data       what the pictures are, in words.
+    data       what the images are, in words.
     kind       how they lie: imagenet, a class of torchvision, or imagefolder; imagenet_classes for a classifier whose
                classes are ImageNet's in its usual order, so that labels are compared by place and not by name.
-    pictures   how many there are.
+    images   how many there are.
     prompts    the prompt set that was averaged over, as prompt_set reads it.
-    top1       the published share of pictures whose label is the best one, 0 to 1.
+    top1       the published share of images whose label is the best one, 0 to 1.
     tolerance  the difference that counts as the same.
     source     where the figure stands.
     get        where the data are to be had.
@@ -50,7 +50,7 @@ class Recipe:
     spec: str
     data: str
     kind: str
-    pictures: int
+    images: int
     prompts: str
     top1: float
     tolerance: float
@@ -64,9 +64,9 @@ class Reproduced:
 
     figures  all figures of the run.
     scored   the scores that they are made of.
-    missing  pictures fewer than published, or, where below 0, more.
+    missing  images fewer than published, or, where below 0, more.
     gap      measured top-1 less the published one.
-    passed   whether all pictures were there, and the gap is within the tolerance.
+    passed   whether all images were there, and the gap is within the tolerance.
     """
 
     figures: Classification
@@ -92,8 +92,8 @@ def read_recipes(path: str) -> Mapping[str, Recipe | ImageRecipe]:
     return MappingProxyType(_parsed(read_text(path), path))
 
 
-def recipe_data(recipe: Recipe, root: str) -> LabelledSet:
-    """Return the pictures of a recipe with the labels that were published.
+def recipe_data(recipe: Recipe, root: str) -> LabeledSet:
+    """Return the images of a recipe with the labels that were published.
 
     Args:
         root: where torchvision's class expects its folder, or ImageNet's folders or the folder val that holds them;
@@ -104,12 +104,12 @@ def recipe_data(recipe: Recipe, root: str) -> LabelledSet:
     """
     try:
         if is_file(os.path.join(root, "classnames.txt")):
-            return load_labelled(root, "webdataset")
+            return load_labeled(root, "webdataset")
         if recipe.kind in _IMAGENET:
             return _imagenet(root, named=recipe.kind == "imagenet")
         if recipe.kind == "imagefolder":
-            return load_labelled(root, "imagefolder")
-        return load_labelled(f"{recipe.kind}:{root}", "torchvision")
+            return load_labeled(root, "imagefolder")
+        return load_labeled(f"{recipe.kind}:{root}", "torchvision")
     except BadInput as error:
         raise BadInput(f"{error}; {recipe.name} wants {recipe.data}, from {recipe.get}") from error
 
@@ -117,36 +117,36 @@ def recipe_data(recipe: Recipe, root: str) -> LabelledSet:
 def reproduce(
     recipe: Recipe,
     tagger: Tagger,
-    data: LabelledSet,
+    data: LabeledSet,
     *,
     batch: int = 32,
     seed: int = 0,
     watch: Watch = lambda each: each,
 ) -> Reproduced:
-    """Measure a recipe's figure again, with its prompts, over pictures that recipe_data gave.
+    """Measure a recipe's figure again, with its prompts, over images that recipe_data gave.
 
     Args:
         seed: of the bootstrap interval.
-        watch: wraps the pictures as they pass, such as in a progress bar.
+        watch: wraps the images as they pass, such as in a progress bar.
 
     Raises:
-        BadInput: the data have several labels a picture, or none could be read; or the figure is of a classifier, and
+        BadInput: the data have several labels an image, or none could be read; or the figure is of a classifier, and
             the tagger is none with these classes.
         BadOutput: the model's answer is not finite.
     """
     if data.multi_label:
-        raise BadInput(f"{data.source!r} has several labels a picture, and {recipe.name} wants one; give its own data")
+        raise BadInput(f"{data.source!r} has several labels an image, and {recipe.name} wants one; give its own data")
     if recipe.kind == "imagenet_classes":
         tagger, data = _by_place(recipe, tagger, data)
-    scored = score_pictures(tagger, data, prompt_set(recipe.prompts), batch=batch, watch=watch)
+    scored = score_images(tagger, data, prompt_set(recipe.prompts), batch=batch, watch=watch)
     figures = measure(scored, False, tagger.independent, seed=seed)
     if not isinstance(figures, Classification):
-        raise BadInput(f"{recipe.name} is of pictures with one label each; give its own data")
-    gap, missing = figures.top1.value - recipe.top1, recipe.pictures - len(scored.names)
+        raise BadInput(f"{recipe.name} is of images with one label each; give its own data")
+    gap, missing = figures.top1.value - recipe.top1, recipe.images - len(scored.names)
     return Reproduced(figures, scored, missing, gap, missing == 0 and abs(gap) <= recipe.tolerance)
 
 
-def _by_place(recipe: Recipe, tagger: Tagger, data: LabelledSet) -> tuple[Tagger, LabelledSet]:
+def _by_place(recipe: Recipe, tagger: Tagger, data: LabeledSet) -> tuple[Tagger, LabeledSet]:
     """Return a classifier whose classes are called as the labels at their places are, and these labels, made unique.
 
     Raises:
@@ -166,8 +166,8 @@ def _by_place(recipe: Recipe, tagger: Tagger, data: LabelledSet) -> tuple[Tagger
     return replace(tagger, classes=ClassNames.of(labels)), replace(data, labels=labels)
 
 
-def _imagenet(root: str, *, named: bool) -> LabelledSet:
-    """Return ImageNet's pictures, in the order of the synsets, with the names that OpenAI gave its labels where asked.
+def _imagenet(root: str, *, named: bool) -> LabeledSet:
+    """Return ImageNet's images, in the order of the synsets, with the names that OpenAI gave its labels where asked.
 
     Raises:
         BadInput: there are other folders than those of its 1,000 synsets.
@@ -175,7 +175,7 @@ def _imagenet(root: str, *, named: bool) -> LabelledSet:
     from open_clip import IMAGENET_CLASSNAMES
 
     inner = os.path.join(root, "val")
-    data = load_labelled(inner if os.path.isdir(inner) else root, "imagefolder")
+    data = load_labeled(inner if os.path.isdir(inner) else root, "imagefolder")
     odd = next((label for label in data.labels if not _SYNSET.fullmatch(label)), None)
     if odd is not None or len(data.labels) != len(IMAGENET_CLASSNAMES):
         said = f"the folder {odd!r}" if odd is not None else f"{len(data.labels)} folders"
@@ -213,7 +213,7 @@ def _recipe(name: str, row: Mapping[str, Any], whole: Mapping[str, Any], path: s
             str(row["spec"]),
             str(data["name"]),
             str(data["kind"]),
-            int(data["pictures"]),
+            int(data["images"]),
             str(data["prompts"]),
             float(row["top1"]),
             float(row["tolerance"]),

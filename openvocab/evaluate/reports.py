@@ -30,7 +30,7 @@ __all__ = ["Context", "summary", "write_report"]
 class Context:
     """What made the figures.
 
-    path, format  where the pictures came from.
+    path, format  where the images came from.
     model         the tagger's record.
     prompts       the templates.
     seed          of the bootstrap.
@@ -114,8 +114,8 @@ def _report(scored: Scored, figures: Classification | MultiLabel, context: Conte
             "path": context.path,
             "format": context.format,
             "digest": scored.digest,
-            "pictures": len(scored.names),
-            "unread": [{"picture": name, "error": error} for name, error in scored.unread],
+            "images": len(scored.names),
+            "unread": [{"image": name, "error": error} for name, error in scored.unread],
         },
         "bootstrap": {"seed": context.seed, "draws": DRAWS, "interval": 0.95},
         "figures": plain(figures),
@@ -129,9 +129,9 @@ def _markdown(
     scored: Scored, figures: Classification | MultiLabel, context: Context, plots: Sequence[str]
 ) -> Iterable[str]:
     yield from ["# Classification", ""]
-    yield f"{len(scored.names)} pictures, {len(scored.labels)} labels; model `{context.model.spec}`."
+    yield f"{len(scored.names)} images, {len(scored.labels)} labels; model `{context.model.spec}`."
     if scored.unread:
-        yield f"**{len(scored.unread)} pictures could not be read** and are in no figure; report.json names them."
+        yield f"**{len(scored.unread)} images could not be read** and are in no figure; report.json names them."
     yield from ["", *table(("figure", "value", "95 % interval"), summary(figures)), ""]
     for plot in plots:
         yield from [f"![{plot.removesuffix('.png')}]({plot})", ""]
@@ -144,31 +144,31 @@ def _markdown(
 
 def _single(figures: Classification) -> Iterable[str]:
     if figures.ties:
-        yield f"In {figures.ties} pictures another label scores as much as the true one; the order of labels decided."
+        yield f"In {figures.ties} images another label scores as much as the true one; the order of labels decided."
         yield ""
     pairs = worst_pairs(figures.confusion)
     if pairs:
         named = [(figures.labels[one], figures.labels[other], str(many)) for one, other, many in pairs]
-        yield from ["## Most often confused", "", *table(("true", "given", "pictures"), named), ""]
+        yield from ["## Most often confused", "", *table(("true", "given", "images"), named), ""]
     yield from ["## Labels", ""]
-    head = ("number", "label", "pictures", "recall", "precision", "F1", "most often taken for")
+    head = ("number", "label", "images", "recall", "precision", "F1", "most often taken for")
     rows: list[tuple[str, ...]] = []
     for place, row in enumerate(figures.rows):
         shown = map(number, (row.recall, row.precision, row.f1))
-        rows.append((str(place), row.label, str(row.pictures), *shown, row.mistaken_for or "-"))
+        rows.append((str(place), row.label, str(row.images), *shown, row.mistaken_for or "-"))
     yield from table(head, rows)
     yield ""
 
 
 def _several(figures: MultiLabel) -> Iterable[str]:
     yield from ["## Labels", ""]
-    yield "The best threshold is the one with the best F1 on these very pictures: an upper bound, not a forecast."
+    yield "The best threshold is the one with the best F1 on these very images: an upper bound, not a forecast."
     yield ""
-    head = ("label", "pictures", "average precision", "precision", "recall", "F1", "best threshold", "best F1")
+    head = ("label", "images", "average precision", "precision", "recall", "F1", "best threshold", "best F1")
     rows: list[tuple[str, ...]] = []
     for row in figures.rows:
         shown = (row.average_precision, row.precision, row.recall, row.f1, row.best_threshold, row.best_f1)
-        rows.append((row.label, str(row.pictures), *map(number, shown)))
+        rows.append((row.label, str(row.images), *map(number, shown)))
     yield from [*table(head, rows), ""]
 
 

@@ -1,6 +1,6 @@
-"""Retrieval: is a picture's own text among the best ones, and a text's own picture?
+"""Retrieval: is an image's own text among the best ones, and a text's own image?
 
-Both directions are computed in blocks, so that memory does not grow with pictures times texts. Products are summed in
+Both directions are computed in blocks, so that memory does not grow with images times texts. Products are summed in
 float64 and compared in float32; what is equal then is ranked in the order given.
 """
 
@@ -27,23 +27,23 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """Recall at each k, with its 95 % interval; the bootstrap draws pictures, each with its texts.
+    """Recall at each k, with its 95 % interval; the bootstrap draws images, each with its texts.
 
-    pictures, texts    how many there are.
-    picture_to_text    k -> share of pictures with at least one of their own texts among the k best texts.
-    text_to_picture    k -> share of texts whose picture is among the k best pictures.
+    images, texts    how many there are.
+    image_to_text    k -> share of images with at least one of their own texts among the k best texts.
+    text_to_image    k -> share of texts whose image is among the k best images.
     """
 
-    pictures: int
+    images: int
     texts: int
-    picture_to_text: dict[int, Estimate]
-    text_to_picture: dict[int, Estimate]
+    image_to_text: dict[int, Estimate]
+    text_to_image: dict[int, Estimate]
 
 
 def retrieve(
-    pictures: NDArray[Any],
+    images: NDArray[Any],
     texts: NDArray[Any],
-    picture_of_text: NDArray[Any],
+    image_of_text: NDArray[Any],
     *,
     at: Sequence[int] = (1, 5, 10),
     block_bytes: int = BLOCK_BYTES,
@@ -53,52 +53,52 @@ def retrieve(
     """Return the recall both ways.
 
     Args:
-        pictures: (P, D) embeddings, rows of length 1.
+        images: (P, D) embeddings, rows of length 1.
         texts: (T, D) embeddings, rows of length 1.
-        picture_of_text: (T,) index of the picture that each text belongs to; every picture needs a text.
+        image_of_text: (T,) index of the image that each text belongs to; every image needs a text.
         at: the values of k.
         block_bytes: the most bytes of a block of scores; it changes no figure.
         seed: of the bootstrap; the same seed gives the same intervals.
         draws: how often the bootstrap draws.
 
     Raises:
-        BadInput: arrays of other shapes, an index out of range, a picture without a text, or a k below 1; or a seed or
+        BadInput: arrays of other shapes, an index out of range, an image without a text, or a k below 1; or a seed or
             a number of draws that is too small.
         BadOutput: an embedding is not finite; the message has its index.
     """
     for name, value, least in (("seed", seed, 0), ("draws", draws, 1), *(("at", k, 1) for k in at)):
         check_count(name, value, least)
-    many = _texts_of_each(pictures, texts, picture_of_text)
-    of_pictures = _ranks(pictures, texts, _owned(picture_of_text, len(pictures)), block_bytes)
-    of_texts = _ranks(texts, pictures, [np.array([index]) for index in picture_of_text], block_bytes)
-    found = {k: np.bincount(picture_of_text, of_texts < k, len(pictures)) for k in at}
+    many = _texts_of_each(images, texts, image_of_text)
+    of_images = _ranks(images, texts, _owned(image_of_text, len(images)), block_bytes)
+    of_texts = _ranks(texts, images, [np.array([index]) for index in image_of_text], block_bytes)
+    found = {k: np.bincount(image_of_text, of_texts < k, len(images)) for k in at}
     return Retrieval(
-        len(pictures),
+        len(images),
         len(texts),
-        {k: estimate(share(of_pictures < k), len(pictures), seed, draws) for k in at},
-        {k: estimate(_among(found[k], many), len(pictures), seed, draws) for k in at},
+        {k: estimate(share(of_images < k), len(images), seed, draws) for k in at},
+        {k: estimate(_among(found[k], many), len(images), seed, draws) for k in at},
     )
 
 
-def _texts_of_each(pictures: NDArray[Any], texts: NDArray[Any], picture_of_text: NDArray[Any]) -> Indices:
-    """Return (P,) how many texts each picture has, after a look at all three arrays.
+def _texts_of_each(images: NDArray[Any], texts: NDArray[Any], image_of_text: NDArray[Any]) -> Indices:
+    """Return (P,) how many texts each image has, after a look at all three arrays.
 
     Raises:
-        BadInput: arrays of other shapes, an index out of range, or a picture without a text.
+        BadInput: arrays of other shapes, an index out of range, or an image without a text.
         BadOutput: an embedding is not finite.
     """
-    _check("pictures", pictures, pictures.shape[-1])
-    _check("texts", texts, pictures.shape[-1])
-    check_indices("picture_of_text", picture_of_text, (len(texts),), len(pictures))
-    many: Indices = np.bincount(picture_of_text, minlength=len(pictures))
+    _check("images", images, images.shape[-1])
+    _check("texts", texts, images.shape[-1])
+    check_indices("image_of_text", image_of_text, (len(texts),), len(images))
+    many: Indices = np.bincount(image_of_text, minlength=len(images))
     without = np.flatnonzero(many == 0)
     if len(without):
-        raise BadInput(f"picture {without[0]} has no text, as {len(without)} have none; drop them or give them one")
+        raise BadInput(f"image {without[0]} has no text, as {len(without)} have none; drop them or give them one")
     return many
 
 
 def _among(found: NDArray[Any], many: NDArray[Any]) -> Figure:
-    """Return the figure that is the share of the drawn pictures' texts, of which each picture has many, found."""
+    """Return the figure that is the share of the drawn images' texts, of which each image has many, found."""
     return lambda counts: (counts @ found) / (counts @ many.astype(np.float64))
 
 
@@ -111,10 +111,10 @@ def _check(name: str, rows: NDArray[Any], width: int) -> None:
         raise BadOutput(f"embedding {odd[0]} of {name} is not finite; run the model in float32")
 
 
-def _owned(picture_of_text: NDArray[Any], pictures: int) -> list[NDArray[np.intp]]:
-    """Return the texts of each picture."""
-    order = np.argsort(picture_of_text, kind="stable")
-    return np.split(order, np.cumsum(np.bincount(picture_of_text, minlength=pictures))[:-1])
+def _owned(image_of_text: NDArray[Any], images: int) -> list[NDArray[np.intp]]:
+    """Return the texts of each image."""
+    order = np.argsort(image_of_text, kind="stable")
+    return np.split(order, np.cumsum(np.bincount(image_of_text, minlength=images))[:-1])
 
 
 def _ranks(asking: NDArray[Any], asked: NDArray[Any], own: Sequence[NDArray[np.intp]], block_bytes: int) -> Indices:

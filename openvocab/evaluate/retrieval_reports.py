@@ -22,7 +22,7 @@ __all__ = ["RetrievalContext", "retrieval_summary", "write_retrieval_report"]
 class RetrievalContext:
     """What made the figures.
 
-    path   where the pictures and sentences came from.
+    path   where the images and sentences came from.
     model  the tagger's record.
     seed   of the bootstrap.
     """
@@ -34,7 +34,7 @@ class RetrievalContext:
 
 def retrieval_summary(figures: Retrieval) -> list[tuple[str, str, str]]:
     """Return name, value and 95 % interval of each recall, as texts."""
-    ways = (("picture to text", figures.picture_to_text), ("text to picture", figures.text_to_picture))
+    ways = (("image to text", figures.image_to_text), ("text to image", figures.text_to_image))
     return [
         (f"{way}, recall at {k}", number(value.value), f"{number(value.low)} to {number(value.high)}")
         for way, recalls in ways
@@ -58,8 +58,8 @@ def write_retrieval_report(folder: str, embedded: Embedded, figures: Retrieval, 
 
 def _report(embedded: Embedded, figures: Retrieval, context: RetrievalContext) -> dict[str, Any]:
     recalls = {
-        "picture_to_text": {str(k): plain(value) for k, value in figures.picture_to_text.items()},
-        "text_to_picture": {str(k): plain(value) for k, value in figures.text_to_picture.items()},
+        "image_to_text": {str(k): plain(value) for k, value in figures.image_to_text.items()},
+        "text_to_image": {str(k): plain(value) for k, value in figures.text_to_image.items()},
     }
     return {
         "task": "retrieve",
@@ -69,9 +69,9 @@ def _report(embedded: Embedded, figures: Retrieval, context: RetrievalContext) -
         "data": {
             "path": context.path,
             "digest": embedded.digest,
-            "pictures": figures.pictures,
+            "images": figures.images,
             "texts": figures.texts,
-            "unread": [{"picture": name, "error": error} for name, error in embedded.unread],
+            "unread": [{"image": name, "error": error} for name, error in embedded.unread],
         },
         "bootstrap": {"seed": context.seed, "draws": DRAWS, "interval": 0.95},
         "figures": recalls,
@@ -81,19 +81,19 @@ def _report(embedded: Embedded, figures: Retrieval, context: RetrievalContext) -
 def _markdown(embedded: Embedded, figures: Retrieval, context: RetrievalContext) -> Iterable[str]:
     model = context.model
     yield from ["# Retrieval", ""]
-    yield f"{figures.pictures} pictures with {figures.texts} sentences, used as they are; model `{model.spec}`."
+    yield f"{figures.images} images with {figures.texts} sentences, used as they are; model `{model.spec}`."
     if embedded.unread:
-        yield f"**{len(embedded.unread)} pictures could not be read** and are in no figure; report.json names them."
+        yield f"**{len(embedded.unread)} images could not be read** and are in no figure; report.json names them."
     yield from ["", *table(("figure", "value", "95 % interval"), retrieval_summary(figures)), ""]
-    yield "Picture to text: one of the picture's own sentences is among the k best of all sentences."
-    yield "Text to picture: the sentence's picture is among the k best of all pictures."
+    yield "Image to text: one of the image's own sentences is among the k best of all sentences."
+    yield "Text to image: the sentence's image is among the k best of all images."
     yield from ["", "## What made it", ""]
     yield from table(
         ("what", "value"),
         [
             ("data", f"{context.path}, digest {embedded.digest}"),
             ("model", f"{model.spec}, sha256 {model.sha256}, {model.device}, {model.dtype}"),
-            ("bootstrap", f"seed {context.seed}, {DRAWS} draws, by picture"),
+            ("bootstrap", f"seed {context.seed}, {DRAWS} draws, by image"),
             ("openvocab", openvocab.__version__),
         ],
     )

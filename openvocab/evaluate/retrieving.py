@@ -1,4 +1,4 @@
-"""From a tagger and pictures with sentences to the arrays that are measured."""
+"""From a tagger and images with sentences to the arrays that are measured."""
 
 from __future__ import annotations
 
@@ -24,41 +24,41 @@ AS_IT_IS = PromptSet("as it is", ("{label}",))
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Embedded:
-    """P pictures and T sentences as unit rows.
+    """P images and T sentences as unit rows.
 
     names            P ids.
-    pictures         (P, D) float32.
+    images         (P, D) float32.
     texts            (T, D) float32.
-    picture_of_text  (T,) int64 index of each sentence's picture.
-    unread           id and reason of each picture that could not be read; its sentences are left out too.
-    digest           sha256 of all pictures' bytes and sentences, in order: the same data gives the same one.
+    image_of_text  (T,) int64 index of each sentence's image.
+    unread           id and reason of each image that could not be read; its sentences are left out too.
+    digest           sha256 of all images' bytes and sentences, in order: the same data gives the same one.
     """
 
     names: tuple[str, ...]
-    pictures: NDArray[np.float32]
+    images: NDArray[np.float32]
     texts: NDArray[np.float32]
-    picture_of_text: NDArray[np.int64]
+    image_of_text: NDArray[np.int64]
     unread: tuple[tuple[str, str], ...]
     digest: str
 
 
 def embed_pairs(tagger: Tagger, data: CaptionedSet, *, batch: int = 32, watch: Watch = lambda each: each) -> Embedded:
-    """Run both towers of a tagger over pictures and their sentences, which are used as they are.
+    """Run both towers of a tagger over images and their sentences, which are used as they are.
 
     A sentence that is too long for the text tower is cut by its tokenizer, as it is upstream.
 
     Args:
-        watch: wraps the pictures as they pass, such as in a progress bar.
+        watch: wraps the images as they pass, such as in a progress bar.
 
     Raises:
-        BadInput: the tagger has no text tower, or no picture could be read.
+        BadInput: the tagger has no text tower, or no image could be read.
         BadOutput: an embedding is not finite.
     """
     if not isinstance(tagger, DualEncoder):
         raise BadInput(f"{tagger.record.spec} has no text tower that reads sentences; give a CLIP-like tagger")
     names, unread, digest = list[str](), list[tuple[str, str]](), hashlib.sha256()
-    pictures, texts, owner = [], [], list[int]()
-    passing = iter(watch(looked_ahead(tagger, data.pictures(), batch)))
+    images, texts, owner = [], [], list[int]()
+    passing = iter(watch(looked_ahead(tagger, data.images(), batch)))
     while some := list(islice(passing, batch)):
         unread += [(one.item.id, str(seen)) for one, seen in some if isinstance(seen, Exception)]
         good = [(one, *seen) for one, seen in some if not isinstance(seen, Exception)]
@@ -67,9 +67,9 @@ def embed_pairs(tagger: Tagger, data: CaptionedSet, *, batch: int = 32, watch: W
             owner += [len(names)] * len(one.captions)
             names.append(one.item.id)
         if good:
-            pictures.append(tagger.encode_pictures([shown for *_, shown in good]))
+            images.append(tagger.encode_images([shown for *_, shown in good]))
             texts.append(tagger.embed([text for one, *_ in good for text in one.captions], AS_IT_IS))
     if not names:
-        raise BadInput(f"no picture of {data.source!r} could be read{f': {unread[0][1]}' if unread else ''}")
-    rows = np.concatenate(pictures), np.concatenate(texts), np.array(owner, np.int64)
+        raise BadInput(f"no image of {data.source!r} could be read{f': {unread[0][1]}' if unread else ''}")
+    rows = np.concatenate(images), np.concatenate(texts), np.array(owner, np.int64)
     return Embedded(tuple(names), *rows, tuple(unread), digest.hexdigest())

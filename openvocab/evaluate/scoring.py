@@ -1,4 +1,4 @@
-"""From a tagger and labelled pictures to the arrays that are measured."""
+"""From a tagger and labeled images to the arrays that are measured."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from openvocab.batch.engine import Reading
 from openvocab.batch.ready import make_ready
 from openvocab.errors import BadInput, OpenVocabError
 from openvocab.evaluate.data.captions import Captioned
-from openvocab.evaluate.data.records import Labelled, LabelledSet
+from openvocab.evaluate.data.records import Labeled, LabeledSet
 from openvocab.images.decode import decode_item
 from openvocab.images.prefetch import prefetch
 from openvocab.images.read import Decoded
 from openvocab.images.sources import Item
-from openvocab.pipeline.protocols import Picture, Prepared, PreparingTagger, Tagger
+from openvocab.pipeline.protocols import ImageArray, Prepared, PreparingTagger, Tagger
 from openvocab.prompts.templates import PromptSet
 
-__all__ = ["Looked", "Scored", "Watch", "decoded_ahead", "looked_ahead", "score_pictures", "score_prompts"]
+__all__ = ["Looked", "Scored", "Watch", "decoded_ahead", "looked_ahead", "score_images", "score_prompts"]
 
 _ROOM = 2**28
 
-Known = TypeVar("Known", Labelled, Captioned)
+Known = TypeVar("Known", Labeled, Captioned)
 
-Looked = tuple[Decoded, Picture | Prepared]
-"""What is known of a picture's file, and what the tagger is shown: its pixels, or what it made of them."""
+Looked = tuple[Decoded, ImageArray | Prepared]
+"""What is known of an image's file, and what the tagger is shown: its pixels, or what it made of them."""
 
 Watch = Callable[[Iterable[Any]], Iterable[Any]]
 """Wraps what passes, such as in a progress bar."""
@@ -38,14 +38,14 @@ Watch = Callable[[Iterable[Any]], Iterable[Any]]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Scored:
-    """What a tagger says of P pictures, and what is true of them.
+    """What a tagger says of P images, and what is true of them.
 
     names    P ids.
     labels   C labels.
     logits   (P, C) float32.
     truth    (P, C) bool.
-    unread   id and reason of each picture that could not be read; it has no row.
-    digest   sha256 of all pictures' bytes and labels, in order: the same data gives the same one.
+    unread   id and reason of each image that could not be read; it has no row.
+    digest   sha256 of all images' bytes and labels, in order: the same data gives the same one.
     """
 
     names: tuple[str, ...]
@@ -56,8 +56,8 @@ class Scored:
     digest: str
 
 
-def score_pictures(
-    tagger: Tagger, data: LabelledSet, prompts: PromptSet, *, batch: int = 32, watch: Watch = lambda each: each
+def score_images(
+    tagger: Tagger, data: LabeledSet, prompts: PromptSet, *, batch: int = 32, watch: Watch = lambda each: each
 ) -> Scored:
     """Run a tagger over a set, with one prompt set; see score_prompts."""
     return score_prompts(tagger, data, [prompts], batch=batch, watch=watch)[0]
@@ -65,7 +65,7 @@ def score_pictures(
 
 def score_prompts(
     tagger: Tagger,
-    data: LabelledSet,
+    data: LabeledSet,
     prompts: Sequence[PromptSet],
     *,
     batch: int = 32,
@@ -76,17 +76,17 @@ def score_prompts(
     A label that the set holds twice is encoded once and scored the same twice.
 
     Args:
-        watch: wraps the pictures as they pass, such as in a progress bar.
+        watch: wraps the images as they pass, such as in a progress bar.
 
     Raises:
-        BadInput: no picture could be read, none of those read has a label, or the labels cannot be used.
+        BadInput: no image could be read, none of those read has a label, or the labels cannot be used.
         BadOutput: the model's answer is not finite.
     """
     unique = tuple(dict.fromkeys(data.labels))
     texts = [tagger.encode_labels(unique, each) for each in prompts]
     column = [unique.index(label) for label in data.labels]
     names, rows, truth, unread, digest = [], [], [], [], hashlib.sha256()
-    passing = iter(watch(looked_ahead(tagger, data.pictures(), batch)))
+    passing = iter(watch(looked_ahead(tagger, data.images(), batch)))
     while some := list(islice(passing, batch)):
         good = [(one, *seen) for one, seen in some if not isinstance(seen, Exception)]
         unread += [(one.item.id, str(seen)) for one, seen in some if isinstance(seen, Exception)]
@@ -95,16 +95,16 @@ def score_prompts(
             names.append(one.item.id)
             truth.append(np.isin(np.arange(len(data.labels)), one.labels))
         if good:
-            looked = tagger.encode_pictures([cast("Picture", shown) for *_, shown in good])
+            looked = tagger.encode_images([cast("ImageArray", shown) for *_, shown in good])
             rows.append([tagger.logits(looked, each)[:, column] for each in texts])
     if not rows:
-        raise BadInput(f"no picture of {data.source!r} could be read{f': {unread[0][1]}' if unread else ''}")
+        raise BadInput(f"no image of {data.source!r} could be read{f': {unread[0][1]}' if unread else ''}")
     _require_labels(data, truth)
     same: dict[str, Any] = {"truth": np.stack(truth), "unread": tuple(unread), "digest": digest.hexdigest()}
     return [Scored(tuple(names), data.labels, np.concatenate(each), **same) for each in zip(*rows, strict=True)]
 
 
-def _require_labels(data: LabelledSet, truth: Sequence[NDArray[np.bool_]]) -> None:
+def _require_labels(data: LabeledSet, truth: Sequence[NDArray[np.bool_]]) -> None:
     """Raise BadInput where no image has a label."""
     if not any(each.any() for each in truth):
         said = f"none of the {len(truth)} images of {data.source!r} has a label, so that nothing can be measured"
@@ -117,14 +117,14 @@ def decoded_ahead(items: Iterable[Item], batch: int) -> Iterator[tuple[Item, Dec
         yield from ready
 
 
-def looked_ahead(tagger: Tagger, pictures: Iterable[Known], batch: int) -> Iterator[tuple[Known, Looked | Exception]]:
-    """Yield pictures, without their files' bytes, with what the tagger is shown, made ahead, in order."""
+def looked_ahead(tagger: Tagger, images: Iterable[Known], batch: int) -> Iterator[tuple[Known, Looked | Exception]]:
+    """Yield images, without their files' bytes, with what the tagger is shown, made ahead, in order."""
 
     def work(one: Known) -> Looked | Exception:
         return _looked(tagger, one.item)
 
     threads = Reading().threads
-    with prefetch(work, pictures, threads=threads, depth=2 * batch, size_of=_bytes_shown, room=_ROOM) as ready:
+    with prefetch(work, images, threads=threads, depth=2 * batch, size_of=_bytes_shown, room=_ROOM) as ready:
         for one, seen in ready:
             yield replace(one, item=replace(one.item, data=None)), seen
 

@@ -43,10 +43,10 @@ class Cut:
 def cut_figures(
     truth: Sequence[Truth], cut: Sequence[Found], labels: Sequence[str], *, seed: int = 0, draws: int = DRAWS
 ) -> Cut:
-    """Return the figures of masks from true boxes, with bootstrap 95 % intervals over the pictures.
+    """Return the figures of masks from true boxes, with bootstrap 95 % intervals over the images.
 
     Args:
-        truth: P pictures with masks.
+        truth: P images with masks.
         cut: for each, as many masks as it has things, in the same order.
         labels: C labels.
         seed, draws: of the bootstrap.
@@ -58,7 +58,7 @@ def cut_figures(
     ious, kept = [], []
     for number, (one, other) in enumerate(zip(truth, cut, strict=True)):
         if one.masks is None or other.masks is None or not len(one.masks) == len(other.masks) == len(one.label_index):
-            raise BadInput(f"picture {number} has not one true mask and one to compare for each thing; give them all")
+            raise BadInput(f"image {number} has not one true mask and one to compare for each thing; give them all")
         counts = np.ones(len(one.label_index), bool) if one.crowd is None else ~one.crowd
         ious.append(paired_iou(list(one.masks), list(other.masks))[counts])
         kept.append(one.label_index[counts])
@@ -79,7 +79,7 @@ def semantic_iou(truth: Sequence[Truth], found: Sequence[Found], labels: Sequenc
     Pixels of crowds are left out.
 
     Raises:
-        BadInput: masks are missing, or there is no picture.
+        BadInput: masks are missing, or there is no image.
     """
     if any(one.masks is None for one in truth) or any(one.masks is None for one in found):
         raise BadInput("there are no masks to compare; give masks of what is there and of what was found")
@@ -122,7 +122,7 @@ def _codes(masks: Masks | None) -> list[Any]:
 
 
 class _Painted(Sequence[NDArray[Any]]):
-    """Pictures of labels, (H, W) uint16 each, painted when they are asked for, so that memory stays flat."""
+    """Images of labels, (H, W) uint16 each, painted when they are asked for, so that memory stays flat."""
 
     def __init__(self, layers: Sequence[_Layers], ground: int) -> None:
         self._layers, self._ground = layers, ground

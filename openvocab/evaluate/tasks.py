@@ -43,6 +43,6 @@ def measure(
         least = tag_threshold(spec, independent=independent).value if threshold is None else threshold
         return classify_multi_label(scores, scored.truth, scored.labels, threshold=least, seed=seed, draws=draws)
     if threshold is not None:
-        raise BadInput("a threshold is for pictures with several labels, and these have one each; leave it out")
+        raise BadInput("a threshold is for images with several labels, and these have one each; leave it out")
     best, truth = scores.max(axis=1), scored.truth.argmax(axis=1)
     return classify(scored.logits, truth, scored.labels, confidence=best, seed=seed, draws=draws)

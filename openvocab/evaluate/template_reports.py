@@ -1,4 +1,4 @@
-"""Reports of templates: the same pictures and labels under several prompt sets, in one table."""
+"""Reports of templates: the same images and labels under several prompt sets, in one table."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ def _report(scored: Scored, rows: Sequence[Row]) -> dict[str, Any]:
             "path": first.path,
             "format": first.format,
             "digest": scored.digest,
-            "pictures": len(scored.names),
+            "images": len(scored.names),
             "labels": list(scored.labels),
-            "unread": [{"picture": name, "error": error} for name, error in scored.unread],
+            "unread": [{"image": name, "error": error} for name, error in scored.unread],
         },
         "bootstrap": {"seed": first.seed, "draws": DRAWS, "interval": 0.95},
         "prompts": [
@@ -80,8 +80,8 @@ def _report(scored: Scored, rows: Sequence[Row]) -> dict[str, Any]:
 
 def _markdown(scored: Scored, rows: Sequence[Row]) -> list[str]:
     first = rows[0][0]
-    lines = ["# Templates", "", f"{len(scored.names)} pictures, {len(scored.labels)} labels; `{first.model.spec}`."]
+    lines = ["# Templates", "", f"{len(scored.names)} images, {len(scored.labels)} labels; `{first.model.spec}`."]
     if scored.unread:
-        lines.append(f"**{len(scored.unread)} pictures could not be read** and are in no figure.")
+        lines.append(f"**{len(scored.unread)} images could not be read** and are in no figure.")
     lines += ["", *table(*template_table(rows)), "", f"In brackets: bootstrap 95 % intervals, seed {first.seed}."]
     return [*lines, f"Data {first.path} ({first.format}), digest {scored.digest}; openvocab {openvocab.__version__}."]

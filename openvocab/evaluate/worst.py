@@ -1,4 +1,4 @@
-"""The worst pictures on one sheet: truth and prediction side by side, with a line that says what went wrong."""
+"""The worst images on one sheet: truth and prediction side by side, with a line that says what went wrong."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from openvocab.pipeline.result import Regions
 __all__ = ["MOST", "Side", "worst_boxes", "worst_rows", "worst_sheet", "write_worst"]
 
 MOST = 12
-"""Pictures on a sheet at most."""
+"""Images on a sheet at most."""
 
 _WIDE, _TALL, _GAP, _SIZE = 640, 600, 16, 20
-"""Pixels: room of a picture, between pictures, and of letters."""
+"""Pixels: room of an image, between images, and of letters."""
 
-_INK, _GREY, _PAPER = "#1a1a1a", "#5a5a5a", "white"
+_INK, _GRAY, _PAPER = "#1a1a1a", "#5a5a5a", "white"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Side:
-    """One picture of a sheet.
+    """One image of a sheet.
 
-    name       what the picture is called; a long one loses its beginning.
-    truth      the picture with what is there.
-    predicted  the picture with what was found.
+    name       what the image is called; a long one loses its beginning.
+    truth      the image with what is there.
+    predicted  the image with what was found.
     said       what went wrong, in a few words.
     """
 
@@ -46,15 +46,15 @@ class Side:
 
 
 def worst_sheet(rows: Sequence[Side]) -> Image.Image:
-    """Return one picture: a row for each of the first 12, with its name and fault above, truth left, prediction right.
+    """Return one image: a row for each of the first 12, with its name and fault above, truth left, prediction right.
 
-    Pictures are scaled to the same room, so that letters keep their size whatever the pictures'.
+    Images are scaled to the same room, so that letters keep their size whatever the images'.
 
     Raises:
         BadInput: there is no row.
     """
     if not rows:
-        raise BadInput("there is no picture to show; give at least one")
+        raise BadInput("there is no image to show; give at least one")
     shown = [(each, [_scaled(one) for one in (each.truth, each.predicted)]) for each in rows[:MOST]]
     heights = [max(one.height for one in pair) for _, pair in shown]
     line = round(1.5 * _SIZE)
@@ -63,26 +63,26 @@ def worst_sheet(rows: Sequence[Side]) -> Image.Image:
     sheet = Image.new("RGB", (width, height), _PAPER)
     pen = ImageDraw.Draw(sheet)
     for column, head in enumerate(("what is there", "what was found")):
-        _write(pen, head, (_GAP + column * (_WIDE + _GAP), _GAP // 2), _WIDE, _SIZE, _GREY)
+        _write(pen, head, (_GAP + column * (_WIDE + _GAP), _GAP // 2), _WIDE, _SIZE, _GRAY)
     top = line + _GAP
     for (each, pair), tall in zip(shown, heights, strict=True):
         _write(pen, _tail(each.name), (_GAP, top), width - 2 * _GAP, _SIZE, _INK)
-        _write(pen, each.said, (_GAP, top + round(1.2 * _SIZE)), width - 2 * _GAP, round(0.85 * _SIZE), _GREY)
+        _write(pen, each.said, (_GAP, top + round(1.2 * _SIZE)), width - 2 * _GAP, round(0.85 * _SIZE), _GRAY)
         for column, one in enumerate(pair):
             sheet.paste(one, (_GAP + column * (_WIDE + _GAP) + (_WIDE - one.width) // 2, top + 2 * line))
         top += 2 * line + tall + _GAP
     return sheet
 
 
-def _scaled(picture: Image.Image) -> Image.Image:
-    """Return the picture as large as its room allows, in RGB."""
-    scale = min(_WIDE / picture.width, _TALL / picture.height)
-    size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
-    return picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+def _scaled(image: Image.Image) -> Image.Image:
+    """Return the image as large as its room allows, in RGB."""
+    scale = min(_WIDE / image.width, _TALL / image.height)
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    return image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
 
 
 def _tail(name: str, most: int = 90) -> str:
-    """Return a name on one line, without the beginning where it is long: the end tells pictures apart."""
+    """Return a name on one line, without the beginning where it is long: the end tells images apart."""
     plain = " ".join(name.split())
     return plain if len(plain) <= most else f"…{plain[1 - most :]}"
 
@@ -93,21 +93,21 @@ def _write(pen: ImageDraw.ImageDraw, text: str, at: tuple[int, int], width: int,
 
 
 def write_worst(folder: Path, rows: Sequence[Side]) -> None:
-    """Write worst.png into a folder; where there is no picture to show, the one of an earlier run goes."""
+    """Write worst.png into a folder; where there is no image to show, the one of an earlier run goes."""
     (folder / "worst.png").unlink(missing_ok=True)
     if rows:
         worst_sheet(rows).save(folder / "worst.png")
 
 
-# --- which pictures are the worst
+# --- which images are the worst
 
 
 def worst_rows(
     names: Sequence[str], truth: Sequence[Truth], found: Sequence[Found], made: Sequence[Fates], labels: Sequence[str]
 ) -> list[Side]:
-    """Return the pictures with the most faults, at most 12, worst first; equals in the order of the data.
+    """Return the images with the most faults, at most 12, worst first; equals in the order of the data.
 
-    A fault is a thing that is not found and a region that is not right. The pictures are read again.
+    A fault is a thing that is not found and a region that is not right. The images are read again.
 
     Args:
         names: P paths.
@@ -115,7 +115,7 @@ def worst_rows(
         labels: C labels.
 
     Raises:
-        ImageError: a picture has gone since it was measured.
+        ImageError: an image has gone since it was measured.
     """
     faults = [int((one.things > 0).sum() + (one.regions > 0).sum()) for one in made]
     order = [row for row in np.argsort([-each for each in faults], kind="stable").tolist() if faults[row]]
@@ -137,13 +137,11 @@ def worst_boxes(
 
 
 def _side(name: str, truth: Truth, found: Found, made: Fates, labels: Sequence[str]) -> Side:
-    picture = read_image(name)
+    image = read_image(name)
     ones = np.ones(len(truth.label_index), np.float32)
-    there = _regions(truth.xyxy, ones, [labels[row] for row in truth.label_index], truth.masks, picture.shape[:2])
-    said = _regions(
-        found.xyxy, found.scores, [labels[row] for row in found.label_index], found.masks, picture.shape[:2]
-    )
-    return Side(name, draw(picture, there), draw(picture, said), _said(truth, found, made, labels))
+    there = _regions(truth.xyxy, ones, [labels[row] for row in truth.label_index], truth.masks, image.shape[:2])
+    said = _regions(found.xyxy, found.scores, [labels[row] for row in found.label_index], found.masks, image.shape[:2])
+    return Side(name, draw(image, there), draw(image, said), _said(truth, found, made, labels))
 
 
 def _said(truth: Truth, found: Found, made: Fates, labels: Sequence[str]) -> str:
@@ -170,7 +168,7 @@ def _counted(some: Sequence[str]) -> list[str]:
 def _regions(
     xyxy: object, scores: object, labels: Sequence[str], masks: Masks | None, size: tuple[int, int]
 ) -> Regions:
-    """Return regions that can be drawn; those of another size than the picture lose their masks."""
+    """Return regions that can be drawn; those of another size than the image lose their masks."""
     sure = np.clip(np.asarray(scores, np.float32), 0, 1)
     boxes = np.asarray(xyxy, np.float32).reshape(-1, 4)
     if masks is None:

@@ -61,7 +61,7 @@ def _image_folder() -> Exporter:
 
 
 def _instance_masks() -> Exporter:
-    from openvocab.formats.mask_pictures import write_instance_masks
+    from openvocab.formats.mask_images import write_instance_masks
 
     return write_instance_masks
 
@@ -85,7 +85,7 @@ def _labelme() -> Exporter:
 
 
 def _semantic_masks() -> Exporter:
-    from openvocab.formats.mask_pictures import write_semantic_masks
+    from openvocab.formats.mask_images import write_semantic_masks
 
     return write_semantic_masks
 

@@ -18,8 +18,8 @@ from openvocab.errors import BadInput
 from openvocab.formats.job import Job
 from openvocab.formats.regions import Region, regions_of, tags_of
 from openvocab.formats.targets import (
+    ImageFiles,
     JsonList,
-    PictureFiles,
     dumps,
     open_text,
     spool,
@@ -36,15 +36,15 @@ def write_instances(job: Job) -> None:
     Tags stand in each image as `tags`; inputs without an answer, which have no size, in the list `errors` of the file.
     """
     with whole_file(job.path) as file:
-        _instances(job, file, job.path, job.picture)
+        _instances(job, file, job.path, job.image)
 
 
 def write_fiftyone(job: Job) -> None:
-    """Write the folder of FiftyOne's COCODetectionDataset: labels.json, and data/ with linked or copied pictures."""
-    with whole_folder(job.path) as folder, PictureFiles(job, folder, "data/") as pictures:
+    """Write the folder of FiftyOne's COCODetectionDataset: labels.json, and data/ with linked or copied images."""
+    with whole_folder(job.path) as folder, ImageFiles(job, folder, "data/") as images:
 
         def name(row: Row) -> str:
-            _, file = pictures.add(row)
+            _, file = images.add(row)
             return file.removeprefix("data/") if file else _absolute(job, row)
 
         with open_text(folder / "labels.json") as labels:
@@ -57,7 +57,7 @@ def write_results(job: Job) -> None:
     With match, the ids are those of that file.
 
     Raises:
-        BadInput: match cannot be read, or lacks a picture or a label.
+        BadInput: match cannot be read, or lacks an image or a label.
     """
     ids = _Ids.of(job)
     with whole_file(job.path) as file:
@@ -70,8 +70,8 @@ def write_results(job: Job) -> None:
 
 
 def _absolute(job: Job, row: Row) -> str:
-    """Return where a picture lies, from the root, unless a prefix says where."""
-    name = job.picture(row)
+    """Return where an image lies, from the root, unless a prefix says where."""
+    name = job.image(row)
     return name if job.options.prefix or "::" in name or not Path(name).is_file() else str(Path(name).absolute())
 
 
@@ -138,10 +138,10 @@ class _Ids:
             raise BadInput(f"match: {path} is no COCO file with images and categories ({error!r})") from error
 
     def image(self, number: int, row: Row) -> int:
-        """Return the id of a row's picture: by its name, or by the last part of it."""
+        """Return the id of a row's image: by its name, or by the last part of it."""
         if self._images is None:
             return number
-        names = [self._job.picture(row), text_of(row.id).replace("\\", "/").rpartition("/")[2]]
+        names = [self._job.image(row), text_of(row.id).replace("\\", "/").rpartition("/")[2]]
         found = [self._images[name] for name in names if name in self._images]
         if not found:
             raise BadInput(f"match: {self._job.options.match} has no image {names[0]!r}; try relative_to")

@@ -48,7 +48,7 @@ def _meta(job: Job) -> ElementTree.Element:
 
 
 def _image(job: Job, row: Row, number: int) -> ElementTree.Element:
-    named = attributes(id=number, name=job.picture(row), width=row.width, height=row.height)
+    named = attributes(id=number, name=job.image(row), width=row.width, height=row.height)
     made = ElementTree.Element("image", named)
     for group, region in enumerate(regions_of(row, job), 1):
         _shapes(made, job, row, region, group)

@@ -1,6 +1,6 @@
-"""Hugging Face ImageFolder: metadata.jsonl, a line a picture, with objects and tags as lists of equal length.
+"""Hugging Face ImageFolder: metadata.jsonl, a line an image, with objects and tags as lists of equal length.
 
-The pictures must lie in the folder for `datasets` to load it: link or copy them, or put the file where they are and
+The images must lie in the folder for `datasets` to load it: link or copy them, or put the file where they are and
 name them from there with relative_to.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 from openvocab.batch.rows import Row
 from openvocab.formats.job import Job
 from openvocab.formats.regions import regions_of, tags_of
-from openvocab.formats.targets import PictureFiles, dumps, open_text, whole_folder
+from openvocab.formats.targets import ImageFiles, dumps, open_text, whole_folder
 
 __all__ = ["write_image_folder"]
 
@@ -19,18 +19,18 @@ __all__ = ["write_image_folder"]
 def write_image_folder(job: Job) -> None:
     """Write metadata.jsonl; boxes are left, top, width, height, masks COCO run-length encoding, as loaders expect.
 
-    Inputs without an answer, and pictures that could not be linked or copied, stand in pictures.jsonl alone.
+    Inputs without an answer, and images that could not be linked or copied, stand in images.jsonl alone.
     """
-    refer = job.options.pictures == "refer"
+    refer = job.options.images == "refer"
     with (
         whole_folder(job.path) as folder,
-        PictureFiles(job, folder, "images/") as pictures,
+        ImageFiles(job, folder, "images/") as images,
         open_text(folder / "metadata.jsonl") as metadata,
     ):
         for row in job:
-            _, file = pictures.add(row)
+            _, file = images.add(row)
             if row.status == "ok" and (file or refer):
-                metadata.write(dumps({"file_name": file or job.picture(row)} | _plain(job, row)) + "\n")
+                metadata.write(dumps({"file_name": file or job.image(row)} | _plain(job, row)) + "\n")
 
 
 def _plain(job: Job, row: Row) -> dict[str, Any]:

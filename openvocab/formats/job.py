@@ -20,14 +20,14 @@ class Exported:
     """What an export wrote.
 
     path      the file or folder.
-    pictures  rows of answered inputs.
+    images  rows of answered inputs.
     errors    rows of inputs without an answer.
-    regions   regions of all pictures.
-    unlinked  pictures that were to be linked or copied, and are not there or have changed; pictures.jsonl says why.
+    regions   regions of all images.
+    unlinked  images that were to be linked or copied, and are not there or have changed; images.jsonl says why.
     """
 
     path: str
-    pictures: int
+    images: int
     errors: int
     regions: int
     unlinked: int
@@ -76,17 +76,17 @@ class Job:
     path: Path
     options: ExportOptions = field(default_factory=ExportOptions)
     unlinked: int = 0
-    _count: dict[str, int] = field(init=False, default_factory=lambda: {"pictures": 0, "errors": 0, "regions": 0})
+    _count: dict[str, int] = field(init=False, default_factory=lambda: {"images": 0, "errors": 0, "regions": 0})
 
     def __iter__(self) -> Iterator[Row]:
         """Yield the rows, once, and count them."""
         for row in self.rows:
-            self._count["pictures" if row.status == "ok" else "errors"] += 1
+            self._count["images" if row.status == "ok" else "errors"] += 1
             self._count["regions"] += 0 if row.regions is None else len(row.regions)
             yield row
 
-    def picture(self, row: Row) -> str:
-        """Return how the row's picture is named in the output."""
+    def image(self, row: Row) -> str:
+        """Return how the row's image is named in the output."""
         name = split_frame(row.id)[0] if row.frames == 1 else row.id
         return self.options.prefix + _below(text_of(name), self.options.relative_to)
 

@@ -1,4 +1,4 @@
-"""Label Studio: tasks.json with predicted rectangles, brushes and choices, and the labelling configuration for them."""
+"""Label Studio: tasks.json with predicted rectangles, brushes and choices, and the labeling configuration for them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _VALUE_BITS = 8
 def write_label_studio(job: Job) -> None:
     """Write tasks.json and labeling-config.xml; inputs without an answer are left out.
 
-    prefix is put before the ids, such as "/data/local-files/?d=" for pictures on the server's disk.
+    prefix is put before the ids, such as "/data/local-files/?d=" for images on the server's disk.
     """
     with whole_folder(job.path) as folder:
         with open_text(folder / "labeling-config.xml") as config:
@@ -40,7 +40,7 @@ def write_label_studio(job: Job) -> None:
 
 
 def label_config(labels: tuple[str, ...]) -> str:
-    """Return the labelling configuration that the predictions fit."""
+    """Return the labeling configuration that the predictions fit."""
     view = ElementTree.Element("View")
     element(view, "Image", name="image", value="$image")
     for tag, name, inner in (("RectangleLabels", "box", "Label"), ("BrushLabels", "mask", "Label")):
@@ -64,7 +64,7 @@ def _task(job: Job, row: Row, number: int) -> dict[str, Any]:
         )
     scores = [region.score for region in found] or [short(tag.score) for tag in row.tags]
     prediction = {"model_version": "openvocab", "score": max(scores, default=0.0), "result": result}
-    return {"data": {"image": job.picture(row)}, "predictions": [prediction]}
+    return {"data": {"image": job.image(row)}, "predictions": [prediction]}
 
 
 def _shapes(job: Job, row: Row, region: Region, name: str) -> Iterator[dict[str, Any]]:

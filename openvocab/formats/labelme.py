@@ -1,4 +1,4 @@
-"""LabelMe: NAME.json, a picture each, with shapes of type mask and rectangle. Tags become the picture's flags."""
+"""LabelMe: NAME.json, an image each, with shapes of type mask and rectangle. Tags become the image's flags."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image
 from openvocab.batch.rows import Row
 from openvocab.formats.job import Job
 from openvocab.formats.regions import Crop, Region, crop, regions_of
-from openvocab.formats.targets import PictureFiles, dumps, open_text, whole_folder
+from openvocab.formats.targets import ImageFiles, dumps, open_text, whole_folder
 
 __all__ = ["write_labelme"]
 
@@ -23,26 +23,26 @@ _VERSION = "5.5.0"
 
 
 def write_labelme(job: Job) -> None:
-    """Write a JSON file a picture; where both shapes of a region are asked for, they have a group in common."""
-    with whole_folder(job.path) as folder, PictureFiles(job, folder, "") as pictures:
+    """Write a JSON file an image; where both shapes of a region are asked for, they have a group in common."""
+    with whole_folder(job.path) as folder, ImageFiles(job, folder, "") as images:
         with open_text(folder / "labels.txt") as labels:
             labels.writelines(f"{name}\n" for name in job.labels.names)
         for row in job:
-            name, file = pictures.add(row)
+            name, file = images.add(row)
             if row.status == "ok":
                 with open_text(folder / f"{name}.json") as out:
-                    out.write(dumps(_picture(job, row, file or _from_folder(job, row))) + "\n")
+                    out.write(dumps(_image(job, row, file or _from_folder(job, row))) + "\n")
 
 
 def _from_folder(job: Job, row: Row) -> str:
-    """Return the path from the finished folder to the picture, which LabelMe goes by."""
-    name = job.picture(row)
+    """Return the path from the finished folder to the image, which LabelMe goes by."""
+    name = job.image(row)
     if job.options.prefix or not os.path.isfile(row.id):
         return name
     return os.path.relpath(row.id, job.path)
 
 
-def _picture(job: Job, row: Row, path: str) -> dict[str, Any]:
+def _image(job: Job, row: Row, path: str) -> dict[str, Any]:
     shapes = [shape for group, region in enumerate(regions_of(row, job)) for shape in _shapes(job, row, region, group)]
     return {
         "version": _VERSION,

@@ -8,9 +8,9 @@ from typing import Any, Literal, get_args
 
 from openvocab.errors import BadInput
 
-__all__ = ["USED", "ExportOptions", "Pictures", "Shapes"]
+__all__ = ["USED", "ExportOptions", "Images", "Shapes"]
 
-Pictures = Literal["refer", "link", "copy"]
+Images = Literal["refer", "link", "copy"]
 Shapes = Literal["mask", "box", "both"]
 
 
@@ -21,20 +21,20 @@ USED: Mapping[str, tuple[str, ...]] = {
     "coco-results": ("match", *_NAMED),
     "csv": ("raw", *_NAMED),
     "cvat": ("shapes", *_NAMED),
-    "fiftyone": ("pictures", *_NAMED),
-    "imagefolder": ("pictures", *_NAMED),
-    "instance-masks": ("pictures",),
+    "fiftyone": ("images", *_NAMED),
+    "imagefolder": ("images", *_NAMED),
+    "instance-masks": ("images",),
     "jsonl": _NAMED,
     "label-studio": ("shapes", *_NAMED),
-    "labelme": ("pictures", "shapes", *_NAMED),
-    "semantic-masks": ("pictures",),
-    "voc": ("pictures", *_NAMED),
-    "yolo": ("pictures",),
-    "yolo-seg": ("pictures",),
+    "labelme": ("images", "shapes", *_NAMED),
+    "semantic-masks": ("images",),
+    "voc": ("images", *_NAMED),
+    "yolo": ("images",),
+    "yolo-seg": ("images",),
 }
 """Name of a format -> the options that its output depends on."""
 
-_NOTHING: Mapping[str, Any] = {"pictures": "refer", "relative_to": None, "prefix": "", "raw": False, "match": None}
+_NOTHING: Mapping[str, Any] = {"images": "refer", "relative_to": None, "prefix": "", "raw": False, "match": None}
 """Values that ask for nothing, so that any format may be given them."""
 
 
@@ -42,15 +42,15 @@ _NOTHING: Mapping[str, Any] = {"pictures": "refer", "relative_to": None, "prefix
 class ExportOptions:
     """How a format is written; what a format has no use for is refused, see USED.
 
-    pictures     where a layout has a place for pictures: name them where they lie, link to them, or copy them.
-    relative_to  a folder: pictures below it are named by their path from there; None names them by their ids.
-    prefix       put before the name of a picture, such as the address that it is served from.
+    images     where a layout has a place for images: name them where they lie, link to them, or copy them.
+    relative_to  a folder: images below it are named by their path from there; None names them by their ids.
+    prefix       put before the name of an image, such as the address that it is served from.
     shapes       where a region could be written as box or as mask: the mask if it has one, the box, or both.
     raw          in CSV, write cells as they are, also those that a spreadsheet takes for a formula.
     match        for coco-results: a COCO file whose ids of images (by name) and categories (by name) are used.
     """
 
-    pictures: Pictures = "refer"
+    images: Images = "refer"
     relative_to: str | None = None
     prefix: str = ""
     shapes: Shapes = "mask"
@@ -61,9 +61,9 @@ class ExportOptions:
         """Check the choices.
 
         Raises:
-            BadInput: pictures or shapes is none of theirs.
+            BadInput: images or shapes is none of theirs.
         """
-        for name, choices in (("pictures", get_args(Pictures)), ("shapes", get_args(Shapes))):
+        for name, choices in (("images", get_args(Images)), ("shapes", get_args(Shapes))):
             if getattr(self, name) not in choices:
                 raise BadInput(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
 

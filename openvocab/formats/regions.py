@@ -29,7 +29,7 @@ class Region:
     """One region.
 
     place   of its label in the vocabulary, from 0.
-    xyxy    left, top, right, bottom in pixels of the upright picture, half-open.
+    xyxy    left, top, right, bottom in pixels of the upright image, half-open.
     counts  COCO run-length encoding of its mask; None where it has none.
     """
 
@@ -48,7 +48,7 @@ class Region:
         return left, top, round(right - left, 6), round(bottom - top, 6)
 
     def within(self, row: Row) -> tuple[float, float, float, float]:
-        """Return the box, cut at the edges of the picture."""
+        """Return the box, cut at the edges of the image."""
         left, top, right, bottom = self.xyxy
         width, height = float(row.width or 0), float(row.height or 0)
         return _clip(left, width), _clip(top, height), _clip(right, width), _clip(bottom, height)

@@ -1,4 +1,4 @@
-"""CSV with one line a tag or region, and JSON Lines with one line a picture."""
+"""CSV with one line a tag or region, and JSON Lines with one line an image."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COLUMNS = (
     *("id", "status", "error_kind", "error", "width", "height", "kind", "label", "score"),
     *("detector_score", "mask_score", "left", "top", "right", "bottom", "counts"),
 )
-"""The columns of a CSV file; kind is tag or region, and empty for a picture that has neither."""
+"""The columns of a CSV file; kind is tag or region, and empty for an image that has neither."""
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", "'")
 """What a text must not begin with, since a spreadsheet would run it, and the quote that is put before it."""
@@ -29,7 +29,7 @@ def escaped(text: str) -> str:
 
 
 def write_csv(job: Job) -> None:
-    """Write one line a tag or region, and one for a picture that has neither; texts are escaped unless raw is set."""
+    """Write one line a tag or region, and one for an image that has neither; texts are escaped unless raw is set."""
     with whole_file(job.path) as file:
         lines = csv.writer(file)
         lines.writerow(COLUMNS)
@@ -44,35 +44,35 @@ def _safe(value: Any) -> Any:
 
 
 def _lines(row: Row, job: Job) -> Iterator[dict[str, Any]]:
-    picture: dict[str, Any] = {
-        "id": job.picture(row),
+    image: dict[str, Any] = {
+        "id": job.image(row),
         "status": row.status,
         "error_kind": row.error_kind,
         "error": row.error,
     }
-    picture |= {"width": row.width, "height": row.height}
+    image |= {"width": row.width, "height": row.height}
     empty = True
     for tag in tags_of(row):
         empty = False
-        yield {**picture, "kind": "tag", **tag}
+        yield {**image, "kind": "tag", **tag}
     for region in regions_of(row, job):
         empty = False
         box = dict(zip(("left", "top", "right", "bottom"), region.xyxy, strict=True))
         scores = {name: getattr(region, name) for name in ("label", "score", "detector_score", "mask_score")}
-        yield {**picture, "kind": "region", **scores, **box, "counts": region.counts}
+        yield {**image, "kind": "region", **scores, **box, "counts": region.counts}
     if empty:
-        yield picture
+        yield image
 
 
 def write_json_lines(job: Job) -> None:
-    """Write one line a picture with all that its row holds; boxes, scores and embeddings are exact."""
+    """Write one line an image with all that its row holds; boxes, scores and embeddings are exact."""
     with whole_file(job.path) as file:
         for row in job:
             file.write(dumps(_plain(row, job)) + "\n")
 
 
 def _plain(row: Row, job: Job) -> dict[str, Any]:
-    plain: dict[str, Any] = {"id": text_of(row.id), "picture": job.picture(row)}
+    plain: dict[str, Any] = {"id": text_of(row.id), "image": job.image(row)}
     plain |= {name: getattr(row, name) for name in ("status", "sha256", "width", "height", "frames")}
     plain |= {"error_kind": row.error_kind, "error": row.error, "drawing": row.drawing, "tags": tags_of(row)}
     names = ("label", "score", "detector_score", "mask_score", "xyxy")

@@ -19,7 +19,7 @@ from openvocab.batch.whole import clear_leftovers, temporary_name
 from openvocab.errors import BadInput, CannotWrite, ImageError, OpenVocabError
 from openvocab.formats.job import Job
 
-__all__ = ["JsonList", "PictureFiles", "dumps", "open_text", "spool", "whole_file", "whole_folder"]
+__all__ = ["ImageFiles", "JsonList", "dumps", "open_text", "spool", "whole_file", "whole_folder"]
 
 
 def dumps(plain: Any) -> str:
@@ -118,21 +118,21 @@ class JsonList:
         self._file.write("[]" if self._before == "[\n" else "\n]")
 
 
-class PictureFiles:
-    """The pictures of a layout: linked or copied where that is asked for, and listed in pictures.jsonl in any case."""
+class ImageFiles:
+    """The images of a layout: linked or copied where that is asked for, and listed in images.jsonl in any case."""
 
     def __init__(self, job: Job, folder: Path, below: str) -> None:
-        """Open pictures.jsonl in folder.
+        """Open images.jsonl in folder.
 
         Args:
             folder: the top of the layout.
-            below: the folder in it that pictures go into; "" is the top itself.
+            below: the folder in it that images go into; "" is the top itself.
         """
         self._job, self._top, self._below = job, folder, below
         self._names, self._originals = FileNames(), Originals()
-        self._list = open_text(folder / "pictures.jsonl")
+        self._list = open_text(folder / "images.jsonl")
 
-    def __enter__(self) -> PictureFiles:
+    def __enter__(self) -> ImageFiles:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -140,17 +140,17 @@ class PictureFiles:
         self._originals.close()
 
     def add(self, row: Row, **more: Any) -> tuple[str, str | None]:
-        """Link or copy a row's picture and list it.
+        """Link or copy a row's image and list it.
 
         Args:
-            more: what else its line in pictures.jsonl says.
+            more: what else its line in images.jsonl says.
 
         Returns:
-            (name, file): the name for its annotations, without a suffix; the picture's path from the top of the layout,
+            (name, file): the name for its annotations, without a suffix; the image's path from the top of the layout,
             or None where it is not there.
         """
         name, told, file = self._names(row.id), more, None
-        if row.status == "ok" and self._job.options.pictures != "refer":
+        if row.status == "ok" and self._job.options.images != "refer":
             try:
                 file = self._place(row, name)
             except ImageError as error:
@@ -162,12 +162,12 @@ class PictureFiles:
         return name, file
 
     def _place(self, row: Row, name: str) -> str:
-        """Link or copy a picture and return where it is now.
+        """Link or copy an image and return where it is now.
 
         Raises:
             ImageError: it cannot be found, or is another by now.
         """
-        found = self._originals.find(row, read=self._job.options.pictures == "copy")
+        found = self._originals.find(row, read=self._job.options.images == "copy")
         inside = f"{self._below}{name}{found.suffix}"
         target = self._top / inside
         target.parent.mkdir(exist_ok=True)

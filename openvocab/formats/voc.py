@@ -1,4 +1,4 @@
-"""Pascal VOC: Annotations/NAME.xml, a picture each, with boxes.
+"""Pascal VOC: Annotations/NAME.xml, an image each, with boxes.
 
 As in the VOC devkit, pixels count from 1 and the last one is inside: a half-open left or top is written plus 1, a right
 or bottom as it is. Fractions are kept. The masks, the tags and the order of the labels (kept in labels.json) are lost.
@@ -12,23 +12,23 @@ from xml.etree import ElementTree
 
 from openvocab.batch.rows import Row
 from openvocab.formats.job import Job
-from openvocab.formats.mask_pictures import palette
+from openvocab.formats.mask_images import palette
 from openvocab.formats.regions import Region, regions_of
-from openvocab.formats.targets import PictureFiles, dumps, open_text, whole_folder
+from openvocab.formats.targets import ImageFiles, dumps, open_text, whole_folder
 from openvocab.formats.xml_text import element
 
 __all__ = ["write_voc"]
 
 
 def write_voc(job: Job) -> None:
-    """Write Annotations/, JPEGImages/ with linked or copied pictures, ImageSets/, labels.json and labelmap.txt."""
-    with whole_folder(job.path) as folder, PictureFiles(job, folder, "JPEGImages/") as pictures:
+    """Write Annotations/, JPEGImages/ with linked or copied images, ImageSets/, labels.json and labelmap.txt."""
+    with whole_folder(job.path) as folder, ImageFiles(job, folder, "JPEGImages/") as images:
         (folder / "Annotations").mkdir()
         (folder / "ImageSets" / "Main").mkdir(parents=True)
         _list_labels(job.labels.names, folder)
         with open_text(folder / "ImageSets" / "Main" / "default.txt") as listed:
             for row in job:
-                name, file = pictures.add(row)
+                name, file = images.add(row)
                 if row.status == "ok":
                     listed.write(f"{name}\n")
                     _annotate(job, row, folder / "Annotations" / f"{name}.xml", file)
@@ -38,19 +38,19 @@ def _list_labels(names: tuple[str, ...], folder: Path) -> None:
     """Write labels.json, and labelmap.txt as CVAT and Datumaro want it, which cannot hold a colon."""
     with open_text(folder / "labels.json") as labels:
         labels.write(dumps(names) + "\n")
-    colours = palette().reshape(-1, 3).tolist()
+    colors = palette().reshape(-1, 3).tolist()
     with open_text(folder / "labelmap.txt") as listed:
         listed.write("# label:color_rgb:parts:actions\n")
         for value, name in enumerate(names, 1):
             if not re.search(r"[:\n\r]|^#", name):
-                listed.write(f"{name}:{','.join(map(str, colours[value % 256]))}::\n")
+                listed.write(f"{name}:{','.join(map(str, colors[value % 256]))}::\n")
 
 
 def _annotate(job: Job, row: Row, path: Path, file: str | None) -> None:
     root = ElementTree.Element("annotation")
     element(root, "folder", "JPEGImages")
     element(root, "filename", Path(file or row.id.rpartition("::")[2] or row.id).name)
-    element(root, "path", job.picture(row))
+    element(root, "path", job.image(row))
     element(element(root, "source"), "database", "openvocab")
     size = element(root, "size")
     for name, value in (("width", row.width), ("height", row.height), ("depth", 3)):

@@ -1,6 +1,6 @@
-"""YOLO text files: a line a region with its class and numbers relative to the picture, and data.yaml.
+"""YOLO text files: a line a region with its class and numbers relative to the image, and data.yaml.
 
-The scores, the tags and the holes of masks are lost. A picture of which nothing was found has an empty file.
+The scores, the tags and the holes of masks are lost. An image of which nothing was found has an empty file.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from openvocab.batch.rows import Row
 from openvocab.formats.job import Job
 from openvocab.formats.regions import Region, outline, regions_of
-from openvocab.formats.targets import PictureFiles, open_text, whole_folder
+from openvocab.formats.targets import ImageFiles, open_text, whole_folder
 
 __all__ = ["write_boxes", "write_polygons"]
 
@@ -19,8 +19,8 @@ Numbers = Callable[[Region, Row], Iterable[float]]
 
 
 def write_boxes(job: Job) -> None:
-    """Write the layout for detection: class, centre x, centre y, width, height."""
-    _write(job, _centred)
+    """Write the layout for detection: class, center x, center y, width, height."""
+    _write(job, _centered)
 
 
 def write_polygons(job: Job) -> None:
@@ -33,9 +33,9 @@ def _write(job: Job, numbers: Numbers) -> None:
         (folder / "labels").mkdir()
         (folder / "images").mkdir()
         _describe(job, folder / "data.yaml")
-        with PictureFiles(job, folder, "images/") as pictures:
+        with ImageFiles(job, folder, "images/") as images:
             for row in job:
-                name, _ = pictures.add(row)
+                name, _ = images.add(row)
                 if row.status == "ok":
                     with open_text(folder / "labels" / f"{name}.txt") as file:
                         file.writelines(_line(region, numbers(region, row)) for region in regions_of(row, job))
@@ -55,7 +55,7 @@ def _line(region: Region, numbers: Iterable[float]) -> str:
     return " ".join([str(region.place), *(f"{number:.9f}" for number in numbers)]) + "\n"
 
 
-def _centred(region: Region, row: Row) -> Iterable[float]:
+def _centered(region: Region, row: Row) -> Iterable[float]:
     left, top, right, bottom = region.within(row)
     width, height = row.width or 1, row.height or 1
     return ((left + right) / 2 / width, (top + bottom) / 2 / height, (right - left) / width, (bottom - top) / height)

@@ -1,4 +1,4 @@
-"""Pictures of a dataset that Hugging Face `datasets` saved to disk."""
+"""Images of a dataset that Hugging Face `datasets` saved to disk."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def is_dataset(path: str) -> bool:
 
 
 def rows(path: str, skip: Callable[[str], bool]) -> Iterator[Item]:
-    """Yield the pictures of the first column of pictures as FOLDER::ROW, or FOLDER/SPLIT::ROW.
+    """Yield the images of the first column of images as FOLDER::ROW, or FOLDER/SPLIT::ROW.
 
     Raises:
-        BadInput: no column holds pictures.
+        BadInput: no column holds images.
         MissingExtra: `datasets` is not installed.
     """
     datasets: Any = require("datasets", extra="datasets")
@@ -44,4 +44,4 @@ def _row(name: str, value: dict[str, Any] | None) -> Item:
         return Item(name, data=value["bytes"])
     if value and value.get("path"):
         return Item(name, value["path"])
-    return Item(name, error=ImageError("empty", f"{name!r} holds no picture; drop the row or fill it"))
+    return Item(name, error=ImageError("empty", f"{name!r} holds no image; drop the row or fill it"))

@@ -1,4 +1,4 @@
-"""From an item of a source to a decoded picture; on request in a process of its own, which a decoder may take down."""
+"""From an item of a source to a decoded image; on request in a process of its own, which a decoder may take down."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _ignore_interrupt() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Isolated:
-    """decode_item in worker processes, one for each thread that calls: a crash ends one process and one picture.
+    """decode_item in worker processes, one for each thread that calls: a crash ends one process and one image.
 
     decoder is what runs there; it and what it takes and gives must be picklable. The processes are spawned, so that a
     script that uses this needs the usual `if __name__ == "__main__":`.

@@ -1,4 +1,4 @@
-"""The frames or pages of a picture file: how many there are, told in bounded time, and one input for each."""
+"""The frames or pages of an image file: how many there are, told in bounded time, and one input for each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from openvocab.images.sources import Item
 __all__ = ["MOST", "Frames", "check_frames", "count_frames", "each_frame", "file_id", "split_frame", "whole_files"]
 
 Frames = Literal["first", "all"] | int
-"""Which frames of a picture are answered; a number means that many from the first on."""
+"""Which frames of an image are answered; a number means that many from the first on."""
 
 _FRAME_ID = "{}#frame={}"
 _FRAME = re.compile(r"(.+)#frame=([0-9]+)", re.DOTALL)
@@ -23,37 +23,37 @@ MOST = 10_000
 """Frames beyond this number are not counted."""
 
 
-def count_frames(picture: Any, data: bytes) -> int:
+def count_frames(image: Any, data: bytes) -> int:
     """Return the number of frames or pages, MOST at most, and 1 where the file is too broken to tell.
 
     Pillow parses every frame of a GIF or TIFF to count them, which takes minutes for a file made to be slow; these two
     are counted here by stepping over their blocks (GIF89a, TIFF 6.0 and BigTIFF specifications).
 
     Args:
-        picture: a Pillow picture whose header is read.
+        image: a Pillow image whose header is read.
         data: the file it was read from.
     """
-    kind = picture.format
+    kind = image.format
     if kind == "GIF":
         return max(1, _gif(data))
     if kind == "TIFF":
         return max(1, _tiff(data))
-    return min(MOST, max(1, int(getattr(picture, "n_frames", 1))))
+    return min(MOST, max(1, int(getattr(image, "n_frames", 1))))
 
 
-def _colours(flags: int) -> int:
-    """Bytes of the colour table that a packed field announces."""
+def _colors(flags: int) -> int:
+    """Bytes of the color table that a packed field announces."""
     return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 
 
 def _gif(data: bytes) -> int:
     frames = 0
     try:
-        at = 13 + _colours(data[10])
+        at = 13 + _colors(data[10])
         while frames < MOST and data[at] != 0x3B:
             if data[at] == 0x2C:
                 frames += 1
-                at = _after_blocks(data, at + 11 + _colours(data[at + 9]))
+                at = _after_blocks(data, at + 11 + _colors(data[at + 9]))
             elif data[at] == 0x21:
                 at = _after_blocks(data, at + 2)
             else:

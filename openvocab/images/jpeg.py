@@ -22,18 +22,18 @@ _SMALLEST_SCALED = 64
 """Pixels of a side under which two scales of the decoder may give the same size."""
 
 
-def plain_jpeg(picture: Any, data: bytes, *, scaled: bool = False) -> NDArray[np.uint8] | None:
+def plain_jpeg(image: Any, data: bytes, *, scaled: bool = False) -> NDArray[np.uint8] | None:
     """Return (H, W, 3) uint8 RGB, not yet turned by its EXIF orientation, or None where Pillow has to decode.
 
     Args:
-        picture: the file opened by Pillow, not loaded; its size is the one wanted.
+        image: the file opened by Pillow, not loaded; its size is the one wanted.
         data: the file.
         scaled: that size is a half, a quarter or an eighth of the file's own, as Pillow's draft method sets it.
     """
-    known = picture.mode in ("RGB", "L") and picture.info.get("adobe_transform", 1) == 1
-    if simplejpeg is None or picture.format != "JPEG" or not known:
+    known = image.mode in ("RGB", "L") and image.info.get("adobe_transform", 1) == 1
+    if simplejpeg is None or image.format != "JPEG" or not known:
         return None
-    wide, tall = picture.size
+    wide, tall = image.size
     if scaled and min(wide, tall) < _SMALLEST_SCALED:
         return None
     least = {"min_height": tall, "min_width": wide} if scaled else {}

@@ -1,4 +1,4 @@
-"""Lists of pictures: text with one path a line, CSV and Parquet with a column of paths; all are read as a stream."""
+"""Lists of images: text with one path a line, CSV and Parquet with a column of paths; all are read as a stream."""
 
 from __future__ import annotations
 

@@ -39,20 +39,20 @@ _HEADER_FIRST = 2**23
 """Files of more bytes than this have their header looked at before they are read."""
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
-Picture = NDArray[np.uint8]
+ImageArray = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Decoded:
-    """A picture and what is known of its file.
+    """An image and what is known of its file.
 
     pixels         (H, W, 3) uint8 RGB, upright; smaller than height x width where scaled decoding was asked for.
     sha256         of the bytes that were decoded.
-    width, height  pixels of the upright picture at its full size.
+    width, height  pixels of the upright image at its full size.
     frames         how many the file holds; pixels are the first one's.
     """
 
-    pixels: Picture
+    pixels: ImageArray
     sha256: str
     width: int
     height: int
@@ -61,35 +61,35 @@ class Decoded:
 
 def read_image(
     source: str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8], *, max_pixels: int = MAX_PIXELS
-) -> Picture:
-    """Return a picture upright, in RGB, in memory of its own.
+) -> ImageArray:
+    """Return an image upright, in RGB, in memory of its own.
 
     EXIF orientation is applied; of an animation the first frame is taken; what is transparent is laid on white; 16-bit
-    values are scaled to 8 bits; CMYK, LAB, palettes and grey become RGB.
+    values are scaled to 8 bits; CMYK, LAB, palettes and gray become RGB.
 
     Args:
         source: a path; the bytes of a file; a Pillow image (of an animation, the frame it stands on); or an array,
-            (H, W, 3) uint8 RGB or (H, W) uint8 grey. OpenCV's BGR arrays look the same: convert them first.
-        max_pixels: width times height that is still read; larger pictures are refused before they are decoded.
+            (H, W, 3) uint8 RGB or (H, W) uint8 gray. OpenCV's BGR arrays look the same: convert them first.
+        max_pixels: width times height that is still read; larger images are refused before they are decoded.
 
     Returns:
         (H, W, 3) uint8 RGB array, C-contiguous.
 
     Raises:
-        ImageError: the picture cannot be read; kind says why.
+        ImageError: the image cannot be read; kind says why.
         BadInput: source is an array of another shape or dtype, or of another type altogether.
     """
     if isinstance(source, np.ndarray):
         return _from_array(source, max_pixels)
     if isinstance(source, Image.Image):
-        with _one_error("the picture given", None):
-            return _pixels(source, "the picture given", max_pixels)
+        with _one_error("the image given", None):
+            return _pixels(source, "the image given", max_pixels)
     if isinstance(source, bytes):
         return decode(source, "the bytes given", max_pixels=max_pixels).pixels
     if isinstance(source, str | os.PathLike):
         path = os.fsdecode(source)
         return decode(read_file(path, repr(path), max_pixels), repr(path), max_pixels=max_pixels).pixels
-    raise BadInput(f"a picture cannot be read from {type(source).__name__}; give a path, bytes, Pillow image or array")
+    raise BadInput(f"an image cannot be read from {type(source).__name__}; give a path, bytes, Pillow image or array")
 
 
 def decode(
@@ -191,16 +191,16 @@ def _refuse_special(mode: int, path: str, name: str) -> None:
     if stat.S_ISREG(mode):
         return
     if not stat.S_ISDIR(mode):
-        raise ImageError("not_a_file", f"{name} is a pipe, device or socket, not a file; save the picture to a file")
+        raise ImageError("not_a_file", f"{name} is a pipe, device or socket, not a file; save the image to a file")
     if not os.access(path, os.R_OK | os.X_OK):
         raise ImageError("unreadable", f"{name} is a folder that may not be listed; change its permissions")
-    raise ImageError("not_a_file", f"{name} is a folder, not a file; name the pictures in it")
+    raise ImageError("not_a_file", f"{name} is a folder, not a file; name the images in it")
 
 
 def path_error(error: OSError | ValueError, path: str, name: str) -> ImageError:
     """Return the ImageError for what opening or reading a path raised."""
     if "://" in path:
-        return ImageError("missing", f"{name} is a web address, not a file; download the picture and give its path")
+        return ImageError("missing", f"{name} is a web address, not a file; download the image and give its path")
     if isinstance(error, ValueError) or error.errno in _ABSENT:
         return ImageError("missing", f"{name} does not exist; check the path")
     return ImageError(
@@ -234,7 +234,7 @@ def _translated(error: Exception, name: str, file: BinaryIO | None) -> ImageErro
 # --- pixels
 
 
-def _pixels(image: Image.Image, name: str, max_pixels: int, plain: Picture | None = None) -> Picture:
+def _pixels(image: Image.Image, name: str, max_pixels: int, plain: ImageArray | None = None) -> ImageArray:
     """Decode an image whose header is read, and return it upright in RGB.
 
     Args:
@@ -255,15 +255,15 @@ def _refuse_large(width: int, height: int, name: str, max_pixels: int) -> None:
         raise ImageError("too_large", f"{name} has {size}, more than the limit of {max_pixels}; make it smaller")
 
 
-def _orientation(picture: Image.Image) -> object:
+def _orientation(image: Image.Image) -> object:
     """Return the EXIF orientation; a block that cannot be read turns nothing."""
     try:
-        return picture.getexif().get(0x0112)
+        return image.getexif().get(0x0112)
     except Exception:
         return None
 
 
-def _upright(pixels: Picture, orientation: object) -> Picture:
+def _upright(pixels: ImageArray, orientation: object) -> ImageArray:
     """Turn an (H, W, 3) array as the EXIF orientation, 1 to 8, says."""
     match orientation:
         case 2:
@@ -283,26 +283,26 @@ def _upright(pixels: Picture, orientation: object) -> Picture:
     return pixels
 
 
-def _rgb(picture: Image.Image, name: str) -> Picture:
-    """Return a decoded picture of any mode as (H, W, 3) uint8 RGB."""
-    if picture.mode == "F":
-        return _grey(_from_float(np.asarray(picture), name))
-    if picture.mode.startswith("I"):
-        return _grey(_from_integer(np.asarray(picture)))
-    if picture.mode in ("La", "RGBa"):
-        picture = picture.convert(picture.mode.upper())
-    if picture.has_transparency_data:
-        return _on_white(picture.convert("RGBA"))
-    return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
+def _rgb(image: Image.Image, name: str) -> ImageArray:
+    """Return a decoded image of any mode as (H, W, 3) uint8 RGB."""
+    if image.mode == "F":
+        return _gray(_from_float(np.asarray(image), name))
+    if image.mode.startswith("I"):
+        return _gray(_from_integer(np.asarray(image)))
+    if image.mode in ("La", "RGBa"):
+        image = image.convert(image.mode.upper())
+    if image.has_transparency_data:
+        return _on_white(image.convert("RGBA"))
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def _on_white(picture: Image.Image) -> Picture:
-    white = Image.new("RGB", picture.size, "white")
-    white.paste(picture, mask=picture)
+def _on_white(image: Image.Image) -> ImageArray:
+    white = Image.new("RGB", image.size, "white")
+    white.paste(image, mask=image)
     return np.array(white)
 
 
-def _from_integer(values: NDArray[Any]) -> Picture:
+def _from_integer(values: NDArray[Any]) -> ImageArray:
     """Scale (H, W) 16-bit values to 8 bits; 32-bit ones that fit 8 bits are kept, others are taken as 16-bit."""
     scaled: NDArray[np.uint32] = np.clip(values, 0, 65535).astype(np.uint32)
     if values.dtype.itemsize == 2 or scaled.max() > 255:
@@ -310,7 +310,7 @@ def _from_integer(values: NDArray[Any]) -> Picture:
     return scaled.astype(np.uint8)
 
 
-def _from_float(values: NDArray[Any], name: str) -> Picture:
+def _from_float(values: NDArray[Any], name: str) -> ImageArray:
     """Scale (H, W) float values in 0 to 1, or keep those in 0 to 255.
 
     Raises:
@@ -325,7 +325,7 @@ def _from_float(values: NDArray[Any], name: str) -> Picture:
     return np.rint(scaled).astype(np.uint8)
 
 
-def _grey(values: Picture) -> Picture:
+def _gray(values: ImageArray) -> ImageArray:
     """Return an (H, W) array as (H, W, 3)."""
     return np.repeat(values[:, :, None], 3, axis=2)
 
@@ -333,7 +333,7 @@ def _grey(values: Picture) -> Picture:
 # --- arrays
 
 
-def _from_array(array: NDArray[Any], max_pixels: int) -> Picture:
+def _from_array(array: NDArray[Any], max_pixels: int) -> ImageArray:
     """Return a copy of an (H, W, 3) or (H, W) uint8 array as (H, W, 3).
 
     Raises:
@@ -341,11 +341,11 @@ def _from_array(array: NDArray[Any], max_pixels: int) -> Picture:
         ImageError: it is too large.
     """
     if array.dtype != np.uint8:
-        raise BadInput(f"a picture array must be uint8, got {array.dtype}; {_dtype_remedy(array.dtype)}")
+        raise BadInput(f"an image array must be uint8, got {array.dtype}; {_dtype_remedy(array.dtype)}")
     if array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,)) or not array.size:
-        raise BadInput(f"a picture array must have shape (H, W, 3), got {array.shape}; {_shape_remedy(array)}")
+        raise BadInput(f"an image array must have shape (H, W, 3), got {array.shape}; {_shape_remedy(array)}")
     _refuse_large(array.shape[1], array.shape[0], "the array given", max_pixels)
-    return _grey(array) if array.ndim == 2 else np.array(array, order="C")
+    return _gray(array) if array.ndim == 2 else np.array(array, order="C")
 
 
 def _dtype_remedy(dtype: np.dtype[Any]) -> str:
@@ -360,11 +360,11 @@ def _shape_remedy(array: NDArray[Any]) -> str:
     if not array.size:
         return "it holds no pixel"
     if array.ndim == 4:
-        return "give the pictures of a batch one by one"
+        return "give the images of a batch one by one"
     if array.ndim == 3 and array.shape[2] == 4:
         return "drop the alpha channel: array[:, :, :3]"
     if array.ndim == 3 and array.shape[2] == 1:
         return "drop the last axis: array[:, :, 0]"
     if array.ndim == 3 and array.shape[0] == 3:
         return "put the channels last: array.transpose(1, 2, 0)"
-    return "the axes are height, width and the three colours"
+    return "the axes are height, width and the three colors"

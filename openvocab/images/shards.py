@@ -1,4 +1,4 @@
-"""WebDataset shards: the pictures in tar files, read as a stream; names in them are ids and never become paths."""
+"""WebDataset shards: the images in tar files, read as a stream; names in them are ids and never become paths."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _numbers(first: str, last: str) -> Iterator[str]:
 
 
 def members(path: str, skip: Callable[[str], bool]) -> Iterator[Item]:
-    """Yield the pictures of a shard as SHARD::MEMBER; a second member of one name gets #2 at its end.
+    """Yield the images of a shard as SHARD::MEMBER; a second member of one name gets #2 at its end.
 
     A shard that cannot be opened, or breaks off, is one more item, named like the shard, with its error.
 
@@ -59,7 +59,7 @@ def members(path: str, skip: Callable[[str], bool]) -> Iterator[Item]:
         with open_regular(path) as file, tarfile.open(fileobj=file, mode="r|*", errorlevel=0) as shard:
             while (member := shard.next()) is not None:
                 vars(shard)["members"].clear()  # a stream is never gone back in, and a list of all members grows
-                if member.isreg() and _is_picture(member.name):
+                if member.isreg() and _is_image(member.name):
                     yield _member(shard, member, _unique(f"{path}::{member.name}", names), skip)
             refuse_cut(file)
     except (tarfile.TarError, EOFError, OSError, zlib.error, LZMAError, ValueError) as error:
@@ -88,7 +88,7 @@ def refuse_cut(file: BinaryIO) -> None:
         raise EOFError("it has no end mark")
 
 
-def _is_picture(name: str) -> bool:
+def _is_image(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
 
 

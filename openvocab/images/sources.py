@@ -23,7 +23,7 @@ from PIL import Image
 
 from openvocab.errors import BadInput, ImageError
 
-__all__ = ["Images", "Item", "Names", "find_images", "items", "looks_like_picture", "refuse_images"]
+__all__ = ["Images", "Item", "Names", "find_images", "items", "looks_like_image", "refuse_images"]
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"),
@@ -80,7 +80,7 @@ def items(
     """Yield the inputs that paths mean, each once, in the order given; within a folder, in the order of names.
 
     Hidden files and folders within folders are passed over and links to folders are not followed. In a folder, files
-    with the suffix of a picture count, and those of any other name whose first bytes are a picture's. What is named
+    with the suffix of an image count, and those of any other name whose first bytes are an image's. What is named
     itself is kept whatever it is, so that reading it reports the error, and so is a folder that cannot be listed.
     Paths in lists are taken from the current folder.
 
@@ -153,9 +153,9 @@ def find_images(paths: Names) -> list[Path]:
     return [Path(item.id) for one in found for item in seen.folder_or_file(one)]
 
 
-def looks_like_picture(path: str) -> bool:
-    """Tell from a name, or else from the first bytes of a regular file, whether it is meant as a picture."""
-    return path.lower().endswith(SUFFIXES) or _begins_like_picture(path)
+def looks_like_image(path: str) -> bool:
+    """Tell from a name, or else from the first bytes of a regular file, whether it is meant as an image."""
+    return path.lower().endswith(SUFFIXES) or _begins_like_image(path)
 
 
 def is_web_address(text: str) -> bool:
@@ -179,7 +179,7 @@ def open_regular(path: str) -> BinaryIO:
     return file
 
 
-def _begins_like_picture(path: str) -> bool:
+def _begins_like_image(path: str) -> bool:
     with suppress(OSError, ValueError), open_regular(path) as file:
         head = file.read(12)
         return head.startswith(_STRONG) or (head[:4], head[8:]) == (b"RIFF", b"WEBP") or head[4:] == b"ftypavif"
@@ -232,8 +232,8 @@ class _Seen:
 
 
 def _counts(path: str) -> bool:
-    """Tell whether a name in a folder is an item: no link to a folder, and a picture by name or content."""
-    return looks_like_picture(path) and not (os.path.islink(path) and os.path.isdir(path))
+    """Tell whether a name in a folder is an item: no link to a folder, and an image by name or content."""
+    return looks_like_image(path) and not (os.path.islink(path) and os.path.isdir(path))
 
 
 def _reaches(folder: str, absolute: str) -> bool:
@@ -253,7 +253,7 @@ def _named(path: str, seen: _Seen, allow_urls: bool, skip: Skip) -> Iterator[Ite
 
     if is_web_address(path):
         if not allow_urls:
-            raise BadInput(f"{path!r} is a web address; add --allow-urls (allow_urls=True) to fetch pictures")
+            raise BadInput(f"{path!r} is a web address; add --allow-urls (allow_urls=True) to fetch images")
         yield from [Item(path, url=path)] * seen.new(path)
     elif datasets_on_disk.is_dataset(path):
         yield from datasets_on_disk.rows(path, skip) if seen.new(os.path.abspath(path)) else ()
@@ -261,14 +261,14 @@ def _named(path: str, seen: _Seen, allow_urls: bool, skip: Skip) -> Iterator[Ite
         yield from _pattern(path, seen, skip)
     elif path.lower().endswith(SHARDS) and os.path.isfile(path):
         yield from shards.members(path, skip) if seen.new(os.path.abspath(path)) else ()
-    elif path.lower().endswith(LISTS) and os.path.isfile(path) and not _begins_like_picture(path):
+    elif path.lower().endswith(LISTS) and os.path.isfile(path) and not _begins_like_image(path):
         yield from _listed(lists.entries(path), seen, allow_urls)
     else:
         yield from seen.folder_or_file(path)
 
 
 def _pattern(pattern: str, seen: _Seen, skip: Skip) -> Iterator[Item]:
-    """Yield what braces and wildcards mean: folders, shards and pictures; a wildcard does not mean other files.
+    """Yield what braces and wildcards mean: folders, shards and images; a wildcard does not mean other files.
 
     Raises:
         BadInput: a wildcard fits nothing.
@@ -287,7 +287,7 @@ def _is_pattern(path: str) -> bool:
 
 
 def _fits_wildcard(path: str) -> bool:
-    return os.path.isdir(path) or looks_like_picture(path)
+    return os.path.isdir(path) or looks_like_image(path)
 
 
 def _expanded(path: str) -> Iterator[tuple[str, bool]]:
@@ -313,7 +313,7 @@ def _listed(entries: Iterable[str], seen: _Seen, allow_urls: bool) -> Iterator[I
         if not seen.new(entry if web else os.path.abspath(entry)):
             continue
         if web and not allow_urls:
-            message = f"{entry!r} is a web address; add --allow-urls (allow_urls=True) to fetch pictures"
+            message = f"{entry!r} is a web address; add --allow-urls (allow_urls=True) to fetch images"
             yield Item(entry, error=ImageError("unreadable", message))
         else:
             yield Item(entry, url=entry) if web else Item(entry, entry)

@@ -1,4 +1,4 @@
-"""Fetching a picture from the web: http and https, public addresses only, within limits of size and time."""
+"""Fetching an image from the web: http and https, public addresses only, within limits of size and time."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from openvocab.errors import ImageError
 __all__ = ["fetch"]
 
 LARGEST = 2**26
-"""Bytes of a picture that are still fetched."""
+"""Bytes of an image that are still fetched."""
 
 SECONDS = 30.0
-"""How long fetching one picture may take, redirects included."""
+"""How long fetching one image may take, redirects included."""
 
 _REDIRECTS = 3
 _CHUNK = 2**16

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from openvocab.errors import BadInput
 from openvocab.pipeline.masks import decode_mask, encode_mask
-from openvocab.pipeline.protocols import Boxes, MaskDetector, Picture, PlaceDetector, Queries, Segmenter
+from openvocab.pipeline.protocols import Boxes, ImageArray, MaskDetector, PlaceDetector, Queries, Segmenter
 from openvocab.pipeline.result import Regions
 from openvocab.pipeline.settings import Settings
 from openvocab.pipeline.suppression import kept_rows
@@ -69,7 +69,7 @@ class RawBoxes:
             labels: all of them.
             wanted: indices of the labels that are looked for; of two that score the same, the first is a box's label.
             settings: thresholds and limits.
-            size: (height, width) of the picture.
+            size: (height, width) of the image.
         """
         if not len(wanted):
             return Regions.none(None if self.masks is None else size)
@@ -90,13 +90,13 @@ class RawBoxes:
         return Regions(self.xyxy[rows], top[rows] * sure, names, top[rows], sure, masks)
 
 
-def raw_boxes(pipe: Pipeline, picture: Picture, places: Any, queries: Queries, room: Room) -> RawBoxes:
-    """Return the candidates of one picture.
+def raw_boxes(pipe: Pipeline, image: ImageArray, places: Any, queries: Queries, room: Room) -> RawBoxes:
+    """Return the candidates of one image.
 
     Args:
         pipe: the pipeline; it has a detector.
-        picture: (H, W, 3) uint8 RGB.
-        places: the detector's encoding of the picture, where it has one.
+        image: (H, W, 3) uint8 RGB.
+        places: the detector's encoding of the image, where it has one.
         queries: all labels.
         room: which boxes to keep.
 
@@ -111,9 +111,9 @@ def raw_boxes(pipe: Pipeline, picture: Picture, places: Any, queries: Queries, r
         return _from_places(detector, places, queries, room)
     masks: NDArray[np.bool_] | None = None
     if pipe.segmenter is None and isinstance(detector, MaskDetector):
-        boxes, masks = detector.detect_masks([picture], queries, room.floor)[0]
+        boxes, masks = detector.detect_masks([image], queries, room.floor)[0]
     else:
-        boxes = detector.detect([picture], queries, room.floor)[0]
+        boxes = detector.detect([image], queries, room.floor)[0]
     rows, floor = _candidates(boxes.scores, room)
     scores = np.zeros((len(rows), len(queries.labels)), np.float32)
     scores[np.arange(len(rows)), boxes.label_index[rows]] = boxes.scores[rows]
@@ -125,13 +125,13 @@ def raw_boxes(pipe: Pipeline, picture: Picture, places: Any, queries: Queries, r
     )
 
 
-def raw_masks(segmenter: Segmenter[Any], encoded: Any, boxes: RawBoxes, picture: Picture) -> RawBoxes:
+def raw_masks(segmenter: Segmenter[Any], encoded: Any, boxes: RawBoxes, image: ImageArray) -> RawBoxes:
     """Return the candidates with masks, of which few are held uncompressed at a time.
 
     Raises:
         BadOutput: a mask or its score is not finite.
     """
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     step = max(4, _MASK_BYTES // (height * width))
     masks: list[Mask] = []
     scores = [np.zeros(0, np.float32)]

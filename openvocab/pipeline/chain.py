@@ -1,4 +1,4 @@
-"""The chain: tags from the picture, boxes from the tags, masks from the boxes, one record as the answer."""
+"""The chain: tags from the image, boxes from the tags, masks from the boxes, one record as the answer."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from openvocab.images.sources import Images, Names
 from openvocab.pipeline.gate import Choice, choose, effective
 from openvocab.pipeline.protocols import (
     Detector,
+    ImageArray,
     MaskDetector,
-    Picture,
     Queries,
     Segmenter,
     Tagger,
@@ -46,7 +46,7 @@ Source = str | os.PathLike[str] | bytes | NDArray[np.uint8] | Any
 class Pipeline:
     """The stages and their settings. A stage that is None is left out: no tagger means every label is looked for.
 
-    tagger      scores labels for whole pictures.
+    tagger      scores labels for whole images.
     detector    finds boxes for words.
     segmenter   cuts out what lies in a box; where it is None, a detector that brings masks (MaskDetector) does.
     settings    thresholds and limits; a threshold that is None becomes the checkpoint's own.
@@ -112,33 +112,33 @@ class Pipeline:
 
     def __call__(
         self,
-        picture: Source,
+        image: Source,
         labels: str | Sequence[str] | Vocabulary,
         *,
         template: str | Sequence[str] | PromptSet | None = None,
         **changes: Any,
     ) -> Result:
-        """Run the chain on one picture.
+        """Run the chain on one image.
 
         Args:
-            picture: a path, the bytes of a file, a Pillow image, or a (H, W, 3) uint8 RGB array.
+            image: a path, the bytes of a file, a Pillow image, or a (H, W, 3) uint8 RGB array.
             labels: what to look for; see vocabulary.
             template: see vocabulary.
             changes: settings to change for this call, e.g. box_threshold=0.4.
 
         Raises:
-            ImageError: the picture cannot be read.
+            ImageError: the image cannot be read.
             BadInput: labels, templates or settings that cannot be used.
             BadOutput: a model answered with numbers that are not finite.
         """
         settings = self.settings.changed_in(Pipeline.__call__, changes)
-        name = os.fspath(picture) if isinstance(picture, str | os.PathLike) else "array"
-        pixels = read_image(picture)
+        name = os.fspath(image) if isinstance(image, str | os.PathLike) else "array"
+        pixels = read_image(image)
         return self._result(name, pixels, self.vocabulary(labels, template), settings)
 
     def run(
         self,
-        pictures: Images,
+        images: Images,
         labels: str | Sequence[str] | Vocabulary,
         *,
         template: str | Sequence[str] | PromptSet | None = None,
@@ -150,12 +150,12 @@ class Pipeline:
         frames: Frames = "first",
         **changes: Any,
     ) -> Iterator[Result]:
-        """Run the chain over many pictures, yielding results in order as they are made.
+        """Run the chain over many images, yielding results in order as they are made.
 
-        Pictures are decoded ahead and tagged in batches; each is held until its result is let go of.
+        Images are decoded ahead and tagged in batches; each is held until its result is let go of.
 
         Args:
-            pictures: files, folders, patterns, lists, shards, datasets (see sources.items), and what a call takes.
+            images: files, folders, patterns, lists, shards, datasets (see sources.items), and what a call takes.
             on_error: called with what cannot be answered and why; where not given, the error is raised.
             allow_urls: fetch what is named by a web address.
             workers: threads that read and decode; one a processor core, 8 at most, where not given.
@@ -163,30 +163,30 @@ class Pipeline:
             cache, frames: see writer.RunOptions.
 
         Raises:
-            ImageError, BadInput, BadOutput: as in a call on one picture; BadInput where no picture is found.
-            OutOfMemory: a picture is too much for the memory, even alone.
+            ImageError, BadInput, BadOutput: as in a call on one image; BadInput where no image is found.
+            OutOfMemory: an image is too much for the memory, even alone.
         """
         from openvocab.batch.writer import RunOptions, stream
 
         options = RunOptions(allow_urls=allow_urls, workers=workers, isolate=isolate, cache=cache, frames=frames)
         settings = self.settings.changed_in(Pipeline.run, changes)
         vocabulary = self.vocabulary(labels, template, cache=cache)
-        yield from stream(self, pictures, vocabulary, settings, options, on_error)
+        yield from stream(self, images, vocabulary, settings, options, on_error)
 
     def run_to(
         self,
         folder: str | os.PathLike[str],
-        pictures: Names,
+        images: Names,
         labels: str | Sequence[str] | Vocabulary,
         *,
         template: str | Sequence[str] | PromptSet | None = None,
         **options: Any,
     ) -> Summary:
-        """Run the chain over many pictures into a run folder; the same call again goes on where the last one ended.
+        """Run the chain over many images into a run folder; the same call again goes on where the last one ended.
 
         Args:
             folder: the run folder; read it with openvocab.read_run.
-            pictures: see run.
+            images: see run.
             options: those of RunOptions, e.g. embeddings="float16", cache="DIR", and settings to change.
 
         Raises:
@@ -198,14 +198,14 @@ class Pipeline:
         chosen, changes = RunOptions.parted(options)
         settings = self.settings.changed_in(Pipeline.run_to, changes, RunOptions.names())
         known = self.vocabulary(labels, template, cache=chosen.cache)
-        return write_run(self, os.fspath(folder), pictures, known, settings, chosen)
+        return write_run(self, os.fspath(folder), images, known, settings, chosen)
 
-    def tags(self, picture: Picture, vocabulary: Vocabulary, **changes: Any) -> tuple[Tag, ...]:
+    def tags(self, image: ImageArray, vocabulary: Vocabulary, **changes: Any) -> tuple[Tag, ...]:
         """Stage 1 alone: the labels over the threshold, best first (ties in the order of the vocabulary)."""
         settings = self.settings.changed(**changes)
         if self.tagger is None or vocabulary.texts is None:
             return ()
-        return self.choose(self.tag_scores([picture], vocabulary, settings)[0], vocabulary.labels, settings).tags
+        return self.choose(self.tag_scores([image], vocabulary, settings)[0], vocabulary.labels, settings).tags
 
     def choose(self, scores: NDArray[np.float32] | None, labels: Sequence[str], settings: Settings) -> Choice:
         """Return what (C,) scores of C labels mean: tags, and what the detector looks for; None without a tagger."""
@@ -213,15 +213,15 @@ class Pipeline:
         return choose(scores, tuple(labels), known, self.independent, detects=self.detector is not None)
 
     def tag_scores(
-        self, pictures: Sequence[Picture], vocabulary: Vocabulary, settings: Settings | None = None
+        self, images: Sequence[ImageArray], vocabulary: Vocabulary, settings: Settings | None = None
     ) -> NDArray[np.float32]:
-        """(P, C) scores; where windows are asked for, each label's best over the picture and its windows."""
-        return self.look(pictures, vocabulary, settings or self.settings)[0]
+        """(P, C) scores; where windows are asked for, each label's best over the image and its windows."""
+        return self.look(images, vocabulary, settings or self.settings)[0]
 
     def look(
-        self, pictures: Sequence[Picture], vocabulary: Vocabulary, settings: Settings, *, embeddings: bool = False
+        self, images: Sequence[ImageArray], vocabulary: Vocabulary, settings: Settings, *, embeddings: bool = False
     ) -> tuple[NDArray[np.float32], list[NDArray[np.float32]] | None]:
-        """Return tag_scores and, where asked for, P times the (V, D) embeddings of a picture and its windows.
+        """Return tag_scores and, where asked for, P times the (V, D) embeddings of an image and its windows.
 
         Raises:
             BadInput: there is no tagger.
@@ -229,7 +229,7 @@ class Pipeline:
         """
         if self.tagger is None or vocabulary.texts is None:
             raise BadInput("this pipeline has no tagger; load one with tagger=SPEC")
-        seen = [views(picture, settings.windows) for picture in pictures]
+        seen = [views(image, settings.windows) for image in images]
         flat, size = [view for each in seen for view in each], settings.batch_size
         parts = [_score(self.tagger, flat[at : at + size], vocabulary, embeddings) for at in range(0, len(flat), size)]
         if not parts:
@@ -249,15 +249,15 @@ class Pipeline:
         return self.tagger.scores(rows, vocabulary.texts)
 
     def regions(
-        self, picture: Picture, vocabulary: Vocabulary, wanted: Sequence[str] | None = None, **changes: Any
+        self, image: ImageArray, vocabulary: Vocabulary, wanted: Sequence[str] | None = None, **changes: Any
     ) -> Regions:
         """Stage 2 alone: boxes for the wanted labels (all of the vocabulary where not given), best first."""
-        return self.detect([picture], vocabulary, wanted, self.settings.changed(**changes))[0]
+        return self.detect([image], vocabulary, wanted, self.settings.changed(**changes))[0]
 
     def detect(
-        self, pictures: Sequence[Picture], vocabulary: Vocabulary, wanted: Sequence[str] | None, settings: Settings
+        self, images: Sequence[ImageArray], vocabulary: Vocabulary, wanted: Sequence[str] | None, settings: Settings
     ) -> list[Regions]:
-        """Stage 2 for several pictures in which the same labels are looked for.
+        """Stage 2 for several images in which the same labels are looked for.
 
         Raises:
             BadInput: there is no detector.
@@ -272,44 +272,44 @@ class Pipeline:
         threshold = self._effective(settings).threshold("box_threshold")
         cutter = self.detector if self.segmenter is None and isinstance(self.detector, MaskDetector) else None
         if not queries.labels:
-            return [Regions.none(picture.shape[:2] if cutter else None) for picture in pictures]
+            return [Regions.none(image.shape[:2] if cutter else None) for image in images]
         if cutter is not None:
-            cut = cutter.detect_masks(pictures, queries, threshold)
+            cut = cutter.detect_masks(images, queries, threshold)
             return [kept_regions(boxes, queries, settings, masks) for boxes, masks in cut]
-        found = self.detector.detect(pictures, queries, threshold)
+        found = self.detector.detect(images, queries, threshold)
         return [kept_regions(boxes, queries, settings) for boxes in found]
 
-    def cut_out(self, picture: Picture, regions: Regions, encoded: Any = None, **changes: Any) -> Regions:
+    def cut_out(self, image: ImageArray, regions: Regions, encoded: Any = None, **changes: Any) -> Regions:
         """Stage 3 alone: the same regions with masks, less those of a bad or empty mask; no call where there is none.
 
         Args:
-            encoded: the segmenter's encoding of this picture, where the caller holds it already.
+            encoded: the segmenter's encoding of this image, where the caller holds it already.
             changes: settings to change for this call.
         """
         if self.segmenter is None:
             return regions
         if not len(regions):
-            return Regions.none(masks_of=picture.shape[:2])
-        masks, sure = self.segmenter.masks(self.segmenter.encode(picture) if encoded is None else encoded, regions.xyxy)
+            return Regions.none(masks_of=image.shape[:2])
+        masks, sure = self.segmenter.masks(self.segmenter.encode(image) if encoded is None else encoded, regions.xyxy)
         scores = regions.detector_scores * sure
         done = Regions(regions.xyxy, scores, regions.labels, regions.detector_scores, sure, masks)
         good = (sure >= self.settings.changed(**changes).mask_threshold) & masks.any(axis=(1, 2))
         return done.take([at for at in np.argsort(-scores, kind="stable") if good[at]])
 
-    def encode(self, picture: Source | Encoded, stages: Sequence[Stage] = ("tags", "boxes", "masks")) -> Encoded:
-        """Encode one picture for some stages, or what is missing of an encoding; hold it for explore and prompt.
+    def encode(self, image: Source | Encoded, stages: Sequence[Stage] = ("tags", "boxes", "masks")) -> Encoded:
+        """Encode one image for some stages, or what is missing of an encoding; hold it for explore and prompt.
 
         Raises:
-            ImageError, BadOutput: as in a call on one picture.
+            ImageError, BadOutput: as in a call on one image.
             BadInput: no stage of that name, or the encoding was made by other models.
         """
         from openvocab.pipeline import explore as exploring
 
-        return exploring.encode(self, picture, stages)
+        return exploring.encode(self, image, stages)
 
     def explore(
         self,
-        picture: Source | Encoded,
+        image: Source | Encoded,
         labels: str | Sequence[str] | Vocabulary,
         *,
         template: str | Sequence[str] | PromptSet | None = None,
@@ -317,24 +317,24 @@ class Pipeline:
         most: int = 60,
         **changes: Any,
     ) -> Iterator[Explored]:
-        """Answer one picture stage by stage, so that thresholds can be moved later without a model call; see Explored.
+        """Answer one image stage by stage, so that thresholds can be moved later without a model call; see Explored.
 
         Args:
-            picture: as in a call on one picture, or what an earlier answer holds as `encoded`: then other labels cost
-                no encoding of the picture.
-            labels, template, changes: as in a call on one picture.
+            image: as in a call on one image, or what an earlier answer holds as `encoded`: then other labels cost
+                no encoding of the image.
+            labels, template, changes: as in a call on one image.
             floor: keep boxes whose best label scores this or more, whatever the box threshold.
             most: keep at most this many of them, best first; each costs a mask.
 
         Raises:
-            ImageError, BadInput: as in a call on one picture; at once, before the first stage is asked for.
+            ImageError, BadInput: as in a call on one image; at once, before the first stage is asked for.
             BadOutput: a model answered with numbers that are not finite.
         """
         from openvocab.pipeline import explore as exploring
 
         settings = self.settings.changed_in(Pipeline.explore, changes)
         vocabulary = self.vocabulary(labels, template)
-        return exploring.explore(self, picture, vocabulary, settings, exploring.Room(floor, most))
+        return exploring.explore(self, image, vocabulary, settings, exploring.Room(floor, most))
 
     def prompt(
         self,
@@ -346,28 +346,28 @@ class Pipeline:
         """Cut out what points and a box mean: three candidates, (3, H, W) masks and (3,) scores in 0 to 1, not sorted.
 
         Args:
-            encoded: what encode returned for the picture, or what a last answer of explore holds.
-            points: (P, 2) x and y in pixels of the picture.
+            encoded: what encode returned for the image, or what a last answer of explore holds.
+            points: (P, 2) x and y in pixels of the image.
             point_labels: (P,) 1 where the thing is, 0 where it is not.
-            box: (4,) left, top, right, bottom in pixels of the picture.
+            box: (4,) left, top, right, bottom in pixels of the image.
 
         Raises:
-            BadInput: the segmenter takes no points, the picture is not encoded for it, or a prompt says nothing.
+            BadInput: the segmenter takes no points, the image is not encoded for it, or a prompt says nothing.
             BadOutput: a mask or its score is not finite.
         """
         from openvocab.pipeline import explore as exploring
 
         return exploring.prompt(self, encoded, points, point_labels, box)
 
-    def _result(self, name: str, picture: Picture, vocabulary: Vocabulary, settings: Settings) -> Result:
+    def _result(self, name: str, image: ImageArray, vocabulary: Vocabulary, settings: Settings) -> Result:
         asked = Pipeline(self.tagger, self.detector, self.segmenter, settings)
-        scores = asked.tag_scores([picture], vocabulary)[0] if self.tagger else None
+        scores = asked.tag_scores([image], vocabulary)[0] if self.tagger else None
         choice, regions = asked.choose(scores, vocabulary.labels, settings), Regions.none()
         if self.detector is not None:
-            regions = asked.cut_out(picture, asked.regions(picture, vocabulary, choice.to_find))
-        (height, width), record = picture.shape[:2], self.record(vocabulary, settings)
+            regions = asked.cut_out(image, asked.regions(image, vocabulary, choice.to_find))
+        (height, width), record = image.shape[:2], self.record(vocabulary, settings)
         known: dict[str, Any] = {"notes": choice.notes_of(len(regions)), "labels": vocabulary.labels}
-        return Result(name, width, height, choice.tags, regions, record, picture, **known)
+        return Result(name, width, height, choice.tags, regions, record, image, **known)
 
     def record(self, vocabulary: Vocabulary, settings: Settings | None = None) -> RunRecord:
         """Return what someone else needs to get the same numbers."""
@@ -388,12 +388,12 @@ class Pipeline:
 
 
 def _score(
-    tagger: Tagger, pictures: Sequence[Picture], vocabulary: Vocabulary, embeddings: bool
+    tagger: Tagger, images: Sequence[ImageArray], vocabulary: Vocabulary, embeddings: bool
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
     texts = vocabulary.texts
     if texts is None:
         raise BadInput("this vocabulary was made without a tagger; make it with this pipeline's vocabulary()")
     if not embeddings:
-        return tagger.score(pictures, texts), None
-    rows = tagger.encode_pictures(pictures)
+        return tagger.score(images, texts), None
+    rows = tagger.encode_images(images)
     return tagger.scores(rows, texts), rows

@@ -15,13 +15,13 @@ __all__ = ["ExampleScene", "example_scenes"]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ExampleScene:
-    """One composed picture and what is in it.
+    """One composed image and what is in it.
 
     name            what the scene is called.
-    path            the picture, 256 x 256.
+    path            the image, 256 x 256.
     labels          N labels of the vocabulary `pocket`.
     xyxy            (N, 4) float32: left, top, right, bottom in pixels, half-open, of the visible part.
-    instances_path  a grey PNG of the same size: 0 is ground, k + 1 is object k.
+    instances_path  a gray PNG of the same size: 0 is ground, k + 1 is object k.
     style           the package of drawings that the scene was composed from.
     """
 
@@ -36,8 +36,8 @@ class ExampleScene:
         """(N, 256, 256) true masks."""
         from PIL import Image
 
-        with Image.open(self.instances_path) as picture:
-            numbers = np.array(picture)
+        with Image.open(self.instances_path) as image:
+            numbers = np.array(image)
         return np.stack([numbers == number + 1 for number in range(len(self.labels))])
 
 

@@ -1,4 +1,4 @@
-"""One picture answered stage by stage, with the raw scores kept: thresholds move without a model call."""
+"""One image answered stage by stage, with the raw scores kept: thresholds move without a model call."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from openvocab.errors import BadInput, BadOutput
 from openvocab.images.read import read_image
 from openvocab.pipeline.candidates import RawBoxes, Room, raw_boxes, raw_masks
 from openvocab.pipeline.gate import Choice, choose
-from openvocab.pipeline.protocols import Picture, PlaceDetector, PromptSegmenter, Vocabulary, bytes_held
+from openvocab.pipeline.protocols import ImageArray, PlaceDetector, PromptSegmenter, Vocabulary, bytes_held
 from openvocab.pipeline.result import ModelRecord, Regions, Result, RunRecord
 from openvocab.pipeline.settings import Settings
 from openvocab.pipeline.views import views
@@ -30,17 +30,17 @@ Stage = Literal["tags", "boxes", "masks"]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Encoded:
-    """One picture, encoded once for every stage; it does not depend on labels. Pipeline.encode makes it.
+    """One image, encoded once for every stage; it does not depend on labels. Pipeline.encode makes it.
 
-    picture    (H, W, 3) uint8 RGB.
-    views      (V, D) float32: the tagger's rows of the picture and its windows; None where it did not look yet.
-    places     the detector's encoding of the picture; None where it did not look yet, or where the detector mixes
-               words and picture early and has none.
+    image    (H, W, 3) uint8 RGB.
+    views      (V, D) float32: the tagger's rows of the image and its windows; None where it did not look yet.
+    places     the detector's encoding of the image; None where it did not look yet, or where the detector mixes
+               words and image early and has none.
     segmenter  the segmenter's encoding; None where it did not look yet.
     models     the records of tagger, detector and segmenter that it is for; None for a stage that is left out.
     """
 
-    picture: Picture
+    image: ImageArray
     views: Floats | None = None
     places: Any | None = None
     segmenter: Any | None = None
@@ -48,29 +48,29 @@ class Encoded:
 
     @property
     def nbytes(self) -> int:
-        """How many bytes of arrays and tensors it keeps alive, the picture's included."""
-        return bytes_held((self.picture, self.views, self.places, self.segmenter))
+        """How many bytes of arrays and tensors it keeps alive, the image's included."""
+        return bytes_held((self.image, self.views, self.places, self.segmenter))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Explored:
-    """Raw answers of one picture for one vocabulary: all that thresholds act on. It holds no model and calls none.
+    """Raw answers of one image for one vocabulary: all that thresholds act on. It holds no model and calls none.
 
     Candidates are the boxes whose best label scores the floor or more, at most `most` of them, best first.
 
     For a detector whose boxes do not depend on the words (OWL-ViT, OWLv2, the embedded models) each candidate has a
-    score for every label, and result(**changes) is what pipe(picture, labels, **changes) gives, for any change of tag
+    score for every label, and result(**changes) is what pipe(image, labels, **changes) gives, for any change of tag
     threshold, max_tags, NMS, duplicates, max_boxes and mask threshold, and for a box threshold of `floor` or more.
-    For a detector that mixes words and picture early (Grounding DINO, OmDet-Turbo, DETR, SAM 3) all labels are asked
+    For a detector that mixes words and image early (Grounding DINO, OmDet-Turbo, DETR, SAM 3) all labels are asked
     for together, once; a box has scores for the labels that it was found under, and result leaves out boxes of
     labels that settings.gate shuts out. The chain, which does not ask for those, may then find other boxes.
 
-    encoded      the picture and its encodings; give it to Pipeline.explore for other labels.
+    encoded      the image and its encodings; give it to Pipeline.explore for other labels.
     vocabulary   the labels, C of them.
     record       the models, templates and settings that made it.
     settings     what result goes by where nothing is changed.
     stage        the last stage that is done: tags, boxes, masks.
-    seconds      stage -> seconds that it took, encoding of the picture included; the words are encoded before.
+    seconds      stage -> seconds that it took, encoding of the image included; the words are encoded before.
     independent  whether each tag's score stands alone (sigmoid); else they sum to 1 (softmax).
     floor        box thresholds of this or more are answered in full: the floor that was asked for, or, where more than
                  `most` boxes were over it, the score of the best one that was left out.
@@ -105,7 +105,7 @@ class Explored:
         """Return what these scores mean under the settings; no model is called.
 
         Args:
-            source: what the result calls the picture.
+            source: what the result calls the image.
             changes: settings to change, e.g. box_threshold=0.4.
 
         Raises:
@@ -114,11 +114,11 @@ class Explored:
         settings = self.settings.changed(**changes)
         if settings.windows != self.settings.windows and self.tag_scores is not None:
             raise BadInput(f"the tagger saw windows={self.settings.windows}; explore again with the other number")
-        height, width = self.encoded.picture.shape[:2]
+        height, width = self.encoded.image.shape[:2]
         choice, labels = self._choice(settings), self.vocabulary.labels
         record, regions = replace(self.record, settings=settings.given()), self._regions(settings, choice.wanted)
         known: dict[str, Any] = {"notes": choice.notes_of(len(regions)), "labels": labels}
-        return Result(source, width, height, choice.tags, regions, record, self.encoded.picture, **known)
+        return Result(source, width, height, choice.tags, regions, record, self.encoded.image, **known)
 
     def _choice(self, settings: Settings) -> Choice:
         detects = self.xyxy is not None
@@ -128,14 +128,14 @@ class Explored:
         if self.xyxy is None or self.box_scores is None:
             return Regions.none()
         raw = RawBoxes(self.xyxy, self.box_scores, self.floor, self.masks, self.mask_scores)
-        return raw.regions(self.vocabulary.labels, wanted, settings, self.encoded.picture.shape[:2])
+        return raw.regions(self.vocabulary.labels, wanted, settings, self.encoded.image.shape[:2])
 
 
-def encode(pipe: Pipeline, picture: Any, stages: Sequence[Stage]) -> Encoded:
+def encode(pipe: Pipeline, image: Any, stages: Sequence[Stage]) -> Encoded:
     """See Pipeline.encode."""
     for stage in set(stages) - set(get_args(Stage)):
         raise BadInput(f"no stage named {stage!r}; known: {', '.join(get_args(Stage))}")
-    encoded = _begun(pipe, picture)
+    encoded = _begun(pipe, image)
     if "tags" in stages:
         encoded = _with_views(pipe, encoded, pipe.settings)
     if "boxes" in stages:
@@ -143,13 +143,13 @@ def encode(pipe: Pipeline, picture: Any, stages: Sequence[Stage]) -> Encoded:
     return _with_segmenter(pipe, encoded) if "masks" in stages else encoded
 
 
-def explore(pipe: Pipeline, picture: Any, vocabulary: Vocabulary, settings: Settings, room: Room) -> Iterator[Explored]:
+def explore(pipe: Pipeline, image: Any, vocabulary: Vocabulary, settings: Settings, room: Room) -> Iterator[Explored]:
     """Return the answers of Pipeline.explore; what was given is checked before the first is asked for."""
     missing = (pipe.tagger and vocabulary.texts is None, pipe.detector and vocabulary.queries is None)
     if any(missing):
         raise BadInput("this vocabulary was made without a stage; make it with this pipeline's vocabulary()")
     record = pipe.record(vocabulary, settings)
-    begun = Explored(_begun(pipe, picture), vocabulary, record, settings, "tags", {}, pipe.independent, room.floor)
+    begun = Explored(_begun(pipe, image), vocabulary, record, settings, "tags", {}, pipe.independent, room.floor)
     return _stages(pipe, begun, room)
 
 
@@ -163,14 +163,14 @@ def _stages(pipe: Pipeline, now: Explored, room: Room) -> Iterator[Explored]:
         return
     start = perf_counter()
     encoded = _with_places(pipe, now.encoded)
-    boxes = raw_boxes(pipe, encoded.picture, encoded.places, now.vocabulary.queries, room)
+    boxes = raw_boxes(pipe, encoded.image, encoded.places, now.vocabulary.queries, room)
     found = replace(now, encoded=encoded, floor=boxes.floor, xyxy=boxes.xyxy, box_scores=boxes.scores)
     now = _done(found, "boxes", start)
     yield now
     start = perf_counter()
     if pipe.segmenter is not None:
         encoded = _with_segmenter(pipe, now.encoded)
-        boxes = raw_masks(pipe.segmenter, encoded.segmenter, boxes, encoded.picture)
+        boxes = raw_masks(pipe.segmenter, encoded.segmenter, boxes, encoded.image)
     if boxes.masks is not None:
         cut = replace(now, encoded=encoded, masks=boxes.masks, mask_scores=boxes.mask_scores)
         yield _done(cut, "masks", start)
@@ -195,41 +195,41 @@ def _tagged(pipe: Pipeline, now: Explored) -> Explored:
     return replace(now, encoded=encoded, tag_scores=scores)
 
 
-def _begun(pipe: Pipeline, picture: Any) -> Encoded:
+def _begun(pipe: Pipeline, image: Any) -> Encoded:
     """Return an encoding that may lack all stages.
 
     Raises:
         BadInput: it was made by other models.
     """
     models = tuple(None if stage is None else stage.record for stage in (pipe.tagger, pipe.detector, pipe.segmenter))
-    if not isinstance(picture, Encoded):
-        return Encoded(read_image(picture), models=models)
-    if picture.models != models:
-        raise BadInput("this encoding was made by other models; encode the picture with this pipeline")
-    return picture
+    if not isinstance(image, Encoded):
+        return Encoded(read_image(image), models=models)
+    if image.models != models:
+        raise BadInput("this encoding was made by other models; encode the image with this pipeline")
+    return image
 
 
 def _with_views(pipe: Pipeline, encoded: Encoded, settings: Settings) -> Encoded:
     """Return it with the tagger's rows of as many windows as are asked for."""
     if pipe.tagger is None:
         return encoded
-    seen, size = views(encoded.picture, settings.windows), settings.batch_size
+    seen, size = views(encoded.image, settings.windows), settings.batch_size
     if encoded.views is not None and len(encoded.views) == len(seen):
         return encoded
-    parts = [pipe.tagger.encode_pictures(seen[at : at + size]) for at in range(0, len(seen), size)]
+    parts = [pipe.tagger.encode_images(seen[at : at + size]) for at in range(0, len(seen), size)]
     return replace(encoded, views=np.concatenate(parts))
 
 
 def _with_places(pipe: Pipeline, encoded: Encoded) -> Encoded:
     if encoded.places is not None or not isinstance(pipe.detector, PlaceDetector):
         return encoded
-    return replace(encoded, places=pipe.detector.encode(encoded.picture))
+    return replace(encoded, places=pipe.detector.encode(encoded.image))
 
 
 def _with_segmenter(pipe: Pipeline, encoded: Encoded) -> Encoded:
     if encoded.segmenter is not None or pipe.segmenter is None:
         return encoded
-    return replace(encoded, segmenter=pipe.segmenter.encode(encoded.picture))
+    return replace(encoded, segmenter=pipe.segmenter.encode(encoded.image))
 
 
 def prompt(
@@ -246,5 +246,5 @@ def prompt(
         raise BadInput(f"{pipe.segmenter.record.spec} takes boxes only; load a segmenter of the SAM family for points")
     whole = _begun(pipe, encoded)
     if whole.segmenter is None:
-        raise BadInput("this picture is not encoded for the segmenter yet; give what Pipeline.encode returns")
+        raise BadInput("this image is not encoded for the segmenter yet; give what Pipeline.encode returns")
     return pipe.segmenter.prompt(whole.segmenter, points, point_labels, box)

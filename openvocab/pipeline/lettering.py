@@ -1,4 +1,4 @@
-"""Names on a picture: which font can draw them, and where there is room for them."""
+"""Names on an image: which font can draw them, and where there is room for them."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _best_font(text: str) -> tuple[str, list[str]]:
 
 
 def undrawn(text: str) -> str:
-    """Return the characters of a label that the font chosen for it lacks: "?" stands for them on a drawn picture."""
+    """Return the characters of a label that the font chosen for it lacks: "?" stands for them on a drawn image."""
     return "".join(dict.fromkeys(_best_font(text)[1]))
 
 

@@ -16,13 +16,13 @@ __all__ = ["Preset", "load", "presets"]
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """What a preset is: a SPEC for each stage, its licence, the bytes of its weights, and a line about it."""
+    """What a preset is: a SPEC for each stage, its license, the bytes of its weights, and a line about it."""
 
     name: str
     tagger: str
     detector: str
     segmenter: str
-    licence: str
+    license: str
     size_bytes: int
     description: str
 
@@ -30,7 +30,7 @@ class Preset:
 def presets() -> list[Preset]:
     """The presets that there are."""
     return [
-        Preset(each.name, each.tagger, each.detector, each.segmenter, each.licence, each.size, each.description)
+        Preset(each.name, each.tagger, each.detector, each.segmenter, each.license, each.size, each.description)
         for each in preset_records().values()
     ]
 

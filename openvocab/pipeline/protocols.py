@@ -1,7 +1,7 @@
 """What each stage of the chain can do, and what a captioner can: protocols that every adapter keeps.
 
 What is costly to compute is a value in the caller's hand: a vocabulary's embeddings (TextEmbeddings, Queries), a
-picture's embedding (rows of ImageEmbeddings) and the segmenter's encoding (E). No adapter remembers a picture.
+image's embedding (rows of ImageEmbeddings) and the segmenter's encoding (E). No adapter remembers an image.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ __all__ = [
     "Captioner",
     "Detector",
     "ExemplarSegmenter",
+    "ImageArray",
     "MaskDetector",
-    "Picture",
     "PlaceDetector",
     "Prepared",
     "PreparingTagger",
@@ -36,11 +36,11 @@ __all__ = [
     "bytes_held",
 ]
 
-Picture = NDArray[np.uint8]
+ImageArray = NDArray[np.uint8]
 """(height, width, 3) uint8 RGB, upright, as openvocab.images.read.read_image returns it."""
 
-NO_PIXELS: Picture = np.zeros((0, 0, 3), np.uint8)
-"""Stands where a picture was let go of, or never decoded."""
+NO_PIXELS: ImageArray = np.zeros((0, 0, 3), np.uint8)
+"""Stands where an image was let go of, or never decoded."""
 
 Floats = NDArray[np.float32]
 
@@ -61,10 +61,10 @@ class TextEmbeddings:
 
 
 class Tagger(Protocol):
-    """Scores labels for whole pictures.
+    """Scores labels for whole images.
 
     independent  True where the model was trained with a sigmoid: each score stands alone. False where it was
-                 trained with a softmax: the scores of a picture sum to 1 over the vocabulary, or, for a classifier,
+                 trained with a softmax: the scores of an image sum to 1 over the vocabulary, or, for a classifier,
                  over all classes that it knows, whichever of them are asked for.
     """
 
@@ -74,33 +74,33 @@ class Tagger(Protocol):
     def independent(self) -> bool: ...
     @property
     def preparation(self) -> str:
-        """The architecture and how pictures are prepared: with weights and dtype, what decides an embedding."""
+        """The architecture and how images are prepared: with weights and dtype, what decides an embedding."""
         ...
 
     def encode_labels(self, labels: Sequence[str], prompts: PromptSet | None = None) -> TextEmbeddings: ...
-    def encode_pictures(self, pictures: Sequence[Picture]) -> Floats:
+    def encode_images(self, images: Sequence[ImageArray]) -> Floats:
         """Return (P, D) float32: rows of length 1; for a classifier, its log-probabilities or log-odds."""
         ...
 
     def logits(self, embeddings: Floats, vocabulary: TextEmbeddings) -> Floats:
-        """Return (P, C) float32, for (P, D) rows of encode_pictures.
+        """Return (P, C) float32, for (P, D) rows of encode_images.
 
         That is scale * cosine + bias; for a classifier, the labels' log-probabilities or log-odds.
         """
         ...
 
     def scores(self, embeddings: Floats, vocabulary: TextEmbeddings) -> Floats:
-        """Return (P, C) float32 scores in 0 to 1, for (P, D) rows of encode_pictures."""
+        """Return (P, C) float32 scores in 0 to 1, for (P, D) rows of encode_images."""
         ...
 
-    def score(self, pictures: Sequence[Picture], vocabulary: TextEmbeddings | Sequence[str]) -> Floats:
+    def score(self, images: Sequence[ImageArray], vocabulary: TextEmbeddings | Sequence[str]) -> Floats:
         """Return (P, C) float32 scores in 0 to 1."""
         ...
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Prepared:
-    """A picture as one tagger's model takes it: resized, cut and normalised.
+    """An image as one tagger's model takes it: resized, cut and normalized.
 
     tensors  the arguments of the model by name, each of shape (1, ...) and in the processor's memory.
     """
@@ -115,30 +115,30 @@ class Prepared:
 
 @runtime_checkable
 class PreparingTagger(Tagger, Protocol):
-    """A tagger whose pictures can be prepared ahead, by the threads that decode them.
+    """A tagger whose images can be prepared ahead, by the threads that decode them.
 
-    What it prepared stands for the picture in encode_pictures and score, with the same answer.
+    What it prepared stands for the image in encode_images and score, with the same answer.
     """
 
-    def prepare(self, picture: Picture) -> Prepared:
-        """Return a picture as the model takes it; called in several threads."""
+    def prepare(self, image: ImageArray) -> Prepared:
+        """Return an image as the model takes it; called in several threads."""
         ...
 
-    def encode_pictures(self, pictures: Sequence[Picture | Prepared]) -> Floats: ...
-    def score(self, pictures: Sequence[Picture | Prepared], vocabulary: TextEmbeddings | Sequence[str]) -> Floats: ...
+    def encode_images(self, images: Sequence[ImageArray | Prepared]) -> Floats: ...
+    def score(self, images: Sequence[ImageArray | Prepared], vocabulary: TextEmbeddings | Sequence[str]) -> Floats: ...
 
 
 class Captioner(Protocol):
-    """Describes pictures in words, and scores the labels that its words mention."""
+    """Describes images in words, and scores the labels that its words mention."""
 
     @property
     def record(self) -> ModelRecord: ...
-    def caption(self, pictures: Sequence[Picture]) -> list[str]:
-        """Return one sentence a picture; the same picture always gets the same one."""
+    def caption(self, images: Sequence[ImageArray]) -> list[str]:
+        """Return one sentence an image; the same image always gets the same one."""
         ...
 
     def encode_labels(self, labels: Sequence[str], prompts: PromptSet | None = None) -> TextEmbeddings: ...
-    def score(self, pictures: Sequence[Picture], vocabulary: TextEmbeddings | Sequence[str]) -> Floats:
+    def score(self, images: Sequence[ImageArray], vocabulary: TextEmbeddings | Sequence[str]) -> Floats:
         """Return (P, C) float32 scores in 0 to 1; 0 for a label that the caption does not mention."""
         ...
 
@@ -183,9 +183,9 @@ def bytes_held(value: Any) -> int:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Boxes:
-    """N boxes of one picture, best first, each naming its label by index; never suppressed against each other.
+    """N boxes of one image, best first, each naming its label by index; never suppressed against each other.
 
-    xyxy          (N, 4) float32 pixels of the picture, half-open, clipped to it.
+    xyxy          (N, 4) float32 pixels of the image, half-open, clipped to it.
     scores        (N,) float32 in 0 to 1.
     label_index   (N,) int64 into Queries.labels.
     """
@@ -201,8 +201,8 @@ class Detector(Protocol):
     @property
     def record(self) -> ModelRecord: ...
     def encode_labels(self, labels: Sequence[str], template: str | None = None) -> Queries: ...
-    def detect(self, pictures: Sequence[Picture], queries: Queries, threshold: float) -> list[Boxes]:
-        """Return one Boxes per picture: all boxes whose best label scores over the threshold."""
+    def detect(self, images: Sequence[ImageArray], queries: Queries, threshold: float) -> list[Boxes]:
+        """Return one Boxes per image: all boxes whose best label scores over the threshold."""
         ...
 
 
@@ -211,9 +211,9 @@ class MaskDetector(Detector, Protocol):
     """A detector that cuts out what it finds. Its score is for box and mask together."""
 
     def detect_masks(
-        self, pictures: Sequence[Picture], queries: Queries, threshold: float
+        self, images: Sequence[ImageArray], queries: Queries, threshold: float
     ) -> list[tuple[Boxes, NDArray[np.bool_]]]:
-        """Return for each picture what detect returns, and the (N, H, W) masks of those boxes at its own size."""
+        """Return for each image what detect returns, and the (N, H, W) masks of those boxes at its own size."""
         ...
 
 
@@ -222,16 +222,16 @@ P = TypeVar("P")
 
 @runtime_checkable
 class PlaceDetector(Detector, Protocol[P]):
-    """A detector whose boxes do not depend on the words: each place of a picture has one box, and a score a label."""
+    """A detector whose boxes do not depend on the words: each place of an image has one box, and a score a label."""
 
-    def encode(self, picture: Picture) -> P:
-        """Return what all words on this picture share."""
+    def encode(self, image: ImageArray) -> P:
+        """Return what all words on this image share."""
         ...
 
     def place_scores(self, encoded: P, queries: Queries) -> tuple[Floats, Floats]:
         """Return (N, 4) boxes and (N, C) scores in 0 to 1, in the order of the places.
 
-        Boxes are in pixels of the picture and clipped to it; places whose box lies outside are left out. Of these,
+        Boxes are in pixels of the image and clipped to it; places whose box lies outside are left out. Of these,
         detect gives those whose best label scores over its threshold.
         """
         ...
@@ -245,12 +245,12 @@ class Segmenter(Protocol[E]):
 
     @property
     def record(self) -> ModelRecord: ...
-    def encode(self, picture: Picture) -> E:
-        """Return what all prompts on this picture share."""
+    def encode(self, image: ImageArray) -> E:
+        """Return what all prompts on this image share."""
         ...
 
     def masks(self, encoded: E, xyxy: Floats) -> tuple[NDArray[np.bool_], Floats]:
-        """Return (N, H, W) masks at the picture's own size and (N,) scores in 0 to 1, for (N, 4) boxes in pixels."""
+        """Return (N, H, W) masks at the image's own size and (N,) scores in 0 to 1, for (N, 4) boxes in pixels."""
         ...
 
 
@@ -267,8 +267,8 @@ class PromptSegmenter(Segmenter[E], Protocol):
     ) -> tuple[NDArray[np.bool_], Floats]:
         """Return three candidates for one thing: (3, H, W) masks and (3,) scores in 0 to 1, not sorted.
 
-        points are (P, 2) x and y in pixels of the picture; point_labels (P,) are 1 where the thing is and 0 where it
-        is not; box is (4,) left, top, right, bottom in pixels of the picture.
+        points are (P, 2) x and y in pixels of the image; point_labels (P,) are 1 where the thing is and 0 where it
+        is not; box is (4,) left, top, right, bottom in pixels of the image.
         """
         ...
 
@@ -279,7 +279,7 @@ class ExemplarSegmenter(Protocol):
     @property
     def record(self) -> ModelRecord: ...
     def segment_like(
-        self, pictures: Sequence[Picture], example: Picture, mask: NDArray[np.bool_]
+        self, images: Sequence[ImageArray], example: ImageArray, mask: NDArray[np.bool_]
     ) -> list[NDArray[np.bool_]]:
-        """Return one (H, W) mask per picture at its own size; mask says where the thing is in the example."""
+        """Return one (H, W) mask per image at its own size; mask says where the thing is in the example."""
         ...

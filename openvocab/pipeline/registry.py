@@ -159,7 +159,7 @@ def load_segmenter(spec: str, device: str | None = None, dtype: str | None = Non
 
 
 def load_exemplar_segmenter(spec: str, device: str | None = None, dtype: str | None = None) -> ExemplarSegmenter:
-    """Load a segmenter that goes by an example picture and its mask, e.g. seggpt:FOLDER; see load_tagger."""
+    """Load a segmenter that goes by an example image and its mask, e.g. seggpt:FOLDER; see load_tagger."""
     loaded: ExemplarSegmenter = _create("exemplar segmenter", EXEMPLAR_SEGMENTERS, spec, device, dtype)
     return loaded
 

@@ -1,4 +1,4 @@
-"""The answer for one picture: a frozen record, checked once, where it is made."""
+"""The answer for one image: a frozen record, checked once, where it is made."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _scores(name: str, array: NDArray[Any], count: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """A label that the picture as a whole was given, with its score in 0 to 1."""
+    """A label that the image as a whole was given, with its score in 0 to 1."""
 
     label: str
     score: float
@@ -49,16 +49,16 @@ class Tag:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Regions:
-    """N labelled regions of one picture, best score first.
+    """N labeled regions of one image, best score first.
 
-    xyxy             (N, 4) float32: left, top, right, bottom in pixels of the upright picture, half-open,
+    xyxy             (N, 4) float32: left, top, right, bottom in pixels of the upright image, half-open,
                      so that a box one pixel wide has right - left == 1.
     scores           (N,) float32 in 0 to 1, what the regions are ranked by: the detector's score, times the
                      segmenter's once there are masks.
     labels           N strings, exactly as the caller wrote them.
     detector_scores  (N,) float32 in 0 to 1.
     mask_scores      (N,) float32 in 0 to 1, the segmenter's own estimate of the mask's IoU; None before it ran.
-    masks            (N, H, W) bool at the picture's own size; None before the segmenter ran.
+    masks            (N, H, W) bool at the image's own size; None before the segmenter ran.
     """
 
     xyxy: NDArray[np.float32]
@@ -122,7 +122,7 @@ class Regions:
         """Return these regions and, as the last row, one that a person named; its box is the mask's own.
 
         Args:
-            mask: (H, W) bool at the picture's size.
+            mask: (H, W) bool at the image's size.
             label: what it is.
             score: of the mask, in 0 to 1; the label's is 1.
 
@@ -178,14 +178,14 @@ class RunRecord:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Result:
-    """Everything that was found in one picture.
+    """Everything that was found in one image.
 
     source         the path as given, or "array" where an array was given; in a run its kind and place, array-0.
-    width, height  pixels of the upright picture.
-    tags           labels of the whole picture, best first.
+    width, height  pixels of the upright image.
+    tags           labels of the whole image, best first.
     regions        boxes and masks, best first.
     run            the models and settings that made it.
-    picture        (height, width, 3) uint8 RGB, kept so that the result can be drawn.
+    image        (height, width, 3) uint8 RGB, kept so that the result can be drawn.
     notes          why there is neither a tag nor a region; empty where there is one.
     labels         the vocabulary, in the caller's order; empty where it is not known.
     """
@@ -196,17 +196,17 @@ class Result:
     tags: tuple[Tag, ...]
     regions: Regions
     run: RunRecord
-    picture: NDArray[np.uint8]
+    image: NDArray[np.uint8]
     notes: tuple[str, ...] = field(default=(), kw_only=True)
     labels: tuple[str, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
-        """Check that picture, masks and size agree.
+        """Check that image, masks and size agree.
 
         Raises:
             BadInput: they do not.
         """
-        _shape("picture", self.picture, np.uint8, (self.height, self.width, 3))
+        _shape("image", self.image, np.uint8, (self.height, self.width, 3))
         if self.regions.masks is not None:
             _shape("masks", self.regions.masks, np.bool_, (len(self.regions), self.height, self.width))
 
@@ -216,10 +216,10 @@ class Result:
         return tuple(dict.fromkeys([*self.labels, *self.regions.labels, *(tag.label for tag in self.tags)]))
 
     def draw(self) -> PILImage:
-        """Return the picture with masks, boxes and names on it."""
+        """Return the image with masks, boxes and names on it."""
         from openvocab.pipeline.draw import draw
 
-        return draw(self.picture, self.regions)
+        return draw(self.image, self.regions)
 
     def to_supervision(self) -> supervision.Detections:
         """Return the regions as supervision.Detections; class_id is a label's place in the vocabulary, see classes."""
@@ -265,5 +265,5 @@ class Result:
         return plain
 
     def save(self, path: str | Path) -> None:
-        """Draw the result into a picture file; the suffix says the format."""
+        """Draw the result into an image file; the suffix says the format."""
         self.draw().save(path)

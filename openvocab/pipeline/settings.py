@@ -33,16 +33,16 @@ class Settings:
         "best",
         "labels that the detector looks for: the max_tags best, those over the tag threshold alone, or all (none)",
     )
-    windows: int = _option(0, "also score an N x N grid of overlapping half-size windows; 0 scores the picture alone")
+    windows: int = _option(0, "also score an N x N grid of overlapping half-size windows; 0 scores the image alone")
     box_threshold: float | None = _option(None, "drop boxes that score less (default: the checkpoint's own)")
     nms_iou: float = _option(0.5, "of two boxes of one label that overlap more, keep the better")
     duplicates: Literal["best", "keep"] = _option(
         "best", "the same object under two labels: keep the best label, or keep both"
     )
     duplicate_iou: float = _option(0.7, "boxes of two labels are the same object when they overlap more")
-    max_boxes: int = _option(100, "keep at most this many boxes a picture")
+    max_boxes: int = _option(100, "keep at most this many boxes an image")
     mask_threshold: float = _option(0.0, "drop regions whose mask scores less")
-    batch_size: int = _option(32, "pictures that the tagger sees at once")
+    batch_size: int = _option(32, "images that the tagger sees at once")
 
     def __post_init__(self) -> None:
         """Check every value.

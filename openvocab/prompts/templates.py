@@ -21,7 +21,7 @@ _SLOT = "{label}"
 _CUSTOM = "custom"
 
 
-def _normalised(template: object) -> str:
+def _normalized(template: object) -> str:
     """Return the template with its one placeholder written {label}.
 
     Raises:
@@ -60,7 +60,7 @@ class PromptSet:
         templates: object = self.templates
         if isinstance(templates, str) or not self.templates:
             raise BadInput(f"prompt set {self.name!r} needs a list of at least one template with {_SLOT}")
-        object.__setattr__(self, "templates", tuple(_normalised(template) for template in self.templates))
+        object.__setattr__(self, "templates", tuple(_normalized(template) for template in self.templates))
 
     @property
     def digest(self) -> str:

@@ -170,7 +170,7 @@ def _why(error: Exception, repository: str) -> str:
         )
     if isinstance(error, errors.GatedRepoError):
         return (
-            f"is gated: accept its licence at https://huggingface.co/{repository} with your account, then log in with "
+            f"is gated: accept its license at https://huggingface.co/{repository} with your account, then log in with "
             "hf auth login, or set HF_TOKEN"
         )
     if isinstance(error, errors.RepositoryNotFoundError):

@@ -36,13 +36,13 @@ _BYTES_A_PARAMETER = 4
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """One embedded checkpoint: its file, size in bytes, pinned sha256 and licence."""
+    """One embedded checkpoint: its file, size in bytes, pinned sha256 and license."""
 
     name: str
     path: Path
     size: int
     sha256: str
-    licence: str
+    license: str
 
     def verified(self) -> Path:
         """Return the file if it is byte for byte the pinned one.
@@ -77,9 +77,9 @@ class Published:
     extra          of openvocab that installs this package.
     files          its weights.
     parameters     how many the loaded model has.
-    licence        as its publisher names it.
-    gated          whether the licence must be accepted on the hub before it can be fetched.
-    input_size     pixels of the side that a picture is brought to.
+    license        as its publisher names it.
+    gated          whether the license must be accepted on the hub before it can be fetched.
+    input_size     pixels of the side that an image is brought to.
     preprocessing  resize, mean and std.
     tokenizer      kind and context; empty where there are no words.
     paper          a URL.
@@ -94,7 +94,7 @@ class Published:
     spec: str
     files: tuple[WeightsFile, ...]
     parameters: int
-    licence: str
+    license: str
     input_size: int
     preprocessing: Mapping[str, Any]
     architecture: Mapping[str, Any]
@@ -157,7 +157,7 @@ class PresetRecord:
     tagger: str
     detector: str
     segmenter: str
-    licence: str
+    license: str
     description: str
     settings: Mapping[str, Any]
     size: int
@@ -218,7 +218,7 @@ def checkpoint(name: str) -> Checkpoint:
     if name not in table:
         raise unknown("checkpoint", name, table)
     record = table[name]
-    return Checkpoint(name, _PACKAGE / record["file"], record["size"], record["sha256"], record["licence"])
+    return Checkpoint(name, _PACKAGE / record["file"], record["size"], record["sha256"], record["license"])
 
 
 def named(name: str) -> tuple[str, ...]:
@@ -255,7 +255,7 @@ def _preset(name: str, record: Mapping[str, Any]) -> PresetRecord:
     return PresetRecord(
         name,
         **specs,
-        licence=record["licence"],
+        license=record["license"],
         description=record["description"],
         settings=MappingProxyType(dict(record.get("settings", {}))),
         size=size,

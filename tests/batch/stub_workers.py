@@ -15,22 +15,22 @@ from openvocab import BadWeights, Pipeline, Settings
 from tests.pipeline.stubs import StubDetector, StubSegmenter, StubTagger
 
 DEADLY = (7, 8, 9)
-"""Colour of the first pixel of pictures that take the worker down."""
+"""Color of the first pixel of images that take the worker down."""
 
 
 @dataclass(frozen=True)
 class DeadlyTagger(StubTagger):
-    """Dies of some pictures, and once of whatever it has when the file `once` is there."""
+    """Dies of some images, and once of whatever it has when the file `once` is there."""
 
     once: str = ""
 
-    def encode_pictures(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
-        if any(tuple(picture[0, 0]) == DEADLY for picture in pictures):
+    def encode_images(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        if any(tuple(image[0, 0]) == DEADLY for image in images):
             os.kill(os.getpid(), signal.SIGKILL)
         if self.once and Path(self.once).exists() and len(self.seen) > 2:
             Path(self.once).unlink()
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().encode_pictures(pictures)
+        return super().encode_images(images)
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,14 @@ import openvocab
 from openvocab import BadInput, CannotWrite, RunOptions
 from openvocab.batch import run_folder
 from openvocab.batch.unchanged import asked, nothing_to_do
-from tests.pipeline.stubs import LABELS, chain, save_pictures, tagging
+from tests.pipeline.stubs import LABELS, chain, save_images, tagging
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """Twelve pictures, four of them broken: two in a part with others, and two that fill a part."""
-    folder = tmp_path / "pictures"
-    for number, path in enumerate(save_pictures(folder, 12)):
+def images(tmp_path: Path) -> Path:
+    """Twelve images, four of them broken: two in a part with others, and two that fill a part."""
+    folder = tmp_path / "images"
+    for number, path in enumerate(save_images(folder, 12)):
         if number in (1, 3, 6, 7):
             path.write_bytes(b"")
     return folder
@@ -39,12 +39,12 @@ def kinds(run: Path) -> dict[str, str | None]:
     return found
 
 
-def test_errors_are_done_again_and_replaced(pictures: Path, tmp_path: Path) -> None:
+def test_errors_are_done_again_and_replaced(images: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    tagging().run_to(run, pictures, LABELS, part_rows=2)
-    mend(pictures, 1, 6)
-    assert tagging().run_to(run, pictures, LABELS).rows == 0
-    summary = tagging().run_to(run, pictures, LABELS, retry_errors=True)
+    tagging().run_to(run, images, LABELS, part_rows=2)
+    mend(images, 1, 6)
+    assert tagging().run_to(run, images, LABELS).rows == 0
+    summary = tagging().run_to(run, images, LABELS, retry_errors=True)
     assert (summary.ok, summary.errors, summary.skipped, summary.errors_kept) == (2, {"empty": 2}, 8, 0)
     assert {name for name, kind in kinds(run).items() if kind} == {"03", "07"}
     assert len(kinds(run)) == 12 == openvocab.read_run(run).dataset.count_rows()
@@ -52,20 +52,20 @@ def test_errors_are_done_again_and_replaced(pictures: Path, tmp_path: Path) -> N
     assert [session["ok"] for session in openvocab.read_run(run).record["sessions"]] == [8, 2]
 
 
-def test_drawn_pictures_of_errors_that_are_mended_get_their_names(pictures: Path, tmp_path: Path) -> None:
+def test_drawn_images_of_errors_that_are_mended_get_their_names(images: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    chain().run_to(run, pictures, LABELS, draw=True)
-    mend(pictures, 1)
-    chain().run_to(run, pictures, LABELS, draw=True, retry_errors=True)
-    assert "00001.png" in os.listdir(run / "pictures")
+    chain().run_to(run, images, LABELS, draw=True)
+    mend(images, 1)
+    chain().run_to(run, images, LABELS, draw=True, retry_errors=True)
+    assert "00001.png" in os.listdir(run / "images")
 
 
 @pytest.mark.parametrize("at", [1, 2, 3, 4])
 def test_a_disk_that_fails_meanwhile_costs_no_row(
-    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
     run, calls, real = tmp_path / "run", 0, os.replace
-    tagging().run_to(run, pictures, LABELS, part_rows=2)
+    tagging().run_to(run, images, LABELS, part_rows=2)
 
     def failing(*given: Any) -> None:
         nonlocal calls
@@ -76,14 +76,14 @@ def test_a_disk_that_fails_meanwhile_costs_no_row(
 
     monkeypatch.setattr(os, "replace", failing)
     with pytest.raises(CannotWrite, match="No space left"):
-        tagging().run_to(run, pictures, LABELS, retry_errors=True, part_rows=1)
+        tagging().run_to(run, images, LABELS, retry_errors=True, part_rows=1)
     monkeypatch.undo()
-    tagging().run_to(run, pictures, LABELS)
+    tagging().run_to(run, images, LABELS)
     assert len(kinds(run)) == 12
 
 
-def test_a_part_that_cannot_be_removed_is_told(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tagging().run_to(tmp_path / "run", pictures, LABELS, part_rows=1)
+def test_a_part_that_cannot_be_removed_is_told(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tagging().run_to(tmp_path / "run", images, LABELS, part_rows=1)
 
     def refuse(path: Path, missing_ok: bool = False) -> None:
         raise PermissionError(13, "Permission denied")
@@ -113,13 +113,13 @@ def options_of(**changes: Any) -> RunOptions:
     ],
 )
 def test_nothing_to_do_is_known_without_models(
-    pictures: Path, tmp_path: Path, changes: dict[str, Any], known: bool
+    images: Path, tmp_path: Path, changes: dict[str, Any], known: bool
 ) -> None:
     run = str(tmp_path / "run")
-    assert nothing_to_do(run, pictures, options_of()) is None
-    tagging().run_to(run, pictures, LABELS, asked=options_of().asked)
+    assert nothing_to_do(run, images, options_of()) is None
+    tagging().run_to(run, images, LABELS, asked=options_of().asked)
     before = {each.name: each.stat().st_mtime_ns for each in Path(run).iterdir()}
-    summary = nothing_to_do(run, pictures, options_of(**changes))
+    summary = nothing_to_do(run, images, options_of(**changes))
     assert (summary is not None) is known
     if summary is not None:
         assert (summary.rows, summary.skipped, summary.errors_kept) == (0, 12, 4)
@@ -129,27 +129,27 @@ def test_nothing_to_do_is_known_without_models(
 @pytest.mark.parametrize(
     "change",
     [
-        pytest.param(lambda folder, run: save_pictures(folder, 13), id="a new picture"),
+        pytest.param(lambda folder, run: save_images(folder, 13), id="a new image"),
         pytest.param(lambda folder, run: next(run.glob("part-*")).unlink(), id="a part is gone"),
         pytest.param(lambda folder, run: (run / "run.json").write_text("{"), id="a broken record"),
     ],
 )
-def test_what_is_left_to_do_is_left_to_the_run(pictures: Path, tmp_path: Path, change: Any) -> None:
+def test_what_is_left_to_do_is_left_to_the_run(images: Path, tmp_path: Path, change: Any) -> None:
     run = tmp_path / "run"
-    tagging().run_to(run, pictures, LABELS, asked=options_of().asked, part_rows=4)
-    change(pictures, run)
-    assert nothing_to_do(str(run), pictures, options_of()) is None
+    tagging().run_to(run, images, LABELS, asked=options_of().asked, part_rows=4)
+    change(images, run)
+    assert nothing_to_do(str(run), images, options_of()) is None
 
 
-def test_another_version_looks_again(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tagging().run_to(tmp_path / "run", pictures, LABELS, asked=options_of().asked)
+def test_another_version_looks_again(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tagging().run_to(tmp_path / "run", images, LABELS, asked=options_of().asked)
     monkeypatch.setattr(openvocab, "__version__", "9.9")
-    assert nothing_to_do(str(tmp_path / "run"), pictures, options_of()) is None
+    assert nothing_to_do(str(tmp_path / "run"), images, options_of()) is None
 
 
-def test_what_was_asked_may_differ_where_rows_are_alike(pictures: Path, tmp_path: Path) -> None:
-    tagging().run_to(tmp_path / "run", pictures, LABELS, asked=options_of().asked)
-    assert tagging().run_to(tmp_path / "run", pictures, LABELS).skipped == 12
+def test_what_was_asked_may_differ_where_rows_are_alike(images: Path, tmp_path: Path) -> None:
+    tagging().run_to(tmp_path / "run", images, LABELS, asked=options_of().asked)
+    assert tagging().run_to(tmp_path / "run", images, LABELS).skipped == 12
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_weights_of_the_users_own_are_read(tmp_path: Path, spec: str, pinned: bo
     assert (asked({"detector": spec.format(place=tmp_path)}) is not None) is pinned
 
 
-def test_an_input_in_the_folder_is_refused_here_too(pictures: Path, tmp_path: Path) -> None:
-    tagging().run_to(tmp_path / "run", pictures, LABELS, asked=options_of().asked)
+def test_an_input_in_the_folder_is_refused_here_too(images: Path, tmp_path: Path) -> None:
+    tagging().run_to(tmp_path / "run", images, LABELS, asked=options_of().asked)
     with pytest.raises(BadInput, match="could be overwritten"):
         nothing_to_do(str(tmp_path / "run"), [tmp_path / "run"], options_of())

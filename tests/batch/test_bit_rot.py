@@ -12,7 +12,7 @@ import pytest
 import openvocab
 from openvocab import BadInput
 from openvocab.batch.run_folder import Run
-from tests.pipeline.stubs import LABELS, chain, save_pictures
+from tests.pipeline.stubs import LABELS, chain, save_images
 
 FLIPS = 150
 
@@ -20,7 +20,7 @@ FLIPS = 150
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.chdir(tmp_path)
-    save_pictures(Path("photos"), 12)
+    save_images(Path("photos"), 12)
     chain().run_to("run", "photos", LABELS, embeddings="float32", part_rows=6)
     return openvocab.read_run("run")
 

@@ -15,14 +15,14 @@ import pytest
 import openvocab
 from openvocab.batch.embedding_cache import Kept, cached_labels, open_cache
 from tests.batch.test_embedding_cache import NEW, assert_same, run
-from tests.pipeline.stubs import save_pictures
+from tests.pipeline.stubs import save_images
 
 
 @pytest.fixture(autouse=True)
 def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A current folder with nine images."""
     monkeypatch.chdir(tmp_path)
-    save_pictures(Path("photos"), 9)
+    save_images(Path("photos"), 9)
 
 
 def spoil(where: int) -> None:
@@ -60,7 +60,7 @@ def test_a_damaged_file_is_set_aside_with_one_warning(
     damage: Any, isolate: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     run("first", cache="cache")
-    save_pictures(Path("more"), 10)[9].rename("photos/new.png")
+    save_images(Path("more"), 10)[9].rename("photos/new.png")
     run("plain", NEW)
     damage()
     run("again", NEW, cache="cache", isolate=isolate)

@@ -15,12 +15,12 @@ import openvocab
 from openvocab import BadInput
 from openvocab.batch import changes
 from openvocab.batch.unchanged import asked, nothing_to_do
-from tests.pipeline.stubs import LABELS, save_pictures, tagging
+from tests.pipeline.stubs import LABELS, save_images, tagging
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    save_pictures(tmp_path / "p", 6)
+    save_images(tmp_path / "p", 6)
     return tmp_path / "p"
 
 
@@ -46,7 +46,7 @@ CHANGES = [
     pytest.param(lambda folder: os.utime(folder / "00003.png"), {}, id="touched, same bytes"),
     pytest.param(replace, {"replaced": 1}, id="replaced"),
     pytest.param(rename_away, {"removed": 1}, id="removed"),
-    pytest.param(lambda folder: save_pictures(folder, 8), {"added": 2}, id="added"),
+    pytest.param(lambda folder: save_images(folder, 8), {"added": 2}, id="added"),
     pytest.param(replace_and_rename, {"replaced": 1, "removed": 1}, id="both"),
 ]
 
@@ -97,7 +97,7 @@ def test_replaced_images_are_answered_again(folder: Path, tmp_path: Path) -> Non
 
 
 def test_rows_of_inputs_that_are_not_named_are_counted(folder: Path, tmp_path: Path) -> None:
-    save_pictures(tmp_path / "q", 3)
+    save_images(tmp_path / "q", 3)
     run = tmp_path / "run"
     tagging().run_to(run, folder, LABELS)
     summary = tagging().run_to(run, tmp_path / "q", LABELS)

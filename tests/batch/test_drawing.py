@@ -33,13 +33,13 @@ def test_each_row_names_its_drawing(images: list[str]) -> None:
     assert [row.drawing is None for row in rows] == [False, False, False, True, False]
     sizes = [Image.open(Path("run", row.drawing)).size for row in rows if row.drawing]
     assert [round(8 * width / height) for width, height in sizes] == [8, 9, 10, 12]
-    assert len(list(Path("run/pictures").iterdir())) == 4
+    assert len(list(Path("run/images").iterdir())) == 4
 
 
 def test_drawings_and_exported_images_have_one_name(images: list[str]) -> None:
     chain().run_to("run", images, LABELS, draw=True)
-    openvocab.export(openvocab.read_run("run"), "out", "yolo", pictures="copy")
-    lines = map(json.loads, Path("out/pictures.jsonl").read_text("utf-8").splitlines())
+    openvocab.export(openvocab.read_run("run"), "out", "yolo", images="copy")
+    lines = map(json.loads, Path("out/images.jsonl").read_text("utf-8").splitlines())
     exported = {line["id"]: Path(line["file"]).stem for line in lines if line["file"]}
     drawn = {row.id: Path(row.drawing).stem for row in openvocab.read_run("run") if row.drawing}
     assert drawn == exported

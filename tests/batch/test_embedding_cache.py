@@ -19,16 +19,16 @@ from openvocab.batch.rows import Row
 from openvocab.images import decode
 from openvocab.images import read as images
 from openvocab.ui.cli.main import main
-from tests.pipeline.stubs import LABELS, StubDetector, StubTagger, save_pictures
+from tests.pipeline.stubs import LABELS, StubDetector, StubTagger, save_images
 
 NEW = ("one", "two", "three", "four")
 
 
 @pytest.fixture(autouse=True)
 def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A current folder with nine pictures, and a broken one in their middle."""
+    """A current folder with nine images, and a broken one in their middle."""
     monkeypatch.chdir(tmp_path)
-    save_pictures(Path("photos"), 9)
+    save_images(Path("photos"), 9)
     Path("photos/00004b.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     return Path("photos")
 
@@ -82,10 +82,10 @@ def test_other_labels_touch_no_pixel_and_answer_the_same(windows: int, isolate: 
     assert_same("again", "plain")
 
 
-def test_new_pictures_between_known_ones_are_embedded_and_the_order_is_kept(decoded: list[str]) -> None:
+def test_new_images_between_known_ones_are_embedded_and_the_order_is_kept(decoded: list[str]) -> None:
     run("first", cache="cache")
     Path("photos/00003.png").rename("photos/z.png")
-    for number, path in enumerate(save_pictures(Path("more"), 14)[9:]):
+    for number, path in enumerate(save_images(Path("more"), 14)[9:]):
         path.rename(f"photos/0000{number}x.png")
     run("plain")
     decoded.clear()
@@ -108,7 +108,7 @@ def test_a_detector_gets_its_pixels_and_the_image_tower_none() -> None:
 def test_drawing_gets_its_pixels() -> None:
     run("first", cache="cache")
     assert run("drawn", cache="cache", draw=True) == []
-    assert len(list(Path("drawn/pictures").iterdir())) == 9
+    assert len(list(Path("drawn/images").iterdir())) == 9
 
 
 STUB = ModelRecord("stub", "0" * 64, "cpu", "float32")
@@ -130,7 +130,7 @@ def test_what_changes_an_embedding_is_in_its_key(changed: dict[str, Any], option
     assert sum(run("other", tagger=replace(StubTagger(), **changed), cache="cache", **options)) >= 9
 
 
-def test_a_picture_over_the_limit_is_refused_though_it_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_over_the_limit_is_refused_though_it_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     run("first", cache="cache")
     reading = engine.Reading(max_pixels=70)
     pipe = Pipeline(StubTagger(), None, None, Settings())
@@ -175,7 +175,7 @@ def test_a_real_tagger_is_not_asked_again(
     pipe.run_to("plain", "photos", NEW)
     pipe.run_to("first", "photos", LABELS, cache="cache")
     decoded.clear()
-    monkeypatch.setattr(type(tagger), "_embed_pictures", lambda *_: pytest.fail("the image tower was called"))
+    monkeypatch.setattr(type(tagger), "_embed_images", lambda *_: pytest.fail("the image tower was called"))
     pipe.run_to("again", "photos", NEW, cache="cache")
     assert len(decoded) == 1
     assert_same("again", "plain")

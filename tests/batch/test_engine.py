@@ -24,7 +24,7 @@ from openvocab.batch.engine import Answer, Engine, Reading
 from openvocab.images.decode import Isolated
 from openvocab.images.sources import Item, items
 from openvocab.pipeline.protocols import Prepared
-from tests.pipeline.stubs import LABELS, NAN, ODD, StubTagger, abort_on_magic, chain, save_pictures, tagging
+from tests.pipeline.stubs import LABELS, NAN, ODD, StubTagger, abort_on_magic, chain, save_images, tagging
 
 
 def engine_of(pipe: Pipeline, reading: Reading | None = None, **options: Any) -> Engine:
@@ -43,8 +43,8 @@ def numbers(answer: Answer) -> Any:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("pictures")
-    save_pictures(made, 41)
+    made = tmp_path_factory.mktemp("images")
+    save_images(made, 41)
     return made
 
 
@@ -65,11 +65,11 @@ def test_no_answer_depends_on_batch_size_or_workers(folder: Path, batch_size: in
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
-def test_a_real_model_does_not_see_neighbours(
-    clip_folders: dict[str, Path], picture: Any, tmp_path: Path, batch_size: int
+def test_a_real_model_does_not_see_neighbors(
+    clip_folders: dict[str, Path], make_image: Any, tmp_path: Path, batch_size: int
 ) -> None:
     for number, size in enumerate([(32, 48), (64, 32), (40, 40), (17, 90), (8, 8), (33, 31), (120, 64)]):
-        Image.fromarray(picture(*size, seed=number)).save(tmp_path / f"{number}.png")
+        Image.fromarray(make_image(*size, seed=number)).save(tmp_path / f"{number}.png")
     pipe = openvocab.load(tagger=f"open_clip:local-dir:{clip_folders['softmax']}", dtype="float32", tag_threshold=0.0)
     texts = pipe.vocabulary(["cat", "dog", "thing"])
     alone = [{tag.label: tag.score for tag in pipe(tmp_path / f"{number}.png", texts).tags} for number in range(7)]
@@ -79,18 +79,18 @@ def test_a_real_model_does_not_see_neighbours(
 
 @dataclass(frozen=True)
 class Preparing(StubTagger):
-    """A stub that is shown what it prepared: each picture's mean colour, and the thread that it was made in."""
+    """A stub that is shown what it prepared: each image's mean color, and the thread that it was made in."""
 
     threads: list[str] = field(default_factory=list)
 
-    def prepare(self, picture: Any) -> Prepared:
+    def prepare(self, image: Any) -> Prepared:
         self.threads.append(threading.current_thread().name)
-        if tuple(picture[0, 0]) == ODD:
-            raise ValueError("the stub dislikes this picture")
-        return Prepared({"mean": picture.mean((0, 1), keepdims=True)})
+        if tuple(image[0, 0]) == ODD:
+            raise ValueError("the stub dislikes this image")
+        return Prepared({"mean": image.mean((0, 1), keepdims=True)})
 
-    def encode_pictures(self, pictures: Any) -> Any:
-        return super().encode_pictures([getattr(one, "tensors", {"mean": one})["mean"] for one in pictures])
+    def encode_images(self, images: Any) -> Any:
+        return super().encode_images([getattr(one, "tensors", {"mean": one})["mean"] for one in images])
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ class Preparing(StubTagger):
         pytest.param({}, {"pixels": True}, False, id="not where answers need their pixels"),
     ],
 )
-def test_pictures_are_prepared_by_the_threads_that_decode(
+def test_images_are_prepared_by_the_threads_that_decode(
     folder: Path, settings: dict[str, Any], options: dict[str, Any], ahead: bool
 ) -> None:
     tagger, chosen = Preparing(), Settings(tag_threshold=0.0, batch_size=4, **settings)
@@ -121,9 +121,9 @@ def test_pictures_are_prepared_by_the_threads_that_decode(
     assert all(name.startswith("openvocab-decode") for name in tagger.threads)
 
 
-def test_a_picture_that_cannot_be_prepared_costs_its_row_alone(tmp_path: Path) -> None:
-    for number, colour in enumerate([(9, 9, 9), ODD, (8, 8, 8)]):
-        Image.new("RGB", (6, 5), colour).save(tmp_path / f"{number}.png")
+def test_an_image_that_cannot_be_prepared_costs_its_row_alone(tmp_path: Path) -> None:
+    for number, color in enumerate([(9, 9, 9), ODD, (8, 8, 8)]):
+        Image.new("RGB", (6, 5), color).save(tmp_path / f"{number}.png")
     found = answers(Pipeline(Preparing(), None, None, Settings()), tmp_path)
     assert [one.kind for one in found] == [None, "failed", None]
     assert (found[1].row().width, found[1].row().height) == (6, 5)
@@ -144,8 +144,8 @@ def test_row_16_a_batch_that_is_too_much_is_halved(folder: Path, most: int, wind
     assert sum(size > most for size in made.tagger.seen) <= 4
 
 
-def test_row_16_a_picture_that_is_too_much_alone_is_one_row(tmp_path: Path) -> None:
-    save_pictures(tmp_path, 5)
+def test_row_16_an_image_that_is_too_much_alone_is_one_row(tmp_path: Path) -> None:
+    save_images(tmp_path, 5)
     Image.new("RGB", (9, 99)).save(tmp_path / "00002.png")
     pipe = tagging(largest=50, batch_size=4)
     found = answers(pipe, tmp_path)
@@ -184,8 +184,8 @@ def test_row_16_the_detector_is_halved_too(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 16])
-def test_row_17_only_the_picture_that_gives_nan_is_an_error(tmp_path: Path, batch_size: int) -> None:
-    save_pictures(tmp_path, 9)
+def test_row_17_only_the_image_that_gives_nan_is_an_error(tmp_path: Path, batch_size: int) -> None:
+    save_images(tmp_path, 9)
     for number in (3, 4):
         Image.new("RGB", (9, 9), NAN).save(tmp_path / f"0000{number}.png")
     found = answers(tagging(batch_size=batch_size), tmp_path)
@@ -195,16 +195,16 @@ def test_row_17_only_the_picture_that_gives_nan_is_an_error(tmp_path: Path, batc
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 16])
-def test_a_picture_that_the_model_fails_on_is_one_row(tmp_path: Path, batch_size: int) -> None:
-    save_pictures(tmp_path, 9)
+def test_an_image_that_the_model_fails_on_is_one_row(tmp_path: Path, batch_size: int) -> None:
+    save_images(tmp_path, 9)
     Image.new("RGB", (9, 9), ODD).save(tmp_path / "00004.png")
     found = answers(tagging(batch_size=batch_size), tmp_path)
     assert [one.kind for one in found] == [None] * 4 + ["failed"] + [None] * 4
-    assert found[4].row().error == "the stub dislikes this picture"
+    assert found[4].row().error == "the stub dislikes this image"
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])
-def test_a_model_that_fails_on_every_picture_ends_the_run(tmp_path: Path, batch_size: int) -> None:
+def test_a_model_that_fails_on_every_image_ends_the_run(tmp_path: Path, batch_size: int) -> None:
     for number in range(20):
         Image.new("RGB", (9, 9), ODD).save(tmp_path / f"{number}.png")
     with pytest.raises(ModelFailed, match=r"the tagger failed on every image, 1\d in a row \(the stub dislikes"):
@@ -229,10 +229,10 @@ class Dead(StubTagger):
 
     error: Exception | None = None
 
-    def encode_pictures(self, pictures: Any) -> Any:
+    def encode_images(self, images: Any) -> Any:
         if self.error is not None:
             raise self.error
-        return np.full((len(pictures), 4), np.nan, np.float32)
+        return np.full((len(images), 4), np.nan, np.float32)
 
 
 @pytest.mark.parametrize(
@@ -272,10 +272,10 @@ def test_a_logit_scale_that_no_score_comes_from_is_refused_at_load(clip_folders:
         replace(tagger, scale=scale)  # type: ignore[type-var]
 
 
-def test_logits_that_are_infinite_are_no_scores(clip_folders: dict[str, Path], picture: Any) -> None:
+def test_logits_that_are_infinite_are_no_scores(clip_folders: dict[str, Path], make_image: Any) -> None:
     tagger = openvocab.load_tagger(f"open_clip:local-dir:{clip_folders['sigmoid']}", dtype="float32")
     with pytest.raises(BadOutput, match="logits are not finite"):
-        replace(tagger, scale=3e38, bias=3e38).score([picture(32, 32)], ["cat", "dog"])  # type: ignore[type-var]
+        replace(tagger, scale=3e38, bias=3e38).score([make_image(32, 32)], ["cat", "dog"])  # type: ignore[type-var]
 
 
 def test_a_tagger_that_prepares_no_image_ends_the_run(tmp_path: Path) -> None:
@@ -286,9 +286,9 @@ def test_a_tagger_that_prepares_no_image_ends_the_run(tmp_path: Path) -> None:
 
 
 def test_row_38_a_decoder_that_crashes_costs_one_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save_pictures(tmp_path, 4)
+    save_images(tmp_path, 4)
     (tmp_path / "00001-crash.png").write_bytes(b"")
-    (tmp_path / "00002-broken.png").write_bytes(b"no picture")
+    (tmp_path / "00002-broken.png").write_bytes(b"no image")
 
     def isolated(most: int, least: int | None, decoder: Any) -> Isolated:
         return Isolated(most, least, abort_on_magic)
@@ -306,7 +306,7 @@ def test_row_38_a_decoder_that_crashes_costs_one_row(tmp_path: Path, monkeypatch
 def test_row_10_the_digest_is_of_the_bytes_that_were_decoded(tmp_path: Path) -> None:
     import hashlib
 
-    (path,) = save_pictures(tmp_path, 1)
+    (path,) = save_images(tmp_path, 1)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     (answer,) = answers(tagging(), tmp_path)
     path.write_bytes(b"something else")
@@ -386,8 +386,8 @@ def test_what_does_not_fit_is_refused(make: Any, message: str) -> None:
         make()
 
 
-def test_run_holds_no_picture_that_was_let_go_of(tmp_path: Path) -> None:
-    save_pictures(tmp_path, 60, size=300)
+def test_run_holds_no_image_that_was_let_go_of(tmp_path: Path) -> None:
+    save_images(tmp_path, 60, size=300)
     gc.collect()
     tracemalloc.start()
     for _ in tagging(batch_size=2).run(tmp_path, LABELS, workers=2):
@@ -397,7 +397,7 @@ def test_run_holds_no_picture_that_was_let_go_of(tmp_path: Path) -> None:
 
 
 def test_a_loop_that_is_left_ends_its_threads(tmp_path: Path) -> None:
-    save_pictures(tmp_path, 100)
+    save_images(tmp_path, 100)
     for _ in tagging().run(tmp_path, LABELS, workers=4):
         break
     gc.collect()

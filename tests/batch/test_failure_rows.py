@@ -20,11 +20,11 @@ import pytest
 from PIL import Image
 
 import openvocab
-from tests.pipeline.stubs import LABELS, chain, save_pictures, tagging
+from tests.pipeline.stubs import LABELS, chain, save_images, tagging
 
 
 def encoded(kind: str, size: int = 40) -> bytes:
-    """A picture of some detail in a format."""
+    """An image of some detail in a format."""
     data, rng = BytesIO(), np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 256, (size, size, 3), np.uint8)).save(data, kind)
     return data.getvalue()
@@ -36,7 +36,7 @@ def kinds(run: Path) -> dict[str, str | None]:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
-def test_row_1_no_part_of_a_file_is_half_a_picture(tmp_path: Path, kind: str) -> None:
+def test_row_1_no_part_of_a_file_is_half_an_image(tmp_path: Path, kind: str) -> None:
     data, folder = encoded(kind), tmp_path / "p"
     folder.mkdir()
     for share in range(10):
@@ -76,12 +76,12 @@ def _socket(path: Path) -> None:
         pytest.param(lambda path: path.symlink_to(path.name), "missing", id="looping link"),
     ],
 )
-def test_row_3_what_is_no_picture_is_one_row_and_opens_no_pipe(
+def test_row_3_what_is_no_image_is_one_row_and_opens_no_pipe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], object], kind: str
 ) -> None:
     monkeypatch.chdir(tmp_path)  # the path of a socket is short
     folder = Path("p")
-    save_pictures(folder, 2)
+    save_images(folder, 2)
     make(folder / "00001-odd.png")
     started = time.monotonic()
     summary = tagging().run_to("run", folder, LABELS)
@@ -90,20 +90,20 @@ def test_row_3_what_is_no_picture_is_one_row_and_opens_no_pipe(
 
 
 def in_mode(mode: str) -> bytes:
-    """The same soft picture in a mode."""
+    """The same soft image in a mode."""
     across = np.linspace(0, 255, 32, dtype=np.uint8)
-    grey = np.broadcast_to(across, (32, 32))
+    gray = np.broadcast_to(across, (32, 32))
     data = BytesIO()
     if mode == "I;16":
-        Image.fromarray(grey.astype(np.uint16) * 257).save(data, "PNG")
+        Image.fromarray(gray.astype(np.uint16) * 257).save(data, "PNG")
     elif mode == "F":
-        Image.fromarray(grey.astype(np.float32) / 255).save(data, "TIFF")
+        Image.fromarray(gray.astype(np.float32) / 255).save(data, "TIFF")
     elif mode == "P+tRNS":
-        Image.fromarray(grey).convert("P").save(data, "PNG", transparency=255)
+        Image.fromarray(gray).convert("P").save(data, "PNG", transparency=255)
     elif mode == "1":
-        Image.fromarray(grey).convert("1").save(data, "PNG")
+        Image.fromarray(gray).convert("1").save(data, "PNG")
     else:
-        made = Image.fromarray(grey).convert("RGB").convert("RGB" if mode == "LA" else mode)
+        made = Image.fromarray(gray).convert("RGB").convert("RGB" if mode == "LA" else mode)
         made.convert(mode).save(data, "TIFF" if mode in ("CMYK", "LAB", "YCbCr") else "PNG")
     return data.getvalue()
 
@@ -115,7 +115,7 @@ def in_mode(mode: str) -> bytes:
         *(pytest.param(mode, 0.03, id=mode) for mode in ("CMYK", "LAB", "1")),
     ],
 )
-def test_row_6_every_colour_mode_gives_the_same_tags(tmp_path: Path, mode: str, near: float) -> None:
+def test_row_6_every_color_mode_gives_the_same_tags(tmp_path: Path, mode: str, near: float) -> None:
     plain, other = in_mode("RGB"), in_mode(mode)
     found = []
     for name, data in (("plain", plain), ("other", other)):
@@ -143,7 +143,7 @@ def test_row_8_content_decides_and_not_the_suffix(tmp_path: Path, data: bytes, k
 
 @pytest.mark.parametrize("label", ['=HYPERLINK("x")', "+1", "-1", "@SUM(A1)", "\tx"])
 def test_row_33_no_cell_of_a_csv_file_is_a_formula(tmp_path: Path, label: str) -> None:
-    save_pictures(tmp_path / "p", 1)
+    save_images(tmp_path / "p", 1)
     names = [label.strip(), "b", "c"] if label.startswith("\t") else [label, "b", "c"]
     chain().run_to(tmp_path / "run", tmp_path / "p", names)
     openvocab.export(openvocab.read_run(tmp_path / "run"), tmp_path / "a.csv", "csv")
@@ -161,9 +161,9 @@ def resident() -> float:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
-def test_row_36_memory_does_not_grow_with_the_pictures(tmp_path: Path) -> None:
-    """The long form is benchmarks/memory.py; pictures of 200 KB that were kept would be 240 MB here."""
-    save_pictures(tmp_path / "p", 1, size=256)
+def test_row_36_memory_does_not_grow_with_the_images(tmp_path: Path) -> None:
+    """The long form is benchmarks/memory.py; images of 200 KB that were kept would be 240 MB here."""
+    save_images(tmp_path / "p", 1, size=256)
     for number in range(1, 1_200):
         (tmp_path / "p" / f"{number:05}.png").hardlink_to(tmp_path / "p" / "00000.png")
     seen: list[float] = []
@@ -178,7 +178,7 @@ def test_row_36_memory_does_not_grow_with_the_pictures(tmp_path: Path) -> None:
 
 
 def test_row_10_a_file_that_vanishes_is_one_row(tmp_path: Path) -> None:
-    paths = save_pictures(tmp_path / "p", 60)
+    paths = save_images(tmp_path / "p", 60)
 
     def remove(answer: Any, skipped: int) -> None:
         if answer.item.id == str(paths[0]):

@@ -18,14 +18,14 @@ from filelock import FileLock
 
 from openvocab import BadInput, CannotWrite
 from openvocab.batch import folder_lock
-from tests.pipeline.stubs import LABELS, chain, save_pictures, tagging
+from tests.pipeline.stubs import LABELS, chain, save_images, tagging
 
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A current folder with three images."""
     monkeypatch.chdir(tmp_path)
-    save_pictures(Path("photos"), 3)
+    save_images(Path("photos"), 3)
 
 
 def contents(folder: str) -> dict[str, bytes]:
@@ -49,7 +49,7 @@ def dead_pid() -> int:
 
 
 FOREIGN = [
-    pytest.param(lambda: put("proj/pictures/holiday.png"), "'pictures', and no run", id="images"),
+    pytest.param(lambda: put("proj/images/holiday.png"), "'images', and no run", id="images"),
     pytest.param(lambda: put("proj/notes.txt"), "'notes.txt', and no run", id="notes"),
     pytest.param(lambda: foreign_part("proj/part-00000.parquet"), "was not written by a run", id="a Parquet file"),
     pytest.param(lambda: put("proj/part-00000.parquet"), "was not written by a run", id="a file named as a part"),
@@ -82,7 +82,7 @@ def test_a_drawing_that_leads_out_of_the_folder_is_not_removed() -> None:
     tagging().run_to("run", "photos", LABELS)
     put("mine.png")
     table = pq.read_table("run/part-00000.parquet")
-    names = pa.array(["pictures/../../mine.png", "../mine.png", str(Path("mine.png").absolute())])
+    names = pa.array(["images/../../mine.png", "../mine.png", str(Path("mine.png").absolute())])
     column = table.schema.get_field_index("drawing")
     pq.write_table(table.set_column(column, "drawing", names), "run/part-00000.parquet")
     tagging().run_to("run", "photos", LABELS[:2], overwrite=True)

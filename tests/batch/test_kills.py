@@ -15,21 +15,21 @@ import pytest
 
 import openvocab
 from tests.batch.test_run_folder import ids_in, names, tag_job
-from tests.pipeline.stubs import save_pictures
+from tests.pipeline.stubs import save_images
 
-PICTURES = 2_000
+IMAGES = 2_000
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("kills") / "p"
-    save_pictures(folder, PICTURES)
+    save_images(folder, IMAGES)
     return folder
 
 
-def killed(pictures: Path, run: Path, after: float) -> bool:
+def killed(images: Path, run: Path, after: float) -> bool:
     """Start or resume the job, kill it that long after it is ready; False where it had ended before."""
-    running = tag_job(pictures, run, "--part-rows", "40", seconds=0.0005)
+    running = tag_job(images, run, "--part-rows", "40", seconds=0.0005)
     time.sleep(after)
     running.send_signal(signal.SIGKILL)
     running.communicate()
@@ -46,47 +46,47 @@ def whole(run: Path) -> int:
     return len(rows)
 
 
-def timed(pictures: Path, run: Path) -> float:
+def timed(images: Path, run: Path) -> float:
     """Run the job to its end, and return the seconds from ready to there."""
-    running = tag_job(pictures, run, "--part-rows", "40", seconds=0.0005)
+    running = tag_job(images, run, "--part-rows", "40", seconds=0.0005)
     started = time.monotonic()
     running.communicate(timeout=300)
     assert running.returncode == 0
     return time.monotonic() - started
 
 
-def campaign(pictures: Path, root: Path, kills: int, seed: int) -> dict[str, Any]:
+def campaign(images: Path, root: Path, kills: int, seed: int) -> dict[str, Any]:
     """Kill as often as asked, over as many jobs as that takes, and finish each; return what was seen."""
     rng, said = random.Random(seed), {"kills": 0, "jobs": 0, "left_half_written": 0, "during_rows": 0}
-    window = timed(pictures, root / "whole") / 3
+    window = timed(images, root / "whole") / 3
     while said["kills"] < kills:
         run = root / f"run-{said['jobs']}"
-        while said["kills"] < kills and killed(pictures, run, rng.uniform(0.0, window)):
+        while said["kills"] < kills and killed(images, run, rng.uniform(0.0, window)):
             said["kills"] += 1
             said["left_half_written"] += bool(list(run.glob(".*.openvocab.tmp")))
-            said["during_rows"] += 0 < whole(run) < PICTURES
-        ended = tag_job(pictures, run)
+            said["during_rows"] += 0 < whole(run) < IMAGES
+        ended = tag_job(images, run)
         ended.communicate(timeout=120)
         assert ended.returncode == 0
         said["jobs"] += 1
-        found, wanted = ids_in(run), names(pictures)
+        found, wanted = ids_in(run), names(images)
         assert len(found) - len(set(found)) == 0
         assert sorted(set(wanted) - set(found)) == []
         assert found == wanted
         assert sorted(path.name for path in run.iterdir() if path.suffix != ".parquet") == [".lock", ".pid", "run.json"]
-        assert len(openvocab.read_run(run)) == PICTURES
+        assert len(openvocab.read_run(run)) == IMAGES
     return said
 
 
-def test_row_12_ten_kills(pictures: Path, tmp_path: Path) -> None:
-    said = campaign(pictures, tmp_path, 10, seed=1)
+def test_row_12_ten_kills(images: Path, tmp_path: Path) -> None:
+    said = campaign(images, tmp_path, 10, seed=1)
     assert said["kills"] == 10
     assert said["during_rows"] > 0
 
 
 @pytest.mark.long
-def test_row_12_a_hundred_kills(pictures: Path, tmp_path: Path) -> None:
+def test_row_12_a_hundred_kills(images: Path, tmp_path: Path) -> None:
     started = time.monotonic()
-    said = campaign(pictures, tmp_path, 100, seed=2)
+    said = campaign(images, tmp_path, 100, seed=2)
     sys.stdout.write(f"\n{said}, in {time.monotonic() - started:.0f} s\n")
     assert said["kills"] == 100

@@ -1,4 +1,4 @@
-"""Pictures found again by their rows: whole files, members, dataset rows and frames, each of them or a clear reason."""
+"""Images found again by their rows: whole files, members, dataset rows and frames, each of them or a clear reason."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from openvocab.images.frames import each_frame, split_frame
 from openvocab.images.shards import members
 from openvocab.images.sources import Item, items
 
-COLOURS = ["red", "lime", "blue"]
+COLORS = ["red", "lime", "blue"]
 
 
-def _bytes(colour: str, kind: str = "PNG") -> bytes:
+def _bytes(color: str, kind: str = "PNG") -> bytes:
     file = io.BytesIO()
-    Image.new("RGB", (24, 16), colour).save(file, kind)
+    Image.new("RGB", (24, 16), color).save(file, kind)
     return file.getvalue()
 
 
 def _animation() -> bytes:
     file = io.BytesIO()
-    first, *others = (Image.new("RGB", (24, 16), colour) for colour in COLOURS)
+    first, *others = (Image.new("RGB", (24, 16), color) for color in COLORS)
     first.save(file, "GIF", save_all=True, append_images=others, duration=100)
     return file.getvalue()
 
@@ -52,8 +52,8 @@ def sources(tmp_path: Path) -> list[Path]:
             info = tarfile.TarInfo(name)
             info.size = len(data)
             file.addfile(info, io.BytesIO(data))
-    pictures = [{"bytes": _bytes(colour), "path": None} for colour in COLOURS]
-    made = datasets.Dataset.from_dict({"image": pictures}, datasets.Features({"image": datasets.Image(decode=False)}))
+    images = [{"bytes": _bytes(color), "path": None} for color in COLORS]
+    made = datasets.Dataset.from_dict({"image": images}, datasets.Features({"image": datasets.Image(decode=False)}))
     made = made.cast_column("image", datasets.Image())
     datasets.DatasetDict({"train": made, "test": made.select([1])}).save_to_disk(tmp_path / "saved")
     return [folder, shard, tmp_path / "saved"]
@@ -66,15 +66,15 @@ def _rows(sources: list[Path]) -> Iterator[tuple[Row, Item]]:
 
 
 @pytest.mark.parametrize("order", [1, -1], ids=["in order", "backwards"])
-def test_every_picture_of_every_source_is_found(sources: list[Path], order: int) -> None:
+def test_every_image_of_every_source_is_found(sources: list[Path], order: int) -> None:
     found, rows = Originals(), list(_rows(sources))[::order]
     assert len(rows) == 4 + 5 + 4
     for row, item in rows:
         original = found.find(row)
         assert original.path is None and original.data is not None
         if "#frame=" in row.id:
-            with Image.open(io.BytesIO(original.data)) as picture:
-                assert picture.format == "PNG" and original.suffix == ".png"
+            with Image.open(io.BytesIO(original.data)) as image:
+                assert image.format == "PNG" and original.suffix == ".png"
             assert np.array_equal(openvocab.read_image(original.data), decode_item(item, 10**6, None).pixels)
         else:
             assert original.data == read_item(item)
@@ -95,14 +95,14 @@ def test_a_file_that_has_changed_is_not_named_either(sources: list[Path]) -> Non
         Originals().find(Row(path, "0" * 64, 24, 16, 1), read=False)
 
 
-@pytest.mark.parametrize("pictures", ["link", "copy"])
-def test_an_export_leaves_out_what_has_changed(tmp_path: Path, pictures: str) -> None:
+@pytest.mark.parametrize("images", ["link", "copy"])
+def test_an_export_leaves_out_what_has_changed(tmp_path: Path, images: str) -> None:
     for name, color in (("a.png", "red"), ("b.png", "blue")):
         (tmp_path / name).write_bytes(_bytes(color))
     rows = [
         Row(str(tmp_path / name), hashlib.sha256(_bytes("red")).hexdigest(), 24, 16, 1) for name in ("a.png", "b.png")
     ]
-    made = openvocab.export(rows, tmp_path / "out", "yolo", ["a"], pictures=pictures)
+    made = openvocab.export(rows, tmp_path / "out", "yolo", ["a"], images=images)
     assert made.unlinked == 1
     assert [path.name for path in (tmp_path / "out" / "images").iterdir()] == ["a.png"]
 
@@ -123,7 +123,7 @@ def test_a_shard_is_read_once_for_rows_in_its_order(sources: list[Path], monkeyp
     for number in range(20):
         with pytest.raises(ImageError, match="put it back"):
             found.find(Row(f"{sources[1]}::gone{number}.jpg", None, 8, 8, 1))
-    assert len(opened) == 2  # what a shard lacks does not have it read again for each picture
+    assert len(opened) == 2  # what a shard lacks does not have it read again for each image
 
 
 BROKEN = [
@@ -153,14 +153,14 @@ def test_what_is_not_there_or_another_has_one_reason(
 def test_a_folder_for_training_has_frames_members_and_rows_as_files(sources: list[Path], tmp_path: Path) -> None:
     rows = [row for row, _ in _rows(sources)]
     rows.append(Row("https://e.org/y.png", "0" * 64, 8, 8, 1))
-    made = openvocab.export(rows, tmp_path / "out", "yolo", ["a"], pictures="link")
+    made = openvocab.export(rows, tmp_path / "out", "yolo", ["a"], images="link")
     images = Path(made.path, "images")
     assert made.unlinked == 1 and len(list(images.iterdir())) == len(rows) - 1
     assert {"walk-frame0.png", "walk-frame1.png", "walk-frame2.png", "b.png"} <= {
         each.name for each in images.iterdir()
     }
     assert {path.stem for path in images.iterdir()} < {path.stem for path in Path(made.path, "labels").iterdir()}
-    lines = [json.loads(line) for line in Path(made.path, "pictures.jsonl").read_text("utf-8").splitlines()]
+    lines = [json.loads(line) for line in Path(made.path, "images.jsonl").read_text("utf-8").splitlines()]
     assert [line["id"] for line in lines if "left_out" in line] == ["https://e.org/y.png"]
     for line, row in zip(lines, rows[:-1], strict=False):
         again = decode_item(Item("x", str(Path(made.path, line["file"]))))

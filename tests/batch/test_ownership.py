@@ -16,12 +16,12 @@ import pytest
 import openvocab
 from openvocab import BadInput, CannotWrite
 from openvocab.batch.whole import clear_leftovers, temporary_name, write_whole
-from tests.pipeline.stubs import LABELS, chain, save_pictures, tagging
+from tests.pipeline.stubs import LABELS, chain, save_images, tagging
 
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    save_pictures(tmp_path / "photos", 6)
+    save_images(tmp_path / "photos", 6)
     return tmp_path / "photos"
 
 
@@ -33,11 +33,11 @@ def files_in(folder: Path) -> dict[str, bytes]:
 
 def project(folder: Path) -> Path:
     """A folder of a user's, with names like those of a run."""
-    (folder / "pictures").mkdir(parents=True)
-    (folder / "pictures" / "holiday.png").write_bytes(b"mine")
+    (folder / "images").mkdir(parents=True)
+    (folder / "images" / "holiday.png").write_bytes(b"mine")
     (folder / "notes.txt").write_bytes(b"mine")
     (folder / ".secret.tmp").write_bytes(b"mine")
-    (folder / "pictures" / ".half.tmp").write_bytes(b"mine")
+    (folder / "images" / ".half.tmp").write_bytes(b"mine")
     return folder
 
 
@@ -81,10 +81,10 @@ def test_overwrite_removes_the_run_and_leaves_what_else_is_there(photos: Path, t
     chain().run_to(run, photos, LABELS, draw=True)
     drawings = {row.drawing for row in openvocab.read_run(run)}
     mine = {
-        "pictures/holiday.png": b"mine",
+        "images/holiday.png": b"mine",
         "notes.txt": b"mine",
         ".secret.tmp": b"mine",
-        "pictures/.half.tmp": b"mine",
+        "images/.half.tmp": b"mine",
     }
     for name, data in mine.items():
         (run / name).write_bytes(data)

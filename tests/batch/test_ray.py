@@ -15,7 +15,7 @@ from PIL import Image
 from openvocab import BadInput, Workers
 from tests.batch.stub_workers import DEADLY, StubLoader
 from tests.batch.test_workers import BOTH, rows_in
-from tests.pipeline.stubs import LABELS, NAN, save_pictures
+from tests.pipeline.stubs import LABELS, NAN, save_images
 
 pytestmark = pytest.mark.long  # Ray alone takes 20 s to start, and more than its patience on a busy machine
 
@@ -31,8 +31,8 @@ def tests_are_importable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def folder_of(place: Path, count: int) -> Path:
-    """Pictures as JPEG files, one of them broken, and one that the model answers with NaN."""
-    made = save_pictures(place, count)
+    """Images as JPEG files, one of them broken, and one that the model answers with NaN."""
+    made = save_images(place, count)
     for path in made:
         Image.open(path).save(path.with_suffix(".jpg"), quality=95)
         path.unlink()
@@ -47,11 +47,11 @@ def leftovers() -> set[str]:
 
 
 def test_the_rows_are_those_of_one_process_though_actors_die(tmp_path: Path) -> None:
-    pictures, once, run, before = folder_of(tmp_path / "p", 200), tmp_path / "once", tmp_path / "run", leftovers()
-    Image.new("RGB", (9, 9), DEADLY).save(pictures / "00100.png")
-    (pictures / "00100.jpg").unlink()
+    images, once, run, before = folder_of(tmp_path / "p", 200), tmp_path / "once", tmp_path / "run", leftovers()
+    Image.new("RGB", (9, 9), DEADLY).save(images / "00100.png")
+    (images / "00100.jpg").unlink()
     once.touch()
-    names = sorted(map(str, pictures.iterdir()))
+    names = sorted(map(str, images.iterdir()))
     StubLoader()("cpu").run_to(run, names[:30], LABELS)
     workers = Workers(StubLoader(once=str(once)), BOTH, "ray")
     summary = workers.run_to(run, names, LABELS)
@@ -65,7 +65,7 @@ def test_the_rows_are_those_of_one_process_though_actors_die(tmp_path: Path) -> 
 
 
 def test_what_a_worker_cannot_load_is_said(tmp_path: Path) -> None:
-    save_pictures(tmp_path / "p", 2)
+    save_images(tmp_path / "p", 2)
     with pytest.raises(BadInput, match="no device 'cuda:7' here") as caught:
         Workers(Refusing(), ("cpu",), "ray").run_to(tmp_path / "run", tmp_path / "p", LABELS)
     assert not (tmp_path / "run").exists(), caught
@@ -79,14 +79,14 @@ class Refusing:
 
 
 @pytest.mark.parametrize("kill", [False, True], ids=["undisturbed", "one actor killed"])
-def test_two_thousand_pictures(tmp_path: Path, kill: bool) -> None:
-    pictures, once = folder_of(tmp_path / "p", 2_000), tmp_path / "once"
+def test_two_thousand_images(tmp_path: Path, kill: bool) -> None:
+    images, once = folder_of(tmp_path / "p", 2_000), tmp_path / "once"
     if kill:
         once.touch()
     started = time.monotonic()
-    Workers(StubLoader(once=str(once)), BOTH, "ray").run_to(tmp_path / "run", pictures, LABELS)
+    Workers(StubLoader(once=str(once)), BOTH, "ray").run_to(tmp_path / "run", images, LABELS)
     sys.stdout.write(f"\n{time.monotonic() - started:.1f} s\n")
     assert not once.exists()
-    StubLoader()("cpu").run_to(tmp_path / "alone", pictures, LABELS)
+    StubLoader()("cpu").run_to(tmp_path / "alone", images, LABELS)
     assert rows_in(tmp_path / "run") == rows_in(tmp_path / "alone")
     assert len(rows_in(tmp_path / "run")) == 2_000

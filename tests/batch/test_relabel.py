@@ -1,4 +1,4 @@
-"""Other labels for a finished run: the rows that a run with those labels would have, and no picture touched."""
+"""Other labels for a finished run: the rows that a run with those labels would have, and no image touched."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from openvocab import BadInput, ModelRecord, Pipeline, Settings
 from openvocab.batch.relabel import relabel
 from openvocab.batch.rows import Row
 from openvocab.ui.cli.main import main
-from tests.pipeline.stubs import LABELS, StubTagger, chain, save_pictures, tagging
+from tests.pipeline.stubs import LABELS, StubTagger, chain, save_images, tagging
 
 NEW = ("one", "two")
 SETTINGS = Settings(tag_threshold=0.3, max_tags=2)
@@ -23,8 +23,8 @@ SETTINGS = Settings(tag_threshold=0.3, max_tags=2)
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Nine pictures and a broken one in their middle."""
-    save_pictures(tmp_path / "photos", 9)
+    """Nine images and a broken one in their middle."""
+    save_images(tmp_path / "photos", 9)
     (tmp_path / "photos" / "00004b.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     return tmp_path / "photos"
 
@@ -88,7 +88,7 @@ HALF = replace(StubTagger(), record=ModelRecord("stub", "0" * 64, "cpu", "bfloat
         pytest.param("float32", None, "run", "could be overwritten; give another folder", id="onto itself"),
     ],
 )
-def test_what_cannot_be_relabelled_is_refused(kept: Any, tagger: Any, out: str, said: str, photos: Path) -> None:
+def test_what_cannot_be_relabeled_is_refused(kept: Any, tagger: Any, out: str, said: str, photos: Path) -> None:
     tagging().run_to("run", photos, LABELS, embeddings=kept)
     with pytest.raises(BadInput, match=said):
         renew(Path("run"), Path(out), tagger)
@@ -116,9 +116,9 @@ def test_the_command_loads_the_run_s_tagger(
     monkeypatch.setattr(openvocab, "load", load, raising=False)
     command = ["relabel", "run", "--labels", "one, two", "--template", "a {label}", "--tag-threshold", "0.4"]
     assert main(command) == 0
-    assert "10 rows written to run-relabelled" in capsys.readouterr().out
+    assert "10 rows written to run-relabeled" in capsys.readouterr().out
     assert asked == [{"tagger": "stub", "device": None, "dtype": "float32"}]
-    assert openvocab.read_run("run-relabelled").record["settings"]["tag_threshold"] == 0.4
+    assert openvocab.read_run("run-relabeled").record["settings"]["tag_threshold"] == 0.4
     assert main(command) == 0
     assert capsys.readouterr().out.startswith("nothing to do")
 

@@ -24,17 +24,17 @@ from openvocab.batch.rows import Row, schema
 from openvocab.batch.run_folder import RunFolder
 from openvocab.batch.whole import temporary_name
 from openvocab.ui.cli.main import main
-from tests.pipeline.stubs import LABELS, chain, save_pictures, tagging
+from tests.pipeline.stubs import LABELS, chain, save_images, tagging
 
 ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """Twenty pictures, two of them broken."""
-    folder = tmp_path / "pictures"
-    for path in (save_pictures(folder, 20)[3], save_pictures(folder, 20)[11]):
-        path.write_bytes(b"no picture")
+def images(tmp_path: Path) -> Path:
+    """Twenty images, two of them broken."""
+    folder = tmp_path / "images"
+    for path in (save_images(folder, 20)[3], save_images(folder, 20)[11]):
+        path.write_bytes(b"no image")
     save = sorted(folder.iterdir())
     save[3].write_bytes(b"")
     return folder
@@ -70,24 +70,24 @@ def job(*arguments: str, seconds: float = 0.0, **environment: str) -> subprocess
     return started
 
 
-def tag_job(pictures: Path, run: Path, *options: str, seconds: float = 0.0, **environment: Any) -> Any:
-    return job("tag", str(pictures), "--labels", "a, b", "--out", str(run), *options, seconds=seconds, **environment)
+def tag_job(images: Path, run: Path, *options: str, seconds: float = 0.0, **environment: Any) -> Any:
+    return job("tag", str(images), "--labels", "a, b", "--out", str(run), *options, seconds=seconds, **environment)
 
 
-def test_one_row_an_input_in_order_and_the_second_call_does_nothing(pictures: Path, tmp_path: Path) -> None:
+def test_one_row_an_input_in_order_and_the_second_call_does_nothing(images: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    first = chain().run_to(run, pictures, LABELS, part_rows=6, embeddings="float16")
+    first = chain().run_to(run, images, LABELS, part_rows=6, embeddings="float16")
     assert (first.rows, first.ok, first.errors, first.skipped) == (20, 18, {"empty": 1, "not_an_image": 1}, 0)
-    assert ids_in(run) == names(pictures)
+    assert ids_in(run) == names(images)
     before = files_of(run)
-    second = chain().run_to(run, pictures, LABELS, part_rows=6, embeddings="float16")
+    second = chain().run_to(run, images, LABELS, part_rows=6, embeddings="float16")
     assert (second.rows, second.skipped, second.errors_kept) == (0, 20, 2)
     assert {**files_of(run), ".pid": 0, ".lock": 0} == {**before, ".pid": 0, ".lock": 0}
 
 
-def test_rows_hold_what_the_chain_says(pictures: Path, tmp_path: Path) -> None:
+def test_rows_hold_what_the_chain_says(images: Path, tmp_path: Path) -> None:
     pipe = chain()
-    pipe.run_to(tmp_path / "run", pictures, LABELS, embeddings="float32", draw=True)
+    pipe.run_to(tmp_path / "run", images, LABELS, embeddings="float32", draw=True)
     vocabulary = pipe.vocabulary(LABELS)
     for row in openvocab.read_run(tmp_path / "run"):
         if row.status == "error":
@@ -101,25 +101,25 @@ def test_rows_hold_what_the_chain_says(pictures: Path, tmp_path: Path) -> None:
         np.testing.assert_array_equal(row.regions.masks(row.height, row.width), result.regions.masks)
         np.testing.assert_array_equal(row.regions.xyxy, result.regions.xyxy)
         assert row.embedding is not None and np.linalg.norm(row.embedding) == pytest.approx(1, abs=1e-5)
-    drawn = sorted(path.stem for path in (tmp_path / "run" / "pictures").iterdir())
+    drawn = sorted(path.stem for path in (tmp_path / "run" / "images").iterdir())
     assert drawn == [Path(row.id).stem for row in openvocab.read_run(tmp_path / "run") if row.status == "ok"]
 
 
 def test_what_was_added_since_is_done_and_drawn_under_another_name(tmp_path: Path) -> None:
-    save_pictures(tmp_path / "a", 2)
+    save_images(tmp_path / "a", 2)
     pipe, run = chain(), tmp_path / "run"
     pipe.run_to(run, tmp_path / "a", LABELS, draw=True)
-    save_pictures(tmp_path / "b", 3)
+    save_images(tmp_path / "b", 3)
     summary = pipe.run_to(run, [tmp_path / "b", tmp_path / "a"], LABELS, draw=True)
     assert (summary.ok, summary.skipped) == (3, 2)
-    found = sorted(path.name for path in (run / "pictures").iterdir())
+    found = sorted(path.name for path in (run / "images").iterdir())
     assert len(found) == 5 and {"00000.png", "00001.png", "00002.png"} < set(found)
 
 
 @pytest.mark.parametrize("tool", ["pyarrow", "pandas", "polars", "duckdb"])
-def test_the_rows_open_elsewhere(pictures: Path, tmp_path: Path, tool: str) -> None:
+def test_the_rows_open_elsewhere(images: Path, tmp_path: Path, tool: str) -> None:
     module = pytest.importorskip(tool)
-    chain().run_to(tmp_path / "run", pictures, LABELS, part_rows=7, embeddings="float32")
+    chain().run_to(tmp_path / "run", images, LABELS, part_rows=7, embeddings="float32")
     dataset = openvocab.read_run(tmp_path / "run").dataset
     if tool == "pyarrow":
         assert dataset.count_rows() == 20
@@ -132,7 +132,7 @@ def test_the_rows_open_elsewhere(pictures: Path, tmp_path: Path, tool: str) -> N
 
 
 def test_a_run_without_rows_can_be_read(tmp_path: Path) -> None:
-    save_pictures(tmp_path / "a", 2)
+    save_images(tmp_path / "a", 2)
     summary = chain().run_to(tmp_path / "run", tmp_path / "a", LABELS, stop=lambda: True)
     run = openvocab.read_run(tmp_path / "run")
     assert (summary.rows, summary.stopped, len(run), list(run), run.dataset.count_rows()) == (0, True, 0, [], 0)
@@ -162,48 +162,48 @@ CHANGES = [
 
 @pytest.mark.parametrize(("make", "changes", "words"), CHANGES)
 def test_row_14_another_run_is_refused_with_the_difference(
-    pictures: Path, tmp_path: Path, make: Any, changes: dict[str, Any], words: str
+    images: Path, tmp_path: Path, make: Any, changes: dict[str, Any], words: str
 ) -> None:
     run = tmp_path / "run"
-    tagging().run_to(run, pictures, LABELS)
+    tagging().run_to(run, images, LABELS)
     before = files_of(run)
     options = {"labels": LABELS, **changes}
     with pytest.raises(BadInput) as caught:
-        make().run_to(run, pictures, **options)
+        make().run_to(run, images, **options)
     assert words in str(caught.value) or "detector." in str(caught.value)
     assert "--overwrite" in str(caught.value)
     assert files_of(run).keys() == before.keys()
-    summary = make().run_to(run, pictures, overwrite=True, **options)
+    summary = make().run_to(run, images, overwrite=True, **options)
     assert (summary.rows, summary.skipped) == (20, 0)
-    assert ids_in(run) == names(pictures)
+    assert ids_in(run) == names(images)
 
 
 @pytest.mark.parametrize("changes", [{"batch_size": 3}, {"workers": 1}, {"part_rows": 2}])
-def test_row_14_what_changes_no_row_is_no_other_run(pictures: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
-    tagging().run_to(tmp_path / "run", pictures, LABELS)
-    assert tagging().run_to(tmp_path / "run", pictures, LABELS, **changes).skipped == 20
+def test_row_14_what_changes_no_row_is_no_other_run(images: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+    tagging().run_to(tmp_path / "run", images, LABELS)
+    assert tagging().run_to(tmp_path / "run", images, LABELS, **changes).skipped == 20
 
 
-def test_row_14_a_run_of_a_version_that_knew_no_mask_threshold_goes_on(pictures: Path, tmp_path: Path) -> None:
+def test_row_14_a_run_of_a_version_that_knew_no_mask_threshold_goes_on(images: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    chain().run_to(run, pictures, LABELS)
+    chain().run_to(run, images, LABELS)
     record = json.loads((run / "run.json").read_text("utf-8"))
     del record["settings"]["mask_threshold"]
     (run / "run.json").write_text(json.dumps(record), "utf-8")
-    assert chain().run_to(run, pictures, LABELS).skipped == 20
+    assert chain().run_to(run, images, LABELS).skipped == 20
     with pytest.raises(BadInput, match=r"settings\.mask_threshold: 0\.0 -> 0\.5"):
-        chain(mask_threshold=0.5).run_to(run, pictures, LABELS)
+        chain(mask_threshold=0.5).run_to(run, images, LABELS)
 
 
-def test_strict_stops_and_leaves_the_input_to_the_next_call(pictures: Path, tmp_path: Path) -> None:
+def test_strict_stops_and_leaves_the_input_to_the_next_call(images: Path, tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"00003\.png"):
-        tagging().run_to(tmp_path / "run", pictures, LABELS, strict=True)
-    assert ids_in(tmp_path / "run") == names(pictures)[:3]
-    assert tagging().run_to(tmp_path / "run", pictures, LABELS).rows == 17
+        tagging().run_to(tmp_path / "run", images, LABELS, strict=True)
+    assert ids_in(tmp_path / "run") == names(images)[:3]
+    assert tagging().run_to(tmp_path / "run", images, LABELS).rows == 17
 
 
-def test_out_of_memory_is_recorded(pictures: Path, tmp_path: Path) -> None:
-    summary = tagging(most=3).run_to(tmp_path / "run", pictures, LABELS)
+def test_out_of_memory_is_recorded(images: Path, tmp_path: Path) -> None:
+    summary = tagging(most=3).run_to(tmp_path / "run", images, LABELS)
     assert summary.batch_sizes == {"tagger": 2}
     record = openvocab.read_run(tmp_path / "run").record
     assert [session["batch_sizes"] for session in record["sessions"]] == [{"tagger": 2}]
@@ -220,37 +220,37 @@ def test_out_of_memory_is_recorded(pictures: Path, tmp_path: Path) -> None:
         pytest.param(lambda run: (run / "part-00000.parquet").write_bytes(b"PAR1"), "is damaged", id="damaged part"),
     ],
 )
-def test_a_folder_that_was_spoilt_is_refused(pictures: Path, tmp_path: Path, spoil: Any, words: str) -> None:
-    tagging().run_to(tmp_path / "run", pictures, LABELS)
+def test_a_folder_that_was_spoilt_is_refused(images: Path, tmp_path: Path, spoil: Any, words: str) -> None:
+    tagging().run_to(tmp_path / "run", images, LABELS)
     spoil(tmp_path / "run")
     with pytest.raises(BadInput, match=words):
-        tagging().run_to(tmp_path / "run", pictures, LABELS)
-    assert tagging().run_to(tmp_path / "run", pictures, LABELS, overwrite=True).rows == 20
+        tagging().run_to(tmp_path / "run", images, LABELS)
+    assert tagging().run_to(tmp_path / "run", images, LABELS, overwrite=True).rows == 20
 
 
-def test_row_12_leftovers_are_removed(pictures: Path, tmp_path: Path) -> None:
+def test_row_12_leftovers_are_removed(images: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    tagging().run_to(run, pictures, LABELS)
+    tagging().run_to(run, images, LABELS)
     temporary_name(run / "part-00001.parquet").write_bytes(b"half")
-    tagging().run_to(run, pictures, LABELS)
+    tagging().run_to(run, images, LABELS)
     assert sorted(path.name for path in run.iterdir()) == [".lock", ".pid", "part-00000.parquet", "run.json"]
 
 
-def test_row_13_a_second_process_is_refused_with_the_pid_of_the_first(pictures: Path, tmp_path: Path) -> None:
+def test_row_13_a_second_process_is_refused_with_the_pid_of_the_first(images: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    first = tag_job(pictures, run, seconds=2.0)
+    first = tag_job(images, run, seconds=2.0)
     while not (run / ".pid").exists():
         time.sleep(0.01)
-    second = tag_job(pictures, run)
+    second = tag_job(images, run)
     err = second.communicate(timeout=20)[1]
     assert (second.returncode, f"is being written by process {first.pid}" in err) == (3, True)
     first.kill()
     first.communicate()
     assert (run / ".pid").read_text() == str(first.pid)  # stale now, and no hindrance
-    third = tag_job(pictures, run)
+    third = tag_job(images, run)
     third.communicate(timeout=20)
     assert third.returncode == 1
-    assert ids_in(run) == names(pictures)
+    assert ids_in(run) == names(images)
 
 
 @pytest.fixture
@@ -271,7 +271,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 def test_row_11_a_full_disk_is_a_clean_stop(
     tiny_disk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    save_pictures(tmp_path / "p", 200)
+    save_images(tmp_path / "p", 200)
     filler = tiny_disk / "filler"
     filler.write_bytes(os.urandom(140_000))
     run = tiny_disk / "run"
@@ -288,7 +288,7 @@ def test_row_11_a_full_disk_is_a_clean_stop(
 @pytest.mark.parametrize("at", [1, 3, 5])
 @pytest.mark.parametrize("call", ["write", "fsync", "replace"])
 def test_row_11_any_failing_write_is_a_clean_stop(
-    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, at: int, call: str
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, at: int, call: str
 ) -> None:
     table: dict[str, Any] = {"fsync": os.fsync, "replace": os.replace, "write": open}
     calls, real = 0, table[call]
@@ -306,16 +306,16 @@ def test_row_11_any_failing_write_is_a_clean_stop(
     else:
         monkeypatch.setattr(os, call, failing)
     with pytest.raises(CannotWrite, match=os.strerror(code)):
-        tagging().run_to(tmp_path / "run", pictures, LABELS, part_rows=5)
+        tagging().run_to(tmp_path / "run", images, LABELS, part_rows=5)
     monkeypatch.undo()
-    tagging().run_to(tmp_path / "run", pictures, LABELS, part_rows=5)
-    assert ids_in(tmp_path / "run") == names(pictures)
+    tagging().run_to(tmp_path / "run", images, LABELS, part_rows=5)
+    assert ids_in(tmp_path / "run") == names(images)
     assert not list((tmp_path / "run").glob("*.tmp"))
 
 
-def test_row_11_a_read_only_disk_is_exit_3(tiny_disk: Path, pictures: Path) -> None:
+def test_row_11_a_read_only_disk_is_exit_3(tiny_disk: Path, images: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(tiny_disk)], check=True)
-    refused = tag_job(pictures, tiny_disk / "run")
+    refused = tag_job(images, tiny_disk / "run")
     said = refused.communicate(timeout=20)[1]
     assert (refused.returncode, "cannot be written (Read-only file system)" in said) == (3, True)
 
@@ -325,7 +325,7 @@ def test_row_11_a_read_only_disk_is_exit_3(tiny_disk: Path, pictures: Path) -> N
     [pytest.param(signal.SIGINT, 130, id="Ctrl-C"), pytest.param(signal.SIGTERM, 143, id="SIGTERM")],
 )
 def test_row_15_the_first_signal_finishes_what_is_in_hand(tmp_path: Path, number: signal.Signals, status: int) -> None:
-    save_pictures(tmp_path / "p", 400)
+    save_images(tmp_path / "p", 400)
     running = tag_job(tmp_path / "p", tmp_path / "run", "--json", seconds=0.02)
     time.sleep(1.0)
     running.send_signal(number)
@@ -344,7 +344,7 @@ def test_row_15_the_first_signal_finishes_what_is_in_hand(tmp_path: Path, number
 
 
 def test_row_15_the_second_signal_ends_at_once(tmp_path: Path) -> None:
-    save_pictures(tmp_path / "p", 40)
+    save_images(tmp_path / "p", 40)
     running = tag_job(tmp_path / "p", tmp_path / "run", "--batch-size", "40", seconds=0.2)
     time.sleep(1.0)
     running.send_signal(signal.SIGINT)
@@ -364,7 +364,7 @@ def test_row_15_the_second_signal_ends_at_once(tmp_path: Path) -> None:
     ],
 )
 def test_row_37_it_runs_whatever_the_environment(tmp_path: Path, environment: dict[str, Any]) -> None:
-    (path,) = save_pictures(tmp_path / "p", 1)
+    (path,) = save_images(tmp_path / "p", 1)
     path.rename(path.with_name("犬.png"))
     ended = tag_job(tmp_path / "p", tmp_path / "run", **environment)
     assert (ended.communicate(timeout=20)[1], ended.returncode) == ("", 0)
@@ -397,21 +397,21 @@ def _grow(folder: Path, rows: int, parts: int) -> None:
 
 
 def test_the_command_line_says_that_there_is_nothing_to_do(
-    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(openvocab, "load", lambda *_, **__: chain(), raising=False)
-    command = ["annotate", str(pictures), "--labels", "dark, light", "--out", str(tmp_path / "run")]
+    command = ["annotate", str(images), "--labels", "dark, light", "--out", str(tmp_path / "run")]
     assert main(command) == 1
     assert "20 rows written" in capsys.readouterr().out
     assert main(command) == 1
     said = capsys.readouterr()
-    assert said.out.startswith("nothing to do: all 20 pictures have a row")
+    assert said.out.startswith("nothing to do: all 20 images have a row")
     assert "2 of the rows from before are errors" in said.out
     assert main([*command, "--labels", "other, words"]) == 2
     assert "holds another run" in capsys.readouterr().err
-    assert len(list((tmp_path / "run" / "pictures").iterdir())) == 18
-    assert main([*command[:-1], str(tmp_path / "bare"), "--no-pictures"]) == 1
-    assert not (tmp_path / "bare" / "pictures").exists()
+    assert len(list((tmp_path / "run" / "images").iterdir())) == 18
+    assert main([*command[:-1], str(tmp_path / "bare"), "--no-images"]) == 1
+    assert not (tmp_path / "bare" / "images").exists()
 
 
 def test_row_9_names_of_any_bytes_are_resumed(tmp_path: Path) -> None:
@@ -429,7 +429,7 @@ def test_row_20_100_000_labels(tmp_path: Path) -> None:
     from openvocab import PromptSet, Vocabulary
     from openvocab.pipeline.protocols import TextEmbeddings
 
-    save_pictures(tmp_path / "p", 3)
+    save_images(tmp_path / "p", 3)
     labels = tuple(f"label {number}" for number in range(100_000))
     rows = np.tile(np.array([0.6, 0.8, 0, 0], np.float32), (100_000, 1))
     prompts = PromptSet("p", ("{label}",))
@@ -442,7 +442,7 @@ def test_row_20_100_000_labels(tmp_path: Path) -> None:
 
 
 def test_settings_and_options_are_told_apart(tmp_path: Path) -> None:
-    save_pictures(tmp_path / "p", 1)
+    save_images(tmp_path / "p", 1)
     with pytest.raises(BadInput, match="no option or setting named 'treshold'"):
         tagging().run_to(tmp_path / "run", tmp_path / "p", LABELS, treshold=1)
     assert Settings().batch_size == 32

@@ -18,7 +18,7 @@ import openvocab
 from openvocab import BadInput, BadWeights, Row, Workers
 from openvocab.batch.jobs import read_devices
 from tests.batch.stub_workers import DEADLY, StubLoader
-from tests.pipeline.stubs import LABELS, NAN, save_pictures
+from tests.pipeline.stubs import LABELS, NAN, save_images
 
 BOTH = ("cpu", "cpu")
 
@@ -36,10 +36,10 @@ def rows_in(run: Path) -> list[Any]:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """Forty-five pictures, one of them broken, and one that the model answers with NaN."""
-    folder = tmp_path / "pictures"
-    made = save_pictures(folder, 45)
+def images(tmp_path: Path) -> Path:
+    """Forty-five images, one of them broken, and one that the model answers with NaN."""
+    folder = tmp_path / "images"
+    made = save_images(folder, 45)
     made[7].write_bytes(b"")
     Image.new("RGB", (9, 9), NAN).save(made[20])
     return folder
@@ -55,19 +55,19 @@ def pictures(tmp_path: Path) -> Path:
     ],
 )
 def test_the_rows_are_those_of_one_process(
-    pictures: Path, tmp_path: Path, devices: tuple[str, ...], loader: StubLoader, options: dict[str, Any]
+    images: Path, tmp_path: Path, devices: tuple[str, ...], loader: StubLoader, options: dict[str, Any]
 ) -> None:
-    alone = loader("cpu").run_to(tmp_path / "alone", pictures, LABELS, **options)
-    summary = Workers(loader, devices).run_to(tmp_path / "run", pictures, LABELS, **options)
+    alone = loader("cpu").run_to(tmp_path / "alone", images, LABELS, **options)
+    summary = Workers(loader, devices).run_to(tmp_path / "run", images, LABELS, **options)
     assert (summary.ok, summary.errors, summary.skipped) == (alone.ok, alone.errors, alone.skipped)
     assert rows_in(tmp_path / "run") == rows_in(tmp_path / "alone")
-    drawn = [sorted(each.name for each in (tmp_path / name / "pictures").glob("*")) for name in ("run", "alone")]
+    drawn = [sorted(each.name for each in (tmp_path / name / "images").glob("*")) for name in ("run", "alone")]
     assert drawn[0] == drawn[1] and bool(drawn[0]) is options.get("draw", False)
     assert openvocab.read_run(tmp_path / "run").record["sessions"][0]["devices"] == list(devices)
 
 
-def test_a_run_goes_on_with_other_workers_and_with_none(pictures: Path, tmp_path: Path) -> None:
-    names = sorted(map(str, pictures.iterdir()))
+def test_a_run_goes_on_with_other_workers_and_with_none(images: Path, tmp_path: Path) -> None:
+    names = sorted(map(str, images.iterdir()))
     loader, run = StubLoader(), tmp_path / "run"
     Workers(loader, BOTH).run_to(run, names[:10], LABELS)
     assert Workers(loader, ("cpu",)).run_to(run, names[:30], LABELS).skipped == 10
@@ -78,26 +78,26 @@ def test_a_run_goes_on_with_other_workers_and_with_none(pictures: Path, tmp_path
         Workers(loader, BOTH).run_to(run, names, ["other", "words"])
 
 
-def test_a_worker_that_is_killed_costs_no_row(pictures: Path, tmp_path: Path) -> None:
+def test_a_worker_that_is_killed_costs_no_row(images: Path, tmp_path: Path) -> None:
     once = tmp_path / "once"
     once.touch()
-    summary = Workers(StubLoader(once=str(once), batch_size=4), BOTH).run_to(tmp_path / "run", pictures, LABELS)
+    summary = Workers(StubLoader(once=str(once), batch_size=4), BOTH).run_to(tmp_path / "run", images, LABELS)
     assert not once.exists()
     assert (summary.ok, summary.errors) == (43, {"empty": 1, "nonfinite": 1})
-    StubLoader()("cpu").run_to(tmp_path / "alone", pictures, LABELS)
+    StubLoader()("cpu").run_to(tmp_path / "alone", images, LABELS)
     assert rows_in(tmp_path / "run") == rows_in(tmp_path / "alone")
 
 
-def test_row_38_a_picture_that_takes_its_workers_down_is_one_row(pictures: Path, tmp_path: Path) -> None:
+def test_row_38_an_image_that_takes_its_workers_down_is_one_row(images: Path, tmp_path: Path) -> None:
     for name in ("00012.png", "00013.png"):
-        Image.new("RGB", (9, 9), DEADLY).save(pictures / name)
-    summary = Workers(StubLoader(), BOTH).run_to(tmp_path / "run", pictures, LABELS)
+        Image.new("RGB", (9, 9), DEADLY).save(images / name)
+    summary = Workers(StubLoader(), BOTH).run_to(tmp_path / "run", images, LABELS)
     assert (summary.ok, summary.errors) == (41, {"empty": 1, "nonfinite": 1, "decoder_crashed": 2})
-    assert [row[0] for row in rows_in(tmp_path / "run")] == sorted(map(str, pictures.iterdir()))
+    assert [row[0] for row in rows_in(tmp_path / "run")] == sorted(map(str, images.iterdir()))
 
 
-def test_row_16_batches_are_halved_in_workers_too(pictures: Path, tmp_path: Path) -> None:
-    summary = Workers(StubLoader(most=3), BOTH).run_to(tmp_path / "run", pictures, LABELS)
+def test_row_16_batches_are_halved_in_workers_too(images: Path, tmp_path: Path) -> None:
+    summary = Workers(StubLoader(most=3), BOTH).run_to(tmp_path / "run", images, LABELS)
     assert (summary.ok, summary.batch_sizes) == (43, {"tagger": 2})
 
 
@@ -111,16 +111,16 @@ def test_row_16_batches_are_halved_in_workers_too(pictures: Path, tmp_path: Path
     ],
 )
 def test_devices_that_cannot_be_used(
-    pictures: Path, tmp_path: Path, devices: tuple[str, ...], error: type[Exception], words: str
+    images: Path, tmp_path: Path, devices: tuple[str, ...], error: type[Exception], words: str
 ) -> None:
     with pytest.raises(error, match=words):
-        Workers(StubLoader(), devices).run_to(tmp_path / "run", pictures, LABELS)
+        Workers(StubLoader(), devices).run_to(tmp_path / "run", images, LABELS)
     assert not (tmp_path / "run").exists()
 
 
 def test_stop_leaves_whole_rows_from_the_first_on(tmp_path: Path) -> None:
     folder = tmp_path / "p"
-    save_pictures(folder, 300)
+    save_images(folder, 300)
     seen: list[str] = []
     loader, run = StubLoader(seconds=0.01), tmp_path / "run"
     summary = Workers(loader, BOTH).run_to(
@@ -134,14 +134,14 @@ def test_stop_leaves_whole_rows_from_the_first_on(tmp_path: Path) -> None:
 
 
 def test_stop_while_models_are_loaded_writes_nothing(tmp_path: Path) -> None:
-    save_pictures(tmp_path / "p", 3)
+    save_images(tmp_path / "p", 3)
     summary = Workers(StubLoader(), BOTH).run_to(tmp_path / "run", tmp_path / "p", LABELS, stop=lambda: True)
     assert (summary.stopped, summary.rows, (tmp_path / "run").exists()) == (True, 0, False)
 
 
-def test_a_real_model_on_two_devices(clip_folders: dict[str, Path], picture: Any, tmp_path: Path) -> None:
+def test_a_real_model_on_two_devices(clip_folders: dict[str, Path], make_image: Any, tmp_path: Path) -> None:
     for number in range(9):
-        Image.fromarray(picture(40, 30 + number, seed=number)).save(tmp_path / f"{number}.png")
+        Image.fromarray(make_image(40, 30 + number, seed=number)).save(tmp_path / f"{number}.png")
     loader = openvocab.Loader(
         tagger=f"open_clip:local-dir:{clip_folders['softmax']}", dtype="float32", settings={"tag_threshold": 0.0}
     )
@@ -190,11 +190,11 @@ sys.exit(stop.status if stop() else 0)
 """
 
 
-def started(pictures: Path, run: Path) -> subprocess.Popen[str]:
+def started(images: Path, run: Path) -> subprocess.Popen[str]:
     """Start a run of two workers in a process group of its own, and wait for its first row."""
     path = os.pathsep.join([str(Path(__file__).parents[3]), *filter(None, sys.path)])
     made = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(pictures), str(run)],
+        [sys.executable, "-c", SCRIPT, str(images), str(run)],
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
@@ -231,7 +231,7 @@ def waits_for(leader: int) -> bool:
 def test_row_15_a_signal_to_all_processes_finishes_what_is_in_hand(
     tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
-    save_pictures(tmp_path / "p", 900)
+    save_images(tmp_path / "p", 900)
     running = started(tmp_path / "p", tmp_path / "run")
     os.killpg(running.pid, number)
     running.communicate(timeout=30)
@@ -243,7 +243,7 @@ def test_row_15_a_signal_to_all_processes_finishes_what_is_in_hand(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are counted in /proc")
 def test_row_12_workers_end_with_the_process_that_writes(tmp_path: Path) -> None:
-    save_pictures(tmp_path / "p", 900)
+    save_images(tmp_path / "p", 900)
     running = started(tmp_path / "p", tmp_path / "run")
     running.kill()
     running.communicate(timeout=30)

@@ -1,4 +1,4 @@
-"""Pictures with labels, written in the formats that are read here."""
+"""Images with labels, written in the formats that are read here."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def tiny_tagger(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="session")
-def image_folder(tmp_path_factory: pytest.TempPathFactory, picture: Callable[..., Any]) -> Path:
-    """200 pictures over 20 labels, not as many of each."""
+def image_folder(tmp_path_factory: pytest.TempPathFactory, make_image: Callable[..., Any]) -> Path:
+    """200 images over 20 labels, not as many of each."""
     root = tmp_path_factory.mktemp("imagefolder")
     rng = np.random.default_rng(0)
     counts = np.bincount(np.concatenate([np.arange(20), rng.integers(0, 20, 180)]))
@@ -32,13 +32,13 @@ def image_folder(tmp_path_factory: pytest.TempPathFactory, picture: Callable[...
         folder.mkdir()
         for number in range(count):
             height, width = rng.integers(24, 56, 2)
-            Image.fromarray(picture(int(height), int(width), 1000 * row + number)).save(folder / f"{number}.png")
+            Image.fromarray(make_image(int(height), int(width), 1000 * row + number)).save(folder / f"{number}.png")
     return root
 
 
 @pytest.fixture(scope="session")
 def web_dataset(tmp_path_factory: pytest.TempPathFactory, image_folder: Path) -> Path:
-    """The same pictures in CLIP_benchmark's WebDataset layout, over three shards."""
+    """The same images in CLIP_benchmark's WebDataset layout, over three shards."""
     root = tmp_path_factory.mktemp("webdataset")
     names = sorted(each.name for each in image_folder.iterdir())
     files = [(row, file) for row, name in enumerate(names) for file in sorted((image_folder / name).iterdir())]
@@ -49,13 +49,13 @@ def web_dataset(tmp_path_factory: pytest.TempPathFactory, image_folder: Path) ->
 
 
 def write_shards(root: Path, shards: list[list[tuple[bytes, bytes]]], suffix: str = "cls") -> None:
-    """Write test/0.tar and so on, of samples that are the bytes of a picture and of its label."""
+    """Write test/0.tar and so on, of samples that are the bytes of an image and of its label."""
     (root / "test").mkdir()
     (root / "test" / "nshards.txt").write_text(str(len(shards)), "utf-8")
     for number, samples in enumerate(shards):
         with tarfile.open(root / "test" / f"{number}.tar", "w") as tar:
-            for key, (picture, label) in enumerate(samples):
-                for end, data in ((suffix, label), ("png", picture)):
+            for key, (image, label) in enumerate(samples):
+                for end, data in ((suffix, label), ("png", image)):
                     member = tarfile.TarInfo(f"s{key:07}.{end}")
                     member.size = len(data)
                     tar.addfile(member, io.BytesIO(data))

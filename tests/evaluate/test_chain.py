@@ -136,7 +136,7 @@ def codes(masks: Any) -> Any:
 
 
 def random_set(seed: int) -> tuple[Any, Any, Any]:
-    """Eight pictures with crowds, ties, empty pictures, doubles, near misses and labels that were not tagged."""
+    """Eight images with crowds, ties, empty images, doubles, near misses and labels that were not tagged."""
     rng = np.random.default_rng(seed)
     truth, found = [], []
     for number in range(8):
@@ -226,7 +226,7 @@ def directly(truth: Any, found: Any) -> Any:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_neither_the_order_of_labels_nor_that_of_pictures_matters(seed):
+def test_neither_the_order_of_labels_nor_that_of_images_matters(seed):
     truth, found, tagged = random_set(seed)
     turn = np.array([2, 0, 1])
     moved = [Truth(SIDE, SIDE, one.xyxy, turn[one.label_index], one.crowd, one.masks) for one in truth]
@@ -264,7 +264,7 @@ def test_without_a_region_precision_is_not_defined():
     ("change", "says"),
     [
         pytest.param({"tagged": np.ones((2, 3), bool)}, r"tagged must have shape \(1, 3\)", id="tags of others"),
-        pytest.param({"found": []}, "1 annotated pictures and 0 answers", id="no answer"),
+        pytest.param({"found": []}, "1 annotated images and 0 answers", id="no answer"),
         pytest.param({"labels": LABELS[:1], "found": [found_of(("b", BOX))]}, "label_index", id="label out of range"),
         pytest.param(
             {"masks": True, "found": [Found(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int))]},

@@ -34,16 +34,16 @@ class Tags:
     def encode_labels(self, labels: Any, prompts: Any = None) -> TextEmbeddings:
         return TextEmbeddings(tuple(labels), prompts, np.eye(len(labels), dtype=np.float32))
 
-    def encode_pictures(self, pictures: Any) -> Any:
-        return np.stack([np.isin(np.arange(3), one[0, 0, :2]) for one in pictures]).astype(np.float32)
+    def encode_images(self, images: Any) -> Any:
+        return np.stack([np.isin(np.arange(3), one[0, 0, :2]) for one in images]).astype(np.float32)
 
     def logits(self, embeddings: Any, vocabulary: Any) -> Any:
         return embeddings @ vocabulary.embeddings.T
 
     scores = logits
 
-    def score(self, pictures: Any, vocabulary: Any) -> Any:
-        return self.scores(self.encode_pictures(pictures), vocabulary)
+    def score(self, images: Any, vocabulary: Any) -> Any:
+        return self.scores(self.encode_images(images), vocabulary)
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,11 @@ class Finder:
     def encode_labels(self, labels: Any, template: str | None = None) -> Queries:
         return Queries(tuple(labels), template or "{label}", np.arange(len(labels)))
 
-    def detect(self, pictures: Any, queries: Queries, threshold: float) -> list[Boxes]:
+    def detect(self, images: Any, queries: Queries, threshold: float) -> list[Boxes]:
         rows = [row for row, label in enumerate("ab") if label in queries.labels]
         index = np.array([queries.labels.index("ab"[row]) for row in rows], np.int64)
         sure = np.linspace(0.9, 0.8, len(rows), dtype=np.float32)
-        return [Boxes(BOXES[rows].astype(np.float32), sure, index) for _ in pictures]
+        return [Boxes(BOXES[rows].astype(np.float32), sure, index) for _ in images]
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Half(StubSegmenter):
 
 
 def annotated(folder: Path, tags: list[tuple[int, int]], *, masked: bool = True) -> AnnotatedSet:
-    """Pictures of 32 x 32 with an a and a b, the tags of which are written into the first pixel."""
+    """Images of 32 x 32 with an a and a b, the tags of which are written into the first pixel."""
     filled = np.zeros((2, 32, 32), np.uint8)
     for mask, (left, top, right, bottom) in zip(filled, BOXES.astype(int), strict=True):
         mask[top:bottom, left:right] = 1
@@ -167,28 +167,28 @@ def test_nothing_depends_on_the_batch(tmp_path):
 
 def test_what_cannot_be_measured_is_left_out_and_told(tmp_path):
     data = annotated(tmp_path, [(0, 1)] * 3)
-    (tmp_path / "1.png").write_bytes(b"no picture")
+    (tmp_path / "1.png").write_bytes(b"no image")
     Image.new("RGB", (8, 8)).save(tmp_path / "2.png")
     made: Any = run_chain(pipe(), data)
     assert made.names == (str(tmp_path / "0.png"),)
     assert [name for name, _ in made.unread] == [str(tmp_path / "1.png")]
     assert made.resized == (str(tmp_path / "2.png"),)
     with pytest.raises(BadInput, match="none has the size that its annotation says"):
-        run_chain(pipe(), replace(data, pictures=data.pictures[2:]))
+        run_chain(pipe(), replace(data, images=data.images[2:]))
     with pytest.raises(BadInput, match="can be measured: .*1.png"):
-        run_chain(pipe(), replace(data, pictures=data.pictures[1:2]))
+        run_chain(pipe(), replace(data, images=data.images[1:2]))
 
 
-def test_a_picture_without_a_thing(tmp_path):
+def test_an_image_without_a_thing(tmp_path):
     data = annotated(tmp_path, [(9, 9), (0, 1)])
     empty = replace(
-        data.pictures[0], xyxy=np.zeros((0, 4)), label_index=np.zeros(0, int), crowd=np.zeros(0, bool), masks=()
+        data.images[0], xyxy=np.zeros((0, 4)), label_index=np.zeros(0, int), crowd=np.zeros(0, bool), masks=()
     )
-    made: Any = run_chain(pipe(), replace(data, pictures=(empty, data.pictures[1])))
+    made: Any = run_chain(pipe(), replace(data, images=(empty, data.images[1])))
     figures: Any = measure_chain(made, draws=2)
     assert sum(figures.chain.fates.things.values()) == 2 and figures.chain.fates.f1.value == 1
     with pytest.raises(BadInput, match="has no object in its 1 images"):
-        run_chain(pipe(), replace(data, pictures=(empty,)))
+        run_chain(pipe(), replace(data, images=(empty,)))
 
 
 def test_the_chain_needs_a_detector(tmp_path):

@@ -16,12 +16,12 @@ from openvocab.evaluate.classification import BINS, classify, rank_of_truth, rel
 LABELS = [f"label {number}" for number in range(7)]
 
 
-def scene(pictures: int, labels: int, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def scene(images: int, labels: int, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Logits that lean towards the truth, and the truth."""
     rng = np.random.default_rng(seed)
-    truth = rng.integers(0, labels, pictures)
-    logits = rng.normal(size=(pictures, labels)).astype(np.float32)
-    logits[np.arange(pictures), truth] += 1
+    truth = rng.integers(0, labels, images)
+    logits = rng.normal(size=(images, labels)).astype(np.float32)
+    logits[np.arange(images), truth] += 1
     return logits, truth
 
 
@@ -56,10 +56,10 @@ def test_figures_by_hand():
     assert (got.calibration_error, got.reliability) == (None, None)
 
 
-def test_a_label_without_a_picture_has_no_recall_and_does_not_count():
+def test_a_label_without_an_image_has_no_recall_and_does_not_count():
     got = classify(np.eye(3, dtype=np.float32)[[0, 1]], np.array([0, 1]), ["a", "b", "never"])
     assert got.mean_per_class_recall.value == 1
-    assert (got.rows[2].pictures, got.rows[2].recall, got.rows[2].precision) == (0, None, None)
+    assert (got.rows[2].images, got.rows[2].recall, got.rows[2].precision) == (0, None, None)
 
 
 def test_calibration_error_is_that_of_a_naive_loop():
@@ -106,15 +106,15 @@ def test_draws_do_not_depend_on_how_many_come_at_once(monkeypatch):
     assert straight.shape == (30, 20) and (straight.sum(axis=1) == 20).all()
 
 
-@pytest.mark.parametrize(("pictures", "labels"), [(1, 5), (40, 3), (200, 20), (333, 7)])
-def test_parity_with_clip_benchmark(pictures, labels, monkeypatch):
+@pytest.mark.parametrize(("images", "labels"), [(1, 5), (40, 3), (200, 20), (333, 7)])
+def test_parity_with_clip_benchmark(images, labels, monkeypatch):
     upstream = pytest.importorskip("clip_benchmark.metrics.zeroshot_classification")
     import torch
 
     # its accuracy calls float() on an array of shape (1,), which NumPy no longer takes
     monkeypatch.setattr(upstream, "float", lambda value: np.asarray(value).item(), raising=False)
 
-    logits, truth = scene(pictures, labels, seed=pictures)
+    logits, truth = scene(images, labels, seed=images)
     got = classify(logits, truth, [str(number) for number in range(labels)], draws=10)
     depth = (1, 5) if labels >= 5 else (1,)
     expected = upstream.accuracy(torch.from_numpy(logits), torch.from_numpy(truth), topk=depth)
@@ -130,11 +130,9 @@ GOOD: dict[str, Any] = {"logits": np.zeros((2, 3), np.float32), "truth": np.arra
     ("change", "error", "says"),
     [
         pytest.param({"labels": []}, BadInput, "no labels", id="no label"),
-        pytest.param(
-            {"labels": ["a", "b"]}, BadInput, r"shape \(pictures, 2\), got \(2, 3\)", id="labels do not match"
-        ),
-        pytest.param({"logits": np.zeros((0, 3))}, BadInput, "at least one picture", id="no picture"),
-        pytest.param({"logits": np.array([[0, 1, 2], [0, np.nan, 1]])}, BadOutput, "picture 1", id="not finite"),
+        pytest.param({"labels": ["a", "b"]}, BadInput, r"shape \(images, 2\), got \(2, 3\)", id="labels do not match"),
+        pytest.param({"logits": np.zeros((0, 3))}, BadInput, "at least one image", id="no image"),
+        pytest.param({"logits": np.array([[0, 1, 2], [0, np.nan, 1]])}, BadOutput, "image 1", id="not finite"),
         pytest.param({"truth": np.array([0])}, BadInput, r"shape \(2,\)", id="truth of another length"),
         pytest.param({"truth": np.array([0, 3])}, BadInput, r"truth\[1\] is 3", id="index out of range"),
         pytest.param({"truth": np.array([0.0, 1])}, BadInput, "whole numbers", id="truth is no index"),

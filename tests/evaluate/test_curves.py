@@ -1,4 +1,4 @@
-"""Precision against recall: the mean of the curves is pycocotools' AP50, and the interval is by picture."""
+"""Precision against recall: the mean of the curves is pycocotools' AP50, and the interval is by image."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_another_iou_is_that_of_pycocotools(least):
     assert got == pytest.approx(expected, abs=1e-9) if least == 0.75 else got <= (expected or 0)
 
 
-def test_a_hundred_boxes_of_a_picture_and_label_count():
+def test_a_hundred_boxes_of_an_image_and_label_count():
     """As in COCO: the one right box is the 101st, so that nothing is found."""
     truth = [Truth(100, 100, np.array([[50, 50, 90, 90]]), np.array([0]))]
     boxes = np.concatenate([np.tile([0, 0, 9, 9], (100, 1)), [[50, 50, 90, 90]]]).astype(np.float32)
@@ -35,8 +35,8 @@ def test_a_hundred_boxes_of_a_picture_and_label_count():
     assert precision_recall(truth, found, ["a"]).mean.value == average_precision(truth, found, ["a"]).ap50 == 0
 
 
-def test_a_draw_is_the_same_set_with_pictures_repeated():
-    """One picture that is all right and one all wrong: draws give AP50 of 1, of both together, or of 0."""
+def test_a_draw_is_the_same_set_with_images_repeated():
+    """One image that is all right and one all wrong: draws give AP50 of 1, of both together, or of 0."""
     box, zero = np.array([[10, 10, 30, 30]], np.float32), np.array([0])
     truth = [Truth(50, 50, box, zero)] * 2
     found = [Found(box, np.array([0.9], np.float32), zero), Found(box + 20, np.array([0.8], np.float32), zero)]

@@ -20,7 +20,7 @@ NAMES = ("ap", "ap50", "ap75", "small", "medium", "large", "recall_1", "recall_1
 
 
 def _boxes(rng: np.random.Generator, count: int) -> Any:
-    """Boxes of whole pixels in a picture of 140 x 160, of all three classes of size."""
+    """Boxes of whole pixels in an image of 140 x 160, of all three classes of size."""
     start = rng.integers(0, 40, (count, 2))
     return np.concatenate([start, start + rng.integers(3, 101, (count, 2))], axis=1).astype(np.float32)
 
@@ -35,7 +35,7 @@ def _masks(rng: np.random.Generator, boxes: Any) -> Any:
 
 
 def synthetic(seed: int) -> tuple[list[Truth], list[Found]]:
-    """Six pictures with crowds, ties in the scores, pictures without things or without answers, and double answers."""
+    """Six images with crowds, ties in the scores, images without things or without answers, and double answers."""
     rng = np.random.default_rng(seed)
     truth, found = [], []
     for number in range(6):
@@ -132,8 +132,8 @@ HIT = Found(BOX.xyxy, np.array([1.0]), np.array([0]))
 @pytest.mark.parametrize(
     ("truth", "found", "kind", "error", "says"),
     [
-        pytest.param([], [], "box", BadInput, "at least one", id="no picture"),
-        pytest.param([BOX], [], "box", BadInput, "1 annotated pictures and 0 answers", id="an answer is missing"),
+        pytest.param([], [], "box", BadInput, "at least one", id="no image"),
+        pytest.param([BOX], [], "box", BadInput, "1 annotated images and 0 answers", id="an answer is missing"),
         pytest.param([BOX], [HIT], "mask", BadInput, r"truth\[0\].masks must be \(1, 8, 8\), got none", id="no mask"),
         pytest.param(
             [Truth(8, 8, np.array([[2, 2, 2, 4.0]]), np.array([0]))],

@@ -147,8 +147,8 @@ def test_masks_and_candidates(off, passed, scene):
 
 def test_candidates_are_refused_where_a_segmenter_has_none(scene):
     class BoxesAlone:
-        def encode(self, picture: Any) -> Any:
-            return picture
+        def encode(self, image: Any) -> Any:
+            return image
 
     recipe = made_of("segmenter", [Figure("", 0.5, (0.0, 0.0, 9.0, 9.0), 1)])
     with pytest.raises(BadInput, match="own is of candidate masks, and pocket gives one a box"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from openvocab.evaluate.data import load_labelled
+from openvocab.evaluate.data import load_labeled
 from openvocab.evaluate.mistakes import mistake_sheet, mistakes
 from openvocab.evaluate.scoring import Scored
 
@@ -25,10 +25,10 @@ def folder(tmp_path: Path) -> str:
 
 
 def scored(folder: str, logits: list[list[float]]) -> Scored:
-    data = load_labelled(folder, "imagefolder")
-    pictures = list(data.pictures())[: len(logits)]
-    truth = np.array([[row in one.labels for row in range(2)] for one in pictures])
-    names = tuple(one.item.id for one in pictures)
+    data = load_labeled(folder, "imagefolder")
+    images = list(data.images())[: len(logits)]
+    truth = np.array([[row in one.labels for row in range(2)] for one in images])
+    names = tuple(one.item.id for one in images)
     return Scored(names, data.labels, np.array(logits, np.float32), truth, (), "")
 
 
@@ -43,9 +43,9 @@ def test_the_most_confident_come_first_and_equals_in_order(folder):
 @pytest.mark.parametrize(("wrong", "size"), [(1, (332, 407)), (3, (964, 407)), (16, (1280, 1189))])
 def test_a_sheet_has_room_for_twelve(wrong, size, folder):
     logits = [[0, 5.0 + row] if row < 8 else [5.0 + row, 0] for row in range(wrong)]
-    sheet = mistake_sheet(load_labelled(folder, "imagefolder"), mistakes(scored(folder, logits), False))
+    sheet = mistake_sheet(load_labeled(folder, "imagefolder"), mistakes(scored(folder, logits), False))
     assert sheet is not None and sheet.size == size
 
 
 def test_without_a_mistake_there_is_no_sheet(folder):
-    assert mistake_sheet(load_labelled(folder, "imagefolder"), []) is None
+    assert mistake_sheet(load_labeled(folder, "imagefolder"), []) is None

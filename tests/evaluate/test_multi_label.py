@@ -12,9 +12,9 @@ from openvocab.evaluate.bootstrap import draws_of
 from openvocab.evaluate.multi_label import classify_multi_label
 
 
-def scene(pictures: int, labels: int, seed: int = 0) -> tuple[Any, Any]:
+def scene(images: int, labels: int, seed: int = 0) -> tuple[Any, Any]:
     rng = np.random.default_rng(seed)
-    truth = rng.random((pictures, labels)) < 0.3
+    truth = rng.random((images, labels)) < 0.3
     truth[0] = True
     return (0.6 * rng.random(truth.shape) + 0.4 * truth * rng.random(truth.shape)).astype(np.float32), truth
 
@@ -29,7 +29,7 @@ def test_figures_by_hand():
     assert a.best_threshold == pytest.approx(0.1)
     assert a.best_f1 == pytest.approx(0.8)
     assert (b.average_precision, b.f1, b.best_f1) == (1, 1, 1)
-    assert (never.pictures, never.average_precision, never.f1, never.best_threshold) == (0, None, None, None)
+    assert (never.images, never.average_precision, never.f1, never.best_threshold) == (0, None, None, None)
     assert got.mean_average_precision is not None
     assert got.mean_average_precision.value == pytest.approx((5 / 6 + 1) / 2)
     assert got.micro_f1.value == pytest.approx(2 * 3 / (4 + 4))

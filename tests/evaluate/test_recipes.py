@@ -10,16 +10,16 @@ from PIL import Image
 
 import openvocab
 from openvocab.errors import BadInput
-from openvocab.evaluate.data import load_labelled
+from openvocab.evaluate.data import load_labeled
 from openvocab.evaluate.recipes import Recipe, read_recipes, recipe_data, recipes, reproduce
-from openvocab.evaluate.scoring import score_pictures
+from openvocab.evaluate.scoring import score_images
 from openvocab.evaluate.tasks import measure
 
 WHOLE = """
 [data.things]
 name = "twenty things"
 kind = "imagefolder"
-pictures = 200
+images = 200
 prompts = "simple"
 get = "https://example.org/things.tar"
 [source.paper]
@@ -83,24 +83,24 @@ def test_prompts_are_those_of_clip_benchmark(benchmark, ours):
 
 
 @pytest.mark.parametrize(
-    ("off", "pictures", "passed"),
+    ("off", "images", "passed"),
     [
         pytest.param(0.0, 200, True, id="the same"),
         pytest.param(0.009, 200, True, id="within the tolerance"),
         pytest.param(0.02, 200, False, id="misses"),
-        pytest.param(0.0, 199, False, id="other pictures"),
+        pytest.param(0.0, 199, False, id="other images"),
     ],
 )
-def test_a_recipe_passes_or_misses(off, pictures, passed, tiny_tagger, image_folder, tmp_path):
+def test_a_recipe_passes_or_misses(off, images, passed, tiny_tagger, image_folder, tmp_path):
     tagger = openvocab.load_tagger(tiny_tagger, "cpu", "float32")
-    scored = score_pictures(tagger, load_labelled(str(image_folder), "imagefolder"), openvocab.prompt_set("simple"))
+    scored = score_images(tagger, load_labeled(str(image_folder), "imagefolder"), openvocab.prompt_set("simple"))
     published = measure(scored, False, tagger.independent, draws=2).top1.value + off  # type: ignore[union-attr]
-    text = WHOLE.format(top1=published).replace("pictures = 200", f"pictures = {pictures}")
+    text = WHOLE.format(top1=published).replace("images = 200", f"images = {images}")
     recipe = own(tmp_path, text)
     made = reproduce(recipe, tagger, recipe_data(recipe, str(image_folder)))
     assert made.passed is passed
     assert made.gap == pytest.approx(-off, abs=1e-9)
-    assert made.missing == pictures - 200
+    assert made.missing == images - 200
 
 
 def test_a_web_dataset_takes_the_place_of_any_data(web_dataset):
@@ -124,7 +124,7 @@ def synsets(root: Path, count: int, name: str = "n{:08}") -> Path:
 def test_imagenet_gets_the_names_of_openai(tmp_path):
     data = recipe_data(shipped("vit-b-32-laion2b-imagenet"), str(synsets(tmp_path, 1000)))
     assert data.labels[:2] == ("tench", "goldfish") and len(data.labels) == 1000
-    assert [one.labels for one in data.pictures()] == [(1,)]
+    assert [one.labels for one in data.images()] == [(1,)]
 
 
 @pytest.mark.filterwarnings("ignore::openvocab.errors.OpenVocabWarning")
@@ -145,13 +145,13 @@ def test_a_classifier_is_measured_by_place_whatever_its_classes_are_called(image
     spec = f"classifier:{write_classifier(tmp_path / 'model', image_folder)}"
     tagger = openvocab.load_tagger(spec, "cpu", "float32")
     files = sorted(image_folder.rglob("*.png"), key=lambda file: (file.parent.name, file.name))
-    logits = tagger.encode_pictures([openvocab.read_image(file) for file in files])
+    logits = tagger.encode_images([openvocab.read_image(file) for file in files])
     expected = np.mean(
         [f"thing {row:02}" == file.parent.name for row, file in zip(logits.argmax(1), files, strict=True)]
     )
     text = WHOLE.format(top1=expected).replace("open_clip:tiny", spec).replace('"imagefolder"', '"imagenet_classes"')
     recipe = own(tmp_path, text)
-    made = reproduce(recipe, tagger, load_labelled(str(image_folder), "imagefolder"))
+    made = reproduce(recipe, tagger, load_labeled(str(image_folder), "imagefolder"))
     assert made.passed and made.gap == pytest.approx(0, abs=1e-9)
 
 
@@ -180,7 +180,7 @@ def test_a_figure_of_a_classifier_is_refused_for_other_models(tiny_tagger, image
     recipe = own(tmp_path, text)
     tagger = openvocab.load_tagger(tiny_tagger, "cpu", "float32")
     with pytest.raises(BadInput, match="tiny is of a classifier with 20 classes, and open_clip:tiny is none"):
-        reproduce(recipe, tagger, load_labelled(str(image_folder), "imagefolder"))
+        reproduce(recipe, tagger, load_labeled(str(image_folder), "imagefolder"))
 
 
 @pytest.mark.filterwarnings("ignore::openvocab.errors.OpenVocabWarning")

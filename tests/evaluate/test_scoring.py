@@ -1,4 +1,4 @@
-"""The whole way from files to figures equals CLIP_benchmark's on the same model and pictures."""
+"""The whole way from files to figures equals CLIP_benchmark's on the same model and images."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 import openvocab
 from openvocab.errors import BadInput
 from openvocab.evaluate.classification import classify
-from openvocab.evaluate.data import load_labelled
-from openvocab.evaluate.scoring import score_pictures
+from openvocab.evaluate.data import load_labeled
+from openvocab.evaluate.scoring import score_images
 
 PROMPTS = openvocab.prompt_set(["a photo of a {label}.", "art of the {label}"])
 
@@ -46,8 +46,8 @@ def expected(tiny_tagger: str, image_folder: Path) -> dict[str, float]:
 
 @pytest.mark.parametrize("kind", ["imagefolder", "webdataset"])
 def test_figures_are_those_of_clip_benchmark(kind, tagger, expected, image_folder, web_dataset):
-    data = load_labelled(str(image_folder if kind == "imagefolder" else web_dataset), kind)
-    scored = score_pictures(tagger, data, PROMPTS)
+    data = load_labeled(str(image_folder if kind == "imagefolder" else web_dataset), kind)
+    scored = score_images(tagger, data, PROMPTS)
     assert scored.logits.shape == scored.truth.shape == (200, 20)
     got = classify(scored.logits, scored.truth.argmax(axis=1), scored.labels, draws=5)
     assert got.top5 is not None
@@ -56,35 +56,35 @@ def test_figures_are_those_of_clip_benchmark(kind, tagger, expected, image_folde
     assert got.mean_per_class_recall.value == pytest.approx(expected["mean_per_class_recall"], abs=1e-12)
 
 
-def _some(tmp_path: Path, picture: Any) -> Path:
+def _some(tmp_path: Path, image: Any) -> Path:
     from PIL import Image
 
     for row, name in enumerate(("a", "b")):
         (tmp_path / name).mkdir()
-        Image.fromarray(picture(30, 40, row)).save(tmp_path / name / "good.png")
+        Image.fromarray(image(30, 40, row)).save(tmp_path / name / "good.png")
     return tmp_path
 
 
-def test_a_picture_that_cannot_be_read_is_counted(tagger, tmp_path, picture):
-    root = _some(tmp_path, picture)
+def test_an_image_that_cannot_be_read_is_counted(tagger, tmp_path, make_image):
+    root = _some(tmp_path, make_image)
     (root / "a" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
-    scored = score_pictures(tagger, load_labelled(str(root), "imagefolder"), PROMPTS)
+    scored = score_images(tagger, load_labeled(str(root), "imagefolder"), PROMPTS)
     assert [os.path.basename(name) for name in scored.names] == ["good.png", "good.png"]
     assert [os.path.basename(name) for name, _ in scored.unread] == ["broken.png"]
     for good in root.glob("*/good.png"):
         good.unlink()
-    with pytest.warns(openvocab.OpenVocabWarning), pytest.raises(BadInput, match="no picture of .* could be read"):
-        score_pictures(tagger, load_labelled(str(root), "imagefolder"), PROMPTS)
+    with pytest.warns(openvocab.OpenVocabWarning), pytest.raises(BadInput, match="no image of .* could be read"):
+        score_images(tagger, load_labeled(str(root), "imagefolder"), PROMPTS)
 
 
-def test_the_digest_changes_with_pictures_and_labels_and_not_with_the_place(tagger, tmp_path, picture):
+def test_the_digest_changes_with_images_and_labels_and_not_with_the_place(tagger, tmp_path, make_image):
     roots = []
     for place in ("one", "two"):
         (tmp_path / place).mkdir()
-        roots.append(_some(tmp_path / place, picture))
-    data = [load_labelled(str(root), "imagefolder") for root in roots]
-    one, two = (score_pictures(tagger, each, PROMPTS, batch=1).digest for each in data)
-    renamed = score_pictures(tagger, data[0].against(names={"a": "cat"}), PROMPTS).digest
+        roots.append(_some(tmp_path / place, make_image))
+    data = [load_labeled(str(root), "imagefolder") for root in roots]
+    one, two = (score_images(tagger, each, PROMPTS, batch=1).digest for each in data)
+    renamed = score_images(tagger, data[0].against(names={"a": "cat"}), PROMPTS).digest
     assert one == two != renamed
 
 
@@ -94,6 +94,6 @@ def test_a_label_that_stands_twice_is_scored_twice(tagger, web_dataset, tmp_path
     names = (web_dataset / "classnames.txt").read_text("utf-8").splitlines()
     (tmp_path / "classnames.txt").unlink()
     (tmp_path / "classnames.txt").write_text("\n".join([names[1], *names[1:]]), "utf-8")
-    scored = score_pictures(tagger, load_labelled(str(tmp_path), "webdataset"), PROMPTS)
+    scored = score_images(tagger, load_labeled(str(tmp_path), "webdataset"), PROMPTS)
     np.testing.assert_array_equal(scored.logits[:, 0], scored.logits[:, 1])
     assert scored.logits.shape == (200, 20)

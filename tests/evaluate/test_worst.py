@@ -1,4 +1,4 @@
-"""The sheet of the worst pictures: the worst first, at most twelve, readable at any size."""
+"""The sheet of the worst images: the worst first, at most twelve, readable at any size."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def side(name: str = "a.png", size: tuple[int, int] = (40, 30), said: str = "los
         pytest.param(side(size=(3000, 20)), id="wide"),
         pytest.param(side(size=(9, 2000)), id="tall"),
         pytest.param(side(name="x" * 5000, said="lost: " + "dog (no box), " * 500), id="long texts"),
-        pytest.param(Side("grey", Image.new("L", (5, 5)), Image.new("RGBA", (5, 5)), ""), id="other modes"),
+        pytest.param(Side("gray", Image.new("L", (5, 5)), Image.new("RGBA", (5, 5)), ""), id="other modes"),
     ],
 )
-def test_a_row_has_its_room_whatever_the_picture(one):
+def test_a_row_has_its_room_whatever_the_image(one):
     alone, two = worst_sheet([one]), worst_sheet([one, side()])
     assert alone.width == two.width and alone.width < 1400 and alone.height < 800
     assert two.height > alone.height
@@ -37,9 +37,7 @@ def test_a_row_has_its_room_whatever_the_picture(one):
 
 def test_truth_is_left_and_prediction_right():
     pixels = np.asarray(worst_sheet([side()]))
-    navy, olive = (
-        np.flatnonzero((pixels == colour).all(axis=2).any(axis=0)) for colour in ((0, 0, 128), (128, 128, 0))
-    )
+    navy, olive = (np.flatnonzero((pixels == color).all(axis=2).any(axis=0)) for color in ((0, 0, 128), (128, 128, 0)))
     assert navy.max() < olive.min()
 
 
@@ -47,8 +45,8 @@ def test_at_most_twelve():
     assert worst_sheet([side()] * MOST).size == worst_sheet([side()] * (MOST + 5)).size
 
 
-def test_no_row_is_refused_and_no_picture_written(tmp_path):
-    with pytest.raises(BadInput, match="there is no picture to show"):
+def test_no_row_is_refused_and_no_image_written(tmp_path):
+    with pytest.raises(BadInput, match="there is no image to show"):
         worst_sheet([])
     write_worst(tmp_path, [side()])
     assert (tmp_path / "worst.png").is_file()
@@ -56,10 +54,10 @@ def test_no_row_is_refused_and_no_picture_written(tmp_path):
     assert not (tmp_path / "worst.png").exists()
 
 
-def test_the_worst_come_first_and_good_ones_not_at_all(tmp_path, picture):
+def test_the_worst_come_first_and_good_ones_not_at_all(tmp_path, make_image):
     names = [str(tmp_path / f"{number}.png") for number in range(3)]
     for number, name in enumerate(names):
-        Image.fromarray(picture(32, 32, number)).save(name)
+        Image.fromarray(make_image(32, 32, number)).save(name)
     boxes = np.array([[2, 2, 12, 12], [16, 16, 30, 30]], np.float64)
     truth = [Truth(32, 32, boxes, np.array([0, 1]), np.zeros(2, bool))] * 3
     given = [boxes, boxes[:1], boxes[:0]]

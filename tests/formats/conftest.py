@@ -1,4 +1,4 @@
-"""Rows of every sort, with their pictures on disk."""
+"""Rows of every sort, with their images on disk."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _regions(masks: NDArray[np.bool_] | None) -> RowRegions:
 @pytest.fixture
 def scene(tmp_path: Path) -> Any:
     """Masks, boxes alone, nothing found, tags alone, an error; two folders with files of one stem."""
-    folder = tmp_path / "my pictures"
+    folder = tmp_path / "my images"
     names = ["a/same.png", "b/same.png", "b/same.jpg", "b/Same.PNG", "b/<cut>.png", "b/\u3042 x.png"]
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

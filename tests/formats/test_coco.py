@@ -18,7 +18,7 @@ from openvocab.errors import BadInput
 
 def test_pycocotools_reads_instances(scene, tmp_path):
     made = openvocab.export(scene.rows, tmp_path / "out" / "coco.json", "coco", scene.labels)
-    assert (made.pictures, made.errors, made.regions, made.unlinked) == (5, 1, 12, 0)
+    assert (made.images, made.errors, made.regions, made.unlinked) == (5, 1, 12, 0)
     coco = COCO(made.path)
     assert [each["name"] for each in coco.loadCats(coco.getCatIds())] == list(scene.labels)
     assert [each["file_name"] for each in coco.dataset["images"]] == [row.id for row in scene.good]
@@ -100,7 +100,7 @@ def test_datumaro_reads_instances(scene, tmp_path):
 
 @pytest.mark.parametrize("how", ["link", "copy"])
 def test_fiftyone_layout(scene, tmp_path, how):
-    made = openvocab.export(scene.rows, tmp_path / "fo", "fiftyone", scene.labels, pictures=how)
+    made = openvocab.export(scene.rows, tmp_path / "fo", "fiftyone", scene.labels, images=how)
     coco = COCO(f"{made.path}/labels.json")
     files = [Path(made.path, "data", each["file_name"]) for each in coco.dataset["images"]]
     assert len({str(file).casefold() for file in files}) == 5
@@ -109,7 +109,7 @@ def test_fiftyone_layout(scene, tmp_path, how):
     np.testing.assert_array_equal(coco_mask.decode(code), scene.masks[1])
 
 
-def test_fiftyone_without_pictures_names_them_from_the_root(scene, tmp_path, monkeypatch):
+def test_fiftyone_without_images_names_them_from_the_root(scene, tmp_path, monkeypatch):
     monkeypatch.chdir(scene.folder)
     rows = [openvocab.Row("a/same.png", "0" * 64, 43, 30, 1)]
     made = openvocab.export(rows, tmp_path / "fo", "fiftyone", scene.labels)

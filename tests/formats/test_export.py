@@ -35,21 +35,21 @@ def _files(path):
 @pytest.mark.parametrize("name", sorted(FORMATS))
 def test_rows_of_every_sort(scene, tmp_path, name):
     made = openvocab.export(iter(scene.rows), tmp_path / "out", name, scene.labels)
-    assert (made.pictures, made.errors, made.regions, made.unlinked) == (5, 1, 12, 0)
+    assert (made.images, made.errors, made.regions, made.unlinked) == (5, 1, 12, 0)
     assert not [each for each in tmp_path.iterdir() if each.name.endswith(".tmp")]
 
 
 @pytest.mark.parametrize("name", sorted(FORMATS))
 def test_a_result_alone(tmp_path, name):
     made = openvocab.export(_result(), tmp_path / "out", name)
-    assert (made.pictures, made.regions) == (1, 1)
+    assert (made.images, made.regions) == (1, 1)
     if name == "coco":
         assert [each["name"] for each in json.loads(Path(made.path).read_text("utf-8"))["categories"]] == ["b", "c"]
 
 
 @pytest.mark.parametrize("name", sorted(FORMATS))
 def test_no_row_at_all(tmp_path, name):
-    assert openvocab.export([], tmp_path / "out", name, ["a"]).pictures == 0
+    assert openvocab.export([], tmp_path / "out", name, ["a"]).images == 0
 
 
 @pytest.mark.parametrize("name", sorted(FORMATS))
@@ -95,8 +95,8 @@ def test_an_unknown_format_is_met_with_the_nearest(tmp_path):
     [
         pytest.param([], None, {}, "labels are needed", id="no labels"),
         pytest.param([], ["a", "b", "a"], {}, "the label 'a' stands twice", id="a label twice"),
-        pytest.param([], ["a"], {"picture": "link"}, "'picture' is no option of an export", id="unknown option"),
-        pytest.param([], ["a"], {"pictures": "move"}, "pictures must be one of refer, link, copy", id="unknown choice"),
+        pytest.param([], ["a"], {"image": "link"}, "'image' is no option of an export", id="unknown option"),
+        pytest.param([], ["a"], {"images": "move"}, "images must be one of refer, link, copy", id="unknown choice"),
         pytest.param([_result()], ["c"], {}, "has the label 'b', which is not among the 1 given", id="foreign label"),
     ],
 )
@@ -141,9 +141,9 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
     assert (tmp_path / "out.csv").read_text("utf-8") == "old" and _files(tmp_path) == ["out.csv"]
 
 
-def test_pictures_that_are_no_files_are_counted(tmp_path):
+def test_images_that_are_no_files_are_counted(tmp_path):
     rows = [Row("s.tar::a/x.jpg", "0" * 64, 8, 8, 1), Row("https://e.org/y.png?v=1", "0" * 64, 8, 8, 1)]
-    made = openvocab.export(rows, tmp_path / "out", "yolo", ["a"], pictures="copy")
+    made = openvocab.export(rows, tmp_path / "out", "yolo", ["a"], images="copy")
     assert made.unlinked == 2
     assert sorted(path.name for path in Path(made.path, "labels").iterdir()) == ["x.txt", "y.txt"]
 

@@ -11,10 +11,10 @@ import pytest
 import openvocab
 
 
-def test_datasets_loads_pictures_with_objects(scene, tmp_path, monkeypatch):
+def test_datasets_loads_images_with_objects(scene, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
     datasets = pytest.importorskip("datasets")
-    made = openvocab.export(scene.rows, tmp_path / "hf", "imagefolder", scene.labels, pictures="copy")
+    made = openvocab.export(scene.rows, tmp_path / "hf", "imagefolder", scene.labels, images="copy")
     read = datasets.load_dataset("imagefolder", data_dir=made.path, split="train", cache_dir=str(tmp_path / "cache"))
     assert len(read) == 5
     rows = list(read)
@@ -30,7 +30,7 @@ def test_datasets_loads_pictures_with_objects(scene, tmp_path, monkeypatch):
     assert rows[0]["tags"]["label"] == ["犬", 'a,"b"']
 
 
-def test_pictures_can_stay_where_they_are(scene, tmp_path):
+def test_images_can_stay_where_they_are(scene, tmp_path):
     options = {"relative_to": str(scene.folder)}
     made = openvocab.export(scene.rows, tmp_path / "hf", "imagefolder", scene.labels, **options)
     lines = [json.loads(line) for line in Path(made.path, "metadata.jsonl").read_text("utf-8").splitlines()]

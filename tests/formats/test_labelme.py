@@ -25,7 +25,7 @@ def _decoded(shape):
 
 
 def test_masks_come_back(scene, tmp_path):
-    made = openvocab.export(scene.rows, tmp_path / "lm", "labelme", scene.labels, pictures="link")
+    made = openvocab.export(scene.rows, tmp_path / "lm", "labelme", scene.labels, images="link")
     files = sorted(Path(made.path).glob("*.json"))
     assert len(files) == 5
     first = json.loads(Path(made.path, "same.json").read_text("utf-8"))
@@ -38,7 +38,7 @@ def test_masks_come_back(scene, tmp_path):
 
 def test_labelme_reads_its_masks(scene, tmp_path):
     label_file = pytest.importorskip("labelme._label_file", exc_type=ImportError)
-    made = openvocab.export(scene.rows[:1], tmp_path / "lm", "labelme", scene.labels, pictures="copy")
+    made = openvocab.export(scene.rows[:1], tmp_path / "lm", "labelme", scene.labels, images="copy")
     shapes = label_file.read_label_file(str(Path(made.path, "same.json"))).shapes
     assert [shape["label"] for shape in shapes] == list(scene.rows[0].regions.labels)
     for shape, mask in zip(shapes, scene.masks, strict=True):
@@ -47,7 +47,7 @@ def test_labelme_reads_its_masks(scene, tmp_path):
 
 
 def test_supervision_reads_boxes(scene, tmp_path):
-    made = openvocab.export(scene.rows, tmp_path / "lm", "labelme", scene.labels, pictures="copy", shapes="box")
+    made = openvocab.export(scene.rows, tmp_path / "lm", "labelme", scene.labels, images="copy", shapes="box")
     (tmp_path / "json").mkdir()
     for file in Path(made.path).glob("*.json"):
         file.rename(tmp_path / "json" / file.name)
@@ -57,7 +57,7 @@ def test_supervision_reads_boxes(scene, tmp_path):
     assert [read.classes[place] for place in np.array(found.class_id)] == list(scene.rows[0].regions.labels)
 
 
-def test_both_shapes_have_a_group_and_pictures_are_named_from_the_folder(scene, tmp_path):
+def test_both_shapes_have_a_group_and_images_are_named_from_the_folder(scene, tmp_path):
     made = openvocab.export(scene.rows[:2], tmp_path / "x" / "lm", "labelme", scene.labels, shapes="both")
     first = json.loads(Path(made.path, "same.json").read_text("utf-8"))
     assert [shape["group_id"] for shape in first["shapes"]] == [0, 0, 1, 1, 2, 2, 3, 3]

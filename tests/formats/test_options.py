@@ -21,7 +21,7 @@ from openvocab.ui.cli.main import main
 
 LABELS = ["=cat"]
 ASKED: dict[str, Any] = {
-    "pictures": "copy",
+    "images": "copy",
     "relative_to": "p",
     "prefix": "s3://b/",
     "shapes": "both",
@@ -32,7 +32,7 @@ ASKED: dict[str, Any] = {
 
 @pytest.fixture
 def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Row]:
-    """A picture that is there and one that is gone, in the current folder, with a mask each."""
+    """An image that is there and one that is gone, in the current folder, with a mask each."""
     monkeypatch.chdir(tmp_path)
     Path("p/q").mkdir(parents=True)
     Image.new("RGB", (12, 9)).save("p/q/a.png")
@@ -89,7 +89,7 @@ def test_values_that_ask_for_nothing_suit_every_format(name: str, rows: list[Row
     ("name", "given"),
     [
         pytest.param("coco", ["--shapes", "box"], id="shapes with coco"),
-        pytest.param("coco", ["--pictures", "link"], id="pictures with coco"),
+        pytest.param("coco", ["--images", "link"], id="images with coco"),
         pytest.param("yolo", ["--raw"], id="raw with yolo"),
         pytest.param("yolo", ["--shapes", "mask"], id="the usual shapes with yolo"),
     ],
@@ -97,9 +97,9 @@ def test_values_that_ask_for_nothing_suit_every_format(name: str, rows: list[Row
 def test_the_command_line_refuses_what_a_format_cannot_use(
     name: str, given: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from tests.pipeline.stubs import chain, save_pictures
+    from tests.pipeline.stubs import chain, save_images
 
-    save_pictures(tmp_path / "p", 1)
+    save_images(tmp_path / "p", 1)
     chain().run_to(tmp_path / "run", tmp_path / "p", ["a"])
     out = tmp_path / "out"
     assert main(["export", str(tmp_path / "run"), "--format", name, "--out", str(out), *given]) == 2

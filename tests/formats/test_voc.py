@@ -15,13 +15,13 @@ import openvocab
 
 
 def test_supervision_reads_boxes_and_labels(scene, tmp_path):
-    made = openvocab.export(scene.rows, tmp_path / "voc", "voc", scene.labels, pictures="link")
+    made = openvocab.export(scene.rows, tmp_path / "voc", "voc", scene.labels, images="link")
     top = Path(made.path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         read = supervision.DetectionDataset.from_pascal_voc(str(top / "JPEGImages"), str(top / "Annotations"))
     assert len(read) == 5 == len(list((top / "Annotations").iterdir()))
-    listed = [json.loads(line) for line in (top / "pictures.jsonl").read_text("utf-8").splitlines()]
+    listed = [json.loads(line) for line in (top / "images.jsonl").read_text("utf-8").splitlines()]
     for row, told in zip(scene.rows, listed, strict=True):
         assert told["id"] == row.id
         if row.regions is not None:
@@ -31,7 +31,7 @@ def test_supervision_reads_boxes_and_labels(scene, tmp_path):
     assert json.loads((top / "labels.json").read_text("utf-8")) == list(scene.labels)
 
 
-def test_the_file_names_the_picture_and_its_size(scene, tmp_path):
+def test_the_file_names_the_image_and_its_size(scene, tmp_path):
     openvocab.export(scene.rows[:1], tmp_path / "voc", "voc", scene.labels)
     root = ElementTree.parse(tmp_path / "voc" / "Annotations" / "same.xml").getroot()
     assert (root.findtext("filename"), root.findtext("path")) == ("same.png", scene.rows[0].id)
@@ -42,7 +42,7 @@ def test_the_file_names_the_picture_and_its_size(scene, tmp_path):
 def test_datumaro_reads_boxes_and_labels(scene, tmp_path):
     datumaro = pytest.importorskip("datumaro")
     rows = [scene.rows[0], scene.rows[1]]
-    made = openvocab.export(rows, tmp_path / "voc", "voc", scene.labels, pictures="copy")
+    made = openvocab.export(rows, tmp_path / "voc", "voc", scene.labels, images="copy")
     read = datumaro.Dataset.import_from(made.path, "voc_detection", coordinate_mode="voc-one-based")
     names = [each.name for each in read.categories()[datumaro.AnnotationType.label]]
     items = list(read)

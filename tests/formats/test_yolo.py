@@ -22,12 +22,12 @@ def _read(made, masks=False):
 
 
 def _names(made):
-    lines = (Path(made.path) / "pictures.jsonl").read_text("utf-8").splitlines()
+    lines = (Path(made.path) / "images.jsonl").read_text("utf-8").splitlines()
     return {each["id"]: each for each in map(json.loads, lines)}
 
 
 def test_boxes_come_back(scene, tmp_path):
-    made = openvocab.export(scene.rows, tmp_path / "yolo", "yolo", scene.labels, pictures="link")
+    made = openvocab.export(scene.rows, tmp_path / "yolo", "yolo", scene.labels, images="link")
     read, names = _read(made), _names(made)
     assert read.classes == list(scene.labels)
     assert len(read) == 5 and len(list(Path(made.path, "labels").iterdir())) == 5
@@ -51,7 +51,7 @@ def test_boxes_come_back(scene, tmp_path):
 
 
 def test_polygons_come_back_but_for_holes(scene, tmp_path):
-    made = openvocab.export(scene.rows, tmp_path / "seg", "yolo-seg", scene.labels, pictures="copy")
+    made = openvocab.export(scene.rows, tmp_path / "seg", "yolo-seg", scene.labels, images="copy")
     read, names = _read(made), _names(made)
     found = read.annotations[str(Path(made.path) / names[scene.rows[0].id]["file"])]
     filled = np.array([ndimage.binary_fill_holes(mask) for mask in scene.masks])

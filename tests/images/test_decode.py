@@ -21,7 +21,7 @@ from openvocab.evaluate.scoring import decoded_ahead
 from openvocab.images.decode import Isolated
 from openvocab.images.read import Decoded
 from openvocab.images.sources import Item, items
-from openvocab.ui.web.pictures import read_upload
+from openvocab.ui.web.images import read_upload
 from tests.pipeline.stubs import LABELS, tagging
 
 Verdict = tuple[str, Any]

@@ -1,4 +1,4 @@
-"""Pictures of several frames or pages: one input each, where that is asked for."""
+"""Images of several frames or pages: one input each, where that is asked for."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GREENS = (10, 90, 170)
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Files of three frames each, a picture of one, and one that is broken."""
+    """Files of three frames each, an image of one, and one that is broken."""
     made = tmp_path / "p"
     made.mkdir()
     frames = [Image.new("RGB", (8, 8), (0, green, 0)) for green in GREENS]
@@ -82,7 +82,7 @@ def test_frames_are_told_apart_in_the_cache(folder: Path, tmp_path: Path) -> Non
 
 def test_a_loop_over_frames(folder: Path) -> None:
     found = list(tagging().run(folder / "a.gif", LABELS, frames="all"))
-    assert [int(result.picture[0, 0, 1]) for result in found] == pytest.approx(GREENS, abs=2)
+    assert [int(result.image[0, 0, 1]) for result in found] == pytest.approx(GREENS, abs=2)
 
 
 @pytest.fixture
@@ -119,13 +119,13 @@ def test_no_file_shares_its_id_with_a_frame(look_alikes: Path, tmp_path: Path, f
 
 
 @pytest.mark.parametrize("frames", ["first", "all"])
-@pytest.mark.parametrize("pictures", ["link", "copy"])
-def test_each_row_is_exported_with_its_own_image(look_alikes: Path, tmp_path: Path, frames: Any, pictures: str) -> None:
+@pytest.mark.parametrize("images", ["link", "copy"])
+def test_each_row_is_exported_with_its_own_image(look_alikes: Path, tmp_path: Path, frames: Any, images: str) -> None:
     run = tmp_path / "run"
     tagging().run_to(run, look_alikes, LABELS, frames=frames)
-    wanted = {result.source: result.picture for result in tagging().run(look_alikes, LABELS, frames=frames)}
-    openvocab.export(openvocab.read_run(run), tmp_path / "out", "yolo", pictures=pictures)
-    lines = [json.loads(line) for line in (tmp_path / "out" / "pictures.jsonl").read_text("utf-8").splitlines()]
+    wanted = {result.source: result.image for result in tagging().run(look_alikes, LABELS, frames=frames)}
+    openvocab.export(openvocab.read_run(run), tmp_path / "out", "yolo", images=images)
+    lines = [json.loads(line) for line in (tmp_path / "out" / "images.jsonl").read_text("utf-8").splitlines()]
     assert {line["id"] for line in lines} == set(wanted)
     for line in lines:
         np.testing.assert_allclose(openvocab.read_image(tmp_path / "out" / line["file"]), wanted[line["id"]], atol=2)

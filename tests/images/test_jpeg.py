@@ -23,34 +23,32 @@ SUBSAMPLING = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}
 
 
 def soft(height: int, width: int, seed: int = 0) -> Image.Image:
-    """Colours that change softly, with an edge."""
+    """Colors that change softly, with an edge."""
     rng = np.random.default_rng(seed)
-    picture = Image.fromarray(rng.integers(0, 256, (6, 8, 3), np.uint8)).resize(
-        (width, height), Image.Resampling.BICUBIC
-    )
-    picture.paste((200, 30, 90), (width // 3, height // 3, width // 2, height // 2))
-    return picture
+    image = Image.fromarray(rng.integers(0, 256, (6, 8, 3), np.uint8)).resize((width, height), Image.Resampling.BICUBIC)
+    image.paste((200, 30, 90), (width // 3, height // 3, width // 2, height // 2))
+    return image
 
 
-def saved(picture: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:
+def saved(image: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:
     data = BytesIO()
-    picture.save(data, kind, **options)
+    image.save(data, kind, **options)
     return data.getvalue()
 
 
 def quick(data: bytes, draft: tuple[int, int] | None = None) -> NDArray[np.uint8] | None:
-    picture = Image.open(BytesIO(data))
-    full = picture.size
+    image = Image.open(BytesIO(data))
+    full = image.size
     if draft:
-        picture.draft(None, draft)
-    return plain_jpeg(picture, data, scaled=picture.size != full)
+        image.draft(None, draft)
+    return plain_jpeg(image, data, scaled=image.size != full)
 
 
 def by_pillow(data: bytes, draft: tuple[int, int] | None = None) -> NDArray[np.uint8]:
-    picture = Image.open(BytesIO(data))
+    image = Image.open(BytesIO(data))
     if draft:
-        picture.draft(None, draft)
-    return np.asarray(picture.convert("RGB"))
+        image.draft(None, draft)
+    return np.asarray(image.convert("RGB"))
 
 
 @pytest.mark.parametrize("size", SIZES, ids="{0[0]}x{0[1]}".format)
@@ -65,7 +63,7 @@ def test_pixels_are_those_of_pillow(quality: int, subsampling: int, progressive:
 @pytest.mark.parametrize(
     "data",
     [
-        pytest.param(saved(soft(33, 47).convert("L")), id="grey"),
+        pytest.param(saved(soft(33, 47).convert("L")), id="gray"),
         pytest.param(saved(soft(33, 47), restart_marker_blocks=2), id="restart markers"),
         pytest.param(saved(soft(33, 47), optimize=True), id="tables of its own"),
         pytest.param(saved(soft(33, 47)) + b"more", id="bytes behind the end"),
@@ -101,7 +99,7 @@ def test_the_rest_is_left_to_pillow(data: bytes) -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("least_side", [None, 75], ids=["full", "scaled"])
-def test_pictures_are_turned_upright(orientation: int, least_side: int | None) -> None:
+def test_images_are_turned_upright(orientation: int, least_side: int | None) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = saved(soft(150, 200), exif=exif)

@@ -1,4 +1,4 @@
-"""Pictures: one picture in every format, mode and orientation is the same array; all else is one ImageError."""
+"""Images: one image in every format, mode and orientation is the same array; all else is one ImageError."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "MPO"] + ["AVIF"]
 
 
 def gradient() -> NDArray[np.uint8]:
-    """A picture without symmetry, so that every turn of it differs."""
+    """An image without symmetry, so that every turn of it differs."""
     rows, columns = np.mgrid[:HEIGHT, :WIDTH]
     return np.stack([columns * 4, rows * 6, (columns + rows) * 2], axis=-1).astype(np.uint8)
 
 
-def grey() -> NDArray[np.uint8]:
+def gray() -> NDArray[np.uint8]:
     return gradient()[:, :, 0]
 
 
@@ -72,7 +72,7 @@ def gap(one: NDArray[Any], two: NDArray[Any]) -> int:
 @pytest.mark.parametrize("kind", FORMATS)
 def test_every_format_from_every_kind_of_source(tmp_path, kind):
     data = encoded(gradient(), kind)
-    path = tmp_path / "picture.dat"
+    path = tmp_path / "image.dat"
     path.write_bytes(data)
     found = read_image(data)
     assert gap(found, gradient()) <= NEAR.get(kind, 0)
@@ -97,40 +97,40 @@ def test_every_format_from_every_kind_of_source(tmp_path, kind):
         pytest.param("P", 60, id="palette"),
     ],
 )
-def test_every_colour_mode_is_the_same_picture(mode, near):
-    picture = Image.fromarray(gradient())
-    converted = picture.convert("RGBA").convert(mode) if mode == "RGBa" else picture.convert(mode)
+def test_every_color_mode_is_the_same_image(mode, near):
+    image = Image.fromarray(gradient())
+    converted = image.convert("RGBA").convert(mode) if mode == "RGBa" else image.convert(mode)
     assert gap(read_image(converted), gradient()) <= near
 
 
 @pytest.mark.parametrize(
-    "picture",
+    "image",
     [
-        pytest.param(Image.fromarray(grey()), id="L"),
-        pytest.param(Image.fromarray(grey()).convert("LA"), id="LA"),
-        pytest.param(Image.fromarray(grey()).convert("LA").convert("La"), id="La"),
-        pytest.param(Image.fromarray(grey()).convert("P").convert("PA"), id="PA"),
-        pytest.param(Image.fromarray(grey().astype(np.uint16) * 257), id="I;16"),
-        pytest.param(Image.fromarray((grey().astype(np.uint16) * 257).astype(">u2")), id="I;16B"),
-        pytest.param(Image.fromarray(grey().astype(np.int32)), id="I, 8-bit values"),
-        pytest.param(Image.fromarray(grey().astype(np.int32) * 257), id="I, 16-bit values"),
-        pytest.param(Image.fromarray(grey().astype(np.float32) / 255), id="F, 0 to 1"),
-        pytest.param(Image.fromarray(grey().astype(np.float32)), id="F, 0 to 255"),
+        pytest.param(Image.fromarray(gray()), id="L"),
+        pytest.param(Image.fromarray(gray()).convert("LA"), id="LA"),
+        pytest.param(Image.fromarray(gray()).convert("LA").convert("La"), id="La"),
+        pytest.param(Image.fromarray(gray()).convert("P").convert("PA"), id="PA"),
+        pytest.param(Image.fromarray(gray().astype(np.uint16) * 257), id="I;16"),
+        pytest.param(Image.fromarray((gray().astype(np.uint16) * 257).astype(">u2")), id="I;16B"),
+        pytest.param(Image.fromarray(gray().astype(np.int32)), id="I, 8-bit values"),
+        pytest.param(Image.fromarray(gray().astype(np.int32) * 257), id="I, 16-bit values"),
+        pytest.param(Image.fromarray(gray().astype(np.float32) / 255), id="F, 0 to 1"),
+        pytest.param(Image.fromarray(gray().astype(np.float32)), id="F, 0 to 255"),
     ],
 )
-def test_every_grey_mode_is_the_same_picture(picture):
-    assert gap(read_image(picture), read_image(grey())) == 0
+def test_every_gray_mode_is_the_same_image(image):
+    assert gap(read_image(image), read_image(gray())) == 0
 
 
 def test_one_bit_is_black_and_white():
-    found = read_image(Image.fromarray(grey() > 99))
-    assert np.array_equal(found, read_image(np.where(grey() > 99, 255, 0).astype(np.uint8)))
+    found = read_image(Image.fromarray(gray() > 99))
+    assert np.array_equal(found, read_image(np.where(gray() > 99, 255, 0).astype(np.uint8)))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_sixteen_bit_files_are_scaled(kind):
-    data = encoded(grey().astype(np.uint16) * 257, kind)
-    assert np.array_equal(read_image(data), read_image(grey()))
+    data = encoded(gray().astype(np.uint16) * 257, kind)
+    assert np.array_equal(read_image(data), read_image(gray()))
 
 
 def test_values_beyond_sixteen_bits_are_clipped():
@@ -146,19 +146,19 @@ def test_floats_without_a_known_white_are_refused(value):
 
 
 def transparent_palette(kind: str) -> bytes:
-    picture = Image.new("P", (3, 2), 1)
-    picture.putpalette([0, 0, 255, 255, 0, 0])
-    picture.putpixel((0, 0), 0)
+    image = Image.new("P", (3, 2), 1)
+    image.putpalette([0, 0, 255, 255, 0, 0])
+    image.putpixel((0, 0), 0)
     buffer = BytesIO()
-    picture.save(buffer, kind, transparency=0)
+    image.save(buffer, kind, transparency=0)
     return buffer.getvalue()
 
 
 def see_through(mode: str) -> bytes:
-    picture = Image.new("RGBA", (3, 2), (255, 0, 0, 255))
-    picture.putpixel((0, 0), (0, 0, 255, 0))
+    image = Image.new("RGBA", (3, 2), (255, 0, 0, 255))
+    image.putpixel((0, 0), (0, 0, 255, 0))
     buffer = BytesIO()
-    picture.convert(mode).save(buffer, "PNG")
+    image.convert(mode).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -172,7 +172,7 @@ def see_through(mode: str) -> bytes:
         pytest.param(
             encoded(np.array([[[0, 0, 255], [255, 0, 0]]], np.uint8), "PNG", transparency=(0, 0, 255)),
             [255, 0, 0],
-            id="one colour of RGB",
+            id="one color of RGB",
         ),
     ],
 )
@@ -223,7 +223,7 @@ def test_the_first_frame_is_taken(kind):
     [
         pytest.param(b"", "empty", id="empty"),
         pytest.param(b"<!DOCTYPE html><p>404", "not_an_image", id="HTML"),
-        pytest.param(b"a few words, no picture", "not_an_image", id="text"),
+        pytest.param(b"a few words, no image", "not_an_image", id="text"),
         pytest.param(b"BM stands for a name", "not_an_image", id="text that begins like BMP"),
         pytest.param(b"Python is a language", "not_an_image", id="text that begins like PPM"),
         pytest.param(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "corrupt", id="HEIC header alone"),
@@ -236,8 +236,8 @@ def test_the_first_frame_is_taken(kind):
         pytest.param(encoded(gradient(), "PNG").replace(b"IHDR", b"IHDX"), "corrupt", id="broken header"),
     ],
 )
-def test_data_that_holds_no_picture(tmp_path, data, kind):
-    path = tmp_path / "picture.png"
+def test_data_that_holds_no_image(tmp_path, data, kind):
+    path = tmp_path / "image.png"
     path.write_bytes(data)
     start = time.monotonic()
     for source in (data, path):
@@ -317,7 +317,7 @@ def test_what_libtiff_says_does_not_reach_the_terminal(capfd):
 
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("share", [0.5, 0.9])
-def test_half_a_file_is_never_half_a_picture(kind, share):
+def test_half_a_file_is_never_half_an_image(kind, share):
     data = encoded(np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8), kind)
     assert kind_of(data[: int(len(data) * share)])[0] == "truncated"
 
@@ -356,10 +356,10 @@ def make_socket(path: Path) -> None:
 )
 def test_paths_that_are_no_files(tmp_path, monkeypatch, make, kind):
     monkeypatch.chdir(tmp_path)
-    make(tmp_path / "picture.png")
-    found, message = kind_of("picture.png")
+    make(tmp_path / "image.png")
+    found, message = kind_of("image.png")
     assert found == kind
-    assert message.startswith("'picture.png' ")
+    assert message.startswith("'image.png' ")
 
 
 @pytest.mark.parametrize(
@@ -381,7 +381,7 @@ def test_paths_that_lead_nowhere(path, words):
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
 def test_a_file_without_permission(tmp_path):
-    path = tmp_path / "picture.png"
+    path = tmp_path / "image.png"
     path.write_bytes(encoded(gradient(), "PNG"))
     path.chmod(0)
     assert kind_of(path)[0] == "unreadable"
@@ -441,7 +441,7 @@ def mutated(data: bytes, rng: np.random.Generator) -> bytes:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", FORMATS)
-def test_mutated_files_give_a_picture_or_an_image_error(kind):
+def test_mutated_files_give_an_image_or_an_image_error(kind):
     rng = np.random.default_rng(FORMATS.index(kind))
     seed = encoded(gradient(), kind)
     for _ in range(300 // len(FORMATS) + 1):
@@ -456,10 +456,10 @@ def test_mutated_files_give_a_picture_or_an_image_error(kind):
 SEEDS: dict[str, Any] = {
     **{kind: lambda kind=kind: encoded(gradient(), kind) for kind in FORMATS},
     "PNG, palette": lambda: transparent_palette("PNG"),
-    "PNG, 16 bits": lambda: encoded(grey().astype(np.uint16) * 257, "PNG"),
+    "PNG, 16 bits": lambda: encoded(gray().astype(np.uint16) * 257, "PNG"),
     "JPEG, progressive": lambda: encoded(gradient(), "JPEG", progressive=True),
     "TIFF, LZW": lambda: encoded(gradient(), "TIFF", compression="tiff_lzw"),
-    "TIFF, float": lambda: encoded(grey().astype(np.float32), "TIFF"),
+    "TIFF, float": lambda: encoded(gray().astype(np.float32), "TIFF"),
     "WEBP, lossless": lambda: encoded(gradient(), "WEBP", lossless=True),
     "GIF, animated": lambda: encoded(gradient(), "GIF", save_all=True, append_images=[Image.new("RGB", (60, 40))]),
 }

@@ -102,7 +102,7 @@ class TestFolders:
             ids("*.jpg")
 
     def test_the_run_folder_within_is_passed_over(self) -> None:
-        put("d/a.png", "d/run/pictures/a.png")
+        put("d/a.png", "d/run/images/a.png")
         assert ids("d", without="d/run") == ["d/a.png"]
 
     def test_what_is_skipped_has_nothing_to_read(self) -> None:
@@ -256,8 +256,8 @@ def test_braces_that_make_no_sense(pattern: str) -> None:
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
 @pytest.mark.usefixtures("here")
-def test_shards_are_streams_of_their_pictures(mode: str) -> None:
-    members = {"0.jpg": png(1), "0.json": b"{}", "1.png": b"no picture", "a/../../../etc/x.png": png(2)}
+def test_shards_are_streams_of_their_images(mode: str) -> None:
+    members = {"0.jpg": png(1), "0.json": b"{}", "1.png": b"no image", "a/../../../etc/x.png": png(2)}
     for number in (0, 1):
         shard(f"s/x-{number:03}.tar", members, mode)
     found = outcomes("s/x-{000..002}.tar")

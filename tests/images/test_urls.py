@@ -93,7 +93,7 @@ def test_row_30_what_is_not_public_is_refused(url: str) -> None:
 
 
 @pytest.mark.usefixtures("loopback_allowed")
-def test_a_picture_is_fetched(server: str) -> None:
+def test_an_image_is_fetched(server: str) -> None:
     assert urls.fetch(f"{server}/a b.png?q=ä") == b"x" * 300
     assert urls.fetch(f"{server}/to//again") == b"x" * 300
 
@@ -110,7 +110,7 @@ def test_a_picture_is_fetched(server: str) -> None:
     ],
 )
 @pytest.mark.usefixtures("loopback_allowed")
-def test_answers_that_are_no_picture(server: str, path: str, kind: str, words: str) -> None:
+def test_answers_that_are_no_image(server: str, path: str, kind: str, words: str) -> None:
     started = time.monotonic()
     with pytest.raises(ImageError, match=words) as caught:
         urls.fetch(server + path, seconds=0.5)

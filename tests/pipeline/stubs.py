@@ -23,7 +23,7 @@ from openvocab.pipeline.protocols import Boxes, Queries, TextEmbeddings
 
 LABELS = ("dark", "light", "red")
 NAN, ODD = (1, 2, 3), (4, 5, 6)
-"""Colours of the first pixel of pictures that the tagger answers with NaN, and that it fails on."""
+"""Colors of the first pixel of images that the tagger answers with NaN, and that it fails on."""
 
 
 class OutOfMemoryError(RuntimeError):
@@ -32,10 +32,10 @@ class OutOfMemoryError(RuntimeError):
 
 @dataclass(frozen=True)
 class StubTagger:
-    """Scores by the mean colour of each picture: fast, exact, and different for each.
+    """Scores by the mean color of each image: fast, exact, and different for each.
 
-    most      pictures at once beyond which memory ends.
-    largest   height of a picture beyond which memory ends even for one.
+    most      images at once beyond which memory ends.
+    largest   height of an image beyond which memory ends even for one.
     """
 
     most: int = 10**9
@@ -50,15 +50,15 @@ class StubTagger:
         rows = np.stack([np.roll(np.array([0.6, 0.8, 0.0, 0.0], np.float32), at) for at in range(len(labels))])
         return TextEmbeddings(tuple(labels), prompts or openvocab.prompt_set(), rows)
 
-    def encode_pictures(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
-        self.seen.append(len(pictures))
-        if len(pictures) > self.most or any(len(picture) > self.largest for picture in pictures):
+    def encode_images(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        self.seen.append(len(images))
+        if len(images) > self.most or any(len(image) > self.largest for image in images):
             raise OutOfMemoryError("the stub ran out of memory")
-        time.sleep(self.seconds * len(pictures))
-        if any(tuple(picture[0, 0]) == ODD for picture in pictures):
-            raise ValueError("the stub dislikes this picture")
-        rows = np.stack([[*picture.mean((0, 1)), 10.0] for picture in pictures]).astype(np.float32)
-        rows[[tuple(picture[0, 0]) == NAN for picture in pictures]] = np.nan
+        time.sleep(self.seconds * len(images))
+        if any(tuple(image[0, 0]) == ODD for image in images):
+            raise ValueError("the stub dislikes this image")
+        rows = np.stack([[*image.mean((0, 1)), 10.0] for image in images]).astype(np.float32)
+        rows[[tuple(image[0, 0]) == NAN for image in images]] = np.nan
         unit: np.ndarray = rows / np.linalg.norm(rows, axis=1, keepdims=True)
         return unit
 
@@ -69,8 +69,8 @@ class StubTagger:
     def scores(self, embeddings: np.ndarray, vocabulary: TextEmbeddings) -> np.ndarray:
         return np.asarray(1 / (1 + np.exp(-self.logits(embeddings, vocabulary))), np.float32)
 
-    def score(self, pictures: Sequence[np.ndarray], vocabulary: Any) -> np.ndarray:
-        return self.scores(self.encode_pictures(pictures), vocabulary)
+    def score(self, images: Sequence[np.ndarray], vocabulary: Any) -> np.ndarray:
+        return self.scores(self.encode_images(images), vocabulary)
 
 
 @dataclass(frozen=True)
@@ -84,12 +84,12 @@ class StubDetector:
     def encode_labels(self, labels: Sequence[str], template: str | None = None) -> Queries:
         return Queries(tuple(labels), template or "{label}", np.arange(len(labels)))
 
-    def detect(self, pictures: Sequence[np.ndarray], queries: Queries, threshold: float) -> list[Boxes]:
-        self.seen.append(len(pictures))
-        if len(pictures) > self.most:
+    def detect(self, images: Sequence[np.ndarray], queries: Queries, threshold: float) -> list[Boxes]:
+        self.seen.append(len(images))
+        if len(images) > self.most:
             raise MemoryError
-        boxes = [np.array([[0, 0, one.shape[1] / 2, one.shape[0] / 2]], np.float32) for one in pictures]
-        scores = [np.array([one.mean() / 255], np.float32) for one in pictures]
+        boxes = [np.array([[0, 0, one.shape[1] / 2, one.shape[0] / 2]], np.float32) for one in images]
+        scores = [np.array([one.mean() / 255], np.float32) for one in images]
         return [Boxes(box, score, np.zeros(1, np.int64)) for box, score in zip(boxes, scores, strict=True)]
 
 
@@ -99,8 +99,8 @@ class StubSegmenter:
 
     record: ModelRecord = ModelRecord("stub", "2" * 64, "cpu", "float32")
 
-    def encode(self, picture: np.ndarray) -> tuple[int, int]:
-        return picture.shape[:2]
+    def encode(self, image: np.ndarray) -> tuple[int, int]:
+        return image.shape[:2]
 
     def masks(self, encoded: tuple[int, int], xyxy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         masks = np.zeros((len(xyxy), *encoded), bool)
@@ -118,8 +118,8 @@ def chain(**settings: Any) -> Pipeline:
     return Pipeline(StubTagger(), StubDetector(), StubSegmenter(), chosen)
 
 
-def save_pictures(folder: Path, count: int, *, size: int = 8) -> list[Path]:
-    """Write count PNG files, each of a colour of its own, in the order of their names."""
+def save_images(folder: Path, count: int, *, size: int = 8) -> list[Path]:
+    """Write count PNG files, each of a color of its own, in the order of their names."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{number:05}.png" for number in range(count)]
     for number, path in enumerate(paths):
@@ -143,7 +143,7 @@ class NoPandas(MetaPathFinder):
 
 
 def main() -> int:
-    """Run the command line over the stubs: stubs.py SECONDS_A_PICTURE ARGUMENTS.
+    """Run the command line over the stubs: stubs.py SECONDS_A_IMAGE ARGUMENTS.
 
     `ready` is said once a small run of its own has loaded all there is to load, so that a clock started then measures
     the run and not the imports.
@@ -155,7 +155,7 @@ def main() -> int:
     from openvocab.ui.cli.main import main as command
 
     with TemporaryDirectory(ignore_cleanup_errors=True, dir=None if os.access("/tmp", os.W_OK) else ".") as place:
-        tagging().run_to(Path(place, "run"), save_pictures(Path(place, "p"), 2), LABELS)
+        tagging().run_to(Path(place, "run"), save_images(Path(place, "p"), 2), LABELS)
 
     made = tagging(seconds=float(sys.argv[1]))
     pipes = {"tag": made, "annotate": chain()}

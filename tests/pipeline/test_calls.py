@@ -13,7 +13,7 @@ from PIL import Image
 
 import openvocab
 from openvocab import BadInput, Pipeline
-from tests.pipeline.stubs import LABELS, chain, save_pictures
+from tests.pipeline.stubs import LABELS, chain, save_images
 
 IMAGE = np.full((8, 8, 3), 90, np.uint8)
 
@@ -48,7 +48,7 @@ CALLS: dict[str, Callable[[Pipeline, Path, dict[str, Any]], Any]] = {
     ],
 )
 def test_a_wrong_name_is_met_with_the_right_ones_of_that_call(call: str, given: str, says: str, tmp_path: Path) -> None:
-    save_pictures(tmp_path / "p", 2)
+    save_images(tmp_path / "p", 2)
     with pytest.raises(BadInput, match=says):
         CALLS[call](chain(), tmp_path, {given: 1})
     assert not (tmp_path / "run").exists()
@@ -56,7 +56,7 @@ def test_a_wrong_name_is_met_with_the_right_ones_of_that_call(call: str, given: 
 
 @pytest.mark.parametrize("call", ["pipe", "run", "run_to", "explore"])
 def test_a_template_for_encoded_labels_is_refused(call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save_pictures(tmp_path / "p", 2)
+    save_images(tmp_path / "p", 2)
     pipe = chain()
     known = pipe.vocabulary(LABELS, "a {label}")
     monkeypatch.setitem(globals(), "LABELS", known)
@@ -88,7 +88,7 @@ def test_run_takes_what_a_call_takes(kind: str, more: dict[str, Any]) -> None:
     for result, one in zip(results, given, strict=True):
         alone = chain()(one, LABELS)
         assert (result.tags, result.width, result.height) == (alone.tags, alone.width, alone.height)
-        np.testing.assert_array_equal(result.picture, alone.picture)
+        np.testing.assert_array_equal(result.image, alone.image)
 
 
 @pytest.mark.parametrize("kind", IN_MEMORY)
@@ -98,11 +98,11 @@ def test_one_image_in_memory_is_a_run_of_one(kind: str) -> None:
 
 
 def test_images_in_memory_go_among_paths(tmp_path: Path) -> None:
-    (path,) = save_pictures(tmp_path, 1)
+    (path,) = save_images(tmp_path, 1)
     transparent = Image.new("RGBA", (8, 8), (255, 0, 0, 0))
     found = list(chain().run([path, IMAGES[0], transparent], LABELS))
     assert [result.source for result in found] == [str(path), "array-1", "image-2"]
-    assert found[2].picture.min() == 255
+    assert found[2].image.min() == 255
 
 
 def test_an_image_in_memory_that_cannot_be_used_is_one_error() -> None:
@@ -131,7 +131,7 @@ def test_a_run_folder_wants_names(given: list[Any], tmp_path: Path) -> None:
     ],
 )
 def test_find_images_expands_patterns(pattern: str, found: list[str], tmp_path: Path) -> None:
-    save_pictures(tmp_path, 3)
+    save_images(tmp_path, 3)
     (tmp_path / "notes.md").write_text("no image", "utf-8")
     assert [path.name for path in openvocab.find_images(tmp_path / pattern)] == found
     with pytest.raises(BadInput, match="no file fits"):

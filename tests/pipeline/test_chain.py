@@ -20,10 +20,10 @@ LABELS = ("cat", "dog", "aardvark", "犬")
 
 @dataclass(frozen=True)
 class FixedTagger:
-    """Scores a label by its length over the picture's mean grey: no model, and different for each picture."""
+    """Scores a label by its length over the image's mean gray: no model, and different for each image."""
 
     independent: bool = True
-    preparation: str = "mean grey"
+    preparation: str = "mean gray"
     seen: list[int] = field(default_factory=list)
     record: ModelRecord = ModelRecord("fixed", None, "cpu", "float32")
 
@@ -32,8 +32,8 @@ class FixedTagger:
         lengths = np.array([[len(label), len(chosen.fill(label)[0])] for label in labels], np.float32)
         return TextEmbeddings(tuple(labels), chosen, lengths)
 
-    def encode_pictures(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
-        return np.array([[picture.mean()] for picture in pictures], np.float32)
+    def encode_images(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        return np.array([[image.mean()] for image in images], np.float32)
 
     def logits(self, embeddings: np.ndarray, vocabulary: TextEmbeddings) -> np.ndarray:
         return embeddings * vocabulary.embeddings[:, 0]
@@ -41,9 +41,9 @@ class FixedTagger:
     def scores(self, embeddings: np.ndarray, vocabulary: TextEmbeddings) -> np.ndarray:
         return (self.logits(embeddings, vocabulary) / (255 * 10)).clip(0, 1).astype(np.float32)
 
-    def score(self, pictures: Sequence[np.ndarray], vocabulary: Any) -> np.ndarray:
-        self.seen.append(len(pictures))
-        return self.scores(self.encode_pictures(pictures), vocabulary)
+    def score(self, images: Sequence[np.ndarray], vocabulary: Any) -> np.ndarray:
+        self.seen.append(len(images))
+        return self.scores(self.encode_images(images), vocabulary)
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,12 @@ class FixedDetector:
     def encode_labels(self, labels: Sequence[str], template: str | None = None) -> Queries:
         return Queries(tuple(labels), template or "{label}", np.arange(len(labels)))
 
-    def detect(self, pictures: Sequence[np.ndarray], queries: Queries, threshold: float) -> list[Boxes]:
+    def detect(self, images: Sequence[np.ndarray], queries: Queries, threshold: float) -> list[Boxes]:
         rows = [row for row in self.rows if row[0] in queries.labels and row[1] >= threshold]
         rows.sort(key=lambda row: -row[1])
         boxes = np.array([row[2:] for row in rows], np.float32).reshape(-1, 4)
         index = np.array([queries.labels.index(row[0]) for row in rows], np.int64)
-        return [Boxes(boxes, np.array([row[1] for row in rows], np.float32), index) for _ in pictures]
+        return [Boxes(boxes, np.array([row[1] for row in rows], np.float32), index) for _ in images]
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ class BoxSegmenter:
     calls: list[int] = field(default_factory=list)
     record: ModelRecord = ModelRecord("fixed", None, "cpu", "float32")
 
-    def encode(self, picture: np.ndarray) -> tuple[int, int]:
-        return picture.shape[:2]
+    def encode(self, image: np.ndarray) -> tuple[int, int]:
+        return image.shape[:2]
 
     def masks(self, encoded: tuple[int, int], xyxy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         self.calls.append(len(xyxy))
@@ -82,7 +82,7 @@ class BoxSegmenter:
         return masks, np.linspace(1.0, 0.5, len(xyxy), dtype=np.float32)
 
 
-GREY = np.full((40, 60, 3), 128, np.uint8)
+GRAY = np.full((40, 60, 3), 128, np.uint8)
 ROWS = (("cat", 0.9, 0, 0, 20, 20), ("dog", 0.6, 30, 10, 50, 30))
 
 
@@ -93,7 +93,7 @@ def pipeline(rows: Rows = ROWS, **settings: object) -> Pipeline:
 
 
 def test_words_in_tags_boxes_and_masks_out() -> None:
-    result = pipeline()(GREY, LABELS)
+    result = pipeline()(GRAY, LABELS)
     assert [tag.label for tag in result.tags] == ["aardvark", "cat", "dog"]
     assert result.regions.labels == ("cat", "dog")
     assert result.regions.masks is not None and result.regions.masks.sum((1, 2)).tolist() == [400, 400]
@@ -105,16 +105,16 @@ def test_words_in_tags_boxes_and_masks_out() -> None:
 
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0), (2, 0, 3, 1)])
 def test_the_order_of_labels_changes_nothing(order: tuple[int, ...]) -> None:
-    result = pipeline()(GREY, [LABELS[at] for at in order])
+    result = pipeline()(GRAY, [LABELS[at] for at in order])
     assert result.regions.labels == ("cat", "dog")
     assert {tag.label: tag.score for tag in result.tags} == {
-        tag.label: tag.score for tag in pipeline()(GREY, LABELS).tags
+        tag.label: tag.score for tag in pipeline()(GRAY, LABELS).tags
     }
 
 
 def test_nothing_found_is_an_ordinary_empty_record() -> None:
     made = pipeline(rows=())
-    result = made(GREY, LABELS)
+    result = made(GRAY, LABELS)
     assert len(result.regions) == 0
     assert result.regions.masks is not None and result.regions.masks.shape == (0, 40, 60)
     assert isinstance(made.segmenter, BoxSegmenter)
@@ -122,7 +122,7 @@ def test_nothing_found_is_an_ordinary_empty_record() -> None:
 
 
 def test_no_tag_means_no_detection() -> None:
-    result = pipeline(tag_threshold=1.0, gate="threshold")(GREY, LABELS)
+    result = pipeline(tag_threshold=1.0, gate="threshold")(GRAY, LABELS)
     assert result.tags == () and len(result.regions) == 0
 
 
@@ -147,31 +147,31 @@ def test_no_tag_means_no_detection() -> None:
     ],
 )
 def test_suppression(rows: Rows, settings: dict[str, Any], labels: tuple[str, ...]) -> None:
-    assert pipeline(rows, **settings)(GREY, LABELS).regions.labels == labels
+    assert pipeline(rows, **settings)(GRAY, LABELS).regions.labels == labels
 
 
 def test_without_a_tagger_every_label_is_looked_for() -> None:
     made = Pipeline(None, FixedDetector(ROWS), None, Settings())
-    result = made(GREY, ["dog", "bird"])
+    result = made(GRAY, ["dog", "bird"])
     assert result.tags == () and result.regions.labels == ("dog",) and result.regions.masks is None
 
 
 def test_without_a_detector_there_are_only_tags() -> None:
-    result = Pipeline(FixedTagger(), None, None, Settings(tag_threshold=0.0))(GREY, LABELS)
+    result = Pipeline(FixedTagger(), None, None, Settings(tag_threshold=0.0))(GRAY, LABELS)
     assert len(result.tags) == 4 and len(result.regions) == 0
 
 
 def test_a_vocabulary_is_encoded_once_and_reused() -> None:
     made = pipeline()
     vocabulary = made.vocabulary(LABELS, template="a drawing of a {label}")
-    assert made(GREY, vocabulary).run.templates == ("a drawing of a {label}",)
+    assert made(GRAY, vocabulary).run.templates == ("a drawing of a {label}",)
     assert made.vocabulary(vocabulary) is vocabulary
 
 
 @pytest.mark.parametrize(
     ("shape", "windows", "count"),
     [
-        pytest.param((40, 60), 0, 1, id="the picture alone"),
+        pytest.param((40, 60), 0, 1, id="the image alone"),
         pytest.param((40, 60), 3, 10, id="three by three"),
         pytest.param((1, 60), 3, 1, id="too thin to cut"),
         pytest.param((41, 61), 1, 2, id="one window"),
@@ -184,33 +184,33 @@ def test_views(shape: tuple[int, int], windows: int, count: int) -> None:
 
 
 def test_with_windows_each_label_keeps_its_best() -> None:
-    picture = np.zeros((40, 60, 3), np.uint8)
-    picture[:20, :30] = 200
+    image = np.zeros((40, 60, 3), np.uint8)
+    image[:20, :30] = 200
     made = pipeline()
     vocabulary = made.vocabulary(LABELS)
-    alone, best = (made.tag_scores([picture], vocabulary, Settings(windows=n))[0] for n in (0, 2))
+    alone, best = (made.tag_scores([image], vocabulary, Settings(windows=n))[0] for n in (0, 2))
     assert (best > alone).all()
     np.testing.assert_allclose(best[0], 200 * 3 / 2550, rtol=1e-5)
 
 
 @pytest.mark.parametrize("windows", [0, 2])
-def test_neighbours_in_a_batch_change_no_score(windows: int) -> None:
-    pictures = [np.full((30 + at, 50, 3), 10 + 40 * at, np.uint8) for at in range(5)]
+def test_neighbors_in_a_batch_change_no_score(windows: int) -> None:
+    images = [np.full((30 + at, 50, 3), 10 + 40 * at, np.uint8) for at in range(5)]
     made = pipeline()
     vocabulary, settings = made.vocabulary(LABELS), Settings(windows=windows, batch_size=3)
-    together = made.tag_scores(pictures, vocabulary, settings)
-    apart = np.concatenate([made.tag_scores([picture], vocabulary, settings) for picture in pictures])
+    together = made.tag_scores(images, vocabulary, settings)
+    apart = np.concatenate([made.tag_scores([image], vocabulary, settings) for image in images])
     np.testing.assert_allclose(together, apart, atol=1e-6)
 
 
 def folder(path: Path) -> Path:
     for at in range(3):
-        Image.fromarray(GREY).save(path / f"{at}.png")
+        Image.fromarray(GRAY).save(path / f"{at}.png")
     (path / "1.png").write_bytes(b"")
     return path
 
 
-def test_run_names_the_picture_that_cannot_be_read_and_goes_on(tmp_path: Path) -> None:
+def test_run_names_the_image_that_cannot_be_read_and_goes_on(tmp_path: Path) -> None:
     bad: list[tuple[str, str]] = []
 
     def note(path: Path, error: Exception) -> None:
@@ -227,7 +227,7 @@ def test_run_without_a_handler_raises(tmp_path: Path) -> None:
 
 
 def test_run_over_an_empty_folder_says_so(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="no picture in"):
+    with pytest.raises(BadInput, match="no image in"):
         list(pipeline().run(tmp_path, LABELS))
 
 
@@ -248,7 +248,7 @@ def test_settings_that_do_not_fit_are_refused(values: dict[str, Any], message: s
     with pytest.raises(BadInput, match=message):
         Settings().changed(**values)
     with pytest.raises(BadInput, match=message):
-        pipeline()(GREY, LABELS, **values)
+        pipeline()(GRAY, LABELS, **values)
 
 
 def test_a_pipeline_of_nothing_is_refused() -> None:
@@ -261,10 +261,10 @@ def test_a_pipeline_of_nothing_is_refused() -> None:
 )
 def test_regions_of_bad_masks_are_dropped(threshold: float, labels: tuple[str, ...], tmp_path: Path) -> None:
     made = pipeline(mask_threshold=threshold)
-    assert made(GREY, LABELS).regions.labels == labels
-    assert pipeline()(GREY, LABELS, mask_threshold=threshold).regions.labels == labels
-    Image.fromarray(GREY).save(tmp_path / "grey.png")
-    found = pipeline().run(tmp_path / "grey.png", LABELS, mask_threshold=threshold)
+    assert made(GRAY, LABELS).regions.labels == labels
+    assert pipeline()(GRAY, LABELS, mask_threshold=threshold).regions.labels == labels
+    Image.fromarray(GRAY).save(tmp_path / "gray.png")
+    found = pipeline().run(tmp_path / "gray.png", LABELS, mask_threshold=threshold)
     assert [each.regions.labels for each in found] == [labels]
 
 
@@ -276,4 +276,4 @@ def test_regions_of_empty_masks_are_dropped() -> None:
             return masks, sure
 
     whole, made = pipeline(), replace(pipeline(), segmenter=Blind())
-    assert made(GREY, LABELS).regions.labels == whole(GREY, LABELS).regions.labels[1:]
+    assert made(GRAY, LABELS).regions.labels == whole(GRAY, LABELS).regions.labels[1:]

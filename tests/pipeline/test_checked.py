@@ -232,7 +232,7 @@ def test_open_clips_tower_is_compared_at_load(monkeypatch: pytest.MonkeyPatch) -
 def test_owls_tower_is_compared_when_it_is_used(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import transformers
 
-    from openvocab.pipeline.detectors.owl_tower import picture_grid
+    from openvocab.pipeline.detectors.owl_tower import image_grid
 
     sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     config = getattr(transformers, f"{family}Config")(
@@ -241,10 +241,10 @@ def test_owls_tower_is_compared_when_it_is_used(family: str, monkeypatch: pytest
     kind = getattr(transformers, f"{family}ForObjectDetection")
     model, pixels = kind(config).eval(), torch.randn(1, 3, 16, 16)
     with torch.inference_mode():
-        torch.testing.assert_close(picture_grid(model, pixels), model.image_embedder(pixels)[0], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(image_grid(model, pixels), model.image_embedder(pixels)[0], atol=1e-4, rtol=1e-4)
         monkeypatch.setattr(checked, "_verdicts", {})
         own = kind.image_embedder
         monkeypatch.setattr(kind, "image_embedder", lambda self, pixels: (own(self, pixels)[0] + 1, None))
         with pytest.warns(OpenVocabWarning, match="the image tower of OWL"):
-            got = picture_grid(model, pixels)
+            got = image_grid(model, pixels)
         torch.testing.assert_close(got, own(model, pixels)[0] + 1, atol=1e-5, rtol=1e-5)

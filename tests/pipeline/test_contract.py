@@ -60,8 +60,8 @@ def quiet() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def pictures(picture: Callable[..., Any]) -> list[Any]:
-    return [picture(height, width, seed) for seed, (height, width) in enumerate(SIZES)]
+def images(make_image: Callable[..., Any]) -> list[Any]:
+    return [make_image(height, width, seed) for seed, (height, width) in enumerate(SIZES)]
 
 
 def _cases(table: Any) -> list[Any]:
@@ -76,64 +76,62 @@ def tagger(request: pytest.FixtureRequest, tiny: Callable[[str], str]) -> tuple[
     return request.param, openvocab.load_tagger(tiny(request.param), "cpu", "float32")
 
 
-def test_tagger_gives_scores_of_the_right_shape(tagger: tuple[str, Tagger], pictures: list[Any]) -> None:
+def test_tagger_gives_scores_of_the_right_shape(tagger: tuple[str, Tagger], images: list[Any]) -> None:
     family, model = tagger
     with quiet():
         known = model.encode_labels(labels_of(family))
-    rows = model.encode_pictures(pictures)
-    scores = model.score(pictures, known)
+    rows = model.encode_images(images)
+    scores = model.score(images, known)
     assert rows.dtype == scores.dtype == np.float32
-    assert (len(rows), rows.ndim) == (len(pictures), 2)
-    assert scores.shape == (len(pictures), len(known.labels))
+    assert (len(rows), rows.ndim) == (len(images), 2)
+    assert scores.shape == (len(images), len(known.labels))
     assert ((scores >= 0) & (scores <= 1)).all()
     assert (scores.sum(1) <= 1 + CLOSE).all() or model.independent
 
 
-@pytest.mark.parametrize("count", [0, 1], ids=["no picture", "one picture"])
-def test_tagger_takes_few_pictures(count: int, tagger: tuple[str, Tagger], pictures: list[Any]) -> None:
+@pytest.mark.parametrize("count", [0, 1], ids=["no image", "one image"])
+def test_tagger_takes_few_images(count: int, tagger: tuple[str, Tagger], images: list[Any]) -> None:
     family, model = tagger
     with quiet():
         known = model.encode_labels(labels_of(family)[:1])
-    assert model.score(pictures[:count], known).shape == (count, 1)
+    assert model.score(images[:count], known).shape == (count, 1)
 
 
-def test_tagger_sees_each_picture_alone(tagger: tuple[str, Tagger], pictures: list[Any]) -> None:
+def test_tagger_sees_each_image_alone(tagger: tuple[str, Tagger], images: list[Any]) -> None:
     family, model = tagger
     with quiet():
         known = model.encode_labels(labels_of(family))
-    together = model.score(pictures, known)
-    alone = np.concatenate([model.score([one], known) for one in pictures])
+    together = model.score(images, known)
+    alone = np.concatenate([model.score([one], known) for one in images])
     np.testing.assert_allclose(together, alone, atol=CLOSE)
 
 
-def test_tagger_answers_what_it_prepared_as_it_does_the_picture(
-    tagger: tuple[str, Tagger], pictures: list[Any]
-) -> None:
+def test_tagger_answers_what_it_prepared_as_it_does_the_image(tagger: tuple[str, Tagger], images: list[Any]) -> None:
     family, model = tagger
     if not isinstance(model, PreparingTagger):
         pytest.skip("prepares nothing ahead")
     with ThreadPoolExecutor(4) as threads:
-        ready = list(threads.map(model.prepare, pictures))
+        ready = list(threads.map(model.prepare, images))
     assert all(one.nbytes > 0 for one in ready)
-    np.testing.assert_array_equal(model.encode_pictures(ready), model.encode_pictures(pictures))
-    mixed = [ready[0], *pictures[1:]]
+    np.testing.assert_array_equal(model.encode_images(ready), model.encode_images(images))
+    mixed = [ready[0], *images[1:]]
     with quiet():
-        np.testing.assert_array_equal(model.score(mixed, labels_of(family)), model.score(pictures, labels_of(family)))
+        np.testing.assert_array_equal(model.score(mixed, labels_of(family)), model.score(images, labels_of(family)))
 
 
-def test_tagger_does_not_mind_the_order_of_labels(tagger: tuple[str, Tagger], pictures: list[Any]) -> None:
+def test_tagger_does_not_mind_the_order_of_labels(tagger: tuple[str, Tagger], images: list[Any]) -> None:
     family, model = tagger
     labels = labels_of(family)
     with quiet():
-        forth, back = model.score(pictures, labels), model.score(pictures, labels[::-1])
+        forth, back = model.score(images, labels), model.score(images, labels[::-1])
     np.testing.assert_allclose(forth, back[:, ::-1], atol=CLOSE)
 
 
 @pytest.mark.parametrize("family", _cases(TAGGERS))
-def test_tagger_in_half_precision(family: str, tiny: Callable[[str], str], pictures: list[Any]) -> None:
+def test_tagger_in_half_precision(family: str, tiny: Callable[[str], str], images: list[Any]) -> None:
     whole, half = (openvocab.load_tagger(tiny(family), "cpu", dtype) for dtype in ("float32", "bfloat16"))
     with quiet():
-        given = [model.score(pictures, labels_of(family)) for model in (whole, half)]
+        given = [model.score(images, labels_of(family)) for model in (whole, half)]
     assert half.record.dtype in ("float32", "bfloat16")
     np.testing.assert_allclose(given[0], given[1], atol=LOOSE if half.record.dtype == "bfloat16" else 0)
 
@@ -146,18 +144,18 @@ def detector(request: pytest.FixtureRequest, tiny: Callable[[str], str]) -> tupl
     return request.param, openvocab.load_detector(tiny(request.param), "cpu", "float32")
 
 
-def _found(detector: tuple[str, Detector], pictures: list[Any], threshold: float) -> list[Any]:
+def _found(detector: tuple[str, Detector], images: list[Any], threshold: float) -> list[Any]:
     family, model = detector
     with quiet():
-        return model.detect(pictures, model.encode_labels(labels_of(family)), threshold)
+        return model.detect(images, model.encode_labels(labels_of(family)), threshold)
 
 
 @pytest.mark.parametrize("wanted", ["none", "one", "all"])
-def test_detector_keeps_the_contract(wanted: str, detector: tuple[str, Detector], pictures: list[Any]) -> None:
-    scores = _found(detector, pictures[:1], 0.0)[0].scores
+def test_detector_keeps_the_contract(wanted: str, detector: tuple[str, Detector], images: list[Any]) -> None:
+    scores = _found(detector, images[:1], 0.0)[0].scores
     assert len(scores) > 1, "the tiny checkpoint must find something over 0"
     threshold = {"none": 1.0, "one": float((scores[0] + scores[1]) / 2), "all": 0.0}[wanted]
-    for boxes, (height, width) in zip(_found(detector, pictures, threshold), SIZES, strict=True):
+    for boxes, (height, width) in zip(_found(detector, images, threshold), SIZES, strict=True):
         count = len(boxes.scores)
         assert (boxes.xyxy.shape, boxes.label_index.shape) == ((count, 4), (count,))
         assert (boxes.xyxy.dtype, boxes.scores.dtype, boxes.label_index.dtype) == (np.float32, np.float32, np.int64)
@@ -168,10 +166,10 @@ def test_detector_keeps_the_contract(wanted: str, detector: tuple[str, Detector]
         assert (boxes.xyxy[:, 2:] > boxes.xyxy[:, :2]).all()
         assert wanted != "none" or count == 0
     if wanted == "one":
-        assert len(_found(detector, pictures[:1], threshold)[0].scores) == 1
+        assert len(_found(detector, images[:1], threshold)[0].scores) == 1
 
 
-def test_detector_takes_no_picture(detector: tuple[str, Detector]) -> None:
+def test_detector_takes_no_image(detector: tuple[str, Detector]) -> None:
     assert _found(detector, [], 0.1) == []
 
 
@@ -184,23 +182,23 @@ def _same_boxes(one: Any, other: Any, names: list[int] | None = None) -> None:
     np.testing.assert_array_equal(one.label_index[rows[0]], index[rows[1]])
 
 
-def test_detector_sees_each_picture_alone(detector: tuple[str, Detector], pictures: list[Any]) -> None:
-    for one, together in zip(pictures, _found(detector, pictures, 0.0), strict=True):
+def test_detector_sees_each_image_alone(detector: tuple[str, Detector], images: list[Any]) -> None:
+    for one, together in zip(images, _found(detector, images, 0.0), strict=True):
         alone = _found(detector, [one], 0.0)[0]
         np.testing.assert_allclose(np.sort(together.scores), np.sort(alone.scores), atol=CLOSE)
         _same_boxes(together, alone)
 
 
-def test_detector_does_not_mind_the_order_of_labels(detector: tuple[str, Detector], pictures: list[Any]) -> None:
+def test_detector_does_not_mind_the_order_of_labels(detector: tuple[str, Detector], images: list[Any]) -> None:
     family, model = detector
     labels = labels_of(family)
     with quiet():
-        back = model.detect(pictures[:2], model.encode_labels(labels[::-1]), 0.0)
-    for one, other in zip(_found(detector, pictures[:2], 0.0), back, strict=True):
+        back = model.detect(images[:2], model.encode_labels(labels[::-1]), 0.0)
+    for one, other in zip(_found(detector, images[:2], 0.0), back, strict=True):
         _same_boxes(one, other, names=list(range(len(labels)))[::-1])
 
 
-def test_queries_can_be_picked(detector: tuple[str, Detector], pictures: list[Any]) -> None:
+def test_queries_can_be_picked(detector: tuple[str, Detector], images: list[Any]) -> None:
     """The chain asks for the tags alone: the same boxes as if only those labels had ever been encoded."""
     from openvocab.pipeline.protocols import Queries
 
@@ -209,26 +207,26 @@ def test_queries_can_be_picked(detector: tuple[str, Detector], pictures: list[An
     with quiet():
         every, few = model.encode_labels(labels), model.encode_labels([labels[2], labels[0]])
     picked = Queries((labels[2], labels[0]), every.template, every.embeddings[[2, 0]])
-    for one, other in zip(model.detect(pictures[:2], picked, 0.0), model.detect(pictures[:2], few, 0.0), strict=True):
+    for one, other in zip(model.detect(images[:2], picked, 0.0), model.detect(images[:2], few, 0.0), strict=True):
         _same_boxes(one, other)
 
 
-def test_detector_can_be_explored(detector: tuple[str, Detector], pictures: list[Any]) -> None:
+def test_detector_can_be_explored(detector: tuple[str, Detector], images: list[Any]) -> None:
     family, model = detector
     pipe = openvocab.Pipeline(None, model, None, openvocab.Settings(box_threshold=0.05))
     with quiet():
         vocabulary = pipe.vocabulary(labels_of(family))
-    *_, explored = pipe.explore(pictures[1], vocabulary, most=10_000)
-    got, expected = explored.result().regions, pipe(pictures[1], vocabulary).regions
+    *_, explored = pipe.explore(images[1], vocabulary, most=10_000)
+    got, expected = explored.result().regions, pipe(images[1], vocabulary).regions
     assert len(got) == len(expected) and set(got.labels) <= set(vocabulary.labels)
     np.testing.assert_allclose(got.scores, expected.scores, atol=CLOSE)
     assert (got.masks is None) == (expected.masks is None)
 
 
 @pytest.mark.parametrize("family", _cases(DETECTORS))
-def test_detector_in_half_precision(family: str, tiny: Callable[[str], str], pictures: list[Any]) -> None:
+def test_detector_in_half_precision(family: str, tiny: Callable[[str], str], images: list[Any]) -> None:
     loaded = [openvocab.load_detector(tiny(family), "cpu", dtype) for dtype in ("float32", "bfloat16")]
-    best = [_found((family, model), pictures[:2], 0.0)[0].scores[:1] for model in loaded]
+    best = [_found((family, model), images[:2], 0.0)[0].scores[:1] for model in loaded]
     np.testing.assert_allclose(best[0], best[1], atol=LOOSE if loaded[1].record.dtype == "bfloat16" else 0)
 
 
@@ -247,8 +245,8 @@ def _asked(height: int, width: int, count: int) -> Any:
 
 
 @pytest.mark.parametrize("count", [0, 1, 5], ids=["no box", "one box", "five boxes"])
-def test_segmenter_keeps_the_contract(count: int, segmenter: Segmenter[Any], pictures: list[Any]) -> None:
-    for one in pictures:
+def test_segmenter_keeps_the_contract(count: int, segmenter: Segmenter[Any], images: list[Any]) -> None:
+    for one in images:
         height, width = one.shape[:2]
         masks, scores = segmenter.masks(segmenter.encode(one), _asked(height, width, count))
         assert masks.dtype == np.bool_ and scores.dtype == np.float32
@@ -257,8 +255,8 @@ def test_segmenter_keeps_the_contract(count: int, segmenter: Segmenter[Any], pic
         assert ((scores >= 0) & (scores <= 1)).all()
 
 
-def test_boxes_do_not_change_each_other(segmenter: Segmenter[Any], pictures: list[Any]) -> None:
-    encoded, asked = segmenter.encode(pictures[1]), _asked(*SIZES[1], 5)
+def test_boxes_do_not_change_each_other(segmenter: Segmenter[Any], images: list[Any]) -> None:
+    encoded, asked = segmenter.encode(images[1]), _asked(*SIZES[1], 5)
     masks, scores = segmenter.masks(encoded, asked)
     for row in range(len(asked)):
         mask, score = segmenter.masks(encoded, asked[row : row + 1])
@@ -266,9 +264,9 @@ def test_boxes_do_not_change_each_other(segmenter: Segmenter[Any], pictures: lis
         assert (mask[0] != masks[row]).mean() <= 1e-3
 
 
-def test_segmenter_takes_points(segmenter: Segmenter[Any], pictures: list[Any]) -> None:
+def test_segmenter_takes_points(segmenter: Segmenter[Any], images: list[Any]) -> None:
     assert isinstance(segmenter, PromptSegmenter)
-    for one in pictures:
+    for one in images:
         height, width = one.shape[:2]
         encoded, at, box = segmenter.encode(one), np.array([[width / 2, height / 2]], np.float32), _asked(*SIZES[3], 1)
         for given in ((at, np.array([1]), None), (None, None, box[0]), (at, np.array([0]), box[0])):
@@ -279,7 +277,7 @@ def test_segmenter_takes_points(segmenter: Segmenter[Any], pictures: list[Any]) 
 
 
 @pytest.mark.parametrize("family", _cases(SEGMENTERS))
-def test_segmenter_in_half_precision(family: str, tiny: Callable[[str], str], pictures: list[Any]) -> None:
+def test_segmenter_in_half_precision(family: str, tiny: Callable[[str], str], images: list[Any]) -> None:
     loaded = [openvocab.load_segmenter(tiny(family), "cpu", dtype) for dtype in ("float32", "bfloat16")]
-    given = [model.masks(model.encode(pictures[1]), _asked(*SIZES[1], 5))[1] for model in loaded]
+    given = [model.masks(model.encode(images[1]), _asked(*SIZES[1], 5))[1] for model in loaded]
     np.testing.assert_allclose(given[0], given[1], atol=LOOSE if loaded[1].record.dtype == "bfloat16" else 0)

@@ -1,4 +1,4 @@
-"""Drawing: what must hold whatever the picture; how it looks was judged by eye."""
+"""Drawing: what must hold whatever the image; how it looks was judged by eye."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image
 
 import openvocab
 from openvocab.errors import BadInput, OpenVocabWarning
-from openvocab.pipeline.draw import COLOURS, colour_rows, contact_sheet, draw
+from openvocab.pipeline.draw import COLORS, color_rows, contact_sheet, draw
 from openvocab.pipeline.lettering import fit, font_for, place_names
 from openvocab.pipeline.result import Regions
 
@@ -44,52 +44,52 @@ def test_size(shape, drawn, masked):
 
 
 @pytest.mark.parametrize("regions", [Regions.none(), Regions.none(masks_of=(800, 800))])
-def test_nothing_found_leaves_the_picture_alone(regions):
-    picture = np.random.default_rng(0).integers(0, 256, (800, 800, 3), np.uint8)
-    np.testing.assert_array_equal(np.asarray(draw(picture, regions)), picture)
+def test_nothing_found_leaves_the_image_alone(regions):
+    image = np.random.default_rng(0).integers(0, 256, (800, 800, 3), np.uint8)
+    np.testing.assert_array_equal(np.asarray(draw(image, regions)), image)
 
 
-def test_the_picture_given_is_not_changed():
-    picture = np.full((800, 800, 3), 128, np.uint8)
-    drawn = np.asarray(draw(picture, regions_of([[100, 100, 300, 300]], ["dog"], (800, 800))))
-    assert (picture == 128).all()
+def test_the_image_given_is_not_changed():
+    image = np.full((800, 800, 3), 128, np.uint8)
+    drawn = np.asarray(draw(image, regions_of([[100, 100, 300, 300]], ["dog"], (800, 800))))
+    assert (image == 128).all()
     assert (drawn != 128).any()
 
 
-def test_a_mask_is_tinted_in_its_colour_in_rgb_order():
+def test_a_mask_is_tinted_in_its_color_in_rgb_order():
     regions = regions_of([[100, 100, 700, 700]], ["dog"], (800, 800))
     drawn = np.asarray(draw(np.zeros((800, 800, 3), np.uint8), regions))[400, 400]
-    colour = COLOURS[colour_rows(["dog"])[0]]
-    wanted = [int(colour[at : at + 2], 16) for at in (1, 3, 5)]
+    color = COLORS[color_rows(["dog"])[0]]
+    wanted = [int(color[at : at + 2], 16) for at in (1, 3, 5)]
     np.testing.assert_allclose(drawn / max(drawn), np.array(wanted) / max(wanted), atol=0.02)
 
 
 @pytest.mark.parametrize(
-    "picture",
+    "image",
     [
-        pytest.param(np.zeros((4, 4), np.uint8), id="grey"),
+        pytest.param(np.zeros((4, 4), np.uint8), id="gray"),
         pytest.param(np.zeros((4, 4, 4), np.uint8), id="four channels"),
         pytest.param(np.zeros((4, 4, 3), np.float32), id="float"),
         pytest.param(np.zeros((0, 4, 3), np.uint8), id="no pixel"),
     ],
 )
-def test_other_arrays_are_refused(picture):
+def test_other_arrays_are_refused(image):
     with pytest.raises(BadInput, match="uint8 RGB"):
-        draw(picture, Regions.none())
+        draw(image, Regions.none())
 
 
-def test_a_label_keeps_its_colour():
-    assert colour_rows(["dog"])[0] == colour_rows(["dog", "dog"])[1]
-    assert list(colour_rows(["dog", "cat", "dog"])) == list(colour_rows(["cat", "dog", "cat"])[[1, 0, 1]])
+def test_a_label_keeps_its_color():
+    assert color_rows(["dog"])[0] == color_rows(["dog", "dog"])[1]
+    assert list(color_rows(["dog", "cat", "dog"])) == list(color_rows(["cat", "dog", "cat"])[[1, 0, 1]])
 
 
-@pytest.mark.parametrize("count", [2, 6, len(COLOURS)])
-def test_labels_of_one_picture_differ_in_colour(count):
-    assert len(set(colour_rows([f"label {number}" for number in range(count)]))) == count
+@pytest.mark.parametrize("count", [2, 6, len(COLORS)])
+def test_labels_of_one_image_differ_in_color(count):
+    assert len(set(color_rows([f"label {number}" for number in range(count)]))) == count
 
 
-def test_more_labels_than_colours_are_drawn_all_the_same():
-    assert colour_rows([f"label {number}" for number in range(50)]).max() < len(COLOURS)
+def test_more_labels_than_colors_are_drawn_all_the_same():
+    assert color_rows([f"label {number}" for number in range(50)]).max() < len(COLORS)
 
 
 def overlaps(one: np.ndarray, two: np.ndarray) -> bool:
@@ -102,7 +102,7 @@ def overlaps(one: np.ndarray, two: np.ndarray) -> bool:
         pytest.param([[300, 300, 400, 400]] * 6, id="six boxes in one place"),
         pytest.param([[0, 0, 20, 20], [0, 0, 30, 30], [0, 5, 25, 30]], id="in a corner"),
         pytest.param([[740, 740, 768, 768], [700, 750, 768, 768]], id="in the other corner"),
-        pytest.param([[0, 0, 768, 768]] * 3, id="all over the picture"),
+        pytest.param([[0, 0, 768, 768]] * 3, id="all over the image"),
         pytest.param([[-50, -50, 10, 10], [760, 0, 900, 40]], id="over the edge"),
     ],
 )
@@ -147,11 +147,11 @@ def test_undrawn_names_what_no_font_has(text, lacking):
     assert openvocab.undrawn(text) == lacking
 
 
-def test_colours_of_are_those_of_the_drawing():
+def test_colors_of_are_those_of_the_drawing():
     labels = ["cat", "dog", "cat"]
-    colours = openvocab.colours_of(labels)
-    assert colours == tuple(COLOURS[row] for row in colour_rows(labels))
-    assert colours[0] == colours[2] != colours[1]
+    colors = openvocab.colors_of(labels)
+    assert colors == tuple(COLORS[row] for row in color_rows(labels))
+    assert colors[0] == colors[2] != colors[1]
 
 
 def test_a_long_name_is_cut_and_its_score_kept():

@@ -1,4 +1,4 @@
-"""Raw answers of one picture: what thresholds make of them is what the chain gives, and no model is called for it."""
+"""Raw answers of one image: what thresholds make of them is what the chain gives, and no model is called for it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from openvocab import BadInput, BadOutput, Encoded, Explored, ImageError, ModelR
 from openvocab.pipeline.protocols import Boxes, MaskDetector, PlaceDetector, Queries, TextEmbeddings
 
 LABELS = ("cat", "dog", "kite")
-PICTURE = np.full((40, 60, 3), 128, np.uint8)
+IMAGE = np.full((40, 60, 3), 128, np.uint8)
 RECORD = ModelRecord("stub", None, "cpu", "float32")
 BOXES = np.array([[0, 0, 20, 20], [1, 0, 21, 20], [30, 10, 50, 30], [5, 5, 9, 9]], np.float32)
 SCORES = np.array([[0.9, 0.2, 0.1], [0.3, 0.8, 0.1], [0.1, 0.1, 0.6], [0.01, 0.02, 0.0]], np.float32)
@@ -23,7 +23,7 @@ SCORES = np.array([[0.9, 0.2, 0.1], [0.3, 0.8, 0.1], [0.1, 0.1, 0.6], [0.01, 0.0
 
 @dataclass(frozen=True)
 class Tagger:
-    """Scores each label as it was made to; counts the pictures that it sees."""
+    """Scores each label as it was made to; counts the images that it sees."""
 
     given: tuple[float, ...] = (0.9, 0.5, 0.2)
     seen: list[int] = field(default_factory=list)
@@ -35,9 +35,9 @@ class Tagger:
         rows = np.resize(np.array(self.given, np.float32), (len(labels), 1))
         return TextEmbeddings(tuple(labels), prompts or openvocab.prompt_set(), rows)
 
-    def encode_pictures(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
-        self.seen.append(len(pictures))
-        return np.ones((len(pictures), 1), np.float32)
+    def encode_images(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        self.seen.append(len(images))
+        return np.ones((len(images), 1), np.float32)
 
     def logits(self, embeddings: np.ndarray, vocabulary: TextEmbeddings) -> np.ndarray:
         made: np.ndarray = embeddings @ vocabulary.embeddings.T
@@ -45,13 +45,13 @@ class Tagger:
 
     scores = logits
 
-    def score(self, pictures: Sequence[np.ndarray], vocabulary: Any) -> np.ndarray:
-        return self.scores(self.encode_pictures(pictures), vocabulary)
+    def score(self, images: Sequence[np.ndarray], vocabulary: Any) -> np.ndarray:
+        return self.scores(self.encode_images(images), vocabulary)
 
 
 @dataclass(frozen=True)
 class Mixing:
-    """Finds for each label the places of SCORES: words and picture go in together. Counts what it is asked."""
+    """Finds for each label the places of SCORES: words and image go in together. Counts what it is asked."""
 
     asked: list[tuple[int, float]] = field(default_factory=list)
     record: ModelRecord = RECORD
@@ -59,13 +59,13 @@ class Mixing:
     def encode_labels(self, labels: Sequence[str], template: str | None = None) -> Queries:
         return Queries(tuple(labels), template or "{label}", np.arange(len(labels)))
 
-    def detect(self, pictures: Sequence[np.ndarray], queries: Queries, threshold: float) -> list[Boxes]:
+    def detect(self, images: Sequence[np.ndarray], queries: Queries, threshold: float) -> list[Boxes]:
         self.asked.append((len(queries.labels), threshold))
         scores = SCORES[:, queries.embeddings]
         best, index = scores.max(axis=1), scores.argmax(axis=1)
         rows = np.argsort(-best, kind="stable")
         rows = rows[best[rows] > threshold]
-        return [Boxes(BOXES[rows], best[rows], index[rows].astype(np.int64)) for _ in pictures]
+        return [Boxes(BOXES[rows], best[rows], index[rows].astype(np.int64)) for _ in images]
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Placed(Mixing):
 
     seen: list[int] = field(default_factory=list)
 
-    def encode(self, picture: np.ndarray) -> np.ndarray:
+    def encode(self, image: np.ndarray) -> np.ndarray:
         self.seen.append(1)
         return SCORES
 
@@ -87,23 +87,23 @@ class Cutting(Mixing):
     """A detector that brings masks."""
 
     def detect_masks(
-        self, pictures: Sequence[np.ndarray], queries: Queries, threshold: float
+        self, images: Sequence[np.ndarray], queries: Queries, threshold: float
     ) -> list[tuple[Boxes, np.ndarray]]:
-        found = self.detect(pictures, queries, threshold)
-        return [(each, fill(each.xyxy, PICTURE.shape[:2])) for each in found]
+        found = self.detect(images, queries, threshold)
+        return [(each, fill(each.xyxy, IMAGE.shape[:2])) for each in found]
 
 
 @dataclass(frozen=True)
 class Segmenter:
-    """Fills each box; its score is the less the further right the box lies. Counts pictures and boxes."""
+    """Fills each box; its score is the less the further right the box lies. Counts images and boxes."""
 
     seen: list[int] = field(default_factory=list)
     asked: list[int] = field(default_factory=list)
     record: ModelRecord = RECORD
 
-    def encode(self, picture: np.ndarray) -> tuple[int, int]:
+    def encode(self, image: np.ndarray) -> tuple[int, int]:
         self.seen.append(1)
-        return picture.shape[:2]
+        return image.shape[:2]
 
     def masks(self, encoded: tuple[int, int], xyxy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         self.asked.append(len(xyxy))
@@ -128,7 +128,7 @@ def last(found: Any) -> Explored:
 
 
 def assert_same(one: Any, other: Any, *, close: float = 0.0) -> None:
-    """Two results are the same but for the name of the picture."""
+    """Two results are the same but for the name of the image."""
     assert [tag.label for tag in one.tags] == [tag.label for tag in other.tags]
     np.testing.assert_allclose([tag.score for tag in one.tags], [tag.score for tag in other.tags], atol=close)
     assert (one.regions.labels, one.run, one.notes, one.width, one.height) == (
@@ -233,10 +233,10 @@ def test_a_click_cuts_out_the_object(pocket: Pipeline) -> None:
 )
 def test_stages_come_one_by_one_and_the_last_is_the_chain(stages: tuple[Any, Any, Any], names: list[str]) -> None:
     pipe = Pipeline(*stages, Settings(box_threshold=0.3))
-    found = list(pipe.explore(PICTURE, LABELS))
+    found = list(pipe.explore(IMAGE, LABELS))
     assert [each.stage for each in found] == names
     assert [list(each.seconds) for each in found] == [names[: at + 1] for at in range(len(names))]
-    expected = pipe(PICTURE, LABELS)
+    expected = pipe(IMAGE, LABELS)
     for each in found:
         result = each.result()
         assert result.tags == expected.tags
@@ -251,7 +251,7 @@ def test_stages_come_one_by_one_and_the_last_is_the_chain(stages: tuple[Any, Any
 @pytest.mark.parametrize("changes", CHANGES)
 def test_settings_act_as_in_the_chain(changes: dict[str, Any]) -> None:
     pipe, changes = chain(), {"tag_threshold": 0.1, **changes}
-    assert_same(last(pipe.explore(PICTURE, LABELS)).result(**changes), pipe(PICTURE, LABELS, **changes))
+    assert_same(last(pipe.explore(IMAGE, LABELS)).result(**changes), pipe(IMAGE, LABELS, **changes))
 
 
 def test_no_model_is_called_for_a_result_and_no_encoder_for_other_labels() -> None:
@@ -262,7 +262,7 @@ def test_no_model_is_called_for_a_result_and_no_encoder_for_other_labels() -> No
     def counts() -> tuple[int, ...]:
         return len(tagger.seen), len(detector.seen), len(detector.asked), len(segmenter.seen), len(segmenter.asked)
 
-    explored = last(pipe.explore(PICTURE, LABELS))
+    explored = last(pipe.explore(IMAGE, LABELS))
     assert counts() == (1, 1, 0, 1, 1)
     for threshold in (0.05, 0.3, 0.7):
         explored.result(box_threshold=threshold, tag_threshold=threshold)
@@ -275,7 +275,7 @@ def test_no_model_is_called_for_a_result_and_no_encoder_for_other_labels() -> No
 
 def test_an_encoding_that_lacks_stages_is_completed() -> None:
     pipe = chain()
-    first = next(pipe.explore(PICTURE, LABELS)).encoded
+    first = next(pipe.explore(IMAGE, LABELS)).encoded
     assert first.views is not None and first.places is None and first.segmenter is None
     whole = pipe.encode(first)
     assert whole.views is first.views and whole.places is SCORES and whole.segmenter == (40, 60)
@@ -284,17 +284,17 @@ def test_an_encoding_that_lacks_stages_is_completed() -> None:
 
 def test_stages_can_be_encoded_one_by_one() -> None:
     pipe = chain()
-    part = pipe.encode(PICTURE, ["masks"])
+    part = pipe.encode(IMAGE, ["masks"])
     assert (part.views, part.places, part.segmenter) == (None, None, (40, 60))
     with pytest.raises(BadInput, match="no stage named 'mask'; known: tags, boxes, masks"):
-        pipe.encode(PICTURE, ["mask"])  # type: ignore[list-item]
+        pipe.encode(IMAGE, ["mask"])  # type: ignore[list-item]
 
 
 def test_it_says_how_much_memory_it_takes(pocket: Pipeline) -> None:
-    encoded = pocket.encode(PICTURE)
+    encoded = pocket.encode(IMAGE)
     places, features = encoded.places, encoded.segmenter
     assert encoded.views is not None and places is not None and features is not None
-    parts = (PICTURE, encoded.views, places.features, places.xyxy, features.features)
+    parts = (IMAGE, encoded.views, places.features, places.xyxy, features.features)
     assert encoded.nbytes == sum(each.nbytes for each in parts)
     first, *_, done = pocket.explore(encoded, ["apple", "dog"], floor=0.0, most=20)
     assert first.nbytes == encoded.nbytes + 2 * 4
@@ -304,7 +304,7 @@ def test_it_says_how_much_memory_it_takes(pocket: Pipeline) -> None:
 
 def test_a_detector_that_mixes_is_asked_once_for_all_labels_and_tags_decide() -> None:
     detector = Mixing()
-    explored = last(chain(detector).explore(PICTURE, LABELS, floor=0.15))
+    explored = last(chain(detector).explore(IMAGE, LABELS, floor=0.15))
     assert detector.asked == [(3, 0.15)]
     for threshold, labels in ((0.1, ("cat", "kite")), (0.6, ("cat",)), (1.0, ())):
         assert explored.result(tag_threshold=threshold, gate="threshold").regions.labels == labels
@@ -314,14 +314,14 @@ def test_a_detector_that_mixes_is_asked_once_for_all_labels_and_tags_decide() ->
 
 def test_more_labels_than_go_through_the_detector_at_once() -> None:
     labels = [f"thing {number}" for number in range(5000)]
-    explored = last(Pipeline(None, Placed(), None, Settings()).explore(PICTURE, labels, most=2))
+    explored = last(Pipeline(None, Placed(), None, Settings()).explore(IMAGE, labels, most=2))
     assert explored.box_scores is not None and explored.box_scores.shape == (2, 5000)
     np.testing.assert_array_equal(explored.box_scores, SCORES[:2][:, np.arange(5000) % 3])
     assert explored.floor == pytest.approx(0.6)
 
 
 def test_scores_under_the_floor_are_nothing() -> None:
-    explored = last(chain().explore(PICTURE, LABELS, floor=0.25))
+    explored = last(chain().explore(IMAGE, LABELS, floor=0.25))
     assert explored.box_scores is not None
     np.testing.assert_array_equal(explored.box_scores, np.where(np.float32(0.25) <= SCORES, SCORES, 0)[:3])
 
@@ -330,12 +330,12 @@ def test_scores_under_the_floor_are_nothing() -> None:
 def test_nothing_found_is_an_ordinary_answer(detector: Any) -> None:
     cuts = isinstance(detector, Cutting)
     pipe = Pipeline(Tagger(), detector, None if cuts else Segmenter(), Settings())
-    explored = last(pipe.explore(PICTURE, LABELS, floor=1.0))
+    explored = last(pipe.explore(IMAGE, LABELS, floor=1.0))
     assert explored.stage == "masks" and explored.masks == ()
     assert explored.result().regions.masks.shape == (0, 40, 60)  # type: ignore[union-attr]
 
 
-def test_masks_of_a_large_picture_are_made_a_few_at_a_time_and_held_compressed() -> None:
+def test_masks_of_a_large_image_are_made_a_few_at_a_time_and_held_compressed() -> None:
     pipe = chain()
     explored = last(pipe.explore(np.zeros((4000, 5000, 3), np.uint8), LABELS, floor=0.0))
     segmenter = pipe.segmenter
@@ -346,36 +346,36 @@ def test_masks_of_a_large_picture_are_made_a_few_at_a_time_and_held_compressed()
 # --- what is refused
 
 
-ELSEWHERE = Encoded(PICTURE, models=(None, RECORD, None))
+ELSEWHERE = Encoded(IMAGE, models=(None, RECORD, None))
 
 
 @pytest.mark.parametrize(
-    ("picture", "options", "error", "message"),
+    ("image", "options", "error", "message"),
     [
-        pytest.param(PICTURE, {"floor": 2.0}, BadInput, "floor must lie", id="floor"),
-        pytest.param(PICTURE, {"most": 0}, BadInput, "most must be a whole number of at least 1", id="most"),
-        pytest.param(PICTURE, {"box_treshold": 1}, BadInput, "no option or setting named 'box_treshold'", id="setting"),
-        pytest.param("absent.png", {}, ImageError, "absent.png", id="no picture"),
+        pytest.param(IMAGE, {"floor": 2.0}, BadInput, "floor must lie", id="floor"),
+        pytest.param(IMAGE, {"most": 0}, BadInput, "most must be a whole number of at least 1", id="most"),
+        pytest.param(IMAGE, {"box_treshold": 1}, BadInput, "no option or setting named 'box_treshold'", id="setting"),
+        pytest.param("absent.png", {}, ImageError, "absent.png", id="no image"),
         pytest.param(ELSEWHERE, {}, BadInput, "made by other models", id="an encoding of other models"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_done(
-    picture: Any, options: dict[str, Any], error: type[Exception], message: str
+    image: Any, options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     pipe = chain()
     with pytest.raises(error, match=message):
-        pipe.explore(picture, LABELS, **options)
+        pipe.explore(image, LABELS, **options)
     assert pipe.tagger.seen == []  # type: ignore[union-attr]
 
 
 def test_a_vocabulary_of_another_pipeline_is_refused() -> None:
     words = Pipeline(Tagger(), None, None, Settings()).vocabulary(LABELS)
     with pytest.raises(BadInput, match="made without a stage"):
-        chain().explore(PICTURE, words)
+        chain().explore(IMAGE, words)
 
 
 def test_other_windows_need_the_tagger() -> None:
-    explored = last(chain().explore(PICTURE, LABELS))
+    explored = last(chain().explore(IMAGE, LABELS))
     assert explored.result(windows=0, batch_size=3).run.settings["batch_size"] == 3
     with pytest.raises(BadInput, match="explore again"):
         explored.result(windows=2)
@@ -384,7 +384,7 @@ def test_other_windows_need_the_tagger() -> None:
 def test_tags_that_are_not_finite_are_refused() -> None:
     pipe = Pipeline(Tagger((float("nan"), 0.5, 0.1)), None, None, Settings())
     with pytest.raises(BadOutput, match="tagger's scores are not finite"):
-        last(pipe.explore(PICTURE, LABELS))
+        last(pipe.explore(IMAGE, LABELS))
 
 
 @pytest.mark.parametrize(
@@ -397,10 +397,10 @@ def test_tags_that_are_not_finite_are_refused() -> None:
 def test_a_segmenter_that_takes_no_points_is_named(segmenter: Any, message: str) -> None:
     pipe = Pipeline(Tagger(), Placed(), segmenter, Settings())
     with pytest.raises(BadInput, match=message):
-        pipe.prompt(pipe.encode(PICTURE), np.array([[1, 1]], np.float32), np.array([1]))
+        pipe.prompt(pipe.encode(IMAGE), np.array([[1, 1]], np.float32), np.array([1]))
 
 
 def test_a_prompt_needs_the_segmenters_encoding(pocket: Pipeline) -> None:
-    first = next(pocket.explore(PICTURE, ("apple",))).encoded
+    first = next(pocket.explore(IMAGE, ("apple",))).encoded
     with pytest.raises(BadInput, match="not encoded for the segmenter yet"):
         pocket.prompt(first, np.array([[1, 1]], np.float32), np.array([1]))

@@ -36,8 +36,8 @@ class Scoring:
         rows = np.resize(np.array(self.given, np.float32), (len(labels), 1))
         return TextEmbeddings(tuple(labels), prompts or openvocab.prompt_set(), rows)
 
-    def encode_pictures(self, pictures: Sequence[Any]) -> np.ndarray:
-        return np.ones((len(pictures), 1), np.float32)
+    def encode_images(self, images: Sequence[Any]) -> np.ndarray:
+        return np.ones((len(images), 1), np.float32)
 
     def scores(self, embeddings: np.ndarray, vocabulary: TextEmbeddings) -> np.ndarray:
         made: np.ndarray = embeddings @ vocabulary.embeddings.T
@@ -45,8 +45,8 @@ class Scoring:
 
     logits = scores
 
-    def score(self, pictures: Sequence[Any], vocabulary: Any) -> np.ndarray:
-        return self.scores(self.encode_pictures(pictures), vocabulary)
+    def score(self, images: Sequence[Any], vocabulary: Any) -> np.ndarray:
+        return self.scores(self.encode_images(images), vocabulary)
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,12 @@ class Asked:
     def encode_labels(self, labels: Sequence[str], template: str | None = None) -> Queries:
         return Queries(tuple(labels), template or "{label}", np.arange(len(labels)))
 
-    def detect(self, pictures: Sequence[Any], queries: Queries, threshold: float) -> list[Boxes]:
+    def detect(self, images: Sequence[Any], queries: Queries, threshold: float) -> list[Boxes]:
         self.asked.append((queries.labels, threshold))
         count = int(self.score > threshold)
         box = np.array([[0, 0, 20, 20]], np.float32)[:count]
         index = np.array([len(queries.labels) - 1])[:count]
-        return [Boxes(box, np.array([self.score], np.float32)[:count], index) for _ in pictures]
+        return [Boxes(box, np.array([self.score], np.float32)[:count], index) for _ in images]
 
 
 def chain(tagger: Any = None, detector: Any = None, **settings: Any) -> Pipeline:
@@ -209,7 +209,7 @@ def test_where_nothing_is_found_the_result_says_why(
     assert called(pipe, image).to_dict()["notes"] == list(notes)
 
 
-def test_relabelled_rows_say_why_they_have_no_tag(image: Path) -> None:
+def test_relabeled_rows_say_why_they_have_no_tag(image: Path) -> None:
     from openvocab.batch.relabel import relabel
 
     tags = Pipeline(Scoring(), None, None, Settings(tag_threshold=0.5))

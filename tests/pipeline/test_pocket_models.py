@@ -20,7 +20,7 @@ def pipe() -> Pipeline:
 
 
 @pytest.fixture(scope="module")
-def pictures() -> list[np.ndarray]:
+def images() -> list[np.ndarray]:
     return [openvocab.read_image(scene.path) for scene in openvocab.example_scenes()]
 
 
@@ -45,7 +45,7 @@ def test_a_changed_byte_is_refused(name: str, tmp_path: Path, monkeypatch: pytes
     broken[len(broken) // 2] ^= 1
     copy = tmp_path / kept.path.name
     copy.write_bytes(broken)
-    record = manifest.Checkpoint(kept.name, copy, kept.size, kept.sha256, kept.licence)
+    record = manifest.Checkpoint(kept.name, copy, kept.size, kept.sha256, kept.license)
     with pytest.raises(BadWeights, match="sha256"):
         record.verified()
 
@@ -58,53 +58,53 @@ def test_a_changed_byte_is_refused(name: str, tmp_path: Path, monkeypatch: pytes
     ],
 )
 def test_the_order_of_labels_changes_no_score(
-    pipe: Pipeline, pictures: list[np.ndarray], change: Callable[[Any], Any]
+    pipe: Pipeline, images: list[np.ndarray], change: Callable[[Any], Any]
 ) -> None:
     moved = change(LABELS)
-    first = pipe.tag_scores(pictures[:2], pipe.vocabulary(LABELS))
-    second = pipe.tag_scores(pictures[:2], pipe.vocabulary(moved))
+    first = pipe.tag_scores(images[:2], pipe.vocabulary(LABELS))
+    second = pipe.tag_scores(images[:2], pipe.vocabulary(moved))
     np.testing.assert_allclose(first, second[:, [moved.index(label) for label in LABELS]], atol=1e-4)
-    one, other = (pipe.regions(pictures[0], pipe.vocabulary(labels)) for labels in (LABELS, moved))
+    one, other = (pipe.regions(images[0], pipe.vocabulary(labels)) for labels in (LABELS, moved))
     assert one.labels == other.labels
     np.testing.assert_allclose(one.scores, other.scores, atol=1e-4)
     np.testing.assert_allclose(one.xyxy, other.xyxy, atol=1e-2)
 
 
 @pytest.mark.parametrize("size", [1, 3, 8])
-def test_batch_size_and_neighbours_change_no_score(pipe: Pipeline, pictures: list[np.ndarray], size: int) -> None:
+def test_batch_size_and_neighbors_change_no_score(pipe: Pipeline, images: list[np.ndarray], size: int) -> None:
     vocabulary = pipe.vocabulary(LABELS)
     settings = pipe.settings.changed(batch_size=size)
-    together = pipe.tag_scores(pictures, vocabulary, settings)
-    alone = pipe.tag_scores(pictures[4:5], vocabulary, settings)
+    together = pipe.tag_scores(images, vocabulary, settings)
+    alone = pipe.tag_scores(images[4:5], vocabulary, settings)
     np.testing.assert_allclose(together[4:5], alone, atol=1e-4)
 
 
-def test_every_region_has_a_label_that_was_given(pipe: Pipeline, pictures: list[np.ndarray]) -> None:
-    for picture in pictures[:4]:
-        result = pipe(picture, LABELS, tag_threshold=0.0, box_threshold=0.01)
+def test_every_region_has_a_label_that_was_given(pipe: Pipeline, images: list[np.ndarray]) -> None:
+    for image in images[:4]:
+        result = pipe(image, LABELS, tag_threshold=0.0, box_threshold=0.01)
         assert set(result.regions.labels) <= set(LABELS)
         assert {tag.label for tag in result.tags} <= set(LABELS)
         assert result.regions.masks is not None
-        assert result.regions.masks.shape[1:] == picture.shape[:2]
+        assert result.regions.masks.shape[1:] == image.shape[:2]
 
 
-def test_the_record_names_the_weights(pipe: Pipeline, pictures: list[np.ndarray]) -> None:
-    run = pipe(pictures[0], LABELS).run
+def test_the_record_names_the_weights(pipe: Pipeline, images: list[np.ndarray]) -> None:
+    run = pipe(images[0], LABELS).run
     for stage, record in (("tagger", run.tagger), ("detector", run.detector), ("segmenter", run.segmenter)):
         assert record is not None
         assert (record.spec, record.sha256) == (f"pocket-{stage}", manifest.checkpoint(f"pocket-{stage}").sha256)
 
 
-def test_a_picture_may_have_any_shape(pipe: Pipeline) -> None:
+def test_an_image_may_have_any_shape(pipe: Pipeline) -> None:
     vocabulary = pipe.vocabulary(LABELS)
     for height, width in ((1, 1), (3, 400), (300, 7), (500, 333)):
-        picture = np.random.default_rng(height).integers(0, 256, (height, width, 3), np.uint8)
-        result = pipe(picture, vocabulary, tag_threshold=0.0, box_threshold=0.0)
+        image = np.random.default_rng(height).integers(0, 256, (height, width, 3), np.uint8)
+        result = pipe(image, vocabulary, tag_threshold=0.0, box_threshold=0.0)
         assert (result.height, result.width) == (height, width)
         assert (result.regions.xyxy[:, 2:] <= [width, height]).all()
 
 
-def test_bfloat16_stays_close(pictures: list[np.ndarray], pipe: Pipeline) -> None:
+def test_bfloat16_stays_close(images: list[np.ndarray], pipe: Pipeline) -> None:
     half = openvocab.load("pocket", dtype="bfloat16")
-    exact, near = (each.tag_scores(pictures, each.vocabulary(LABELS)) for each in (pipe, half))
+    exact, near = (each.tag_scores(images, each.vocabulary(LABELS)) for each in (pipe, half))
     assert np.abs(exact - near).max() < 0.05

@@ -111,8 +111,8 @@ def test_a_row_that_is_not_there_cannot_be_left_out(row: int) -> None:
 
 
 def result(count: int) -> Result:
-    picture = np.zeros((8, 10, 3), np.uint8)
-    return Result("a.png", 10, 8, (Tag("thing 0", 0.5),), regions(count), RUN, picture)
+    image = np.zeros((8, 10, 3), np.uint8)
+    return Result("a.png", 10, 8, (Tag("thing 0", 0.5),), regions(count), RUN, image)
 
 
 def test_an_empty_result_has_the_types_of_a_full_one() -> None:
@@ -140,6 +140,6 @@ def test_to_supervision_keeps_boxes_names_and_masks(count: int) -> None:
     np.testing.assert_array_equal(detections.xyxy, made.regions.xyxy)
 
 
-def test_a_picture_of_another_size_is_refused() -> None:
-    with pytest.raises(BadInput, match="picture must have shape"):
+def test_an_image_of_another_size_is_refused() -> None:
+    with pytest.raises(BadInput, match="image must have shape"):
         Result("a", 10, 9, (), Regions.none(), RUN, np.zeros((8, 10, 3), np.uint8))

@@ -51,7 +51,7 @@ def _processor(kind: str) -> Any:
 
 
 def liven(model: Any) -> Any:
-    """Give a model weights under which every part counts: fresh ones answer nearly the same for every picture."""
+    """Give a model weights under which every part counts: fresh ones answer nearly the same for every image."""
     generator = torch.Generator().manual_seed(6)
     tables = {id(part.weight) for part in model.modules() if isinstance(part, torch.nn.Embedding)}
     with torch.no_grad():

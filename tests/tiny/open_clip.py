@@ -66,7 +66,7 @@ def write_kind(folder: Path, kind: str, resize_mode: str = "shortest") -> str:
 
 
 def _varied(model: Any) -> None:
-    """Let captions differ from picture to picture, in their words and in their length."""
+    """Let captions differ from image to image, in their words and in their length."""
     import torch
 
     torch.nn.init.normal_(model.text.cls_emb)

@@ -1,4 +1,4 @@
-"""A tiny SAM 3 checkpoint: pictures of 64 pixels, 8 places a label."""
+"""A tiny SAM 3 checkpoint: images of 64 pixels, 8 places a label."""
 
 from __future__ import annotations
 

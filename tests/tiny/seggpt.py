@@ -1,4 +1,4 @@
-"""A tiny SegGPT checkpoint: pictures of 32 pixels, an example above and the picture below it."""
+"""A tiny SegGPT checkpoint: images of 32 pixels, an example above and the image below it."""
 
 from __future__ import annotations
 

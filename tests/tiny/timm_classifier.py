@@ -16,7 +16,7 @@ DESCRIPTIONS = {"n01440764": "tench, Tinca tinca", "n01443537": "goldfish, Caras
 
 
 def build(classes: int = len(LABELS), seed: int = 21, **options: Any) -> Any:
-    """Return timm's model whose answers depend on the picture."""
+    """Return timm's model whose answers depend on the image."""
     import timm
     import torch
 

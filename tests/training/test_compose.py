@@ -11,16 +11,16 @@ pytest.importorskip("cv2", reason="needs the extra openvocab[train]")
 
 from PIL import Image
 
-from openvocab.evaluate.data import load_annotated, load_labelled
+from openvocab.evaluate.data import load_annotated, load_labeled
 from training.compose import main
 
 
 @pytest.fixture
 def drawings(tmp_path: Path) -> Path:
     """A square of each of two labels."""
-    for label, colour in (("apple", (200, 30, 30, 255)), ("dog", (120, 80, 40, 255))):
+    for label, color in (("apple", (200, 30, 30, 255)), ("dog", (120, 80, 40, 255))):
         (tmp_path / "drawings" / label).mkdir(parents=True)
-        Image.new("RGBA", (60, 60), colour).save(tmp_path / "drawings" / label / "0.png")
+        Image.new("RGBA", (60, 60), color).save(tmp_path / "drawings" / label / "0.png")
     return tmp_path / "drawings"
 
 
@@ -28,16 +28,16 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_seed_names_a_set_and_a_picture_does_not_depend_on_the_number(drawings, tmp_path):
+def test_a_seed_names_a_set_and_an_image_does_not_depend_on_the_number(drawings, tmp_path):
     for name, scenes, seed in (("one", 3, 5), ("two", 3, 5), ("more", 4, 5), ("other", 3, 6)):
         given = ["--drawings", str(drawings), "--scenes", str(scenes), "--seed", str(seed)]
         assert main([str(tmp_path / name), *given]) == 0
     one, more, other = (files(tmp_path / name) for name in ("one", "more", "other"))
     assert one == files(tmp_path / "two")
-    pictures = [name for name in one if name.endswith(".png")]
-    assert len(pictures) == 6
-    assert all(one[name] == more[name] for name in pictures)
-    assert any(one[name] != other.get(name) for name in pictures)
+    images = [name for name in one if name.endswith(".png")]
+    assert len(images) == 6
+    assert all(one[name] == more[name] for name in images)
+    assert any(one[name] != other.get(name) for name in images)
 
 
 def test_boxes_and_masks_are_exact(drawings, tmp_path):
@@ -45,16 +45,16 @@ def test_boxes_and_masks_are_exact(drawings, tmp_path):
 
     assert main([str(tmp_path / "set"), "--drawings", str(drawings), "--scenes", "4", "--seed", "1"]) == 0
     data = load_annotated(str(tmp_path / "set" / "instances.json"), "coco")
-    assert data.labels == ("dog", "apple") and len(data.pictures) == 4 and not data.faults
-    for one in data.pictures:
+    assert data.labels == ("dog", "apple") and len(data.images) == 4 and not data.faults
+    for one in data.images:
         assert one.masks is not None and one.areas is not None and len(one.masks) == len(one.xyxy) > 0
         for box, area, code in zip(one.xyxy, one.areas, one.masks, strict=True):
             mask = coco_mask.decode(code)
             down, across = np.nonzero(mask)
             assert (across.min(), down.min(), across.max() + 1, down.max() + 1) == tuple(box)
             assert mask.sum() == area
-    classes = load_labelled(str(tmp_path / "set" / "classes"), "imagefolder")
-    assert classes.labels == ("apple", "dog") and len(list(classes.pictures())) == 4
+    classes = load_labeled(str(tmp_path / "set" / "classes"), "imagefolder")
+    assert classes.labels == ("apple", "dog") and len(list(classes.images())) == 4
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from openvocab.weights.pocket.architecture import PocketOwlv2, build_sam, detect
 from training import evaluate, export
 from training.drawings import Drawings, labels, load_folder, load_style
 from training.loop import Job, run
-from training.optimise import Optimiser, steady_then_down
+from training.optimize import Optimizer, steady_then_down
 from training.pool import Pool, write_pool
 from training.scenes import DENSE, ORDINARY, SINGLE, Scene, SceneKind, bank, compose
 from training.segmenter import decode, prompts
@@ -29,15 +29,15 @@ NAMES = ("apple", "car", "dog")
 def drawings() -> Drawings:
     """A disc, a bar and a triangle."""
     found = Drawings()
-    for label, colour in zip(NAMES, ("red", "blue", "orange"), strict=True):
+    for label, color in zip(NAMES, ("red", "blue", "orange"), strict=True):
         canvas = Image.new("RGBA", (60, 60))
         pen = ImageDraw.Draw(canvas)
         if label == "apple":
-            pen.ellipse((2, 2, 57, 57), fill=colour)
+            pen.ellipse((2, 2, 57, 57), fill=color)
         elif label == "car":
-            pen.rectangle((2, 20, 57, 40), fill=colour)
+            pen.rectangle((2, 20, 57, 40), fill=color)
         else:
-            pen.polygon([(30, 2), (57, 57), (2, 57)], fill=colour)
+            pen.polygon([(30, 2), (57, 57), (2, 57)], fill=color)
         found[label] = [np.array(canvas)]
     return found
 
@@ -53,8 +53,8 @@ KINDS = [pytest.param(ORDINARY, id="ordinary"), pytest.param(SINGLE, id="single"
 @pytest.mark.parametrize("seed", range(4))
 def test_truth_is_exact(kind: SceneKind, seed: int) -> None:
     made = scene(seed, kind)
-    assert made.picture.shape == (256, 256, 3)
-    assert made.picture.dtype == np.uint8
+    assert made.image.shape == (256, 256, 3)
+    assert made.image.dtype == np.uint8
     assert made.instances.max() == len(made.labels) > 0
     for number, (left, top, right, bottom) in enumerate(made.xyxy.astype(int), 1):
         rows, columns = np.nonzero(made.instances == number)
@@ -62,8 +62,8 @@ def test_truth_is_exact(kind: SceneKind, seed: int) -> None:
 
 
 def test_a_seed_names_a_scene() -> None:
-    np.testing.assert_array_equal(scene(3).picture, scene(3).picture)
-    assert not np.array_equal(scene(3).picture, scene(4).picture)
+    np.testing.assert_array_equal(scene(3).image, scene(3).image)
+    assert not np.array_equal(scene(3).image, scene(4).image)
 
 
 def test_most_of_every_object_stays_visible() -> None:
@@ -148,12 +148,12 @@ def test_the_exported_models_answer_as_the_tower_does(
     register()
     tagger, _ = open_clip.create_model_from_pretrained(f"local-dir:{tmp_path}/models/tagger")
     detector = PocketOwlv2.from_pretrained(tmp_path / "models" / "detector", attn_implementation="eager").float()
-    pictures, ids = torch.rand(2, 3, 256, 256), texts.known
-    pixels = (pictures - model.mean) / model.deviation
+    images, ids = torch.rand(2, 3, 256, 256), texts.known
+    pixels = (images - model.mean) / model.deviation
     with torch.no_grad():
-        wanted = model(pictures, ids)
-        images, words = tagger.eval().encode_image(pixels, normalize=True), tagger.encode_text(ids, normalize=True)
-        tags = images @ words.T * tagger.logit_scale.exp() + tagger.logit_bias
+        wanted = model(images, ids)
+        embeddings, words = tagger.eval().encode_image(pixels, normalize=True), tagger.encode_text(ids, normalize=True)
+        tags = embeddings @ words.T * tagger.logit_scale.exp() + tagger.logit_bias
         mask = torch.ones_like(ids)
         found = detector.eval()(input_ids=ids.repeat(2, 1), attention_mask=mask.repeat(2, 1), pixel_values=pixels)
     torch.testing.assert_close(tags, wanted.tags, atol=1e-4, rtol=0)
@@ -216,7 +216,7 @@ def test_losses_are_finite_and_teach_every_part(pool: Pool, tower: tuple[Tower, 
     config: Any = tower[0].detector.config
     model, texts = Tower(config.text_config.vocab_size), tower[1]
     batch = pool.draw(np.random.default_rng(0), 2)
-    out = model(batch.pictures, texts.draw(np.random.default_rng(0)))
+    out = model(batch.images, texts.draw(np.random.default_rng(0)))
     loss, _ = detection_loss(out, batch)
     (loss + tag_loss(out, batch)).backward()
     assert torch.isfinite(loss)
@@ -237,13 +237,13 @@ def test_a_false_answer_for_a_whole_image_costs_more_the_surer_it_is() -> None:
     assert costs[2] > 10 * costs[1] > 10 * costs[0]
 
 
-def test_prompting_several_pictures_at_once_equals_sam_itself(pool: Pool) -> None:
+def test_prompting_several_images_at_once_equals_sam_itself(pool: Pool) -> None:
     torch.manual_seed(0)
     sam = build_sam().eval()
     batch = pool.take(np.array([0, 1]))
     sparse, _, _ = prompts(np.random.default_rng(0), sam, batch, 2)
     with torch.no_grad():
-        features = sam.image_encoder((batch.pictures * 255 - sam.pixel_mean) / sam.pixel_std)
+        features = sam.image_encoder((batch.images * 255 - sam.pixel_mean) / sam.pixel_std)
         together, _ = decode(sam, features, sparse, 2)
         dense = sam.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1).expand(2, -1, 32, 32)
         place = sam.prompt_encoder.get_dense_pe()
@@ -260,8 +260,8 @@ def job(steps: list[int]) -> Job:
         loss = model(torch.from_numpy(rng.standard_normal((4, 3)).astype(np.float32))).pow(2).mean()
         return loss, {"loss": loss.item()}
 
-    optimiser = Optimiser(model, 1e-2, 1e-2, lambda name: True)
-    return Job(model, optimiser, step, dict, list(model.parameters()), 1.0)
+    optimizer = Optimizer(model, 1e-2, 1e-2, lambda name: True)
+    return Job(model, optimizer, step, dict, list(model.parameters()), 1.0)
 
 
 @pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="training needs torch 2.9 (the extra train says so)")

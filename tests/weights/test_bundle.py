@@ -230,7 +230,7 @@ def _known(**values: Any) -> Callable[..., None]:
         pytest.param(_known(commit="f" * 40), "holds no file of it", id="a commit it does not carry"),
         pytest.param(lambda pairs, index: index.update(format=9), "another format", id="another format"),
         pytest.param(lambda pairs, index: index.pop("files"), "not of the form", id="no files"),
-        pytest.param(_renamed("x", "colour"), "not of the form", id="unknown field"),
+        pytest.param(_renamed("x", "color"), "not of the form", id="unknown field"),
         pytest.param(_renamed(["x"]), "not of the form", id="field of another type"),
     ],
 )
@@ -359,6 +359,6 @@ def test_a_pulled_and_packed_model_loads_on_a_machine_without_a_network(owlv2_fo
     run = python(ENCLOSED + LOAD, there)
     digest = hashlib.sha256((owlv2_folder / "model.safetensors").read_bytes()).hexdigest()
     detector = load_detector(f"owlv2:{owlv2_folder}", "cpu", "float32")
-    picture = np.full((40, 60, 3), 90, np.uint8)
-    (boxes,) = detector.detect([picture], detector.encode_labels(["cat", "dog"]), 0.0)
+    image = np.full((40, 60, 3), 90, np.uint8)
+    (boxes,) = detector.detect([image], detector.encode_labels(["cat", "dog"]), 0.0)
     assert run.stdout == f"{digest} {len(boxes.scores)} []\n", run.stderr

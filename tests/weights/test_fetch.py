@@ -24,7 +24,7 @@ FAULTS = {
     "stall": "the server stopped answering; try again later, or raise HF_HUB_DOWNLOAD_TIMEOUT (seconds)",
     "length": "it arrived with a wrong length; try again",
     "500": "the server answered 500; try again later",
-    "gated": "is gated: accept its licence",
+    "gated": "is gated: accept its license",
 }
 FULL = """
 import errno, huggingface_hub.file_download as download

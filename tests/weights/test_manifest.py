@@ -59,7 +59,7 @@ def test_a_record_is_complete(name):
     record = published()[name]
     assert [bool(each) for each in (record.url, record.repository, record.package)].count(True) == 1
     assert bool(record.extra) == bool(record.package)
-    assert record.licence and record.paper.startswith("https://")
+    assert record.license and record.paper.startswith("https://")
     assert set(record.preprocessing) >= {"resize", "mean", "std"}
     assert record.input_size > 0
     assert record.fetched_revision in (None, record.revision)
@@ -77,7 +77,7 @@ def test_a_preset_names_one_checkpoint_for_each_stage(name):
             record = published_for(spec)
             assert record is not None and stage == record.stage
     gated = [each for each in preset.checkpoints if published()[each].gated]
-    free = all(published()[each].licence in FREE for each in preset.checkpoints)
+    free = all(published()[each].license in FREE for each in preset.checkpoints)
     assert (free and not gated) if name != "sam3" else gated
     assert preset.size > 1_000_000
 

@@ -21,7 +21,7 @@ def checkpoints() -> list[str]:
         plain = each.spec.partition("@")[0]
         tag, box = (f"{value:g}" if value is not None else "" for value in (each.tag_threshold, each.box_threshold))
         rule = each.tag_rule or "-"
-        return each.name, each.stage, f"`{plain}`", rule, tag or box or "-", each.threshold_source or "-", each.licence
+        return each.name, each.stage, f"`{plain}`", rule, tag or box or "-", each.threshold_source or "-", each.license
 
     head = ("checkpoint", "stage", "SPEC", "tag rule", "threshold", "source of the threshold", "license")
     return rows(head, (cells(each) for each in published().values()))
@@ -40,7 +40,7 @@ def preset_rows() -> list[str]:
     def cells() -> Iterator[tuple[str, ...]]:
         for each in presets():
             own = ", ".join(f"{name} {value}" for name, value in preset_records()[each.name].settings.items())
-            yield each.name, ", ".join(named(each.name)), own or "-", each.licence
+            yield each.name, ", ".join(named(each.name)), own or "-", each.license
 
     return rows(("preset", "checkpoints", "settings of its own", "license"), cells())
 

@@ -178,7 +178,7 @@ def _no_home() -> Path:
             "/c/hub/models--org--name/snapshots/abc/model.safetensors", "org/name/model.safetensors", id="hub"
         ),
         pytest.param("/c/hub/models--org--name/snapshots/abc/x/w.bin", "org/name/x/w.bin", id="folder in a repository"),
-        pytest.param("/c/hub/models--gpt2/snapshots/abc/w.bin", "gpt2/w.bin", id="repository without an organisation"),
+        pytest.param("/c/hub/models--gpt2/snapshots/abc/w.bin", "gpt2/w.bin", id="repository without an organization"),
         pytest.param("/data/snapshots/w.pth", "/data/snapshots/w.pth", id="own folder"),
     ],
 )

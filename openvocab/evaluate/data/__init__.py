@@ -1,4 +1,4 @@
-"""Pictures with labels, from the formats that people keep them in."""
+"""Images with labels, from the formats that people keep them in."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from openvocab.evaluate.data.captions import Captioned, CaptionedSet, load_capti
 from openvocab.evaluate.data.coco import load_coco, load_lvis
 from openvocab.evaluate.data.image_folder import load_image_folder
 from openvocab.evaluate.data.lists import load_list
-from openvocab.evaluate.data.records import Labelled, LabelledSet
+from openvocab.evaluate.data.records import Labeled, LabeledSet
 from openvocab.evaluate.data.torchvision_sets import TORCHVISION, load_torchvision
 from openvocab.evaluate.data.voc import load_voc
 from openvocab.evaluate.data.web_dataset import load_web_dataset
@@ -18,22 +18,22 @@ from openvocab.evaluate.data.yolo import SPLITS, load_yolo
 
 __all__ = [
     "ANNOTATED",
-    "LABELLED",
+    "LABELED",
     "SPLITS",
     "TORCHVISION",
     "Annotated",
     "AnnotatedSet",
     "Captioned",
     "CaptionedSet",
-    "Labelled",
-    "LabelledSet",
+    "Labeled",
+    "LabeledSet",
     "load_annotated",
     "load_captions",
-    "load_labelled",
+    "load_labeled",
     "require_objects",
 ]
 
-LABELLED: Mapping[str, Callable[[str], LabelledSet]] = {
+LABELED: Mapping[str, Callable[[str], LabeledSet]] = {
     "imagefolder": load_image_folder,
     "list": load_list,
     "torchvision": load_torchvision,
@@ -42,11 +42,11 @@ LABELLED: Mapping[str, Callable[[str], LabelledSet]] = {
 """Format -> what reads it."""
 
 ANNOTATED = ("coco", "lvis", "voc", "yolo")
-"""Formats of pictures with boxes."""
+"""Formats of images with boxes."""
 
 
-def load_labelled(path: str, format: str) -> LabelledSet:  # noqa: A002
-    """Return a set of labelled pictures.
+def load_labeled(path: str, format: str) -> LabeledSet:  # noqa: A002
+    """Return a set of labeled images.
 
     Args:
         path: the folder or file; for torchvision NAME:ROOT.
@@ -57,38 +57,38 @@ def load_labelled(path: str, format: str) -> LabelledSet:  # noqa: A002
         UnknownName: there is no format of that name.
         BadInput: the data cannot be read; the message names the file and, where there is one, the line.
     """
-    if format not in LABELLED:
-        raise unknown("format of labelled pictures", format, LABELLED)
-    return LABELLED[format](path)
+    if format not in LABELED:
+        raise unknown("format of labeled images", format, LABELED)
+    return LABELED[format](path)
 
 
 def load_annotated(
     path: str,
     format: str,  # noqa: A002
-    pictures: str | None = None,
+    images: str | None = None,
     split: str | None = None,
 ) -> AnnotatedSet:
-    """Return a set of pictures with boxes.
+    """Return a set of images with boxes.
 
     Args:
         path: for coco and lvis the JSON file, for voc the folder that holds Annotations and JPEGImages, for yolo
             data.yaml or its folder.
         format: coco, lvis, voc or yolo.
-        pictures: for coco and lvis, the folder of the pictures; the JSON file's own where not given.
+        images: for coco and lvis, the folder of the images; the JSON file's own where not given.
         split: for yolo, val, test or train; the first of these that data.yaml names where not given.
 
     Raises:
         UnknownName: there is no format of that name.
-        BadInput: the data cannot be read or show no object, or pictures or split is given for a format that has none.
+        BadInput: the data cannot be read or show no object, or images or split is given for a format that has none.
         MissingExtra: voc, and defusedxml is not installed.
     """
     if format not in ANNOTATED:
-        raise unknown("format of annotated pictures", format, ANNOTATED)
-    if pictures is not None and format not in ("coco", "lvis"):
-        raise BadInput(f"a folder of pictures is for coco and lvis, since {format} says where they lie; leave it out")
+        raise unknown("format of annotated images", format, ANNOTATED)
+    if images is not None and format not in ("coco", "lvis"):
+        raise BadInput(f"a folder of images is for coco and lvis, since {format} says where they lie; leave it out")
     if split is not None and format != "yolo":
         raise BadInput(f"a split is for yolo, since {format} has none; leave it out")
     if format == "yolo":
         return require_objects(load_yolo(path, split))
     read = {"coco": load_coco, "lvis": load_lvis}
-    return require_objects(load_voc(path) if format == "voc" else read[format](path, pictures))
+    return require_objects(load_voc(path) if format == "voc" else read[format](path, images))

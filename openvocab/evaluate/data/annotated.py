@@ -1,4 +1,4 @@
-"""A set of pictures with boxes around what is in them, and the faults of annotations, counted by kind."""
+"""A set of images with boxes around what is in them, and the faults of annotations, counted by kind."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ __all__ = ["Annotated", "AnnotatedSet", "Faults", "require_objects", "within"]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Annotated:
-    """One picture with N annotated things.
+    """One image with N annotated things.
 
-    path           where the picture lies.
+    path           where the image lies.
     height, width  pixels, as the annotation or else the file says.
     xyxy           (N, 4) float64 left, top, right, bottom in pixels, half-open.
     label_index    (N,) int64 indices of labels.
@@ -29,7 +29,7 @@ class Annotated:
     areas          (N,) float64 pixels, where the annotation says them; else None.
     masks          the pixels of each of the N things as COCO's packed runs, {"size": [height, width], "counts": bytes};
                    None where the data have boxes only.
-    looked_for     (K,) int64 indices of the labels that somebody looked for in the picture: a box of another one is
+    looked_for     (K,) int64 indices of the labels that somebody looked for in the image: a box of another one is
                    neither right nor wrong. None where all were looked for.
     """
 
@@ -46,23 +46,23 @@ class Annotated:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class AnnotatedSet:
-    """Pictures with boxes.
+    """Images with boxes.
 
     source    the path as given.
     labels    C labels.
-    pictures  in a stable order.
-    faults    kind of fault -> how many annotations or pictures it cost.
+    images  in a stable order.
+    faults    kind of fault -> how many annotations or images it cost.
     looked_in  where the annotations were looked for, as a message says it.
     """
 
     source: str
     labels: tuple[str, ...]
-    pictures: tuple[Annotated, ...]
+    images: tuple[Annotated, ...]
     faults: Mapping[str, int]
     looked_in: str = "its annotations"
 
     def against(self, vocabulary: Sequence[str] | None = None, names: Mapping[str, str] | None = None) -> AnnotatedSet:
-        """Return the set with its labels under other names and among other labels; see LabelledSet.against.
+        """Return the set with its labels under other names and among other labels; see LabeledSet.against.
 
         Raises:
             BadInput: names has a label that is not in the set, or the vocabulary lacks one; the message says which.
@@ -70,10 +70,10 @@ class AnnotatedSet:
         wanted, place = places(self.source, self.labels, vocabulary, names)
         new = np.array(place, np.int64)
         moved = []
-        for one in self.pictures:
+        for one in self.images:
             known = None if one.looked_for is None else np.unique(new[one.looked_for])
             moved.append(replace(one, label_index=new[one.label_index], looked_for=known))
-        return replace(self, labels=wanted, pictures=tuple(moved))
+        return replace(self, labels=wanted, images=tuple(moved))
 
 
 def require_objects(data: AnnotatedSet) -> AnnotatedSet:
@@ -82,8 +82,8 @@ def require_objects(data: AnnotatedSet) -> AnnotatedSet:
     Raises:
         BadInput: no image has an object that can be found or missed, so that every figure would be empty.
     """
-    if all(one.crowd.all() for one in data.pictures):
-        said = f"{data.source!r} has no object in its {len(data.pictures)} images, so that nothing can be measured"
+    if all(one.crowd.all() for one in data.images):
+        said = f"{data.source!r} has no object in its {len(data.images)} images, so that nothing can be measured"
         raise BadInput(f"{said}; they were looked for in {data.looked_in}; check the path and the annotations")
     return data
 
@@ -109,7 +109,7 @@ class Faults:
 def within(
     box: Sequence[float], height: int, width: int, where: str, faults: Faults
 ) -> tuple[float, float, float, float] | None:
-    """Return a box clipped to its picture; None where nothing of it is left.
+    """Return a box clipped to its image; None where nothing of it is left.
 
     Args:
         box: left, top, right, bottom in pixels, half-open.
@@ -128,8 +128,8 @@ def within(
         return None
     clipped = max(left, 0.0), max(top, 0.0), min(right, float(width)), min(bottom, float(height))
     if clipped[2] <= clipped[0] or clipped[3] <= clipped[1]:
-        faults.add("boxes outside their picture, left out", where)
+        faults.add("boxes outside their image, left out", where)
         return None
     if max(abs(one - other) for one, other in zip(clipped, (left, top, right, bottom), strict=True)) > 0:
-        faults.add("boxes partly outside their picture, clipped", where)
+        faults.add("boxes partly outside their image, clipped", where)
     return clipped

@@ -1,7 +1,7 @@
-"""Pictures with sentences: lists with a column of sentences, and CLIP_benchmark's WebDataset layout for retrieval.
+"""Images with sentences: lists with a column of sentences, and CLIP_benchmark's WebDataset layout for retrieval.
 
-A column `caption` holds one sentence a row, and rows of one picture belong together; a column `captions` holds a list
-of them, in CSV as a JSON list. In the WebDataset layout a sample is a picture and KEY.txt with a sentence a line.
+A column `caption` holds one sentence a row, and rows of one image belong together; a column `captions` holds a list
+of them, in CSV as a JSON list. In the WebDataset layout a sample is an image and KEY.txt with a sentence a line.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from openvocab.errors import BadInput, OpenVocabWarning
 from openvocab.evaluate.data.guarded import parse_json, read_text, shown
 from openvocab.evaluate.data.lists import path_of, read_rows
-from openvocab.evaluate.data.web_dataset import picture_of, samples, shards_of
+from openvocab.evaluate.data.web_dataset import image_of, samples, shards_of
 from openvocab.images.sources import Item
 
 __all__ = ["Captioned", "CaptionedSet", "load_captions"]
@@ -26,7 +26,7 @@ _REMEDY = "name one column path, and one caption or captions"
 
 @dataclass(frozen=True, slots=True)
 class Captioned:
-    """One picture and its sentences, at least one."""
+    """One image and its sentences, at least one."""
 
     item: Item
     captions: tuple[str, ...]
@@ -34,27 +34,27 @@ class Captioned:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class CaptionedSet:
-    """Pictures with sentences, read as a stream.
+    """Images with sentences, read as a stream.
 
     source    the path as given.
-    pictures  call it to begin: it yields the pictures, in the same order every time.
+    images  call it to begin: it yields the images, in the same order every time.
     """
 
     source: str
-    pictures: Callable[[], Iterator[Captioned]]
+    images: Callable[[], Iterator[Captioned]]
 
 
 def load_captions(path: str) -> CaptionedSet:
-    """Return a set of pictures with sentences, in the order of the list or of the shards.
+    """Return a set of images with sentences, in the order of the list or of the shards.
 
-    Pictures of a list that do not exist are left out, with one warning that counts them and names the first's line.
+    Images of a list that do not exist are left out, with one warning that counts them and names the first's line.
 
     Args:
         path: a .csv, .jsonl or .parquet file, or a folder in the WebDataset layout.
 
     Raises:
         BadInput: the list or the folder cannot be read, or a sentence is missing; the message has the file and, where
-            there is one, the line. While shards are read: one is broken, or a sample has no picture or no sentence.
+            there is one, the line. While shards are read: one is broken, or a sample has no image or no sentence.
     """
     if os.path.isdir(path):
         return _from_shards(path)
@@ -66,9 +66,9 @@ def load_captions(path: str) -> CaptionedSet:
         own.setdefault(file, []).extend(_sentences(path, line, row))
     missing = [file for file in own if not os.path.isfile(file)]
     if len(missing) == len(own):
-        raise BadInput(f"none of the {len(own)} pictures of {path!r} exists, such as {shown(missing[0])}; check paths")
+        raise BadInput(f"none of the {len(own)} images of {path!r} exists, such as {shown(missing[0])}; check paths")
     if missing:
-        said = f"{path!r} lists {len(missing)} pictures that do not exist, the first on line {lines[missing[0]]}"
+        said = f"{path!r} lists {len(missing)} images that do not exist, the first on line {lines[missing[0]]}"
         warnings.warn(f"{said}: {shown(missing[0])}; they are left out", OpenVocabWarning, stacklevel=2)
     kept = [Captioned(Item(file, file), tuple(said)) for file, said in own.items() if file not in set(missing)]
     return CaptionedSet(path, lambda: iter(kept))
@@ -106,4 +106,4 @@ def _read(shards: Sequence[str]) -> Iterator[Captioned]:
             kept = tuple(each for each in said if each.strip())
             if not kept:
                 raise BadInput(f"{name!r} has no .txt with a sentence; drop it or add one")
-            yield Captioned(Item(name, data=picture_of(name, parts)), kept)
+            yield Captioned(Item(name, data=image_of(name, parts)), kept)

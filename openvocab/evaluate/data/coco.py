@@ -1,8 +1,8 @@
-"""COCO instances and LVIS: one JSON file with images, annotations and categories, and the pictures in a folder.
+"""COCO instances and LVIS: one JSON file with images, annotations and categories, and the images in a folder.
 
-LVIS says of each picture which labels somebody looked for, since nobody looked for all (Gupta, Dollar and Girshick,
+LVIS says of each image which labels somebody looked for, since nobody looked for all (Gupta, Dollar and Girshick,
 2019). Those with a thing in it or in neg_category_ids are kept as looked_for. A label in not_exhaustive_category_ids
-gets a crowd over the whole picture, so that a box too many of it is neither right nor wrong, as in LVIS' own figures.
+gets a crowd over the whole image, so that a box too many of it is neither right nor wrong, as in LVIS' own figures.
 """
 
 from __future__ import annotations
@@ -23,52 +23,50 @@ from openvocab.prompts.labels import check_labels
 __all__ = ["load_coco", "load_lvis"]
 
 
-def load_coco(path: str, pictures: str | None = None) -> AnnotatedSet:
-    """Return the set; labels are in the order of the categories, pictures in that of the images.
+def load_coco(path: str, images: str | None = None) -> AnnotatedSet:
+    """Return the set; labels are in the order of the categories, images in that of the images.
 
-    A picture that is listed but missing, and a box that is outside its picture or empty, is left out; where some thing
+    An image that is listed but missing, and a box that is outside its image or empty, is left out; where some thing
     has an outline, those without one that can be used are given their box. Each kind is counted in a warning that names
     the first.
 
     Args:
         path: the JSON file.
-        pictures: the folder that file_name is taken from; the JSON file's own where not given.
+        images: the folder that file_name is taken from; the JSON file's own where not given.
 
     Raises:
         BadInput: the JSON cannot be read, a part is missing or of another kind, a number is out of range, an annotation
-            names an image or a category that is not there, a file_name leads out of the folder, or no picture exists.
+            names an image or a category that is not there, a file_name leads out of the folder, or no image exists.
     """
-    return _loaded(path, _parts(path), pictures)
+    return _loaded(path, _parts(path), images)
 
 
-def _loaded(path: str, parts: Sequence[list[dict[str, Any]]], pictures: str | None) -> AnnotatedSet:
-    images, annotations, categories = parts
+def _loaded(path: str, parts: Sequence[list[dict[str, Any]]], images: str | None) -> AnnotatedSet:
+    listed, annotations, categories = parts
     names = {_key(path, "category", row, "id"): str(_key(path, "category", row, "name")) for row in categories}
     labels, place = check_labels(list(names.values())), {key: row for row, key in enumerate(names)}
-    folder = os.path.dirname(path) if pictures is None else pictures
-    faults, own = Faults(), _by_image(path, images, annotations, place)
+    folder = os.path.dirname(path) if images is None else images
+    faults, own = Faults(), _by_image(path, listed, annotations, place)
     made, outlined = [], any(row.get("segmentation") for row in annotations)
-    for row in images:
-        file = _picture_file(path, folder, row)
+    for row in listed:
+        file = _image_file(path, folder, row)
         if os.path.isfile(file):
             one = _annotated(path, file, row, own.get(row["id"], []), place, faults, outlined)
             made.append(_federated(path, one, row, place) if "neg_category_ids" in row else one)
         else:
-            faults.add(
-                "pictures that are listed and missing, left out", f"{_where(path, 'image', row)} ({shown(file)})"
-            )
+            faults.add("images that are listed and missing, left out", f"{_where(path, 'image', row)} ({shown(file)})")
     if not made:
-        raise BadInput(f"none of the {len(images)} pictures of {path!r} lies in {folder!r}; give their folder")
+        raise BadInput(f"none of the {len(listed)} images of {path!r} lies in {folder!r}; give their folder")
     faults.tell()
     return AnnotatedSet(path, labels, tuple(made), faults.counts, f"the {len(annotations)} annotations of {path!r}")
 
 
-def load_lvis(path: str, pictures: str | None = None) -> AnnotatedSet:
+def load_lvis(path: str, images: str | None = None) -> AnnotatedSet:
     """Return the set; see load_coco.
 
     Args:
         path: the JSON file.
-        pictures: the folder that holds the pictures by name, or as train2017/NAME and so on.
+        images: the folder that holds the images by name, or as train2017/NAME and so on.
 
     Raises:
         BadInput: see load_coco; or an image does not say which labels were looked for.
@@ -78,14 +76,14 @@ def load_lvis(path: str, pictures: str | None = None) -> AnnotatedSet:
         for name in _FEDERATED:
             if not isinstance(row.get(name), list):
                 raise BadInput(f"{_where(path, 'image', row)}, has no list of {name}; give it as coco instead")
-    return _loaded(path, parts, pictures)
+    return _loaded(path, parts, images)
 
 
 _FEDERATED = ("neg_category_ids", "not_exhaustive_category_ids")
 
 
-def _picture_file(path: str, folder: str, row: Mapping[str, Any]) -> str:
-    """Return where a picture lies: file_name, or else the last parts of coco_url, which is all that LVIS has.
+def _image_file(path: str, folder: str, row: Mapping[str, Any]) -> str:
+    """Return where an image lies: file_name, or else the last parts of coco_url, which is all that LVIS has.
 
     Raises:
         BadInput: there is neither, or it leads out of the folder.
@@ -105,14 +103,12 @@ def _inside(folder: str, name: str, where: str) -> str:
     """
     file, whole = os.path.join(folder, name), os.path.abspath(folder)
     if os.path.commonpath([whole, os.path.abspath(file)]) != whole:
-        raise BadInput(
-            f"{where}, names {shown(name)}, outside {whole!r}; give the folder of all images with --pictures"
-        )
+        raise BadInput(f"{where}, names {shown(name)}, outside {whole!r}; give the folder of all images with --images")
     return file
 
 
 def _federated(path: str, one: Annotated, row: Mapping[str, Any], place: Mapping[Any, int]) -> Annotated:
-    """Return a picture with the labels that were looked for, and a crowd for each that was not seen to its end.
+    """Return an image with the labels that were looked for, and a crowd for each that was not seen to its end.
 
     Raises:
         BadInput: a category has no name.

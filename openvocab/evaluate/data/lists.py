@@ -1,6 +1,6 @@
-"""Lists of pictures with labels: CSV, JSON lines and Parquet, with a column of paths and one of labels.
+"""Lists of images with labels: CSV, JSON lines and Parquet, with a column of paths and one of labels.
 
-Paths are taken from the folder of the list. A column `label` holds one label a picture; a column `labels` holds
+Paths are taken from the folder of the list. A column `label` holds one label an image; a column `labels` holds
 several: a list, or in CSV a text with | between them, which may be empty.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 
 from openvocab.errors import BadInput, OpenVocabWarning
 from openvocab.evaluate.data.guarded import parse_json, parsing, read_parquet, read_text, shown
-from openvocab.evaluate.data.records import Labelled, LabelledSet
+from openvocab.evaluate.data.records import Labeled, LabeledSet
 from openvocab.images.sources import Item
 from openvocab.prompts.labels import check_labels
 
@@ -27,13 +27,13 @@ PATHS = ("path", "file_name", "filename", "file", "image", "image_path")
 _REMEDY = f"name one column {', '.join(PATHS[:-1])} or {PATHS[-1]}, and one label or labels"
 
 
-def load_list(path: str) -> LabelledSet:
-    """Return the set; labels are sorted, pictures in the order of the list.
+def load_list(path: str) -> LabeledSet:
+    """Return the set; labels are sorted, images in the order of the list.
 
-    Pictures that do not exist are left out, with one warning that counts them and names the line of the first.
+    Images that do not exist are left out, with one warning that counts them and names the line of the first.
 
     Raises:
-        BadInput: the list cannot be read, a column or a value is missing (the message has the line), or no picture of
+        BadInput: the list cannot be read, a column or a value is missing (the message has the line), or no image of
             it exists.
     """
     rows = [(line, *_row(path, line, row)) for line, row in read_rows(path, ("label", "labels"))]
@@ -45,8 +45,8 @@ def load_list(path: str) -> LabelledSet:
     labels = check_labels(names)
     place = {name: row for row, name in enumerate(names)}
     several = any(many for _, _, _, many in rows)
-    pictures = [Labelled(Item(file, file), tuple(sorted({place[name] for name in own}))) for _, file, own, _ in kept]
-    return LabelledSet(path, labels, several, lambda: iter(pictures))
+    images = [Labeled(Item(file, file), tuple(sorted({place[name] for name in own}))) for _, file, own, _ in kept]
+    return LabeledSet(path, labels, several, lambda: iter(images))
 
 
 def read_rows(path: str, columns: Sequence[str]) -> list[tuple[int, dict[str, Any]]]:
@@ -68,28 +68,28 @@ def read_rows(path: str, columns: Sequence[str]) -> list[tuple[int, dict[str, An
         read = {"csv": _csv, "jsonl": _json_lines}[kind](path)
     rows = [(line, {str(name).strip().lower(): value for name, value in row.items()}) for line, row in read]
     if not rows:
-        raise BadInput(f"{path!r} lists no picture; add a row for each")
+        raise BadInput(f"{path!r} lists no image; add a row for each")
     return rows
 
 
 def path_of(path: str, line: int, row: Mapping[str, Any], remedy: str) -> str:
-    """Return the path of a row's picture, from the folder of the list.
+    """Return the path of a row's image, from the folder of the list.
 
     Raises:
         BadInput: it names none; the message has the line and ends with the remedy.
     """
     file = next((row[name] for name in PATHS if name in row), None)
     if not isinstance(file, str) or not file.strip():
-        raise BadInput(f"{path!r}, line {line}, names no picture; {remedy}")
+        raise BadInput(f"{path!r}, line {line}, names no image; {remedy}")
     return os.path.join(os.path.dirname(path), file.strip())
 
 
 Row = tuple[int, str, Sequence[str], bool]
-"""Line, path of the picture, labels, and whether there may be several."""
+"""Line, path of the image, labels, and whether there may be several."""
 
 
 def _row(path: str, line: int, plain: Mapping[str, Any]) -> tuple[str, Sequence[str], bool]:
-    """Return the path of a picture, its labels, and whether there may be several.
+    """Return the path of an image, its labels, and whether there may be several.
 
     Raises:
         BadInput: one is missing.
@@ -106,14 +106,14 @@ def _row(path: str, line: int, plain: Mapping[str, Any]) -> tuple[str, Sequence[
 
 
 def _existing(path: str, rows: Sequence[Row]) -> list[Row]:
-    """Return the rows whose picture exists, with a warning where some do not."""
+    """Return the rows whose image exists, with a warning where some do not."""
     missing = [row for row in rows if not os.path.isfile(row[1])]
     if len(missing) == len(rows):
         raise BadInput(
-            f"none of the {len(rows)} pictures of {path!r} exists, such as {shown(missing[0][1])}; check paths"
+            f"none of the {len(rows)} images of {path!r} exists, such as {shown(missing[0][1])}; check paths"
         )
     if missing:
-        said = f"{path!r} lists {len(missing)} pictures that do not exist, the first on line {missing[0][0]}"
+        said = f"{path!r} lists {len(missing)} images that do not exist, the first on line {missing[0][0]}"
         warnings.warn(f"{said}: {shown(missing[0][1])}; they are left out", OpenVocabWarning, stacklevel=3)
     gone = {row[0] for row in missing}
     return [row for row in rows if row[0] not in gone]

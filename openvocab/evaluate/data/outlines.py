@@ -52,7 +52,7 @@ def rle_of(
         faults.add(f"things without an outline among others that have one{_INSTEAD}", where)
         return filled_box(box, height, width)
     if made is not None and not mask.area(made):
-        faults.add(f"outlines without a pixel in their picture{_INSTEAD}", where)
+        faults.add(f"outlines without a pixel in their image{_INSTEAD}", where)
         made = None
     return filled_box(box, height, width) if made is None else made
 
@@ -105,11 +105,11 @@ def _points(part: object, where: str) -> list[float] | None:
 
 
 def _from_runs(given: dict[str, Any], height: int, width: int, where: str, faults: Faults) -> dict[str, Any] | None:
-    """Return the pixels of runs; None where they are broken or of another picture's size."""
+    """Return the pixels of runs; None where they are broken or of another image's size."""
     from pycocotools import mask
 
     if given.get("size") != [height, width]:
-        faults.add(f"outlines of another size than their picture{_INSTEAD}", where)
+        faults.add(f"outlines of another size than their image{_INSTEAD}", where)
         return None
     counts = given.get("counts")
     runs = _unpacked(counts) if isinstance(counts, str) else counts

@@ -1,4 +1,4 @@
-"""A set of pictures with the labels that they are known to have."""
+"""A set of images with the labels that they are known to have."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from difflib import get_close_matches
 from openvocab.errors import BadInput
 from openvocab.images.sources import Item
 
-__all__ = ["Labelled", "LabelledSet", "places"]
+__all__ = ["Labeled", "LabeledSet", "places"]
 
 
 @dataclass(frozen=True, slots=True)
-class Labelled:
-    """One picture and the indices of its labels, in ascending order."""
+class Labeled:
+    """One image and the indices of its labels, in ascending order."""
 
     item: Item
     labels: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class LabelledSet:
-    """Pictures with labels, read as a stream.
+class LabeledSet:
+    """Images with labels, read as a stream.
 
     source       the path as given.
     labels       C labels; published sets may hold one twice.
-    multi_label  whether a picture may have none or several.
-    pictures     call it to begin: it yields the pictures, in the same order every time.
+    multi_label  whether an image may have none or several.
+    images     call it to begin: it yields the images, in the same order every time.
     templates    the sentences that the set brings with it, each with {label}; None where it brings none.
     looked_in    where the labels were looked for, as a message says it.
     """
@@ -35,22 +35,22 @@ class LabelledSet:
     source: str
     labels: tuple[str, ...]
     multi_label: bool
-    pictures: Callable[[], Iterator[Labelled]]
+    images: Callable[[], Iterator[Labeled]]
     templates: tuple[str, ...] | None = None
     looked_in: str = "its annotations"
 
-    def against(self, vocabulary: Sequence[str] | None = None, names: Mapping[str, str] | None = None) -> LabelledSet:
+    def against(self, vocabulary: Sequence[str] | None = None, names: Mapping[str, str] | None = None) -> LabeledSet:
         """Return the set with its labels under other names and among other labels.
 
         Args:
-            vocabulary: the labels to choose from; every label of a picture must be among them. None keeps the set's.
+            vocabulary: the labels to choose from; every label of an image must be among them. None keeps the set's.
             names: label of the set -> what to call it; several may get one name, and those left out keep theirs.
 
         Raises:
             BadInput: names has a label that is not in the set, or the vocabulary lacks one; the message says which.
         """
         wanted, place = places(self.source, self.labels, vocabulary, names)
-        return replace(self, labels=wanted, pictures=lambda: _moved(self.pictures(), place))
+        return replace(self, labels=wanted, images=lambda: _moved(self.images(), place))
 
 
 def places(
@@ -61,7 +61,7 @@ def places(
     Args:
         source: what the data are called in messages.
         labels: C labels of the data.
-        vocabulary, names: see LabelledSet.against.
+        vocabulary, names: see LabeledSet.against.
 
     Raises:
         BadInput: names has a label that the data have not, or the vocabulary lacks one; the message says which.
@@ -83,9 +83,9 @@ def places(
     return wanted, [wanted.index(label) for label in called]
 
 
-def _moved(pictures: Iterator[Labelled], place: Sequence[int]) -> Iterator[Labelled]:
-    for one in pictures:
-        yield Labelled(one.item, tuple(sorted({place[label] for label in one.labels})))
+def _moved(images: Iterator[Labeled], place: Sequence[int]) -> Iterator[Labeled]:
+    for one in images:
+        yield Labeled(one.item, tuple(sorted({place[label] for label in one.labels})))
 
 
 def _refuse_unknown(names: Mapping[str, str], labels: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from openvocab.errors import BadInput, unknown
 from openvocab.evaluate.data.guarded import parsing, regular_files
-from openvocab.evaluate.data.records import Labelled, LabelledSet
+from openvocab.evaluate.data.records import Labeled, LabeledSet
 from openvocab.images.sources import Item
 
 __all__ = ["TORCHVISION", "load_torchvision"]
@@ -22,7 +22,7 @@ __all__ = ["TORCHVISION", "load_torchvision"]
 class _Kind:
     """How a class of torchvision is called.
 
-    test   the arguments that choose its test pictures, or those that stand for them.
+    test   the arguments that choose its test images, or those that stand for them.
     lies   what it wants to find in the folder that it is given.
     names  its attribute with the labels, in the order of their indices.
     """
@@ -60,11 +60,11 @@ TORCHVISION: Mapping[str, _Kind] = MappingProxyType(
         "StanfordCars": _Kind(_TEST, "stanford_cars/ with devkit/, cars_test/ and cars_test_annos_withlabels.mat"),
     }
 )
-"""Name of the class -> how its test pictures are had. Those without a split give all their pictures."""
+"""Name of the class -> how its test images are had. Those without a split give all their images."""
 
 
-def load_torchvision(path: str) -> LabelledSet:
-    """Return the test pictures of a set.
+def load_torchvision(path: str) -> LabeledSet:
+    """Return the test images of a set.
 
     Labels are torchvision's, as it writes them, such as aquarium_fish; of several names for one label the first.
 
@@ -83,7 +83,7 @@ def load_torchvision(path: str) -> LabelledSet:
     kind = TORCHVISION[name]
     data = _opened(name, root, kind)
     labels = tuple(_label(each) for each in getattr(data, kind.names))
-    return LabelledSet(path, labels, False, partial(_pictures, path, data, len(labels)))
+    return LabeledSet(path, labels, False, partial(_images, path, data, len(labels)))
 
 
 def _opened(name: str, root: str, kind: _Kind) -> Any:
@@ -117,8 +117,8 @@ def _label(given: object) -> str:
     return " ".join(str(first).split())
 
 
-def _pictures(path: str, data: Any, labels: int) -> Iterator[Labelled]:
-    """Yield the pictures, each as the bytes of a PNG file, which keeps every pixel.
+def _images(path: str, data: Any, labels: int) -> Iterator[Labeled]:
+    """Yield the images, each as the bytes of a PNG file, which keeps every pixel.
 
     Raises:
         BadInput: one cannot be read, or its label has no name.
@@ -126,9 +126,9 @@ def _pictures(path: str, data: Any, labels: int) -> Iterator[Labelled]:
     for number in range(len(data)):
         where, file = f"{path}::{number}", BytesIO()
         with parsing(f"{where!r} cannot be read", "fetch the set again"):
-            picture, given = data[number]
-            picture.save(file, "PNG", compress_level=1)
+            image, given = data[number]
+            image.save(file, "PNG", compress_level=1)
             label = int(given)
         if not 0 <= label < labels:
             raise BadInput(f"{where!r} has label {label}, and the set names {labels}; fetch it again")
-        yield Labelled(Item(where, data=file.getvalue()), (label,))
+        yield Labeled(Item(where, data=file.getvalue()), (label,))

@@ -1,4 +1,4 @@
-"""Pascal VOC: a folder with Annotations/NAME.xml and JPEGImages/, a picture each.
+"""Pascal VOC: a folder with Annotations/NAME.xml and JPEGImages/, an image each.
 
 As in the VOC devkit, pixels count from 1 and the last one is inside. What is marked difficult is treated as
 COCO's crowds are: it is not missed where nothing finds it, and what lies in it is no false answer.
@@ -22,13 +22,13 @@ _EDGES = ("xmin", "ymin", "xmax", "ymax")
 
 
 def load_voc(path: str) -> AnnotatedSet:
-    """Return the set; labels are sorted, pictures in the order of the annotations' names.
+    """Return the set; labels are sorted, images in the order of the annotations' names.
 
-    A picture that is annotated but missing, and a box that is outside its picture or empty, is left out; each kind is
+    An image that is annotated but missing, and a box that is outside its image or empty, is left out; each kind is
     counted in a warning that names the first file.
 
     Raises:
-        BadInput: there is no annotation or no picture, or an XML file cannot be read; the message names it.
+        BadInput: there is no annotation or no image, or an XML file cannot be read; the message names it.
         MissingExtra: defusedxml is not installed.
     """
     folder = os.path.join(path, "Annotations")
@@ -38,33 +38,33 @@ def load_voc(path: str) -> AnnotatedSet:
     if not names:
         raise BadInput(f"{path!r} has no Annotations/*.xml; give the folder that holds Annotations and JPEGImages")
     faults = Faults()
-    read = [made for name in names if (made := _picture(path, os.path.join(folder, name), faults)) is not None]
+    read = [made for name in names if (made := _image(path, os.path.join(folder, name), faults)) is not None]
     if not read:
-        raise BadInput(f"none of the {len(names)} pictures annotated in {path!r} exists in JPEGImages; check the path")
+        raise BadInput(f"none of the {len(names)} images annotated in {path!r} exists in JPEGImages; check the path")
     words = sorted({word for _, found in read for word in found})
     faults.tell()
     looked_in = f"the elements object of the {len(names)} files {folder!r}/*.xml"
     if not words:
         raise BadInput(f"{path!r} has no object; it was looked for in {looked_in}; check the path and the annotations")
     place = {word: row for row, word in enumerate(words)}
-    pictures = []
+    images = []
     for one, found in read:
         index = np.array([place[word] for word in found], np.int64)
-        pictures.append(Annotated(one.path, one.height, one.width, one.xyxy, index, one.crowd))
-    return AnnotatedSet(path, check_labels(words), tuple(pictures), faults.counts, looked_in)
+        images.append(Annotated(one.path, one.height, one.width, one.xyxy, index, one.crowd))
+    return AnnotatedSet(path, check_labels(words), tuple(images), faults.counts, looked_in)
 
 
-def _picture(path: str, file: str, faults: Faults) -> tuple[Annotated, list[str]] | None:
-    """Return a picture, still without the indices of its labels, and its labels; None where it is missing.
+def _image(path: str, file: str, faults: Faults) -> tuple[Annotated, list[str]] | None:
+    """Return an image, still without the indices of its labels, and its labels; None where it is missing.
 
     Raises:
-        BadInput: the XML cannot be read, or lacks what a picture needs.
+        BadInput: the XML cannot be read, or lacks what an image needs.
     """
     root = read_xml(file)
     name = os.path.basename(_text(root, "filename", repr(file)))
-    picture = os.path.join(path, "JPEGImages", name)
-    if not os.path.isfile(picture):
-        faults.add("pictures that are annotated and missing, left out", f"{file!r} ({shown(name)})")
+    image = os.path.join(path, "JPEGImages", name)
+    if not os.path.isfile(image):
+        faults.add("images that are annotated and missing, left out", f"{file!r} ({shown(name)})")
         return None
     width, height = (_number(root, f"size/{side}", repr(file)) for side in ("width", "height"))
     height, width = image_size(height, width, repr(file))
@@ -78,7 +78,7 @@ def _picture(path: str, file: str, faults: Faults) -> tuple[Annotated, list[str]
             labels.append(" ".join(_text(thing, "name", where).split()))
             crowd.append((thing.findtext("difficult") or "0").strip() == "1")
     xyxy = np.array(boxes, np.float64).reshape(-1, 4)
-    return Annotated(picture, height, width, xyxy, np.zeros(0, np.int64), np.array(crowd, bool)), labels
+    return Annotated(image, height, width, xyxy, np.zeros(0, np.int64), np.array(crowd, bool)), labels
 
 
 def _text(element: Any, tag: str, where: str) -> str:

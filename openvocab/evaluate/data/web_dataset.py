@@ -1,6 +1,6 @@
 """The WebDataset layout of CLIP_benchmark: classnames.txt, zeroshot_classification_templates.txt, test/0.tar and so on.
 
-A sample is a picture and KEY.cls, the index of its label as text; or KEY.npy, (C,) numbers of which those that are not
+A sample is an image and KEY.cls, the index of its label as text; or KEY.npy, (C,) numbers of which those that are not
 0 say which labels it has, where dataset_type.txt says multilabel. Shards are read as streams and nothing is unpickled.
 """
 
@@ -14,23 +14,23 @@ import numpy as np
 
 from openvocab.errors import BadInput
 from openvocab.evaluate.data.guarded import read_row, read_text, shown, tar_files
-from openvocab.evaluate.data.records import Labelled, LabelledSet
+from openvocab.evaluate.data.records import Labeled, LabeledSet
 from openvocab.images.sources import Item
 
-__all__ = ["load_web_dataset", "picture_of", "samples", "shards_of"]
+__all__ = ["image_of", "load_web_dataset", "samples", "shards_of"]
 
 LARGEST_SAMPLE = 2**30
 """Bytes of a sample: all files of one key, which are in memory at once."""
 
 _MOST_SHARDS = 1_000_000
-_PICTURES = ("webp", "png", "jpg", "jpeg")
+_IMAGES = ("webp", "png", "jpg", "jpeg")
 
 
-def load_web_dataset(path: str, split: str = "test") -> LabelledSet:
+def load_web_dataset(path: str, split: str = "test") -> LabeledSet:
     """Return the set; {c} in its templates is written {label}.
 
     Raises:
-        BadInput: a file of the layout is missing or cannot be read; while pictures are read, a shard that is broken or
+        BadInput: a file of the layout is missing or cannot be read; while images are read, a shard that is broken or
             a sample whose label is missing or out of range.
     """
     names = _lines(path, "classnames.txt")
@@ -48,9 +48,9 @@ def load_web_dataset(path: str, split: str = "test") -> LabelledSet:
     if os.path.lexists(os.path.join(path, "zeroshot_classification_templates.txt")):
         said = _lines(path, "zeroshot_classification_templates.txt")
         templates = tuple(line.replace("{c}", "{label}") for line in said if line)
-    read = partial(_pictures, shards, len(names), several)
+    read = partial(_images, shards, len(names), several)
     looked_in = f"the .npy of each sample of {shards[0]!r} and so on"
-    return LabelledSet(path, tuple(names), several, read, templates or None, looked_in)
+    return LabeledSet(path, tuple(names), several, read, templates or None, looked_in)
 
 
 def _lines(path: str, name: str) -> list[str]:
@@ -75,10 +75,10 @@ def shards_of(path: str, split: str) -> list[str]:
     return shards
 
 
-def _pictures(shards: list[str], labels: int, several: bool) -> Iterator[Labelled]:
+def _images(shards: list[str], labels: int, several: bool) -> Iterator[Labeled]:
     for shard in shards:
         for key, parts in samples(shard):
-            yield _labelled(f"{shard}::{key}", parts, labels, several)
+            yield _labeled(f"{shard}::{key}", parts, labels, several)
 
 
 def samples(shard: str) -> Iterator[tuple[str, dict[str, bytes]]]:
@@ -104,30 +104,30 @@ def samples(shard: str) -> Iterator[tuple[str, dict[str, bytes]]]:
         yield key, parts
 
 
-def _labelled(name: str, parts: dict[str, bytes], labels: int, several: bool) -> Labelled:
-    """Return a sample as a picture with labels.
+def _labeled(name: str, parts: dict[str, bytes], labels: int, several: bool) -> Labeled:
+    """Return a sample as an image with labels.
 
     Raises:
-        BadInput: it has no picture, or its label is missing, of another kind, or out of range.
+        BadInput: it has no image, or its label is missing, of another kind, or out of range.
     """
-    picture = picture_of(name, parts)
+    image = image_of(name, parts)
     found = _several(parts, labels) if several else _one(parts, labels)
     if found is None:
         wanted = f".npy of {labels} numbers" if several else f".cls with a whole number in 0 to {labels - 1}"
         raise BadInput(f"{name!r} has no {wanted}; classnames.txt has {labels} labels")
-    return Labelled(Item(name, data=picture), found)
+    return Labeled(Item(name, data=image), found)
 
 
-def picture_of(name: str, parts: dict[str, bytes]) -> bytes:
-    """Return the picture of a sample.
+def image_of(name: str, parts: dict[str, bytes]) -> bytes:
+    """Return the image of a sample.
 
     Raises:
         BadInput: it has none.
     """
-    picture = next((parts[suffix] for suffix in _PICTURES if suffix in parts), None)
-    if picture is None:
-        raise BadInput(f"{name!r} has no picture (.webp, .png, .jpg or .jpeg); drop it or add one")
-    return picture
+    image = next((parts[suffix] for suffix in _IMAGES if suffix in parts), None)
+    if image is None:
+        raise BadInput(f"{name!r} has no image (.webp, .png, .jpg or .jpeg); drop it or add one")
+    return image
 
 
 def _one(parts: dict[str, bytes], labels: int) -> tuple[int, ...] | None:

@@ -1,7 +1,7 @@
 """YOLO folders as ultralytics reads them: data.yaml with names and splits, images/ and, beside it, labels/.
 
-A line of a label file is a class and its box (centre x, centre y, width, height), or a class and a polygon (x, y and so
-on); all numbers are relative to the picture. A picture without a label file, or with an empty one, shows nothing.
+A line of a label file is a class and its box (center x, center y, width, height), or a class and a polygon (x, y and so
+on); all numbers are relative to the image. An image without a label file, or with an empty one, shows nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from openvocab.errors import BadInput
 from openvocab.evaluate.data.annotated import Annotated, AnnotatedSet, Faults, within
 from openvocab.evaluate.data.guarded import SMALL, image_size, read_lines, read_text, read_yaml, regular_files, shown
 from openvocab.evaluate.data.outlines import rle_of
-from openvocab.images.sources import looks_like_picture, open_regular
+from openvocab.images.sources import looks_like_image, open_regular
 from openvocab.prompts.files import is_file
 from openvocab.prompts.labels import check_labels
 
@@ -35,9 +35,9 @@ Line = tuple[int, list[float], str]
 
 
 def load_yolo(path: str, split: str | None = None) -> AnnotatedSet:
-    """Return one split; labels are in the order of the class numbers, pictures in that of their names or of the list.
+    """Return one split; labels are in the order of the class numbers, images in that of their names or of the list.
 
-    A picture that is listed but missing, or that cannot be read, and a box that is outside its picture or empty, is
+    An image that is listed but missing, or that cannot be read, and a box that is outside its image or empty, is
     left out; where some line has a polygon, things with a box alone have it as their mask. Each kind is counted in a
     warning that names the first.
 
@@ -46,7 +46,7 @@ def load_yolo(path: str, split: str | None = None) -> AnnotatedSet:
         split: train, val or test; where not given, the first of val, test and train that data.yaml names.
 
     Raises:
-        BadInput: data.yaml or a label file cannot be read, a class has no name, the split is not there, or no picture
+        BadInput: data.yaml or a label file cannot be read, a class has no name, the split is not there, or no image
             of it exists; the message names the file and, where there is one, the line.
     """
     file = path if is_file(path) else os.path.join(path, "data.yaml")
@@ -55,19 +55,19 @@ def load_yolo(path: str, split: str | None = None) -> AnnotatedSet:
     labels, place = check_labels(list(names.values())), {key: row for row, key in enumerate(names)}
     faults, found = Faults(), list[tuple[str, tuple[int, int], list[Line]]]()
     listed = _listed(file, said, split)
-    for picture in listed:
-        size = _size(picture, faults)
+    for image in listed:
+        size = _size(image, faults)
         if size is not None:
-            found.append((picture, size, _lines(_label_file(picture), place)))
+            found.append((image, size, _lines(_label_file(image), place)))
     if not found:
-        raise BadInput(f"none of the {len(listed)} pictures of {file!r} can be read; check its paths")
-    wanted = [_label_file(picture) for picture, _, _ in found]
+        raise BadInput(f"none of the {len(listed)} images of {file!r} can be read; check its paths")
+    wanted = [_label_file(image) for image, _, _ in found]
     there = sum(map(os.path.lexists, wanted))
     looked_in = f"{len(wanted)} label files, of which {there} exist, such as {shown(wanted[0])}"
     outlined = any(len(numbers) > 4 for _, _, lines in found for _, numbers, _ in lines)
-    pictures = tuple(_annotated(*each, place, faults, outlined) for each in found)
+    images = tuple(_annotated(*each, place, faults, outlined) for each in found)
     faults.tell()
-    return AnnotatedSet(path, labels, pictures, faults.counts, looked_in)
+    return AnnotatedSet(path, labels, images, faults.counts, looked_in)
 
 
 # --- data.yaml
@@ -100,7 +100,7 @@ def _is_class(key: object) -> bool:
 
 
 def _listed(file: str, said: Mapping[str, Any], split: str | None) -> list[str]:
-    """Return the paths of the pictures of a split.
+    """Return the paths of the images of a split.
 
     Raises:
         BadInput: the split is not named, or is not there.
@@ -115,7 +115,7 @@ def _listed(file: str, said: Mapping[str, Any], split: str | None) -> list[str]:
     if odd is not None:
         raise BadInput(f"{file!r} has {shown(odd)} for a path or its {wanted} split; write where the images lie")
     roots = _roots(file, path)
-    return [picture for part in parts for picture in _pictures(file, wanted, part, roots)]
+    return [image for part in parts for image in _images(file, wanted, part, roots)]
 
 
 def _roots(file: str, path: str) -> list[str]:
@@ -124,8 +124,8 @@ def _roots(file: str, path: str) -> list[str]:
     return [os.path.join(here, path), path, here] if path else [here]
 
 
-def _pictures(file: str, split: str, part: str, roots: Sequence[str]) -> Iterator[str]:
-    """Yield the pictures of a folder, at any depth, or of a list in a .txt file."""
+def _images(file: str, split: str, part: str, roots: Sequence[str]) -> Iterator[str]:
+    """Yield the images of a folder, at any depth, or of a list in a .txt file."""
     inner = [part, part[3:]] if part.startswith("../") else [part]  # as ultralytics does for exports of Roboflow
     tried = [os.path.normpath(os.path.join(root, each)) for root in roots for each in inner]
     place = next((each for each in tried if os.path.exists(each)), None)
@@ -137,33 +137,33 @@ def _pictures(file: str, split: str, part: str, roots: Sequence[str]) -> Iterato
         for line in read_lines(place):
             yield os.path.normpath(os.path.join(os.path.dirname(place), line)) if line.startswith("./") else line
         return
-    yield from filter(looks_like_picture, regular_files(place))
+    yield from filter(looks_like_image, regular_files(place))
 
 
-# --- pictures and their labels
+# --- images and their labels
 
 
-def _size(picture: str, faults: Faults) -> tuple[int, int] | None:
-    """Return height and width of a picture, upright, from its header; None where it is missing or cannot be read."""
-    if not os.path.isfile(picture):
-        faults.add("pictures that are listed and missing, left out", shown(picture))
+def _size(image: str, faults: Faults) -> tuple[int, int] | None:
+    """Return height and width of an image, upright, from its header; None where it is missing or cannot be read."""
+    if not os.path.isfile(image):
+        faults.add("images that are listed and missing, left out", shown(image))
         return None
     try:
-        with open_regular(picture) as file, Image.open(file) as opened:
+        with open_regular(image) as file, Image.open(file) as opened:
             width, height = opened.size
             turned = opened.getexif().get(0x0112) in (5, 6, 7, 8)
-        return image_size(*((width, height) if turned else (height, width)), repr(picture))
-    except Exception:  # a plugin can raise anything; the picture itself is read, and complained of, elsewhere
-        faults.add("pictures that cannot be read, left out", repr(picture))
+        return image_size(*((width, height) if turned else (height, width)), repr(image))
+    except Exception:  # a plugin can raise anything; the image itself is read, and complained of, elsewhere
+        faults.add("images that cannot be read, left out", repr(image))
         return None
 
 
-def _label_file(picture: str) -> str:
-    """Return where the labels of a picture lie: the last folder called images is called labels.
+def _label_file(image: str) -> str:
+    """Return where the labels of an image lie: the last folder called images is called labels.
 
     The path is absolute, so that a set is the same one from whatever folder it is named.
     """
-    whole = os.path.abspath(picture)
+    whole = os.path.abspath(image)
     before, sign, behind = whole.rpartition(f"{os.sep}images{os.sep}")
     moved = f"{before}{os.sep}labels{os.sep}{behind}" if sign else whole
     return str(Path(moved).with_suffix(".txt"))
@@ -195,7 +195,7 @@ def _lines(file: str, place: Mapping[int, int]) -> list[Line]:
 
 
 def _annotated(
-    picture: str, size: tuple[int, int], lines: Sequence[Line], place: Mapping[int, int], faults: Faults, outlined: bool
+    image: str, size: tuple[int, int], lines: Sequence[Line], place: Mapping[int, int], faults: Faults, outlined: bool
 ) -> Annotated:
     height, width = size
     boxes, index, masks = [], list[int](), []
@@ -211,9 +211,9 @@ def _annotated(
     xyxy = np.array(boxes, np.float64).reshape(-1, 4)
     crowd = np.zeros(len(boxes), bool)
     shapes = tuple(masks) if outlined else None
-    return Annotated(picture, height, width, xyxy, np.array(index, np.int64), crowd, masks=shapes)
+    return Annotated(image, height, width, xyxy, np.array(index, np.int64), crowd, masks=shapes)
 
 
-def _edges(centred: np.ndarray[Any, Any]) -> tuple[Any, Any]:
-    """Return left, top and right, bottom of a box given as centre and sides."""
-    return centred[0] - centred[1] / 2, centred[0] + centred[1] / 2
+def _edges(centered: np.ndarray[Any, Any]) -> tuple[Any, Any]:
+    """Return left, top and right, bottom of a box given as center and sides."""
+    return centered[0] - centered[1] / 2, centered[0] + centered[1] / 2

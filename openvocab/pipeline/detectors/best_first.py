@@ -1,4 +1,4 @@
-"""From a detector's rows to boxes inside the picture, and to the Boxes of one picture."""
+"""From a detector's rows to boxes inside the image, and to the Boxes of one image."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from openvocab.pipeline.protocols import Boxes, Picture
+from openvocab.pipeline.protocols import Boxes, ImageArray
 
 __all__ = ["best_first", "inside"]
 
 
-def best_first(xyxy: Tensor, scores: Tensor, label_index: Tensor, picture: Picture) -> Boxes:
-    """Clip boxes to the picture, drop those with nothing left and put the best first; ties keep their order.
+def best_first(xyxy: Tensor, scores: Tensor, label_index: Tensor, image: ImageArray) -> Boxes:
+    """Clip boxes to the image, drop those with nothing left and put the best first; ties keep their order.
 
     Args:
-        xyxy: (N, 4) left, top, right, bottom in pixels of the picture.
+        xyxy: (N, 4) left, top, right, bottom in pixels of the image.
         scores: (N,) in 0 to 1.
         label_index: (N,) into the labels that were asked for.
-        picture: (H, W, 3).
+        image: (H, W, 3).
     """
-    clipped, rows = inside(xyxy, picture)
+    clipped, rows = inside(xyxy, image)
     rows = rows[scores[rows].argsort(descending=True, stable=True)]
     return Boxes(
         np.asarray(clipped[rows].cpu().numpy(), np.float32),
@@ -29,9 +29,9 @@ def best_first(xyxy: Tensor, scores: Tensor, label_index: Tensor, picture: Pictu
     )
 
 
-def inside(xyxy: Tensor, picture: Picture) -> tuple[Tensor, Tensor]:
-    """Return (N, 4) boxes clipped to the picture, and the rows of those with something left, in order."""
-    height, width = picture.shape[:2]
+def inside(xyxy: Tensor, image: ImageArray) -> tuple[Tensor, Tensor]:
+    """Return (N, 4) boxes clipped to the image, and the rows of those with something left, in order."""
+    height, width = image.shape[:2]
     edges = xyxy.new_tensor([width, height, width, height])
     clipped = torch.minimum(xyxy.clamp(min=0), edges)
     return clipped, (clipped[:, 2:] > clipped[:, :2]).all(1).nonzero()[:, 0]

@@ -71,12 +71,12 @@ class GatheredAttention(nn.Module):
 
     def _places(self, reference: Tensor, offsets: Tensor, shapes: Shapes) -> Tensor:
         """Return (B, queries, heads, levels, points, 2) x and y as shares of each map."""
-        centre = reference[:, :, None, :, None, :2]
+        center = reference[:, :, None, :, None, :2]
         if reference.shape[-1] == 2:
             sizes = torch.tensor([(width, height) for height, width in shapes], device=offsets.device)
-            return torch.add(centre, offsets / sizes[:, None])
+            return torch.add(center, offsets / sizes[:, None])
         spread = (0.5 / self.points) * reference[:, :, None, :, None, 2:]
-        return torch.addcmul(centre, offsets, spread)
+        return torch.addcmul(center, offsets, spread)
 
 
 def use_gathered_attention(layers: Any, name: str) -> None:
@@ -125,14 +125,14 @@ def gather_points(value: Tensor, shapes: Shapes, places: Tensor, weights: Tensor
     """
     table, maps = _tables(value, shapes), _maps(shapes, places.shape[4], value.device)
     out = value.new_empty(*places.shape[:3], value.shape[-1])
-    for picture in range(places.shape[0]):
+    for image in range(places.shape[0]):
         for start in range(0, places.shape[1], _QUERIES_A_BLOCK):
             block = slice(start, start + _QUERIES_A_BLOCK)
             for head in range(places.shape[2]):
-                x, y = places[picture, block, head].flatten(1, 2).unbind(-1)
-                rows, shares = _corners(x, y, weights[picture, block, head].flatten(1), maps)
-                out[picture, block, head] = nn.functional.embedding_bag(
-                    rows, table[picture, head], per_sample_weights=shares.to(table.dtype), mode="sum"
+                x, y = places[image, block, head].flatten(1, 2).unbind(-1)
+                rows, shares = _corners(x, y, weights[image, block, head].flatten(1), maps)
+                out[image, block, head] = nn.functional.embedding_bag(
+                    rows, table[image, head], per_sample_weights=shares.to(table.dtype), mode="sum"
                 )
     return out.flatten(2)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from openvocab.errors import BadInput, BadOutput
 from openvocab.pipeline.checkpoints import find, load_model, load_processor
 from openvocab.pipeline.detectors.best_first import best_first
-from openvocab.pipeline.protocols import Boxes, Picture, Queries
+from openvocab.pipeline.protocols import Boxes, ImageArray, Queries
 from openvocab.pipeline.result import ModelRecord
 from openvocab.prompts.labels import check_labels
 
@@ -33,7 +33,7 @@ class DetrDetector:
     """Finds boxes of a closed vocabulary: labels are names that the model knows, in any case.
 
     DETR (Carion et al. 2020), Conditional DETR (Meng et al. 2021), Deformable DETR (Zhu et al. 2021) and RT-DETR (Zhao
-    et al. 2023). Pictures go through one at a time, since padding to a common size would change the answer. The model
+    et al. 2023). Images go through one at a time, since padding to a common size would change the answer. The model
     stays in float32: boxes come out of a stack of refinements that bfloat16 moves by pixels.
 
     model      the library's model for object detection, in evaluation mode, on its device.
@@ -86,32 +86,32 @@ class DetrDetector:
                 raise _unknown_class(name, classes, self.model.config.id2label)
         return Queries(names, "", torch.tensor([classes[name.casefold()] for name in names]))
 
-    def detect(self, pictures: Sequence[Picture], queries: Queries, threshold: float) -> list[Boxes]:
-        """Return one Boxes per picture: what scores over the threshold, as the library's post-processing has it.
+    def detect(self, images: Sequence[ImageArray], queries: Queries, threshold: float) -> list[Boxes]:
+        """Return one Boxes per image: what scores over the threshold, as the library's post-processing has it.
 
         DETR gives each of its boxes the asked label that scores best there; its score is the share that the softmax
         over all classes and "no object" gives that label. The other kinds score each pair of box and label by itself,
         and the best pairs are kept: 100, RT-DETR as many as it has boxes. Classes that were not asked for take no
-        place. Boxes are clipped to the picture; those with nothing left are dropped.
+        place. Boxes are clipped to the image; those with nothing left are dropped.
 
         Raises:
-            BadOutput: the model gave a score or a box that is not finite; the message names the picture's index.
+            BadOutput: the model gave a score or a box that is not finite; the message names the image's index.
         """
         found: list[Boxes] = []
-        for row, picture in enumerate(pictures):
-            logits, boxes = self._forward(picture)
+        for row, image in enumerate(images):
+            logits, boxes = self._forward(image)
             if not (torch.isfinite(logits).all() and torch.isfinite(boxes).all()):
-                raise BadOutput(f"the detector's answer for picture {row} is not finite")
+                raise BadOutput(f"the detector's answer for image {row} is not finite")
             given = SimpleNamespace(logits=self._asked(logits, queries.embeddings), pred_boxes=boxes)
-            sizes = torch.tensor([picture.shape[:2]])
+            sizes = torch.tensor([image.shape[:2]])
             one = self.processor.post_process_object_detection(given, threshold, sizes)[0]
-            found.append(best_first(one["boxes"], one["scores"], one["labels"], picture))
+            found.append(best_first(one["boxes"], one["scores"], one["labels"], image))
         return found
 
     @torch.inference_mode()
-    def _forward(self, picture: Picture) -> tuple[Tensor, Tensor]:
-        """Return (1, queries, classes) logits and (1, queries, 4) boxes: centre and size, as shares of the picture."""
-        given = self.processor(images=Image.fromarray(picture), return_tensors="pt").to(self.model.device)
+    def _forward(self, image: ImageArray) -> tuple[Tensor, Tensor]:
+        """Return (1, queries, classes) logits and (1, queries, 4) boxes: center and size, as shares of the image."""
+        given = self.processor(images=Image.fromarray(image), return_tensors="pt").to(self.model.device)
         answer = self.model(**given)
         return answer.logits, answer.pred_boxes
 

@@ -26,7 +26,7 @@ from openvocab.pipeline.detectors.grounding_dino_text import (
     prompt,
 )
 from openvocab.pipeline.device import dtype_of
-from openvocab.pipeline.protocols import Boxes, Picture, Queries
+from openvocab.pipeline.protocols import Boxes, ImageArray, Queries
 from openvocab.pipeline.result import ModelRecord
 from openvocab.prompts.labels import check_context, check_labels
 from openvocab.prompts.templates import PromptSet
@@ -50,11 +50,11 @@ class GroundingDinoDetector:
 
     The model reads all labels of a prompt together, so a label's score depends somewhat on the labels it is asked with,
     as the library's does; it does not depend on their order. A vocabulary that is too long for one prompt is shared
-    out to several, which cost a pass each, all but the picture's backbone.
+    out to several, which cost a pass each, all but the image's backbone.
 
     model        the library's model for object detection, in evaluation mode, on its device.
     processor    its processor.
-    record       what the model is; with dtype "bfloat16" most of the products of the picture's side are in that
+    record       what the model is; with dtype "bfloat16" most of the products of the image's side are in that
                  precision, see openvocab.pipeline.detectors.grounding_dino_forward.quicken.
     label_score  how the probabilities of a label's tokens become its score, see grounding_dino_text.best_labels.
     """
@@ -77,7 +77,7 @@ class GroundingDinoDetector:
             spec: "IDEA-Research/grounding-dino-tiny" (ORG/NAME or ORG/NAME@REVISION), or the path of a folder; with
                 "+max" behind it, a label's score is the maximum over its tokens instead of their mean.
             device: "cuda", "mps", "cpu"; None takes the best there is.
-            dtype: "float32" or "bfloat16", for the picture's side; None takes what is fast there.
+            dtype: "float32" or "bfloat16", for the image's side; None takes what is fast there.
 
         Raises:
             BadInput: there is no such device or precision.
@@ -127,32 +127,32 @@ class GroundingDinoDetector:
                 raise BadOutput(f"the detector's embedding of label {name!r} is not finite")
         return Queries(names, sentence, LabelTokens(tuple(blocks), tuple(features), torch.cat([first, last])))
 
-    def detect(self, pictures: Sequence[Picture], queries: Queries, threshold: float) -> list[Boxes]:
-        """Return one Boxes per picture: all boxes whose best label scores over the threshold.
+    def detect(self, images: Sequence[ImageArray], queries: Queries, threshold: float) -> list[Boxes]:
+        """Return one Boxes per image: all boxes whose best label scores over the threshold.
 
         A label's score is the mean of the probabilities of its own tokens. With label_score "max" it is the best of
         its tokens and its full stop; that of a label asked alone also counts [CLS] and [SEP], as the library does.
         Every query of a prompt gives at most one box, with the label that scores best there. Boxes are clipped to the
-        picture; those with nothing left are dropped. Pictures go through the model one by one, because padding would
+        image; those with nothing left are dropped. Images go through the model one by one, because padding would
         change the answer.
 
         Raises:
-            BadOutput: the model gave a score or a box that is not finite; the message names the picture's index.
+            BadOutput: the model gave a score or a box that is not finite; the message names the image's index.
         """
         tokens: LabelTokens = queries.embeddings
         asked = [prompt(tokens, rows) for rows in chunks(tokens.blocks, self._context - _FRAME)]
         found: list[Boxes] = []
-        for index, picture in enumerate(pictures):
-            sight = look(self.model.model, self._pixels(picture))
+        for index, image in enumerate(images):
+            sight = look(self.model.model, self._pixels(image))
             parts = []
             for one in asked:
                 logits, boxes = find_objects(self.model, sight, one)
                 if not (torch.isfinite(logits).all() and torch.isfinite(boxes).all()):
-                    raise BadOutput(f"the detector's answer for picture {index} is not finite")
+                    raise BadOutput(f"the detector's answer for image {index} is not finite")
                 parts.append((boxes, *best_labels(logits, one, self.label_score)))
             shares, scores, labels = (torch.cat(part) for part in zip(*parts, strict=True))
             over = scores > threshold
-            found.append(best_first(_corners(shares[over], picture), scores[over], labels[over], picture))
+            found.append(best_first(_corners(shares[over], image), scores[over], labels[over], image))
         return found
 
     @property
@@ -182,9 +182,9 @@ class GroundingDinoDetector:
                 warnings.warn(f"the detector reads label {label!r} as {text!r}", OpenVocabWarning, stacklevel=3)
         return [(*tokens[:room], stop) for tokens in read]
 
-    def _pixels(self, picture: Picture) -> Tensor:
+    def _pixels(self, image: ImageArray) -> Tensor:
         """Return the model's (1, 3, height, width) float32 input, on its device."""
-        given = self.processor.image_processor(images=Image.fromarray(picture), return_tensors="pt")
+        given = self.processor.image_processor(images=Image.fromarray(image), return_tensors="pt")
         pixels: Tensor = given.pixel_values.to(self.record.device)
         return pixels
 
@@ -200,11 +200,11 @@ class MMGroundingDinoDetector(GroundingDinoDetector):
     model_class = "MMGroundingDinoForObjectDetection"
 
 
-def _corners(shares: Tensor, picture: Picture) -> Tensor:
-    """Turn (N, 4) centre x, centre y, width, height, as shares of the picture, into left, top, right, bottom pixels."""
-    height, width = picture.shape[:2]
-    centre, half = shares[:, :2], shares[:, 2:] / 2
-    return torch.cat([centre - half, centre + half], 1) * shares.new_tensor([width, height, width, height])
+def _corners(shares: Tensor, image: ImageArray) -> Tensor:
+    """Turn (N, 4) center x, center y, width, height, as shares of the image, into left, top, right, bottom pixels."""
+    height, width = image.shape[:2]
+    center, half = shares[:, :2], shares[:, 2:] / 2
+    return torch.cat([center - half, center + half], 1) * shares.new_tensor([width, height, width, height])
 
 
 def _special_tokens(model: Any) -> list[int]:
@@ -223,4 +223,4 @@ def _check_parts(spec: str, model: Any, tokenizer: Any) -> None:
     if got != wanted or len(tokenizer) > model.config.text_config.vocab_size:
         raise BadWeights(f"{spec}: the tokenizer has the ids {got} for {' '.join(_DELIMITERS)}, the model {wanted}")
     if not (model.config.two_stage and model.config.embedding_init_target):
-        raise BadWeights(f"{spec}: this model does not choose its queries from the picture, as published ones do")
+        raise BadWeights(f"{spec}: this model does not choose its queries from the image, as published ones do")

@@ -1,4 +1,4 @@
-"""Grounding DINO's forward pass in two halves: what depends on the picture alone, and what depends on the prompt too.
+"""Grounding DINO's forward pass in two halves: what depends on the image alone, and what depends on the prompt too.
 
 A vocabulary that takes several prompts runs the first half once. The layers are the library's own, some with quicker
 parts: the same numbers but for rounding.
@@ -28,7 +28,7 @@ def quicken(core: Any, dtype: torch.dtype) -> None:
 
     In bfloat16 are then the products of the backbone, of the encoder's feed-forward layers, and those that its
     deformable attention reads from and writes to. The text tower, the fusion, where attention looks, the decoder with
-    its box refinement, scores, and all sums and normalisations stay in float32.
+    its box refinement, scores, and all sums and normalizations stay in float32.
 
     Args:
         core: the GroundingDinoModel or MMGroundingDinoModel, in float32.
@@ -45,7 +45,7 @@ def quicken(core: Any, dtype: torch.dtype) -> None:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Sight:
-    """The feature maps of one picture, one after the other, N places in all.
+    """The feature maps of one image, one after the other, N places in all.
 
     features   (1, N, D).
     positions  (1, N, D).
@@ -59,11 +59,11 @@ class Sight:
 
 @torch.inference_mode()
 def look(core: Any, pixels: Tensor) -> Sight:
-    """Run the picture's backbone.
+    """Run the image's backbone.
 
     Args:
         core: the GroundingDinoModel or MMGroundingDinoModel.
-        pixels: (1, 3, height, width), normalised, without padding: padding would change what the backbone sees.
+        pixels: (1, 3, height, width), normalized, without padding: padding would change what the backbone sees.
     """
     whole = torch.ones(1, *pixels.shape[2:], dtype=torch.int64, device=pixels.device)
     seen, positions = core.backbone(pixels, whole)
@@ -86,7 +86,7 @@ def find_objects(model: Any, sight: Sight, asked: Prompt) -> tuple[Tensor, Tenso
         model: the GroundingDinoForObjectDetection or MMGroundingDinoForObjectDetection.
 
     Returns:
-        (Q, T) logits of each query for each token, and (Q, 4) boxes: centre and size as shares of the picture.
+        (Q, T) logits of each query for each token, and (Q, 4) boxes: center and size as shares of the image.
     """
     core = model.model
     device = sight.features.device
@@ -119,7 +119,7 @@ def find_objects(model: Any, sight: Sight, asked: Prompt) -> tuple[Tensor, Tenso
 
 
 def _proposals(core: Any, vision: Tensor, text: Tensor, sight: Sight) -> Tensor:
-    """Return (1, Q, 4) boxes, centre and size: those of the places that fit any token of the prompt best."""
+    """Return (1, Q, 4) boxes, center and size: those of the places that fit any token of the prompt best."""
     padding = torch.zeros(vision.shape[:2], dtype=torch.bool, device=vision.device)
     places, anchors = core.generate_encoder_output_proposals(vision, padding, sight.shapes)
     fit = core.encoder_output_class_embed(places, text, _whole(text)).amax(-1)

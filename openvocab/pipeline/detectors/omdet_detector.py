@@ -14,7 +14,7 @@ from torch import Tensor
 from openvocab.errors import BadOutput
 from openvocab.pipeline.checkpoints import find, load_model, load_processor
 from openvocab.pipeline.detectors.best_first import best_first
-from openvocab.pipeline.protocols import Boxes, Picture, Queries
+from openvocab.pipeline.protocols import Boxes, ImageArray, Queries
 from openvocab.pipeline.result import ModelRecord
 from openvocab.pipeline.text_towers import check_sentences, check_tokenizer
 from openvocab.prompts.labels import check_labels
@@ -55,7 +55,7 @@ class OmDetDetector:
     The model reads each label, and a task that names them all: "Detect cat, dog.". Labels are put in alphabetical order
     there, so that the answer does not depend on the order in which they are asked for; it does depend on which are
     asked together, in the task and in the choice of the places that become queries. That choice makes bfloat16 swap
-    whole boxes, so the model stays in float32. Pictures go through one at a time.
+    whole boxes, so the model stays in float32. Images go through one at a time.
 
     model      an OmDetTurboForObjectDetection, in evaluation mode, on its device.
     processor  its OmDetTurboProcessor.
@@ -116,32 +116,32 @@ class OmDetDetector:
             raise BadOutput(f"the detector's embedding of {what} is not finite")
         return Queries(names, sentence, OmDetTexts(classes, task))
 
-    def detect(self, pictures: Sequence[Picture], queries: Queries, threshold: float) -> list[Boxes]:
-        """Return one Boxes per picture: all pairs of box and label that score over the threshold, unsuppressed.
+    def detect(self, images: Sequence[ImageArray], queries: Queries, threshold: float) -> list[Boxes]:
+        """Return one Boxes per image: all pairs of box and label that score over the threshold, unsuppressed.
 
         As in the library's post-processing a box may come once for each label, and the best pairs are kept, as many
-        as the model has queries (900 in published checkpoints). Boxes are clipped to the picture; those with nothing
+        as the model has queries (900 in published checkpoints). Boxes are clipped to the image; those with nothing
         left are dropped.
 
         Raises:
-            BadOutput: the model gave a score or a box that is not finite; the message names the picture's index.
+            BadOutput: the model gave a score or a box that is not finite; the message names the image's index.
         """
         texts: OmDetTexts = queries.embeddings
         task = self._task(queries.labels, queries.template) if texts.task is None else texts.task
         order = sorted(range(len(queries.labels)), key=queries.labels.__getitem__)
         found: list[Boxes] = []
-        for row, picture in enumerate(pictures):
-            logits, boxes = self._forward(picture, texts.classes[order], task)
+        for row, image in enumerate(images):
+            logits, boxes = self._forward(image, texts.classes[order], task)
             if not (torch.isfinite(logits).all() and torch.isfinite(boxes).all()):
-                raise BadOutput(f"the detector's answer for picture {row} is not finite")
+                raise BadOutput(f"the detector's answer for image {row} is not finite")
             given = SimpleNamespace(
                 decoder_class_logits=logits, decoder_coord_logits=boxes, classes_structure=[len(order)]
             )
             one = self.processor.post_process_grounded_object_detection(
-                given, threshold=threshold, nms_threshold=_NO_SUPPRESSION, target_sizes=[picture.shape[:2]]
+                given, threshold=threshold, nms_threshold=_NO_SUPPRESSION, target_sizes=[image.shape[:2]]
             )[0]
             index = torch.tensor(order, device=one["labels"].device)[one["labels"]]
-            found.append(best_first(one["boxes"], one["scores"], index, picture))
+            found.append(best_first(one["boxes"], one["scores"], index, image))
         return found
 
     @property
@@ -168,9 +168,9 @@ class OmDetDetector:
         return torch.as_tensor(rows[:, 0])
 
     @torch.inference_mode()
-    def _forward(self, picture: Picture, classes: Tensor, task: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (1, queries, C) logits and (1, queries, 4) boxes: centre and size, as shares of the picture."""
-        given = self.processor.image_processor(images=Image.fromarray(picture), return_tensors="pt")
+    def _forward(self, image: ImageArray, classes: Tensor, task: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (1, queries, C) logits and (1, queries, 4) boxes: center and size, as shares of the image."""
+        given = self.processor.image_processor(images=Image.fromarray(image), return_tensors="pt")
         features = self.model.vision_backbone(given.pixel_values.to(self.model.device))
         states = self.model.encoder(features, return_dict=True).extracted_states
         mask = torch.ones(1, len(task), dtype=torch.int64, device=task.device)

@@ -1,4 +1,4 @@
-"""Boxes for words or for example pictures, with OWL-ViT and OWLv2."""
+"""Boxes for words or for example images, with OWL-ViT and OWLv2."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from torch import Tensor
 from openvocab.errors import BadInput, BadOutput
 from openvocab.pipeline.checkpoints import find, load_model, load_processor
 from openvocab.pipeline.detectors.best_first import best_first, inside
-from openvocab.pipeline.detectors.owl_tower import fold_quick_gelu, lower_products, picture_grid
+from openvocab.pipeline.detectors.owl_tower import fold_quick_gelu, image_grid, lower_products
 from openvocab.pipeline.detectors.owlv2_pixels import owlv2_pixels
 from openvocab.pipeline.device import dtype_of, unit
-from openvocab.pipeline.protocols import Boxes, Picture, Queries
+from openvocab.pipeline.protocols import Boxes, ImageArray, Queries
 from openvocab.pipeline.result import ModelRecord
 from openvocab.pipeline.text_towers import check_sentences, check_tokenizer
 from openvocab.prompts.labels import check_labels
@@ -33,10 +33,10 @@ _TEXTS_A_BATCH = 256
 
 @dataclass(frozen=True, eq=False, slots=True)
 class OwlPlaces:
-    """What all words on one picture share: the N places that have a box in it.
+    """What all words on one image share: the N places that have a box in it.
 
     features   (N, D) float32, on the model's device.
-    xyxy       (N, 4) float32: left, top, right, bottom in pixels of the picture, clipped to it.
+    xyxy       (N, 4) float32: left, top, right, bottom in pixels of the image, clipped to it.
     """
 
     features: Tensor
@@ -45,16 +45,16 @@ class OwlPlaces:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class OwlDetector:
-    """Finds boxes for words or example pictures: a query is encoded once, a picture's side runs once a picture.
+    """Finds boxes for words or example images: a query is encoded once, an image's side runs once an image.
 
     Minderer et al. 2022, "Simple Open-Vocabulary Object Detection with Vision Transformers", and 2023, "Scaling
     Open-Vocabulary Object Detection". Load one of its two kinds, OwlVitDetector or Owlv2Detector.
 
     model      the library's model for object detection, in evaluation mode, on its device.
     processor  its processor.
-    record     what the model is; with dtype "bfloat16" the products of the picture tower are in that precision, its
-               sums and normalisations, the text tower and the heads are not.
-    batch      pictures that go through the model together.
+    record     what the model is; with dtype "bfloat16" the products of the image tower are in that precision, its
+               sums and normalizations, the text tower and the heads are not.
+    batch      images that go through the model together.
     """
 
     model: Any
@@ -73,7 +73,7 @@ class OwlDetector:
         Args:
             spec: "google/owlv2-base-patch16-ensemble" (ORG/NAME or ORG/NAME@REVISION), or the path of a folder.
             device: "cuda", "mps", "cpu"; None takes the best there is.
-            dtype: "float32" or "bfloat16", for the picture tower; None takes what is fast there.
+            dtype: "float32" or "bfloat16", for the image tower; None takes what is fast there.
 
         Raises:
             BadInput: there is no such device or precision.
@@ -91,7 +91,7 @@ class OwlDetector:
 
     @classmethod
     def of(cls, model: Any, processor: Any, record: ModelRecord) -> Self:
-        """Take a float32 model that is loaded already; it is moved and its picture tower lowered as record says."""
+        """Take a float32 model that is loaded already; it is moved and its image tower lowered as record says."""
         tower, dtype = model.base_model.vision_model, dtype_of(record.dtype)
         if dtype != torch.float32:
             fold_quick_gelu(tower)
@@ -123,72 +123,72 @@ class OwlDetector:
         return Queries(names, sentence, _finite(embeddings, names))
 
     def encode_exemplars(
-        self, pictures: Sequence[Picture], labels: Sequence[str], xyxy: NDArray[np.floating[Any]] | None = None
+        self, images: Sequence[ImageArray], labels: Sequence[str], xyxy: NDArray[np.floating[Any]] | None = None
     ) -> Queries:
-        """Encode the object that each example picture shows as a query, in the space of the labels' queries.
+        """Encode the object that each example image shows as a query, in the space of the labels' queries.
 
         Every place of the grid predicts a box and a class embedding; the embedding of one place becomes the query.
         Without a box the library's embed_image_query chooses it: OWLv2 the place with the highest objectness, OWL-ViT
-        among the boxes that cover most of the picture the embedding least like the average. With a box it is the
+        among the boxes that cover most of the image the embedding least like the average. With a box it is the
         place whose predicted box has the highest intersection over union with it (section "One-shot image-conditioned
         detection" of Minderer et al. 2022).
 
         Args:
-            pictures: C example pictures, one for each label.
-            labels: C labels, one for each picture.
-            xyxy: (C, 4) left, top, right, bottom of the object in pixels of its picture; None for the choice above.
+            images: C example images, one for each label.
+            labels: C labels, one for each image.
+            xyxy: (C, 4) left, top, right, bottom of the object in pixels of its image; None for the choice above.
 
         Returns:
             embeddings as encode_labels returns them, with an empty template; join_queries puts both together.
 
         Raises:
-            BadInput: the numbers differ, a label cannot be used, or a box is empty, not finite, outside its picture
+            BadInput: the numbers differ, a label cannot be used, or a box is empty, not finite, outside its image
                 or touched by no box of the model.
             BadOutput: the model gave an embedding or a box that is not finite.
         """
         names = check_labels(labels)
-        if len(pictures) != len(names):
-            raise BadInput(f"{len(pictures)} example pictures for {len(names)} labels; give one picture for each label")
-        asked = [None] * len(names) if xyxy is None else list(_check_boxes(xyxy, pictures))
-        rows = [self._exemplar(*given) for given in zip(pictures, asked, names, strict=True)]
+        if len(images) != len(names):
+            raise BadInput(f"{len(images)} example images for {len(names)} labels; give one image for each label")
+        asked = [None] * len(names) if xyxy is None else list(_check_boxes(xyxy, images))
+        rows = [self._exemplar(*given) for given in zip(images, asked, names, strict=True)]
         return Queries(names, "", _finite(unit(torch.stack(rows)), names))
 
-    def detect(self, pictures: Sequence[Picture], queries: Queries, threshold: float) -> list[Boxes]:
-        """Return one Boxes per picture: all boxes whose best label scores over the threshold.
+    def detect(self, images: Sequence[ImageArray], queries: Queries, threshold: float) -> list[Boxes]:
+        """Return one Boxes per image: all boxes whose best label scores over the threshold.
 
         Every place the model looks at gives at most one box, with the label that scores best there. Boxes are
-        clipped to the picture; those with nothing left are dropped.
+        clipped to the image; those with nothing left are dropped.
 
         Raises:
-            BadOutput: the model gave a score or a box that is not finite; the message names the picture's index.
+            BadOutput: the model gave a score or a box that is not finite; the message names the image's index.
         """
         found: list[Boxes] = []
-        for start in range(0, len(pictures), self.batch):
-            block = pictures[start : start + self.batch]
+        for start in range(0, len(images), self.batch):
+            block = images[start : start + self.batch]
             logits, boxes = self._forward(block, queries)
-            for row, picture in enumerate(block):
+            for row, image in enumerate(block):
                 if not (torch.isfinite(logits[row]).all() and torch.isfinite(boxes[row]).all()):
-                    raise BadOutput(f"the detector's answer for picture {start + row} is not finite")
+                    raise BadOutput(f"the detector's answer for image {start + row} is not finite")
                 best, index = logits[row].max(-1)
                 scores = best.sigmoid()
                 over = scores > threshold
-                xyxy = _corners(boxes[row][over]) * self._extent(picture).to(boxes)
-                found.append(best_first(xyxy, scores[over], index[over], picture))
+                xyxy = _corners(boxes[row][over]) * self._extent(image).to(boxes)
+                found.append(best_first(xyxy, scores[over], index[over], image))
         return found
 
     @torch.inference_mode()
-    def encode(self, picture: Picture) -> OwlPlaces:
-        """Return what all words on this picture share.
+    def encode(self, image: ImageArray) -> OwlPlaces:
+        """Return what all words on this image share.
 
         Raises:
             BadOutput: the model gave a box or a place that is not finite.
         """
-        grid = self._grid([picture])
+        grid = self._grid([image])
         features = grid.flatten(1, 2)
         boxes = self.model.box_predictor(features, grid)[0]
         if not (torch.isfinite(features).all() and torch.isfinite(boxes).all()):
-            raise BadOutput("the detector's encoding of the picture is not finite")
-        xyxy, rows = inside(_corners(boxes) * self._extent(picture).to(boxes), picture)
+            raise BadOutput("the detector's encoding of the image is not finite")
+        xyxy, rows = inside(_corners(boxes) * self._extent(image).to(boxes), image)
         return OwlPlaces(features[0, rows], np.asarray(xyxy[rows].cpu().numpy(), np.float32))
 
     @torch.inference_mode()
@@ -200,7 +200,7 @@ class OwlDetector:
         """
         logits = self.model.class_predictor(encoded.features[None], queries.embeddings.to(encoded.features)[None])[0]
         if not torch.isfinite(logits).all():
-            raise BadOutput("the detector's scores for the picture are not finite")
+            raise BadOutput("the detector's scores for the image are not finite")
         return encoded.xyxy, np.asarray(logits[0].sigmoid().cpu().numpy(), np.float32)
 
     @property
@@ -218,48 +218,48 @@ class OwlDetector:
         return unit(core.text_projection(pooled))
 
     @torch.inference_mode()
-    def _exemplar(self, picture: Picture, box: Tensor | None, label: str) -> Tensor:
-        """Return the (D,) class embedding of the object in the picture, or in the box of (4,) pixels there."""
-        grid = self._grid([picture])
+    def _exemplar(self, image: ImageArray, box: Tensor | None, label: str) -> Tensor:
+        """Return the (D,) class embedding of the object in the image, or in the box of (4,) pixels there."""
+        grid = self._grid([image])
         places = grid.flatten(1, 2)
         if box is None:
             chosen = self.model.embed_image_query(places, grid)[0]
             if chosen is None:  # the library's answer where no box is finite
-                raise BadOutput(f"the detector's answer for the example picture of {label!r} is not finite")
+                raise BadOutput(f"the detector's answer for the example image of {label!r} is not finite")
             return torch.as_tensor(chosen[0, 0])
         shares = _corners(self.model.box_predictor(places, grid)[0])
-        overlaps = _overlaps(shares, (box / self._extent(picture)).to(shares))
+        overlaps = _overlaps(shares, (box / self._extent(image)).to(shares))
         if not float(overlaps.max()) > 0:
-            raise BadInput(f"the model sees nothing in the box of the example picture of {label!r}; draw it larger")
+            raise BadInput(f"the model sees nothing in the box of the example image of {label!r}; draw it larger")
         return torch.as_tensor(self.model.class_predictor(places)[1][0, int(overlaps.argmax())])
 
     @torch.inference_mode()
-    def _forward(self, pictures: Sequence[Picture], queries: Queries) -> tuple[Tensor, Tensor]:
-        """Return (P, places, C) logits and (P, places, 4) boxes: centre and size, as shares of the model's square."""
-        grid = self._grid(pictures)
+    def _forward(self, images: Sequence[ImageArray], queries: Queries) -> tuple[Tensor, Tensor]:
+        """Return (P, places, C) logits and (P, places, 4) boxes: center and size, as shares of the model's square."""
+        grid = self._grid(images)
         places = grid.flatten(1, 2)
-        words = queries.embeddings.to(grid).expand(len(pictures), -1, -1)
+        words = queries.embeddings.to(grid).expand(len(images), -1, -1)
         return self.model.class_predictor(places, words)[0], self.model.box_predictor(places, grid)
 
-    def _grid(self, pictures: Sequence[Picture]) -> Tensor:
-        pixels = torch.cat([self._pixels(picture) for picture in pictures])
-        return picture_grid(self.model, pixels.to(self.model.device))
+    def _grid(self, images: Sequence[ImageArray]) -> Tensor:
+        pixels = torch.cat([self._pixels(image) for image in images])
+        return image_grid(self.model, pixels.to(self.model.device))
 
-    def _pixels(self, picture: Picture) -> Tensor:
+    def _pixels(self, image: ImageArray) -> Tensor:
         """Return the model's (1, 3, height, width) float32 input."""
-        given = self.processor.image_processor(images=Image.fromarray(picture), return_tensors="pt")
+        given = self.processor.image_processor(images=Image.fromarray(image), return_tensors="pt")
         pixels: Tensor = given.pixel_values
         return pixels
 
-    def _extent(self, picture: Picture) -> Tensor:
-        """Return (4,): how many pixels of the picture the model's square is wide, high, wide, high."""
-        height, width = picture.shape[:2]
+    def _extent(self, image: ImageArray) -> Tensor:
+        """Return (4,): how many pixels of the image the model's square is wide, high, wide, high."""
+        height, width = image.shape[:2]
         return torch.tensor([width, height, width, height])
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class OwlVitDetector(OwlDetector):
-    """OWL-ViT: the picture is squashed to a square."""
+    """OWL-ViT: the image is squashed to a square."""
 
     family = "owlvit"
     kind = "OWL-ViT model"
@@ -268,22 +268,22 @@ class OwlVitDetector(OwlDetector):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Owlv2Detector(OwlDetector):
-    """OWLv2: the picture is padded to a square at the right or below, so its boxes are shares of the longer side."""
+    """OWLv2: the image is padded to a square at the right or below, so its boxes are shares of the longer side."""
 
     family = "owlv2"
     kind = "OWLv2 model"
     classes = ("Owlv2ForObjectDetection", "Owlv2Processor")
 
-    def _pixels(self, picture: Picture) -> Tensor:
-        quick = owlv2_pixels(picture, self.processor.image_processor)
-        return OwlDetector._pixels(self, picture) if quick is None else quick
+    def _pixels(self, image: ImageArray) -> Tensor:
+        quick = owlv2_pixels(image, self.processor.image_processor)
+        return OwlDetector._pixels(self, image) if quick is None else quick
 
-    def _extent(self, picture: Picture) -> Tensor:
-        return torch.tensor([max(picture.shape[:2])] * 4)
+    def _extent(self, image: ImageArray) -> Tensor:
+        return torch.tensor([max(image.shape[:2])] * 4)
 
 
 def join_queries(first: Queries, *others: Queries) -> Queries:
-    """Put queries of one model together, in that order: labels' and example pictures' may be mixed.
+    """Put queries of one model together, in that order: labels' and example images' may be mixed.
 
     Returns:
         all labels and embeddings; the template is that of the labels, several with " | " between them.
@@ -298,9 +298,9 @@ def join_queries(first: Queries, *others: Queries) -> Queries:
 
 
 def _corners(boxes: Tensor) -> Tensor:
-    """Turn (N, 4) centre x, centre y, width, height into left, top, right, bottom."""
-    centre, half = boxes[:, :2], boxes[:, 2:] / 2
-    return torch.cat([centre - half, centre + half], 1)
+    """Turn (N, 4) center x, center y, width, height into left, top, right, bottom."""
+    center, half = boxes[:, :2], boxes[:, 2:] / 2
+    return torch.cat([center - half, center + half], 1)
 
 
 def _overlaps(boxes: Tensor, one: Tensor) -> Tensor:
@@ -310,22 +310,22 @@ def _overlaps(boxes: Tensor, one: Tensor) -> Tensor:
     return torch.as_tensor(box_iou(boxes, one[None])[:, 0])
 
 
-def _check_boxes(xyxy: NDArray[np.floating[Any]], pictures: Sequence[Picture]) -> Tensor:
-    """Return (C, 4) boxes of example pictures, clipped to them.
+def _check_boxes(xyxy: NDArray[np.floating[Any]], images: Sequence[ImageArray]) -> Tensor:
+    """Return (C, 4) boxes of example images, clipped to them.
 
     Raises:
-        BadInput: there are more or fewer than pictures, or one is not finite, empty or outside its picture.
+        BadInput: there are more or fewer than images, or one is not finite, empty or outside its image.
     """
     given = np.asarray(xyxy, np.float32)
-    if given.shape != (len(pictures), 4):
-        raise BadInput(f"boxes of example pictures must have shape ({len(pictures)}, 4), got {given.shape}")
-    sizes = np.array([(picture.shape[1], picture.shape[0]) * 2 for picture in pictures], np.float32)
+    if given.shape != (len(images), 4):
+        raise BadInput(f"boxes of example images must have shape ({len(images)}, 4), got {given.shape}")
+    sizes = np.array([(image.shape[1], image.shape[0]) * 2 for image in images], np.float32)
     clipped = np.clip(given, 0, sizes)
     good = np.isfinite(given).all(1) & (clipped[:, 2:] > clipped[:, :2]).all(1)
     if not good.all():
         row = int((~good).argmax())
         raise BadInput(
-            f"box {row} of the example pictures, {given[row].tolist()}, holds no pixel of its picture; give left, "
+            f"box {row} of the example images, {given[row].tolist()}, holds no pixel of its image; give left, "
             "top, right, bottom in pixels"
         )
     return torch.from_numpy(clipped)

@@ -1,7 +1,7 @@
-"""The picture tower of OWL-ViT and OWLv2 with its products in bfloat16 and all else in float32.
+"""The image tower of OWL-ViT and OWLv2 with its products in bfloat16 and all else in float32.
 
 Weights of the products are stored in bfloat16 once. Under autocast they would be cast again in every call, and casting
-the whole tower would keep the sum that runs through its layers in bfloat16 too. Here that sum, the normalisations and
+the whole tower would keep the sum that runs through its layers in bfloat16 too. Here that sum, the normalizations and
 the position embeddings stay in float32, and only what goes into a product is rounded.
 """
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from openvocab.pipeline.checked import same_answers
 
-__all__ = ["fold_quick_gelu", "lower_products", "picture_grid"]
+__all__ = ["fold_quick_gelu", "image_grid", "lower_products"]
 
 _QUICK = 1.702
 """Hendrycks and Gimpel 2016, "Gaussian Error Linear Units": x * sigmoid(1.702 * x) approximates the unit."""
@@ -45,14 +45,14 @@ def fold_quick_gelu(tower: Any) -> None:
             layer.mlp.activation_fn = nn.SiLU(inplace=True)
 
 
-def picture_grid(model: Any, pixels: Tensor) -> Tensor:
+def image_grid(model: Any, pixels: Tensor) -> Tensor:
     """Return (P, rows, columns, D) float32 features, as image_embedder of the library's model does.
 
     Where an installed release has another way, that is taken.
 
     Args:
         model: an OwlViTForObjectDetection or Owlv2ForObjectDetection.
-        pixels: (P, 3, height, width) float32, normalised, on the model's device.
+        pixels: (P, 3, height, width) float32, normalized, on the model's device.
     """
     kind = next(each for each in type(model).__mro__ if each.__module__.startswith("transformers."))
     if same_answers("the image tower of OWL", kind, lambda: _tiny_grids(kind, model.config)):

@@ -1,8 +1,8 @@
 """OWLv2's preprocessing as two matrix products: equal to transformers' Owlv2ImageProcessor, without its 2-D blur.
 
-The library pads a picture to a square, blurs it with a Gaussian and samples the result bilinearly. Each step is
-linear and works on rows and columns apart, so the whole is left @ picture @ right, with one small matrix for each
-axis. docs/speed.md says what that saves. Pictures that need no shrinking are left to the library: nothing to save.
+The library pads an image to a square, blurs it with a Gaussian and samples the result bilinearly. Each step is
+linear and works on rows and columns apart, so the whole is left @ image @ right, with one small matrix for each
+axis. docs/speed.md says what that saves. Images that need no shrinking are left to the library: nothing to save.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from openvocab.pipeline.protocols import Picture
+from openvocab.pipeline.protocols import ImageArray
 
 __all__ = ["owlv2_pixels", "resize_matrix"]
 
@@ -54,11 +54,11 @@ def resize_matrix(size: int, out: int) -> Tensor:
     return torch.from_numpy(matrix.astype(np.float32))
 
 
-def owlv2_pixels(picture: Picture, processor: Any) -> Tensor | None:
+def owlv2_pixels(image: ImageArray, processor: Any) -> Tensor | None:
     """Return the model's (1, 3, height, width) float32 input, or None: another recipe, or nothing to shrink.
 
     Args:
-        picture: (H, W, 3) uint8 RGB.
+        image: (H, W, 3) uint8 RGB.
         processor: an Owlv2ImageProcessor; its size, mean and deviation are read.
     """
     steps = ("do_pad", "do_resize", "do_rescale", "do_normalize")
@@ -66,12 +66,12 @@ def owlv2_pixels(picture: Picture, processor: Any) -> Tensor | None:
         return None
     if int(processor.resample) != 2 or processor.rescale_factor != 1 / 255:
         return None
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     side = max(height, width)
     tall, wide = processor.size["height"], processor.size["width"]
     if side <= max(tall, wide):
         return None
-    pixels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1).float().div_(255)
+    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float().div_(255)
     pixels = resize_matrix(side, tall)[:, :height] @ pixels @ resize_matrix(side, wide)[:, :width].T
     mean, deviation = (torch.tensor(values).view(3, 1, 1) for values in (processor.image_mean, processor.image_std))
     return ((pixels - mean) / deviation)[None]

@@ -1,6 +1,6 @@
 """Linear layers whose weights are stored in bfloat16, inside a model that is in float32.
 
-Autocast casts every weight again in every call, and a whole model in bfloat16 also rounds its sums, normalisations and
+Autocast casts every weight again in every call, and a whole model in bfloat16 also rounds its sums, normalizations and
 positions. Here only what goes into a product is rounded, and weights are cast once.
 """
 

@@ -1,11 +1,11 @@
-"""Grounding DINO's attention between picture and text, computed on the side of the text, which is short.
+"""Grounding DINO's attention between image and text, computed on the side of the text, which is short.
 
 Both directions share their scores (Liu et al. 2023, "Grounding DINO", after the fusion of Li et al. 2022, "GLIP").
-With V the picture's features (places, D), Q and K the projections to queries and keys, a head's scores are
+With V the image's features (places, D), Q and K the projections to queries and keys, a head's scores are
 
     (V Q) (text K)'  =  V (text K Q')'
 
-and the second form never widens the picture's features: its products cost as much as the text is long. The same holds
+and the second form never widens the image's features: its products cost as much as the text is long. The same holds
 for what each direction reads: weights @ (V W) = (weights @ V) W, and (weights @ text values) O = weights @ (values O).
 The result is the same but for rounding.
 """
@@ -45,7 +45,7 @@ class ShortTextFusion(nn.Module):
         vision_attention_mask: Tensor | None = None,
         text_attention_mask: Tensor | None = None,
     ) -> tuple[tuple[Tensor, None], tuple[Tensor, None]]:
-        """Return what the picture reads from the text, (B, places, D), and the text from the picture, (B, words, D).
+        """Return what the image reads from the text, (B, places, D), and the text from the image, (B, words, D).
 
         Args:
             vision_features: (B, places, D).
@@ -60,10 +60,10 @@ class ShortTextFusion(nn.Module):
         seen = torch.einsum("bphw,bpd->bhwd", to_text, vision_features)
         read = seen @ self._by_head(self.values_vision_proj.weight).mT
         read = read.transpose(1, 2).flatten(2) + self.values_vision_proj.bias
-        to_picture = _hide(scores, text_attention_mask, 3).softmax(3)
+        to_image = _hide(scores, text_attention_mask, 3).softmax(3)
         values = self._split(self.values_text_proj(text_features)) @ self._by_head(self.out_vision_proj.weight.mT)
-        picture = torch.einsum("bphw,bhwd->bpd", to_picture, values) + self.out_vision_proj.bias
-        return (picture, None), (self.out_text_proj(read), None)
+        image = torch.einsum("bphw,bhwd->bpd", to_image, values) + self.out_vision_proj.bias
+        return (image, None), (self.out_text_proj(read), None)
 
     def _split(self, features: Tensor) -> Tensor:
         """Return (B, heads, words, length) of (B, words, heads * length)."""

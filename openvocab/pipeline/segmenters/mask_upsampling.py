@@ -1,6 +1,6 @@
-"""Masks at the picture's own size from a model's small maps, computed only where a mask can be.
+"""Masks at the image's own size from a model's small maps, computed only where a mask can be.
 
-A bilinear value is a mean of its neighbours with weights that sum to 1, so it is over a threshold only if one of them
+A bilinear value is a mean of its neighbors with weights that sum to 1, so it is over a threshold only if one of them
 is: outside the rows and columns that such values reach, the mask is empty, and nothing is computed there. Bilinear
 interpolation is linear and works along each axis by itself, so any number of steps, and cuts between them, is one
 matrix an axis.
@@ -27,7 +27,7 @@ def axis_weights(size: int, steps: Sequence[tuple[int, int]], device: torch.devi
         steps: for each step (to, keep): interpolate to that many samples, then keep the first of them.
 
     Returns:
-        (samples after the last step, size) float32; each row sums to 1 and is zero but for a few neighbours. It is
+        (samples after the last step, size) float32; each row sums to 1 and is zero but for a few neighbors. It is
         what torch's own interpolation makes of the identity, so its weights are torch's to the last bit.
     """
     weights = torch.eye(size, device=device)[None]

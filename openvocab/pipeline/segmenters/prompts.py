@@ -17,9 +17,9 @@ __all__ = ["Prompt"]
 class Prompt:
     """Points, a box or both, of which at least one is there.
 
-    points  (P, 2) float32 x and y in pixels of the picture; None where there is none.
+    points  (P, 2) float32 x and y in pixels of the image; None where there is none.
     labels  (P,) int64, 1 where the thing is, 0 where it is not; None where there is no point.
-    box     (4,) float32 left, top, right, bottom in pixels of the picture, clipped to it; None where there is none.
+    box     (4,) float32 left, top, right, bottom in pixels of the image, clipped to it; None where there is none.
     """
 
     points: NDArray[np.float32] | None
@@ -34,11 +34,11 @@ class Prompt:
             points: (P, 2), or None.
             labels: (P,), or None.
             box: (4,), or None.
-            size: (height, width) of the picture.
+            size: (height, width) of the image.
 
         Raises:
             BadInput: there is neither a point nor a box, points and their labels do not go together, or a point or
-                box lies outside the picture.
+                box lies outside the image.
         """
         count, named = (0 if given is None else len(given) for given in (points, labels))
         if count != named:
@@ -69,7 +69,7 @@ def _points(points: NDArray[np.float32], edges: NDArray[np.float32]) -> NDArray[
     out = (points < 0).any(1) | (points > edges).any(1)
     if out.any():
         wide, high = edges.astype(int)
-        raise BadInput(f"point {points[out][0].tolist()} lies outside the picture of {wide} x {high} pixels")
+        raise BadInput(f"point {points[out][0].tolist()} lies outside the image of {wide} x {high} pixels")
     return points
 
 
@@ -78,6 +78,6 @@ def _box(box: NDArray[np.float32], edges: NDArray[np.float32]) -> NDArray[np.flo
     if not (clipped[2:] > clipped[:2]).all():
         wide, high = edges.astype(int)
         raise BadInput(
-            f"box {box.tolist()} holds nothing of the picture of {wide} x {high} pixels; give left, top, right, bottom"
+            f"box {box.tolist()} holds nothing of the image of {wide} x {high} pixels; give left, top, right, bottom"
         )
     return clipped

@@ -16,7 +16,7 @@ from openvocab.errors import BadOutput
 from openvocab.pipeline.checkpoints import find, load_model, load_processor
 from openvocab.pipeline.detectors.best_first import best_first
 from openvocab.pipeline.device import dtype_of
-from openvocab.pipeline.protocols import Boxes, Picture, Queries
+from openvocab.pipeline.protocols import Boxes, ImageArray, Queries
 from openvocab.pipeline.result import ModelRecord
 from openvocab.pipeline.segmenters.mask_upsampling import axis_weights, upsampled
 from openvocab.pipeline.text_towers import check_sentences, check_tokenizer
@@ -52,12 +52,12 @@ class Sam3Texts:
 
 
 class _Found(NamedTuple):
-    """What a few labels give in one picture, before any threshold; Q places a label.
+    """What a few labels give in one image, before any threshold; Q places a label.
 
     scores   (C, Q), with the presence score in it.
-    shares   (C, Q, 4) left, top, right, bottom as shares of the picture.
+    shares   (C, Q, 4) left, top, right, bottom as shares of the image.
     objects  (C, Q, D) what the mask decoder makes masks from.
-    mixed    (C, places, D) the picture as seen with each label in mind.
+    mixed    (C, places, D) the image as seen with each label in mind.
     """
 
     scores: Tensor
@@ -68,9 +68,9 @@ class _Found(NamedTuple):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Sam3Detector:
-    """Finds every instance of a word, with its mask: the picture is encoded once, then looked at for each label.
+    """Finds every instance of a word, with its mask: the image is encoded once, then looked at for each label.
 
-    A score is the place's own times the model's presence score, which says whether the label is in the picture at
+    A score is the place's own times the model's presence score, which says whether the label is in the image at
     all; it is that of the library's post-processing. Each label is looked for by itself, so no label's score depends
     on the others.
 
@@ -138,38 +138,38 @@ class Sam3Detector:
             raise BadOutput(f"the detector's embedding of label {names[int(broken[0])]!r} is not finite")
         return Queries(names, sentence, Sam3Texts(features, valid))
 
-    def detect(self, pictures: Sequence[Picture], queries: Queries, threshold: float) -> list[Boxes]:
-        """Return one Boxes per picture: for each label, the boxes that score over the threshold. No mask is made.
+    def detect(self, images: Sequence[ImageArray], queries: Queries, threshold: float) -> list[Boxes]:
+        """Return one Boxes per image: for each label, the boxes that score over the threshold. No mask is made.
 
-        Boxes are clipped to the picture; those with nothing left are dropped.
+        Boxes are clipped to the image; those with nothing left are dropped.
 
         Raises:
-            BadOutput: the model gave a score or a box that is not finite; the message names the picture's index.
+            BadOutput: the model gave a score or a box that is not finite; the message names the image's index.
         """
-        return [self._boxes(index, picture, queries, threshold)[0] for index, picture in enumerate(pictures)]
+        return [self._boxes(index, image, queries, threshold)[0] for index, image in enumerate(images)]
 
     def detect_masks(
-        self, pictures: Sequence[Picture], queries: Queries, threshold: float
+        self, images: Sequence[ImageArray], queries: Queries, threshold: float
     ) -> list[tuple[Boxes, NDArray[np.bool_]]]:
-        """Return for each picture what detect returns, and the (N, height, width) bool masks of those boxes.
+        """Return for each image what detect returns, and the (N, height, width) bool masks of those boxes.
 
         Raises:
-            BadOutput: the model gave a score, a box or a mask that is not finite; the message names the picture's
+            BadOutput: the model gave a score, a box or a mask that is not finite; the message names the image's
                 index.
         """
         found = []
-        for index, picture in enumerate(pictures):
-            boxes, maps = self._boxes(index, picture, queries, threshold, with_maps=True)
-            axes = [axis_weights(maps.shape[-1], [(side, side)], maps.device) for side in picture.shape[:2]]
+        for index, image in enumerate(images):
+            boxes, maps = self._boxes(index, image, queries, threshold, with_maps=True)
+            axes = [axis_weights(maps.shape[-1], [(side, side)], maps.device) for side in image.shape[:2]]
             found.append((boxes, upsampled(maps.sigmoid(), axes[0], axes[1], _MASK_THRESHOLD)))
         return found
 
     @torch.inference_mode()
     def _boxes(
-        self, index: int, picture: Picture, queries: Queries, threshold: float, with_maps: bool = False
+        self, index: int, image: ImageArray, queries: Queries, threshold: float, with_maps: bool = False
     ) -> tuple[Boxes, Tensor]:
-        """Return the boxes of one picture and, where asked for, their (N, side, side) mask logits."""
-        seen = self._look(picture)
+        """Return the boxes of one image and, where asked for, their (N, side, side) mask logits."""
+        seen = self._look(image)
         device = seen.last_hidden_state.device
         parts = [(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.long))]
         maps = [torch.zeros(0, 1, 1, device=device)]
@@ -182,10 +182,10 @@ class Sam3Detector:
             if with_maps:
                 maps += [self._maps(seen, texts, found, row, over[row]) for row in sorted(set(rows.tolist()))]
             if not all(torch.isfinite(each).all() for each in (found.scores, found.shares, *maps)):
-                raise BadOutput(f"the detector's answer for picture {index} is not finite")
+                raise BadOutput(f"the detector's answer for image {index} is not finite")
         shares, scores, labels = (torch.cat(each) for each in zip(*parts, strict=True))
-        height, width = picture.shape[:2]
-        best = best_first(shares * torch.tensor([width, height] * 2), scores, torch.arange(len(scores)), picture)
+        height, width = image.shape[:2]
+        best = best_first(shares * torch.tensor([width, height] * 2), scores, torch.arange(len(scores)), image)
         kept = torch.from_numpy(best.label_index)  # the rows, as they were counted above
         whole = torch.cat([each for each in maps if len(each)] or maps)
         return Boxes(best.xyxy, best.scores, labels[kept].numpy()), whole[kept.to(device)] if with_maps else whole
@@ -203,14 +203,14 @@ class Sam3Detector:
         answer = self.model.get_text_features(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask)
         return answer.pooler_output, tokens.attention_mask.bool()
 
-    def _look(self, picture: Picture) -> Any:
-        """Return the vision encoder's answer for one picture, in float32."""
-        given = self.processor.image_processor(images=Image.fromarray(picture), return_tensors="pt")
+    def _look(self, image: ImageArray) -> Any:
+        """Return the vision encoder's answer for one image, in float32."""
+        given = self.processor.image_processor(images=Image.fromarray(image), return_tensors="pt")
         pixels = given.pixel_values.to(self.model.device, dtype_of(self.record.dtype))
         return self.model.vision_encoder(pixels)
 
     def _find(self, seen: Any, texts: Sam3Texts) -> _Found:
-        """Look for a few labels in one picture: Sam3Model.forward up to its masks."""
+        """Look for a few labels in one image: Sam3Model.forward up to its masks."""
         from torchvision.ops import box_convert
         from transformers.models.sam3.modeling_sam3 import inverse_sigmoid
 

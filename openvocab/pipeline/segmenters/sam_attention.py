@@ -126,7 +126,7 @@ def contiguous_places(decoder_transformer: nn.Module) -> None:
 
 
 def _channels_last(_: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Change the layout of picture and position maps; the position maps of all prompts are one."""
+    """Change the layout of image and position maps; the position maps of all prompts are one."""
     maps, positions, *rest = arguments
     return (
         maps.contiguous(memory_format=torch.channels_last),

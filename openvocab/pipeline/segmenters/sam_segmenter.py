@@ -14,7 +14,7 @@ from torch import Tensor
 
 from openvocab.errors import BadInput, BadOutput
 from openvocab.pipeline.device import dtype_of, pick_device, pick_dtype
-from openvocab.pipeline.protocols import Picture
+from openvocab.pipeline.protocols import ImageArray
 from openvocab.pipeline.result import ModelRecord
 from openvocab.pipeline.segmenters.mask_upsampling import axis_weights, upsampled
 from openvocab.pipeline.segmenters.prompts import Prompt
@@ -32,10 +32,10 @@ _BOXES_A_CALL = 4
 
 @dataclass(frozen=True, eq=False, slots=True)
 class SamEncoding:
-    """What all prompts on one picture share.
+    """What all prompts on one image share.
 
     features       (1, channels, h, w) float32, the image encoder's answer.
-    original_size  height and width of the picture.
+    original_size  height and width of the image.
     input_size     height and width it was resized to; the rest of the encoder's square is padding.
     """
 
@@ -87,14 +87,14 @@ class SamSegmenter:
         return cls(model, ModelRecord(f"sam:{spec}", digest, str(target), str(precision).removeprefix("torch.")))
 
     @torch.inference_mode()
-    def encode(self, picture: Picture) -> SamEncoding:
-        """Return what all prompts on this picture share.
+    def encode(self, image: ImageArray) -> SamEncoding:
+        """Return what all prompts on this image share.
 
         Raises:
             BadOutput: the image encoder's answer is not finite.
         """
         encoder = self.model.image_encoder
-        small = ResizeLongestSide(encoder.img_size).apply_image(thickened(picture, encoder.img_size))
+        small = ResizeLongestSide(encoder.img_size).apply_image(thickened(image, encoder.img_size))
         pixels = torch.as_tensor(small, device=self.model.device).permute(2, 0, 1)[None].contiguous()
         places = encoder.patch_embed(self.model.preprocess(pixels))
         if encoder.pos_embed is not None:
@@ -104,8 +104,8 @@ class SamSegmenter:
             places = block(places)
         features = encoder.neck(places.float().permute(0, 3, 1, 2))
         if not torch.isfinite(features).all():
-            raise BadOutput("the segmenter's encoding of the picture is not finite")
-        height, width = picture.shape[:2]
+            raise BadOutput("the segmenter's encoding of the image is not finite")
+        height, width = image.shape[:2]
         return SamEncoding(features, (height, width), (small.shape[0], small.shape[1]))
 
     @torch.inference_mode()
@@ -113,11 +113,11 @@ class SamSegmenter:
         """Return one mask a box.
 
         Args:
-            encoded: what encode returned for the picture.
-            xyxy: (N, 4) boxes in pixels of the picture.
+            encoded: what encode returned for the image.
+            xyxy: (N, 4) boxes in pixels of the image.
 
         Returns:
-            masks (N, height, width) bool at the picture's size, and (N,) float32 the model's own estimates of
+            masks (N, height, width) bool at the image's size, and (N,) float32 the model's own estimates of
             their IoU, held to 0 to 1.
 
         Raises:
@@ -147,17 +147,17 @@ class SamSegmenter:
         """Return three candidate masks for one thing, as one click may mean a part, an object or a group.
 
         Args:
-            encoded: what encode returned for the picture.
-            points: (P, 2) x and y in pixels of the picture.
+            encoded: what encode returned for the image.
+            points: (P, 2) x and y in pixels of the image.
             point_labels: (P,) 1 where the thing is, 0 where it is not.
-            box: (4,) left, top, right, bottom in pixels of the picture.
+            box: (4,) left, top, right, bottom in pixels of the image.
 
         Returns:
             masks (3, height, width) bool and (3,) float32 estimates of their IoU, held to 0 to 1; not sorted.
 
         Raises:
             BadInput: there is neither a point nor a box, points and their labels do not go together, or one lies
-                outside the picture.
+                outside the image.
             BadOutput: a mask or its estimate is not finite.
         """
         asked = Prompt.of(points, point_labels, box, encoded.original_size)
@@ -187,7 +187,7 @@ class SamSegmenter:
         return maps, quality
 
     def _scaled(self, encoded: SamEncoding, places: NDArray[np.float32]) -> Tensor:
-        """Return (N, 2) or (N, 4) places of the picture as places of the encoder's square."""
+        """Return (N, 2) or (N, 4) places of the image as places of the encoder's square."""
         (height, width), (tall, wide) = encoded.original_size, encoded.input_size
         factors = np.tile([wide / width, tall / height], places.shape[1] // 2)
         return torch.as_tensor(places * factors, dtype=torch.float32, device=self.model.device)
@@ -214,11 +214,11 @@ def _weights(spec: str) -> tuple[str, str, Path]:
     return kind, published.url, url_weights(f"sam:{kind}")
 
 
-def thickened(picture: Picture, side: int) -> Picture:
-    """Return a picture whose shorter axis keeps a pixel when the longer one is resized to side.
+def thickened(image: ImageArray, side: int) -> ImageArray:
+    """Return an image whose shorter axis keeps a pixel when the longer one is resized to side.
 
-    The pixels of a thin strip are repeated across it as often as that takes; any other picture is returned as it is.
+    The pixels of a thin strip are repeated across it as often as that takes; any other image is returned as it is.
     """
-    shorter, longer = sorted(picture.shape[:2])
+    shorter, longer = sorted(image.shape[:2])
     times = longer // (2 * side * shorter) + 1
-    return picture if times == 1 else np.repeat(picture, times, axis=int(picture.shape[1] < picture.shape[0]))
+    return image if times == 1 else np.repeat(image, times, axis=int(image.shape[1] < image.shape[0]))

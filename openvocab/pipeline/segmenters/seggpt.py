@@ -1,4 +1,4 @@
-"""Masks from an example picture and its mask, with SegGPT."""
+"""Masks from an example image and its mask, with SegGPT."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from openvocab.errors import BadInput, BadOutput
 from openvocab.pipeline.checkpoints import find, load_model, load_processor
 from openvocab.pipeline.device import dtype_of
-from openvocab.pipeline.protocols import Picture
+from openvocab.pipeline.protocols import ImageArray
 from openvocab.pipeline.result import ModelRecord
 from openvocab.pipeline.segmenters.sam_attention import mask_free
 
@@ -29,13 +29,13 @@ _CLASSES = 1
 @dataclass(frozen=True, eq=False, slots=True)
 class SegGptSegmenter:
     """Cuts out what is like the thing that an example shows (Wang et al. 2023, "SegGPT: Segmenting Everything In
-    Context"): the model paints the picture as the example is painted, and what is nearer to white is the mask.
+    Context"): the model paints the image as the example is painted, and what is nearer to white is the mask.
 
     model            a SegGptForImageSegmentation, in evaluation mode, on its device.
     image_processor  its SegGptImageProcessor.
     record           what the model is; with dtype "bfloat16" all of it is in that precision: black and white are far
                      enough apart.
-    batch            pictures that go through the model together.
+    batch            images that go through the model together.
     """
 
     model: Any
@@ -67,24 +67,24 @@ class SegGptSegmenter:
         return cls(model, image_processor, record)
 
     def segment_like(
-        self, pictures: Sequence[Picture], example: Picture, mask: NDArray[np.bool_]
+        self, images: Sequence[ImageArray], example: ImageArray, mask: NDArray[np.bool_]
     ) -> list[NDArray[np.bool_]]:
-        """Return one mask per picture: where something like the masked thing of the example is.
+        """Return one mask per image: where something like the masked thing of the example is.
 
         Args:
-            pictures: P pictures of any sizes.
-            example: (h, w, 3), a picture that shows the thing.
+            images: P images of any sizes.
+            example: (h, w, 3), an image that shows the thing.
             mask: (h, w) bool, where the thing is in the example.
 
         Returns:
-            P masks (H, W) bool, each at its picture's own size.
+            P masks (H, W) bool, each at its image's own size.
 
         Raises:
             BadInput: the mask is not bool, has another size than the example, or marks nothing.
-            BadOutput: the model's answer is not finite; the message names the picture's index.
+            BadOutput: the model's answer is not finite; the message names the image's index.
         """
         _check_mask(example, mask)
-        if not len(pictures):
+        if not len(images):
             return []
         shown = self.image_processor(
             images=None,
@@ -93,13 +93,13 @@ class SegGptSegmenter:
             num_labels=_CLASSES,
             return_tensors="pt",
         )
-        starts = range(0, len(pictures), self.batch)
-        return [one for start in starts for one in self._block(pictures[start : start + self.batch], shown, start)]
+        starts = range(0, len(images), self.batch)
+        return [one for start in starts for one in self._block(images[start : start + self.batch], shown, start)]
 
     @torch.inference_mode()
-    def _block(self, pictures: Sequence[Picture], shown: Any, start: int) -> list[NDArray[np.bool_]]:
-        """Return the masks of a few pictures, of which the first is number start."""
-        pixels = torch.cat([self._pixels(picture) for picture in pictures])
+    def _block(self, images: Sequence[ImageArray], shown: Any, start: int) -> list[NDArray[np.bool_]]:
+        """Return the masks of a few images, of which the first is number start."""
+        pixels = torch.cat([self._pixels(image) for image in images])
         answer = self.model(
             pixel_values=self._ready(pixels),
             prompt_pixel_values=self._ready(shown.prompt_pixel_values).expand(len(pixels), -1, -1, -1),
@@ -107,14 +107,14 @@ class SegGptSegmenter:
         )
         finite = torch.isfinite(answer.pred_masks).flatten(1).all(1)
         if not finite.all():
-            raise BadOutput(f"the segmenter's answer for picture {start + int((~finite).int().argmax())} is not finite")
+            raise BadOutput(f"the segmenter's answer for image {start + int((~finite).int().argmax())} is not finite")
         maps = self.image_processor.post_process_semantic_segmentation(
-            answer, [picture.shape[:2] for picture in pictures], num_labels=_CLASSES
+            answer, [image.shape[:2] for image in images], num_labels=_CLASSES
         )
         return [np.asarray(each.cpu().numpy() == 1) for each in maps]
 
-    def _pixels(self, picture: Picture) -> Tensor:
-        given = self.image_processor(images=Image.fromarray(picture), return_tensors="pt")
+    def _pixels(self, image: ImageArray) -> Tensor:
+        given = self.image_processor(images=Image.fromarray(image), return_tensors="pt")
         pixels: Tensor = given.pixel_values
         return pixels
 
@@ -122,7 +122,7 @@ class SegGptSegmenter:
         return pixels.to(self.model.device, dtype_of(self.record.dtype))
 
 
-def _check_mask(example: Picture, mask: NDArray[np.bool_]) -> None:
+def _check_mask(example: ImageArray, mask: NDArray[np.bool_]) -> None:
     """Raise BadInput unless the mask marks something in the example."""
     if mask.dtype != np.bool_:
         raise BadInput(f"the example's mask must be bool, got {mask.dtype.name}; write mask > 0")

@@ -15,7 +15,7 @@ from torch import Tensor
 from openvocab.errors import BadOutput
 from openvocab.pipeline.checkpoints import find, load_model, load_processor
 from openvocab.pipeline.device import dtype_of
-from openvocab.pipeline.protocols import Picture
+from openvocab.pipeline.protocols import ImageArray
 from openvocab.pipeline.result import ModelRecord
 from openvocab.pipeline.segmenters.mask_upsampling import axis_weights, upsampled
 from openvocab.pipeline.segmenters.prompts import Prompt
@@ -30,10 +30,10 @@ _BOXES_A_CALL = 4
 
 @dataclass(frozen=True, eq=False, slots=True)
 class SamMaps:
-    """What all boxes on one picture share.
+    """What all boxes on one image share.
 
     maps           the image encoder's answer, float32, in the order in which the model's forward takes them.
-    original_size  height and width of the picture.
+    original_size  height and width of the image.
     input_size     height and width it was resized to; the rest of the encoder's square is padding.
     """
 
@@ -86,18 +86,18 @@ class TransformersSegmenter:
         return made
 
     @torch.inference_mode()
-    def encode(self, picture: Picture) -> SamMaps:
-        """Return what all boxes on this picture share.
+    def encode(self, image: ImageArray) -> SamMaps:
+        """Return what all boxes on this image share.
 
         Raises:
             BadOutput: the vision encoder's answer is not finite.
         """
-        height, width = picture.shape[:2]
-        given = self.image_processor(images=Image.fromarray(self._input(picture)), return_tensors="pt")
+        height, width = image.shape[:2]
+        given = self.image_processor(images=Image.fromarray(self._input(image)), return_tensors="pt")
         pixels = given["pixel_values"].to(self.model.device, dtype_of(self.record.dtype))
         maps = self._encode(pixels)
         if not all(torch.isfinite(each).all() for each in maps):
-            raise BadOutput("the segmenter's encoding of the picture is not finite")
+            raise BadOutput("the segmenter's encoding of the image is not finite")
         return SamMaps(maps, (height, width), self._input_size(given))
 
     @torch.inference_mode()
@@ -105,11 +105,11 @@ class TransformersSegmenter:
         """Return one mask a box, the one that the model gives where a single mask is asked for.
 
         Args:
-            encoded: what encode returned for the picture.
-            xyxy: (N, 4) boxes in pixels of the picture.
+            encoded: what encode returned for the image.
+            xyxy: (N, 4) boxes in pixels of the image.
 
         Returns:
-            masks (N, height, width) bool at the picture's size, and (N,) float32 the model's own estimates of
+            masks (N, height, width) bool at the image's size, and (N,) float32 the model's own estimates of
             their IoU, held to 0 to 1.
 
         Raises:
@@ -138,10 +138,10 @@ class TransformersSegmenter:
         """Return three candidate masks for one thing, as one click may mean a part, an object or a group.
 
         Args:
-            encoded: what encode returned for the picture.
-            points: (P, 2) x and y in pixels of the picture.
+            encoded: what encode returned for the image.
+            points: (P, 2) x and y in pixels of the image.
             point_labels: (P,) 1 where the thing is, 0 where it is not.
-            box: (4,) left, top, right, bottom in pixels of the picture.
+            box: (4,) left, top, right, bottom in pixels of the image.
 
         Returns:
             masks (3, height, width) bool and (3,) float32 estimates of their IoU, held to 0 to 1, in the order in
@@ -149,7 +149,7 @@ class TransformersSegmenter:
 
         Raises:
             BadInput: there is neither a point nor a box, points and their labels do not go together, or one lies
-                outside the picture.
+                outside the image.
             BadOutput: a mask or its estimate is not finite.
         """
         asked = Prompt.of(points, point_labels, box, encoded.original_size)
@@ -182,8 +182,8 @@ class TransformersSegmenter:
         contiguous_patches(encoder.patch_embed)
         encoder.to(precision)
 
-    def _input(self, picture: Picture) -> Picture:
-        return thickened(picture, self.image_processor.size["longest_edge"])
+    def _input(self, image: ImageArray) -> ImageArray:
+        return thickened(image, self.image_processor.size["longest_edge"])
 
     def _input_size(self, given: Any) -> tuple[int, int]:
         height, width = np.asarray(given["reshaped_input_sizes"])[0].tolist()
@@ -206,7 +206,7 @@ class TransformersSegmenter:
         return rows, columns
 
     def _scaled(self, encoded: SamMaps, places: NDArray[np.float32]) -> Tensor:
-        """Return (N, 2) or (N, 4) places of the picture as places of the encoder's square."""
+        """Return (N, 2) or (N, 4) places of the image as places of the encoder's square."""
         (height, width), (tall, wide) = encoded.original_size, encoded.input_size
         factors = np.tile([wide / width, tall / height], places.shape[1] // 2)
         return torch.as_tensor(places * factors, dtype=torch.float32, device=self.model.device)
@@ -243,10 +243,10 @@ class SamHqSegmenter(TransformersSegmenter):
 
 
 class Sam2Segmenter(TransformersSegmenter):
-    """SAM 2 (Ravi et al. 2024): pictures are stretched to a square, and finer maps help to draw the edges.
+    """SAM 2 (Ravi et al. 2024): images are stretched to a square, and finer maps help to draw the edges.
 
     Where its single mask is not stable, the model itself takes the best of its other three, before upsampling. The
-    published weights hold a tracker for videos too ("sam2_video"); of these, the picture's part is read.
+    published weights hold a tracker for videos too ("sam2_video"); of these, the image's part is read.
     """
 
     __slots__ = ()
@@ -256,8 +256,8 @@ class Sam2Segmenter(TransformersSegmenter):
     def _prepare(self, precision: torch.dtype) -> None:
         self.model.vision_encoder.to(precision)
 
-    def _input(self, picture: Picture) -> Picture:
-        return picture
+    def _input(self, image: ImageArray) -> ImageArray:
+        return image
 
     def _input_size(self, given: Any) -> tuple[int, int]:
         height, width = given["pixel_values"].shape[-2:]

@@ -12,7 +12,7 @@ import open_clip
 from PIL import Image
 
 from openvocab.errors import BadInput, BadWeights, unknown
-from openvocab.pipeline.protocols import Picture
+from openvocab.pipeline.protocols import ImageArray
 from openvocab.weights.fetch import hub_file
 from openvocab.weights.files import first_line
 from openvocab.weights.manifest import published_for
@@ -126,7 +126,7 @@ def _names(name: str) -> Iterator[str]:
     yield name
 
 
-def build(found: ClipFound) -> tuple[Any, Callable[[Picture], Any]]:
+def build(found: ClipFound) -> tuple[Any, Callable[[ImageArray], Any]]:
     """Return the model in float32 on the CPU, and its preprocessing.
 
     Some architectures of open_clip leave out the activation that a tag's weights were trained with and only warn, so
@@ -153,8 +153,8 @@ def build(found: ClipFound) -> tuple[Any, Callable[[Picture], Any]]:
     except Exception as error:  # upstream fails in many ways on a foreign file: state, shapes, keys, config
         raise BadWeights(f"{found.spec}: these weights do not fit the architecture: {first_line(error)}") from error
 
-    def exact(picture: Picture) -> Any:
-        return transform(Image.fromarray(picture))
+    def exact(image: ImageArray) -> Any:
+        return transform(Image.fromarray(image))
 
     return model, exact
 

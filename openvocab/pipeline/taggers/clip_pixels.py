@@ -1,9 +1,9 @@
-"""open_clip's preprocessing on uint8 tensors: about nine times as fast as through Pillow, within two grey levels of it.
+"""open_clip's preprocessing on uint8 tensors: about nine times as fast as through Pillow, within two gray levels of it.
 
-torch resizes uint8 pictures along the width first, then along the height, with weights of 16 bits and a rounding after
+torch resizes uint8 images along the width first, then along the height, with weights of 16 bits and a rounding after
 each. Pillow does the same with weights of 22 bits, but takes the height first where it finds that cheaper, and the
-rounding between the two passes then moves many pixels. So only pictures whose width shrinks at least as much as their
-height, or whose height does not shrink, are resized here: landscape pictures, mostly. Others are left to the library.
+rounding between the two passes then moves many pixels. So only images whose width shrinks at least as much as their
+height, or whose height does not shrink, are resized here: landscape images, mostly. Others are left to the library.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from openvocab.pipeline.protocols import Picture
+from openvocab.pipeline.protocols import ImageArray
 
 __all__ = ["clip_pixels"]
 
 
-def clip_pixels(picture: Picture, recipe: Mapping[str, Any]) -> Tensor | None:
+def clip_pixels(image: ImageArray, recipe: Mapping[str, Any]) -> Tensor | None:
     """Return the model's (3, height, width) float32 input, or None: another recipe, or another order of passes.
 
     Args:
-        picture: (H, W, 3) uint8 RGB.
+        image: (H, W, 3) uint8 RGB.
         recipe: open_clip's preprocessing configuration: size, mean, std, interpolation, resize_mode, fill_color.
     """
     tall, wide = _pair(recipe["size"])
@@ -34,13 +34,13 @@ def clip_pixels(picture: Picture, recipe: Mapping[str, Any]) -> Tensor | None:
     known = recipe["interpolation"] in ("bicubic", "bilinear") and fill == 0 and recipe["mode"] == "RGB"
     if not known or (mode == "shortest" and tall != wide):
         return None
-    size = _resized(picture.shape[:2], (tall, wide), mode)
-    if not _width_first(picture.shape[:2], size):
+    size = _resized(image.shape[:2], (tall, wide), mode)
+    if not _width_first(image.shape[:2], size):
         return None
-    pixels = torch.from_numpy(np.require(picture, requirements=["C", "W"])).permute(2, 0, 1)[None]
-    if tuple(picture.shape[:2]) != size:
+    pixels = torch.from_numpy(np.require(image, requirements=["C", "W"])).permute(2, 0, 1)[None]
+    if tuple(image.shape[:2]) != size:
         pixels = functional.interpolate(pixels, size, mode=recipe["interpolation"], antialias=True)
-    return _normalised(_centred(pixels[0], (tall, wide)), recipe["mean"], recipe["std"])
+    return _normalized(_centered(pixels[0], (tall, wide)), recipe["mean"], recipe["std"])
 
 
 def _pair(size: Any) -> tuple[int, int]:
@@ -48,7 +48,7 @@ def _pair(size: Any) -> tuple[int, int]:
 
 
 def _resized(given: tuple[int, ...], target: tuple[int, int], mode: str) -> tuple[int, int]:
-    """Return (height, width) to which a (height, width) picture is resized."""
+    """Return (height, width) to which a (height, width) image is resized."""
     height, width = given
     if mode == "squash":
         return target
@@ -67,8 +67,8 @@ def _width_first(given: tuple[int, ...], size: tuple[int, int]) -> bool:
     return min(size) > 0 and (size[0] >= height or size[1] * height <= size[0] * width)
 
 
-def _centred(pixels: Tensor, target: tuple[int, int]) -> Tensor:
-    """Cut (3, H, W) to target around its centre, where it is larger, and pad it with zeros, where it is smaller."""
+def _centered(pixels: Tensor, target: tuple[int, int]) -> Tensor:
+    """Cut (3, H, W) to target around its center, where it is larger, and pad it with zeros, where it is smaller."""
     for axis, wanted in zip((1, 2), target, strict=True):
         spare = pixels.shape[axis] - wanted
         if spare > 0:
@@ -79,7 +79,7 @@ def _centred(pixels: Tensor, target: tuple[int, int]) -> Tensor:
     return pixels
 
 
-def _normalised(pixels: Tensor, mean: Any, deviation: Any) -> Tensor:
+def _normalized(pixels: Tensor, mean: Any, deviation: Any) -> Tensor:
     """Return (pixels / 255 - mean) / deviation in float32, as one product and one sum."""
     factor, added = _terms(_three(mean), _three(deviation))
     return pixels.float().mul_(factor).add_(added)
@@ -92,6 +92,6 @@ def _three(values: Any) -> tuple[float, ...]:
 
 @cache
 def _terms(mean: tuple[float, ...], deviation: tuple[float, ...]) -> tuple[Tensor, Tensor]:
-    """Return what grey levels are multiplied with, and what is added then: (3, 1, 1) each."""
+    """Return what gray levels are multiplied with, and what is added then: (3, 1, 1) each."""
     means, deviations = (torch.tensor(values).reshape(3, 1, 1) for values in (mean, deviation))
     return 1 / (255 * deviations), -means / deviations

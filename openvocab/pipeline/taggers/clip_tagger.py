@@ -1,4 +1,4 @@
-"""Tags for whole pictures, from any open_clip model."""
+"""Tags for whole images, from any open_clip model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from openvocab.pipeline.device import dtype_of, pick_device, pick_dtype
-from openvocab.pipeline.protocols import Picture
+from openvocab.pipeline.protocols import ImageArray
 from openvocab.pipeline.quiet import quiet_loading
 from openvocab.pipeline.result import ModelRecord
 from openvocab.pipeline.taggers.clip_checkpoints import build, find, load_tokenizer
@@ -26,18 +26,18 @@ __all__ = ["OpenClipTagger", "preprocessing"]
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class OpenClipTagger(DualEncoder):
-    """Scores labels for whole pictures with an open_clip model: CLIP, SigLIP, CoCa or another.
+    """Scores labels for whole images with an open_clip model: CLIP, SigLIP, CoCa or another.
 
     model       in evaluation mode, on its device, in its precision.
     tokenizer   the model's own, as open_clip.get_tokenizer returns it.
-    preprocess  a (height, width, 3) uint8 picture to a (3, height, width) float tensor: the model's own way; with
+    preprocess  a (height, width, 3) uint8 image to a (3, height, width) float tensor: the model's own way; with
                 bfloat16 weights, uint8 resizing where clip_pixels has it, whose error is less than that rounding's.
-    tower       the model's picture tower in a quicker form; None where the model's own runs.
+    tower       the model's image tower in a quicker form; None where the model's own runs.
     """
 
     model: Any
     tokenizer: Any
-    preprocess: Callable[[Picture], Tensor]
+    preprocess: Callable[[ImageArray], Tensor]
     tower: PackedTower | None = None
 
     @classmethod
@@ -86,7 +86,7 @@ class OpenClipTagger(DualEncoder):
 
     @property
     def preparation(self) -> str:
-        """The architecture and how pictures are prepared."""
+        """The architecture and how images are prepared."""
         return f"{self.model!r} {getattr(self.model.visual, 'preprocess_cfg', None)}"
 
     def _measure(self, text: str) -> tuple[int, str]:
@@ -95,22 +95,22 @@ class OpenClipTagger(DualEncoder):
     def _embed_texts(self, texts: list[str]) -> Tensor:
         return encode_texts(self.model, self.tokenizer(texts).to(self.record.device))
 
-    def _prepare(self, picture: Picture) -> Mapping[str, Tensor]:
-        return {"image": self.preprocess(picture).to(dtype_of(self.record.dtype))[None]}
+    def _prepare(self, image: ImageArray) -> Mapping[str, Tensor]:
+        return {"image": self.preprocess(image).to(dtype_of(self.record.dtype))[None]}
 
-    def _embed_pictures(self, pixels: Mapping[str, Tensor]) -> Tensor:
+    def _embed_images(self, pixels: Mapping[str, Tensor]) -> Tensor:
         rows: Tensor = (self.tower or self.model.encode_image)(pixels["image"])
         return rows
 
 
 def preprocessing(
-    model: Any, exact: Callable[[Picture], Tensor], precision: torch.dtype
-) -> Callable[[Picture], Tensor]:
+    model: Any, exact: Callable[[ImageArray], Tensor], precision: torch.dtype
+) -> Callable[[ImageArray], Tensor]:
     """Return the preprocessing of a model of that precision: exact, or a quicker one where rounding hides its error."""
 
-    def quick(picture: Picture) -> Tensor:
-        pixels = clip_pixels(picture, model.visual.preprocess_cfg)
-        return exact(picture) if pixels is None else pixels
+    def quick(image: ImageArray) -> Tensor:
+        pixels = clip_pixels(image, model.visual.preprocess_cfg)
+        return exact(image) if pixels is None else pixels
 
     return exact if precision == torch.float32 else quick
 

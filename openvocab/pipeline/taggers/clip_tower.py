@@ -1,4 +1,4 @@
-"""open_clip's picture tower on a processor with bfloat16 products: the same sums, with oneDNN's packed weights.
+"""open_clip's image tower on a processor with bfloat16 products: the same sums, with oneDNN's packed weights.
 
 Through torch's own layers weights are put into oneDNN's order on every call, biases are laid out first, GELU and the
 residual sums read and write everything once more, and the last block works out every token although one is kept. Here
@@ -85,12 +85,12 @@ class _Block:
 
     def __call__(self, tokens: Tensor, keep: int | None = None) -> Tensor:
         """Return (B, N, D), or (B, keep, D): the first tokens alone."""
-        pictures, count, width = tokens.shape
+        images, count, width = tokens.shape
         packed = self.attention_in(self.attention_norm(tokens))[:, :, : 3 * width]
-        queries, keys, values = packed.view(pictures, count, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        queries, keys, values = packed.view(images, count, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         kept = tokens[:, :keep].contiguous()
         seen = functional.scaled_dot_product_attention(queries[:, :, :keep], keys, values)
-        kept = self.attention_out.added(seen.transpose(1, 2).reshape(pictures, -1, width), kept)
+        kept = self.attention_out.added(seen.transpose(1, 2).reshape(images, -1, width), kept)
         return self.mlp_out.added(self._hidden(self.mlp_norm(kept)), kept)
 
     def _hidden(self, tokens: Tensor) -> Tensor:
@@ -124,7 +124,7 @@ class PackedTower:
 
 
 def packed_tower(model: Any) -> PackedTower | None:
-    """Return the picture tower of an open_clip model in another form, or None where it has to run as it is.
+    """Return the image tower of an open_clip model in another form, or None where it has to run as it is.
 
     None is for other devices and precisions than bfloat16 on a processor, a torch without oneDNN, and towers that are
     built in another way: with layer scales, attentional or average pooling, other blocks, no projection. It is also for
@@ -196,6 +196,6 @@ def _plain_block(block: Any) -> bool:
 
 def _patches(pixels: Tensor, tall: int, wide: int) -> Tensor:
     """Cut (P, 3, H, W) into (P, patches, 3 * tall * wide): the columns of a convolution whose stride is its kernel."""
-    pictures, colours, height, width = pixels.shape
-    cut = pixels.view(pictures, colours, height // tall, tall, width // wide, wide)
-    return cut.permute(0, 2, 4, 1, 3, 5).reshape(pictures, -1, colours * tall * wide)
+    images, colors, height, width = pixels.shape
+    cut = pixels.view(images, colors, height // tall, tall, width // wide, wide)
+    return cut.permute(0, 2, 4, 1, 3, 5).reshape(images, -1, colors * tall * wide)

@@ -1,8 +1,8 @@
-"""Captions of whole pictures, and tags from them, with CoCa (Yu et al. 2022) as open_clip has it.
+"""Captions of whole images, and tags from them, with CoCa (Yu et al. 2022) as open_clip has it.
 
 open_clip's own CoCa.generate cannot be called with transformers 5: it needs BeamSearchScorer, which was removed, and
 without it refuses its other ways too. Captions are decoded here instead, through the model's forward, and are those of
-generate(generation_type="top_k", top_k=1): the likeliest token at each step, so the same picture has one caption.
+generate(generation_type="top_k", top_k=1): the likeliest token at each step, so the same image has one caption.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from openvocab.errors import BadOutput, BadWeights
 from openvocab.pipeline.device import pick_device, pick_dtype, unit
-from openvocab.pipeline.protocols import Picture, TextEmbeddings
+from openvocab.pipeline.protocols import ImageArray, TextEmbeddings
 from openvocab.pipeline.result import ModelRecord
 from openvocab.pipeline.scores import sigmoid, softmax
 from openvocab.pipeline.taggers.clip_tagger import OpenClipTagger, preprocessing
@@ -36,9 +36,9 @@ _MOST_TOKENS, _LEAST_TOKENS = 30, 5
 
 @dataclass(frozen=True, eq=False, slots=True)
 class CocaCaptioner:
-    """Describes pictures in English; scores the labels that its captions mention.
+    """Describes images in English; scores the labels that its captions mention.
 
-    tagger  the same weights as a tagger; with dtype "bfloat16" the picture tower has such weights, while the text tower
+    tagger  the same weights as a tagger; with dtype "bfloat16" the image tower has such weights, while the text tower
             and the decoder stay in float32: where two words are nearly as likely, rounding would choose between them.
     """
 
@@ -51,7 +51,7 @@ class CocaCaptioner:
         Args:
             spec: as OpenClipTagger.load takes it, e.g. "coca_ViT-B-32/mscoco_finetuned_laion2b_s13b_b90k".
             device: "cuda", "mps", "cpu"; None takes the best there is.
-            dtype: "float32" or "bfloat16", for the picture tower; None takes what is fast there.
+            dtype: "float32" or "bfloat16", for the image tower; None takes what is fast there.
 
         Raises:
             BadInput: the spec has another form, or there is no such device or precision.
@@ -78,20 +78,20 @@ class CocaCaptioner:
         """Whether scores come through a sigmoid; else through a softmax over the vocabulary."""
         return self.tagger.independent
 
-    def caption(self, pictures: Sequence[Picture]) -> list[str]:
-        """Return one English caption a picture, without special tokens.
+    def caption(self, images: Sequence[ImageArray]) -> list[str]:
+        """Return one English caption an image, without special tokens.
 
         Raises:
-            BadOutput: the model gave a number that is not finite; the message names the picture's index.
+            BadOutput: the model gave a number that is not finite; the message names the image's index.
         """
-        return [caption for _, captions in self._described(pictures) for caption in captions]
+        return [caption for _, captions in self._described(images) for caption in captions]
 
     def encode_labels(self, labels: Sequence[str], prompts: PromptSet | None = None) -> TextEmbeddings:
         """Return the labels as the tagger sees them (see OpenClipTagger.encode_labels)."""
         return self.tagger.encode_labels(labels, prompts)
 
-    def score(self, pictures: Sequence[Picture], vocabulary: TextEmbeddings | Sequence[str]) -> Floats:
-        """Return (P, C) float32: for a label that a picture's caption mentions, the tagger's score of it, else 0.
+    def score(self, images: Sequence[ImageArray], vocabulary: TextEmbeddings | Sequence[str]) -> Floats:
+        """Return (P, C) float32: for a label that an image's caption mentions, the tagger's score of it, else 0.
 
         What counts as mentioned is told in openvocab.prompts.phrases. The tagger's scores are those over the whole
         vocabulary, as OpenClipTagger.score gives them for the same weights.
@@ -101,9 +101,9 @@ class CocaCaptioner:
             BadOutput: the model gave a number that is not finite.
         """
         known = vocabulary if isinstance(vocabulary, TextEmbeddings) else self.encode_labels(vocabulary)
-        scores = np.zeros((len(pictures), len(known.labels)), np.float32)
+        scores = np.zeros((len(images), len(known.labels)), np.float32)
         row = 0
-        for embeddings, captions in self._described(pictures):
+        for embeddings, captions in self._described(images):
             logits = self.tagger.logits(embeddings, known)
             all_scores = sigmoid(logits) if self.independent else softmax(logits)
             for given, caption in zip(all_scores, captions, strict=True):
@@ -112,24 +112,24 @@ class CocaCaptioner:
                 row += 1
         return scores
 
-    def _described(self, pictures: Sequence[Picture]) -> Iterator[tuple[Floats, list[str]]]:
+    def _described(self, images: Sequence[ImageArray]) -> Iterator[tuple[Floats, list[str]]]:
         """Yield (B, D) unit rows and B captions, a batch at a time."""
-        for start in range(0, len(pictures), self.tagger.batch):
-            rows, texts = self._describe(pictures[start : start + self.tagger.batch], start)
+        for start in range(0, len(images), self.tagger.batch):
+            rows, texts = self._describe(images[start : start + self.tagger.batch], start)
             yield rows, [self._words(tokens) for tokens in texts]
 
     @torch.inference_mode()
-    def _describe(self, pictures: Sequence[Picture], first: int) -> tuple[Floats, list[list[int]]]:
-        """Return embeddings and caption tokens of a batch; first is the index of its first picture."""
-        seen = self.tagger.model(self.tagger.pixels(pictures)["image"])
+    def _describe(self, images: Sequence[ImageArray], first: int) -> tuple[Floats, list[list[int]]]:
+        """Return embeddings and caption tokens of a batch; first is the index of its first image."""
+        seen = self.tagger.model(self.tagger.pixels(images)["image"])
         latent, places = unit(seen["image_features"]), seen["image_embs"].float()
         broken = (~torch.isfinite(latent).all(1)).nonzero()
         if len(broken):
-            raise BadOutput(f"the captioner's embedding of picture {first + int(broken[0])} is not finite")
+            raise BadOutput(f"the captioner's embedding of image {first + int(broken[0])} is not finite")
         return np.asarray(latent.cpu().numpy(), np.float32), self._decode(latent, places, first)
 
     def _decode(self, latent: Tensor, places: Tensor, first: int) -> list[list[int]]:
-        """Return for each of B pictures its tokens, from the start token to the end token or the first padding."""
+        """Return for each of B images its tokens, from the start token to the end token or the first padding."""
         start, ends = self.tagger.tokenizer.sot_token_id, self._ends
         texts = torch.full((len(places), 1), start, device=places.device)
         going = torch.arange(len(places), device=places.device)
@@ -151,7 +151,7 @@ class CocaCaptioner:
         logits: Tensor = told["logits"][:, -1].float()
         broken = (~torch.isfinite(logits).all(1)).nonzero()
         if len(broken):
-            raise BadOutput(f"the caption of picture {first + int(rows[int(broken[0])])} is not finite")
+            raise BadOutput(f"the caption of image {first + int(rows[int(broken[0])])} is not finite")
         if length < _LEAST_TOKENS:
             logits[:, end] = -torch.inf
         return logits.argmax(1)

@@ -1,4 +1,4 @@
-"""What every tagger with a picture tower and a text tower does in the same way: cosines of two sets of unit rows."""
+"""What every tagger with an image tower and a text tower does in the same way: cosines of two sets of unit rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from openvocab.errors import BadOutput, BadWeights
 from openvocab.pipeline.device import unit
 from openvocab.pipeline.parallel import on_one_core, side_by_side
-from openvocab.pipeline.protocols import Picture, Prepared, TextEmbeddings
+from openvocab.pipeline.protocols import ImageArray, Prepared, TextEmbeddings
 from openvocab.pipeline.result import ModelRecord
 from openvocab.pipeline.scores import sigmoid, softmax
 from openvocab.prompts.labels import check_context, check_labels
@@ -38,12 +38,12 @@ _PROBE = "The QUICK brown fox, déjà-vu 犬!"
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class DualEncoder(ABC):
-    """Scores labels for whole pictures: a Tagger whose library says how to encode sentences and pictures.
+    """Scores labels for whole images: a Tagger whose library says how to encode sentences and images.
 
     record  what the model is.
     scale   factor on the cosine; exp of the model's logit_scale.
     bias    added to it where the model was trained with a sigmoid; None where with a softmax.
-    batch   pictures that go through the model together.
+    batch   images that go through the model together.
     """
 
     record: ModelRecord
@@ -76,17 +76,17 @@ class DualEncoder(ABC):
         """Return (len(texts), D) rows of any length."""
 
     @abstractmethod
-    def _prepare(self, picture: Picture) -> Mapping[str, Tensor]:
-        """Return the model's arguments for one picture, each (1, ...), in the processor's memory, in its precision."""
+    def _prepare(self, image: ImageArray) -> Mapping[str, Tensor]:
+        """Return the model's arguments for one image, each (1, ...), in the processor's memory, in its precision."""
 
     @abstractmethod
-    def _embed_pictures(self, pixels: Mapping[str, Tensor]) -> Tensor:
-        """Return (P, D) rows of any length for the arguments of P pictures; called in several threads."""
+    def _embed_images(self, pixels: Mapping[str, Tensor]) -> Tensor:
+        """Return (P, D) rows of any length for the arguments of P images; called in several threads."""
 
     @property
     @abstractmethod
     def preparation(self) -> str:
-        """The architecture and how pictures are prepared: with weights and dtype, what decides an embedding."""
+        """The architecture and how images are prepared: with weights and dtype, what decides an embedding."""
 
     @property
     def text_preparation(self) -> str:
@@ -95,7 +95,7 @@ class DualEncoder(ABC):
 
     @property
     def independent(self) -> bool:
-        """Whether each score stands alone (sigmoid); else those of a picture sum to 1 (softmax)."""
+        """Whether each score stands alone (sigmoid); else those of an image sum to 1 (softmax)."""
         return self.bias is not None
 
     def encode_labels(self, labels: Sequence[str], prompts: PromptSet | None = None) -> TextEmbeddings:
@@ -141,28 +141,28 @@ class DualEncoder(ABC):
         return embeddings
 
     @torch.inference_mode()
-    def prepare(self, picture: Picture) -> Prepared:
-        """Return a picture as the model takes it, to stand for it in encode_pictures and score."""
+    def prepare(self, image: ImageArray) -> Prepared:
+        """Return an image as the model takes it, to stand for it in encode_images and score."""
         with on_one_core():
-            return Prepared(self._prepare(picture))
+            return Prepared(self._prepare(image))
 
-    def encode_pictures(self, pictures: Sequence[Picture | Prepared]) -> Floats:
-        """Return (P, D) float32 rows of length 1, one a picture.
+    def encode_images(self, images: Sequence[ImageArray | Prepared]) -> Floats:
+        """Return (P, D) float32 rows of length 1, one an image.
 
         Args:
-            pictures: P pictures, any of them prepared by this tagger.
+            images: P images, any of them prepared by this tagger.
 
         Raises:
-            BadOutput: the model gave an embedding that is not finite; the message names the picture's index.
+            BadOutput: the model gave an embedding that is not finite; the message names the image's index.
         """
-        starts = range(0, len(pictures), self.batch)
-        blocks = [self._encode_batch(pictures[start : start + self.batch]) for start in starts]
+        starts = range(0, len(images), self.batch)
+        blocks = [self._encode_batch(images[start : start + self.batch]) for start in starts]
         embeddings = np.concatenate(blocks) if blocks else np.zeros((0, 0), np.float32)
-        _check_finite(embeddings, "picture", range(len(pictures)))
+        _check_finite(embeddings, "image", range(len(images)))
         return embeddings
 
     def logits(self, embeddings: Floats, vocabulary: TextEmbeddings) -> Floats:
-        """Return (P, C) float32: scale * cosine + bias, for (P, D) embeddings of pictures.
+        """Return (P, C) float32: scale * cosine + bias, for (P, D) embeddings of images.
 
         A row's logits do not depend on the other rows or their number. The product is torch's, as the towers' are: the
         threads of numpy's spin for a while after each one.
@@ -178,7 +178,7 @@ class DualEncoder(ABC):
         return logits
 
     def scores(self, embeddings: Floats, vocabulary: TextEmbeddings) -> Floats:
-        """Return (P, C) float32 scores in 0 to 1, for (P, D) embeddings of pictures.
+        """Return (P, C) float32 scores in 0 to 1, for (P, D) embeddings of images.
 
         Raises:
             BadOutput: a logit is not finite, such as an infinite one, which a sigmoid would make a sure score of.
@@ -188,15 +188,15 @@ class DualEncoder(ABC):
             raise BadOutput("the tagger's logits are not finite; try --dtype float32, or check its weights")
         return sigmoid(logits) if self.independent else softmax(logits)
 
-    def score(self, pictures: Sequence[Picture | Prepared], vocabulary: TextEmbeddings | Sequence[str]) -> Floats:
-        """Return (P, C) float32 scores in 0 to 1 of P pictures for C labels.
+    def score(self, images: Sequence[ImageArray | Prepared], vocabulary: TextEmbeddings | Sequence[str]) -> Floats:
+        """Return (P, C) float32 scores in 0 to 1 of P images for C labels.
 
         Raises:
             BadInput: a label cannot be used (see encode_labels).
             BadOutput: the model gave an embedding that is not finite.
         """
         known = vocabulary if isinstance(vocabulary, TextEmbeddings) else self.encode_labels(vocabulary)
-        return self.scores(self.encode_pictures(pictures), known)
+        return self.scores(self.encode_images(images), known)
 
     def _check_context(self, labels: tuple[str, ...], prompts: PromptSet) -> None:
         """Warn of each label that does not fit into the text tower, in the template that leaves it least room."""
@@ -213,17 +213,17 @@ class DualEncoder(ABC):
         return _to_numpy(unit(units.reshape(len(texts) // count, count, -1).mean(1)))
 
     @torch.inference_mode()
-    def _encode_batch(self, pictures: Sequence[Picture | Prepared]) -> Floats:
+    def _encode_batch(self, images: Sequence[ImageArray | Prepared]) -> Floats:
         if self.record.device == "cpu":
-            return _to_numpy(unit(side_by_side(self._embed, pictures)))
-        return _to_numpy(unit(self._embed(pictures)))
+            return _to_numpy(unit(side_by_side(self._embed, images)))
+        return _to_numpy(unit(self._embed(images)))
 
-    def _embed(self, pictures: Sequence[Picture | Prepared]) -> Tensor:
-        return self._embed_pictures(self.pixels(pictures))
+    def _embed(self, images: Sequence[ImageArray | Prepared]) -> Tensor:
+        return self._embed_images(self.pixels(images))
 
-    def pixels(self, pictures: Sequence[Picture | Prepared]) -> dict[str, Tensor]:
-        """Return the model's arguments for P pictures, each (P, ...), on its device, in its precision."""
-        ready = [one if isinstance(one, Prepared) else self.prepare(one) for one in pictures]
+    def pixels(self, images: Sequence[ImageArray | Prepared]) -> dict[str, Tensor]:
+        """Return the model's arguments for P images, each (P, ...), on its device, in its precision."""
+        ready = [one if isinstance(one, Prepared) else self.prepare(one) for one in images]
         joined = {name: torch.cat([one.tensors[name] for one in ready]) for name in ready[0].tensors}
         return {name: tensor.to(self.record.device) for name, tensor in joined.items()}
 

@@ -33,11 +33,11 @@ _NOT_OURS = ("source", "url", "file", "hf_hub_id", "hf_hub_filename", "state_dic
 
 @dataclass(frozen=True, eq=False, slots=True)
 class TimmClassifier(ClassifierTagger):
-    """A ClassifierTagger whose model is timm's own and whose image_processor is timm's transform of one picture."""
+    """A ClassifierTagger whose model is timm's own and whose image_processor is timm's transform of one image."""
 
     @property
     def preparation(self) -> str:
-        """The architecture and how pictures are prepared."""
+        """The architecture and how images are prepared."""
         return f"{self.model!r} {self.image_processor!r} {self.independent}"
 
     def _forward(self, shown: Sequence[Image.Image]) -> Tensor:

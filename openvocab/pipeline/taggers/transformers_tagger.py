@@ -1,4 +1,4 @@
-"""Tags for whole pictures, from the models that transformers has for it: CLIP, SigLIP, SigLIP 2 and MetaCLIP 2."""
+"""Tags for whole images, from the models that transformers has for it: CLIP, SigLIP, SigLIP 2 and MetaCLIP 2."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from openvocab.errors import BadWeights, MissingExtra
 from openvocab.pipeline.checkpoints import Found, find, load_model, load_processor
 from openvocab.pipeline.device import dtype_of
-from openvocab.pipeline.protocols import Picture
+from openvocab.pipeline.protocols import ImageArray
 from openvocab.pipeline.taggers.dual_encoder import DualEncoder, logit_terms
 
 __all__ = ["ClipTagger", "MetaClip2Tagger", "SiglipTagger", "TransformersTagger"]
@@ -21,7 +21,7 @@ __all__ = ["ClipTagger", "MetaClip2Tagger", "SiglipTagger", "TransformersTagger"
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class TransformersTagger(DualEncoder):
-    """Scores labels for whole pictures; a subclass names the model types and how sentences are padded.
+    """Scores labels for whole images; a subclass names the model types and how sentences are padded.
 
     Scores are those of the pipeline zero-shot-image-classification with the same sentences, as _clean makes them.
 
@@ -77,7 +77,7 @@ class TransformersTagger(DualEncoder):
 
     @property
     def preparation(self) -> str:
-        """The architecture and how pictures are prepared."""
+        """The architecture and how images are prepared."""
         return f"{self.model!r} {self.image_processor.to_json_string()} {self.PADDING}"
 
     def _clean(self, text: str) -> str:
@@ -98,11 +98,11 @@ class TransformersTagger(DualEncoder):
         rows: Tensor = self.model.get_text_features(**tokens).pooler_output
         return rows
 
-    def _prepare(self, picture: Picture) -> Mapping[str, Tensor]:
-        made = self.image_processor(images=[Image.fromarray(picture)], return_tensors="pt")
+    def _prepare(self, image: ImageArray) -> Mapping[str, Tensor]:
+        made = self.image_processor(images=[Image.fromarray(image)], return_tensors="pt")
         return dict(made.to(dtype_of(self.record.dtype)))
 
-    def _embed_pictures(self, pixels: Mapping[str, Tensor]) -> Tensor:
+    def _embed_images(self, pixels: Mapping[str, Tensor]) -> Tensor:
         rows: Tensor = self.model.get_image_features(**pixels).pooler_output
         return rows
 
@@ -125,7 +125,7 @@ class SiglipTagger(TransformersTagger):
     """SigLIP (Zhai et al. 2023) and SigLIP 2 (Tschannen et al. 2025): each label on its own, through a sigmoid.
 
     SigLIP 2 of a fixed resolution is published as model type "siglip"; "siglip2" is its NaFlex kind, which keeps a
-    picture's aspect ratio. The text tower is pooled at its last place, so sentences are padded to the whole context.
+    image's aspect ratio. The text tower is pooled at its last place, so sentences are padded to the whole context.
 
     Both were trained on canonical text: lower case, without ASCII punctuation. The tokenizer that SigLIP 2 is published
     with keeps case and punctuation, so sentences are made canonical before it, by open_clip's own function.

@@ -1,4 +1,4 @@
-"""`tag --out` and `annotate`: many pictures into a run folder, with progress, signals and a summary."""
+"""`tag --out` and `annotate`: many images into a run folder, with progress, signals and a summary."""
 
 from __future__ import annotations
 
@@ -99,8 +99,8 @@ def fill_run(args: Namespace, loader: Loader, prompts: PromptSet, *, draw: bool 
 
     Args:
         loader: what loads them, here or in workers.
-        draw: also write the annotated pictures.
-        line: print a line for each picture, unless JSON is asked for.
+        draw: also write the annotated images.
+        line: print a line for each image, unless JSON is asked for.
 
     Raises:
         BadInput: --devices, --device and --engine do not go together.
@@ -169,9 +169,9 @@ def _report(summary: Summary, args: Namespace, draw: bool) -> int:
 
 def _say_summary(summary: Summary, draw: bool) -> None:
     if not summary.rows and not summary.stopped:
-        say(f"nothing to do: all {summary.skipped} pictures have a row in {summary.folder}")
+        say(f"nothing to do: all {summary.skipped} images have a row in {summary.folder}")
     else:
-        new = f"{summary.rows} rows written to {summary.folder}" + " (pictures in pictures/)" * draw
+        new = f"{summary.rows} rows written to {summary.folder}" + " (images in images/)" * draw
         say(f"{new}, {summary.skipped} were there before; {sum(summary.errors.values())} errors")
     if summary.changed:
         said = ", ".join(f"{count} {_CHANGED[name]}" for name, count in summary.changed.items())
@@ -191,7 +191,7 @@ class _Teller:
         from tqdm import tqdm
 
         self._line, self._errors, self._ok, self._notes = line, 0, 0, 0
-        self._bar: Any = tqdm(unit=" pictures", leave=False, disable=None)
+        self._bar: Any = tqdm(unit=" images", leave=False, disable=None)
         if not self._bar.disable and args.frames == "first":
             threading.Thread(target=self._count, args=(args.paths, args.allow_urls), daemon=True).start()
 
@@ -230,7 +230,7 @@ class _Teller:
             complain("there are more errors; each has its row")
 
     def _count(self, paths: Sequence[str], allow_urls: bool) -> None:
-        """Find out how many pictures there are while the first are worked on; shards would have to be read for it."""
+        """Find out how many images there are while the first are worked on; shards would have to be read for it."""
         from openvocab.images.sources import SHARDS, items
 
         if not any("{" in path or path.lower().endswith(SHARDS) for path in paths):

@@ -35,7 +35,7 @@ _OF_STAGE = {
 
 
 class _Failures:
-    """Rows for the pictures that could not be read, told as they are met."""
+    """Rows for the images that could not be read, told as they are met."""
 
     def __init__(self, tell: Callable[[dict[str, Any]], None]) -> None:
         self.count = 0
@@ -70,10 +70,10 @@ def _folder(path: str) -> Path:
 
 
 def _refuse_paths(args: Namespace) -> None:
-    """Look for the first picture and at --out, since loading models takes longer than this.
+    """Look for the first image and at --out, since loading models takes longer than this.
 
     Raises:
-        BadInput: there is no picture, one lies in --out, or that is no folder.
+        BadInput: there is no image, one lies in --out, or that is no folder.
     """
     from openvocab.batch.writer import refuse_target
     from openvocab.images.sources import items
@@ -81,7 +81,7 @@ def _refuse_paths(args: Namespace) -> None:
     if args.out:
         refuse_target(args.out, args.paths)
     if next(items(args.paths, allow_urls=args.allow_urls, skip=lambda _: True, without=args.out), None) is None:
-        raise BadInput(f"no picture in {', '.join(args.paths)}; give a picture, or a folder that holds some")
+        raise BadInput(f"no image in {', '.join(args.paths)}; give an image, or a folder that holds some")
 
 
 def _settings(args: Namespace) -> dict[str, Any]:
@@ -141,14 +141,14 @@ def demo(args: Namespace) -> int:
     for scene, result in zip(scenes, progress(results, len(scenes)), strict=True):
         result.save(folder / f"{scene.name}.png")
         rows.append((scene.name, ", ".join(scene.labels), tags_of(result, most=5), regions_of(result, most=6)))
-    table(("picture", "what is there", "tags", "regions"), rows)
+    table(("image", "what is there", "tags", "regions"), rows)
     say("")
-    say(f"{len(rows)} annotated pictures in {folder}")
+    say(f"{len(rows)} annotated images in {folder}")
     return OK
 
 
 def tag(args: Namespace) -> int:
-    """Print the tags of pictures, or write them to a run folder.
+    """Print the tags of images, or write them to a run folder.
 
     Raises:
         BadInput: an option that is about a run folder, and none is named.
@@ -180,7 +180,7 @@ def _print_tags(pipe: Pipeline, args: Namespace) -> int:
 
 
 def _until_failure(results: Iterator[Result], failures: _Failures) -> Iterator[Result]:
-    """Yield results up to the first picture that has none."""
+    """Yield results up to the first image that has none."""
     for result in results:
         if failures.count:
             return
@@ -200,7 +200,7 @@ def _refuse_tags_alone(args: Namespace) -> None:
 
 
 def annotate(args: Namespace) -> int:
-    """Write regions, masks and annotated pictures to a run folder.
+    """Write regions, masks and annotated images to a run folder.
 
     Raises:
         BadInput: the preset gives tags only.
@@ -210,15 +210,15 @@ def annotate(args: Namespace) -> int:
     _check(args)
     loader = _loader(args, "tagger", "detector", "segmenter")
     _refuse_unused(args, loader)
-    return fill_run(args, loader, _template(args), draw=args.pictures, line=True)
+    return fill_run(args, loader, _template(args), draw=args.images, line=True)
 
 
 def models(args: Namespace) -> int:
     """Print the presets and the families."""
     presets = openvocab.presets()
     table(
-        ("preset", "what it is", "licence", "size"),
-        [(one.name, one.description, one.licence, megabytes(one.size_bytes)) for one in presets],
+        ("preset", "what it is", "license", "size"),
+        [(one.name, one.description, one.license, megabytes(one.size_bytes)) for one in presets],
     )
     say("")
     table(("stage", "families"), [(stage, ", ".join(names)) for stage, names in openvocab.families().items()])

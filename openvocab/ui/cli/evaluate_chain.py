@@ -1,4 +1,4 @@
-"""`openvocab evaluate chain` and `segment`: the whole chain, and masks alone, against annotated pictures."""
+"""`openvocab evaluate chain` and `segment`: the whole chain, and masks alone, against annotated images."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ FORMATS_HELP = (
 )
 
 CHAIN_SAYS = (
-    "Score tags, boxes and masks together on pictures with known boxes or masks. Each thing and each region found has "
+    "Score tags, boxes and masks together on images with known boxes or masks. Each thing and each region found has "
     "one fate (found, never tagged, no box, wrong label, too loose, bad mask), so that you see which stage loses what, "
     "and what each would give were the one before it perfect. Write report.json, report.md, losses.png and worst.png."
 )
 
 SEGMENT_SAYS = (
-    "Score a segmenter on pictures with known masks: it is given the true box of each thing, and the IoU of its mask "
+    "Score a segmenter on images with known masks: it is given the true box of each thing, and the IoU of its mask "
     "with the true one is measured, not how well things are found or named. With --detector also COCO's average "
     "precision of masks from the detector's boxes, looking for all labels. Write report.json, report.md and worst.png."
 )
@@ -48,7 +48,7 @@ def add_chain_tasks(tasks: Any, preset: str) -> None:
     _device(models, made, preset)
     made = tasks.add_parser(
         "segment",
-        help="Score a segmenter on pictures with known masks, from their true boxes.",
+        help="Score a segmenter on images with known masks, from their true boxes.",
         description=SEGMENT_SAYS,
         allow_abbrev=False,
     )
@@ -68,11 +68,9 @@ def add_chain_tasks(tasks: Any, preset: str) -> None:
 
 def _annotated(made: ArgumentParser) -> None:
     add_data(made, sorted(ANNOTATED), FORMATS_HELP)
-    made.add_argument(
-        "--pictures", metavar="DIR", help="coco, lvis: the folder of the pictures (default: the file's own)"
-    )
+    made.add_argument("--images", metavar="DIR", help="coco, lvis: the folder of the images (default: the file's own)")
     made.add_argument("--split", choices=SPLITS, help="yolo: which part (default: the first of these that there is)")
-    made.add_argument("--limit", type=int, metavar="N", help="measure the first N pictures only")
+    made.add_argument("--limit", type=int, metavar="N", help="measure the first N images only")
     made.add_argument("--seed", type=int, default=0, metavar="N", help="of the bootstrap intervals (default: 0)")
 
 
@@ -98,7 +96,7 @@ def chain(args: Namespace) -> int:
     made = run_chain(pipe, data, watch=progress)
     _complain(made)
     figures = measure_chain(made, args.seed)
-    worst = worst_rows(made.names, made.truth, made.found or (), figures.pictures, made.labels)
+    worst = worst_rows(made.names, made.truth, made.found or (), figures.images, made.labels)
     write_chain_report(args.out, made, figures, worst, ChainContext(args.data, args.format, data.faults, args.seed))
     table(("figure", "value", "95 % interval"), chain_summary(figures))
     for name, counts in (("thing", figures.chain.fates.things), ("region", figures.chain.fates.regions)):
@@ -121,7 +119,7 @@ def segment(args: Namespace) -> int:
         raise BadInput("--box-threshold is for the boxes of a detector; give --detector too, or leave it out")
     settings = openvocab.Settings().changed(box_threshold=args.box_threshold)
     data = _read(args)
-    if any(one.masks is None for one in data.pictures):
+    if any(one.masks is None for one in data.images):
         raise BadInput(f"{args.data!r} has boxes and no masks, so that masks cannot be measured; use evaluate detect")
     segmenter = openvocab.load_segmenter(_segmenter(args), args.device, args.dtype)
     if args.detector:
@@ -131,15 +129,15 @@ def segment(args: Namespace) -> int:
         made = run_segmenter(segmenter, data, watch=progress)
     _complain(made)
     figures, cut = measure_segments(made, args.seed), made.cut or ()
-    pictures = fates(made.truth, cut, made.labels, masks=True)
-    worst = worst_rows(made.names, made.truth, cut, pictures, made.labels)
+    images = fates(made.truth, cut, made.labels, masks=True)
+    worst = worst_rows(made.names, made.truth, cut, images, made.labels)
     write_segment_report(args.out, made, figures, worst, ChainContext(args.data, args.format, data.faults, args.seed))
     table(("figure", "value", "95 % interval"), segment_summary(figures))
     return _end(args, made)
 
 
 def _read(args: Namespace) -> AnnotatedSet:
-    """Check the arguments, since loading models takes longer than this, and return the pictures."""
+    """Check the arguments, since loading models takes longer than this, and return the images."""
     from openvocab.evaluate.arrays import check_count
     from openvocab.evaluate.data import load_annotated, require_objects
 
@@ -147,9 +145,9 @@ def _read(args: Namespace) -> AnnotatedSet:
     if args.limit is not None:
         check_count("--limit", args.limit)
     refuse_out(args)
-    data = load_annotated(args.data, args.format, args.pictures, args.split)
+    data = load_annotated(args.data, args.format, args.images, args.split)
     data = data.against(openvocab.read_labels(args.labels) if args.labels else None, class_map(args.class_map))
-    return require_objects(replace(data, pictures=data.pictures[: args.limit]))
+    return require_objects(replace(data, images=data.images[: args.limit]))
 
 
 def _segmenter(args: Namespace) -> str:
@@ -170,10 +168,10 @@ def _complain(made: Chained) -> None:
         complain(reason)
     if made.resized:
         count, first = len(made.resized), made.resized[0]
-        complain(f"{count} pictures of another size than their annotation says are in no figure, the first is {first}")
+        complain(f"{count} images of another size than their annotation says are in no figure, the first is {first}")
 
 
 def _end(args: Namespace, made: Chained) -> int:
     say("")
-    say(f"{len(made.names)} pictures, {len(made.labels)} labels; report in {args.out}")
+    say(f"{len(made.names)} images, {len(made.labels)} labels; report in {args.out}")
     return 1 if made.unread else 0

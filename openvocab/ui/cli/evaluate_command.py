@@ -1,4 +1,4 @@
-"""`openvocab evaluate`: how good a model is on pictures whose labels are known."""
+"""`openvocab evaluate`: how good a model is on images whose labels are known."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import openvocab
 from openvocab.errors import require
-from openvocab.evaluate.data import ANNOTATED, LABELLED, SPLITS
+from openvocab.evaluate.data import ANNOTATED, LABELED, SPLITS
 from openvocab.ui.cli.evaluate_chain import FORMATS_HELP, add_chain_tasks, chain, segment
 from openvocab.ui.cli.evaluate_options import add_data, add_models, class_map, own_settings, refuse_out, spec_of
 from openvocab.ui.cli.evaluate_reproduce import add_reproduce, reproduce
@@ -17,7 +17,7 @@ from openvocab.ui.cli.output import complain, progress, say, table
 
 if TYPE_CHECKING:
     from openvocab import PromptSet
-    from openvocab.evaluate.data import LabelledSet
+    from openvocab.evaluate.data import LabeledSet
 
 __all__ = ["add_tasks", "evaluate"]
 
@@ -38,9 +38,9 @@ USED = ("box_threshold", "nms_iou", "duplicates", "duplicate_iou", "max_boxes")
 def add_tasks(command: ArgumentParser, preset: str) -> None:
     """Add the tasks of `openvocab evaluate` to its parser; preset is the one where no model is named."""
     tasks = command.add_subparsers(dest="task", required=True, metavar="TASK")
-    says = "Score a tagger on pictures with known labels; write report.json, report.md and plots."
+    says = "Score a tagger on images with known labels; write report.json, report.md and plots."
     made = tasks.add_parser("classify", help=says, description=says, allow_abbrev=False)
-    add_data(made, sorted(LABELLED), FORMAT_HELP)
+    add_data(made, sorted(LABELED), FORMAT_HELP)
     made.add_argument(
         "--template",
         action="append",
@@ -51,7 +51,7 @@ def add_tasks(command: ArgumentParser, preset: str) -> None:
     _measuring(made)
     says = "Score a tagger under several prompt sets, in one table; write report.json and report.md."
     made = tasks.add_parser("templates", help=says, description=says, allow_abbrev=False)
-    add_data(made, sorted(LABELLED), FORMAT_HELP)
+    add_data(made, sorted(LABELED), FORMAT_HELP)
     made.add_argument("--template", action="append", metavar="T", help=SETS_HELP)
     add_models(made, "tagger", preset)
     _measuring(made)
@@ -63,11 +63,11 @@ def add_tasks(command: ArgumentParser, preset: str) -> None:
 
 def _add_detect(tasks: Any, preset: str) -> None:
     says = (
-        "Score a detector on pictures with known boxes, looking for all labels; write report.json, report.md and plots."
+        "Score a detector on images with known boxes, looking for all labels; write report.json, report.md and plots."
     )
     made = tasks.add_parser("detect", help=says, description=says, allow_abbrev=False)
     add_data(made, sorted(ANNOTATED), FORMATS_HELP)
-    made.add_argument("--pictures", metavar="DIR", help="coco, lvis: the folder of the pictures (default: the file's)")
+    made.add_argument("--images", metavar="DIR", help="coco, lvis: the folder of the images (default: the file's)")
     made.add_argument("--split", choices=SPLITS, help="yolo: which part (default: the first of these that there is)")
     made.add_argument("--seed", type=int, default=0, metavar="N", help="of the bootstrap interval (default: 0)")
     add_models(made, "detector", preset)
@@ -92,7 +92,7 @@ def _add_detect(tasks: Any, preset: str) -> None:
 def _measuring(made: ArgumentParser) -> None:
     usual = openvocab.Settings().batch_size
     made.add_argument(
-        "--batch-size", type=int, default=usual, metavar="N", help="pictures at once (default: %(default)s)"
+        "--batch-size", type=int, default=usual, metavar="N", help="images at once (default: %(default)s)"
     )
     made.add_argument("--seed", type=int, default=0, metavar="N", help="of the bootstrap intervals (default: 0)")
     made.add_argument(
@@ -111,14 +111,14 @@ def classify(args: Namespace) -> int:
     """Score a tagger, print its figures and write the report."""
     from openvocab.evaluate.mistakes import mistake_sheet, mistakes
     from openvocab.evaluate.reports import Context, summary, write_report
-    from openvocab.evaluate.scoring import score_pictures
+    from openvocab.evaluate.scoring import score_images
     from openvocab.evaluate.tasks import measure
 
     require("sklearn", extra="evaluate")
-    data = _labelled(args)
+    data = _labeled(args)
     prompts = _prompts(args, data)
     tagger = openvocab.load_tagger(spec_of(args, "tagger"), args.device, args.dtype)
-    scored = score_pictures(tagger, data, prompts, batch=args.batch_size, watch=progress)
+    scored = score_images(tagger, data, prompts, batch=args.batch_size, watch=progress)
     for _, reason in scored.unread:
         complain(reason)
     spec, threshold = tagger.record.spec, _threshold(args, data)
@@ -128,7 +128,7 @@ def classify(args: Namespace) -> int:
     write_report(args.out, scored, figures, context, worst)
     table(("figure", "value", "95 % interval"), summary(figures))
     say("")
-    say(f"{len(scored.names)} pictures, {len(scored.labels)} labels; report in {args.out}")
+    say(f"{len(scored.names)} images, {len(scored.labels)} labels; report in {args.out}")
     return 1 if scored.unread else 0
 
 
@@ -140,7 +140,7 @@ def templates(args: Namespace) -> int:
     from openvocab.evaluate.template_reports import template_table, write_template_report
 
     require("sklearn", extra="evaluate")
-    data = _labelled(args)
+    data = _labeled(args)
     sets = [openvocab.prompt_set(each) for each in args.template or TEMPLATES]
     tagger = openvocab.load_tagger(spec_of(args, "tagger"), args.device, args.dtype)
     scored = score_prompts(tagger, data, sets, batch=args.batch_size, watch=progress)
@@ -154,19 +154,19 @@ def templates(args: Namespace) -> int:
     write_template_report(args.out, scored[0], rows)
     table(*template_table(rows))
     say("")
-    say(f"{len(scored[0].names)} pictures, {len(scored[0].labels)} labels; report in {args.out}")
+    say(f"{len(scored[0].names)} images, {len(scored[0].labels)} labels; report in {args.out}")
     return 1 if scored[0].unread else 0
 
 
-def _labelled(args: Namespace) -> LabelledSet:
-    """Check the arguments, since loading models takes longer than this, and return the pictures."""
+def _labeled(args: Namespace) -> LabeledSet:
+    """Check the arguments, since loading models takes longer than this, and return the images."""
     from openvocab.evaluate.arrays import check_count
-    from openvocab.evaluate.data import load_labelled
+    from openvocab.evaluate.data import load_labeled
 
     check_count("--seed", args.seed, least=0)
     check_count("--batch-size", args.batch_size)
     refuse_out(args)
-    data = load_labelled(args.data, args.format)
+    data = load_labeled(args.data, args.format)
     return data.against(openvocab.read_labels(args.labels) if args.labels else None, class_map(args.class_map))
 
 
@@ -185,7 +185,7 @@ def detect(args: Namespace) -> int:
     refuse_out(args)
     changes = {name: getattr(args, name) for name in ("box_threshold", "duplicates", "nms_iou")}
     settings = own_settings(args, "detector").changed(**changes)
-    data = load_annotated(args.data, args.format, args.pictures, args.split)
+    data = load_annotated(args.data, args.format, args.images, args.split)
     data = data.against(openvocab.read_labels(args.labels) if args.labels else None, class_map(args.class_map))
     detector = openvocab.load_detector(spec_of(args, "detector"), args.device, args.dtype)
     detected = find_boxes(openvocab.Pipeline(None, detector, None, settings), data, watch=progress)
@@ -200,18 +200,18 @@ def detect(args: Namespace) -> int:
     write_detection_report(args.out, detected, figures, curves, context, worst)
     table(("figure", "value", "95 % interval"), detection_summary(figures, curves))
     say("")
-    say(f"{len(detected.names)} pictures, {len(detected.labels)} labels; report in {args.out}")
+    say(f"{len(detected.names)} images, {len(detected.labels)} labels; report in {args.out}")
     return 1 if detected.unread else 0
 
 
-def _threshold(args: Namespace, data: LabelledSet) -> float | None:
-    """Return the score from which a picture with several labels is given one; the preset's own where none is given."""
+def _threshold(args: Namespace, data: LabeledSet) -> float | None:
+    """Return the score from which an image with several labels is given one; the preset's own where none is given."""
     if args.threshold is None and data.multi_label:
         return own_settings(args, "tagger").tag_threshold
     return None if args.threshold is None else float(args.threshold)
 
 
-def _prompts(args: Namespace, data: LabelledSet) -> PromptSet:
+def _prompts(args: Namespace, data: LabeledSet) -> PromptSet:
     """Return the templates: those given, else those of the data, else the default."""
     given = args.template
     if given:

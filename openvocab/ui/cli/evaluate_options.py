@@ -1,4 +1,4 @@
-"""What the tasks of `openvocab evaluate` share: where pictures are, where the report goes, what labels are called."""
+"""What the tasks of `openvocab evaluate` share: where images are, where the report goes, what labels are called."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAP_HELP = 'call labels of the data something else: "n01440764=tench, n01443537=
 
 def add_data(made: ArgumentParser, formats: Sequence[str], formats_help: str) -> None:
     """Add the options that say what is measured."""
-    made.add_argument("--data", required=True, metavar="PATH", help="the folder or file of the pictures")
+    made.add_argument("--data", required=True, metavar="PATH", help="the folder or file of the images")
     made.add_argument("--format", required=True, choices=formats, help=formats_help)
     made.add_argument("--out", required=True, metavar="DIR", help="the folder for the report")
     made.add_argument("--labels", help="choose among these labels, all of the data's among them (default: the data's)")
@@ -28,7 +28,7 @@ def refuse_out(args: Namespace) -> None:
     """Look at --out, since loading models takes longer than this.
 
     Raises:
-        BadInput: it is no folder, or the data lies in it or it in the data, where its plots would count as pictures.
+        BadInput: it is no folder, or the data lies in it or it in the data, where its plots would count as images.
     """
     from openvocab.batch.writer import refuse_target
 

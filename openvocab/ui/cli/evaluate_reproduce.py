@@ -34,7 +34,7 @@ def add_reproduce(tasks: Any) -> None:
     made.add_argument("--recipes", metavar="FILE", help="recipes of your own, in a .toml file like openvocab's")
     made.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
     made.add_argument("--dtype", help="float32 or bfloat16 (default: what suits the device; example: float32)")
-    made.add_argument("--batch-size", type=int, default=32, metavar="N", help="pictures at once (default: 32)")
+    made.add_argument("--batch-size", type=int, default=32, metavar="N", help="images at once (default: 32)")
     made.add_argument("--seed", type=int, default=0, metavar="N", help="of the bootstrap interval (default: 0)")
 
 
@@ -81,8 +81,8 @@ def _run_image(args: Namespace, recipe: ImageRecipe) -> int:
 
     if args.out:
         raise BadInput(f"--out is for a data set, and {recipe.name} is of one image; leave it out")
-    picture = recipe_image(recipe, args.data)
-    made = measure_image(recipe, recipe.load(args.device, args.dtype or "float32"), picture)
+    image = recipe_image(recipe, args.data)
+    made = measure_image(recipe, recipe.load(args.device, args.dtype or "float32"), image)
     return _image_verdict(recipe, made)
 
 
@@ -118,7 +118,7 @@ def _listed(args: Namespace, known: Mapping[str, Recipe | ImageRecipe]) -> int:
 def _needs(args: Namespace, recipe: Recipe) -> int:
     say(f"{recipe.name}: top-1 {recipe.top1:.4f}, from {recipe.source}")
     say(f"model    {recipe.spec}, fetched on its first run where there is a network")
-    say(f"data     {recipe.data}, {recipe.pictures} pictures, from {recipe.get}")
+    say(f"data     {recipe.data}, {recipe.images} images, from {recipe.get}")
     own = f" --recipes {args.recipes}" if args.recipes else ""
     say(f"then     openvocab evaluate reproduce {recipe.name} --data ROOT{own}")
     return 0
@@ -156,10 +156,10 @@ def _verdict(recipe: Recipe, made: Reproduced) -> int:
     )
     say("")
     if made.passed:
-        say(f"pass: {recipe.name} holds over {recipe.pictures} pictures")
+        say(f"pass: {recipe.name} holds over {recipe.images} images")
         return 0
     if made.missing:
-        complain(f"{len(made.scored.names)} pictures were measured, and the figure is of {recipe.pictures}")
+        complain(f"{len(made.scored.names)} images were measured, and the figure is of {recipe.images}")
     miss = abs(made.gap) - recipe.tolerance
     say(f"fail: {recipe.name} misses by {miss:.4f} beyond its tolerance" if miss > 0 else f"no verdict: {recipe.name}")
     return 1

@@ -1,4 +1,4 @@
-"""`openvocab evaluate retrieve`: whether pictures find their sentences, and sentences their pictures."""
+"""`openvocab evaluate retrieve`: whether images find their sentences, and sentences their images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from openvocab.ui.cli.output import complain, progress, say, table
 __all__ = ["add_retrieve", "retrieve"]
 
 SAYS = (
-    "Score a tagger on pictures with sentences, both ways: recall at 1, 5 and 10. Sentences are used as they are, "
+    "Score a tagger on images with sentences, both ways: recall at 1, 5 and 10. Sentences are used as they are, "
     "without a template. Write report.json and report.md."
 )
 DATA_HELP = (
@@ -27,7 +27,7 @@ def add_retrieve(tasks: Any, preset: str) -> None:
     made.add_argument("--data", required=True, metavar="PATH", help=DATA_HELP)
     made.add_argument("--out", required=True, metavar="DIR", help="the folder for the report")
     add_models(made, "tagger", preset)
-    made.add_argument("--batch-size", type=int, default=32, metavar="N", help="pictures at once (default: 32)")
+    made.add_argument("--batch-size", type=int, default=32, metavar="N", help="images at once (default: 32)")
     made.add_argument("--seed", type=int, default=0, metavar="N", help="of the bootstrap intervals (default: 0)")
 
 
@@ -47,9 +47,9 @@ def retrieve(args: Namespace) -> int:
     embedded = embed_pairs(tagger, data, batch=args.batch_size, watch=progress)
     for _, reason in embedded.unread:
         complain(reason)
-    figures = measure(embedded.pictures, embedded.texts, embedded.picture_of_text, seed=args.seed)
+    figures = measure(embedded.images, embedded.texts, embedded.image_of_text, seed=args.seed)
     write_retrieval_report(args.out, embedded, figures, RetrievalContext(args.data, tagger.record, args.seed))
     table(("figure", "value", "95 % interval"), retrieval_summary(figures))
     say("")
-    say(f"{figures.pictures} pictures, {figures.texts} sentences; report in {args.out}")
+    say(f"{figures.images} images, {figures.texts} sentences; report in {args.out}")
     return 1 if embedded.unread else 0

@@ -14,9 +14,9 @@ from openvocab.ui.cli.output import complain, say
 __all__ = ["add_options", "export"]
 
 _HELP = {
-    "pictures": "where a layout has a place for pictures: name them where they lie, link to them, or copy them",
-    "relative_to": "name pictures below this folder by their path from there",
-    "prefix": "put before the names of pictures, such as the address that they are served from",
+    "images": "where a layout has a place for images: name them where they lie, link to them, or copy them",
+    "relative_to": "name images below this folder by their path from there",
+    "prefix": "put before the names of images, such as the address that they are served from",
     "shapes": "where a region can be written as box or as mask: its mask if it has one, its box, or both",
     "raw": "in CSV, write cells as they are, also those that a spreadsheet takes for a formula",
     "match": "for coco-results: take the ids of images and categories of this COCO file",
@@ -35,7 +35,7 @@ def add_options(command: ArgumentParser) -> None:
         if hints[option.name] is bool:
             command.add_argument(flag, action="store_true", default=None, help=says)
             continue
-        choices = get_args(hints[option.name]) if option.name in ("pictures", "shapes") else None
+        choices = get_args(hints[option.name]) if option.name in ("images", "shapes") else None
         usual = f"{says} (default: {option.default})" if choices else says
         metavar = _METAVARS.get(option.name)
         command.add_argument(flag, choices=choices, metavar=metavar, help=usual)
@@ -47,9 +47,9 @@ def export(args: Namespace) -> int:
     given = {option.name: getattr(args, option.name) for option in fields(ExportOptions)}
     options = {name: value for name, value in given.items() if value is not None}
     made = openvocab.export(run, args.out, args.format, **options)
-    say(f"{made.pictures} pictures with {made.regions} regions in {made.path}")
+    say(f"{made.images} images with {made.regions} regions in {made.path}")
     if made.errors:
         complain(f"{made.errors} inputs of {args.run} have no answer; docs/formats.md says where they are listed")
     if made.unlinked:
-        complain(f"{made.unlinked} pictures could not be put in; pictures.jsonl says why of each")
+        complain(f"{made.unlinked} images could not be put in; images.jsonl says why of each")
     return 1 if made.unlinked else 0

@@ -1,6 +1,6 @@
 """The command `openvocab`.
 
-Exit status: 0 all went well; 1 some pictures could not be answered, the others were; 2 the command, the input or a
+Exit status: 0 all went well; 1 some images could not be answered, the others were; 2 the command, the input or a
 model cannot be used, nothing was done; 3 the output cannot be written; 130 and 143 ended by Ctrl-C and SIGTERM.
 """
 

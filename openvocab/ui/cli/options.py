@@ -22,9 +22,9 @@ DEFAULT_PRESET = "pocket"
 TAG_OPTIONS = {"threshold": "tag_threshold", "top": "max_tags", "windows": "windows", "batch_size": "batch_size"}
 """Option of `openvocab tag` -> the setting that it gives."""
 
-PATHS_HELP = "a picture, a folder, a pattern, a list (.txt, .csv, .parquet), a shard (.tar), a dataset saved to disk"
+PATHS_HELP = "an image, a folder, a pattern, a list (.txt, .csv, .parquet), a shard (.tar), a dataset saved to disk"
 
-JSON_HELP = "print JSON and nothing else: one summary of the run with --out, else one row a picture"
+JSON_HELP = "print JSON and nothing else: one summary of the run with --out, else one row an image"
 
 PRESET_HELP = f"models that belong together, see: openvocab models (default: {DEFAULT_PRESET}, where no SPEC is given)"
 
@@ -76,7 +76,7 @@ def _models(command: ArgumentParser, stages: tuple[str, ...]) -> None:
     group.add_argument("--dtype", help="float32 or bfloat16 (default: what suits the device)")
 
 
-def _pictures(command: ArgumentParser) -> None:
+def _images(command: ArgumentParser) -> None:
     command.add_argument("paths", nargs="+", metavar="PATH", help=PATHS_HELP)
     command.add_argument("--labels", required=True, help='"a, b", a file with one label a line, or a label set')
     command.add_argument(
@@ -89,7 +89,7 @@ def _pictures(command: ArgumentParser) -> None:
 
 
 def _run(command: ArgumentParser, out: str, *, required: bool = False) -> None:
-    """Add how pictures are read and where rows are kept."""
+    """Add how images are read and where rows are kept."""
     group = command.add_argument_group("run")
     group.add_argument("--out", required=required, metavar="RUN", help=out)
     group.add_argument("--overwrite", action="store_true", help="begin anew, whatever the folder holds of another run")
@@ -106,8 +106,8 @@ def _run(command: ArgumentParser, out: str, *, required: bool = False) -> None:
         metavar="first | all | N",
         help="frames or pages that are answered; but for first, each is a row, PATH#frame=3 (default: %(default)s)",
     )
-    group.add_argument("--strict", action="store_true", help="stop at the first picture that has no answer")
-    group.add_argument("--allow-urls", action="store_true", help="fetch pictures named by http:// and https://")
+    group.add_argument("--strict", action="store_true", help="stop at the first image that has no answer")
+    group.add_argument("--allow-urls", action="store_true", help="fetch images named by http:// and https://")
     group.add_argument("--workers", type=int, metavar="N", help="threads that decode (default: one a core, 8 at most)")
     group.add_argument("--isolate", action="store_true", help="decode in worker processes, which a bad file may crash")
     group.add_argument("--devices", metavar="A,B", help="a worker process each: cuda:0,cuda:1; cuda*2 names one twice")
@@ -120,11 +120,9 @@ def _run(command: ArgumentParser, out: str, *, required: bool = False) -> None:
     group.add_argument(
         "--part-rows", type=int, metavar="N", help="write a part after N rows, or a minute (default: 4096)"
     )
+    group.add_argument("--cache", metavar="DIR", help="keep what the tagger makes of images and labels, for other runs")
     group.add_argument(
-        "--cache", metavar="DIR", help="keep what the tagger makes of pictures and labels, for other runs"
-    )
-    group.add_argument(
-        "--embeddings", choices=("float16", "float32"), help="also keep the tagger's embedding of each picture"
+        "--embeddings", choices=("float16", "float32"), help="also keep the tagger's embedding of each image"
     )
 
 
@@ -135,12 +133,10 @@ def _others(add: Callable[[str, str], Parser]) -> None:
     labels.add_argument("name", nargs="?", help="a label set: print its labels, one a line")
     add_actions(add("weights", "List, fetch, check and carry the checkpoints that openvocab knows."))
     add_options(add("export", "Write the rows of a run in the format of another tool."))
-    relabel = add(
-        "relabel", "Give the pictures of a run other tags from the embeddings that it kept; reads no picture."
-    )
+    relabel = add("relabel", "Give the images of a run other tags from the embeddings that it kept; reads no image.")
     relabel_command.add_options(relabel)
     _settings(relabel, {"tag_threshold": "tag_threshold", "max_tags": "max_tags"})
-    add_tasks(add("evaluate", "Score models on pictures whose labels are known."), DEFAULT_PRESET)
+    add_tasks(add("evaluate", "Score models on images whose labels are known."), DEFAULT_PRESET)
     serve_command.add_options(add("serve", "Open the web demo: a page to try, correct and export."), DEFAULT_PRESET)
     add("doctor", "Show versions, devices, caches and what can run here.")
 
@@ -155,13 +151,13 @@ def parser() -> Parser:
     def add(name: str, says: str) -> Parser:
         return commands.add_parser(name, help=says, description=says, allow_abbrev=False)
 
-    demo = add("demo", "Run the embedded models on the pictures that ship with them.")
+    demo = add("demo", "Run the embedded models on the images that ship with them.")
     demo.add_argument(
-        "--out", default="openvocab-demo", metavar="DIR", help="for the annotated pictures (default: %(default)s)"
+        "--out", default="openvocab-demo", metavar="DIR", help="for the annotated images (default: %(default)s)"
     )
 
-    tag = add("tag", "Say which labels fit whole pictures.")
-    _pictures(tag)
+    tag = add("tag", "Say which labels fit whole images.")
+    _images(tag)
     _run(tag, "keep the rows in this run folder and go on where it ends, in place of printing them")
     tag.add_argument(
         "--decode-size", type=int, metavar="N", help="decode JPEGs smaller, their shorter side N pixels or more"
@@ -170,11 +166,11 @@ def parser() -> Parser:
     _settings(tag, TAG_OPTIONS)
 
     annotate = add(
-        "annotate", "Find, box and cut out what the labels name; write rows and annotated pictures to a run folder."
+        "annotate", "Find, box and cut out what the labels name; write rows and annotated images to a run folder."
     )
-    _pictures(annotate)
-    _run(annotate, "the run folder: rows, and annotated pictures in its pictures/", required=True)
-    annotate.add_argument("--no-pictures", dest="pictures", action="store_false", help="write no annotated picture")
+    _images(annotate)
+    _run(annotate, "the run folder: rows, and annotated images in its images/", required=True)
+    annotate.add_argument("--no-images", dest="images", action="store_false", help="write no annotated image")
     _models(annotate, ("tagger", "detector", "segmenter"))
     _settings(annotate, {field.name: field.name for field in fields(openvocab.Settings)})
 

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def _printable(text: str) -> str:
-    """Replace what would move the cursor or colour the terminal: a file may be called anything."""
+    """Replace what would move the cursor or color the terminal: a file may be called anything."""
     return "".join(character if character.isprintable() else "�" for character in text)
 
 
@@ -50,7 +50,7 @@ def progress(items: Iterable[T], total: int | None = None) -> Iterator[T]:
     """Yield the items with a progress bar on stderr, or silently where stderr is no terminal."""
     from tqdm import tqdm
 
-    yield from tqdm(items, total=total, unit=" pictures", leave=False, disable=None)
+    yield from tqdm(items, total=total, unit=" images", leave=False, disable=None)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -1,4 +1,4 @@
-"""`openvocab relabel`: other labels for a run that kept its embeddings, without reading a picture."""
+"""`openvocab relabel`: other labels for a run that kept its embeddings, without reading an image."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def add_options(command: ArgumentParser) -> None:
     command.add_argument("run", metavar="RUN", help="a run folder that was written with --embeddings")
     command.add_argument("--labels", required=True, help='"a, b", a file with one label a line, or a label set')
     command.add_argument("--template", action="append", metavar="T", help="a sentence with {label}; see: openvocab tag")
-    command.add_argument("--out", metavar="RUN2", help="the run folder to write (default: RUN-relabelled)")
+    command.add_argument("--out", metavar="RUN2", help="the run folder to write (default: RUN-relabeled)")
     command.add_argument("--overwrite", action="store_true", help="begin anew, whatever RUN2 holds of another run")
     command.add_argument("--tagger", metavar="SPEC", help="where the run's tagger lies now (default: where it lay)")
     command.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
@@ -41,11 +41,11 @@ def relabel(args: Namespace) -> int:
     pipe = openvocab.load(tagger=spec, device=args.device, dtype=made["dtype"])
     if pipe.tagger is None:
         raise openvocab.BadInput(f"{spec} is no tagger; name the run's tagger with --tagger")
-    folder = args.out or f"{str(run.path).rstrip('/')}-relabelled"
+    folder = args.out or f"{str(run.path).rstrip('/')}-relabeled"
     vocabulary = openvocab.Pipeline(pipe.tagger, None, None, settings).vocabulary(names, prompts)
     summary = write(run, pipe.tagger, folder, vocabulary, settings, overwrite=args.overwrite)
     if summary.rows:
         say(f"{summary.rows} rows written to {folder} in {summary.seconds:.1f} s, {summary.skipped} were there before")
     else:
-        say(f"nothing to do: all {summary.skipped} pictures have a row in {folder}")
+        say(f"nothing to do: all {summary.skipped} images have a row in {folder}")
     return 0

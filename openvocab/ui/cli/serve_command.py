@@ -57,7 +57,7 @@ def add_options(command: ArgumentParser, usual_preset: str) -> None:
 
 _MOST_MB = "megabytes of one uploaded file (default: %(default)s)"
 _STORED_MB = "megabytes of all uploads together, which are deleted after an hour (default: %(default)s)"
-_MOST_PIXELS = "width times height of a picture that is still read (default: %(default)s)"
+_MOST_PIXELS = "width times height of an image that is still read (default: %(default)s)"
 _MOST_WAITING = 'requests that may wait; more are told "busy" at once (default: %(default)s)'
 
 

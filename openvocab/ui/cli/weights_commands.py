@@ -56,16 +56,16 @@ def weights(args: Namespace) -> int:
 def _list(args: Namespace) -> int:
     shipped = [checkpoint(name) for name in embedded()]
     rows = [
-        (each.name, each.name.rpartition("-")[2], "-", megabytes(each.size), each.licence, "ships") for each in shipped
+        (each.name, each.name.rpartition("-")[2], "-", megabytes(each.size), each.license, "ships") for each in shipped
     ]
     table(
-        ("name", "stage", "parameters", "size", "licence", "here"),
+        ("name", "stage", "parameters", "size", "license", "here"),
         [*rows, *(_row(each) for each in published().values())],
     )
     say("")
     presets = preset_records().values()
-    lines = [(each.name, *(_short(getattr(each, stage)) for stage in STAGES), each.licence) for each in presets]
-    table(("preset", *STAGES, "licence"), lines)
+    lines = [(each.name, *(_short(getattr(each, stage)) for stage in STAGES), each.license) for each in presets]
+    table(("preset", *STAGES, "license"), lines)
     return OK
 
 
@@ -73,13 +73,13 @@ def _row(each: Published) -> tuple[str, ...]:
     from openvocab.weights.store import weights_here
 
     size = megabytes(each.size) if each.exact_size else f"about {megabytes(each.size)}"
-    licence = f"{each.licence} (gated)" if each.gated else each.licence
+    license_name = f"{each.license} (gated)" if each.gated else each.license
     return (
         each.name,
         each.stage,
         f"{each.parameters / 1e6:.0f} M",
         size,
-        licence,
+        license_name,
         "yes" if weights_here(each) else "no",
     )
 
@@ -134,7 +134,7 @@ def _pull(args: Namespace) -> int:
         record = published()[name]
         if record.gated:
             complain(
-                f"{name} is gated: its licence ({record.licence}) must be accepted at the hub before it is fetched"
+                f"{name} is gated: its license ({record.license}) must be accepted at the hub before it is fetched"
             )
         if not record.package:
             complain(f"{name}: fetching {record.repository or record.url}, {megabytes(record.size)}")

@@ -43,7 +43,7 @@ def about(context: Context) -> dict[str, Any]:
             {
                 "name": each.name,
                 "description": each.description,
-                "licence": each.licence,
+                "license": each.license,
                 "megabytes": round(each.size_bytes / 1e6, 1),
                 "models": {stage: getattr(each, stage) for stage in _STAGES if getattr(each, stage)},
                 "fetch": _fetch(each),
@@ -58,12 +58,12 @@ def about(context: Context) -> dict[str, Any]:
 def _loaded(context: Context, name: str) -> dict[str, Any]:
     with context.models.using(name) as pipe:
         records = {stage: getattr(pipe, stage).record for stage in _STAGES if getattr(pipe, stage) is not None}
-    licence = next(each.licence for each in openvocab.presets() if each.name == name)
+    license_name = next(each.license for each in openvocab.presets() if each.name == name)
     models = [
         {"stage": stage, "spec": made.spec, "sha256": made.sha256, "device": made.device, "dtype": made.dtype}
         for stage, made in records.items()
     ]
-    return {"name": name, "licence": licence, "models": models}
+    return {"name": name, "license": license_name, "models": models}
 
 
 def _fetch(preset: Preset) -> str | None:
@@ -91,7 +91,7 @@ def _loaded_table(preset: dict[str, Any]) -> str:
         [model["stage"], model["spec"], model["device"], model["dtype"], _digest(model["sha256"])]
         for model in preset["models"]
     ]
-    title = f"{preset['name']}, licence {preset['licence']}"
+    title = f"{preset['name']}, license {preset['license']}"
     return _table(["stage", "model", "device", "dtype", "sha256 of the weights"], rows, title)
 
 
@@ -102,10 +102,10 @@ def _presets_table(known: dict[str, Any]) -> str:
         return "offered on this page" if each["name"] in known["offered"] else each["fetch"] or each["serve"]
 
     rows = [
-        [each["name"], each["description"], _size(each["megabytes"]), each["licence"], state(each)]
+        [each["name"], each["description"], _size(each["megabytes"]), each["license"], state(each)]
         for each in known["presets"]
     ]
-    return _table(["name", "what it is", "size", "licence", "how to get it"], rows, "")
+    return _table(["name", "what it is", "size", "license", "how to get it"], rows, "")
 
 
 def _table(heads: list[str], rows: list[list[str]], title: str) -> str:

@@ -13,7 +13,7 @@ from openvocab.ui.web import downloads
 from openvocab.ui.web.about_tab import about
 from openvocab.ui.web.asking import sentence, told
 from openvocab.ui.web.events import MODEL
-from openvocab.ui.web.pictures import name_of, picture_files, picture_input, read_upload
+from openvocab.ui.web.images import image_files, image_input, name_of, read_upload
 from openvocab.ui.web.tag_tab import score_files
 from openvocab.ui.web.words import labels_of, template_of
 
@@ -29,8 +29,8 @@ def build(context: Context) -> None:
     """Add the named actions chain, download, tag, about and label_set to the page that is open."""
     actions = _Actions(context)
     answer = gr.JSON(label="result", visible=False)
-    one = picture_input(label="picture", visible=False)
-    several = picture_files(label="pictures", visible=False)
+    one = image_input(label="image", visible=False)
+    several = image_files(label="images", visible=False)
     labels, template = gr.Textbox(label="labels", visible=False), gr.Textbox("", label="template", visible=False)
     names = list(context.models.names)
     preset = gr.Dropdown(names, value=names[0], label="preset", visible=False)
@@ -59,7 +59,7 @@ class _Actions:
 
     def chain(
         self,
-        picture: str,
+        image: str,
         labels: str,
         preset: str,
         template: str = "",
@@ -68,10 +68,10 @@ class _Actions:
         mask_threshold: float | None = None,
         nms_iou: float | None = None,
     ) -> dict[str, Any]:
-        """Find, box and cut out what the labels name in one picture.
+        """Find, box and cut out what the labels name in one image.
 
         Args:
-            picture: an uploaded picture.
+            image: an uploaded image.
             labels: words with commas or line ends between them, or the name of a label set.
             preset: the models; the page's first where not given.
             template: the sentence around each label, with {label} in it.
@@ -85,11 +85,11 @@ class _Actions:
             run-length encoding; run: the models and settings.
         """
         levels = (tag_threshold, box_threshold, mask_threshold, nms_iou)
-        return self._result(picture, labels, preset, template, levels).to_dict()
+        return self._result(image, labels, preset, template, levels).to_dict()
 
     def download(
         self,
-        picture: str,
+        image: str,
         labels: str,
         kind: str,
         preset: str,
@@ -99,10 +99,10 @@ class _Actions:
         mask_threshold: float | None = None,
         nms_iou: float | None = None,
     ) -> str:
-        """Do what chain does, and return a file: coco, yolo, mask, picture, cutouts or json.
+        """Do what chain does, and return a file: coco, yolo, mask, image, cutouts or json.
 
         Args:
-            picture: an uploaded picture.
+            image: an uploaded image.
             labels: words with commas or line ends between them, or the name of a label set.
             kind: the kind of file.
             preset: the models; the page's first where not given.
@@ -113,34 +113,32 @@ class _Actions:
             nms_iou: of two boxes of one label that overlap more, keep the better.
         """
         levels = (tag_threshold, box_threshold, mask_threshold, nms_iou)
-        return downloads.for_page(self._result(picture, labels, preset, template, levels), kind)
+        return downloads.for_page(self._result(image, labels, preset, template, levels), kind)
 
-    def _result(
-        self, picture: str, labels: str, preset: str, template: str, levels: tuple[float | None, ...]
-    ) -> Result:
+    def _result(self, image: str, labels: str, preset: str, template: str, levels: tuple[float | None, ...]) -> Result:
         words, prompts = labels_of(labels), template_of(template)
-        pixels = read_upload(picture, self.context.limits.pixels)
+        pixels = read_upload(image, self.context.limits.pixels)
         changes = dict(zip(_LEVELS, levels, strict=True))
         with self.context.models.using(preset) as pipe:
-            return replace(pipe(pixels, words, template=prompts, **changes), source=name_of(picture))
+            return replace(pipe(pixels, words, template=prompts, **changes), source=name_of(image))
 
-    def tag(self, pictures: list[str], labels: str, template: str, none_of_these: bool, preset: str) -> dict[str, Any]:
-        """Score labels for one or many pictures.
+    def tag(self, images: list[str], labels: str, template: str, none_of_these: bool, preset: str) -> dict[str, Any]:
+        """Score labels for one or many images.
 
         Args:
-            pictures: uploaded pictures.
+            images: uploaded images.
             labels: words with commas or line ends between them, or the name of a label set.
             template: the sentence around each label, with {label} in it.
             none_of_these: also score the label "none of these".
             preset: the models; the page's first where not given.
 
         Returns:
-            pictures, each with its name and, best first, label and score; or with error, one sentence. independent says
+            images, each with its name and, best first, label and score; or with error, one sentence. independent says
             whether each score stands alone; threshold is then the score from which a label counts as found.
         """
         rows: list[dict[str, Any]] = []
         least: float | None = None
-        for path, answer in score_files(self.context, pictures, labels, template, none_of_these, preset):
+        for path, answer in score_files(self.context, images, labels, template, none_of_these, preset):
             if isinstance(answer, Exception):
                 rows.append({"name": name_of(path), "scores": [], "error": sentence(answer)})
                 continue
@@ -148,7 +146,7 @@ class _Actions:
             found = sorted(zip(words, scores.tolist(), strict=True), key=lambda pair: -pair[1])
             plain = [{"label": label, "score": round(score, 6)} for label, score in found]
             rows.append({"name": name_of(path), "scores": plain, "error": None})
-        return {"independent": least is not None, "threshold": least, "pictures": rows}
+        return {"independent": least is not None, "threshold": least, "images": rows}
 
     def about(self) -> dict[str, Any]:
         """Return what is loaded, what could be, and the label sets."""

@@ -17,7 +17,7 @@ _HEADER = """
 <header class="ov-header">
   <div>
     <h1>openvocab</h1>
-    <p>Type words. See which of them are in a picture, where, and cut out; correct what is wrong and take it away.</p>
+    <p>Type words. See which of them are in an image, where, and cut out; correct what is wrong and take it away.</p>
   </div>
   <button type="button" class="ov-theme" aria-label="Switch between light and dark">
     <span class="ov-sun" aria-hidden="true">☀</span><span class="ov-moon" aria-hidden="true">☾</span>

@@ -1,4 +1,4 @@
-"""The pictures of a batch: uploaded files, and what lies in zip archives among them.
+"""The images of a batch: uploaded files, and what lies in zip archives among them.
 
 No name of an upload or of a member is ever used as a path: members are unpacked under numbers, and their names are what
 the answers call them.
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Inputs", "gather"]
 
 Inputs = Mapping[str, Path | ImageError]
-"""What a picture is called -> its file, or why there is none."""
+"""What an image is called -> its file, or why there is none."""
 
 _DIRECTORY = 4 * 2**20
 """Bytes of an archive's table of contents; one of a page's batch takes a hundredth of that."""
@@ -42,9 +42,9 @@ _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, Runtim
 
 
 def gather(uploads: Sequence[str | Path], folder: Path, limits: Limits) -> Inputs:
-    """Return the pictures that were uploaded, in order, those of archives unpacked into a folder.
+    """Return the images that were uploaded, in order, those of archives unpacked into a folder.
 
-    Of an archive what is hidden, and what is no picture by name or content, is passed over; a member that cannot be
+    Of an archive what is hidden, and what is no image by name or content, is passed over; a member that cannot be
     taken is an error of its own. An uploaded file is kept whatever it is, so that reading it reports the error.
 
     Raises:
@@ -52,7 +52,7 @@ def gather(uploads: Sequence[str | Path], folder: Path, limits: Limits) -> Input
         CannotWrite: the disk is full.
     """
     if not uploads:
-        raise BadInput("there is no picture; choose pictures or a zip file")
+        raise BadInput("there is no image; choose images or a zip file")
     found: dict[str, Path | ImageError] = {}
     room = limits.unpacked_bytes
     for upload in map(Path, uploads):
@@ -64,14 +64,14 @@ def gather(uploads: Sequence[str | Path], folder: Path, limits: Limits) -> Input
             for name, file in _members(archive, folder / f"{len(found):06}"):
                 _add(found, name, file, limits)
     if not found:
-        raise BadInput("there is no picture in what was uploaded; choose pictures, or a zip file that holds some")
+        raise BadInput("there is no image in what was uploaded; choose images, or a zip file that holds some")
     return found
 
 
 def _add(found: dict[str, Path | ImageError], name: str, file: Path | ImageError, limits: Limits) -> None:
-    """Add a picture under its name, or a free one like it."""
+    """Add an image under its name, or a free one like it."""
     if len(found) >= limits.files:
-        raise BadInput(f"there are more than {limits.files} pictures; give fewer at once")
+        raise BadInput(f"there are more than {limits.files} images; give fewer at once")
     path, free, number = Path(name), name, 1
     while free in found:
         number += 1
@@ -87,7 +87,7 @@ def _is_zip(path: Path) -> bool:
 def _refused_archive(name: str) -> ImageError | None:
     if not name.lower().endswith(_ARCHIVES):
         return None
-    return ImageError("not_an_image", f"{name!r} is no zip archive; pack the pictures into a .zip")
+    return ImageError("not_an_image", f"{name!r} is no zip archive; pack the images into a .zip")
 
 
 @contextmanager
@@ -104,13 +104,13 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
         at = tail.rfind(_END)
         size = int.from_bytes(tail[at + 12 : at + 16], "little")
         if at < 0 or size > _DIRECTORY:
-            raise BadInput(f"{path.name!r} is cut off or holds too many files; pack fewer pictures into a new archive")
+            raise BadInput(f"{path.name!r} is cut off or holds too many files; pack fewer images into a new archive")
         with zipfile.ZipFile(path) as archive:
             yield archive
     except _BROKEN as error:
         if isinstance(error, openvocab.OpenVocabError):
             raise
-        raise BadInput(f"{path.name!r} is a damaged archive; pack the pictures again") from error
+        raise BadInput(f"{path.name!r} is a damaged archive; pack the images again") from error
 
 
 def _checked_size(archive: zipfile.ZipFile, path: Path, limits: Limits, room: int) -> int:
@@ -124,10 +124,10 @@ def _checked_size(archive: zipfile.ZipFile, path: Path, limits: Limits, room: in
         raise BadInput(f"{path.name!r} holds {len(archive.infolist())} files; give fewer at once")
     if size > room:
         raise BadInput(
-            f"{path.name!r} unpacks to more than {limits.unpacked_bytes / 1e6:.0f} MB; give fewer pictures at once"
+            f"{path.name!r} unpacks to more than {limits.unpacked_bytes / 1e6:.0f} MB; give fewer images at once"
         )
     if size > max(_HARMLESS, limits.ratio * path.stat().st_size):
-        raise BadInput(f"{path.name!r} unpacks to over {limits.ratio} times its size; give the pictures themselves")
+        raise BadInput(f"{path.name!r} unpacks to over {limits.ratio} times its size; give the images themselves")
     return size
 
 
@@ -139,8 +139,8 @@ def _members(archive: zipfile.ZipFile, folder: Path) -> Iterator[tuple[str, Path
         for number, member in enumerate(archive.infolist())
         if not (member.orig_filename.endswith("/") or _hidden(member.orig_filename))
     ]
-    pictures = set(openvocab.find_images(folder))
-    yield from ((name, file) for name, file in taken if isinstance(file, ImageError) or file in pictures)
+    images = set(openvocab.find_images(folder))
+    yield from ((name, file) for name, file in taken if isinstance(file, ImageError) or file in images)
 
 
 def _hidden(name: str) -> bool:
@@ -154,11 +154,11 @@ def _refused(member: zipfile.ZipInfo) -> ImageError | None:
     name, said = member.orig_filename, repr(_shown(member.orig_filename))
     kind = stat.S_IFMT(member.external_attr >> 16)
     if _leaves(name):
-        return ImageError("unreadable", f"{said} points outside of its archive; pack the pictures again")
+        return ImageError("unreadable", f"{said} points outside of its archive; pack the images again")
     if kind not in (0, stat.S_IFREG):
-        return ImageError("not_a_file", f"{said} is a link or a device, not a file; pack the picture itself")
+        return ImageError("not_a_file", f"{said} is a link or a device, not a file; pack the image itself")
     if member.flag_bits & 0x41:
-        return ImageError("unreadable", f"{said} is encrypted; pack the pictures without a password")
+        return ImageError("unreadable", f"{said} is encrypted; pack the images without a password")
     if name.lower().endswith(_ARCHIVES):
         return ImageError("not_an_image", f"{said} is an archive within the archive; unpack it first")
     if member.compress_type not in _READ:
@@ -194,10 +194,10 @@ def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -
             return target
     except _BROKEN as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise CannotWrite("the server's disk is full; try again later, with fewer pictures") from error
+            raise CannotWrite("the server's disk is full; try again later, with fewer images") from error
     target.unlink(missing_ok=True)
     said = repr(_shown(member.orig_filename))
-    return ImageError("corrupt", f"{said} is damaged in its archive; pack the pictures again")
+    return ImageError("corrupt", f"{said} is damaged in its archive; pack the images again")
 
 
 def _shown(name: str) -> str:

@@ -18,7 +18,7 @@ __all__ = ["sentence", "told"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 _LOG = logging.getLogger(__name__)
-_GENERAL = "This did not work because of a fault on the server, which has it in its log; try another picture or word."
+_GENERAL = "This did not work because of a fault on the server, which has it in its log; try another image or word."
 
 
 def sentence(error: Exception) -> str:

@@ -8,7 +8,7 @@ const make = (tag, name, text) => {
 };
 const plural = (count, word) => count + ' ' + word + (count === 1 ? '' : 's');
 const line = (value) => {
-  const parts = [value.done + ' of ' + plural(value.total, 'picture')];
+  const parts = [value.done + ' of ' + plural(value.total, 'image')];
   if (value.errors.length) parts.push(plural(value.errors.length, 'error'));
   parts.push(value.seconds.toFixed(1) + ' s');
   const first = { running: value.total ? '' : 'Unpacking … ', stopped: 'Stopped. ', done: 'Done. ' }[value.status];
@@ -34,8 +34,8 @@ const table = (errors) => {
 };
 const empty = () => {
   const made = make('div', 'ov-card ov-empty');
-  made.append(make('b', '', 'Many pictures at once. '),
-    'Choose pictures or a zip file, type what to look for, pick a format and press Run.');
+  made.append(make('b', '', 'Many images at once. '),
+    'Choose images or a zip file, type what to look for, pick a format and press Run.');
   return made;
 };
 const show = () => {
@@ -48,7 +48,7 @@ const show = () => {
   const said = make('p', 'said', line(value)), bar = make('div', 'bar'), fill = make('span', 'fill');
   said.setAttribute('role', 'status');
   bar.setAttribute('role', 'progressbar');
-  bar.setAttribute('aria-label', 'pictures done');
+  bar.setAttribute('aria-label', 'images done');
   bar.setAttribute('aria-valuenow', value.done);
   bar.setAttribute('aria-valuemax', value.total);
   fill.style.width = 100 * value.done / Math.max(1, value.total) + '%';

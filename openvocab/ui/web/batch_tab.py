@@ -1,4 +1,4 @@
-"""The tab Batch: many pictures or a zip file in, a run folder or the format of another tool out."""
+"""The tab Batch: many images or a zip file in, a run folder or the format of another tool out."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from openvocab.ui.web.asking import told
 from openvocab.ui.web.batching import FORMATS, Order, Work
 from openvocab.ui.web.fields import word_fields
 from openvocab.ui.web.held import Held
+from openvocab.ui.web.images import image_files
 from openvocab.ui.web.parts import part
-from openvocab.ui.web.pictures import picture_files
 
 if TYPE_CHECKING:
     from openvocab.ui.web.context import Context
 
 __all__ = ["build"]
 
-_TASKS = [("Find, box and cut out", "annotate"), ("Tag whole pictures", "tag")]
+_TASKS = [("Find, box and cut out", "annotate"), ("Tag whole images", "tag")]
 _RUNNING = 64
 """Batches that can be stopped; the oldest is forgotten first."""
 
@@ -42,8 +42,8 @@ def build(context: Context) -> None:
 
 def _lay_out_inputs(context: Context) -> list[Any]:
     limits = context.limits
-    files = picture_files(
-        label=f"Pictures or zip files, {limits.upload_bytes / 2**20:.0f} MB each, {limits.files} pictures at most",
+    files = image_files(
+        label=f"Images or zip files, {limits.upload_bytes / 2**20:.0f} MB each, {limits.files} images at most",
         height=180,
         elem_id="batch-files",
     )
@@ -52,7 +52,7 @@ def _lay_out_inputs(context: Context) -> list[Any]:
     task = gr.Radio(_TASKS, value="annotate", label="What to do", elem_id="batch-task")
     shown = [(title, name) for name, (title, _) in FORMATS.items()]
     form = gr.Dropdown(shown, value="parquet", label="Format", elem_id="batch-format")
-    draw = gr.Checkbox(label="Also pictures with the regions drawn on them", elem_id="batch-draw")
+    draw = gr.Checkbox(label="Also images with the regions drawn on them", elem_id="batch-draw")
     return [files, fields.words, template, task, form, fields.preset, draw]
 
 
@@ -84,7 +84,7 @@ class _Batch:
         self._running.drop(token)
 
     def stop(self, token: str | None) -> None:
-        """End a batch after the pictures in hand."""
+        """End a batch after the images in hand."""
         try:
             self._running.get(token).stop()
         except openvocab.BadInput:
@@ -100,7 +100,7 @@ class _Batch:
         preset: str = "",
         draw: bool = False,
     ) -> Iterator[tuple[dict[str, Any], str | None]]:
-        """Run the models over pictures and zip files; the answer is the count with its errors, and a zip file."""
+        """Run the models over images and zip files; the answer is the count with its errors, and a zip file."""
         work = self._begin(files, labels, template, task, format, preset, draw)
         for step in work.steps():
             yield step, work.file

@@ -38,11 +38,11 @@ FORMATS: Mapping[str, tuple[str, str]] = {
     "instance-masks": ("Mask PNGs: a value a region", ""),
     "semantic-masks": ("Mask PNGs: a value a label", ""),
     "csv": ("CSV: a line a tag or region", "table.csv"),
-    "jsonl": ("JSON lines: a line a picture", "rows.jsonl"),
+    "jsonl": ("JSON lines: a line an image", "rows.jsonl"),
 }
 """Name of a format -> what the page calls it, and where in the zip it lies."""
 
-_PICTURES = "pictures"
+_IMAGES = "images"
 _LOOK = 0.25
 _THREADS = 2
 
@@ -53,8 +53,8 @@ class Order:
 
     uploads   paths of the uploaded files.
     words     labels as typed; template as typed.
-    task      "annotate" finds, boxes and cuts out; "tag" scores whole pictures.
-    draw      also put pictures with the regions drawn on them into the zip.
+    task      "annotate" finds, boxes and cuts out; "tag" scores whole images.
+    draw      also put images with the regions drawn on them into the zip.
     """
 
     uploads: tuple[str, ...]
@@ -105,7 +105,7 @@ class Work:
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the pictures in hand; what is done by then is packed."""
+        """End after the images in hand; what is done by then is packed."""
         self._stop.set()
 
     @property
@@ -189,8 +189,8 @@ class Work:
             for file in _files(made):
                 archive.write(file, Path(place) / file.relative_to(made))
             if made is not run and self._order.draw:
-                for file in _files(run / _PICTURES):
-                    archive.write(file, Path(_PICTURES) / file.name)
+                for file in _files(run / _IMAGES):
+                    archive.write(file, Path(_IMAGES) / file.name)
         return Path(str(archive.filename))
 
 

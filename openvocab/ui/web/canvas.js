@@ -1,5 +1,5 @@
-// The picture that a person marks. Runs once, as a function of element, trigger, props and watch (gr.HTML).
-// All places are kept in pixels of the original picture. One request is under way at a time: see send.
+// The image that a person marks. Runs once, as a function of element, trigger, props and watch (gr.HTML).
+// All places are kept in pixels of the original image. One request is under way at a time: see send.
 
 const find = (query) => element.querySelector(query);
 const all = (query) => [...element.querySelectorAll(query)];
@@ -14,15 +14,15 @@ const PATIENCE = 60000; // milliseconds until a request counts as lost
 const ACCENT = "#2f6fed";
 
 const state = {
-  opens: "", // tells one opened picture from the next
-  picture: null, // an Image, perhaps smaller than the original
+  opens: "", // tells one opened image from the next
+  image: null, // an Image, perhaps smaller than the original
   width: 0,
   height: 0,
   marks: [], // {kind: "point", at, inside}, {kind: "stroke", path, inside}, {kind: "box", xyxy}
   before: [], // marks before each change
   masks: [], // {image, score, box}
   choice: 0,
-  things: [], // {number, name, score, colour, box, image}
+  things: [], // {number, name, score, color, box, image}
   tool: "point",
   inside: true,
   mark: null, // the selected mark
@@ -69,15 +69,15 @@ function opened(message) {
   delete root.dataset.busy;
   delete root.dataset.drawn;
   const { opens, width, height } = message;
-  Object.assign(state, { opens, width, height, picture: null, cross: null, thing: null, ink: {} });
+  Object.assign(state, { opens, width, height, image: null, cross: null, thing: null, ink: {} });
   clearMarks();
   showThings(message.things || []);
-  root.dataset.empty = message.picture ? "no" : "yes";
+  root.dataset.empty = message.image ? "no" : "yes";
   say(message.note || "", message.failed);
-  if (!message.picture) return void draw();
-  load(message.picture).then((image) => {
-    if (state.opens !== message.opens) return; // another picture came meanwhile
-    state.picture = image;
+  if (!message.image) return void draw();
+  load(message.image).then((image) => {
+    if (state.opens !== message.opens) return; // another image came meanwhile
+    state.image = image;
     resize();
     root.dataset.drawn = "yes";
   });
@@ -199,7 +199,7 @@ function markAt(place) {
 }
 
 function down(event) {
-  if (!state.picture || event.button === 1 || state.drag) return;
+  if (!state.image || event.button === 1 || state.drag) return;
   event.preventDefault();
   canvas.focus({ preventScroll: true });
   canvas.setPointerCapture(event.pointerId);
@@ -286,7 +286,7 @@ function pressed(event) {
   const typing = event.target.tagName === "INPUT";
   const key = event.key.toLowerCase();
   if (typing && event.target === nameBox && event.key === "Enter") { event.preventDefault(); return accept(); }
-  if (typing || !state.picture || event.altKey) return;
+  if (typing || !state.image || event.altKey) return;
   const undoing = key === "z" && (event.ctrlKey || event.metaKey);
   if ((event.ctrlKey || event.metaKey) && !undoing) return;
   const drawn = event.target === canvas && (event.key.startsWith("Arrow") || event.key === "Enter" || event.key === " ");

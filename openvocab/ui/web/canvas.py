@@ -1,4 +1,4 @@
-"""The canvas that a person marks a picture on: a component of its own, and the messages that it is sent."""
+"""The canvas that a person marks an image on: a component of its own, and the messages that it is sent."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from PIL import Image
 
 import openvocab
 from openvocab.ui.web.desk import Desk, Thing
-from openvocab.ui.web.pictures import MOST_SIDE, data_url
+from openvocab.ui.web.images import MOST_SIDE, data_url
 
 __all__ = ["answer", "candidates", "canvas", "closed", "opening", "things"]
 
 Message = dict[str, Any]
 
 _SMALL = 300_000
-"""Pixels up to which a picture is sent to the page without loss."""
+"""Pixels up to which an image is sent to the page without loss."""
 
 
 def closed(note: str = "", failed: bool = False) -> Message:
     """Return the message that empties the canvas; a note is shown below it, red where something failed."""
-    blank: Message = {"picture": "", "width": 0, "height": 0, "things": []}
+    blank: Message = {"image": "", "width": 0, "height": 0, "things": []}
     return {**blank, "opens": secrets.token_hex(4), "note": note, "failed": failed}
 
 
@@ -51,12 +51,12 @@ def canvas(**options: Any) -> gr.HTML:
 
 
 def opening(desk: Desk, note: str = "") -> Message:
-    """Return the message that puts a picture with its objects on the canvas, with a note below."""
-    height, width = desk.encoded.picture.shape[:2]
-    image = Image.fromarray(desk.encoded.picture)
+    """Return the message that puts an image with its objects on the canvas, with a note below."""
+    height, width = desk.encoded.image.shape[:2]
+    image = Image.fromarray(desk.encoded.image)
     small = image.resize(_shown(width, height), Image.Resampling.BOX, reducing_gap=2.0)
     size = {"width": width, "height": height}
-    return {"opens": secrets.token_hex(4), "picture": _address(small), **size, "things": things(desk), "note": note}
+    return {"opens": secrets.token_hex(4), "image": _address(small), **size, "things": things(desk), "note": note}
 
 
 def answer(serial: object, **parts: Any) -> Message:
@@ -73,26 +73,26 @@ def candidates(masks: NDArray[np.bool_], scores: NDArray[np.float32]) -> list[Me
 
 
 def things(desk: Desk) -> list[Message]:
-    """Return a desk's objects as the canvas shows them: the same name has the same colour."""
+    """Return a desk's objects as the canvas shows them: the same name has the same color."""
     names = [thing.name for thing in desk.things]
-    return [_thing(thing, colour) for thing, colour in zip(desk.things, openvocab.colours_of(names), strict=True)]
+    return [_thing(thing, color) for thing, color in zip(desk.things, openvocab.colors_of(names), strict=True)]
 
 
-def _thing(thing: Thing, colour: str) -> Message:
+def _thing(thing: Thing, color: str) -> Message:
     mask = openvocab.decode_mask(thing.mask)
     plain = {"number": thing.number, "name": thing.name, "score": round(thing.score, 4), "box": thing.xyxy}
-    return {**plain, "colour": colour, "png": _png(mask)}
+    return {**plain, "color": color, "png": _png(mask)}
 
 
 def _shown(width: int, height: int) -> tuple[int, int]:
-    """Return the width and height at which a picture is sent to the page."""
+    """Return the width and height at which an image is sent to the page."""
     share = min(1.0, MOST_SIDE / max(width, height))
     return max(1, round(width * share)), max(1, round(height * share))
 
 
-def _address(picture: Image.Image) -> str:
-    """Return a picture as an address that holds it: without loss where it is small, else as a JPEG."""
-    return _held(picture) if picture.width * picture.height <= _SMALL else data_url(picture)
+def _address(image: Image.Image) -> str:
+    """Return an image as an address that holds it: without loss where it is small, else as a JPEG."""
+    return _held(image) if image.width * image.height <= _SMALL else data_url(image)
 
 
 def _png(mask: NDArray[np.bool_]) -> str:
@@ -102,7 +102,7 @@ def _png(mask: NDArray[np.bool_]) -> str:
     return _held(small.convert("1", dither=Image.Dither.NONE), transparency=0)
 
 
-def _held(picture: Image.Image, **options: Any) -> str:
+def _held(image: Image.Image, **options: Any) -> str:
     file = BytesIO()
-    picture.save(file, "PNG", **options)
+    image.save(file, "PNG", **options)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

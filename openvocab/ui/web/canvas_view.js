@@ -55,7 +55,7 @@ function thumbnail(mask) {
   const scale = 1 / Math.max(room, 1e-6);
   sheet.translate(72 - (scale * (low[0] + high[0])) / 2, 54 - (scale * (low[1] + high[1])) / 2);
   sheet.scale(scale, scale);
-  for (const image of [state.picture, tinted("mask" + state.masks.indexOf(mask), mask.image, ACCENT, 0.5, "#ffffff")]) {
+  for (const image of [state.image, tinted("mask" + state.masks.indexOf(mask), mask.image, ACCENT, 0.5, "#ffffff")]) {
     if (image) sheet.drawImage(image, 0, 0, state.width, state.height);
   }
   return small;
@@ -65,7 +65,7 @@ function listThings() {
   const nodes = state.things.map((thing) => {
     const row = made("li", { "data-number": thing.number, class: thing.number === state.thing ? "cv-picked" : "" });
     const chip = made("span", { class: "cv-chip", "aria-hidden": "true" });
-    chip.style.background = thing.colour;
+    chip.style.background = thing.color;
     const name = made("input", { type: "text", "aria-label": "Name of object " + thing.number, maxlength: 200, autocomplete: "off" });
     name.value = thing.name;
     if (names.id) name.setAttribute("list", names.id);
@@ -93,10 +93,10 @@ function pick(number) {
 
 // --- drawing
 
-// A mask (white where the thing is, else clear) in a colour, with a firm edge.
-function tinted(key, image, colour, strength, rim) {
+// A mask (white where the thing is, else clear) in a color, with a firm edge.
+function tinted(key, image, color, strength, rim) {
   if (!image) return null;
-  if (state.ink[key] && state.ink[key].colour === colour) return state.ink[key].sheet;
+  if (state.ink[key] && state.ink[key].color === color) return state.ink[key].sheet;
   const grow = Math.max(1, Math.min(3, Math.ceil(640 / Math.max(image.width, image.height, 1))));
   const sheet = made("canvas", { width: image.width * grow, height: image.height * grow });
   const edge = made("canvas", { width: sheet.width, height: sheet.height });
@@ -108,18 +108,18 @@ function tinted(key, image, colour, strength, rim) {
   ring.globalCompositeOperation = "destination-out";
   ring.drawImage(image, 0, 0, edge.width, edge.height);
   ring.globalCompositeOperation = "source-in";
-  ring.fillStyle = rim || colour;
+  ring.fillStyle = rim || color;
   ring.fillRect(0, 0, edge.width, edge.height);
   const paint = sheet.getContext("2d");
   paint.drawImage(image, 0, 0, sheet.width, sheet.height);
   paint.globalCompositeOperation = "source-in";
   paint.globalAlpha = strength;
-  paint.fillStyle = colour;
+  paint.fillStyle = color;
   paint.fillRect(0, 0, sheet.width, sheet.height);
   paint.globalCompositeOperation = "source-over";
   paint.globalAlpha = 1;
   paint.drawImage(edge, 0, 0);
-  state.ink[key] = { colour, sheet };
+  state.ink[key] = { color, sheet };
   return sheet;
 }
 
@@ -137,11 +137,11 @@ function resize() {
 function draw() {
   pen.setTransform(1, 0, 0, 1, 0, 0);
   pen.clearRect(0, 0, canvas.width, canvas.height);
-  if (!state.picture) return;
+  if (!state.image) return;
   const scale = canvas.width / state.width;
   const unit = canvas.width / Math.max(1, canvas.getBoundingClientRect().width); // one pixel of the screen
   pen.imageSmoothingEnabled = true;
-  pen.drawImage(state.picture, 0, 0, canvas.width, canvas.height);
+  pen.drawImage(state.image, 0, 0, canvas.width, canvas.height);
   for (const thing of state.things) drawThing(thing);
   const mask = state.masks[state.choice];
   if (mask) pen.drawImage(tinted("mask" + state.choice, mask.image, ACCENT, 0.5, "#ffffff") || canvas, 0, 0, canvas.width, canvas.height);
@@ -158,13 +158,13 @@ function underWay(drag) {
 }
 
 function drawThing(thing) {
-  const sheet = tinted("thing" + thing.number, thing.image, thing.colour, 0.4);
+  const sheet = tinted("thing" + thing.number, thing.image, thing.color, 0.4);
   if (sheet) pen.drawImage(sheet, 0, 0, canvas.width, canvas.height);
 }
 
-// Black or white, whichever stands out more from a colour such as "#0072B2".
-function inkOn(colour) {
-  const [red, green, blue] = [1, 3, 5].map((at) => (parseInt(colour.slice(at, at + 2), 16) / 255) ** 2.2);
+// Black or white, whichever stands out more from a color such as "#0072B2".
+function inkOn(color) {
+  const [red, green, blue] = [1, 3, 5].map((at) => (parseInt(color.slice(at, at + 2), 16) / 255) ** 2.2);
   return 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.18 ? "#000000" : "#ffffff";
 }
 
@@ -180,21 +180,21 @@ function drawName(thing, scale, unit) {
   const top = thing.box[1] * scale >= high ? thing.box[1] * scale - high : thing.box[1] * scale;
   if (thing.number === state.thing) {
     pen.lineWidth = 3 * unit;
-    pen.strokeStyle = thing.colour;
+    pen.strokeStyle = thing.color;
     pen.strokeRect(thing.box[0] * scale, thing.box[1] * scale, (thing.box[2] - thing.box[0]) * scale, (thing.box[3] - thing.box[1]) * scale);
   }
-  pen.fillStyle = thing.colour;
+  pen.fillStyle = thing.color;
   pen.beginPath();
   pen.roundRect(left, top, wide, high, 4 * unit);
   pen.fill();
-  pen.fillStyle = inkOn(thing.colour);
+  pen.fillStyle = inkOn(thing.color);
   pen.textBaseline = "middle";
   pen.fillText(text, left + size / 2, top + high / 2);
 }
 
 // Each line is drawn twice, dark under light, so that it is seen on any ground.
-function twice(unit, colour, wide, path) {
-  for (const [width, style] of [[wide + 2, "rgba(0, 0, 0, 0.65)"], [wide, colour]]) {
+function twice(unit, color, wide, path) {
+  for (const [width, style] of [[wide + 2, "rgba(0, 0, 0, 0.65)"], [wide, color]]) {
     pen.lineWidth = width * unit;
     pen.strokeStyle = style;
     pen.beginPath();
@@ -204,14 +204,14 @@ function twice(unit, colour, wide, path) {
 }
 
 function drawMark(mark, scale, unit, picked) {
-  const colour = mark.kind === "box" || mark.inside ? "#ffffff" : "#ff8a65";
+  const color = mark.kind === "box" || mark.inside ? "#ffffff" : "#ff8a65";
   pen.lineCap = pen.lineJoin = "round";
   if (mark.kind === "box") {
     const [left, top, right, bottom] = mark.xyxy.map((each) => each * scale);
-    return twice(unit, colour, picked ? 3 : 2, () => pen.rect(left, top, right - left, bottom - top));
+    return twice(unit, color, picked ? 3 : 2, () => pen.rect(left, top, right - left, bottom - top));
   }
   if (mark.kind === "stroke") {
-    return twice(unit, colour, picked ? 5 : 4, () => mark.path.forEach(([x, y]) => pen.lineTo(x * scale, y * scale)));
+    return twice(unit, color, picked ? 5 : 4, () => mark.path.forEach(([x, y]) => pen.lineTo(x * scale, y * scale)));
   }
   const [x, y] = mark.at.map((each) => each * scale);
   const far = (picked ? 8 : 6.5) * unit;
@@ -219,7 +219,7 @@ function drawMark(mark, scale, unit, picked) {
   pen.arc(x, y, far, 0, 7);
   pen.fillStyle = mark.inside ? "#1b5e20" : "#b71c1c";
   pen.fill();
-  twice(unit, colour, 1.5, () => pen.arc(x, y, far, 0, 7));
+  twice(unit, color, 1.5, () => pen.arc(x, y, far, 0, 7));
   pen.lineWidth = 2 * unit;
   pen.strokeStyle = "#ffffff";
   pen.beginPath();
@@ -247,7 +247,7 @@ root.append(names);
 nameBox.setAttribute("list", names.id);
 all("[data-tool]").forEach((button) => button.addEventListener("click", () => setTool(button.dataset.tool)));
 all("[data-inside]").forEach((button) => button.addEventListener("click", () => setInside(button.dataset.inside === "yes")));
-all("[data-do]").forEach((button) => button.addEventListener("click", () => state.picture && deeds[button.dataset.do]()));
+all("[data-do]").forEach((button) => button.addEventListener("click", () => state.image && deeds[button.dataset.do]()));
 nameBox.addEventListener("focus", () => nameBox.select());
 canvas.addEventListener("pointerdown", down);
 canvas.addEventListener("pointermove", move);

@@ -1,4 +1,4 @@
-// Pictures with the scores of their labels. value: {how, cards: [{name, picture, error, none, scores: [{label, score, over}]}]}
+// Images with the scores of their labels. value: {how, cards: [{name, image, error, none, scores: [{label, score, over}]}]}
 const root = element.querySelector('.ov-cards');
 const make = (tag, name, text) => {
   const made = document.createElement(tag);
@@ -8,9 +8,9 @@ const make = (tag, name, text) => {
 };
 const card = (value) => {
   const made = make('article', 'ov-card'), body = make('div', 'body');
-  if (value.picture) {
+  if (value.image) {
     const image = make('img');
-    image.src = value.picture;
+    image.src = value.image;
     image.alt = value.name;
     made.append(image);
   }
@@ -36,7 +36,7 @@ const show = () => {
   if (!value || !value.cards.length) {
     const empty = make('div', 'ov-card ov-empty');
     empty.append(make('b', '', 'No scores yet.'), document.createElement('br'),
-      'Choose one or more pictures, type the labels to compare, and press Score.');
+      'Choose one or more images, type the labels to compare, and press Score.');
     root.append(empty);
     return;
   }

@@ -1,4 +1,4 @@
-"""The tab Chain: a picture and words in; tags, boxes and masks out, to look at, to correct and to take away."""
+"""The tab Chain: an image and words in; tags, boxes and masks out, to look at, to correct and to take away."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from openvocab.ui.web.asking import sentence, told
 from openvocab.ui.web.events import MODEL, QUICK
 from openvocab.ui.web.fields import WordFields, word_fields
 from openvocab.ui.web.finding import Finding, size_of
+from openvocab.ui.web.images import image_input, name_of, read_upload, thumbnail
 from openvocab.ui.web.parts import part
-from openvocab.ui.web.pictures import name_of, picture_input, read_upload, thumbnail
 from openvocab.ui.web.saving import download_buttons
 from openvocab.ui.web.showing import LOOKING, show, steps_of
 from openvocab.ui.web.words import labels_of
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["build"]
 
 _HOUR = 3600
-_UNSEEN = {"text": "Press Run to look at this picture."}
+_UNSEEN = {"text": "Press Run to look at this image."}
 SLIDERS = {
     "tag_threshold": "Tags ≥",
     "box_threshold": "Boxes ≥",
@@ -41,7 +41,7 @@ SLIDERS = {
 class _Inputs:
     """The components that a person fills in."""
 
-    picture: gr.Image
+    image: gr.Image
     examples: gr.HTML
     fields: WordFields
     run: gr.Button
@@ -78,23 +78,23 @@ def _lay_out_inputs(context: Context) -> _Inputs:
     shown = [
         {
             "name": scene.path.name,
-            "picture": thumbnail(openvocab.read_image(scene.path)),
+            "image": thumbnail(openvocab.read_image(scene.path)),
             "words": ", ".join(scene.labels),
         }
         for scene in openvocab.example_scenes()
     ]
-    picture = picture_input(
-        label="Picture",
+    image = image_input(
+        label="Image",
         height=280,
         sources=["upload", "clipboard", "webcam"],
         buttons=["fullscreen"],
-        alt_text="the picture chosen",
-        elem_id="chain-picture",
+        alt_text="the image chosen",
+        elem_id="chain-image",
     )
     examples = part("examples", shown, elem_id="chain-examples")
     fields = word_fields("chain", "Words to look for", context.models.names)
     run = gr.Button("Run", variant="primary", size="lg", elem_id="chain-run")
-    return _Inputs(picture, examples, fields, run)
+    return _Inputs(image, examples, fields, run)
 
 
 def _lay_out_outputs(context: Context) -> _Outputs:
@@ -126,7 +126,7 @@ def _wire_inputs(chain: _Chain, inputs: _Inputs, outputs: _Outputs) -> None:
     shown = [outputs.view, outputs.note, outputs.tables, outputs.token]
     run: dict[str, Any] = {
         "fn": told(chain.run),
-        "inputs": [inputs.picture, fields.words, fields.preset, outputs.token, *outputs.sliders],
+        "inputs": [inputs.image, fields.words, fields.preset, outputs.token, *outputs.sliders],
         "outputs": shown,
         "api_visibility": "private",
         "show_progress": "hidden",
@@ -134,9 +134,9 @@ def _wire_inputs(chain: _Chain, inputs: _Inputs, outputs: _Outputs) -> None:
     }
     inputs.run.click(**run)
     fields.words.submit(**run)
-    chosen = inputs.examples.pick(told(chain.example), None, [inputs.picture, fields.words, fields.known], **QUICK)
+    chosen = inputs.examples.pick(told(chain.example), None, [inputs.image, fields.words, fields.known], **QUICK)
     chosen.success(**run)
-    inputs.picture.input(lambda: (None, _UNSEEN, None), None, shown[:3], **QUICK)
+    inputs.image.input(lambda: (None, _UNSEEN, None), None, shown[:3], **QUICK)
     fields.preset.input(told(chain.defaults), [fields.preset], outputs.sliders, api_visibility="private", **MODEL)
 
 
@@ -163,18 +163,18 @@ class _Chain:
         self._context = context
 
     def run(
-        self, picture: str | None, words: str, preset: str, token: str | None, *levels: float
+        self, image: str | None, words: str, preset: str, token: str | None, *levels: float
     ) -> Iterator[tuple[Any, Any, Any, Any]]:
-        """Answer stage by stage; the encodings of a picture that was there before are used again."""
-        before = self._before(token, picture, preset)
+        """Answer stage by stage; the encodings of an image that was there before are used again."""
+        before = self._before(token, image, preset)
         try:
             labels = labels_of(words)
-            source = before.explored.encoded if before else read_upload(picture, self._context.limits.pixels)
-            picture_before = show(before).view if before else {}
-            yield {**picture_before, "steps": steps_of(None, running=True)}, LOOKING, None, token
+            source = before.explored.encoded if before else read_upload(image, self._context.limits.pixels)
+            image_before = show(before).view if before else {}
+            yield {**image_before, "steps": steps_of(None, running=True)}, LOOKING, None, token
             changes = dict(zip(SLIDERS, levels, strict=True))
             for explored, last in self._explored(source, labels, preset):
-                finding = Finding(explored, name_of(picture), str(picture), preset, changes)
+                finding = Finding(explored, name_of(image), str(image), preset, changes)
                 if last:
                     token = self._context.findings.keep(finding, size_of(finding), token)
                 yield *show(finding, running=not last), token
@@ -196,13 +196,13 @@ class _Chain:
                 following = next(steps, None)
         yield explored, True
 
-    def _before(self, token: str | None, picture: str | None, preset: str) -> Finding | None:
-        """Return what was found in this very picture by these models, if it is still held."""
+    def _before(self, token: str | None, image: str | None, preset: str) -> Finding | None:
+        """Return what was found in this very image by these models, if it is still held."""
         try:
             found = self._context.findings.get(token)
         except openvocab.BadInput:
             return None
-        return found if (found.upload, found.preset) == (picture, preset) else None
+        return found if (found.upload, found.preset) == (image, preset) else None
 
     def move(self, token: str | None, *levels: float) -> tuple[Any, Any, Any]:
         """Read the raw scores again under other thresholds."""
@@ -237,7 +237,7 @@ class _Chain:
         return downloads.for_page(self._context.findings.get(token).result(), kind)
 
     def example(self, event: gr.EventData) -> tuple[Any, str, str]:
-        """Fill in an example's picture and words."""
+        """Fill in an example's image and words."""
         from gradio.processing_utils import save_file_to_cache
         from gradio.utils import get_upload_folder
 

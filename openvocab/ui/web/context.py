@@ -19,13 +19,13 @@ class Limits:
     """What one visitor may ask for.
 
     upload_bytes     of one uploaded file.
-    pixels           width times height of a picture, read from its header before it is decoded.
-    files            pictures of one batch.
+    pixels           width times height of an image, read from its header before it is decoded.
+    files            images of one batch.
     unpacked_bytes   of one archive, once unpacked,
     ratio            and how many times its packed size that may be.
     waiting          requests that may wait for a model; more are told "busy" at once.
     stored_bytes     of all uploads and downloads that the server keeps for the moment, together.
-    held_bytes       of the pictures and raw scores that pages go on from, together.
+    held_bytes       of the images and raw scores that pages go on from, together.
     """
 
     upload_bytes: int = 20 * 2**20

@@ -1,4 +1,4 @@
-"""A picture that someone cuts objects out of: its encoding, and what was cut out so far."""
+"""An image that someone cuts objects out of: its encoding, and what was cut out so far."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NAMELESS = "object"
 class Thing:
     """One object that was cut out.
 
-    number  tells it from the others of its picture; never used twice.
+    number  tells it from the others of its image; never used twice.
     name    as the person wrote it, checked like a label.
     score   the segmenter's own estimate of the mask's IoU, 0 to 1.
     xyxy    left, top, right, bottom of the mask in pixels, half-open.
@@ -45,11 +45,11 @@ class Thing:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Desk:
-    """One picture and its objects; every change returns another Desk.
+    """One image and its objects; every change returns another Desk.
 
-    source   what the picture's file is called.
+    source   what the image's file is called.
     preset   whose segmenter made the encoding.
-    encoded  the picture and the segmenter's encoding of it.
+    encoded  the image and the segmenter's encoding of it.
     things   in the order in which they were accepted.
     past     the things before each of the last changes, for undo.
     made     how many things there ever were.
@@ -68,7 +68,7 @@ class Desk:
         """Return it with one more thing.
 
         Args:
-            mask: (H, W), of the picture's size.
+            mask: (H, W), of the image's size.
             score: 0 to 1.
             name: see name_of.
 
@@ -76,7 +76,7 @@ class Desk:
             BadInput: the mask is empty, there are too many things, or the name cannot be one.
         """
         if len(self.things) >= _MOST_THINGS:
-            raise BadInput(f"there are {_MOST_THINGS} objects on this picture already; download them and start anew")
+            raise BadInput(f"there are {_MOST_THINGS} objects on this image already; download them and start anew")
         thing = Thing(self.made + 1, name_of(name), score, tight_box(mask), openvocab.encode_mask(mask))
         return replace(self._with((*self.things, thing)), made=self.made + 1)
 
@@ -129,11 +129,11 @@ class Desk:
         Args:
             pipe: the pipeline of this desk's preset; no model is called.
         """
-        height, width = self.encoded.picture.shape[:2]
+        height, width = self.encoded.image.shape[:2]
         record = None if pipe.segmenter is None else pipe.segmenter.record
         run = openvocab.RunRecord(openvocab.__version__, None, None, record, (), "", "")
-        regions, picture = self._regions(height, width), self.encoded.picture
-        return openvocab.Result(self.source, width, height, (), regions, run, picture, labels=self.labels)
+        regions, image = self._regions(height, width), self.encoded.image
+        return openvocab.Result(self.source, width, height, (), regions, run, image, labels=self.labels)
 
     def _regions(self, height: int, width: int) -> Regions:
         if not self.things:
@@ -201,19 +201,19 @@ class Desks:
         return len(self._held)
 
 
-def encode(pipe: Pipeline, picture: NDArray[np.uint8] | Encoded) -> Encoded:
-    """Return the encoding of a picture for the segmenter alone.
+def encode(pipe: Pipeline, image: NDArray[np.uint8] | Encoded) -> Encoded:
+    """Return the encoding of an image for the segmenter alone.
 
     Args:
         pipe: has a segmenter that takes points.
-        picture: (H, W, 3) uint8 RGB, or an encoding of this pipeline's, whose segmenter's side is used again.
+        image: (H, W, 3) uint8 RGB, or an encoding of this pipeline's, whose segmenter's side is used again.
 
     Raises:
         BadInput: there is no segmenter.
     """
     if pipe.segmenter is None:
         raise BadInput("this preset cuts nothing out by clicks; choose one with a segmenter of the SAM family")
-    return replace(pipe.encode(picture, ["masks"]), views=None, places=None)
+    return replace(pipe.encode(image, ["masks"]), views=None, places=None)
 
 
 def name_of(text: object) -> str:

@@ -34,7 +34,7 @@ class Kind:
 
 
 def write(result: Result, kind: str, folder: str | Path) -> Path:
-    """Write a result into an existing folder and return the file, which is named after the picture.
+    """Write a result into an existing folder and return the file, which is named after the image.
 
     Args:
         kind: one of KINDS.
@@ -46,8 +46,8 @@ def write(result: Result, kind: str, folder: str | Path) -> Path:
     """
     if kind not in KINDS:
         raise unknown("kind of file", kind, KINDS)
-    name = _safe(Path(result.source).name) or "picture"
-    stem = Path(name).stem or "picture"
+    name = _safe(Path(result.source).name) or "image"
+    stem = Path(name).stem or "image"
     return KINDS[kind].write(replace(result, source=name), stem, Path(folder))
 
 
@@ -61,7 +61,7 @@ def _yolo(result: Result, stem: str, folder: Path) -> Path:
     made = folder / f"{stem}-yolo"
     openvocab.export(result, made, "yolo")
     for text in list((made / "labels").glob("*.txt")):
-        Image.fromarray(result.picture).save(made / "images" / f"{text.stem}.png")
+        Image.fromarray(result.image).save(made / "images" / f"{text.stem}.png")
     return _zipped(made)
 
 
@@ -88,7 +88,7 @@ def _cutouts(result: Result, stem: str, folder: Path) -> Path:
     made = folder / f"{stem}-cutouts"
     made.mkdir()
     for row, (label, box) in enumerate(zip(result.regions.labels, result.regions.xyxy, strict=True), 1):
-        pixels = np.dstack([result.picture, masks[row - 1].astype(np.uint8) * 255])
+        pixels = np.dstack([result.image, masks[row - 1].astype(np.uint8) * 255])
         left, top, right, bottom = _whole(masks[row - 1], box)
         Image.fromarray(pixels[top:bottom, left:right]).save(made / f"{row:03d}-{_safe(label)[:60] or 'region'}.png")
     return _zipped(made)
@@ -102,9 +102,9 @@ def _json(result: Result, stem: str, folder: Path) -> Path:
 
 KINDS: Mapping[str, Kind] = {
     "coco": Kind("COCO JSON", "boxes and masks, one file", _coco),
-    "yolo": Kind("YOLO", "picture and boxes, a zip", _yolo),
+    "yolo": Kind("YOLO", "image and boxes, a zip", _yolo),
     "mask": Kind("Mask PNG", "a value a region", _mask),
-    "picture": Kind("Annotated picture", "as it is shown, full size", _annotated),
+    "image": Kind("Annotated image", "as it is shown, full size", _annotated),
     "cutouts": Kind("Cut-outs", "transparent PNGs, a zip", _cutouts),
     "json": Kind("JSON", "everything, with models and settings", _json),
 }

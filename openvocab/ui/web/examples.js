@@ -1,4 +1,4 @@
-// Example pictures to click. value: [{name, picture, words}]
+// Example images to click. value: [{name, image, words}]
 const root = element.querySelector('.ov-examples');
 const show = () => {
   root.replaceChildren();
@@ -7,7 +7,7 @@ const show = () => {
     button.type = 'button';
     button.title = example.name + ': ' + example.words;
     button.setAttribute('aria-label', 'Example ' + example.name + ' with ' + example.words);
-    image.src = example.picture;
+    image.src = example.image;
     image.alt = '';
     button.append(image);
     button.addEventListener('click', () => trigger('pick', { index }));

@@ -20,10 +20,10 @@ def keys_of(regions: Regions) -> tuple[str, ...]:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Finding:
-    """One explored picture and what the visitor made of it.
+    """One explored image and what the visitor made of it.
 
     explored  the raw scores.
-    name      of the picture's file.
+    name      of the image's file.
     upload    where the file lies on the server, and
     preset    the models: another run of both goes on from the encodings.
     changes   settings that were moved, such as box_threshold.

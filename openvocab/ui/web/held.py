@@ -17,7 +17,7 @@ V = TypeVar("V")
 class Held(Generic[V]):
     """Keeps values, the least recently used let go of first; safe to use from several threads.
 
-    A value is found by its token alone, and tokens are 128 random bits, so one visitor never meets another's picture.
+    A value is found by its token alone, and tokens are 128 random bits, so one visitor never meets another's image.
     """
 
     def __init__(self, room: int) -> None:
@@ -54,7 +54,7 @@ class Held(Generic[V]):
         """
         with self._lock:
             if token is None or token not in self._values:
-                raise BadInput("this picture is no longer held here; choose it again and press the button")
+                raise BadInput("this image is no longer held here; choose it again and press the button")
             self._values.move_to_end(token)
             return self._values[token][0]
 

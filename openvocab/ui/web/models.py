@@ -24,7 +24,7 @@ _COUNTED = frozenset(
         "detect_masks",
         "encode",
         "encode_labels",
-        "encode_pictures",
+        "encode_images",
         "masks",
         "place_scores",
         "prompt",

@@ -19,10 +19,10 @@ from openvocab.ui.web.asking import sentence, told
 from openvocab.ui.web.desk import Desk, Desks, encode, name_of, tight_box
 from openvocab.ui.web.downloads import for_page
 from openvocab.ui.web.events import MODEL
+from openvocab.ui.web.images import image_input, read_upload, thumbnail
+from openvocab.ui.web.images import name_of as file_name
 from openvocab.ui.web.marks import Marks, read_marks
 from openvocab.ui.web.parts import part
-from openvocab.ui.web.pictures import name_of as file_name
-from openvocab.ui.web.pictures import picture_input, read_upload, thumbnail
 from openvocab.ui.web.saving import download_buttons
 
 if TYPE_CHECKING:
@@ -46,35 +46,35 @@ class Prompting:
     """What the tab does, each on one request.
 
     context  the models and limits.
-    desks    the pictures that are worked on.
+    desks    the images that are worked on.
     """
 
     context: Context
     desks: Desks
 
     def open(self, path: str | None, preset: str | None, token: str | None) -> tuple[Message, str | None]:
-        """Encode a picture and put it on the canvas; return the message and the token of its desk."""
+        """Encode an image and put it on the canvas; return the message and the token of its desk."""
         self.desks.drop(token)
         if not path:
             return board.closed(), None
         try:
-            picture = read_upload(path, self.context.limits.pixels)
+            image = read_upload(path, self.context.limits.pixels)
             name = preset or self.context.models.names[0]
             with self.context.models.using(name) as pipe:
-                desk = Desk(file_name(path), name, encode(pipe, picture))
+                desk = Desk(file_name(path), name, encode(pipe, image))
             return board.opening(desk, "Click an object, or drag a box around it."), self.desks.keep(desk)
         except Exception as error:
             return board.closed(sentence(error), failed=True), None
 
     def adopt(self, finding: str | None, token: str | None) -> tuple[Message, str, str | None]:
-        """Put what the tab Chain found on the canvas; return the message, the desk's token and the picture's path.
+        """Put what the tab Chain found on the canvas; return the message, the desk's token and the image's path.
 
         Args:
             finding: a token of context.findings.
             token: the desk that is let go of.
 
         Raises:
-            BadInput: there is nothing to correct, or the picture is no longer held.
+            BadInput: there is nothing to correct, or the image is no longer held.
         """
         if finding is None:
             raise BadInput("there is no result to correct yet; press Run first")
@@ -128,7 +128,7 @@ class Prompting:
         return {"things": board.things(self.desks.change(token, Desk.undone)), "note": "The last change is undone."}
 
     def _asked(self, desk: Desk, given: object) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-        height, width = desk.encoded.picture.shape[:2]
+        height, width = desk.encoded.image.shape[:2]
         marks = read_marks(given, width, height)
         with self.context.models.using(desk.preset) as pipe:
             return pipe.prompt(desk.encoded, **marks.asked)
@@ -148,20 +148,20 @@ class Prompting:
 
     def segment(
         self,
-        picture: str | None,
+        image: str | None,
         points: Any = None,
         point_labels: Any = None,
         box: Any = None,
         name: str | None = None,
         preset: str | None = None,
     ) -> Message:
-        """Cut one thing out of a picture: three masks for a prompt of points, a box, or both.
+        """Cut one thing out of an image: three masks for a prompt of points, a box, or both.
 
         Args:
-            picture: an uploaded picture.
-            points: [[x, y], ...] in pixels of the picture.
+            image: an uploaded image.
+            points: [[x, y], ...] in pixels of the image.
             point_labels: [1, 0, ...], 1 on the thing and 0 beside it, one a point; all 1 where not given.
-            box: [left, top, right, bottom] in pixels of the picture.
+            box: [left, top, right, bottom] in pixels of the image.
             name: what the thing is called in the answer; "object" where not given.
             preset: the models; the page's first where not given.
 
@@ -170,16 +170,16 @@ class Prompting:
             mask as COCO run-length encoding.
 
         Raises:
-            BadInput: the picture or the prompt cannot be used; the message says why.
+            BadInput: the image or the prompt cannot be used; the message says why.
         """
-        pixels = read_upload(picture, self.context.limits.pixels)
+        pixels = read_upload(image, self.context.limits.pixels)
         marks = _marks(points, point_labels, box, pixels)
         with self.context.models.using(preset or None) as pipe:
             masks, scores = pipe.prompt(encode(pipe, pixels), **marks.asked)
         return _json(masks, scores, name_of(name))
 
 
-def _marks(points: Any, point_labels: Any, box: Any, picture: NDArray[np.uint8]) -> Marks:
+def _marks(points: Any, point_labels: Any, box: Any, image: NDArray[np.uint8]) -> Marks:
     """Return what a program asks.
 
     Raises:
@@ -187,7 +187,7 @@ def _marks(points: Any, point_labels: Any, box: Any, picture: NDArray[np.uint8])
     """
     places = [] if points is None else points
     if not isinstance(places, list):
-        raise BadInput("points must be a list of [x, y] in pixels of the picture")
+        raise BadInput("points must be a list of [x, y] in pixels of the image")
     inside = [1] * len(places) if point_labels is None else point_labels
     if not isinstance(inside, list) or len(inside) != len(places) or any(each not in (0, 1) for each in inside):
         raise BadInput(f"point_labels must be {len(places)} numbers, 1 on the thing and 0 beside it, one a point")
@@ -196,7 +196,7 @@ def _marks(points: Any, point_labels: Any, box: Any, picture: NDArray[np.uint8])
         given.append({"kind": "box", "xyxy": box})
     if not given:
         raise BadInput("a prompt needs a point or a box; give points as [[x, y], ...] or box as four numbers")
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     marks = read_marks(given, width, height)
     for x, y in [*places, *([] if box is None else [box[:2], box[2:]])]:
         if not (0 <= x <= width and 0 <= y <= height):
@@ -228,13 +228,13 @@ class Tab:
     """The components of the tab that other tabs fill.
 
     doing    the tab's handlers.
-    picture  where the picture is chosen.
+    image  where the image is chosen.
     canvas   where it is marked.
     token    the desk's.
     """
 
     doing: Prompting
-    picture: gr.Image
+    image: gr.Image
     canvas: gr.HTML
     token: gr.State
 
@@ -249,7 +249,7 @@ class Tab:
         def adopt(found: str | None, token: str | None) -> tuple[Message, str, str | None, Any]:
             return *self.doing.adopt(found, token), gr.Tabs(selected="prompt")
 
-        outputs = [self.canvas, self.token, self.picture, tabs]
+        outputs = [self.canvas, self.token, self.image, tabs]
         button.click(told(adopt), [finding, self.token], outputs, **_MODEL)
 
 
@@ -259,36 +259,36 @@ def build(context: Context) -> Tab:
     token = gr.State(None, delete_callback=doing.desks.drop)
     with gr.Row(elem_classes="ov-columns"):
         with gr.Column(scale=3, min_width=240):
-            picture = picture_input(
-                label="Picture",
+            image = image_input(
+                label="Image",
                 show_label=False,
                 height=180,
                 sources=["upload", "clipboard"],
                 buttons=[],
-                alt_text="the picture chosen",
-                elem_id="prompt-picture",
+                alt_text="the image chosen",
+                elem_id="prompt-image",
             )
             examples = part("examples", _examples(), css_template=_FOUR_A_ROW, elem_id="prompt-examples")
             preset = _preset(context)
         with gr.Column(scale=10, min_width=300):
             marked = board.canvas(elem_id="prompt-canvas", elem_classes="ov-part")
             save = download_buttons("prompt")
-    opened: dict[str, Any] = {"inputs": [picture, preset, token], "outputs": [marked, token], **_MODEL}
-    examples.pick(told(_example), None, [picture], **_INNER, queue=False).success(doing.open, **opened)
-    for event in (picture.upload, picture.clear, preset.input):
+    opened: dict[str, Any] = {"inputs": [image, preset, token], "outputs": [marked, token], **_MODEL}
+    examples.pick(told(_example), None, [image], **_INNER, queue=False).success(doing.open, **opened)
+    for event in (image.upload, image.clear, preset.input):
         event(doing.open, **opened)
     acted = marked.act(doing.act, [token], [marked], trigger_mode="multiple", **_MODEL)
     acted.failure(None, js=_LOST, api_visibility="private")
     save(doing.download, token)
     _api(doing)
-    return Tab(doing, picture, marked, token)
+    return Tab(doing, image, marked, token)
 
 
 def _examples() -> list[dict[str, str]]:
     return [
         {
             "name": scene.path.name,
-            "picture": thumbnail(openvocab.read_image(scene.path)),
+            "image": thumbnail(openvocab.read_image(scene.path)),
             "words": ", ".join(scene.labels),
         }
         for scene in openvocab.example_scenes()
@@ -307,13 +307,13 @@ def _preset(context: Context) -> gr.Dropdown:
 
 def _api(doing: Prompting) -> None:
     with gr.Row(visible=False):
-        picture = picture_input(label="picture")
+        image = image_input(label="image")
         points, point_labels, box = gr.JSON(label="points"), gr.JSON(label="point_labels"), gr.JSON(label="box")
         name, preset = gr.Textbox(label="name"), gr.Textbox(label="preset")
         found, go = gr.JSON(label="found"), gr.Button("segment")
     go.click(
         told(doing.segment),
-        [picture, points, point_labels, box, name, preset],
+        [image, points, point_labels, box, name, preset],
         found,
         api_name="segment_prompt",
         **MODEL,

@@ -35,7 +35,7 @@ class Refusal:
 
 
 TOO_LONG = Refusal(413, "this is larger than the server takes; send less at once")
-NO_ADDRESS = Refusal(403, "pictures are not fetched from the web; download it and upload the file")
+NO_ADDRESS = Refusal(403, "images are not fetched from the web; download it and upload the file")
 NO_UPLOAD = Refusal(403, "this is no uploaded file; upload it and send the path in the answer")
 NOTHING_HERE = Refusal(404, "there is nothing here")
 LOG_IN = Refusal(401, "log in first; open the page, or give gradio_client auth=(user, password)")

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import openvocab
 from openvocab import Explored, Result
 from openvocab.ui.web.finding import Finding
-from openvocab.ui.web.pictures import data_url, drawn
+from openvocab.ui.web.images import data_url, drawn
 
 __all__ = ["LOOKING", "Shown", "show", "steps_of"]
 
@@ -43,14 +43,14 @@ class Shown(NamedTuple):
 
 
 def show(finding: Finding, running: bool = False) -> Shown:
-    """Return the drawn picture, a line about it, and the tables; running says that more is to come."""
+    """Return the drawn image, a line about it, and the tables; running says that more is to come."""
     result, keys = finding.answer()
     note = LOOKING if running else {"text": _summary(result, finding.explored)}
     return Shown(_view(finding, result, keys, running), note, _tables(finding, result, keys))
 
 
 def _view(finding: Finding, result: Result, keys: tuple[str, ...], running: bool) -> dict[str, Any]:
-    """Return the drawn picture, its stages, and where each region lies, in per cent."""
+    """Return the drawn image, its stages, and where each region lies, in per cent."""
     scale = 100 / result.width, 100 / result.height
     places = [
         {
@@ -66,21 +66,21 @@ def _view(finding: Finding, result: Result, keys: tuple[str, ...], running: bool
     alt = f"{result.source} with {len(keys)} region{'' if len(keys) == 1 else 's'}{': ' if names else ''}{names}"
     steps = steps_of(finding.explored, running)
     size = {"width": result.width, "height": result.height}
-    return {"picture": data_url(drawn(result)), "alt": alt, "regions": places, "steps": steps, **size}
+    return {"image": data_url(drawn(result)), "alt": alt, "regions": places, "steps": steps, **size}
 
 
 def _tables(finding: Finding, result: Result, keys: tuple[str, ...]) -> dict[str, Any]:
-    """Return tags and regions with their scores, and the colours that the picture has."""
+    """Return tags and regions with their scores, and the colors that the image has."""
     regions = result.regions
-    colours = dict(zip(regions.labels, openvocab.colours_of(regions.labels), strict=True))
-    tags = [{"label": tag.label, "score": tag.score, "colour": colours.get(tag.label)} for tag in result.tags]
+    colors = dict(zip(regions.labels, openvocab.colors_of(regions.labels), strict=True))
+    tags = [{"label": tag.label, "score": tag.score, "color": colors.get(tag.label)} for tag in result.tags]
     rows = [
         {
             "key": key,
             "label": regions.labels[row],
             "score": float(regions.scores[row]),
             "box": [round(edge) for edge in regions.xyxy[row].tolist()],
-            "colour": colours[regions.labels[row]],
+            "color": colors[regions.labels[row]],
         }
         for row, key in enumerate(keys)
     ]
@@ -97,7 +97,7 @@ def _summary(result: Result, explored: Explored) -> str:
     parts += [_count(len(result.regions), "region")] if explored.xyxy is not None else []
     found = f"{' and '.join(parts)} in {result.source}, {result.width} × {result.height} pixels."
     lacking = "".join(dict.fromkeys("".join(openvocab.undrawn(label) for label in result.regions.labels)))
-    return f"{found} No font of the server draws {lacking}, so “?” stands there in the picture." if lacking else found
+    return f"{found} No font of the server draws {lacking}, so “?” stands there in the image." if lacking else found
 
 
 def _count(number: int, what: str) -> str:

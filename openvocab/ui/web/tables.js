@@ -1,4 +1,4 @@
-// Tags and regions. value: {tags: [{label, score, colour}], regions: [{key, label, score, box, colour}], corrected, boxes}
+// Tags and regions. value: {tags: [{label, score, color}], regions: [{key, label, score, box, color}], corrected, boxes}
 const root = element.querySelector('.ov-tables');
 const make = (tag, name, text) => {
   const made = document.createElement(tag);
@@ -6,9 +6,9 @@ const make = (tag, name, text) => {
   if (text !== undefined) made.textContent = text;
   return made;
 };
-const chip = (colour) => {
-  const made = make('span', colour ? 'ov-chip' : 'ov-chip hollow');
-  if (colour) made.style.background = colour;
+const chip = (color) => {
+  const made = make('span', color ? 'ov-chip' : 'ov-chip hollow');
+  if (color) made.style.background = color;
   made.setAttribute('aria-hidden', 'true');
   return made;
 };
@@ -30,9 +30,9 @@ const tags = (value) => {
   for (const tag of value.tags) {
     const row = make('tr'), name = make('td', 'name'), score = make('td', 'ov-number score');
     const inner = make('span', 'inner'), bar = make('span', 'bar');
-    inner.append(chip(tag.colour), make('span', 'label', tag.label));
+    inner.append(chip(tag.color), make('span', 'label', tag.label));
     bar.style.width = 100 * tag.score + '%';
-    if (tag.colour) bar.style.background = tag.colour;
+    if (tag.color) bar.style.background = tag.color;
     name.append(inner, bar);
     score.textContent = tag.score.toFixed(2);
     row.append(name, score);
@@ -60,7 +60,7 @@ const regions = (value) => {
     away.title = 'Take this region out';
     away.setAttribute('aria-label', 'Take out ' + region.label);
     away.addEventListener('click', () => trigger('remove', { key: region.key }));
-    inner.append(chip(region.colour), field);
+    inner.append(chip(region.color), field);
     name.append(inner);
     end.append(away);
     row.append(name, make('td', 'ov-number', region.score.toFixed(2)), make('td', 'ov-number box', region.box.join(' ')), end);

@@ -1,4 +1,4 @@
-// The drawn picture with its stages. value: {picture, alt, width, height, steps, regions: [{key, x, y, w, h}]}
+// The drawn image with its stages. value: {image, alt, width, height, steps, regions: [{key, x, y, w, h}]}
 const root = element.querySelector('.ov-view');
 const make = (tag, name, text) => {
   const made = document.createElement(tag);
@@ -20,17 +20,17 @@ const show = () => {
     root.append(strip);
   }
   const frame = make('figure', 'ov-frame ov-card');
-  if (!value.picture) {
+  if (!value.image) {
     const empty = make('div', 'ov-empty');
     empty.append(make('b', '', 'No result yet.'), document.createElement('br'),
-      'Choose a picture, type the words to look for, and press Run. Or click an example.');
+      'Choose an image, type the words to look for, and press Run. Or click an example.');
     frame.append(empty);
     root.append(frame);
     return;
   }
   const stage = make('div', 'ov-stage');
   const image = make('img');
-  image.src = value.picture;
+  image.src = value.image;
   image.alt = value.alt;
   stage.style.setProperty('--ov-ratio', value.width / value.height);
   stage.append(image);

@@ -1,7 +1,7 @@
 """The three embedded models: classes of the libraries with small widths, and one convolutional stem.
 
 The detector is transformers' Owlv2ForObjectDetection and the segmenter segment_anything's Sam, each with the single
-convolution that cuts the picture into patches replaced by a stem of stride-2 convolutions (Xiao et al. 2021,
+convolution that cuts the image into patches replaced by a stem of stride-2 convolutions (Xiao et al. 2021,
 "Early convolutions help transformers see better"): trained from nothing in an hour on a CPU, the stem is what makes
 them learn. The tagger is an open_clip CustomTextCLIP over a timm VisionTransformer with the same stem and a gated pool,
 registered with timm as MODEL_NAME, so that open_clip's own factory builds it. Detector and tagger are trained as one
@@ -144,15 +144,15 @@ class _StemEmbed(nn.Module):
         self.grid_size = (SIDE // PATCH, SIDE // PATCH)
         self.num_patches = self.grid_size[0] * self.grid_size[1]
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        features: Tensor = self.backbone(pictures)
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.backbone(images)
         return features.flatten(2).transpose(1, 2)
 
 
 class GatedPool(nn.Module):
     """(B, 1 + P, D) tokens, the class token first, to (B, D): the patches, weighed by how much of an object each shows.
 
-    Patches are merged with the class token as Owlv2 merges them (their product, normalised); a gate of the shape of
+    Patches are merged with the class token as Owlv2 merges them (their product, normalized); a gate of the shape of
     Owlv2's objectness head gives each a logit, and their softmax over the patches weighs them (Ilse et al. 2018,
     "Attention-based deep multiple instance learning"). A patch that tells an object to the detector so tells it to the
     tagger too; attention pooling had to learn that anew, and learned it slowly.
@@ -202,7 +202,7 @@ def register() -> None:
 
 
 def build_sam() -> Sam:
-    """A Sam of 256 x 256 pictures, patches of 8, width 128, with random weights."""
+    """A Sam of 256 x 256 images, patches of 8, width 128, with random weights."""
     grid, prompt_width, width = SIDE // 8, 96, 128
     encoder = ImageEncoderViT(
         img_size=SIDE,

@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image
 
 from openvocab.errors import OpenVocabError
-from openvocab.evaluate.data import load_annotated, load_captions, load_labelled
+from openvocab.evaluate.data import load_annotated, load_captions, load_labeled
 
 SECONDS = 2.0
 """Of processor time that a file may take, so that other work on the machine does not count."""
@@ -110,19 +110,19 @@ def annotated(kind: str, file: str) -> Read:
     def read(root: str) -> None:
         from pycocotools import mask
 
-        for one in load_annotated(f"{root}/{file}", kind).pictures:
+        for one in load_annotated(f"{root}/{file}", kind).images:
             for code in one.masks or ():
                 mask.decode(code)
 
     return read
 
 
-def labelled(kind: str, file: str) -> Read:
-    return lambda root: list(load_labelled(f"{root}/{file}", kind).pictures())
+def labeled(kind: str, file: str) -> Read:
+    return lambda root: list(load_labeled(f"{root}/{file}", kind).images())
 
 
 def captions(file: str) -> Read:
-    return lambda root: list(load_captions(f"{root}/{file}").pictures())
+    return lambda root: list(load_captions(f"{root}/{file}").images())
 
 
 def jsonl(rows: list[dict[str, Any]]) -> bytes:
@@ -153,18 +153,18 @@ def formats() -> dict[str, tuple[Files, list[str], Read]]:
             annotated("voc", ""),
         ),
         "yolo": (yolo, ["data.yaml", "labels/val/a.txt", "labels/val/a.txt", "list.txt"], annotated("yolo", "")),
-        "csv": ({**both, "x.csv": csv}, ["x.csv"], labelled("list", "x.csv")),
-        "jsonl": ({**both, "x.jsonl": jsonl(many)}, ["x.jsonl"], labelled("list", "x.jsonl")),
-        "parquet": ({**both, "x.parquet": parquet(one)}, ["x.parquet"], labelled("list", "x.parquet")),
+        "csv": ({**both, "x.csv": csv}, ["x.csv"], labeled("list", "x.csv")),
+        "jsonl": ({**both, "x.jsonl": jsonl(many)}, ["x.jsonl"], labeled("list", "x.jsonl")),
+        "parquet": ({**both, "x.parquet": parquet(one)}, ["x.parquet"], labeled("list", "x.parquet")),
         "captions": ({**both, "x.jsonl": jsonl(said)}, ["x.jsonl"], captions("x.jsonl")),
         "webdataset": (
             {**shards, "test/0.tar": tar(samples)},
             ["test/0.tar", "test/0.tar", "test/nshards.txt", "classnames.txt"],
-            labelled("webdataset", ""),
+            labeled("webdataset", ""),
         ),
-        "gnu": ({**shards, "test/0.tar": tar(samples, tarfile.GNU_FORMAT)}, ["test/0.tar"], labelled("webdataset", "")),
-        "gzip": ({**shards, "test/0.tar": gzip.compress(tar(samples))}, ["test/0.tar"], labelled("webdataset", "")),
-        "npy": ({**several, "test/0.tar": tar(rows)}, ["s1.npy"], labelled("webdataset", "")),
+        "gnu": ({**shards, "test/0.tar": tar(samples, tarfile.GNU_FORMAT)}, ["test/0.tar"], labeled("webdataset", "")),
+        "gzip": ({**shards, "test/0.tar": gzip.compress(tar(samples))}, ["test/0.tar"], labeled("webdataset", "")),
+        "npy": ({**several, "test/0.tar": tar(rows)}, ["s1.npy"], labeled("webdataset", "")),
     }
 
 

@@ -1,4 +1,4 @@
-"""Loaders of pictures with boxes: what they read, what they leave out with a count, and what they refuse."""
+"""Loaders of images with boxes: what they read, what they leave out with a count, and what they refuse."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Thing = tuple[str, float, float, float, float]
 
 
 def voc(root: Path, things: list[Thing], size: tuple[int, int] = (20, 10), name: str = "a") -> Path:
-    """One picture of width and height with VOC's boxes."""
+    """One image of width and height with VOC's boxes."""
     for folder in ("Annotations", "JPEGImages"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size).save(root / "JPEGImages" / f"{name}.png")
@@ -32,7 +32,7 @@ def voc(root: Path, things: list[Thing], size: tuple[int, int] = (20, 10), name:
 
 
 def coco(root: Path, **changes: Any) -> Path:
-    """One picture of 20 x 10 with two boxes; changes replace whole parts."""
+    """One image of 20 x 10 with two boxes; changes replace whole parts."""
     root.mkdir(exist_ok=True)
     Image.new("RGB", (20, 10)).save(root / "a.png")
     whole = {
@@ -49,7 +49,7 @@ def coco(root: Path, **changes: Any) -> Path:
 
 def test_voc(tmp_path):
     data = load_annotated(str(voc(tmp_path, [("dog", 1, 1, 20, 10), ("hard", 2, 3, 4, 5)])), "voc")
-    one = data.pictures[0]
+    one = data.images[0]
     assert (data.labels, one.height, one.width) == (("dog", "hard"), 10, 20)
     assert one.xyxy.tolist() == [[0, 0, 20, 10], [1, 2, 4, 5]]
     assert (one.label_index.tolist(), one.crowd.tolist(), dict(data.faults)) == ([0, 1], [False, True], {})
@@ -57,26 +57,26 @@ def test_voc(tmp_path):
 
 def test_coco(tmp_path):
     data = load_annotated(str(coco(tmp_path)), "coco")
-    one = data.pictures[0]
+    one = data.images[0]
     assert (data.labels, one.height, one.width) == (("dog", "cat"), 10, 20)
     assert one.xyxy.tolist() == [[1, 2, 4, 6], [0, 0, 20, 10]]
     assert one.areas is not None
     assert (one.label_index.tolist(), one.crowd.tolist(), one.areas.tolist()) == ([0, 1], [False, True], [9, 200])
 
 
-def test_coco_takes_pictures_from_another_folder(tmp_path):
+def test_coco_takes_images_from_another_folder(tmp_path):
     path = coco(tmp_path)
     (tmp_path / "else").mkdir()
     (tmp_path / "a.png").rename(tmp_path / "else" / "a.png")
-    assert len(load_annotated(str(path), "coco", str(tmp_path / "else")).pictures) == 1
-    with pytest.raises(BadInput, match="none of the 1 pictures"):
+    assert len(load_annotated(str(path), "coco", str(tmp_path / "else")).images) == 1
+    with pytest.raises(BadInput, match="none of the 1 images"):
         load_annotated(str(path), "coco")
 
 
 def test_labels_get_other_names_and_places(tmp_path):
     data = load_annotated(str(coco(tmp_path)), "coco").against(["cat", "bird", "hound"], {"dog": "hound"})
     assert data.labels == ("cat", "bird", "hound")
-    assert data.pictures[0].label_index.tolist() == [2, 0]
+    assert data.images[0].label_index.tolist() == [2, 0]
     with pytest.raises(BadInput, match="the first is 'hound'"):
         data.against(["cat", "bird"])
 
@@ -85,8 +85,8 @@ def test_labels_get_other_names_and_places(tmp_path):
     ("box", "kept", "says"),
     [
         pytest.param((5, 5, 4, 9), None, "boxes of no width or height, left out: 1, the first in .*2", id="zero area"),
-        pytest.param((25, 2, 30, 4), None, "boxes outside their picture, left out: 1", id="outside"),
-        pytest.param((11, 2, 30, 4), [10, 1, 20, 4], "partly outside their picture, clipped: 1", id="partly outside"),
+        pytest.param((25, 2, 30, 4), None, "boxes outside their image, left out: 1", id="outside"),
+        pytest.param((11, 2, 30, 4), [10, 1, 20, 4], "partly outside their image, clipped: 1", id="partly outside"),
     ],
 )
 @pytest.mark.parametrize("kind", ["voc", "coco"])
@@ -100,12 +100,12 @@ def test_odd_boxes_are_counted_with_their_place(kind, box, kept, says, tmp_path)
         path = coco(tmp_path, annotations=[good, {"id": 2, "image_id": 7, "category_id": 5, "bbox": odd}])
     with pytest.warns(OpenVocabWarning, match=says):
         data = load_annotated(str(path), kind)
-    assert data.pictures[0].xyxy.tolist() == [[0, 0, 2, 2]] + [kept] * (kept is not None)
+    assert data.images[0].xyxy.tolist() == [[0, 0, 2, 2]] + [kept] * (kept is not None)
     assert list(data.faults.values()) == [1]
 
 
 @pytest.mark.parametrize("kind", ["voc", "coco"])
-def test_a_picture_that_is_missing_is_counted(kind, tmp_path):
+def test_an_image_that_is_missing_is_counted(kind, tmp_path):
     if kind == "voc":
         path = voc(voc(tmp_path, [("dog", 1, 1, 2, 2)]), [("dog", 1, 1, 2, 2)], name="gone")
         (tmp_path / "JPEGImages" / "gone.png").unlink()
@@ -115,7 +115,7 @@ def test_a_picture_that_is_missing_is_counted(kind, tmp_path):
         ]
         path = coco(tmp_path, images=images)
     with pytest.warns(OpenVocabWarning, match=r"missing, left out: 1, the first in .*gone"):
-        assert len(load_annotated(str(path), kind).pictures) == 1
+        assert len(load_annotated(str(path), kind).images) == 1
 
 
 @pytest.mark.parametrize(

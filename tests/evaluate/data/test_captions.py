@@ -1,4 +1,4 @@
-"""Pictures with sentences: lists and CLIP_benchmark's WebDataset layout, and what is said of bad input."""
+"""Images with sentences: lists and CLIP_benchmark's WebDataset layout, and what is said of bad input."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def written(folder: Path, kind: str, column: str) -> str:
-    """A list with a row a sentence, or a row a picture."""
+    """A list with a row a sentence, or a row an image."""
     rows: list[dict[str, Any]] = [
         {"path": name, column: said}
         for name, own in OWN.items()
@@ -54,7 +54,7 @@ def written(folder: Path, kind: str, column: str) -> str:
 @pytest.mark.parametrize("column", ["caption", "captions"])
 def test_lists(kind, column, folder):
     data = load_captions(written(folder, kind, column))
-    assert {Path(str(one.item.path)).name: one.captions for one in data.pictures()} == OWN
+    assert {Path(str(one.item.path)).name: one.captions for one in data.images()} == OWN
 
 
 def test_web_dataset(tmp_path):
@@ -62,27 +62,27 @@ def test_web_dataset(tmp_path):
     write_shards(tmp_path, shards, "txt")
     (tmp_path / "dataset_type.txt").write_text("retrieval\n", "utf-8")
     data = load_captions(str(tmp_path))
-    found = [(one.item.data, one.captions) for one in data.pictures()]
+    found = [(one.item.data, one.captions) for one in data.images()]
     assert found == [(b"one", ("a dog", "a brown dog")), (b"two", ("a cat",))]
 
 
-def test_a_listed_picture_that_is_missing_is_counted_with_its_line(folder):
+def test_a_listed_image_that_is_missing_is_counted_with_its_line(folder):
     path = written(folder, "csv", "caption")
     (folder / "b.png").unlink()
-    with pytest.warns(OpenVocabWarning, match=r"lists 1 pictures that do not exist, the first on line 4: .*b.png"):
-        assert len(list(load_captions(path).pictures())) == 1
+    with pytest.warns(OpenVocabWarning, match=r"lists 1 images that do not exist, the first on line 4: .*b.png"):
+        assert len(list(load_captions(path).images())) == 1
 
 
 @pytest.mark.parametrize(
     ("name", "text", "says"),
     [
-        pytest.param("x.csv", "path,caption\n", "lists no picture", id="no row"),
+        pytest.param("x.csv", "path,caption\n", "lists no image", id="no row"),
         pytest.param("x.csv", "path,caption\na.png,\n", "line 2, has no caption that is a text", id="empty"),
         pytest.param("x.csv", "path,label\na.png,dog\n", "line 2, has no caption", id="no column of captions"),
         pytest.param("x.csv", "file,captions\na.png,a dog\n", "has captions that are no list", id="no JSON"),
-        pytest.param("x.csv", "name,caption\na.png,a dog\n", "line 2, names no picture", id="no column of paths"),
+        pytest.param("x.csv", "name,caption\na.png,a dog\n", "line 2, names no image", id="no column of paths"),
         pytest.param("x.jsonl", '{"path": "a.png", "captions": []}', "line 1, has no caption", id="an empty list"),
-        pytest.param("x.csv", "path,caption\nno.png,dog\n", "none of the 1 pictures", id="all missing"),
+        pytest.param("x.csv", "path,caption\nno.png,dog\n", "none of the 1 images", id="all missing"),
         pytest.param("x.txt", "", "is no list that exists", id="another suffix"),
     ],
 )
@@ -105,4 +105,4 @@ def test_bad_web_datasets(kind, text, says, tmp_path):
     if kind is not None:
         (tmp_path / "dataset_type.txt").write_text(kind, "utf-8")
     with pytest.raises(BadInput, match=says):
-        list(load_captions(str(tmp_path)).pictures())
+        list(load_captions(str(tmp_path)).images())

@@ -20,7 +20,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from openvocab.errors import BadInput, OpenVocabWarning
-from openvocab.evaluate.data import ANNOTATED, load_annotated, load_captions, load_labelled
+from openvocab.evaluate.data import ANNOTATED, load_annotated, load_captions, load_labeled
 from openvocab.ui.cli.main import main
 from tests.evaluate.data import fuzzing
 from tests.evaluate.data.test_annotated import coco, voc
@@ -64,7 +64,7 @@ def load(path: str, kind: str) -> None:
     if kind in ANNOTATED:
         load_annotated(path, kind)
     else:
-        list(load_labelled(path, kind).pictures())
+        list(load_labeled(path, kind).images())
 
 
 # --- the fuzz: mutated files of all formats
@@ -185,7 +185,7 @@ def test_a_file_name_that_leaves_the_folder_of_the_images_is_refused(name, tmp_p
 
 def test_an_absolute_file_name_within_the_folder_is_read(tmp_path):
     path = coco(tmp_path, images=[{**IMAGE, "file_name": str(tmp_path / "a.png")}])
-    assert len(load_annotated(str(path), "coco").pictures) == 1
+    assert len(load_annotated(str(path), "coco").images) == 1
 
 
 def test_an_address_of_lvis_that_leaves_the_folder_is_refused(tmp_path):
@@ -335,7 +335,7 @@ def test_links_that_lead_to_a_folder_twice_are_refused(set_of, kind, tmp_path):
 def test_a_count_of_shards_is_bounded(count, says, tmp_path):
     (shards(tmp_path) / "test" / "nshards.txt").write_text(count)
     with pytest.raises(BadInput, match=says):
-        load_labelled(str(tmp_path), "webdataset")
+        load_labeled(str(tmp_path), "webdataset")
 
 
 def sparse() -> bytes:
@@ -382,7 +382,7 @@ def named(kind: bytes, size: int) -> bytes:
 def test_a_hostile_shard_is_refused_with_its_name(data, says, tmp_path):
     (shards(tmp_path) / "test" / "0.tar").write_bytes(data)
     with pytest.raises(BadInput, match=says):
-        list(load_labelled(str(tmp_path), "webdataset").pictures())
+        list(load_labeled(str(tmp_path), "webdataset").images())
 
 
 def header(text: str) -> bytes:
@@ -410,13 +410,13 @@ def test_a_hostile_npy_is_refused_with_its_sample(data, tmp_path):
     (tmp_path / "dataset_type.txt").write_text("multilabel")
     (tmp_path / "test" / "0.tar").write_bytes(fuzzing.tar({"a.png": fuzzing.png(), "a.npy": data}))
     with pytest.raises(BadInput, match=r"0.tar::a' has no .npy of 2 numbers"):
-        list(load_labelled(str(tmp_path), "webdataset").pictures())
+        list(load_labeled(str(tmp_path), "webdataset").images())
 
 
 def test_a_parquet_file_with_a_text_that_is_not_utf_8_is_refused(tmp_path):
     file = listed(tmp_path, "x.parquet")
     file.write_bytes(fuzzing.parquet([{"path": "a.png", "label": "dog"}]).replace(b"dog", b"d\xffg"))
-    for load in (lambda path: load_labelled(path, "list"), load_captions):
+    for load in (lambda path: load_labeled(path, "list"), load_captions):
         with pytest.raises(BadInput, match="x.parquet"):
             load(str(file))
 
@@ -447,14 +447,14 @@ TWO = struct.pack(">IIII", 2051, 2, 28, 28) + bytes(2 * 28 * 28)
 )
 def test_a_broken_file_of_torchvision_is_refused(images, labels, says, tmp_path):
     with pytest.raises(BadInput, match=says):
-        list(load_labelled(mnist(tmp_path, images, labels), "torchvision").pictures())
+        list(load_labeled(mnist(tmp_path, images, labels), "torchvision").images())
 
 
 def test_a_pipe_among_the_files_of_torchvision_is_refused(tmp_path):
     path = mnist(tmp_path, TWO, struct.pack(">II", 2049, 2) + b"\7\0")
     pipe(tmp_path / "MNIST" / "raw" / "t10k-labels-idx1-ubyte")
     with pytest.raises(BadInput, match="t10k-labels-idx1-ubyte' is no regular file"):
-        load_labelled(path, "torchvision")
+        load_labeled(path, "torchvision")
 
 
 # --- the command

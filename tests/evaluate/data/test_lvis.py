@@ -1,4 +1,4 @@
-"""LVIS: what was looked for in each picture, and what that does to average precision."""
+"""LVIS: what was looked for in each image, and what that does to average precision."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ URL = "http://images.cocodataset.org/train2017/000000000007.jpg"
 
 
 def lvis(root: Path, folder: str = "", **changes: Any) -> Path:
-    """One picture with a cat; dogs were looked for in vain, some birds were seen, and nobody looked for apples."""
+    """One image with a cat; dogs were looked for in vain, some birds were seen, and nobody looked for apples."""
     (root / folder).mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (20, 10)).save(root / folder / "000000000007.jpg")
     sides = {"height": 10, "width": 20}
@@ -49,7 +49,7 @@ def lvis(root: Path, folder: str = "", **changes: Any) -> Path:
 
 @pytest.mark.parametrize("folder", [pytest.param("", id="by name"), pytest.param("train2017", id="by folder and name")])
 def test_what_was_looked_for_is_kept(folder, tmp_path):
-    [one] = load_annotated(str(lvis(tmp_path, folder)), "lvis").pictures
+    [one] = load_annotated(str(lvis(tmp_path, folder)), "lvis").images
     assert one.looked_for is not None and one.looked_for.tolist() == [0, 1, 2]
     assert (one.label_index.tolist(), one.crowd.tolist()) == ([0, 2, 2], [False, False, True])
     assert one.xyxy[2].tolist() == [0, 0, 20, 10]
@@ -58,14 +58,14 @@ def test_what_was_looked_for_is_kept(folder, tmp_path):
 
 def test_other_names_move_what_was_looked_for(tmp_path):
     data = load_annotated(str(lvis(tmp_path)), "lvis").against(["apple", "pet", "bird"], {"cat": "pet", "dog": "pet"})
-    [one] = data.pictures
+    [one] = data.images
     assert one.looked_for is not None and one.looked_for.tolist() == [1, 2]
 
 
 def test_a_bird_too_many_is_neither_right_nor_wrong(tmp_path):
     """As in LVIS' own evaluation, where an unmatched box of a label that was not seen to its end is ignored."""
     data = load_annotated(str(lvis(tmp_path)), "lvis")
-    [one] = data.pictures
+    [one] = data.images
     truth = Truth(one.height, one.width, one.xyxy, one.label_index, one.crowd, areas=one.areas)
     boxes = np.array([[1, 1, 5, 5], [15, 5, 18, 9], [9, 1, 13, 5]], np.float32)
     found = Found(boxes, np.array([0.9, 0.8, 0.7], np.float32), np.array([0, 2, 2]))

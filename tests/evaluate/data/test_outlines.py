@@ -20,7 +20,7 @@ BOX = [2, 1, 5, 6]
 
 
 def data_of(root: Path, *segmentations: Any) -> AnnotatedSet:
-    """One picture with a thing of that box for each outline."""
+    """One image with a thing of that box for each outline."""
     Image.new("RGB", (WIDTH, HEIGHT)).save(root / "a.png")
     rows = [
         {"id": number, "image_id": 1, "category_id": 1, "bbox": BOX, "area": 4, "iscrowd": 0} | each
@@ -33,12 +33,12 @@ def data_of(root: Path, *segmentations: Any) -> AnnotatedSet:
 
 
 def pixels(data: AnnotatedSet) -> Any:
-    masks = data.pictures[0].masks
+    masks = data.images[0].masks
     return None if masks is None else np.stack([coco_mask.decode(each) for each in masks])
 
 
 def packed(seed: int) -> dict[str, Any]:
-    """Runs of a random picture, packed into a text."""
+    """Runs of a random image, packed into a text."""
     drawn = np.random.default_rng(seed).random((HEIGHT, WIDTH)) < (0.02, 0.5, 0.9)[seed % 3]
     drawn[0, seed % 20] = True
     made = coco_mask.encode(np.asfortranarray(drawn.astype(np.uint8)))
@@ -50,7 +50,7 @@ def packed(seed: int) -> dict[str, Any]:
     [
         pytest.param([[2, 1, 7, 1, 7, 7, 2, 7]], id="polygon"),
         pytest.param([[2, 1, 4, 1, 4, 7], [5.5, 2.5, 7, 3, 6, 7]], id="two polygons"),
-        pytest.param([[-5, -5, 40, -5, 40, 15]], id="polygon that leaves the picture"),
+        pytest.param([[-5, -5, 40, -5, 40, 15]], id="polygon that leaves the image"),
         pytest.param({"size": [HEIGHT, WIDTH], "counts": [21, 3, 7, 3, 166]}, id="runs"),
         *(pytest.param(packed(seed), id=f"packed runs {seed}") for seed in range(12)),
     ],
@@ -71,8 +71,8 @@ def test_outlines_have_the_pixels_that_pycocotools_gives_them(segmentation, tmp_
         pytest.param([[2, 1, 7, 1, 7, 7, 2]], "broken outlines", id="a point without y"),
         pytest.param([[2, 1, 7, 1, 7, float("nan")]], "broken outlines", id="a number that is none"),
         pytest.param([2, 1, 7, 1, 7, 7], "broken outlines", id="no list of polygons"),
-        pytest.param([[30, 30, 40, 30, 40, 40]], "outlines without a pixel in their picture", id="outside"),
-        pytest.param({"size": [10, 21], "counts": [0, 210]}, "of another size than their picture", id="another size"),
+        pytest.param([[30, 30, 40, 30, 40, 40]], "outlines without a pixel in their image", id="outside"),
+        pytest.param({"size": [10, 21], "counts": [0, 210]}, "of another size than their image", id="another size"),
         pytest.param({"size": [10, 20], "counts": [5, 9]}, "broken outlines", id="too few runs"),
         pytest.param({"size": [10, 20], "counts": [5, -5, 200]}, "broken outlines", id="a run below zero"),
         pytest.param({"size": [10, 20]}, "broken outlines", id="no runs"),
@@ -103,4 +103,4 @@ def test_a_broken_part_of_an_outline_is_left_out(tmp_path):
 @pytest.mark.parametrize("given", [pytest.param({}, id="missing"), pytest.param({"segmentation": []}, id="empty")])
 def test_data_with_boxes_only_have_no_masks(given, tmp_path):
     data = data_of(tmp_path, given)
-    assert data.pictures[0].masks is None and not data.faults
+    assert data.images[0].masks is None and not data.faults

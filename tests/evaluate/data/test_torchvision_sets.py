@@ -16,14 +16,14 @@ from PIL import Image
 from torchvision import datasets
 
 from openvocab.errors import BadInput, UnknownName
-from openvocab.evaluate.data import TORCHVISION, load_labelled
+from openvocab.evaluate.data import TORCHVISION, load_labeled
 from openvocab.images.read import read_image
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 3, 32, 32), dtype=np.uint8)
 
 
 def cifar(root: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write five pictures in the pickles of CIFAR, and let torchvision know their digests instead of the real ones."""
+    """Write five images in the pickles of CIFAR, and let torchvision know their digests instead of the real ones."""
     upstream = getattr(datasets, name)
     key, labels = upstream.meta["key"], ["aquarium_fish", "bear", "cloud"]
     parts: dict[str, dict[str, Any]] = {upstream.meta["filename"]: {key: labels}}
@@ -45,14 +45,14 @@ def cifar(root: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", ["CIFAR10", "CIFAR100"])
 def test_cifar(name, tmp_path, monkeypatch):
     cifar(tmp_path, name, monkeypatch)
-    data = load_labelled(f"{name}:{tmp_path}", "torchvision")
-    pictures = list(data.pictures())
+    data = load_labeled(f"{name}:{tmp_path}", "torchvision")
+    images = list(data.images())
     assert data.labels == ("aquarium_fish", "bear", "cloud")
-    assert [one.labels for one in pictures] == [(0,), (1,), (2,), (1,), (0,)]
-    assert len({one.item.id for one in pictures}) == 5
-    for one, pixels in zip(pictures, PIXELS, strict=True):
+    assert [one.labels for one in images] == [(0,), (1,), (2,), (1,), (0,)]
+    assert len({one.item.id for one in images}) == 5
+    for one, pixels in zip(images, PIXELS, strict=True):
         np.testing.assert_array_equal(read_image(one.item.data or b""), pixels.transpose(1, 2, 0))
-    assert [one.item for one in data.pictures()] == [one.item for one in pictures]
+    assert [one.item for one in data.images()] == [one.item for one in images]
 
 
 def test_mnist(tmp_path):
@@ -64,8 +64,8 @@ def test_mnist(tmp_path):
         for kind, content in (("images-idx3", images), ("labels-idx1", labels)):
             (raw / f"{part}-{kind}-ubyte").write_bytes(content)
             (raw / f"{part}-{kind}-ubyte.gz").write_bytes(gzip.compress(content))
-    data = load_labelled(f"MNIST:{tmp_path}", "torchvision")
-    assert (data.labels[7], [one.labels for one in data.pictures()]) == ("7 - seven", [(7,), (0,)])
+    data = load_labeled(f"MNIST:{tmp_path}", "torchvision")
+    assert (data.labels[7], [one.labels for one in data.images()]) == ("7 - seven", [(7,), (0,)])
 
 
 def test_a_set_of_files(tmp_path):
@@ -74,8 +74,8 @@ def test_a_set_of_files(tmp_path):
         folder = tmp_path / "eurosat" / "2750" / name
         folder.mkdir(parents=True)
         Image.new("RGB", (4, 4), (name == "Forest" and "green") or "brown").save(folder / "1.png")
-    data = load_labelled(f"EuroSAT:{tmp_path}", "torchvision")
-    first = next(iter(data.pictures())).item.data
+    data = load_labeled(f"EuroSAT:{tmp_path}", "torchvision")
+    first = next(iter(data.images())).item.data
     assert (data.labels, Image.open(io.BytesIO(first or b"")).getpixel((0, 0))) == (
         ("AnnualCrop", "Forest"),
         (165, 42, 42),
@@ -85,7 +85,7 @@ def test_a_set_of_files(tmp_path):
 @pytest.mark.parametrize("name", sorted(TORCHVISION))
 def test_an_absent_set_says_what_is_to_lie_there(name, tmp_path):
     with pytest.raises(BadInput, match=f"torchvision's {name} does not read") as caught:
-        load_labelled(f"{name}:{tmp_path}", "torchvision")
+        load_labeled(f"{name}:{tmp_path}", "torchvision")
     assert TORCHVISION[name].lies in str(caught.value)
     assert not list(tmp_path.iterdir())
 
@@ -94,7 +94,7 @@ def test_a_file_of_another_digest_is_refused_by_torchvision(tmp_path, monkeypatc
     cifar(tmp_path, "CIFAR10", monkeypatch)
     (tmp_path / "cifar-10-batches-py" / "test_batch").write_bytes(b"other")
     with pytest.raises(BadInput, match="Dataset not found or corrupted"):
-        load_labelled(f"CIFAR10:{tmp_path}", "torchvision")
+        load_labeled(f"CIFAR10:{tmp_path}", "torchvision")
 
 
 @pytest.mark.parametrize(
@@ -107,4 +107,4 @@ def test_a_file_of_another_digest_is_refused_by_torchvision(tmp_path, monkeypatc
 )
 def test_bad_names(path, error, says):
     with pytest.raises(error, match=says):
-        load_labelled(path, "torchvision")
+        load_labeled(path, "torchvision")

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from openvocab.errors import BadInput
-from openvocab.evaluate.data import ANNOTATED, load_annotated, load_labelled
+from openvocab.evaluate.data import ANNOTATED, load_annotated, load_labeled
 from openvocab.ui.cli.main import main
 from tests.evaluate.data import fuzzing
 from tests.evaluate.data.test_annotated import coco, voc
@@ -68,9 +68,9 @@ def truth(path: str, kind: str) -> list[tuple[Any, ...]]:
     """What a set says of each image, by the image's name."""
     if kind in ANNOTATED:
         annotated = load_annotated(path, kind)
-        return [(os.path.basename(one.path), one.label_index.tolist(), one.xyxy.tolist()) for one in annotated.pictures]
-    labelled = load_labelled(path, kind)
-    return [(os.path.basename(one.item.id), one.labels) for one in labelled.pictures()]
+        return [(os.path.basename(one.path), one.label_index.tolist(), one.xyxy.tolist()) for one in annotated.images]
+    labeled = load_labeled(path, kind)
+    return [(os.path.basename(one.item.id), one.labels) for one in labeled.images()]
 
 
 @pytest.mark.parametrize("parent", ["set", "images/set"])

@@ -19,7 +19,7 @@ POLYGONS = "1 0.1 0.1 0.9 0.1 0.9 0.9\n0 0.2 0.2 0.6 0.2 0.6 0.6 0.2 0.6\n"
 
 
 def folder(root: Path, labels: dict[str, str | None], **said: Any) -> Path:
-    """A split `val` of pictures of 40 x 20, with their label files."""
+    """A split `val` of images of 40 x 20, with their label files."""
     for part in ("images/val", "labels/val"):
         (root / part).mkdir(parents=True, exist_ok=True)
     for name, text in labels.items():
@@ -34,9 +34,9 @@ def folder(root: Path, labels: dict[str, str | None], **said: Any) -> Path:
 def test_boxes(tmp_path):
     data = load_annotated(str(folder(tmp_path, {"a": BOXES, "b": None, "c": ""})), "yolo")
     assert (data.labels, dict(data.faults)) == (("cat", "dog"), {})
-    assert [Path(one.path).name for one in data.pictures] == ["a.png", "b.png", "c.png"]
-    assert [one.xyxy.shape for one in data.pictures] == [(2, 4), (0, 4), (0, 4)]
-    one = data.pictures[0]
+    assert [Path(one.path).name for one in data.images] == ["a.png", "b.png", "c.png"]
+    assert [one.xyxy.shape for one in data.images] == [(2, 4), (0, 4), (0, 4)]
+    one = data.images[0]
     np.testing.assert_allclose(one.xyxy, [[10, 5, 30, 15], [8, 3, 12, 7]])
     assert (one.label_index.tolist(), one.height, one.width, one.masks) == ([1, 0], 20, 40, None)
 
@@ -46,10 +46,10 @@ def test_parity_with_supervision(text, tmp_path):
     from supervision import DetectionDataset
 
     root = folder(tmp_path, {"a": text})
-    pictures, labels = (str(root / part / "val") for part in ("images", "labels"))
-    [(_, _, found)] = list(DetectionDataset.from_yolo(pictures, labels, str(root / "data.yaml")))
+    images, labels = (str(root / part / "val") for part in ("images", "labels"))
+    [(_, _, found)] = list(DetectionDataset.from_yolo(images, labels, str(root / "data.yaml")))
     upstream: Any = found
-    one = load_annotated(str(root), "yolo").pictures[0]
+    one = load_annotated(str(root), "yolo").images[0]
     np.testing.assert_allclose(one.xyxy, upstream.xyxy, atol=1e-4)
     assert one.label_index.tolist() == upstream.class_id.tolist()
     if text is POLYGONS:
@@ -75,23 +75,23 @@ def test_where_a_split_lies(said, split, expected, tmp_path):
     root = folder(tmp_path / "set", {"a": BOXES, "b": BOXES}, **said)
     (root / "list.txt").write_text("./images/val/a.png\n", "utf-8")
     data = load_annotated(str(root), "yolo", split=split)
-    assert [one.xyxy.shape for one in data.pictures] == [(2, 4)] * expected
+    assert [one.xyxy.shape for one in data.images] == [(2, 4)] * expected
     assert data.labels == ("cat", "dog")
 
 
 def test_a_box_alone_is_its_mask_where_others_have_polygons(tmp_path):
     with pytest.warns(OpenVocabWarning, match="things without an outline among others that have one"):
         data = load_annotated(str(folder(tmp_path, {"a": POLYGONS + "0 0.5 0.5 0.5 0.5\n"})), "yolo")
-    masks = data.pictures[0].masks
+    masks = data.images[0].masks
     assert masks is not None and coco_mask.area(masks[2]) == 20 * 10
 
 
-def test_a_turned_picture_has_the_size_that_is_seen(tmp_path):
+def test_a_turned_image_has_the_size_that_is_seen(tmp_path):
     root = folder(tmp_path, {"a": BOXES})
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (40, 20)).save(root / "images" / "val" / "a.png", exif=exif)
-    one = load_annotated(str(root), "yolo").pictures[0]
+    one = load_annotated(str(root), "yolo").images[0]
     assert (one.height, one.width) == (40, 20)
 
 
@@ -99,8 +99,8 @@ def test_a_turned_picture_has_the_size_that_is_seen(tmp_path):
     ("line", "says"),
     [
         pytest.param("0 0.5 0.5 0 0.5", "boxes of no width or height, left out: 1, .*a.txt', line 1", id="zero area"),
-        pytest.param("0 1.5 0.5 0.2 0.2", "boxes outside their picture, left out: 1", id="outside"),
-        pytest.param("0 1.0 0.5 0.2 0.2", "boxes partly outside their picture, clipped: 1", id="partly outside"),
+        pytest.param("0 1.5 0.5 0.2 0.2", "boxes outside their image, left out: 1", id="outside"),
+        pytest.param("0 1.0 0.5 0.2 0.2", "boxes partly outside their image, clipped: 1", id="partly outside"),
     ],
 )
 def test_odd_boxes_are_counted_with_their_line(line, says, tmp_path):
@@ -108,16 +108,16 @@ def test_odd_boxes_are_counted_with_their_line(line, says, tmp_path):
         load_annotated(str(folder(tmp_path, {"a": f"{line}\n{BOXES}"})), "yolo")
 
 
-@pytest.mark.parametrize("kind", ["missing", "no picture"])
-def test_pictures_that_cannot_be_had_are_counted(kind, tmp_path):
+@pytest.mark.parametrize("kind", ["missing", "no image"])
+def test_images_that_cannot_be_had_are_counted(kind, tmp_path):
     root = folder(tmp_path, {"a": BOXES, "b": BOXES}, val="list.txt")
     (root / "list.txt").write_text("./images/val/a.png\n./images/val/b.png\n", "utf-8")
     (root / "images" / "val" / "b.png").unlink()
-    if kind == "no picture":
+    if kind == "no image":
         (root / "images" / "val" / "b.png").write_bytes(b"text")
     says = "listed and missing, left out: 1" if kind == "missing" else "cannot be read, left out: 1"
     with pytest.warns(OpenVocabWarning, match=f"{says}.*b.png"):
-        assert len(load_annotated(str(root), "yolo").pictures) == 1
+        assert len(load_annotated(str(root), "yolo").images) == 1
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_pictures_that_cannot_be_had_are_counted(kind, tmp_path):
         pytest.param({"a": BOXES}, {"names": None}, "data.yaml' has no names", id="no names"),
         pytest.param({"a": BOXES}, {"val": None}, "names no val split; it has none", id="no split"),
         pytest.param({"a": BOXES}, {"val": "images/no"}, "images/no' does not exist; check its path", id="no folder"),
-        pytest.param({}, {}, "none of the 0 pictures", id="an empty folder"),
+        pytest.param({}, {}, "none of the 0 images", id="an empty folder"),
         pytest.param({"a": BOXES}, {"names": ["cat", "Cat"]}, "are the same", id="labels that are twins"),
     ],
 )
@@ -154,8 +154,8 @@ def test_bad_descriptions(text, says, tmp_path):
         load_annotated(str(tmp_path), "yolo")
 
 
-def test_a_split_and_a_folder_of_pictures_are_for_some_formats_only(tmp_path):
+def test_a_split_and_a_folder_of_images_are_for_some_formats_only(tmp_path):
     with pytest.raises(BadInput, match="a split is for yolo, since coco has none"):
         load_annotated(str(tmp_path), "coco", split="val")
     with pytest.raises(BadInput, match="since yolo says where they lie"):
-        load_annotated(str(tmp_path), "yolo", pictures="x")
+        load_annotated(str(tmp_path), "yolo", images="x")

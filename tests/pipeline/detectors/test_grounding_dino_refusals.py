@@ -30,8 +30,8 @@ def detector(sound: Path) -> GroundingDinoDetector:
 
 
 @pytest.fixture(scope="module")
-def square(picture: Callable[..., Any]) -> Any:
-    return picture(60, 60)
+def square(make_image: Callable[..., Any]) -> Any:
+    return make_image(60, 60)
 
 
 @pytest.mark.parametrize(

@@ -33,22 +33,22 @@ def detector(folder: str) -> OmDetDetector:
 
 
 @pytest.fixture(scope="module")
-def pictures(picture: Callable[..., Any]) -> list[Any]:
-    return [picture(height, width, seed) for seed, (height, width) in enumerate(SIZES)]
+def images(make_image: Callable[..., Any]) -> list[Any]:
+    return [make_image(height, width, seed) for seed, (height, width) in enumerate(SIZES)]
 
 
-def _upstream(folder: str, picture: Any, labels: list[str], threshold: float, overlap: float) -> tuple[Any, ...]:
+def _upstream(folder: str, image: Any, labels: list[str], threshold: float, overlap: float) -> tuple[Any, ...]:
     """Boxes, scores and labels after the library's own suppression."""
     processor = OmDetTurboProcessor.from_pretrained(folder)
     model = OmDetTurboForObjectDetection.from_pretrained(folder).eval()
     task = f"Detect {', '.join(sorted(labels))}."
     # the library's processor does not pad or cut unless it is told so
     words = {"text_kwargs": {"padding": "max_length", "truncation": True, "max_length": CONTEXT}}
-    inputs = processor(images=Image.fromarray(picture), text=[labels], task=[task], return_tensors="pt", **words)
+    inputs = processor(images=Image.fromarray(image), text=[labels], task=[task], return_tensors="pt", **words)
     with torch.no_grad():
         answer = model(**inputs)
     found = processor.post_process_grounded_object_detection(
-        answer, threshold=threshold, nms_threshold=overlap, target_sizes=[picture.shape[:2]]
+        answer, threshold=threshold, nms_threshold=overlap, target_sizes=[image.shape[:2]]
     )[0]
     return found["boxes"].numpy(), found["scores"].numpy(), found["labels"].numpy()
 
@@ -56,10 +56,10 @@ def _upstream(folder: str, picture: Any, labels: list[str], threshold: float, ov
 @pytest.mark.parametrize("count", [1, 3, 30])
 @pytest.mark.parametrize("row", range(len(SIZES)))
 def test_boxes_are_the_library_s_before_suppression(
-    row: int, count: int, folder: str, detector: OmDetDetector, pictures: list[Any]
+    row: int, count: int, folder: str, detector: OmDetDetector, images: list[Any]
 ) -> None:
-    got = detector.detect([pictures[row]], detector.encode_labels(WORDS[:count]), 0.1)[0]
-    xyxy, scores, labels = _upstream(folder, pictures[row], WORDS[:count], 0.1, 1.0)
+    got = detector.detect([images[row]], detector.encode_labels(WORDS[:count]), 0.1)[0]
+    xyxy, scores, labels = _upstream(folder, images[row], WORDS[:count], 0.1, 1.0)
     shown = (xyxy[:, 2:] > xyxy[:, :2]).all(1)
     assert len(got.scores) > 3
     np.testing.assert_allclose(got.scores, scores[shown], atol=1e-4)
@@ -69,19 +69,19 @@ def test_boxes_are_the_library_s_before_suppression(
 
 @pytest.mark.parametrize("row", range(len(SIZES)))
 def test_what_the_library_keeps_is_among_the_boxes(
-    row: int, folder: str, detector: OmDetDetector, pictures: list[Any]
+    row: int, folder: str, detector: OmDetDetector, images: list[Any]
 ) -> None:
-    got = detector.detect([pictures[row]], detector.encode_labels(WORDS[:3]), 0.1)[0]
-    xyxy, scores, labels = _upstream(folder, pictures[row], WORDS[:3], 0.1, 0.02)
+    got = detector.detect([images[row]], detector.encode_labels(WORDS[:3]), 0.1)[0]
+    xyxy, scores, labels = _upstream(folder, images[row], WORDS[:3], 0.1, 0.02)
     assert 0 < len(scores) < len(got.scores), "the suppression must have something to do"
     mine = np.column_stack([got.xyxy, got.scores, got.label_index])
     for one in np.column_stack([xyxy, scores, labels])[(xyxy[:, 2:] > xyxy[:, :2]).all(1)]:
         assert np.abs(mine - one).max(1).min() < 1e-3
 
 
-def test_the_order_of_labels_changes_nothing_else(detector: OmDetDetector, pictures: list[Any]) -> None:
-    straight = detector.detect(pictures[:2], detector.encode_labels(WORDS[:5]), 0.0)
-    turned = detector.detect(pictures[:2], detector.encode_labels(WORDS[:5][::-1]), 0.0)
+def test_the_order_of_labels_changes_nothing_else(detector: OmDetDetector, images: list[Any]) -> None:
+    straight = detector.detect(images[:2], detector.encode_labels(WORDS[:5]), 0.0)
+    turned = detector.detect(images[:2], detector.encode_labels(WORDS[:5][::-1]), 0.0)
     for one, other in zip(straight, turned, strict=True):
         np.testing.assert_allclose(other.scores, one.scores, atol=1e-5)
         np.testing.assert_array_equal(4 - other.label_index, one.label_index)
@@ -91,33 +91,33 @@ def test_the_order_of_labels_changes_nothing_else(detector: OmDetDetector, pictu
     "rows", [pytest.param([3, 0], id="some"), pytest.param([2, 4, 0, 1, 3], id="all, in another order")]
 )
 def test_picked_rows_answer_like_labels_encoded_alone(
-    rows: list[int], detector: OmDetDetector, pictures: list[Any]
+    rows: list[int], detector: OmDetDetector, images: list[Any]
 ) -> None:
     every, names = detector.encode_labels(WORDS[:5]), [WORDS[row] for row in rows]
     picked = Queries(tuple(names), every.template, every.embeddings[rows])
-    one, other = (detector.detect(pictures[:1], queries, 0.0)[0] for queries in (picked, detector.encode_labels(names)))
+    one, other = (detector.detect(images[:1], queries, 0.0)[0] for queries in (picked, detector.encode_labels(names)))
     np.testing.assert_allclose(one.scores, other.scores, atol=1e-5)
     np.testing.assert_allclose(one.xyxy, other.xyxy, atol=1e-3)
     np.testing.assert_array_equal(one.label_index, other.label_index)
 
 
-def test_the_task_counts_and_is_kept(detector: OmDetDetector, pictures: list[Any]) -> None:
+def test_the_task_counts_and_is_kept(detector: OmDetDetector, images: list[Any]) -> None:
     plain, other = detector.encode_labels(["cat", "dog"]), detector.encode_labels(["cat", "dog"], "Is {label} this?")
     assert (plain.template, other.template) == ("Detect {label}.", "Is {label} this?")
-    one, two = (detector.detect(pictures[:1], queries, 0.0)[0] for queries in (plain, other))
+    one, two = (detector.detect(images[:1], queries, 0.0)[0] for queries in (plain, other))
     assert not np.allclose(one.scores, two.scores, atol=1e-4)
 
 
-def test_many_pictures_are_one_by_one(detector: OmDetDetector, pictures: list[Any]) -> None:
+def test_many_images_are_one_by_one(detector: OmDetDetector, images: list[Any]) -> None:
     queries = detector.encode_labels(WORDS[:3])
-    together = detector.detect(pictures, queries, 0.2)
+    together = detector.detect(images, queries, 0.2)
     assert detector.detect([], queries, 0.2) == []
-    for boxes, picture in zip(together, pictures, strict=True):
-        np.testing.assert_array_equal(boxes.xyxy, detector.detect([picture], queries, 0.2)[0].xyxy)
+    for boxes, image in zip(together, images, strict=True):
+        np.testing.assert_array_equal(boxes.xyxy, detector.detect([image], queries, 0.2)[0].xyxy)
 
 
-def test_nothing_over_the_threshold_is_no_row(detector: OmDetDetector, pictures: list[Any]) -> None:
-    none = detector.detect(pictures[:1], detector.encode_labels(["cat"]), 1.0)[0]
+def test_nothing_over_the_threshold_is_no_row(detector: OmDetDetector, images: list[Any]) -> None:
+    none = detector.detect(images[:1], detector.encode_labels(["cat"]), 1.0)[0]
     assert (none.xyxy.shape, none.scores.shape, none.label_index.shape) == ((0, 4), (0,), (0,))
 
 
@@ -145,14 +145,14 @@ def test_the_model_stays_in_float32_and_says_so(folder: str) -> None:
     assert next(detector.model.parameters()).dtype == torch.float32
 
 
-def test_answers_that_are_not_finite_are_named(folder: str, pictures: list[Any]) -> None:
+def test_answers_that_are_not_finite_are_named(folder: str, images: list[Any]) -> None:
     detector = OmDetDetector.load(folder, "cpu")
     queries = detector.encode_labels(["cat"])
     with torch.no_grad():
         detector.model.decoder.decoder_bbox_head[-1].layers[-1].bias.fill_(float("nan"))
         detector.model.language_backbone.text_projection.fill_(float("nan"))
-    with pytest.raises(BadOutput, match="picture 0 "):
-        detector.detect(pictures[:1], queries, 0.1)
+    with pytest.raises(BadOutput, match="image 0 "):
+        detector.detect(images[:1], queries, 0.1)
     with pytest.raises(BadOutput, match="label 'cat' is not finite"):
         detector.encode_labels(["cat"])
 

@@ -39,8 +39,8 @@ def detector(folder: Path) -> OwlDetector:
 
 
 @pytest.fixture(scope="module")
-def pictures(picture: Callable[..., Any]) -> list[Any]:
-    return [picture(height, width, seed) for seed, (height, width) in enumerate(SIZES)]
+def images(make_image: Callable[..., Any]) -> list[Any]:
+    return [make_image(height, width, seed) for seed, (height, width) in enumerate(SIZES)]
 
 
 def _library(folder: Path) -> tuple[Any, Any]:
@@ -48,14 +48,14 @@ def _library(folder: Path) -> tuple[Any, Any]:
     return model.from_pretrained(folder).eval(), processor.from_pretrained(folder)
 
 
-def _upstream(folder: Path, picture: Any, labels: list[str], threshold: float) -> tuple[Any, Any, Any]:
-    """Boxes, scores and labels of transformers, clipped to the picture, without empty ones, best first."""
+def _upstream(folder: Path, image: Any, labels: list[str], threshold: float) -> tuple[Any, Any, Any]:
+    """Boxes, scores and labels of transformers, clipped to the image, without empty ones, best first."""
     model, processor = _library(folder)
     texts = [[f"a photo of a {label}" for label in labels]]
-    inputs = processor(text=texts, images=Image.fromarray(picture), return_tensors="pt")
+    inputs = processor(text=texts, images=Image.fromarray(image), return_tensors="pt")
     with torch.no_grad():
         outputs = model(**inputs)
-    size = picture.shape[:2]
+    size = image.shape[:2]
     found = processor.post_process_grounded_object_detection(outputs, threshold, target_sizes=[size])[0]
     boxes = found["boxes"].numpy().clip(0, [size[1], size[0], size[1], size[0]])
     order = np.argsort(-found["scores"].numpy(), kind="stable")
@@ -66,10 +66,10 @@ def _upstream(folder: Path, picture: Any, labels: list[str], threshold: float) -
 @pytest.mark.parametrize("count", [1, 3, 40])
 @pytest.mark.parametrize("row", range(len(SIZES)), ids=["square", "wide", "tall", "tiny"])
 def test_boxes_are_those_of_the_full_forward(
-    row: int, count: int, detector: OwlDetector, folder: Path, pictures: list[Any]
+    row: int, count: int, detector: OwlDetector, folder: Path, images: list[Any]
 ) -> None:
-    got = detector.detect([pictures[row]], detector.encode_labels(WORDS[:count]), 0.2)[0]
-    xyxy, scores, labels = _upstream(folder, pictures[row], WORDS[:count], 0.2)
+    got = detector.detect([images[row]], detector.encode_labels(WORDS[:count]), 0.2)[0]
+    xyxy, scores, labels = _upstream(folder, images[row], WORDS[:count], 0.2)
     assert len(got.scores) > 0
     np.testing.assert_allclose(got.xyxy, xyxy, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(got.scores, scores, atol=1e-4)
@@ -77,21 +77,19 @@ def test_boxes_are_those_of_the_full_forward(
 
 
 @pytest.mark.parametrize("row", [0, 1])
-def test_one_label_is_what_the_pipeline_gives(
-    row: int, detector: OwlDetector, folder: Path, pictures: list[Any]
-) -> None:
+def test_one_label_is_what_the_pipeline_gives(row: int, detector: OwlDetector, folder: Path, images: list[Any]) -> None:
     labels = WORDS[:3]
     run = transformers.pipeline("zero-shot-object-detection", model=str(folder), device="cpu")
     texts = [f"a photo of a {label}" for label in labels]
-    theirs = run(Image.fromarray(pictures[row]), candidate_labels=texts, threshold=0.3)
+    theirs = run(Image.fromarray(images[row]), candidate_labels=texts, threshold=0.3)
     height, width = SIZES[row]
     for label, text in zip(labels, texts, strict=True):
-        got = detector.detect([pictures[row]], detector.encode_labels([label]), 0.3)[0]
+        got = detector.detect([images[row]], detector.encode_labels([label]), 0.3)[0]
         edges = [
             [one["box"][edge] for edge in ("xmin", "ymin", "xmax", "ymax")] for one in theirs if one["label"] == text
         ]
         scores = [one["score"] for one in theirs if one["label"] == text]
-        rows = [np.abs(np.array(scores) - score).argmin() for score in got.scores]  # it keeps boxes beside the picture
+        rows = [np.abs(np.array(scores) - score).argmin() for score in got.scores]  # it keeps boxes beside the image
         assert len(got.scores) > 0
         np.testing.assert_allclose(got.scores, np.array(scores)[rows], atol=1e-4)
         whole = np.clip(np.array(edges)[rows], 0, [width, height] * 2)  # cut down to whole numbers
@@ -101,31 +99,31 @@ def test_one_label_is_what_the_pipeline_gives(
 @pytest.mark.parametrize("row", range(len(SIZES)), ids=["square", "wide", "tall", "tiny"])
 @pytest.mark.parametrize("count", [1, 40])
 def test_scores_of_the_places_are_those_of_the_full_forward(
-    row: int, count: int, detector: OwlDetector, folder: Path, pictures: list[Any]
+    row: int, count: int, detector: OwlDetector, folder: Path, images: list[Any]
 ) -> None:
     assert isinstance(detector, PlaceDetector)
-    encoded = detector.encode(pictures[row])
+    encoded = detector.encode(images[row])
     xyxy, scores = detector.place_scores(encoded, detector.encode_labels(WORDS[:count]))
     assert (xyxy.dtype.name, scores.dtype.name, scores.shape) == ("float32", "float32", (len(xyxy), count))
-    expected, best, labels = _upstream(folder, pictures[row], WORDS[:count], 0.0)
+    expected, best, labels = _upstream(folder, images[row], WORDS[:count], 0.0)
     order = np.argsort(-scores.max(1), kind="stable")
     np.testing.assert_allclose(xyxy[order], expected, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(scores.max(1)[order], best, atol=1e-4)
     np.testing.assert_array_equal(scores.argmax(1)[order], labels)
 
 
-def test_places_that_are_not_finite_are_refused(detector: OwlDetector, pictures: list[Any]) -> None:
+def test_places_that_are_not_finite_are_refused(detector: OwlDetector, images: list[Any]) -> None:
     broken = replace(detector, processor=NanWhereTall(detector.processor))
-    with pytest.raises(BadOutput, match="encoding of the picture is not finite"):
-        broken.encode(pictures[2])
-    encoded, queries = detector.encode(pictures[0]), detector.encode_labels(WORDS[:2])
-    with pytest.raises(BadOutput, match="scores for the picture are not finite"):
+    with pytest.raises(BadOutput, match="encoding of the image is not finite"):
+        broken.encode(images[2])
+    encoded, queries = detector.encode(images[0]), detector.encode_labels(WORDS[:2])
+    with pytest.raises(BadOutput, match="scores for the image are not finite"):
         detector.place_scores(replace(encoded, features=encoded.features * float("nan")), queries)
 
 
-def test_boxes_keep_the_contract(detector: OwlDetector, pictures: list[Any]) -> None:
-    found = detector.detect(pictures, detector.encode_labels(WORDS), 0.0)
-    assert len(found) == len(pictures)
+def test_boxes_keep_the_contract(detector: OwlDetector, images: list[Any]) -> None:
+    found = detector.detect(images, detector.encode_labels(WORDS), 0.0)
+    assert len(found) == len(images)
     for boxes, (height, width) in zip(found, SIZES, strict=True):
         assert boxes.xyxy.dtype == boxes.scores.dtype == np.float32
         assert boxes.label_index.dtype == np.int64
@@ -137,18 +135,18 @@ def test_boxes_keep_the_contract(detector: OwlDetector, pictures: list[Any]) -> 
 
 
 @pytest.mark.parametrize("batch", [1, 2, 4])
-def test_neighbours_in_a_batch_change_nothing(batch: int, detector: OwlDetector, pictures: list[Any]) -> None:
+def test_neighbors_in_a_batch_change_nothing(batch: int, detector: OwlDetector, images: list[Any]) -> None:
     queries = detector.encode_labels(WORDS[:3])
-    together = replace(detector, batch=batch).detect(pictures, queries, 0.2)
-    for one, picture in zip(together, pictures, strict=True):
-        alone = detector.detect([picture], queries, 0.2)[0]
+    together = replace(detector, batch=batch).detect(images, queries, 0.2)
+    for one, image in zip(together, images, strict=True):
+        alone = detector.detect([image], queries, 0.2)[0]
         np.testing.assert_allclose(one.xyxy, alone.xyxy, atol=1e-3)
         np.testing.assert_allclose(one.scores, alone.scores, atol=1e-4)
 
 
-def test_order_of_labels_changes_nothing_else(detector: OwlDetector, pictures: list[Any]) -> None:
-    straight = detector.detect(pictures[:1], detector.encode_labels(WORDS[:5]), 0.2)[0]
-    turned = detector.detect(pictures[:1], detector.encode_labels(WORDS[:5][::-1]), 0.2)[0]
+def test_order_of_labels_changes_nothing_else(detector: OwlDetector, images: list[Any]) -> None:
+    straight = detector.detect(images[:1], detector.encode_labels(WORDS[:5]), 0.2)[0]
+    turned = detector.detect(images[:1], detector.encode_labels(WORDS[:5][::-1]), 0.2)[0]
     np.testing.assert_allclose(turned.scores, straight.scores, atol=1e-4)
     np.testing.assert_array_equal(4 - turned.label_index, straight.label_index)
 
@@ -165,14 +163,14 @@ def test_labels_are_encoded_alike_in_any_batch(
     assert (parts.labels, parts.template) == (tuple(names), "{label}")
 
 
-def test_nothing_in_nothing_out(detector: OwlDetector, pictures: list[Any]) -> None:
+def test_nothing_in_nothing_out(detector: OwlDetector, images: list[Any]) -> None:
     queries = detector.encode_labels(["cat"])
     assert detector.detect([], queries, 0.1) == []
-    none = detector.detect(pictures[:1], queries, 1.0)[0]
+    none = detector.detect(images[:1], queries, 1.0)[0]
     assert (none.xyxy.shape, none.scores.shape, none.label_index.shape) == ((0, 4), (0,), (0,))
 
 
-def test_bfloat16_is_close(detector: OwlDetector, folder: Path, pictures: list[Any]) -> None:
+def test_bfloat16_is_close(detector: OwlDetector, folder: Path, images: list[Any]) -> None:
     """Weights of the tower's products are in bfloat16 and no others; scores stay within 0.03, boxes within 2 %."""
     low = KINDS[folder.name].load(str(folder), "cpu", "bfloat16")
     kinds = {name: value.dtype for name, value in low.model.named_parameters()}
@@ -181,11 +179,11 @@ def test_bfloat16_is_close(detector: OwlDetector, folder: Path, pictures: list[A
     }
     queries = detector.encode_labels(["cat", "dog"])
     assert torch.equal(low.encode_labels(["cat", "dog"]).embeddings, queries.embeddings)
-    for picture in pictures:
-        exact, near = (each.detect([picture], queries, 0.0)[0] for each in (detector, low))
+    for image in images:
+        exact, near = (each.detect([image], queries, 0.0)[0] for each in (detector, low))
         np.testing.assert_allclose(np.sort(near.scores)[-5:], np.sort(exact.scores)[-5:], atol=0.03)
         nearest = np.abs(near.xyxy[:, None] - exact.xyxy[None]).max(2).min(1)
-        assert nearest.max() < 0.02 * max(picture.shape)
+        assert nearest.max() < 0.02 * max(image.shape)
 
 
 def test_record_says_which_weights(detector: OwlDetector, folder: Path) -> None:
@@ -211,12 +209,12 @@ def test_bad_labels_are_refused(detector: OwlDetector, labels: list[str], templa
         detector.encode_labels(labels, template)
 
 
-def test_picture_without_an_answer_is_named(detector: OwlDetector, pictures: list[Any]) -> None:
+def test_image_without_an_answer_is_named(detector: OwlDetector, images: list[Any]) -> None:
     broken = replace(detector, processor=NanWhereTall(detector.processor))
-    with pytest.raises(BadOutput, match="picture 2 "):
-        broken.detect(pictures[:3], detector.encode_labels(["cat"]), 0.1)
+    with pytest.raises(BadOutput, match="image 2 "):
+        broken.detect(images[:3], detector.encode_labels(["cat"]), 0.1)
     with pytest.raises(BadOutput, match="'dog'"):
-        broken.encode_exemplars(pictures[1:3], ["cat", "dog"])
+        broken.encode_exemplars(images[1:3], ["cat", "dog"])
 
 
 def _drop(name: str) -> Callable[[Path], None]:

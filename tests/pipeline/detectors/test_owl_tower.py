@@ -1,4 +1,4 @@
-"""The picture tower's quicker parts equal the library's in float32."""
+"""The image tower's quicker parts equal the library's in float32."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 import transformers
 
-from openvocab.pipeline.detectors.owl_tower import fold_quick_gelu, lower_products, picture_grid
+from openvocab.pipeline.detectors.owl_tower import fold_quick_gelu, image_grid, lower_products
 
 CLASSES = {"owlv2": "Owlv2ForObjectDetection", "owlvit": "OwlViTForObjectDetection"}
 
@@ -36,7 +36,7 @@ def test_grid_is_the_library_s(
     if fold:
         fold_quick_gelu(model.base_model.vision_model)
     monkeypatch.setattr("openvocab.pipeline.detectors.owl_tower._ROWS", rows)
-    torch.testing.assert_close(picture_grid(model, pixels), wanted, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(image_grid(model, pixels), wanted, atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()
@@ -44,7 +44,7 @@ def test_lowered_products_are_nearer_than_a_lowered_tower(model: Any, pixels: to
     wanted = model.image_embedder(pixel_values=pixels)[0]
     tower = model.base_model.vision_model
     lower_products(tower, torch.bfloat16)
-    ours = picture_grid(model, pixels)
+    ours = image_grid(model, pixels)
     whole = model.to(torch.bfloat16).image_embedder(pixel_values=pixels.bfloat16())[0].float()
     assert ours.dtype == torch.float32
     assert float((ours - wanted).norm() / wanted.norm()) < 0.01

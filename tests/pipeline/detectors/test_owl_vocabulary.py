@@ -33,18 +33,18 @@ def test_every_place_has_the_label_that_it_shows(first: int, detector: Owlv2Dete
     """The head's class embeddings are set to those of known labels; the library's arithmetic does the rest."""
     truth = (np.arange(PLACES) * 31 + first) % COUNT
     shown = queries.embeddings[truth]
-    picture = np.random.default_rng(first).integers(0, 256, (48, 48, 3), np.uint8)
+    image = np.random.default_rng(first).integers(0, 256, (48, 48, 3), np.uint8)
     with detector.model.class_head.dense0.register_forward_hook(lambda *_: shown[None]), torch.no_grad():
-        boxes = detector.detect([picture], queries, 0.0)[0]
-        shares = detector.model.box_predictor(*_features(detector, picture))[0].numpy() * 48
+        boxes = detector.detect([image], queries, 0.0)[0]
+        shares = detector.model.box_predictor(*_features(detector, image))[0].numpy() * 48
     corners = np.concatenate([shares[:, :2] - shares[:, 2:] / 2, shares[:, :2] + shares[:, 2:] / 2], 1).clip(0, 48)
     assert len(boxes.scores) == PLACES
     for xyxy, label in zip(boxes.xyxy, boxes.label_index, strict=True):
         assert label == truth[np.abs(corners - xyxy).max(1).argmin()]
 
 
-def _features(detector: Owlv2Detector, picture: Any) -> tuple[Any, Any]:
-    given = detector.processor.image_processor(images=Image.fromarray(picture), return_tensors="pt")
+def _features(detector: Owlv2Detector, image: Any) -> tuple[Any, Any]:
+    given = detector.processor.image_processor(images=Image.fromarray(image), return_tensors="pt")
     grid = detector.model.image_embedder(pixel_values=given.pixel_values)[0]
     return grid.flatten(1, 2), grid
 

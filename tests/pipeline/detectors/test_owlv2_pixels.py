@@ -17,9 +17,9 @@ from openvocab.pipeline.detectors.owlv2_pixels import owlv2_pixels
 )
 def test_pixels_equal_the_library(height: int, width: int, side: int) -> None:
     processor = Owlv2ImageProcessor(size={"height": side, "width": side})
-    picture = np.random.default_rng(height).integers(0, 256, (height, width, 3), np.uint8)
-    wanted = processor(images=Image.fromarray(picture), return_tensors="pt").pixel_values
-    found = owlv2_pixels(picture, processor)
+    image = np.random.default_rng(height).integers(0, 256, (height, width, 3), np.uint8)
+    wanted = processor(images=Image.fromarray(image), return_tensors="pt").pixel_values
+    found = owlv2_pixels(image, processor)
     assert found is not None
     assert found.shape == wanted.shape
     np.testing.assert_allclose(found.numpy(), wanted.numpy(), atol=2e-5)

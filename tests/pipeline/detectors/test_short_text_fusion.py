@@ -24,18 +24,18 @@ def _random(module: Any) -> Any:
 
 @pytest.mark.parametrize("masks", ["none", "nothing hidden", "some hidden"])
 @pytest.mark.parametrize(
-    ("pictures", "places", "words"),
+    ("images", "places", "words"),
     [
         pytest.param(1, 60, 5, id="short text"),
-        pytest.param(2, 30, 40, id="long text, two pictures"),
+        pytest.param(2, 30, 40, id="long text, two images"),
         pytest.param(1, 1, 3, id="one place"),
     ],
 )
-def test_both_directions_are_the_librarys(pictures: int, places: int, words: int, masks: str) -> None:
+def test_both_directions_are_the_librarys(images: int, places: int, words: int, masks: str) -> None:
     attention = _random(GroundingDinoBiMultiHeadAttention(GroundingDinoConfig(d_model=32, encoder_ffn_dim=128)))
-    vision, text = torch.randn(pictures, places, 32), torch.randn(pictures, words, 32)
+    vision, text = torch.randn(images, places, 32), torch.randn(images, words, 32)
     share = {"nothing hidden": -1.0, "some hidden": 0.4}.get(masks)
-    hidden = [None, None] if share is None else [torch.rand(pictures, count) < share for count in (places, words)]
+    hidden = [None, None] if share is None else [torch.rand(images, count) < share for count in (places, words)]
     for mask in hidden:
         if mask is not None:
             mask[:, 0] = False

@@ -47,10 +47,10 @@ def test_what_is_asked_is_kept(points: Any, labels: Any, box: Any, clipped: Any)
         pytest.param([[1, 2, 3]], [1], None, r"points must be finite numbers of shape \(1, 2\)", id="three numbers"),
         pytest.param([[1, float("nan")]], [1], None, "points must be finite numbers", id="NaN"),
         pytest.param([[1, 2], [3]], [1, 0], None, "points must be finite numbers", id="ragged"),
-        pytest.param([[61, 2]], [1], None, r"point \[61.0, 2.0\] lies outside the picture of 60 x 40", id="outside"),
+        pytest.param([[61, 2]], [1], None, r"point \[61.0, 2.0\] lies outside the image of 60 x 40", id="outside"),
         pytest.param(None, None, [1, 2, 3], r"a box must be finite numbers of shape \(4,\)", id="three edges"),
-        pytest.param(None, None, [9, 2, 3, 4], "holds nothing of the picture of 60 x 40", id="edges swapped"),
-        pytest.param(None, None, [70, 2, 80, 4], "holds nothing of the picture", id="a box beside the picture"),
+        pytest.param(None, None, [9, 2, 3, 4], "holds nothing of the image of 60 x 40", id="edges swapped"),
+        pytest.param(None, None, [70, 2, 80, 4], "holds nothing of the image", id="a box beside the image"),
     ],
 )
 def test_what_says_nothing_is_refused(points: Any, labels: Any, box: Any, message: str) -> None:

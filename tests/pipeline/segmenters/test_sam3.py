@@ -39,8 +39,8 @@ def detector(folder: Path) -> Sam3Detector:
 
 
 @pytest.fixture(scope="module")
-def pictures(picture: Callable[..., Any]) -> list[Any]:
-    return [picture(height, width, seed) for seed, (height, width) in enumerate(SIZES)]
+def images(make_image: Callable[..., Any]) -> list[Any]:
+    return [make_image(height, width, seed) for seed, (height, width) in enumerate(SIZES)]
 
 
 @pytest.fixture(scope="module")
@@ -48,16 +48,16 @@ def library(folder: Path) -> tuple[Any, Any]:
     return Sam3Processor.from_pretrained(folder), Sam3Model.from_pretrained(folder).eval()
 
 
-def _upstream(library: tuple[Any, Any], picture: Any, label: str) -> tuple[Any, Any, Any]:
+def _upstream(library: tuple[Any, Any], image: Any, label: str) -> tuple[Any, Any, Any]:
     """Scores, boxes and masks of one label by the way of the library's documentation, best first."""
     processor, model = library
-    inputs = processor(images=Image.fromarray(picture), text=label, return_tensors="pt")
+    inputs = processor(images=Image.fromarray(image), text=label, return_tensors="pt")
     sizes = inputs.pop("original_sizes").tolist()
     with torch.no_grad():
         answer = model(**inputs)
     found = processor.post_process_instance_segmentation(answer, THRESHOLD, 0.5, sizes)[0]
     order = found["scores"].argsort(descending=True, stable=True)
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     boxes = found["boxes"][order].numpy().clip(0, [width, height, width, height])
     return found["scores"][order].numpy(), boxes, found["masks"][order].bool().numpy()
 
@@ -65,14 +65,14 @@ def _upstream(library: tuple[Any, Any], picture: Any, label: str) -> tuple[Any, 
 @pytest.mark.parametrize("labels", [1, 4, 7], ids="{} labels a call".format)
 @pytest.mark.parametrize("row", range(len(SIZES)), ids=["square", "wide", "tall", "tiny", "one pixel"])
 def test_each_label_is_found_as_by_the_library(
-    row: int, labels: int, detector: Sam3Detector, library: tuple[Any, Any], pictures: list[Any]
+    row: int, labels: int, detector: Sam3Detector, library: tuple[Any, Any], images: list[Any]
 ) -> None:
     asked = replace(detector, labels=labels)
-    boxes, masks = asked.detect_masks([pictures[row]], asked.encode_labels(WORDS), THRESHOLD)[0]
+    boxes, masks = asked.detect_masks([images[row]], asked.encode_labels(WORDS), THRESHOLD)[0]
     assert len(boxes.scores) > 0
     assert (masks.shape, masks.dtype.name) == ((len(boxes.scores), *SIZES[row]), "bool")
     for index, label in enumerate(WORDS):
-        scores, xyxy, expected = _upstream(library, pictures[row], label)
+        scores, xyxy, expected = _upstream(library, images[row], label)
         mine = boxes.label_index == index
         np.testing.assert_allclose(boxes.scores[mine], scores, atol=1e-4)
         np.testing.assert_allclose(boxes.xyxy[mine], xyxy, atol=1e-3)
@@ -80,22 +80,20 @@ def test_each_label_is_found_as_by_the_library(
 
 
 def test_detect_gives_the_same_boxes_without_masks(
-    detector: Sam3Detector, pictures: list[Any], monkeypatch: pytest.MonkeyPatch
+    detector: Sam3Detector, images: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queries = detector.encode_labels(WORDS)
-    whole = [boxes for boxes, _ in detector.detect_masks(pictures, queries, THRESHOLD)]
+    whole = [boxes for boxes, _ in detector.detect_masks(images, queries, THRESHOLD)]
     monkeypatch.setattr(detector.model.mask_decoder, "forward", None)
-    for one, other in zip(detector.detect(pictures, queries, THRESHOLD), whole, strict=True):
+    for one, other in zip(detector.detect(images, queries, THRESHOLD), whole, strict=True):
         np.testing.assert_array_equal(one.xyxy, other.xyxy)
         np.testing.assert_array_equal(one.scores, other.scores)
         np.testing.assert_array_equal(one.label_index, other.label_index)
 
 
-def test_boxes_keep_the_contract(detector: Sam3Detector, pictures: list[Any]) -> None:
+def test_boxes_keep_the_contract(detector: Sam3Detector, images: list[Any]) -> None:
     assert isinstance(detector, MaskDetector)
-    for boxes, (height, width) in zip(
-        detector.detect(pictures, detector.encode_labels(WORDS), 0.0), SIZES, strict=True
-    ):
+    for boxes, (height, width) in zip(detector.detect(images, detector.encode_labels(WORDS), 0.0), SIZES, strict=True):
         assert boxes.xyxy.dtype == boxes.scores.dtype == np.float32
         assert boxes.label_index.dtype == np.int64
         assert (np.diff(boxes.scores) <= 0).all()
@@ -106,32 +104,32 @@ def test_boxes_keep_the_contract(detector: Sam3Detector, pictures: list[Any]) ->
         assert (boxes.xyxy[:, 2:] > boxes.xyxy[:, :2]).all()
 
 
-def test_a_label_that_is_not_in_the_picture_is_not_found(
-    detector: Sam3Detector, pictures: list[Any], monkeypatch: pytest.MonkeyPatch
+def test_a_label_that_is_not_in_the_image_is_not_found(
+    detector: Sam3Detector, images: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queries = detector.encode_labels(WORDS)
-    before = detector.detect(pictures[:1], queries, THRESHOLD)[0]
+    before = detector.detect(images[:1], queries, THRESHOLD)[0]
     head = detector.model.detr_decoder.presence_head.layer3.bias
     monkeypatch.setattr(head, "data", head.data - 50)  # the presence score of every label falls to nought
-    boxes, masks = detector.detect_masks(pictures[:1], queries, THRESHOLD)[0]
+    boxes, masks = detector.detect_masks(images[:1], queries, THRESHOLD)[0]
     assert len(before.scores) > 0
     assert (boxes.xyxy.shape, boxes.scores.shape, boxes.label_index.shape) == ((0, 4), (0,), (0,))
     assert (masks.shape, masks.dtype.name) == ((0, *SIZES[0]), "bool")
 
 
-def test_nothing_in_nothing_out(detector: Sam3Detector, pictures: list[Any]) -> None:
+def test_nothing_in_nothing_out(detector: Sam3Detector, images: list[Any]) -> None:
     queries = detector.encode_labels(WORDS)
     assert detector.detect([], queries, 0.1) == []
     assert detector.detect_masks([], queries, 0.1) == []
     none = Queries((), queries.template, queries.embeddings[[]])
-    assert len(detector.detect(pictures[:1], none, 0.0)[0].scores) == 0
+    assert len(detector.detect(images[:1], none, 0.0)[0].scores) == 0
 
 
-def test_order_and_number_of_labels_change_nothing_else(detector: Sam3Detector, pictures: list[Any]) -> None:
+def test_order_and_number_of_labels_change_nothing_else(detector: Sam3Detector, images: list[Any]) -> None:
     queries = detector.encode_labels(WORDS)
     picked = [5, 2, 0]
     few = Queries(tuple(WORDS[row] for row in picked), queries.template, queries.embeddings[picked])
-    all_boxes, some = (detector.detect(pictures[:1], each, 0.0)[0] for each in (queries, few))
+    all_boxes, some = (detector.detect(images[:1], each, 0.0)[0] for each in (queries, few))
     for place, row in enumerate(picked):
         mine, other = some.label_index == place, all_boxes.label_index == row
         np.testing.assert_allclose(some.scores[mine], all_boxes.scores[other], atol=1e-5)
@@ -149,21 +147,21 @@ def test_labels_are_encoded_alike_in_any_batch(
     assert torch.equal(parts.valid, whole.valid)
 
 
-def test_bfloat16_is_close(folder: Path, detector: Sam3Detector, pictures: list[Any]) -> None:
+def test_bfloat16_is_close(folder: Path, detector: Sam3Detector, images: list[Any]) -> None:
     low = Sam3Detector.load(str(folder), "cpu", "bfloat16")
     backbone = low.model.vision_encoder.backbone
     assert {value.dtype for value in backbone.parameters()} == {torch.bfloat16}
     assert backbone.layers[0].rotary_emb.inv_freq.dtype == torch.float32
     queries = detector.encode_labels(WORDS)
     for index in range(len(WORDS)):
-        one, other = (each.detect(pictures[:1], queries, 0.0)[0] for each in (detector, low))
+        one, other = (each.detect(images[:1], queries, 0.0)[0] for each in (detector, low))
         exact, near = (np.sort(each.scores[each.label_index == index]) for each in (one, other))
         np.testing.assert_allclose(near, exact, atol=0.03)
 
 
-def test_published_weights_hold_a_tracker_too(tmp_path: Path, detector: Sam3Detector, pictures: list[Any]) -> None:
+def test_published_weights_hold_a_tracker_too(tmp_path: Path, detector: Sam3Detector, images: list[Any]) -> None:
     whole = Sam3Detector.load(write_as_published(tmp_path / "video"), "cpu", "float32")
-    one, other = (each.detect(pictures[:1], each.encode_labels(WORDS), 0.0)[0] for each in (whole, detector))
+    one, other = (each.detect(images[:1], each.encode_labels(WORDS), 0.0)[0] for each in (whole, detector))
     np.testing.assert_array_equal(one.scores, other.scores)
 
 
@@ -172,19 +170,19 @@ def test_record_says_which_weights(detector: Sam3Detector, folder: Path) -> None
     assert detector.record.spec == f"sam3:{folder}"
 
 
-def test_a_chain_without_a_segmenter_takes_its_masks(folder: Path, pictures: list[Any]) -> None:
+def test_a_chain_without_a_segmenter_takes_its_masks(folder: Path, images: list[Any]) -> None:
     pipe: Any = openvocab.load(detector=f"sam3:{folder}", device="cpu", dtype="float32")
-    regions = pipe(pictures[1], WORDS, box_threshold=THRESHOLD).regions
+    regions = pipe(images[1], WORDS, box_threshold=THRESHOLD).regions
     assert len(regions) > 0
     assert regions.masks is not None and regions.mask_scores is not None
     assert (regions.mask_scores == 1).all()
     np.testing.assert_array_equal(regions.scores, regions.detector_scores)
-    boxes, masks = pipe.detector.detect_masks([pictures[1]], pipe.vocabulary(WORDS).queries, THRESHOLD)[0]
+    boxes, masks = pipe.detector.detect_masks([images[1]], pipe.vocabulary(WORDS).queries, THRESHOLD)[0]
     for row in range(len(regions)):
         same = (boxes.xyxy == regions.xyxy[row]).all(1) & (boxes.scores == regions.scores[row])
         assert WORDS[boxes.label_index[same][0]] == regions.labels[row]
         np.testing.assert_array_equal(masks[same][0], regions.masks[row])
-    nothing = pipe(pictures[1], WORDS, box_threshold=0.999).regions
+    nothing = pipe(images[1], WORDS, box_threshold=0.999).regions
     assert nothing.masks is not None and nothing.masks.shape == (0, 40, 100)
 
 
@@ -206,10 +204,10 @@ def test_bad_labels_are_refused(detector: Sam3Detector, labels: list[str], templ
         detector.encode_labels(labels, template)
 
 
-def test_picture_without_an_answer_is_named(detector: Sam3Detector, pictures: list[Any]) -> None:
+def test_image_without_an_answer_is_named(detector: Sam3Detector, images: list[Any]) -> None:
     broken = replace(detector, processor=NanWhereTall(detector.processor))
-    with pytest.raises(BadOutput, match="picture 2 "):
-        broken.detect(pictures[:3], detector.encode_labels(["cat"]), 0.1)
+    with pytest.raises(BadOutput, match="image 2 "):
+        broken.detect(images[:3], detector.encode_labels(["cat"]), 0.1)
 
 
 def _change(key: str, value: Any) -> Callable[[Path], None]:

@@ -45,16 +45,16 @@ def segmenter(checkpoint: str) -> SamSegmenter:
 
 
 def _boxes(count: int, height: int, width: int) -> NDArray[np.float32]:
-    """Return (count, 4) boxes with edges inside the picture."""
+    """Return (count, 4) boxes with edges inside the image."""
     ends = np.random.default_rng(count).random((count, 2, 2), np.float32) * np.array([width, height], np.float32)
     return np.concatenate([ends.min(1), ends.max(1)], 1)
 
 
-def _upstream(model: Any, picture: Any, boxes: NDArray[np.float32], multimask: bool = False) -> tuple[Any, Any]:
-    """SamPredictor's mask of each box; of several, the one with the best estimate, chosen at the picture's size."""
+def _upstream(model: Any, image: Any, boxes: NDArray[np.float32], multimask: bool = False) -> tuple[Any, Any]:
+    """SamPredictor's mask of each box; of several, the one with the best estimate, chosen at the image's size."""
     predictor = SamPredictor(model)
-    predictor.set_image(picture)
-    given = predictor.transform.apply_boxes_torch(torch.as_tensor(boxes), picture.shape[:2])
+    predictor.set_image(image)
+    given = predictor.transform.apply_boxes_torch(torch.as_tensor(boxes), image.shape[:2])
     masks, quality, _ = predictor.predict_torch(None, None, boxes=given, multimask_output=multimask)
     each, best = torch.arange(len(boxes)), quality.argmax(1)
     return masks[each, best].numpy(), quality[each, best].clamp(0, 1).numpy()
@@ -69,9 +69,9 @@ def test_masks_are_those_of_sam_predictor(
     multimask: bool,
     segmenter: SamSegmenter,
     upstream: Any,
-    picture: Callable[..., Any],
+    make_image: Callable[..., Any],
 ) -> None:
-    image, boxes = picture(*size), _boxes(count, *size)
+    image, boxes = make_image(*size), _boxes(count, *size)
     chosen = replace(segmenter, multimask=multimask)
     masks, scores = chosen.masks(chosen.encode(image), boxes)
     expected, quality = _upstream(upstream, image, boxes, multimask)
@@ -95,9 +95,9 @@ POINTS = np.array([[10, 12], [30, 5], [60, 40]], np.float32)
     ],
 )
 def test_a_prompt_gives_the_three_candidates_of_sam_predictor(
-    points: Any, labels: Any, box: Any, segmenter: SamSegmenter, upstream: Any, picture: Callable[..., Any]
+    points: Any, labels: Any, box: Any, segmenter: SamSegmenter, upstream: Any, make_image: Callable[..., Any]
 ) -> None:
-    image = picture(50, 70)
+    image = make_image(50, 70)
     labels, box = (None if given is None else np.array(given) for given in (labels, box))
     masks, scores = segmenter.prompt(segmenter.encode(image), points, labels, box)
     predictor = SamPredictor(upstream)
@@ -117,31 +117,31 @@ def test_a_prompt_gives_the_three_candidates_of_sam_predictor(
     ],
 )
 def test_a_prompt_that_says_nothing_is_refused(
-    points: Any, labels: Any, message: str, segmenter: SamSegmenter, picture: Callable[..., Any]
+    points: Any, labels: Any, message: str, segmenter: SamSegmenter, make_image: Callable[..., Any]
 ) -> None:
     with pytest.raises(BadInput, match=message):
-        segmenter.prompt(segmenter.encode(picture(9, 9)), points, labels)
+        segmenter.prompt(segmenter.encode(make_image(9, 9)), points, labels)
 
 
 @pytest.mark.parametrize("size", [(1, 3000), (3000, 1), (2, 3000)], ids=["flat", "upright", "two rows"])
 def test_a_strip_too_thin_for_the_encoder_has_masks_too(
-    size: tuple[int, int], segmenter: SamSegmenter, picture: Callable[..., Any]
+    size: tuple[int, int], segmenter: SamSegmenter, make_image: Callable[..., Any]
 ) -> None:
-    masks, scores = segmenter.masks(segmenter.encode(picture(*size)), _boxes(2, *size))
+    masks, scores = segmenter.masks(segmenter.encode(make_image(*size)), _boxes(2, *size))
     assert masks.shape == (2, *size)
     assert np.isfinite(scores).all()
 
 
 def test_a_sam_built_elsewhere_gives_the_same(
-    segmenter: SamSegmenter, upstream: Any, picture: Callable[..., Any]
+    segmenter: SamSegmenter, upstream: Any, make_image: Callable[..., Any]
 ) -> None:
-    plain, image, boxes = SamSegmenter(upstream, RECORD), picture(50, 70), _boxes(3, 50, 70)
+    plain, image, boxes = SamSegmenter(upstream, RECORD), make_image(50, 70), _boxes(3, 50, 70)
     (masks, scores), (expected, quality) = (each.masks(each.encode(image), boxes) for each in (segmenter, plain))
     np.testing.assert_allclose(scores, quality, atol=1e-5)
     np.testing.assert_array_equal(masks, expected)
 
 
-def test_masks_of_an_official_checkpoint(sam_vit_b: Path, picture: Callable[..., Any]) -> None:
+def test_masks_of_an_official_checkpoint(sam_vit_b: Path, make_image: Callable[..., Any]) -> None:
     segmenter = SamSegmenter.load(f"vit_b@{sam_vit_b}", "cpu", "float32")
     assert segmenter.record == ModelRecord(f"sam:vit_b@{sam_vit_b}", sha256_of(sam_vit_b), "cpu", "float32")
     upstream = build_sam_vit_b()
@@ -149,7 +149,7 @@ def test_masks_of_an_official_checkpoint(sam_vit_b: Path, picture: Callable[...,
     assert all(torch.equal(value, upstream.state_dict()[name]) for name, value in segmenter.model.state_dict().items())
     for model in (segmenter.model, upstream):  # two of the twelve blocks, one of them global: to save time
         model.image_encoder.blocks = model.image_encoder.blocks[1:3]
-    image, boxes = picture(60, 80), _boxes(3, 60, 80)
+    image, boxes = make_image(60, 80), _boxes(3, 60, 80)
     masks, scores = segmenter.masks(segmenter.encode(image), boxes)
     expected, quality = _upstream(upstream, image, boxes)
     np.testing.assert_allclose(scores, quality, atol=1e-5)
@@ -158,9 +158,9 @@ def test_masks_of_an_official_checkpoint(sam_vit_b: Path, picture: Callable[...,
 
 @pytest.mark.parametrize("calls", [1, 3], ids="{} boxes a call".format)
 def test_size_of_chunks_changes_nothing(
-    calls: int, segmenter: SamSegmenter, picture: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    calls: int, segmenter: SamSegmenter, make_image: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encoded, boxes = segmenter.encode(picture(50, 70)), _boxes(7, 50, 70)
+    encoded, boxes = segmenter.encode(make_image(50, 70)), _boxes(7, 50, 70)
     masks, scores = segmenter.masks(encoded, boxes)
     monkeypatch.setattr(f"{SamSegmenter.__module__}._BOXES_A_CALL", calls)
     parts, part_scores = segmenter.masks(encoded, boxes)
@@ -169,18 +169,18 @@ def test_size_of_chunks_changes_nothing(
 
 
 def test_no_box_asks_the_decoder_nothing(
-    segmenter: SamSegmenter, picture: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    segmenter: SamSegmenter, make_image: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encoded = segmenter.encode(picture(50, 70))
+    encoded = segmenter.encode(make_image(50, 70))
     monkeypatch.setattr(segmenter.model.mask_decoder, "forward", None)
     masks, scores = segmenter.masks(encoded, np.zeros((0, 4), np.float32))
     assert (masks.shape, masks.dtype.name, scores.shape) == ((0, 50, 70), "bool", (0,))
 
 
-def test_bfloat16_is_close(checkpoint: str, segmenter: SamSegmenter, picture: Callable[..., Any]) -> None:
+def test_bfloat16_is_close(checkpoint: str, segmenter: SamSegmenter, make_image: Callable[..., Any]) -> None:
     low = SamSegmenter.load(checkpoint, "cpu", "bfloat16")
     assert low.model.image_encoder.blocks[0].attn.qkv.weight.dtype == torch.bfloat16
-    exact, near = (each.encode(picture(50, 70)) for each in (segmenter, low))
+    exact, near = (each.encode(make_image(50, 70)) for each in (segmenter, low))
     assert near.features.dtype == torch.float32
     assert float((exact.features - near.features).abs().mean()) < 0.01
     boxes = _boxes(5, 50, 70)
@@ -190,14 +190,14 @@ def test_bfloat16_is_close(checkpoint: str, segmenter: SamSegmenter, picture: Ca
 
 
 def test_encoding_that_is_not_finite_is_refused(
-    segmenter: SamSegmenter, picture: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    segmenter: SamSegmenter, make_image: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encoded = segmenter.encode(picture(50, 70))
+    encoded = segmenter.encode(make_image(50, 70))
     with pytest.raises(BadOutput, match="mask of a prompt"):
         segmenter.masks(replace(encoded, features=encoded.features * float("nan")), _boxes(1, 50, 70))
     monkeypatch.setattr(segmenter.model, "pixel_mean", segmenter.model.pixel_mean * float("nan"))
-    with pytest.raises(BadOutput, match="encoding of the picture"):
-        segmenter.encode(picture(50, 70))
+    with pytest.raises(BadOutput, match="encoding of the make_image"):
+        segmenter.encode(make_image(50, 70))
 
 
 @pytest.mark.parametrize(

@@ -35,13 +35,13 @@ def segmenter(folder: Path) -> SegGptSegmenter:
 
 
 @pytest.fixture(scope="module")
-def pictures(picture: Callable[..., Any]) -> list[Any]:
-    return [picture(height, width, seed) for seed, (height, width) in enumerate(SIZES)]
+def images(make_image: Callable[..., Any]) -> list[Any]:
+    return [make_image(height, width, seed) for seed, (height, width) in enumerate(SIZES)]
 
 
 @pytest.fixture(scope="module")
-def example(picture: Callable[..., Any]) -> Any:
-    return picture(50, 60, 9)
+def example(make_image: Callable[..., Any]) -> Any:
+    return make_image(50, 60, 9)
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +51,12 @@ def mask() -> Any:
     return marked
 
 
-def _upstream(folder: Path, picture: Any, example: Any, mask: Any) -> Any:
+def _upstream(folder: Path, image: Any, example: Any, mask: Any) -> Any:
     """The way of the library's documentation, with a palette of one class."""
     processor: Any = SegGptImageProcessor.from_pretrained(folder)
     model = SegGptForImageSegmentation.from_pretrained(folder).eval()
     inputs = processor(
-        images=Image.fromarray(picture),
+        images=Image.fromarray(image),
         prompt_images=Image.fromarray(example),
         prompt_masks=mask.astype(np.uint8),
         num_labels=1,
@@ -64,54 +64,54 @@ def _upstream(folder: Path, picture: Any, example: Any, mask: Any) -> Any:
     )
     with torch.no_grad():
         answer = model(**inputs)
-    return processor.post_process_semantic_segmentation(answer, [picture.shape[:2]], num_labels=1)[0].numpy()
+    return processor.post_process_semantic_segmentation(answer, [image.shape[:2]], num_labels=1)[0].numpy()
 
 
 @pytest.mark.parametrize("row", range(len(SIZES)), ids=["square", "wide", "tall", "one pixel", "strip"])
 def test_masks_are_those_of_the_library(
-    row: int, segmenter: SegGptSegmenter, folder: Path, pictures: list[Any], example: Any, mask: Any
+    row: int, segmenter: SegGptSegmenter, folder: Path, images: list[Any], example: Any, mask: Any
 ) -> None:
-    got = segmenter.segment_like([pictures[row]], example, mask)[0]
+    got = segmenter.segment_like([images[row]], example, mask)[0]
     assert (got.shape, got.dtype.name) == (SIZES[row], "bool")
-    np.testing.assert_array_equal(got, _upstream(folder, pictures[row], example, mask) == 1)
+    np.testing.assert_array_equal(got, _upstream(folder, images[row], example, mask) == 1)
 
 
 def test_masks_of_the_tiny_model_are_neither_empty_nor_full(
-    segmenter: SegGptSegmenter, pictures: list[Any], example: Any, mask: Any
+    segmenter: SegGptSegmenter, images: list[Any], example: Any, mask: Any
 ) -> None:
-    got = segmenter.segment_like(pictures[:3], example, mask)
+    got = segmenter.segment_like(images[:3], example, mask)
     assert all(0.05 < each.mean() < 0.95 for each in got)
-    other = segmenter.segment_like(pictures[:1], example, ~mask)[0]
+    other = segmenter.segment_like(images[:1], example, ~mask)[0]
     assert (other != got[0]).any()
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5])
-def test_neighbours_in_a_batch_change_nothing(
-    batch: int, segmenter: SegGptSegmenter, pictures: list[Any], example: Any, mask: Any
+def test_neighbors_in_a_batch_change_nothing(
+    batch: int, segmenter: SegGptSegmenter, images: list[Any], example: Any, mask: Any
 ) -> None:
-    together = replace(segmenter, batch=batch).segment_like(pictures, example, mask)
-    for one, picture in zip(together, pictures, strict=True):
-        alone = segmenter.segment_like([picture], example, mask)[0]
+    together = replace(segmenter, batch=batch).segment_like(images, example, mask)
+    for one, image in zip(together, images, strict=True):
+        alone = segmenter.segment_like([image], example, mask)[0]
         assert (one != alone).mean() < 1e-3
 
 
-def test_no_picture_no_mask(segmenter: SegGptSegmenter, example: Any, mask: Any) -> None:
+def test_no_image_no_mask(segmenter: SegGptSegmenter, example: Any, mask: Any) -> None:
     assert segmenter.segment_like([], example, mask) == []
 
 
 def test_bfloat16_is_close(
-    folder: Path, segmenter: SegGptSegmenter, pictures: list[Any], example: Any, mask: Any
+    folder: Path, segmenter: SegGptSegmenter, images: list[Any], example: Any, mask: Any
 ) -> None:
     low = SegGptSegmenter.load(str(folder), "cpu", "bfloat16")
-    for one, other in zip(*(each.segment_like(pictures[:3], example, mask) for each in (segmenter, low)), strict=True):
+    for one, other in zip(*(each.segment_like(images[:3], example, mask) for each in (segmenter, low)), strict=True):
         assert (one != other).mean() < 0.05
 
 
-def test_it_is_loaded_by_its_family(folder: Path, pictures: list[Any], example: Any, mask: Any) -> None:
+def test_it_is_loaded_by_its_family(folder: Path, images: list[Any], example: Any, mask: Any) -> None:
     loaded = openvocab.load_exemplar_segmenter(f"seggpt:{folder}", "cpu", "float32")
     assert loaded.record.spec == f"seggpt:{folder}"
     assert loaded.record.sha256 == sha256_of(folder / "model.safetensors")
-    assert len(loaded.segment_like(pictures, example, mask)) == len(pictures)
+    assert len(loaded.segment_like(images, example, mask)) == len(images)
 
 
 def test_attention_runs_without_a_mask(segmenter: SegGptSegmenter) -> None:
@@ -127,17 +127,17 @@ def test_attention_runs_without_a_mask(segmenter: SegGptSegmenter) -> None:
     ],
 )
 def test_a_bad_mask_is_refused(
-    given: Any, message: str, segmenter: SegGptSegmenter, pictures: list[Any], example: Any
+    given: Any, message: str, segmenter: SegGptSegmenter, images: list[Any], example: Any
 ) -> None:
     with pytest.raises(BadInput, match=message):
-        segmenter.segment_like(pictures, example, given)
+        segmenter.segment_like(images, example, given)
 
 
-def test_a_picture_without_an_answer_is_named(
-    segmenter: SegGptSegmenter, pictures: list[Any], example: Any, mask: Any
+def test_an_image_without_an_answer_is_named(
+    segmenter: SegGptSegmenter, images: list[Any], example: Any, mask: Any
 ) -> None:
     class Broken:
-        """Fails for pictures that are higher than wide."""
+        """Fails for images that are higher than wide."""
 
         post_process_semantic_segmentation = segmenter.image_processor.post_process_semantic_segmentation
 
@@ -148,8 +148,8 @@ def test_a_picture_without_an_answer_is_named(
             return given
 
     broken = replace(segmenter, image_processor=Broken(), batch=2)
-    with pytest.raises(BadOutput, match="picture 2 "):
-        broken.segment_like([pictures[0], pictures[0], pictures[2]], example, mask)
+    with pytest.raises(BadOutput, match="image 2 "):
+        broken.segment_like([images[0], images[0], images[2]], example, mask)
 
 
 @pytest.mark.parametrize(

@@ -74,15 +74,15 @@ def segmenter(family: str, folders: dict[str, Path]) -> TransformersSegmenter:
 
 
 def _boxes(count: int, height: int, width: int) -> NDArray[np.float32]:
-    """Return (count, 4) boxes with edges inside the picture."""
+    """Return (count, 4) boxes with edges inside the image."""
     ends = np.random.default_rng(count).random((count, 2, 2), np.float32) * np.array([width, height], np.float32)
     return np.concatenate([ends.min(1), ends.max(1)], 1)
 
 
-def _upstream(library: tuple[Any, Any], picture: Any, boxes: NDArray[np.float32]) -> tuple[Any, Any]:
+def _upstream(library: tuple[Any, Any], image: Any, boxes: NDArray[np.float32]) -> tuple[Any, Any]:
     """Masks and estimates by the way of the library's documentation."""
     processor, model = library
-    inputs = processor(images=Image.fromarray(picture), input_boxes=[boxes.tolist()], return_tensors="pt")
+    inputs = processor(images=Image.fromarray(image), input_boxes=[boxes.tolist()], return_tensors="pt")
     sizes = [inputs.pop("original_sizes")]
     if "reshaped_input_sizes" in inputs:
         sizes.append(inputs.pop("reshaped_input_sizes"))
@@ -101,9 +101,9 @@ def test_masks_are_those_of_the_library(
     family: str,
     segmenter: TransformersSegmenter,
     libraries: dict[str, tuple[Any, Any]],
-    picture: Callable[..., Any],
+    make_image: Callable[..., Any],
 ) -> None:
-    image, boxes = picture(*size), _boxes(count, *size)
+    image, boxes = make_image(*size), _boxes(count, *size)
     masks, scores = segmenter.masks(segmenter.encode(image), boxes)
     expected, quality = _upstream(libraries[family], image, boxes)
     assert (masks.shape, scores.shape) == ((count, *size), (count,))
@@ -113,15 +113,15 @@ def test_masks_are_those_of_the_library(
 
 
 def test_masks_of_the_tiny_models_are_neither_empty_nor_full(
-    segmenter: TransformersSegmenter, picture: Callable[..., Any]
+    segmenter: TransformersSegmenter, make_image: Callable[..., Any]
 ) -> None:
-    masks, _ = segmenter.masks(segmenter.encode(picture(50, 70)), _boxes(9, 50, 70))
+    masks, _ = segmenter.masks(segmenter.encode(make_image(50, 70)), _boxes(9, 50, 70))
     assert 0.02 < masks.mean() < 0.98
     assert (masks[1:] != masks[:-1]).any()
 
 
-def test_boxes_do_not_change_each_other(segmenter: TransformersSegmenter, picture: Callable[..., Any]) -> None:
-    encoded, boxes = segmenter.encode(picture(50, 70)), _boxes(9, 50, 70)
+def test_boxes_do_not_change_each_other(segmenter: TransformersSegmenter, make_image: Callable[..., Any]) -> None:
+    encoded, boxes = segmenter.encode(make_image(50, 70)), _boxes(9, 50, 70)
     masks, scores = segmenter.masks(encoded, boxes)
     for row in range(len(boxes)):
         mask, score = segmenter.masks(encoded, boxes[row : row + 1])
@@ -130,9 +130,9 @@ def test_boxes_do_not_change_each_other(segmenter: TransformersSegmenter, pictur
 
 
 def test_no_box_asks_the_decoder_nothing(
-    segmenter: TransformersSegmenter, picture: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    segmenter: TransformersSegmenter, make_image: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encoded = segmenter.encode(picture(50, 70))
+    encoded = segmenter.encode(make_image(50, 70))
     monkeypatch.setattr(segmenter.model.mask_decoder, "forward", None)
     masks, scores = segmenter.masks(encoded, np.zeros((0, 4), np.float32))
     assert (masks.shape, masks.dtype.name, scores.shape) == ((0, 50, 70), "bool", (0,))
@@ -140,9 +140,9 @@ def test_no_box_asks_the_decoder_nothing(
 
 @pytest.mark.parametrize("size", [(1, 3000), (3000, 1)], ids=["flat", "upright"])
 def test_a_strip_too_thin_for_the_encoder_has_masks_too(
-    size: tuple[int, int], segmenter: TransformersSegmenter, picture: Callable[..., Any]
+    size: tuple[int, int], segmenter: TransformersSegmenter, make_image: Callable[..., Any]
 ) -> None:
-    masks, _ = segmenter.masks(segmenter.encode(picture(*size)), _boxes(2, *size))
+    masks, _ = segmenter.masks(segmenter.encode(make_image(*size)), _boxes(2, *size))
     assert masks.shape == (2, *size)
 
 
@@ -167,9 +167,9 @@ def test_a_prompt_gives_the_three_candidates_of_the_library(
     family: str,
     segmenter: TransformersSegmenter,
     libraries: dict[str, tuple[Any, Any]],
-    picture: Callable[..., Any],
+    make_image: Callable[..., Any],
 ) -> None:
-    image = picture(*size)
+    image = make_image(*size)
     masks, scores = segmenter.prompt(segmenter.encode(image), points, labels, box)
     processor, model = libraries[family]
     given: dict[str, Any] = {} if points is None else {"input_points": [[points]], "input_labels": [[labels]]}
@@ -186,12 +186,12 @@ def test_a_prompt_gives_the_three_candidates_of_the_library(
 
 
 def test_bfloat16_is_close(
-    family: str, folders: dict[str, Path], segmenter: TransformersSegmenter, picture: Callable[..., Any]
+    family: str, folders: dict[str, Path], segmenter: TransformersSegmenter, make_image: Callable[..., Any]
 ) -> None:
     low = FAMILIES[family][0].load(str(folders[family]), "cpu", "bfloat16")
     assert next(low.model.vision_encoder.parameters()).dtype == torch.bfloat16
     assert next(low.model.mask_decoder.parameters()).dtype == torch.float32
-    image, boxes = picture(50, 70), _boxes(5, 50, 70)
+    image, boxes = make_image(50, 70), _boxes(5, 50, 70)
     (masks, scores), (near_masks, near_scores) = (each.masks(each.encode(image), boxes) for each in (segmenter, low))
     np.testing.assert_allclose(near_scores, scores, atol=0.02)
     assert (masks != near_masks).mean() < 0.02
@@ -202,14 +202,14 @@ def test_the_record_says_which_weights(family: str, segmenter: TransformersSegme
     assert segmenter.record.sha256 == sha256_of(folders[family] / "model.safetensors")
 
 
-def test_published_sam2_weights_hold_a_tracker_too(tmp_path: Path, picture: Callable[..., Any]) -> None:
+def test_published_sam2_weights_hold_a_tracker_too(tmp_path: Path, make_image: Callable[..., Any]) -> None:
     plain, video = (Path(sam2.write(tmp_path / name)) for name in ("plain", "video"))
     config = json.loads((video / "config.json").read_text("utf-8"))
     config |= {"model_type": "sam2_video", "architectures": ["Sam2VideoModel"]}
     (video / "config.json").write_text(json.dumps(config), "utf-8")
     weights = load_file(video / "model.safetensors") | {"memory_attention.layer_norm.weight": torch.ones(32)}
     save_file(weights, video / "model.safetensors", {"format": "pt"})
-    image, boxes = picture(50, 70), _boxes(3, 50, 70)
+    image, boxes = make_image(50, 70), _boxes(3, 50, 70)
     loaded = [Sam2Segmenter.load(str(folder), "cpu", "float32") for folder in (plain, video)]
     one, other = (each.masks(each.encode(image), boxes) for each in loaded)
     np.testing.assert_array_equal(one[0], other[0])
@@ -222,15 +222,15 @@ def test_attention_runs_without_a_mask(segmenter: TransformersSegmenter) -> None
 
 
 def test_what_is_not_finite_is_refused(
-    segmenter: TransformersSegmenter, picture: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    segmenter: TransformersSegmenter, make_image: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encoded = segmenter.encode(picture(50, 70))
+    encoded = segmenter.encode(make_image(50, 70))
     spoilt = replace(encoded, maps=tuple(each * float("nan") for each in encoded.maps))
     with pytest.raises(BadOutput, match="mask of a prompt"):
         segmenter.masks(spoilt, _boxes(1, 50, 70))
     monkeypatch.setattr(segmenter.image_processor, "image_mean", [float("nan")] * 3)
-    with pytest.raises(BadOutput, match="encoding of the picture"):
-        segmenter.encode(picture(50, 70))
+    with pytest.raises(BadOutput, match="encoding of the make_image"):
+        segmenter.encode(make_image(50, 70))
 
 
 def _change(key: str, value: Any) -> Callable[[Path], None]:

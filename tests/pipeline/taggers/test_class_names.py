@@ -87,7 +87,7 @@ def test_a_word_for_something_else_is_accepted_with_a_warning(imagenet: ClassNam
         pytest.param(tuple(name.replace(" ", "_") for name in NAMES), "tabby", (281,), id="underscores"),
     ],
 )
-def test_imagenet_is_recognised_by_its_names(names: tuple[str, ...], label: str, rows: tuple[int, ...]) -> None:
+def test_imagenet_is_recognized_by_its_names(names: tuple[str, ...], label: str, rows: tuple[int, ...]) -> None:
     known = ClassNames.of(names)
     assert known.find(label) == rows
     assert len(known.find("dog")) == 118

@@ -45,34 +45,34 @@ def taggers(folders: dict[str, str]) -> dict[str, ClassifierTagger]:
 
 
 @pytest.fixture(scope="module")
-def pictures(picture: Callable[..., Any]) -> list[Any]:
-    return [picture(height, width, seed) for seed, (height, width) in enumerate(SIZES)]
+def images(make_image: Callable[..., Any]) -> list[Any]:
+    return [make_image(height, width, seed) for seed, (height, width) in enumerate(SIZES)]
 
 
-def _upstream(folder: str, pictures: list[Any]) -> Any:
+def _upstream(folder: str, images: list[Any]) -> Any:
     """(P, K) scores of the pipeline, whose answers come best first, by its logits' order."""
     from transformers import pipeline
 
     classify = pipeline("image-classification", model=folder, device="cpu")
     with torch.inference_mode():
-        given = [classify.preprocess(Image.fromarray(each)) for each in pictures]
+        given = [classify.preprocess(Image.fromarray(each)) for each in images]
         logits = torch.cat([classify.model(**each).logits for each in given])
     several = classify.model.config.problem_type == "multi_label_classification"
     scores = (logits.sigmoid() if several else logits.softmax(-1)).numpy()
-    for each, row in zip(pictures, scores, strict=True):  # the pipeline itself says the same
+    for each, row in zip(images, scores, strict=True):  # the pipeline itself says the same
         answer = classify(Image.fromarray(each), top_k=len(row))
         np.testing.assert_allclose([one["score"] for one in answer], -np.sort(-row), atol=1e-6)
     return scores
 
 
 def test_scores_of_all_labels_are_those_of_the_pipeline(
-    taggers: dict[str, ClassifierTagger], folders: dict[str, str], pictures: list[Any]
+    taggers: dict[str, ClassifierTagger], folders: dict[str, str], images: list[Any]
 ) -> None:
     kind = "softmax, unique names"
-    got = taggers[kind].score(pictures, taggers[kind].names)
-    expected = _upstream(folders[kind], pictures)
+    got = taggers[kind].score(images, taggers[kind].names)
+    expected = _upstream(folders[kind], images)
     assert got.dtype == np.float32
-    assert expected.std(axis=0).max() > 1e-2, "the pictures must matter"
+    assert expected.std(axis=0).max() > 1e-2, "the images must matter"
     np.testing.assert_allclose(got, expected, atol=1e-5)
     np.testing.assert_allclose(got.sum(axis=1), 1, atol=1e-5)
 
@@ -96,62 +96,62 @@ def test_a_label_means_its_classes(
     classes: list[int],
     taggers: dict[str, ClassifierTagger],
     folders: dict[str, str],
-    pictures: list[Any],
+    images: list[Any],
 ) -> None:
-    chosen = _upstream(folders[kind], pictures)[:, classes]
+    chosen = _upstream(folders[kind], images)[:, classes]
     expected = chosen.max(axis=1) if kind == "sigmoid" else chosen.sum(axis=1)
     assert taggers[kind].independent == (kind == "sigmoid")
-    np.testing.assert_allclose(taggers[kind].score(pictures, [label])[:, 0], expected, atol=1e-5)
+    np.testing.assert_allclose(taggers[kind].score(images, [label])[:, 0], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
-def test_other_labels_change_no_score(kind: str, taggers: dict[str, ClassifierTagger], pictures: list[Any]) -> None:
+def test_other_labels_change_no_score(kind: str, taggers: dict[str, ClassifierTagger], images: list[Any]) -> None:
     labels = ["goldfish", "crane", "tench", "cardigan"]
-    together = taggers[kind].score(pictures, labels)
+    together = taggers[kind].score(images, labels)
     for column, label in enumerate(labels):
-        np.testing.assert_array_equal(taggers[kind].score(pictures, [label])[:, 0], together[:, column])
+        np.testing.assert_array_equal(taggers[kind].score(images, [label])[:, 0], together[:, column])
 
 
 @pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
 def test_scores_follow_from_embeddings_and_logits(
-    kind: str, taggers: dict[str, ClassifierTagger], pictures: list[Any]
+    kind: str, taggers: dict[str, ClassifierTagger], images: list[Any]
 ) -> None:
     tagger = taggers[kind]
     vocabulary = tagger.encode_labels(["crane", "tench"])
-    embeddings = tagger.encode_pictures(pictures)
+    embeddings = tagger.encode_images(images)
     logits = tagger.logits(embeddings, vocabulary)
-    assert (vocabulary.embeddings.shape, embeddings.shape) == ((2, 7), (len(pictures), 7))
+    assert (vocabulary.embeddings.shape, embeddings.shape) == ((2, 7), (len(images), 7))
     expected = sigmoid(logits) if kind == "sigmoid" else np.exp(logits)
-    np.testing.assert_allclose(tagger.score(pictures, vocabulary), expected, atol=1e-6)
+    np.testing.assert_allclose(tagger.score(images, vocabulary), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 32])
-def test_neighbours_in_a_batch_change_nothing(
-    batch: int, taggers: dict[str, ClassifierTagger], pictures: list[Any]
+def test_neighbors_in_a_batch_change_nothing(
+    batch: int, taggers: dict[str, ClassifierTagger], images: list[Any]
 ) -> None:
     tagger = replace(taggers["softmax"], batch=batch)
-    alone = np.concatenate([tagger.score([each], ["tench", "crane"]) for each in pictures])
-    np.testing.assert_allclose(tagger.score(pictures, ["tench", "crane"]), alone, atol=1e-5)
+    alone = np.concatenate([tagger.score([each], ["tench", "crane"]) for each in images])
+    np.testing.assert_allclose(tagger.score(images, ["tench", "crane"]), alone, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
-def test_no_picture_gives_no_row(kind: str, taggers: dict[str, ClassifierTagger]) -> None:
+def test_no_image_gives_no_row(kind: str, taggers: dict[str, ClassifierTagger]) -> None:
     assert taggers[kind].score([], ["tench", "crane", "goldfish"]).shape == (0, 3)
 
 
 @pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
 def test_bfloat16_is_close(
-    kind: str, taggers: dict[str, ClassifierTagger], folders: dict[str, str], pictures: list[Any]
+    kind: str, taggers: dict[str, ClassifierTagger], folders: dict[str, str], images: list[Any]
 ) -> None:
     low, labels = _load(folders[kind], "bfloat16"), ["tench", "goldfish", "crane"]
     assert low.record.dtype == "bfloat16"
-    np.testing.assert_allclose(low.score(pictures, labels), taggers[kind].score(pictures, labels), atol=0.03)
+    np.testing.assert_allclose(low.score(images, labels), taggers[kind].score(images, labels), atol=0.03)
 
 
-def test_the_chain_takes_a_classifier(taggers: dict[str, ClassifierTagger], pictures: list[Any]) -> None:
+def test_the_chain_takes_a_classifier(taggers: dict[str, ClassifierTagger], images: list[Any]) -> None:
     pipe = openvocab.Pipeline(taggers["softmax"], None, None, openvocab.Settings())
-    result = pipe(pictures[0], ["goldfish", "crane", "tench"], tag_threshold=0.0)
-    scores = taggers["softmax"].score(pictures[:1], ["goldfish", "crane", "tench"])[0]
+    result = pipe(images[0], ["goldfish", "crane", "tench"], tag_threshold=0.0)
+    scores = taggers["softmax"].score(images[:1], ["goldfish", "crane", "tench"])[0]
     assert {tag.label: tag.score for tag in result.tags} == pytest.approx(
         dict(zip(["goldfish", "crane", "tench"], scores.tolist(), strict=True))
     )
@@ -159,12 +159,12 @@ def test_the_chain_takes_a_classifier(taggers: dict[str, ClassifierTagger], pict
 
 @pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
 def test_keeping_embeddings_changes_no_score(
-    kind: str, taggers: dict[str, ClassifierTagger], pictures: list[Any]
+    kind: str, taggers: dict[str, ClassifierTagger], images: list[Any]
 ) -> None:
     pipe = openvocab.Pipeline(taggers[kind], None, None, openvocab.Settings())
     vocabulary = pipe.vocabulary(["goldfish", "tench"])
-    kept, rows = pipe.look(pictures, vocabulary, pipe.settings, embeddings=True)
-    np.testing.assert_allclose(kept, pipe.tag_scores(pictures, vocabulary), atol=1e-6)
+    kept, rows = pipe.look(images, vocabulary, pipe.settings, embeddings=True)
+    np.testing.assert_allclose(kept, pipe.tag_scores(images, vocabulary), atol=1e-6)
     assert rows is not None
 
 
@@ -181,7 +181,7 @@ def test_unknown_label_is_refused(labels: list[str], message: str, taggers: dict
         taggers["softmax"].encode_labels(labels)
 
 
-def test_picture_without_an_answer_is_named(taggers: dict[str, ClassifierTagger], pictures: list[Any]) -> None:
+def test_image_without_an_answer_is_named(taggers: dict[str, ClassifierTagger], images: list[Any]) -> None:
     tagger, seen = taggers["softmax"], []
 
     def broken(images: list[Any], **options: Any) -> Any:
@@ -189,8 +189,8 @@ def test_picture_without_an_answer_is_named(taggers: dict[str, ClassifierTagger]
         seen.append(given)
         return given if len(seen) == 1 else given.__class__({"pixel_values": given.pixel_values * float("nan")})
 
-    with pytest.raises(BadOutput, match="picture 2 "):
-        replace(tagger, image_processor=broken, batch=2).encode_pictures(pictures)
+    with pytest.raises(BadOutput, match="image 2 "):
+        replace(tagger, image_processor=broken, batch=2).encode_images(images)
 
 
 def test_a_model_without_a_classifier_is_refused(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def tag(clip_folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("quick", [True, False], ids=["QuickGELU", "GELU"])
 def test_scores_of_a_tag_are_those_of_its_activation_and_pixels(
-    quick: bool, tag: dict[str, Any], clip_folders: dict[str, Path], picture: Any, recwarn: pytest.WarningsRecorder
+    quick: bool, tag: dict[str, Any], clip_folders: dict[str, Path], make_image: Any, recwarn: pytest.WarningsRecorder
 ) -> None:
     from PIL import Image
 
@@ -97,9 +97,9 @@ def test_scores_of_a_tag_are_those_of_its_activation_and_pixels(
         image_interpolation="bilinear",
         image_resize_mode="squash",
     )
-    one = picture(30, 90, 1)
+    one = make_image(30, 90, 1)
     expected = model.eval().encode_image(transform(Image.fromarray(one))[None], normalize=True).detach().numpy()
-    np.testing.assert_allclose(tagger.encode_pictures([one]), expected, atol=1e-6)
+    np.testing.assert_allclose(tagger.encode_images([one]), expected, atol=1e-6)
     assert ("QuickGELU" in repr(tagger.model)) == quick
     assert not [each for each in recwarn if "QuickGELU" in str(each.message)]
 

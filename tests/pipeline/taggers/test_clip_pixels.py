@@ -1,4 +1,4 @@
-"""Quick preprocessing equals open_clip's to two grey levels, and stands back where it would not."""
+"""Quick preprocessing equals open_clip's to two gray levels, and stands back where it would not."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LANDSCAPE = [
     (300, 400),
 ]
 ROUNDED_UP = [(48, 64), (64, 64), (30, 90), (1, 1), (2, 31), (32, 32), (300, 400)]
-GREY_LEVELS, MEAN_GREY_LEVELS = 2, 0.05
+GRAY_LEVELS, MEAN_GRAY_LEVELS = 2, 0.05
 
 
 def _recipe(**changes: Any) -> dict[str, Any]:
@@ -37,16 +37,16 @@ def _recipe(**changes: Any) -> dict[str, Any]:
 
 
 def _noise(height: int, width: int) -> NDArray[np.uint8]:
-    """The hardest picture for rounding: every pixel at random."""
+    """The hardest image for rounding: every pixel at random."""
     return np.random.default_rng(height * 1000 + width).integers(0, 256, (height, width, 3), np.uint8)
 
 
-def _difference(picture: NDArray[np.uint8], recipe: dict[str, Any]) -> NDArray[np.float64]:
-    """Absolute differences to upstream in grey levels."""
-    got = clip_pixels(picture, recipe)
+def _difference(image: NDArray[np.uint8], recipe: dict[str, Any]) -> NDArray[np.float64]:
+    """Absolute differences to upstream in gray levels."""
+    got = clip_pixels(image, recipe)
     assert got is not None
     assert got.dtype == torch.float32
-    upstream = image_transform_v2(PreprocessCfg(**recipe), is_train=False)(Image.fromarray(picture))
+    upstream = image_transform_v2(PreprocessCfg(**recipe), is_train=False)(Image.fromarray(image))
     assert got.shape == upstream.shape
     levels = (got - upstream).abs() * torch.tensor(recipe["std"]).view(3, 1, 1) * 255
     return np.asarray(levels.numpy(), np.float64)
@@ -63,15 +63,15 @@ def _difference(picture: NDArray[np.uint8], recipe: dict[str, Any]) -> NDArray[n
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
 def test_pixels_are_those_of_upstream(interpolation: str, mode: str, size: tuple[int, int]) -> None:
     difference = _difference(_noise(*size), _recipe(resize_mode=mode, interpolation=interpolation))
-    assert difference.max() <= GREY_LEVELS + 1e-2
-    assert difference.mean() <= MEAN_GREY_LEVELS
+    assert difference.max() <= GRAY_LEVELS + 1e-2
+    assert difference.mean() <= MEAN_GRAY_LEVELS
 
 
 @pytest.mark.parametrize("size", [(64, 48), (90, 30)], ids="{0[0]}x{0[1]}".format)
 @pytest.mark.parametrize("mode", ["longest", "squash"])
 def test_portraits_that_grow_are_resized_too(mode: str, size: tuple[int, int]) -> None:
     difference = _difference(_noise(*size), _recipe(resize_mode=mode, size=96))
-    assert difference.max() <= GREY_LEVELS + 1e-2
+    assert difference.max() <= GRAY_LEVELS + 1e-2
 
 
 @pytest.mark.parametrize(
@@ -91,4 +91,4 @@ def test_other_recipes_are_left_to_upstream(size: tuple[int, int], changes: dict
 
 def test_other_shapes_of_target() -> None:
     recipe = _recipe(size=(24, 40), resize_mode="squash")
-    assert _difference(_noise(48, 100), recipe).max() <= GREY_LEVELS + 1e-2
+    assert _difference(_noise(48, 100), recipe).max() <= GRAY_LEVELS + 1e-2

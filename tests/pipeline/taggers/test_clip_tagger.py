@@ -42,19 +42,19 @@ def taggers(clip_folders: dict[str, Path]) -> dict[str, OpenClipTagger]:
 
 
 @pytest.fixture(scope="module")
-def pictures(picture: Callable[..., Any]) -> list[Any]:
-    return [picture(height, width, seed) for seed, (height, width) in enumerate(SIZES)]
+def images(make_image: Callable[..., Any]) -> list[Any]:
+    return [make_image(height, width, seed) for seed, (height, width) in enumerate(SIZES)]
 
 
-def _recipe(folder: Path, pictures: list[Any], labels: list[str]) -> Any:
+def _recipe(folder: Path, images: list[Any], labels: list[str]) -> Any:
     """The scores as open_clip's README computes them."""
     name = f"local-dir:{folder}"
     model, _, preprocess = open_clip.create_model_and_transforms(name)
     model.eval()
-    images = torch.stack([preprocess(Image.fromarray(each)) for each in pictures])
+    pixels = torch.stack([preprocess(Image.fromarray(each)) for each in images])
     text = open_clip.get_tokenizer(name)([f"This is a photo of a {label}" for label in labels])
     with torch.no_grad():
-        image_features = model.encode_image(images)
+        image_features = model.encode_image(pixels)
         text_features = model.encode_text(text)
         image_features /= image_features.norm(dim=-1, keepdim=True)
         text_features /= text_features.norm(dim=-1, keepdim=True)
@@ -66,12 +66,12 @@ def _recipe(folder: Path, pictures: list[Any], labels: list[str]) -> Any:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_scores_are_those_of_the_upstream_recipe(
-    kind: str, taggers: dict[str, OpenClipTagger], clip_folders: dict[str, Path], pictures: list[Any]
+    kind: str, taggers: dict[str, OpenClipTagger], clip_folders: dict[str, Path], images: list[Any]
 ) -> None:
-    got = taggers[kind].score(pictures, LABELS)
+    got = taggers[kind].score(images, LABELS)
     assert got.shape == (len(SIZES), len(LABELS))
     assert got.dtype == np.float32
-    np.testing.assert_allclose(got, _recipe(clip_folders[kind], pictures, LABELS), atol=1e-5)
+    np.testing.assert_allclose(got, _recipe(clip_folders[kind], images, LABELS), atol=1e-5)
     assert taggers[kind].independent == (kind in ("sigmoid", "siglip"))
     if not taggers[kind].independent:
         np.testing.assert_allclose(got.sum(axis=1), 1, atol=1e-6)
@@ -92,45 +92,43 @@ def test_label_embeddings_are_the_upstream_zero_shot_weights(
     assert (got.labels, got.prompts) == (tuple(LABELS), ENSEMBLE)
 
 
-def test_order_of_labels_changes_nothing_else(taggers: dict[str, OpenClipTagger], pictures: list[Any]) -> None:
-    straight = taggers["softmax"].score(pictures, LABELS)
-    turned = taggers["softmax"].score(pictures, LABELS[::-1])
+def test_order_of_labels_changes_nothing_else(taggers: dict[str, OpenClipTagger], images: list[Any]) -> None:
+    straight = taggers["softmax"].score(images, LABELS)
+    turned = taggers["softmax"].score(images, LABELS[::-1])
     np.testing.assert_allclose(turned[:, ::-1], straight, atol=1e-5)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 32])
-def test_neighbours_in_a_batch_change_nothing(
-    batch: int, taggers: dict[str, OpenClipTagger], pictures: list[Any]
-) -> None:
+def test_neighbors_in_a_batch_change_nothing(batch: int, taggers: dict[str, OpenClipTagger], images: list[Any]) -> None:
     tagger = replace(taggers["softmax"], batch=batch)
     vocabulary = tagger.encode_labels(LABELS)
-    alone = np.concatenate([tagger.score([each], vocabulary) for each in pictures])
-    np.testing.assert_allclose(tagger.score(pictures, vocabulary), alone, atol=1e-4)
+    alone = np.concatenate([tagger.score([each], vocabulary) for each in images])
+    np.testing.assert_allclose(tagger.score(images, vocabulary), alone, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_picture_gives_no_row(kind: str, taggers: dict[str, OpenClipTagger]) -> None:
+def test_no_image_gives_no_row(kind: str, taggers: dict[str, OpenClipTagger]) -> None:
     assert taggers[kind].score([], LABELS).shape == (0, len(LABELS))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_bfloat16_is_close(
-    kind: str, clip_folders: dict[str, Path], taggers: dict[str, OpenClipTagger], pictures: list[Any]
+    kind: str, clip_folders: dict[str, Path], taggers: dict[str, OpenClipTagger], images: list[Any]
 ) -> None:
     low = OpenClipTagger.load(f"local-dir:{clip_folders[kind]}", "cpu", "bfloat16")
     assert (low.record.dtype, next(low.model.parameters()).dtype) == ("bfloat16", torch.bfloat16)
     assert (low.scale, low.bias) == (taggers[kind].scale, taggers[kind].bias), "read before the precision is lowered"
-    np.testing.assert_allclose(low.score(pictures, LABELS), taggers[kind].score(pictures, LABELS), atol=0.03)
+    np.testing.assert_allclose(low.score(images, LABELS), taggers[kind].score(images, LABELS), atol=0.03)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_quick_pixels_change_scores_by_less_than_a_thousandth(
-    kind: str, taggers: dict[str, OpenClipTagger], picture: Callable[..., Any]
+    kind: str, taggers: dict[str, OpenClipTagger], make_image: Callable[..., Any]
 ) -> None:
     """What bfloat16 weights are given, here with float32 ones, so that the difference is that of the pixels alone."""
     tagger = taggers[kind]
     quick = preprocessing(tagger.model, tagger.preprocess, torch.bfloat16)
-    seen = [picture(height, width, 7) for height, width in [(48, 64), (64, 64), (30, 90), (90, 30), (120, 160)]]
+    seen = [make_image(height, width, 7) for height, width in [(48, 64), (64, 64), (30, 90), (90, 30), (120, 160)]]
     got = replace(tagger, preprocess=quick).score(seen, LABELS)
     np.testing.assert_allclose(got, tagger.score(seen, LABELS), atol=1e-3)
 
@@ -152,7 +150,7 @@ def test_labels_that_are_one_after_the_cut_are_refused(taggers: dict[str, OpenCl
         taggers["softmax"].encode_labels(["very " * 40 + "long", "very " * 40 + "short"])
 
 
-def test_picture_without_an_answer_is_named(taggers: dict[str, OpenClipTagger], pictures: list[Any]) -> None:
+def test_image_without_an_answer_is_named(taggers: dict[str, OpenClipTagger], images: list[Any]) -> None:
     tagger = taggers["softmax"]
     seen: list[int] = []
 
@@ -160,8 +158,8 @@ def test_picture_without_an_answer_is_named(taggers: dict[str, OpenClipTagger], 
         seen.append(1)
         return tagger.preprocess(image) * (float("nan") if len(seen) == 4 else 1)
 
-    with pytest.raises(BadOutput, match="picture 3 "):
-        replace(tagger, preprocess=broken, batch=2).encode_pictures(pictures)
+    with pytest.raises(BadOutput, match="image 3 "):
+        replace(tagger, preprocess=broken, batch=2).encode_images(images)
 
 
 def _no_config(folder: Path) -> None:

@@ -68,7 +68,7 @@ def test_rows_are_as_near_to_float32_as_the_models_own(changes: dict[str, Any]) 
 
 @pytest.mark.parametrize("batch", [1, 2, 7])
 @torch.inference_mode()
-def test_neighbours_in_a_batch_change_nothing(batch: int) -> None:
+def test_neighbors_in_a_batch_change_nothing(batch: int) -> None:
     tower = packed_tower(model())
     assert tower is not None
     seen = pixels(7).bfloat16()
@@ -101,6 +101,6 @@ def test_the_tagger_takes_it_where_weights_are_bfloat16(tmp_path: Path) -> None:
     low, high = (OpenClipTagger.load(spec, "cpu", dtype) for dtype in ("bfloat16", "float32"))
     assert low.tower is not None
     assert high.tower is None
-    pictures = [np.random.default_rng(seed).integers(0, 256, (40, 52, 3), np.uint8) for seed in range(3)]
-    own = replace(low, tower=None).encode_pictures(pictures)
-    np.testing.assert_allclose(low.encode_pictures(pictures), own, atol=ROUNDING)
+    images = [np.random.default_rng(seed).integers(0, 256, (40, 52, 3), np.uint8) for seed in range(3)]
+    own = replace(low, tower=None).encode_images(images)
+    np.testing.assert_allclose(low.encode_images(images), own, atol=ROUNDING)

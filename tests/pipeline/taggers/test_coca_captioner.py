@@ -36,8 +36,8 @@ def captioner(rest: str) -> CocaCaptioner:
 
 
 @pytest.fixture(scope="module")
-def pictures(picture: Callable[..., Any]) -> list[Any]:
-    return [picture(height, width, seed) for seed, (height, width) in enumerate(SIZES)]
+def images(make_image: Callable[..., Any]) -> list[Any]:
+    return [make_image(height, width, seed) for seed, (height, width) in enumerate(SIZES)]
 
 
 @pytest.fixture
@@ -74,27 +74,27 @@ def _cleaned(tokens: list[int]) -> str:
     ],
 )
 def test_captions_are_those_of_upstream(
-    end: float, lengths: set[int], captioner: CocaCaptioner, pictures: list[Any], generate: Callable[..., Any]
+    end: float, lengths: set[int], captioner: CocaCaptioner, images: list[Any], generate: Callable[..., Any]
 ) -> None:
     """The end token is made more or less likely by a factor on its column; lengths are some that come of it."""
-    model, pixels = captioner.tagger.model, captioner.tagger.pixels(pictures)["image"]
+    model, pixels = captioner.tagger.model, captioner.tagger.pixels(images)["image"]
     column = model.text_decoder.text_projection.data[:, 49407]
     kept = column.clone()
     column.mul_(end)
     expected = generate(model, pixels, generation_type="top_k", top_k=1).tolist()
-    got = captioner.caption(pictures)
+    got = captioner.caption(images)
     column.copy_(kept)
     assert lengths <= {row.index(49407) + 1 for row in expected}
     assert got == [_cleaned(row) for row in expected]
 
 
 @pytest.mark.parametrize("batch", [1, 2, 32])
-def test_neighbours_in_a_batch_change_nothing(batch: int, captioner: CocaCaptioner, pictures: list[Any]) -> None:
+def test_neighbors_in_a_batch_change_nothing(batch: int, captioner: CocaCaptioner, images: list[Any]) -> None:
     small = CocaCaptioner(replace(captioner.tagger, batch=batch))
-    assert small.caption(pictures) == [captioner.caption([each])[0] for each in pictures]
+    assert small.caption(images) == [captioner.caption([each])[0] for each in images]
 
 
-def test_no_picture(captioner: CocaCaptioner) -> None:
+def test_no_image(captioner: CocaCaptioner) -> None:
     assert captioner.caption([]) == []
     assert captioner.score([], ["cat"]).shape == (0, 1)
 
@@ -106,30 +106,26 @@ def _mentioned(captions: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("batch", [1, 4])
-def test_mentioned_labels_have_the_score_of_the_tagger(
-    batch: int, captioner: CocaCaptioner, pictures: list[Any]
-) -> None:
+def test_mentioned_labels_have_the_score_of_the_tagger(batch: int, captioner: CocaCaptioner, images: list[Any]) -> None:
     small = CocaCaptioner(replace(captioner.tagger, batch=batch))
-    captions = captioner.caption(pictures)
+    captions = captioner.caption(images)
     labels = ["zebra crossing", *_mentioned(captions)]
     said = np.array([[label in caption.split() for label in labels] for caption in captions])
-    got = small.score(pictures, labels)
+    got = small.score(images, labels)
     assert got.dtype == np.float32
-    np.testing.assert_allclose(got, np.where(said, captioner.tagger.score(pictures, labels), 0), atol=1e-5)
+    np.testing.assert_allclose(got, np.where(said, captioner.tagger.score(images, labels), 0), atol=1e-5)
     assert (got[:, 0] == 0).all()
     assert got.max() > 0
-    np.testing.assert_allclose(small.score(pictures, labels[::-1])[:, ::-1], got, atol=1e-5)
+    np.testing.assert_allclose(small.score(images, labels[::-1])[:, ::-1], got, atol=1e-5)
 
 
-def test_bfloat16_is_close(rest: str, captioner: CocaCaptioner, pictures: list[Any]) -> None:
+def test_bfloat16_is_close(rest: str, captioner: CocaCaptioner, images: list[Any]) -> None:
     low = CocaCaptioner.load(rest, "cpu", "bfloat16")
     assert low.record.dtype == "bfloat16"
     assert low.tagger.model.text_decoder.text_projection.dtype == torch.float32
     assert low.tagger.model.visual.conv1.weight.dtype == torch.bfloat16
-    np.testing.assert_allclose(
-        low.tagger.encode_pictures(pictures), captioner.tagger.encode_pictures(pictures), atol=0.03
-    )
-    assert all(low.caption(pictures))
+    np.testing.assert_allclose(low.tagger.encode_images(images), captioner.tagger.encode_images(images), atol=0.03)
+    assert all(low.caption(images))
 
 
 def test_record_names_the_family(rest: str, captioner: CocaCaptioner) -> None:
@@ -142,17 +138,17 @@ def test_a_model_without_a_decoder_is_refused(tmp_path: Path) -> None:
         CocaCaptioner.load(write_kind(tmp_path / "clip", "clip"), "cpu")
 
 
-def test_a_label_that_cannot_be_used_is_refused(captioner: CocaCaptioner, pictures: list[Any]) -> None:
+def test_a_label_that_cannot_be_used_is_refused(captioner: CocaCaptioner, images: list[Any]) -> None:
     with pytest.raises(BadInput, match="blank"):
-        captioner.score(pictures, ["cat", " "])
+        captioner.score(images, ["cat", " "])
 
 
-def test_picture_without_an_answer_is_named(captioner: CocaCaptioner, pictures: list[Any]) -> None:
+def test_image_without_an_answer_is_named(captioner: CocaCaptioner, images: list[Any]) -> None:
     tagger, seen = captioner.tagger, []
 
-    def broken(picture: Any) -> torch.Tensor:
+    def broken(image: Any) -> torch.Tensor:
         seen.append(1)
-        return tagger.preprocess(picture) * (float("nan") if len(seen) == 4 else 1)
+        return tagger.preprocess(image) * (float("nan") if len(seen) == 4 else 1)
 
-    with pytest.raises(BadOutput, match="picture 3 "):
-        CocaCaptioner(replace(tagger, preprocess=broken, batch=2)).caption(pictures)
+    with pytest.raises(BadOutput, match="image 3 "):
+        CocaCaptioner(replace(tagger, preprocess=broken, batch=2)).caption(images)

@@ -25,8 +25,8 @@ SIZES = [(40, 40), (300, 190), (90, 330), (1, 1), (160, 160)]
 
 
 @pytest.fixture(scope="module")
-def pictures(picture: Callable[..., Any]) -> list[Any]:
-    return [picture(height, width, seed) for seed, (height, width) in enumerate(SIZES)]
+def images(make_image: Callable[..., Any]) -> list[Any]:
+    return [make_image(height, width, seed) for seed, (height, width) in enumerate(SIZES)]
 
 
 def _load(spec: str, dtype: str = "float32") -> TimmClassifier:
@@ -35,39 +35,39 @@ def _load(spec: str, dtype: str = "float32") -> TimmClassifier:
     return tagger
 
 
-def _upstream(model: Any, pictures: list[Any]) -> Any:
+def _upstream(model: Any, images: list[Any]) -> Any:
     """(P, K) probabilities of timm's recipe for inference."""
     data = timm.data.resolve_model_data_config(model)
     transform = timm.data.create_transform(**data, is_training=False)
     with torch.inference_mode():
-        return torch.cat([model(transform(Image.fromarray(each))[None]) for each in pictures]).softmax(-1).numpy()
+        return torch.cat([model(transform(Image.fromarray(each))[None]) for each in images]).softmax(-1).numpy()
 
 
 @pytest.mark.parametrize("safe", [pytest.param(True, id="safetensors"), pytest.param(False, id="pytorch_model.bin")])
-def test_a_folder_of_timm_answers_as_timm(safe: bool, tmp_path: Path, pictures: list[Any]) -> None:
+def test_a_folder_of_timm_answers_as_timm(safe: bool, tmp_path: Path, images: list[Any]) -> None:
     folder = tiny.write(tmp_path, safe=safe)
     tagger = _load(folder)
-    expected = _upstream(timm.create_model(f"local-dir:{folder}", pretrained=True).eval(), pictures)
-    assert expected.std(axis=0).max() > 1e-2, "the pictures must matter"
-    np.testing.assert_allclose(tagger.score(pictures, ["tench", "goldfish", "crane"]), expected, atol=1e-5)
+    expected = _upstream(timm.create_model(f"local-dir:{folder}", pretrained=True).eval(), images)
+    assert expected.std(axis=0).max() > 1e-2, "the images must matter"
+    np.testing.assert_allclose(tagger.score(images, ["tench", "goldfish", "crane"]), expected, atol=1e-5)
     assert tagger.names == ("tench, Tinca tinca", "goldfish, Carassius auratus", "crane")
 
 
 def test_weights_alone_answer_as_timm_with_the_preprocessing_of_the_architecture(
-    tmp_path: Path, pictures: list[Any]
+    tmp_path: Path, images: list[Any]
 ) -> None:
     tagger = _load(tiny.write_weights(tmp_path / "weights.pth"))
-    expected = _upstream(tiny.build(1000), pictures)
-    np.testing.assert_allclose(np.exp(tagger.encode_pictures(pictures)), expected, atol=1e-5)
-    np.testing.assert_allclose(tagger.score(pictures, ["dog"])[:, 0], expected[:, 151:269].sum(axis=1), atol=1e-5)
+    expected = _upstream(tiny.build(1000), images)
+    np.testing.assert_allclose(np.exp(tagger.encode_images(images)), expected, atol=1e-5)
+    np.testing.assert_allclose(tagger.score(images, ["dog"])[:, 0], expected[:, 151:269].sum(axis=1), atol=1e-5)
 
 
-def test_weights_named_as_efficientnet_pytorch_names_them_are_renamed(tmp_path: Path, pictures: list[Any]) -> None:
+def test_weights_named_as_efficientnet_pytorch_names_them_are_renamed(tmp_path: Path, images: list[Any]) -> None:
     state = tiny.build(1000).state_dict()
     names = ["_conv_stem.weight", *(f"_blocks.{row}" for row in range(1, len(state)))]
     torch.save(dict(zip(names, state.values(), strict=True)), tmp_path / "other.pth")
-    got = _load(f"timm/{tiny.ARCHITECTURE}@{tmp_path / 'other.pth'}").encode_pictures(pictures)
-    expected = _load(tiny.write_weights(tmp_path / "own.pth")).encode_pictures(pictures)
+    got = _load(f"timm/{tiny.ARCHITECTURE}@{tmp_path / 'other.pth'}").encode_images(images)
+    expected = _load(tiny.write_weights(tmp_path / "own.pth")).encode_images(images)
     np.testing.assert_array_equal(got, expected)
 
 
@@ -149,8 +149,8 @@ def test_a_gray_model_is_refused(tmp_path: Path) -> None:
         openvocab.load_tagger(f"classifier:{tmp_path}", "cpu")
 
 
-def test_bfloat16_is_close(tmp_path: Path, pictures: list[Any]) -> None:
+def test_bfloat16_is_close(tmp_path: Path, images: list[Any]) -> None:
     folder, labels = tiny.write(tmp_path), ["tench", "goldfish", "crane"]
     low = _load(folder, "bfloat16")
     assert low.record.dtype == "bfloat16"
-    np.testing.assert_allclose(low.score(pictures, labels), _load(folder).score(pictures, labels), atol=0.03)
+    np.testing.assert_allclose(low.score(images, labels), _load(folder).score(images, labels), atol=0.03)

@@ -54,16 +54,16 @@ def taggers(folders: dict[str, str]) -> dict[str, TransformersTagger]:
 
 
 @pytest.fixture(scope="module")
-def pictures(picture: Callable[..., Any]) -> list[Any]:
-    return [picture(height, width, seed) for seed, (height, width) in enumerate(SIZES)]
+def images(make_image: Callable[..., Any]) -> list[Any]:
+    return [make_image(height, width, seed) for seed, (height, width) in enumerate(SIZES)]
 
 
-def _upstream(folder: str, pictures: list[Any], labels: list[str], template: str) -> Any:
+def _upstream(folder: str, images: list[Any], labels: list[str], template: str) -> Any:
     from transformers import pipeline
 
     classify = pipeline("zero-shot-image-classification", model=folder, device="cpu")
     rows = []
-    for each in pictures:
+    for each in images:
         answer = classify(Image.fromarray(each), candidate_labels=labels, hypothesis_template=template)
         scores = {one["label"]: one["score"] for one in answer}
         rows.append([scores[label] for label in labels])
@@ -72,15 +72,15 @@ def _upstream(folder: str, pictures: list[Any], labels: list[str], template: str
 
 @MAKERS
 def test_scores_are_those_of_the_pipeline(
-    kind: str, taggers: dict[str, TransformersTagger], folders: dict[str, str], pictures: list[Any]
+    kind: str, taggers: dict[str, TransformersTagger], folders: dict[str, str], images: list[Any]
 ) -> None:
-    got = taggers[kind].score(pictures, LABELS)
+    got = taggers[kind].score(images, LABELS)
     canonical = kind.startswith("siglip")
     labels, template = (CANONICAL, "this is a photo of a {}") if canonical else (LABELS, "This is a photo of a {}")
-    expected = _upstream(folders[kind], pictures, labels, template)
+    expected = _upstream(folders[kind], images, labels, template)
     assert got.dtype == np.float32
     assert taggers[kind].independent == kind.startswith("siglip")
-    assert expected.std(axis=0).min() > 1e-3, "the pictures must matter"
+    assert expected.std(axis=0).min() > 1e-3, "the images must matter"
     np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
@@ -97,7 +97,7 @@ def test_label_embeddings_are_the_mean_of_the_templates(kind: str, taggers: dict
 
 @MAKERS
 @pytest.mark.parametrize("texts", [1, 3, 256], ids="{} texts a batch".format)
-def test_longer_neighbours_change_no_sentence(
+def test_longer_neighbors_change_no_sentence(
     kind: str, texts: int, taggers: dict[str, TransformersTagger], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sentences of a batch are as long as its longest; those of the pipeline's whole context are the measure."""
@@ -118,40 +118,40 @@ def test_longer_neighbours_change_no_sentence(
 
 @MAKERS
 def test_order_of_labels_changes_nothing_else(
-    kind: str, taggers: dict[str, TransformersTagger], pictures: list[Any]
+    kind: str, taggers: dict[str, TransformersTagger], images: list[Any]
 ) -> None:
-    straight = taggers[kind].score(pictures, LABELS)
-    turned = taggers[kind].score(pictures, LABELS[::-1])
+    straight = taggers[kind].score(images, LABELS)
+    turned = taggers[kind].score(images, LABELS[::-1])
     np.testing.assert_allclose(turned[:, ::-1], straight, atol=1e-5)
 
 
 @MAKERS
 @pytest.mark.parametrize("batch", [1, 2, 32])
-def test_neighbours_in_a_batch_change_nothing(
-    kind: str, batch: int, taggers: dict[str, TransformersTagger], pictures: list[Any]
+def test_neighbors_in_a_batch_change_nothing(
+    kind: str, batch: int, taggers: dict[str, TransformersTagger], images: list[Any]
 ) -> None:
     tagger = replace(taggers[kind], batch=batch)
     vocabulary = tagger.encode_labels(LABELS)
-    alone = np.concatenate([tagger.score([each], vocabulary) for each in pictures])
-    np.testing.assert_allclose(tagger.score(pictures, vocabulary), alone, atol=1e-5)
+    alone = np.concatenate([tagger.score([each], vocabulary) for each in images])
+    np.testing.assert_allclose(tagger.score(images, vocabulary), alone, atol=1e-5)
 
 
 @MAKERS
-def test_no_picture_and_one_label(kind: str, taggers: dict[str, TransformersTagger], pictures: list[Any]) -> None:
+def test_no_image_and_one_label(kind: str, taggers: dict[str, TransformersTagger], images: list[Any]) -> None:
     assert taggers[kind].score([], LABELS).shape == (0, len(LABELS))
-    one = taggers[kind].score(pictures[:1], ["cat"])
+    one = taggers[kind].score(images[:1], ["cat"])
     assert one.shape == (1, 1)
     assert kind.startswith("siglip") or one[0, 0] == 1
 
 
 @MAKERS
 def test_bfloat16_is_close(
-    kind: str, taggers: dict[str, TransformersTagger], folders: dict[str, str], pictures: list[Any]
+    kind: str, taggers: dict[str, TransformersTagger], folders: dict[str, str], images: list[Any]
 ) -> None:
     low = _load(folders, kind, "bfloat16")
     assert (low.record.dtype, low.model.dtype) == ("bfloat16", torch.bfloat16)
     assert (low.scale, low.bias) == (taggers[kind].scale, taggers[kind].bias), "read before the precision is lowered"
-    np.testing.assert_allclose(low.score(pictures, LABELS), taggers[kind].score(pictures, LABELS), atol=0.03)
+    np.testing.assert_allclose(low.score(images, LABELS), taggers[kind].score(images, LABELS), atol=0.03)
 
 
 @pytest.mark.parametrize("kind", ["siglip", "siglip naflex"])
@@ -219,7 +219,7 @@ def test_labels_that_are_one_after_the_cut_are_refused(kind: str, taggers: dict[
         taggers[kind].encode_labels(["zebra " * 20 + "long", "zebra " * 20 + "short"])
 
 
-def test_picture_without_an_answer_is_named(taggers: dict[str, TransformersTagger], pictures: list[Any]) -> None:
+def test_image_without_an_answer_is_named(taggers: dict[str, TransformersTagger], images: list[Any]) -> None:
     tagger, seen = taggers["clip"], []
 
     def broken(images: list[Any], **options: Any) -> Any:
@@ -227,8 +227,8 @@ def test_picture_without_an_answer_is_named(taggers: dict[str, TransformersTagge
         seen.append(given)
         return given if len(seen) < 3 else given.__class__({"pixel_values": given.pixel_values * float("nan")})
 
-    with pytest.raises(BadOutput, match="picture 2 "):
-        replace(tagger, image_processor=broken, batch=2).encode_pictures(pictures)
+    with pytest.raises(BadOutput, match="image 2 "):
+        replace(tagger, image_processor=broken, batch=2).encode_images(images)
 
 
 def _other_type(folder: Path) -> None:

@@ -25,27 +25,27 @@ FAKE = ModelRecord("fake", None, "cpu", "float32")
 
 
 class FakeTagger:
-    """Gives every picture the first label."""
+    """Gives every image the first label."""
 
     record, independent = FAKE, True
 
     def encode_labels(self, labels, prompts=None):
         return TextEmbeddings(tuple(labels), prompts, np.eye(len(labels), dtype=np.float32))
 
-    def score(self, pictures, vocabulary):
-        return np.repeat(vocabulary.embeddings[:1] * np.float32(0.75), len(pictures), axis=0)
+    def score(self, images, vocabulary):
+        return np.repeat(vocabulary.embeddings[:1] * np.float32(0.75), len(images), axis=0)
 
 
 class FakeDetector:
-    """Finds the first label all over the picture."""
+    """Finds the first label all over the image."""
 
     record = FAKE
 
     def encode_labels(self, labels, template=None):
         return Queries(tuple(labels), template or "{label}", np.eye(len(labels)))
 
-    def detect(self, pictures, queries, threshold):
-        box = [np.array([[0, 0, picture.shape[1], picture.shape[0]]], np.float32) for picture in pictures]
+    def detect(self, images, queries, threshold):
+        box = [np.array([[0, 0, image.shape[1], image.shape[0]]], np.float32) for image in images]
         return [Boxes(each, np.array([0.5], np.float32), np.zeros(1, np.int64)) for each in box]
 
 
@@ -54,8 +54,8 @@ class FakeSegmenter:
 
     record = FAKE
 
-    def encode(self, picture):
-        return picture.shape[:2]
+    def encode(self, image):
+        return image.shape[:2]
 
     def masks(self, encoded, xyxy):
         return np.ones((len(xyxy), *encoded), np.bool_), np.ones(len(xyxy), np.float32)
@@ -82,13 +82,13 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """A folder with two good pictures of one stem and a broken one between them."""
-    folder = tmp_path / "pictures"
+def images(tmp_path: Path) -> Path:
+    """A folder with two good images of one stem and a broken one between them."""
+    folder = tmp_path / "images"
     folder.mkdir()
     for name in ("a.jpg", "a.png"):
         Image.new("RGB", (40, 30), "red").save(folder / name)
-    (folder / "a.jpg.png").write_bytes(b"not a picture")
+    (folder / "a.jpg.png").write_bytes(b"not an image")
     return folder
 
 
@@ -96,36 +96,36 @@ def rows_of(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_annotate_writes_a_row_for_each_and_a_picture_for_those_it_reads(loads, pictures, tmp_path, capsys):
+def test_annotate_writes_a_row_for_each_and_an_image_for_those_it_reads(loads, images, tmp_path, capsys):
     out = tmp_path / "deep" / "out"
-    status = main(["annotate", str(pictures), "--labels", "dog, cat", "--out", str(out), "--preset", "pocket"])
+    status = main(["annotate", str(images), "--labels", "dog, cat", "--out", str(out), "--preset", "pocket"])
     said = capsys.readouterr()
     rows = list(openvocab.read_run(out))
     assert status == 1
     assert [row.status for row in rows] == ["ok", "error", "ok"]
     assert rows[1].error_kind == "not_an_image"
     drawings = [row.drawing for row in rows]
-    assert drawings[:2] == ["pictures/a.png", None]
-    assert sorted(f"pictures/{path.name}" for path in (out / "pictures").iterdir()) == sorted(filter(None, drawings))
+    assert drawings[:2] == ["images/a.png", None]
+    assert sorted(f"images/{path.name}" for path in (out / "images").iterdir()) == sorted(filter(None, drawings))
     assert rows[0].regions is not None and rows[0].regions.labels == ("dog",)
     assert "dog 0.50" in said.out
     assert said.err.count("openvocab: ") == 1
 
 
-def test_json_leaves_nothing_else_on_stdout(loads, pictures, tmp_path, capsys):
-    main(["tag", str(pictures), "--labels", "dog,", "--json"])
+def test_json_leaves_nothing_else_on_stdout(loads, images, tmp_path, capsys):
+    main(["tag", str(images), "--labels", "dog,", "--json"])
     rows = rows_of(capsys.readouterr().out)
     assert [row["status"] for row in rows] == ["ok", "error", "ok"]
-    main(["annotate", str(pictures), "--labels", "dog,", "--out", str(tmp_path / "o"), "--json"])
+    main(["annotate", str(images), "--labels", "dog,", "--out", str(tmp_path / "o"), "--json"])
     (summary,) = rows_of(capsys.readouterr().out)
     assert (summary["rows"], summary["ok"], summary["errors"]) == (3, 2, {"not_an_image": 1})
 
 
 @pytest.mark.filterwarnings("ignore:no installed font")
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
-def test_a_file_may_be_called_anything(loads, pictures, tmp_path, capsys):
-    source = pictures / "\udcff\x1b[31m\u200d.png"
-    source.write_bytes((pictures / "a.png").read_bytes())
+def test_a_file_may_be_called_anything(loads, images, tmp_path, capsys):
+    source = images / "\udcff\x1b[31m\u200d.png"
+    source.write_bytes((images / "a.png").read_bytes())
     command = ["annotate", str(source), "--labels", "犬,", "--out", str(tmp_path / "o")]
     assert main(command) == 0
     assert "\x1b" not in capsys.readouterr().out
@@ -135,8 +135,8 @@ def test_a_file_may_be_called_anything(loads, pictures, tmp_path, capsys):
     assert rows_of(capsys.readouterr().out)[0]["source"] == str(source)
 
 
-def test_tag_prints_tags(loads, pictures, capsys):
-    path = str(pictures / "a.png")
+def test_tag_prints_tags(loads, images, capsys):
+    path = str(images / "a.png")
     assert main(["tag", path, "--labels", "dog,"]) == 0
     assert capsys.readouterr().out == f"{path}: dog 0.75\n"
 
@@ -149,9 +149,9 @@ def test_tag_prints_tags(loads, pictures, capsys):
         pytest.param(["a {label}", "the {label}"], ["a {label}", "the {label}"], id="two"),
     ],
 )
-def test_templates_reach_the_result(loads, pictures, capsys, given, templates):
+def test_templates_reach_the_result(loads, images, capsys, given, templates):
     options = [word for template in given for word in ("--template", template)]
-    main(["tag", str(pictures / "a.png"), "--labels", "dog,", "--json", *options])
+    main(["tag", str(images / "a.png"), "--labels", "dog,", "--json", *options])
     assert rows_of(capsys.readouterr().out)[0]["run"]["templates"] == templates
 
 
@@ -163,8 +163,8 @@ def test_templates_reach_the_result(loads, pictures, capsys, given, templates):
         pytest.param(["--preset", "pocket", "--tagger", "t"], ("pocket", ("t", None, None)), id="a SPEC in a preset"),
     ],
 )
-def test_models_are_loaded_as_named(loads, pictures, tmp_path, given, loaded):
-    main(["annotate", str(pictures / "a.png"), "--labels", "dog,", "--out", str(tmp_path / "o"), *given])
+def test_models_are_loaded_as_named(loads, images, tmp_path, given, loaded):
+    main(["annotate", str(images / "a.png"), "--labels", "dog,", "--out", str(tmp_path / "o"), *given])
     assert loads[0][:2] == loaded
 
 
@@ -180,9 +180,9 @@ def test_models_are_loaded_as_named(loads, pictures, tmp_path, given, loaded):
         pytest.param("annotate", ["--gate", "none"], "gate", "none", id="the gate"),
     ],
 )
-def test_options_become_settings(loads, pictures, tmp_path, command, given, name, value):
+def test_options_become_settings(loads, images, tmp_path, command, given, name, value):
     out = ["--out", str(tmp_path / "o")] if command == "annotate" else []
-    main([command, str(pictures / "a.png"), "--labels", "dog,", *out, *given])
+    main([command, str(images / "a.png"), "--labels", "dog,", *out, *given])
     settings = loads[0][2]
     assert settings == replace(Settings(), **{name: value})
 
@@ -192,7 +192,7 @@ def test_options_become_settings(loads, pictures, tmp_path, command, given, name
     [
         pytest.param(["tag", "{here}/none.png", "--labels", " "], "label", id="no labels"),
         pytest.param(["tag", "{here}", "--labels", "a, A"], "label", id="duplicate labels"),
-        pytest.param(["tag", "{here}/empty", "--labels", "a, b"], "no picture", id="empty folder"),
+        pytest.param(["tag", "{here}/empty", "--labels", "a, b"], "no image", id="empty folder"),
         pytest.param(["tag", "{here}", "--labels", "a, b", "--threshold", "2"], "0 to 1", id="threshold"),
         pytest.param(["annotate", "{here}", "--labels", "a, b", "--out", "{here}"], "overwritten", id="own folder"),
         pytest.param(["annotate", "{here}", "--labels", "a, b", "--out", "{here}/a.png"], "--out", id="out is a file"),
@@ -215,9 +215,9 @@ def test_options_become_settings(loads, pictures, tmp_path, command, given, name
         pytest.param(["labels", "pokcet"], "did you mean 'pocket'", id="label set"),
     ],
 )
-def test_bad_input_is_one_line_and_status_2(loads, pictures, capsys, arguments, said):
-    (pictures / "empty").mkdir()
-    assert main([argument.format(here=pictures) for argument in arguments]) == 2
+def test_bad_input_is_one_line_and_status_2(loads, images, capsys, arguments, said):
+    (images / "empty").mkdir()
+    assert main([argument.format(here=images) for argument in arguments]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("openvocab: ")
@@ -252,16 +252,16 @@ def test_bad_usage_is_one_line_and_status_2(arguments, capsys):
         pytest.param(OSError(13, "Permission denied"), 2, id="not permitted"),
     ],
 )
-def test_errors_become_a_line_and_a_status(monkeypatch, pictures, capsys, error, status):
+def test_errors_become_a_line_and_a_status(monkeypatch, images, capsys, error, status):
     def load(*_, **__):
         raise error
 
     monkeypatch.setattr(openvocab, "load", load, raising=False)
-    assert main(["tag", str(pictures), "--labels", "dog,"]) == status
+    assert main(["tag", str(images), "--labels", "dog,"]) == status
     assert capsys.readouterr().err.startswith("openvocab: ")
 
 
-def test_own_warnings_are_one_line(monkeypatch, loads, pictures, capsys):
+def test_own_warnings_are_one_line(monkeypatch, loads, images, capsys):
     def read_labels(spec):
         import warnings
 
@@ -270,12 +270,12 @@ def test_own_warnings_are_one_line(monkeypatch, loads, pictures, capsys):
         return ("dog",)
 
     monkeypatch.setattr(openvocab, "read_labels", read_labels)
-    main(["tag", str(pictures / "a.png"), "--labels", "dog"])
+    main(["tag", str(images / "a.png"), "--labels", "dog"])
     assert "openvocab: warning: long label\n" in capsys.readouterr().err
 
 
-def test_demo_shows_truth_beside_answers(loads, monkeypatch, pictures, tmp_path, capsys):
-    scenes = [SimpleNamespace(name="scene-1", path=pictures / "a.png", labels=("dog", "apple"))]
+def test_demo_shows_truth_beside_answers(loads, monkeypatch, images, tmp_path, capsys):
+    scenes = [SimpleNamespace(name="scene-1", path=images / "a.png", labels=("dog", "apple"))]
     monkeypatch.setattr(openvocab, "example_scenes", lambda: scenes)
     assert main(["demo", "--out", str(tmp_path / "demo")]) == 0
     out = capsys.readouterr().out

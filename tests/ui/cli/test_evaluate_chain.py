@@ -20,7 +20,7 @@ FILES = ["losses.png", "report.json", "report.md", "worst.png"]
 
 @pytest.fixture
 def coco(tmp_path: Path) -> Path:
-    """Three pictures of 40 x 32, in each of which something red fills the upper left quarter; in one there is more."""
+    """Three images of 40 x 32, in each of which something red fills the upper left quarter; in one there is more."""
     (tmp_path / "data").mkdir()
     images: list[Any] = []
     things: list[Any] = []
@@ -63,7 +63,7 @@ def run(task: str, data: Path, out: Path, *more: str) -> int:
 def test_chain_writes_a_whole_report(coco, stubs, tmp_path, capsys):
     assert run("chain", coco, tmp_path / "out", "--seed", "4") == 0
     printed = capsys.readouterr().out
-    assert "F1 of the chain" in printed and "never tagged" in printed and "3 pictures, 3 labels" in printed
+    assert "F1 of the chain" in printed and "never tagged" in printed and "3 images, 3 labels" in printed
     assert stubs == [("pocket", {})]
     report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
     assert report["task"] == "chain" and report["run"]["tagger"]["sha256"] == "0" * 64
@@ -121,7 +121,7 @@ def test_segment_with_a_detector_has_mask_ap_too(coco, stubs, tmp_path, capsys):
     ("task", "more", "says"),
     [
         pytest.param("chain", ["--tagger", "x:y"], "the chain needs a detector", id="no detector"),
-        pytest.param("chain", ["--limit", "0"], "--limit must be", id="no picture"),
+        pytest.param("chain", ["--limit", "0"], "--limit must be", id="no image"),
         pytest.param("chain", ["--seed", "-1"], "--seed must be", id="negative seed"),
         pytest.param("chain", ["--labels", "dark"], "2 labels that are not among those given", id="labels"),
         pytest.param("chain", ["--class-map", "rot=red"], "names 'rot', which is no label", id="class map"),
@@ -148,11 +148,11 @@ def test_segment_wants_masks(coco, stubs, tmp_path, capsys):
     assert "has boxes and no masks" in capsys.readouterr().err
 
 
-def test_a_picture_that_cannot_be_read_is_told_and_counted(coco, stubs, tmp_path, capsys):
-    (coco.parent / "1.png").write_bytes(b"no picture")
+def test_an_image_that_cannot_be_read_is_told_and_counted(coco, stubs, tmp_path, capsys):
+    (coco.parent / "1.png").write_bytes(b"no image")
     Image.new("RGB", (9, 9)).save(coco.parent / "2.png")
     assert run("chain", coco, tmp_path / "out") == 1
     said = capsys.readouterr().err
-    assert "1.png" in said and "1 pictures of another size" in said
+    assert "1.png" in said and "1 images of another size" in said
     report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
-    assert report["data"]["pictures"] == 1 and len(report["data"]["unread"]) == len(report["data"]["resized"]) == 1
+    assert report["data"]["images"] == 1 and len(report["data"]["unread"]) == len(report["data"]["resized"]) == 1

@@ -20,12 +20,12 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, picture) -> Path:
-    """Three labels, eight pictures."""
+def folder(tmp_path: Path, make_image) -> Path:
+    """Three labels, eight images."""
     for row, (name, count) in enumerate({"cat": 3, "d|g": 4, "tea $pot": 1}.items()):
         (tmp_path / "data" / name).mkdir(parents=True)
         for number in range(count):
-            Image.fromarray(picture(30 + number, 40, 10 * row + number)).save(
+            Image.fromarray(make_image(30 + number, 40, 10 * row + number)).save(
                 tmp_path / "data" / name / f"{number}.png"
             )
     return tmp_path / "data"
@@ -39,7 +39,7 @@ def run(spec: str, data: Path, out: Path, *more: str, kind: str = "imagefolder")
 def test_the_report_is_whole(spec, folder, tmp_path, capsys):
     assert run(spec, folder, tmp_path / "out") == 0
     printed = capsys.readouterr().out
-    assert "top-1" in printed and "8 pictures, 3 labels" in printed
+    assert "top-1" in printed and "8 images, 3 labels" in printed
     report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
     assert report["figures"]["labels"] == ["cat", "d|g", "tea $pot"]
     assert report["figures"]["top5"] is None
@@ -70,7 +70,7 @@ def test_several_labels(spec, folder, tmp_path, capsys):
     assert "mean average precision" in capsys.readouterr().out
     report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
     assert (report["kind"], report["figures"]["threshold"]) == ("multi-label", 0.3)
-    assert [row["pictures"] for row in report["figures"]["rows"]] == [1, 2]
+    assert [row["images"] for row in report["figures"]["rows"]] == [1, 2]
     assert sorted(each.name for each in (tmp_path / "out").iterdir()) == ["report.json", "report.md"]
 
 
@@ -79,18 +79,18 @@ def test_class_map_labels_and_templates(spec, folder, tmp_path):
     assert run(spec, folder, tmp_path / "out", *given) == 0
     report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
     assert report["figures"]["labels"] == ["teapot", "dog", "cat", "bird"]
-    assert [row["pictures"] for row in report["figures"]["rows"]] == [1, 4, 3, 0]
+    assert [row["images"] for row in report["figures"]["rows"]] == [1, 4, 3, 0]
     assert report["prompts"]["templates"] == ["a {label}"]
 
 
-def test_a_picture_that_cannot_be_read_is_told_and_counted(spec, folder, tmp_path, capsys):
-    (folder / "cat" / "broken.png").write_bytes(b"no picture")
+def test_an_image_that_cannot_be_read_is_told_and_counted(spec, folder, tmp_path, capsys):
+    (folder / "cat" / "broken.png").write_bytes(b"no image")
     assert run(spec, folder, tmp_path / "out") == 1
     assert "broken.png" in capsys.readouterr().err
     report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
-    assert report["data"]["pictures"] == 8
-    assert [Path(each["picture"]).name for each in report["data"]["unread"]] == ["broken.png"]
-    assert "**1 pictures could not be read**" in (tmp_path / "out" / "report.md").read_text("utf-8")
+    assert report["data"]["images"] == 8
+    assert [Path(each["image"]).name for each in report["data"]["unread"]] == ["broken.png"]
+    assert "**1 images could not be read**" in (tmp_path / "out" / "report.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_a_picture_that_cannot_be_read_is_told_and_counted(spec, folder, tmp_pat
         pytest.param(["--class-map", "kat=cat"], "names 'kat', which is no label", id="class map of another set"),
         pytest.param(["--class-map", "cat"], "--class-map has 'cat'", id="class map without ="),
         pytest.param(["--preset", "pocket"], "--preset and --tagger both", id="two taggers"),
-        pytest.param(["--threshold", "0.5"], "a threshold is for pictures with several labels", id="threshold"),
+        pytest.param(["--threshold", "0.5"], "a threshold is for images with several labels", id="threshold"),
         pytest.param(["--batch-size", "0"], "--batch-size must be", id="no batch"),
         pytest.param(["--seed", "-1"], "--seed must be", id="negative seed"),
         pytest.param(["--out", "{data}/report"], "lies in --data", id="out in data"),
@@ -125,12 +125,12 @@ def test_an_unknown_preset_is_met_with_the_nearest(folder, tmp_path, capsys):
 
 
 @pytest.fixture
-def blood(tmp_path: Path, picture) -> Path:
-    """Two pictures with VOC's boxes, one of which is outside its picture."""
+def blood(tmp_path: Path, make_image) -> Path:
+    """Two images with VOC's boxes, one of which is outside its make_image."""
     for folder in ("Annotations", "JPEGImages"):
         (tmp_path / "blood" / folder).mkdir(parents=True)
     for name, box in (("a", (3, 4, 30, 31)), ("b", (90, 1, 99, 9))):
-        Image.fromarray(picture(48, 64, ord(name))).save(tmp_path / "blood" / "JPEGImages" / f"{name}.png")
+        Image.fromarray(make_image(48, 64, ord(name))).save(tmp_path / "blood" / "JPEGImages" / f"{name}.png")
         edges = "".join(f"<{k}>{v}</{k}>" for k, v in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True))
         text = (
             f"<annotation><filename>{name}.png</filename><size><width>64</width><height>48</height></size>"
@@ -146,15 +146,15 @@ def test_detect_runs_through_and_says_what_it_left_out(blood, owlv2_folder, tmp_
     model = ["--detector", f"owlv2:{owlv2_folder}", "--device", "cpu", "--dtype", "float32"]
     assert main(["evaluate", "detect", *given, *model, "--labels", "white cell, platelet"]) == 0
     printed = capsys.readouterr()
-    assert "AP50" in printed.out and "2 pictures, 2 labels" in printed.out
-    assert "boxes outside their picture, left out: 1, the first in" in printed.err
+    assert "AP50" in printed.out and "2 images, 2 labels" in printed.out
+    assert "boxes outside their image, left out: 1, the first in" in printed.err
     report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
     assert report["data"]["things"] == {"white cell": 1, "platelet": 0}
-    assert report["data"]["faults"] == {"boxes outside their picture, left out": 1}
+    assert report["data"]["faults"] == {"boxes outside their image, left out": 1}
     assert report["figures"]["per_label"]["platelet"] is None
     assert report["settings"]["box_threshold"] == 0.01
     text = (tmp_path / "out" / "report.md").read_text("utf-8")
-    assert "Boxes outside their picture, left out: 1." in text
+    assert "Boxes outside their image, left out: 1." in text
     if report["figures"]["ap50"] < 0.01:
         assert "next to nothing is found here" in text
 
@@ -171,9 +171,9 @@ def test_detect_finds_what_an_oracle_knows(blood, tmp_path, monkeypatch, capsys)
         def encode_labels(self, labels, template=None):
             return Queries(tuple(labels), "{label}", np.zeros((len(labels), 1)))
 
-        def detect(self, pictures, queries, threshold):
+        def detect(self, images, queries, threshold):
             box = np.array([[2, 3, 30, 31]], np.float32)
-            return [Boxes(box, np.array([0.9], np.float32), np.zeros(1, np.int64)) for _ in pictures]
+            return [Boxes(box, np.array([0.9], np.float32), np.zeros(1, np.int64)) for _ in images]
 
     monkeypatch.setattr(openvocab, "load_detector", lambda *_: Oracle())
     (blood / "Annotations" / "b.xml").unlink()
@@ -207,9 +207,9 @@ def test_detect_measures_ap_without_suppression_between_labels(given, ap, boxes,
         def encode_labels(self, labels, template=None):
             return Queries(tuple(labels), "{label}", np.zeros((len(labels), 1)))
 
-        def detect(self, pictures, queries, threshold):
+        def detect(self, images, queries, threshold):
             boxes = np.array([[2, 3, 30, 31]] * 3, np.float32)
-            return [Boxes(boxes, np.array([0.9, 0.8, 0.7], np.float32), np.array([1, 0, 1])) for _ in pictures]
+            return [Boxes(boxes, np.array([0.9, 0.8, 0.7], np.float32), np.array([1, 0, 1])) for _ in images]
 
     monkeypatch.setattr(openvocab, "load_detector", lambda *_: Torn())
     (blood / "Annotations" / "b.xml").unlink()
@@ -225,7 +225,7 @@ def test_detect_measures_ap_without_suppression_between_labels(given, ap, boxes,
     [
         pytest.param(["--labels", "platelet"], "the first is 'WBC'", id="labels do not match"),
         pytest.param(["--box-threshold", "2"], "box_threshold must lie in 0 to 1", id="threshold"),
-        pytest.param(["--pictures", "x"], "a folder of pictures is for coco", id="pictures"),
+        pytest.param(["--images", "x"], "a folder of images is for coco", id="images"),
         pytest.param(["--format", "coco"], "is not a file", id="another format"),
     ],
 )

@@ -17,7 +17,7 @@ RECIPE = """
 [data.things]
 name = "two things"
 kind = "imagefolder"
-pictures = {pictures}
+images = {images}
 prompts = "plain"
 get = "https://example.org/things.tar"
 [source.paper]
@@ -37,24 +37,24 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, picture: Any) -> Path:
+def folder(tmp_path: Path, make_image: Any) -> Path:
     for row, name in enumerate(("cat", "dog")):
         (tmp_path / "data" / name).mkdir(parents=True)
         for number in range(3):
-            Image.fromarray(picture(30, 40, 10 * row + number)).save(tmp_path / "data" / name / f"{number}.png")
+            Image.fromarray(make_image(30, 40, 10 * row + number)).save(tmp_path / "data" / name / f"{number}.png")
     return tmp_path / "data"
 
 
 def test_retrieve(spec, folder, tmp_path, capsys):
-    rows = [f"{file},a picture of {file.parent.name} {file.stem}" for file in sorted(folder.rglob("*.png"))]
+    rows = [f"{file},an image of {file.parent.name} {file.stem}" for file in sorted(folder.rglob("*.png"))]
     (tmp_path / "list.csv").write_text("\n".join(["path,caption", *rows, f"{folder}/cat/0.png,again"]), "utf-8")
     given = ["--data", str(tmp_path / "list.csv"), "--tagger", spec, "--device", "cpu", "--dtype", "float32"]
     for out in ("one", "two"):
         assert main(["evaluate", "retrieve", *given, "--out", str(tmp_path / out)]) == 0
     printed = capsys.readouterr().out
-    assert "picture to text, recall at 1 " in printed and "6 pictures, 7 sentences; report in" in printed
+    assert "image to text, recall at 1 " in printed and "6 images, 7 sentences; report in" in printed
     report = json.loads((tmp_path / "one" / "report.json").read_text("utf-8"))
-    assert report["figures"]["text_to_picture"]["10"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+    assert report["figures"]["text_to_image"]["10"] == {"value": 1.0, "low": 1.0, "high": 1.0}
     for name in ("report.json", "report.md"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
@@ -114,23 +114,23 @@ def test_an_example_image_to_a_verdict(score, tolerance, status, says, spec, fol
 
 
 @pytest.mark.parametrize(
-    ("pictures", "top1", "tolerance", "status", "says"),
+    ("images", "top1", "tolerance", "status", "says"),
     [
-        pytest.param(6, 0.5, 1, 0, "pass: tiny holds over 6 pictures", id="pass"),
+        pytest.param(6, 0.5, 1, 0, "pass: tiny holds over 6 images", id="pass"),
         pytest.param(6, 1.0, 0.001, 1, "fail: tiny misses by", id="fail"),
-        pytest.param(7, 0.5, 1, 1, "no verdict: tiny", id="pictures are missing"),
+        pytest.param(7, 0.5, 1, 1, "no verdict: tiny", id="images are missing"),
     ],
 )
-def test_a_recipe_from_files_to_a_verdict(pictures, top1, tolerance, status, says, spec, folder, tmp_path, capsys):
-    text = RECIPE.format(pictures=pictures, top1=top1, tolerance=tolerance, spec=spec)
+def test_a_recipe_from_files_to_a_verdict(images, top1, tolerance, status, says, spec, folder, tmp_path, capsys):
+    text = RECIPE.format(images=images, top1=top1, tolerance=tolerance, spec=spec)
     (tmp_path / "own.toml").write_text(text, "utf-8")
     given = ["--recipes", str(tmp_path / "own.toml"), "--data", str(folder), "--out", str(tmp_path / "out")]
     assert main(["evaluate", "reproduce", "tiny", *given, "--device", "cpu", "--dtype", "float32"]) == status
     printed = capsys.readouterr()
     assert says in printed.out and f"published  {top1:.4f}" in printed.out
-    assert ("6 pictures were measured, and the figure is of 7" in printed.err) is (pictures == 7)
+    assert ("6 images were measured, and the figure is of 7" in printed.err) is (images == 7)
     report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
-    assert report["prompts"]["name"] == "plain" and report["data"]["pictures"] == 6
+    assert report["prompts"]["name"] == "plain" and report["data"]["images"] == 6
 
 
 @pytest.mark.parametrize(

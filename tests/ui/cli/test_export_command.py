@@ -24,7 +24,7 @@ LABELS = ["犬", '=HYPERLINK("x")']
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A run of a picture, a broken one and a member of a shard."""
+    """A run of an image, a broken one and a member of a shard."""
     monkeypatch.chdir(tmp_path)
     Path("p").mkdir()
     Image.new("RGB", (12, 9)).save("p/a.png")
@@ -47,7 +47,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_every_format_is_written(run: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", str(run), "--format", name, "--out", "out"]) == 0
     said = capsys.readouterr()
-    assert said.out == "2 pictures with 2 regions in out\n"
+    assert said.out == "2 images with 2 regions in out\n"
     assert "1 inputs of" in said.err and Path("out").exists()
 
 
@@ -58,9 +58,9 @@ def test_coco_of_a_run_has_all_its_labels(run: Path) -> None:
     assert [each["file_name"] for each in coco.dataset["images"]] == ["a.png", "s.tar::c.png"]
 
 
-def test_pictures_that_cannot_be_put_in_are_told(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["export", str(run), "--format", "yolo", "--out", "out", "--pictures", "copy"]) == 1
-    assert "1 pictures could not be put in" in capsys.readouterr().err
+def test_images_that_cannot_be_put_in_are_told(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", str(run), "--format", "yolo", "--out", "out", "--images", "copy"]) == 1
+    assert "1 images could not be put in" in capsys.readouterr().err
     assert sorted(path.name for path in Path("out/images").iterdir()) == ["a.png"]
 
 

@@ -47,7 +47,7 @@ def cells(out: str, name: str) -> list[str]:
 def test_list_is_a_table_of_every_checkpoint_and_preset(sam, capsys):
     assert main(["weights", "list"]) == 0
     out = capsys.readouterr().out
-    assert out.splitlines()[0].split() == ["name", "stage", "parameters", "size", "licence", "here"]
+    assert out.splitlines()[0].split() == ["name", "stage", "parameters", "size", "license", "here"]
     assert all(cells(out, name) for name in (*published(), *embedded(), *preset_records()))
     assert cells(out, "sam-vit-b") == ["sam-vit-b", "segmenter", "94", "M", "375.0", "MB", "Apache-2.0", "yes"]
     assert cells(out, "owlv2-base")[-1] == "no"

@@ -39,7 +39,7 @@ def test_download_answers_a_file(client):
         assert len(archive.namelist()) < 4
 
 
-def test_tag_scores_each_picture_and_names_the_broken_one(client, tmp_path):
+def test_tag_scores_each_image_and_names_the_broken_one(client, tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_bytes(SCENE.path.read_bytes()[:2000])
     got = client.predict(
@@ -48,7 +48,7 @@ def test_tag_scores_each_picture_and_names_the_broken_one(client, tmp_path):
         none_of_these=True,
         api_name="/tag",
     )
-    first, second = got["pictures"]
+    first, second = got["images"]
     assert (got["independent"], got["threshold"]) == (True, 0.5)
     assert {row["label"] for row in first["scores"]} == {"tent", "piano", "none of these"}
     assert first["scores"][0]["label"] == "tent"

@@ -57,14 +57,14 @@ def gathered(tmp_path):
     return gathered
 
 
-def test_pictures_of_an_archive_keep_their_names_and_order(tmp_path, gathered):
+def test_images_of_an_archive_keep_their_names_and_order(tmp_path, gathered):
     path = zipped(tmp_path / "a.zip", ("b/2.png", png(2)), ("a.png", png(3)), ("no suffix", png(4)), ("b/", b""))
     found = gathered(path)
     assert list(found) == ["b/2.png", "a.png", "no suffix"]
     assert [openvocab.read_image(file).shape[0] for file in found.values()] == [2, 3, 4]
 
 
-def test_what_is_hidden_or_no_picture_is_passed_over(tmp_path, gathered):
+def test_what_is_hidden_or_no_image_is_passed_over(tmp_path, gathered):
     odd = ("readme.txt", "__MACOSX/._a.png", ".DS_Store", ".git/a.png", "b/.a.png", "script.html")
     assert list(gathered(zipped(tmp_path / "a.zip", ("a.png", png()), *((name, b"x") for name in odd)))) == ["a.png"]
 
@@ -75,7 +75,7 @@ def test_uploads_are_kept_whatever_they_are(tmp_path, gathered):
     assert list(gathered(tmp_path / "notes.txt", tmp_path / "empty.png")) == ["notes.txt", "empty.png"]
 
 
-def test_pictures_of_one_name_get_names_of_their_own(tmp_path, gathered):
+def test_images_of_one_name_get_names_of_their_own(tmp_path, gathered):
     (tmp_path / "b").mkdir()
     one, two = tmp_path / "a.png", tmp_path / "b" / "a.png"
     for path in (one, two):
@@ -195,13 +195,13 @@ def long_table(path):
     [
         pytest.param(bomb, {}, "unpacks to over 100 times its size", id="ratio"),
         pytest.param(bomb, {"unpacked_bytes": 30_000_000}, "unpacks to more than 30 MB", id="size"),
-        pytest.param(many, {"files": 50}, "more than 50 pictures", id="pictures"),
+        pytest.param(many, {"files": 50}, "more than 50 images", id="images"),
         pytest.param(many, {"files": 2}, "holds 60 files", id="members"),
         pytest.param(cut, {}, "cut off", id="cut off"),
         pytest.param(long_table, {}, "too many files", id="table of contents"),
         pytest.param(lambda path: path.write_bytes(b"PK\3\4 and no archive"), {}, "cut off", id="no archive"),
-        pytest.param(lambda path: zipped(path), {}, "no picture in what was uploaded", id="empty"),
-        pytest.param(lambda path: zipped(path, ("a.txt", b"a")), {}, "no picture in what", id="no picture"),
+        pytest.param(lambda path: zipped(path), {}, "no image in what was uploaded", id="empty"),
+        pytest.param(lambda path: zipped(path, ("a.txt", b"a")), {}, "no image in what", id="no image"),
     ],
 )
 def test_an_archive_that_cannot_be_taken_is_one_sentence(tmp_path, gathered, make, limits, words):
@@ -219,9 +219,9 @@ def test_two_archives_share_the_room(tmp_path, gathered):
 
 def test_an_archive_of_another_kind_is_one_error(tmp_path, gathered):
     (tmp_path / "a.tar.gz").write_bytes(b"\x1f\x8b")
-    assert "pack the pictures into a .zip" in str(gathered(tmp_path / "a.tar.gz")["a.tar.gz"])
+    assert "pack the images into a .zip" in str(gathered(tmp_path / "a.tar.gz")["a.tar.gz"])
 
 
 def test_nothing_uploaded_is_one_sentence(gathered):
-    with pytest.raises(BadInput, match="there is no picture; choose pictures or a zip file"):
+    with pytest.raises(BadInput, match="there is no image; choose images or a zip file"):
         gathered()

@@ -19,9 +19,9 @@ LABELS = ", ".join(dict.fromkeys(label for scene in SCENES for label in scene.la
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    """A zip of three scenes with a broken picture, a name that leaves it and a file that is no picture."""
-    path = tmp_path_factory.mktemp("batch") / "pictures.zip"
+def images(tmp_path_factory):
+    """A zip of three scenes with a broken image, a name that leaves it and a file that is no image."""
+    path = tmp_path_factory.mktemp("batch") / "images.zip"
     with zipfile.ZipFile(path, "w") as archive:
         for scene in SCENES:
             archive.write(scene.path, f"in/{scene.path.name}")
@@ -44,8 +44,8 @@ def batch(client):
     return batch
 
 
-def test_a_batch_is_a_run_folder_with_its_errors(batch, pictures, tmp_path):
-    summary, files = batch(pictures)
+def test_a_batch_is_a_run_folder_with_its_errors(batch, images, tmp_path):
+    summary, files = batch(images)
     assert {name: summary[name] for name in ("status", "total", "done", "ok")} == {
         "status": "done",
         "total": 5,
@@ -82,10 +82,10 @@ def test_answers_are_those_of_the_chain(batch, server):
         ("yolo", "data.yaml"),
         ("yolo-seg", "data.yaml"),
         ("voc", "labels.json"),
-        ("labelme", "pictures.jsonl"),
+        ("labelme", "images.jsonl"),
         ("cvat", "annotations.xml"),
         ("label-studio", "tasks.json"),
-        ("instance-masks", "pictures.jsonl"),
+        ("instance-masks", "images.jsonl"),
         ("semantic-masks", "values.json"),
         ("csv", "table.csv"),
     ],
@@ -93,7 +93,7 @@ def test_answers_are_those_of_the_chain(batch, server):
 def test_every_format(batch, form, name):
     summary, files = batch(str(SCENES[0].path), format=form, draw=form == "coco")
     assert (summary["ok"], name in files) == (1, True)
-    assert any(each.startswith("pictures/") for each in files) == (form == "coco")
+    assert any(each.startswith("images/") for each in files) == (form == "coco")
     assert not any(
         b"/tmp/" in data for each, data in files.items() if each.endswith((".json", ".jsonl", ".yaml", ".csv"))
     )
@@ -153,16 +153,16 @@ def _until(true, seconds=60):
         time.sleep(0.05)
 
 
-def test_a_person_runs_a_batch(page, pictures, tmp_path):
+def test_a_person_runs_a_batch(page, images, tmp_path):
     page.get_by_role("tab", name="Batch").click()
     view = page.locator("#batch-view")
-    assert "Choose pictures or a zip file" in view.inner_text()
-    page.locator("#batch-files input[type=file]").set_input_files(pictures)
+    assert "Choose images or a zip file" in view.inner_text()
+    page.locator("#batch-files input[type=file]").set_input_files(images)
     page.locator("#batch-words textarea").fill(LABELS)
     page.locator("#batch-files .file-preview").wait_for()
     page.locator("#batch-run").click()
     page.locator("#batch-get").wait_for()
-    assert view.get_by_role("status").inner_text().startswith("Done. 5 of 5 pictures, 2 errors")
+    assert view.get_by_role("status").inner_text().startswith("Done. 5 of 5 images, 2 errors")
     cells = view.locator("tbody tr").first.locator("td").all_inner_texts()
     assert cells[:2] == ["in/broken.png", "truncated"] and "in/broken.png" in cells[2]
     with page.expect_download() as got:
@@ -171,8 +171,8 @@ def test_a_person_runs_a_batch(page, pictures, tmp_path):
     assert "run/run.json" in zipfile.ZipFile(tmp_path / "run.zip").namelist()
 
 
-def test_without_a_picture_the_page_says_what_to_do(page):
+def test_without_an_image_the_page_says_what_to_do(page):
     page.get_by_role("tab", name="Batch").click()
     page.locator("#batch-words textarea").fill("dog")
     page.locator("#batch-run").click()
-    page.get_by_text("there is no picture; choose pictures or a zip file").wait_for()
+    page.get_by_text("there is no image; choose images or a zip file").wait_for()

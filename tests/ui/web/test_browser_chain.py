@@ -67,7 +67,7 @@ def test_an_example_fills_in_its_words_runs_and_can_be_corrected(page, server, t
     assert server.context.models.calls == calls
 
 
-def test_other_words_reuse_the_pictures_encodings(page, server):
+def test_other_words_reuse_the_images_encodings(page, server):
     run_example(page, 1)
     before = Counter(server.context.models.calls)
     page.locator("#chain-words textarea").fill("crab, piano")
@@ -76,7 +76,7 @@ def test_other_words_reuse_the_pictures_encodings(page, server):
     page.locator("#chain-note", has_text="1 tag and 1 region in scene-2.png").wait_for()
     called = server.context.models.calls - before
     assert called["detector.place_scores"] == 1
-    assert not {"tagger.encode_pictures", "detector.encode", "segmenter.encode"} & set(called)
+    assert not {"tagger.encode_images", "detector.encode", "segmenter.encode"} & set(called)
 
 
 @pytest.mark.parametrize(
@@ -92,11 +92,11 @@ def test_what_is_wrong_is_said_in_one_sentence(page, words, says):
     page.locator("#chain-note .wrong", has_text=says).wait_for()
 
 
-def test_a_broken_picture_is_named(page, tmp_path):
+def test_a_broken_image_is_named(page, tmp_path):
     broken = tmp_path / "cut.png"
     broken.write_bytes(SCENES[0].path.read_bytes()[:2000])
-    page.locator("#chain-picture input[type=file]").first.set_input_files(str(broken))
-    page.locator("#chain-picture img").wait_for(state="attached")
+    page.locator("#chain-image input[type=file]").first.set_input_files(str(broken))
+    page.locator("#chain-image img").wait_for(state="attached")
     page.locator("#chain-words textarea").fill("dog")
     page.locator("#chain-run").click()
     page.locator("#chain-note .wrong", has_text="'cut.png' is cut short").wait_for()
@@ -143,7 +143,7 @@ def test_a_phone_scrolls_down_and_not_sideways(page):
 
 def test_the_tab_tag_shows_bars_and_none_of_these(page):
     page.get_by_role("tab", name="Tag", exact=True).click()
-    page.locator("#tag-pictures input[type=file]").set_input_files([str(scene.path) for scene in SCENES[:2]])
+    page.locator("#tag-images input[type=file]").set_input_files([str(scene.path) for scene in SCENES[:2]])
     page.locator("#tag-words textarea").fill("crab, <b>piano</b>")
     page.locator("#tag-run").click()
     page.wait_for_function("document.querySelectorAll('.ov-cards article').length === 2")

@@ -56,10 +56,8 @@ def files(names, data):
 
 
 def test_chain_and_prompt(quiet):
-    quiet.locator("#chain-picture input[type=file]").set_input_files(
-        files([f"{LABELS[4]}.png"], SCENE.path.read_bytes())
-    )
-    quiet.locator("#chain-picture img").wait_for()
+    quiet.locator("#chain-image input[type=file]").set_input_files(files([f"{LABELS[4]}.png"], SCENE.path.read_bytes()))
+    quiet.locator("#chain-image img").wait_for()
     quiet.locator("#chain-words textarea").fill("\n".join([*SCENE.labels, *LABELS]))
     quiet.locator("#chain-run").click()
     quiet.locator("#chain-note", has_text="regions in").wait_for()
@@ -73,7 +71,7 @@ def test_chain_and_prompt(quiet):
 
 
 def test_chain_says_errors_as_text(quiet):
-    quiet.locator("#chain-picture input[type=file]").set_input_files(files([f"{LABELS[4]}.png"], b"no picture"))
+    quiet.locator("#chain-image input[type=file]").set_input_files(files([f"{LABELS[4]}.png"], b"no image"))
     quiet.locator("#chain-words textarea").fill("\n".join(LABELS))
     quiet.locator("#chain-run").click()
     quiet.get_by_text("holds no image in a known format").first.wait_for()
@@ -81,10 +79,10 @@ def test_chain_says_errors_as_text(quiet):
 
 def test_tag(quiet):
     quiet.get_by_role("tab", name="Tag").click()
-    quiet.locator("#tag-pictures input[type=file]").set_input_files(
-        [*files([f"{each}.png" for each in LABELS[:25]], SCENE.path.read_bytes()), *files(LABELS[25:], b"no picture")]
+    quiet.locator("#tag-images input[type=file]").set_input_files(
+        [*files([f"{each}.png" for each in LABELS[:25]], SCENE.path.read_bytes()), *files(LABELS[25:], b"no image")]
     )
-    quiet.locator("#tag-pictures .file-preview").wait_for()
+    quiet.locator("#tag-images .file-preview").wait_for()
     quiet.locator("#tag-words textarea").fill("\n".join(LABELS))
     quiet.locator("#tag-run").click()
     quiet.wait_for_function(
@@ -96,7 +94,7 @@ def test_batch(quiet, tmp_path):
     path = tmp_path / "scripts.zip"
     with zipfile.ZipFile(path, "w") as archive:
         for text in SCRIPTS:
-            archive.writestr(f"{text}.png", b"no picture")
+            archive.writestr(f"{text}.png", b"no image")
     quiet.get_by_role("tab", name="Batch").click()
     quiet.locator("#batch-files input[type=file]").set_input_files(str(path))
     quiet.locator("#batch-files .file-preview").wait_for()

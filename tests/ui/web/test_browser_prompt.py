@@ -24,7 +24,7 @@ STAGE = f"{CV} .cv-stage canvas"
 
 
 class Board:
-    """The tab, as a person uses it. Places are pixels of the picture."""
+    """The tab, as a person uses it. Places are pixels of the image."""
 
     def __init__(self, page: Any) -> None:
         self.page = page
@@ -45,7 +45,7 @@ class Board:
         return self.opened()
 
     def upload(self, path: Path, size: tuple[int, int]) -> Board:
-        self.page.locator("#prompt-picture input[type=file]").set_input_files(str(path))
+        self.page.locator("#prompt-image input[type=file]").set_input_files(str(path))
         self.size = size
         return self.opened()
 
@@ -194,7 +194,7 @@ def test_background_points(board, options, inside):
         pytest.param(1280, (64, 48), id="small"),
     ],
 )
-def test_places_are_those_of_the_original_picture(board, tmp_path, width, size):
+def test_places_are_those_of_the_original_image(board, tmp_path, width, size):
     board.page.set_viewport_size({"width": width, "height": 900})
     path = tmp_path / "odd size.png"
     Image.new("RGB", size, "teal").save(path)
@@ -323,13 +323,13 @@ def test_another_session_sees_none_of_it(board, browser, server):
 
 def test_what_cannot_be_read_is_said_in_a_sentence(board, tmp_path):
     path = tmp_path / "words.png"
-    path.write_text("no picture")
-    board.page.locator("#prompt-picture input[type=file]").set_input_files(str(path))
+    path.write_text("no image")
+    board.page.locator("#prompt-image input[type=file]").set_input_files(str(path))
     board.says("words.png.* holds no image")
     assert board.get("empty") == "yes"
 
 
-@pytest.mark.parametrize("kind", ["coco", "yolo", "mask", "picture", "cutouts"])
+@pytest.mark.parametrize("kind", ["coco", "yolo", "mask", "image", "cutouts"])
 def test_downloads(board, kind):
     board.example().click(ON_THE_TENT)
     board.accept("tent")

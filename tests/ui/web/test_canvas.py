@@ -21,8 +21,8 @@ def decoded(address: str) -> Image.Image:
 
 
 def desk(height: int, width: int) -> Desk:
-    picture = np.random.default_rng(7).integers(0, 256, (height, width, 3), np.uint8)
-    return Desk("scene.png", "pocket", openvocab.Encoded(picture))
+    image = np.random.default_rng(7).integers(0, 256, (height, width, 3), np.uint8)
+    return Desk("scene.png", "pocket", openvocab.Encoded(image))
 
 
 def disc(height: int, width: int) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
@@ -44,7 +44,7 @@ def test_scripts_write_no_markup(name):
     ]
 
 
-def test_masks_are_one_bit_pictures_of_the_same_pixels():
+def test_masks_are_one_bit_images_of_the_same_pixels():
     masks = np.stack([disc(40, 60), ~disc(40, 60), np.zeros((40, 60), bool)])
     found = board.candidates(masks, np.array([0.5, 0.25, 0.125], np.float32))
     for mask, one in zip(masks, found, strict=True):
@@ -64,22 +64,22 @@ def test_masks_are_one_bit_pictures_of_the_same_pixels():
 def test_what_is_large_is_sent_at_the_size_of_the_page(size, shown):
     message = board.opening(desk(*size))
     assert (message["height"], message["width"]) == size
-    assert decoded(message["picture"]).size == shown[::-1]
+    assert decoded(message["image"]).size == shown[::-1]
     (mask,) = board.candidates(np.ones((1, *size), bool), np.ones(1, np.float32))
     assert decoded(mask["png"]).size == shown[::-1]
 
 
-def test_small_pictures_are_sent_without_loss():
+def test_small_images_are_sent_without_loss():
     made = desk(50, 70)
-    assert np.array_equal(np.asarray(decoded(board.opening(made)["picture"])), made.encoded.picture)
+    assert np.array_equal(np.asarray(decoded(board.opening(made)["image"])), made.encoded.image)
 
 
-def test_objects_of_one_name_have_one_colour():
+def test_objects_of_one_name_have_one_color():
     made = desk(40, 60)
     for name in ("cat", "dog", "cat"):
         made = made.added(disc(40, 60), 0.5, name)
     things = board.things(made)
-    assert tuple(thing["colour"] for thing in things) == openvocab.colours_of(["cat", "dog", "cat"])
+    assert tuple(thing["color"] for thing in things) == openvocab.colors_of(["cat", "dog", "cat"])
     assert [thing["number"] for thing in things] == [1, 2, 3]
 
 

@@ -17,52 +17,52 @@ from openvocab.ui.web.downloads import KINDS, write
 RECORD = RunRecord("0", None, None, None, ("{label}",), "", "", {})
 
 
-def result_of(source="my picture.jpg", *, masks=True, labels=("cat", "a/b")):
-    picture = np.arange(20 * 30 * 3, dtype=np.uint8).reshape(20, 30, 3)
+def result_of(source="my image.jpg", *, masks=True, labels=("cat", "a/b")):
+    image = np.arange(20 * 30 * 3, dtype=np.uint8).reshape(20, 30, 3)
     cut = np.zeros((2, 20, 30), bool)
     cut[0, 2:6, 3:9] = True
     cut[1, 10:18, 10:28] = True
     boxes, ones = np.array([[3, 2, 9, 6], [10, 10, 28, 18]], np.float32), np.array([0.9, 0.5], np.float32)
     regions = Regions(boxes, ones, labels, ones, ones if masks else None, cut if masks else None)
-    return Result(source, 30, 20, (Tag("cat", 0.7),), regions, RECORD, picture)
+    return Result(source, 30, 20, (Tag("cat", 0.7),), regions, RECORD, image)
 
 
 @pytest.mark.parametrize(
     ("kind", "name"),
     [
-        ("coco", "my picture-coco.json"),
-        ("yolo", "my picture-yolo.zip"),
-        ("mask", "my picture-mask.png"),
-        ("picture", "my picture-annotated.png"),
-        ("cutouts", "my picture-cutouts.zip"),
-        ("json", "my picture.json"),
+        ("coco", "my image-coco.json"),
+        ("yolo", "my image-yolo.zip"),
+        ("mask", "my image-mask.png"),
+        ("image", "my image-annotated.png"),
+        ("cutouts", "my image-cutouts.zip"),
+        ("json", "my image.json"),
     ],
 )
-def test_a_file_is_named_after_the_picture_and_stands_alone(tmp_path, kind, name):
+def test_a_file_is_named_after_the_image_and_stands_alone(tmp_path, kind, name):
     assert write(result_of(), kind, tmp_path).name == name
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_every_kind_is_tried_above():
-    assert set(KINDS) == {"coco", "yolo", "mask", "picture", "cutouts", "json"}
+    assert set(KINDS) == {"coco", "yolo", "mask", "image", "cutouts", "json"}
 
 
 def test_coco_loads_in_pycocotools(tmp_path):
     from pycocotools.coco import COCO
 
     read = COCO(str(write(result_of(), "coco", tmp_path)))
-    assert [image["file_name"] for image in read.imgs.values()] == ["my picture.jpg"]
+    assert [image["file_name"] for image in read.imgs.values()] == ["my image.jpg"]
     assert {category["name"] for category in read.cats.values()} == {"cat", "a/b"}
     masks = [read.annToMask(each) for each in read.anns.values()]
     np.testing.assert_array_equal(np.array(masks, bool), result_of().regions.masks)
 
 
-def test_yolo_has_the_picture_beside_its_labels(tmp_path):
+def test_yolo_has_the_image_beside_its_labels(tmp_path):
     with zipfile.ZipFile(write(result_of(), "yolo", tmp_path)) as archive:
         names = set(archive.namelist())
-        lines = archive.read("labels/my picture.txt").decode().splitlines()
-        with archive.open("images/my picture.png") as file:
-            np.testing.assert_array_equal(np.asarray(Image.open(file)), result_of().picture)
+        lines = archive.read("labels/my image.txt").decode().splitlines()
+        with archive.open("images/my image.png") as file:
+            np.testing.assert_array_equal(np.asarray(Image.open(file)), result_of().image)
     assert "data.yaml" in names
     assert [float(each) for each in lines[0].split()] == pytest.approx([0, 6 / 30, 4 / 20, 6 / 30, 4 / 20])
 
@@ -79,7 +79,7 @@ def test_cutouts_are_transparent_around_the_object(tmp_path):
         with archive.open("001-cat.png") as file:
             cut = Image.open(file)
             assert (cut.mode, cut.size) == ("RGBA", (6, 4))
-            np.testing.assert_array_equal(np.asarray(cut)[..., :3], result_of().picture[2:6, 3:9])
+            np.testing.assert_array_equal(np.asarray(cut)[..., :3], result_of().image[2:6, 3:9])
             assert np.asarray(cut)[..., 3].min() == 255
 
 
@@ -134,7 +134,7 @@ def test_what_cannot_be_written_is_told(tmp_path, kind, result, error, says):
 
 
 def test_nothing_found_can_be_taken_away_too(tmp_path):
-    empty = openvocab.Result("a.png", 30, 20, (), Regions.none((20, 30)), RECORD, result_of().picture)
+    empty = openvocab.Result("a.png", 30, 20, (), Regions.none((20, 30)), RECORD, result_of().image)
     assert not np.asarray(Image.open(write(empty, "mask", tmp_path))).any()
     assert json.loads(write(empty, "coco", tmp_path).read_text())["annotations"] == []
     with pytest.raises(BadInput, match="no region to cut out"):

@@ -46,7 +46,7 @@ def test_other_words_reuse_the_encodings(models, found):
         before = Counter(models.calls)
         *_, explored = pipe.explore(found.explored.encoded, ["tent", "pizza"])
     called = models.calls - before
-    assert not [name for name in ("tagger.encode_pictures", "detector.encode", "segmenter.encode") if called[name]]
+    assert not [name for name in ("tagger.encode_images", "detector.encode", "segmenter.encode") if called[name]]
     assert called["detector.place_scores"] == 1
     assert {tag.label for tag in explored.result().tags} <= {"tent", "pizza"}
 
@@ -76,18 +76,18 @@ def test_a_correction_that_cannot_be_made_is_refused(found, change, says):
         change(found)
 
 
-def test_size_counts_picture_and_encodings(found):
+def test_size_counts_image_and_encodings(found):
     assert size_of(found) > 256 * 256 * 3
     assert size_of(found) < 50 * 2**20
 
 
-def test_tables_and_picture_show_the_same_regions_in_the_same_colours(found):
+def test_tables_and_image_show_the_same_regions_in_the_same_colors(found):
     view, _, tables = show(found)
     assert [place["key"] for place in view["regions"]] == [row["key"] for row in tables["regions"]]
-    assert [row["colour"] for row in tables["regions"]] == list(openvocab.colours_of(found.result().regions.labels))
-    of_tag = {tag["label"]: tag["colour"] for tag in tables["tags"]}
-    assert all(of_tag[row["label"]] == row["colour"] for row in tables["regions"])
-    assert view["picture"].startswith("data:image/jpeg;base64,")
+    assert [row["color"] for row in tables["regions"]] == list(openvocab.colors_of(found.result().regions.labels))
+    of_tag = {tag["label"]: tag["color"] for tag in tables["tags"]}
+    assert all(of_tag[row["label"]] == row["color"] for row in tables["regions"])
+    assert view["image"].startswith("data:image/jpeg;base64,")
     assert "scene-1.png" in view["alt"]
 
 

@@ -14,7 +14,7 @@ from openvocab.ui.web.guard import HEADERS, Guard
 from tests.ui.web.payloads import ADDRESSES, PATHS
 
 CALL = "/gradio_api/queue/join"
-WEB = "pictures are not fetched from the web; download it and upload the file"
+WEB = "images are not fetched from the web; download it and upload the file"
 
 
 async def echo(request):
@@ -36,7 +36,7 @@ def upload(path):
 @pytest.mark.parametrize(
     "wrap",
     [
-        pytest.param(lambda each: {"data": [upload(each)]}, id="a picture"),
+        pytest.param(lambda each: {"data": [upload(each)]}, id="an image"),
         pytest.param(lambda each: {"data": [[{"path": each}]]}, id="in a list, with no mark"),
         pytest.param(lambda each: {"data": [{"value": {"deep": [upload(each)]}}]}, id="deep"),
     ],
@@ -48,7 +48,7 @@ def test_no_call_names_a_file_of_the_web(address, wrap):
 
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_no_tool_names_an_address_at_all(address):
-    call = {"jsonrpc": "2.0", "method": "tools/call", "params": {"arguments": {"picture": address}}}
+    call = {"jsonrpc": "2.0", "method": "tools/call", "params": {"arguments": {"image": address}}}
     assert guarded(tools=True).post("/gradio_api/mcp/", json=call).status_code == 403
 
 

@@ -55,7 +55,7 @@ def test_segment_prompt_takes_its_parameters_by_name(client):
     from gradio_client import handle_file
 
     box = SCENE.xyxy[TENT].tolist()
-    found = client.predict(picture=handle_file(str(SCENE.path)), box=box, api_name="/segment_prompt")
+    found = client.predict(image=handle_file(str(SCENE.path)), box=box, api_name="/segment_prompt")
     assert found == ask(client, points=None, box=box, name="")
     assert found["masks"][0]["label"] == "object"
 
@@ -115,7 +115,7 @@ def click(*place: float) -> list[dict[str, Any]]:
     return [{"kind": "point", "at": list(place), "inside": True}]
 
 
-def test_a_picture_is_encoded_once(doing):
+def test_an_image_is_encoded_once(doing):
     calls = doing.context.models.calls
     before = dict(calls)
     _, token = doing.open(str(SCENE.path), None, None)
@@ -170,7 +170,7 @@ def test_the_answers_are_small(doing, tmp_path):
     Image.fromarray(openvocab.read_image(SCENE.path)).resize((3000, 2000)).save(path)
     message, token = doing.open(str(path), None, None)
     assert (message["width"], message["height"]) == (3000, 2000)
-    assert len(message["picture"]) < 600_000
+    assert len(message["image"]) < 600_000
     answer = doing.act(token, event(do="prompt", marks=click(1100, 460)))
     assert sum(len(mask["png"]) for mask in answer["masks"]) < 60_000
 

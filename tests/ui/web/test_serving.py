@@ -57,8 +57,8 @@ def last_message(http, session):
 
 
 def chain_data(path):
-    picture = {"path": path, "meta": {"_type": "gradio.FileData"}}
-    return [picture, LABELS, "pocket", "", None, None, None, None]
+    image = {"path": path, "meta": {"_type": "gradio.FileData"}}
+    return [image, LABELS, "pocket", "", None, None, None, None]
 
 
 def test_health_says_what_is_loaded(http, server):
@@ -95,7 +95,7 @@ def test_no_file_of_the_server_is_served(http, path):
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_no_file_of_the_server_is_a_picture(http, path):
+def test_no_file_of_the_server_is_an_image(http, path):
     answer, _ = join(http, action(http, "chain"), chain_data(path))
     assert answer.status_code == 403
 
@@ -104,15 +104,15 @@ def test_gradio_looks_at_the_place_too(server, tmp_path, monkeypatch):
     """Behind the guard Gradio's own check refuses; it is off in a mounted page until has_launched is set."""
     from openvocab.ui.web import guard
 
-    picture = tmp_path / "private.png"
-    picture.write_bytes(SCENE.path.read_bytes())
+    image = tmp_path / "private.png"
+    image.write_bytes(SCENE.path.read_bytes())
     monkeypatch.setattr(guard.Guard, "_uploaded", lambda self, path: True)
     with httpx.Client(base_url=server.url, timeout=60) as http:
-        _, session = join(http, action(http, "chain"), chain_data(str(picture)))
+        _, session = join(http, action(http, "chain"), chain_data(str(image)))
         assert '"success":false' in last_message(http, session)
 
 
-def test_no_address_is_a_picture(http):
+def test_no_address_is_an_image(http):
     number = action(http, "chain")
     for address in ADDRESSES:
         answer, _ = join(http, number, chain_data(address))
@@ -144,7 +144,7 @@ def huge():
     return file.getvalue()
 
 
-def test_a_huge_picture_is_refused_from_its_header(http, server):
+def test_a_huge_image_is_refused_from_its_header(http, server):
     data = huge()
     assert len(data) < 20_000
     path = http.post("/gradio_api/upload", files={"files": ("huge.png", data)}).json()[0]

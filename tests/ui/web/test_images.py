@@ -17,7 +17,7 @@ pytest.importorskip("gradio")
 import openvocab
 from openvocab import Regions, Result, RunRecord
 from openvocab.errors import BadInput, ImageError
-from openvocab.ui.web.pictures import data_url, drawn, name_of, picture_files, picture_input, read_upload, thumbnail
+from openvocab.ui.web.images import data_url, drawn, image_files, image_input, name_of, read_upload, thumbnail
 
 RECORD = RunRecord("0", None, None, None, ("{label}",), "", "", {})
 
@@ -50,15 +50,15 @@ def test_what_cannot_be_read_is_named_without_its_place(tmp_path, data, kind):
     assert str(tmp_path) not in str(raised.value)
 
 
-def test_a_picture_is_read_as_the_library_reads_it():
+def test_an_image_is_read_as_the_library_reads_it():
     scene = openvocab.example_scenes()[0]
     np.testing.assert_array_equal(read_upload(str(scene.path), 10**6), openvocab.read_image(scene.path))
     assert name_of(str(scene.path)) == "scene-1.png"
 
 
 @pytest.mark.parametrize("path", [None, ""])
-def test_no_picture_is_told(path):
-    with pytest.raises(BadInput, match="there is no picture"):
+def test_no_image_is_told(path):
+    with pytest.raises(BadInput, match="there is no image"):
         read_upload(path, 10)
 
 
@@ -69,7 +69,7 @@ def _preprocess(component: Any) -> Any:
 def test_components_hand_over_paths_and_decode_nothing(tmp_path):
     path = tmp_path / "huge.png"
     path.write_bytes(huge_png())
-    one, several = map(_preprocess, (picture_input(), picture_files()))
+    one, several = map(_preprocess, (image_input(), image_files()))
     payload = SimpleNamespace(path=str(path), url=None)
     assert one(payload) == str(path)
     assert several(SimpleNamespace(root=[payload, payload])) == [str(path)] * 2
@@ -79,12 +79,12 @@ def test_components_hand_over_paths_and_decode_nothing(tmp_path):
 
 
 def result_of(height, width):
-    picture = np.full((height, width, 3), 200, np.uint8)
+    image = np.full((height, width, 3), 200, np.uint8)
     masks = np.zeros((1, height, width), bool)
     masks[0, : height // 2, : width // 2] = True
     box = np.array([[0, 0, width // 2, height // 2]], np.float32)
     one = np.ones(1, np.float32)
-    return Result("a.png", width, height, (), Regions(box, one, ("cat",), one, one, masks), RECORD, picture)
+    return Result("a.png", width, height, (), Regions(box, one, ("cat",), one, one, masks), RECORD, image)
 
 
 @pytest.mark.parametrize(

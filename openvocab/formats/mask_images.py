@@ -2,7 +2,7 @@
 
 0 is the background; the value of a region is its place in its row from 1, that of a label its place in the vocabulary
 from 1. Where masks overlap, the region with the better score has the pixel. Files have a palette where 255 values are
-enough, and are 16 bit grey where they are not. The boxes are lost, and what lies under another mask.
+enough, and are 16 bit gray where they are not. The boxes are lost, and what lies under another mask.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from openvocab.batch.rows import Row
 from openvocab.errors import BadInput
 from openvocab.formats.job import Job
 from openvocab.formats.regions import Region, regions_of
-from openvocab.formats.targets import PictureFiles, dumps, open_text, whole_folder
+from openvocab.formats.targets import ImageFiles, dumps, open_text, whole_folder
 
 __all__ = ["palette", "write_instance_masks", "write_semantic_masks"]
 
@@ -27,17 +27,17 @@ _MOST_IN_PALETTE, _MOST = 255, 65535
 
 
 def write_instance_masks(job: Job) -> None:
-    """Write masks/NAME.png with a value a region; pictures.jsonl says which value is which label and score.
+    """Write masks/NAME.png with a value a region; images.jsonl says which value is which label and score.
 
     Raises:
-        BadInput: a picture has more than 65535 regions.
+        BadInput: an image has more than 65535 regions.
     """
-    with whole_folder(job.path) as folder, PictureFiles(job, folder, "images/") as pictures:
+    with whole_folder(job.path) as folder, ImageFiles(job, folder, "images/") as images:
         (folder / "masks").mkdir()
         for row in job:
             found = list(enumerate(regions_of(row, job), 1))
             told = [{"value": value, "label": region.label, "score": region.score} for value, region in found]
-            name, _ = pictures.add(row, regions=told, mask=_has_masks(row))
+            name, _ = images.add(row, regions=told, mask=_has_masks(row))
             if _has_masks(row):
                 _check(len(found), f"{row.id!r} has", "regions")
                 _save(_painted(row, iter(found[::-1])), len(found), folder / "masks" / f"{name}.png")
@@ -50,17 +50,17 @@ def write_semantic_masks(job: Job) -> None:
         BadInput: there are more than 65535 labels.
     """
     _check(len(job.labels), "there are", "labels")
-    with whole_folder(job.path) as folder, PictureFiles(job, folder, "images/") as pictures:
+    with whole_folder(job.path) as folder, ImageFiles(job, folder, "images/") as images:
         (folder / "masks").mkdir()
-        colours = palette().reshape(-1, 3).tolist() if len(job.labels) <= _MOST_IN_PALETTE else []
+        colors = palette().reshape(-1, 3).tolist() if len(job.labels) <= _MOST_IN_PALETTE else []
         with open_text(folder / "values.json") as values:
             named = [
-                {"value": value, "label": label, "colour": colours[value] if colours else None}
+                {"value": value, "label": label, "color": colors[value] if colors else None}
                 for value, label in enumerate(job.labels.names, 1)
             ]
             values.write(dumps(named) + "\n")
         for row in job:
-            name, _ = pictures.add(row, mask=_has_masks(row))
+            name, _ = images.add(row, mask=_has_masks(row))
             if _has_masks(row):
                 found = [(region.place + 1, region) for region in regions_of(row, job)]
                 _save(_painted(row, iter(found[::-1])), len(job.labels), folder / "masks" / f"{name}.png")
@@ -68,17 +68,17 @@ def write_semantic_masks(job: Job) -> None:
 
 @cache
 def palette() -> NDArray[np.uint8]:
-    """Return 768 bytes, red, green and blue of 256 values: the colours of Pascal VOC.
+    """Return 768 bytes, red, green and blue of 256 values: the colors of Pascal VOC.
 
-    From the last bit of the value on, three bits at a time go to the three colours, from the first bit of each on.
+    From the last bit of the value on, three bits at a time go to the three colors, from the first bit of each on.
     """
     values = np.arange(256)
-    colours = np.zeros((256, 3), np.uint8)
+    colors = np.zeros((256, 3), np.uint8)
     for step in range(3):
-        for colour in range(3):
-            colours[:, colour] |= ((values >> (3 * step + colour) & 1) << (7 - step)).astype(np.uint8)
-    colours.flags.writeable = False
-    return colours.reshape(-1)
+        for color in range(3):
+            colors[:, color] |= ((values >> (3 * step + color) & 1) << (7 - step)).astype(np.uint8)
+    colors.flags.writeable = False
+    return colors.reshape(-1)
 
 
 def _has_masks(row: Row) -> bool:
@@ -104,6 +104,6 @@ def _save(values: NDArray[np.uint16], most: int, path: Path) -> None:
     if most > _MOST_IN_PALETTE:
         Image.fromarray(values).save(path)
         return
-    picture = Image.fromarray(values.astype(np.uint8))
-    picture.putpalette(palette().tobytes())
-    picture.save(path)
+    image = Image.fromarray(values.astype(np.uint8))
+    image.putpalette(palette().tobytes())
+    image.save(path)

@@ -1,4 +1,4 @@
-"""Pictures on their way in, unread until the library reads them, and on their way out, small enough for a page."""
+"""Images on their way in, unread until the library reads them, and on their way out, small enough for a page."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ import openvocab
 from openvocab import Result
 from openvocab.errors import BadInput, ImageError
 
-__all__ = ["data_url", "drawn", "name_of", "picture_files", "picture_input", "read_upload", "thumbnail"]
+__all__ = ["data_url", "drawn", "image_files", "image_input", "name_of", "read_upload", "thumbnail"]
 
-Picture = NDArray[np.uint8]
+ImageArray = NDArray[np.uint8]
 
 MOST_SIDE = 1280
-"""Pixels of the longer side of a picture that is drawn for the page; downloads have them all."""
+"""Pixels of the longer side of an image that is drawn for the page; downloads have them all."""
 
 
-def picture_input(**options: Any) -> gr.Image:
+def image_input(**options: Any) -> gr.Image:
     """Return an image component whose value is the path of the file as it came.
 
     Gradio's own opens the file, and decodes what is not in the mode that it wants, before any limit is looked at.
@@ -36,7 +36,7 @@ def picture_input(**options: Any) -> gr.Image:
     return made
 
 
-def picture_files(**options: Any) -> gr.File:
+def image_files(**options: Any) -> gr.File:
     """Return a component for several files whose value is their paths; Gradio's own leaves an empty file for each."""
     made = gr.File(file_count="multiple", **options)
     made.preprocess = _paths  # type: ignore[method-assign]
@@ -47,7 +47,7 @@ def _one_path(payload: Any) -> str | None:
     if payload is None:
         return None
     if payload.path is None:
-        raise BadInput("a picture is given as an uploaded file; send the file, not its bytes in an address")
+        raise BadInput("an image is given as an uploaded file; send the file, not its bytes in an address")
     return str(payload.path)
 
 
@@ -58,22 +58,22 @@ def _paths(payload: Any) -> list[str]:
 
 
 def name_of(path: str | None) -> str:
-    """Return what a picture is called: the name of its file, without folders."""
-    return Path(path).name if path else "picture"
+    """Return what an image is called: the name of its file, without folders."""
+    return Path(path).name if path else "image"
 
 
-def read_upload(path: str | None, pixels: int) -> Picture:
-    """Return an uploaded picture, upright (height, width, 3) uint8 RGB.
+def read_upload(path: str | None, pixels: int) -> ImageArray:
+    """Return an uploaded image, upright (height, width, 3) uint8 RGB.
 
     Args:
         pixels: width times height that is still read; looked up in the header, before anything is decoded.
 
     Raises:
-        BadInput: no picture was chosen.
+        BadInput: no image was chosen.
         ImageError: it cannot be read; the message has the file's own name and not its place on the server.
     """
     if not path:
-        raise BadInput("there is no picture; choose one, paste one, or click an example")
+        raise BadInput("there is no image; choose one, paste one, or click an example")
     try:
         return openvocab.read_image(path, max_pixels=pixels)
     except ImageError as error:
@@ -90,7 +90,7 @@ def drawn(result: Result) -> Image.Image:
     width, height = _fit((result.width, result.height), MOST_SIDE)
     if (width, height) == (result.width, result.height):
         return result.draw()
-    small = np.asarray(Image.fromarray(result.picture).resize((width, height), Image.Resampling.BOX, reducing_gap=2.0))
+    small = np.asarray(Image.fromarray(result.image).resize((width, height), Image.Resampling.BOX, reducing_gap=2.0))
     scale = np.array([width / result.width, height / result.height] * 2, np.float32)
     masks = result.regions.masks
     if masks is not None:
@@ -98,18 +98,18 @@ def drawn(result: Result) -> Image.Image:
         columns = (np.arange(width) + 0.5) * result.width / width
         masks = np.ascontiguousarray(masks[:, rows.astype(int)][:, :, columns.astype(int)])
     regions = replace(result.regions, xyxy=result.regions.xyxy * scale, masks=masks)
-    return replace(result, width=width, height=height, picture=small, regions=regions).draw()
+    return replace(result, width=width, height=height, image=small, regions=regions).draw()
 
 
-def data_url(picture: Image.Image, quality: int = 88) -> str:
-    """Return a picture as the address of a JPEG that holds itself, so that no file is left behind."""
+def data_url(image: Image.Image, quality: int = 88) -> str:
+    """Return an image as the address of a JPEG that holds itself, so that no file is left behind."""
     file = BytesIO()
-    picture.save(file, "JPEG", quality=quality)
+    image.save(file, "JPEG", quality=quality)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def thumbnail(picture: Picture | Image.Image, side: int = 160) -> str:
+def thumbnail(image: ImageArray | Image.Image, side: int = 160) -> str:
     """Return a small copy as data_url does."""
-    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
-    size: Sequence[int] = _fit(image.size, side)
-    return data_url(image.convert("RGB").resize((size[0], size[1]), Image.Resampling.LANCZOS, reducing_gap=3.0), 82)
+    opened = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    size: Sequence[int] = _fit(opened.size, side)
+    return data_url(opened.convert("RGB").resize((size[0], size[1]), Image.Resampling.LANCZOS, reducing_gap=3.0), 82)

@@ -1,4 +1,4 @@
-"""What training shares: two optimisers in one, a schedule, a moving average, and checkpoints."""
+"""What training shares: two optimizers in one, a schedule, a moving average, and checkpoints."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["STEADY", "Average", "Optimiser", "load_checkpoint", "save_checkpoint", "steady_then_down"]
+__all__ = ["STEADY", "Average", "Optimizer", "load_checkpoint", "save_checkpoint", "steady_then_down"]
 
 
 STEADY = 0.6
@@ -28,7 +28,7 @@ def steady_then_down(step: int, share: float, warm: int = 100, floor: float = 0.
     return min(1.0, (step + 1) / warm) * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, down))))
 
 
-class Optimiser:
+class Optimizer:
     """Muon (Jordan et al. 2024) for the matrices of transformer blocks, AdamW for all else.
 
     Args:

@@ -1,4 +1,4 @@
-"""Loaders of labelled pictures: what they read, and what they say of bad input."""
+"""Loaders of labeled images: what they read, and what they say of bad input."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from openvocab.errors import BadInput, OpenVocabWarning, UnknownName
-from openvocab.evaluate.data import LABELLED, load_labelled
+from openvocab.evaluate.data import LABELED, load_labeled
 from tests.evaluate.conftest import write_shards
 
 FILES = ("a/1.png", "a/deep/2.png", "b/3.png")
@@ -31,8 +31,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def seen(data: Any) -> list[tuple[str, ...]]:
-    """Last part of the id and labels of each picture."""
-    return [(one.item.id.rpartition("/")[2], *(data.labels[row] for row in one.labels)) for one in data.pictures()]
+    """Last part of the id and labels of each image."""
+    return [(one.item.id.rpartition("/")[2], *(data.labels[row] for row in one.labels)) for one in data.images()]
 
 
 def written(folder: Path, kind: str, rows: list[dict[str, Any]]) -> str:
@@ -53,22 +53,22 @@ def written(folder: Path, kind: str, rows: list[dict[str, Any]]) -> str:
 def test_image_folder_is_read_as_torchvision_reads_it(image_folder):
     from torchvision.datasets import ImageFolder
 
-    upstream, data = ImageFolder(str(image_folder)), load_labelled(str(image_folder), "imagefolder")
+    upstream, data = ImageFolder(str(image_folder)), load_labeled(str(image_folder), "imagefolder")
     assert data.labels == tuple(upstream.classes)
-    assert [(one.item.path, *one.labels) for one in data.pictures()] == upstream.samples
+    assert [(one.item.path, *one.labels) for one in data.images()] == upstream.samples
     assert not data.multi_label and data.templates is None
 
 
-def test_pictures_lie_at_any_depth_and_hidden_ones_are_passed_over(folder):
+def test_images_lie_at_any_depth_and_hidden_ones_are_passed_over(folder):
     png(folder / ".thumbs" / "no.png")
     png(folder / "a" / ".no.png")
-    assert seen(load_labelled(str(folder), "imagefolder")) == [("1.png", "a"), ("2.png", "a"), ("3.png", "b")]
+    assert seen(load_labeled(str(folder), "imagefolder")) == [("1.png", "a"), ("2.png", "a"), ("3.png", "b")]
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
 def test_lists_with_one_label(kind, folder):
     rows = [{"path": name, "label": name[0]} for name in reversed(FILES)]
-    data = load_labelled(written(folder, kind, rows), "list")
+    data = load_labeled(written(folder, kind, rows), "list")
     assert (data.labels, data.multi_label) == (("a", "b"), False)
     assert seen(data) == [("3.png", "b"), ("2.png", "a"), ("1.png", "a")]
 
@@ -80,20 +80,20 @@ def test_lists_with_several_labels(kind, folder):
         {"file_name": name, "labels": "|".join(labels) if kind == "csv" else labels}
         for name, labels in zip(FILES, own, strict=True)
     ]
-    data = load_labelled(written(folder, kind, rows), "list")
+    data = load_labeled(written(folder, kind, rows), "list")
     assert (data.labels, data.multi_label) == (("x", "y"), True)
     assert seen(data) == [("1.png", "x", "y"), ("2.png",), ("3.png", "x")]
 
 
 def test_web_dataset(web_dataset, image_folder):
-    data = load_labelled(str(web_dataset), "webdataset")
+    data = load_labeled(str(web_dataset), "webdataset")
     assert data.templates == ("a photo of a {label}.", "art of the {label}")
-    pictures = list(data.pictures())
-    assert len(pictures) == 200
-    assert len({one.item.id for one in pictures}) == 200
-    straight = load_labelled(str(image_folder), "imagefolder")
-    expected = {(Path(str(one.item.path)).read_bytes(), one.labels) for one in straight.pictures()}
-    assert {(one.item.data, one.labels) for one in pictures} == expected
+    images = list(data.images())
+    assert len(images) == 200
+    assert len({one.item.id for one in images}) == 200
+    straight = load_labeled(str(image_folder), "imagefolder")
+    expected = {(Path(str(one.item.path)).read_bytes(), one.labels) for one in straight.images()}
+    assert {(one.item.data, one.labels) for one in images} == expected
 
 
 def _npy(row: list[int]) -> bytes:
@@ -103,22 +103,22 @@ def _npy(row: list[int]) -> bytes:
 
 
 def test_web_dataset_with_several_labels(tmp_path):
-    write_shards(tmp_path, [[(b"picture", _npy([1, 0, 1])), (b"picture", _npy([0, 0, 0]))]], "npy")
+    write_shards(tmp_path, [[(b"image", _npy([1, 0, 1])), (b"image", _npy([0, 0, 0]))]], "npy")
     (tmp_path / "classnames.txt").write_text("a\nb\nc\n", "utf-8")
     (tmp_path / "dataset_type.txt").write_text("multilabel", "utf-8")
-    data = load_labelled(str(tmp_path), "webdataset")
+    data = load_labeled(str(tmp_path), "webdataset")
     assert data.multi_label
-    assert [one.labels for one in data.pictures()] == [(0, 2), ()]
+    assert [one.labels for one in data.images()] == [(0, 2), ()]
 
 
 def test_other_names_and_other_labels(folder):
-    data = load_labelled(str(folder), "imagefolder")
+    data = load_labeled(str(folder), "imagefolder")
     turned = data.against(["dog", "cat", "b"], {"a": "cat"})
     assert turned.labels == ("dog", "cat", "b")
     assert [row for _, *row in seen(turned)] == [["cat"], ["cat"], ["b"]]
     together = data.against(names={"a": "thing", "b": "thing"})
     assert together.labels == ("thing",)
-    assert [one.labels for one in together.pictures()] == [(0,), (0,), (0,)]
+    assert [one.labels for one in together.images()] == [(0,), (0,), (0,)]
 
 
 @pytest.mark.parametrize(
@@ -130,38 +130,38 @@ def test_other_names_and_other_labels(folder):
 )
 def test_labels_that_do_not_match(vocabulary, names, says, folder):
     with pytest.raises(BadInput) as caught:
-        load_labelled(str(folder), "imagefolder").against(vocabulary, names)
+        load_labeled(str(folder), "imagefolder").against(vocabulary, names)
     assert says in str(caught.value)
 
 
-def test_a_folder_without_a_picture_is_counted_and_stays_a_label(folder):
+def test_a_folder_without_an_image_is_counted_and_stays_a_label(folder):
     (folder / "c").mkdir()
-    with pytest.warns(OpenVocabWarning, match="1 of 3 folders in .* hold no picture, the first is 'c'"):
-        data = load_labelled(str(folder), "imagefolder")
+    with pytest.warns(OpenVocabWarning, match="1 of 3 folders in .* hold no image, the first is 'c'"):
+        data = load_labeled(str(folder), "imagefolder")
     assert data.labels == ("a", "b", "c")
 
 
-def test_pictures_in_no_folder_are_counted(folder):
+def test_images_in_no_folder_are_counted(folder):
     png(folder / "loose.png")
-    with pytest.warns(OpenVocabWarning, match="1 pictures in .* lie in no label's folder, such as 'loose.png'"):
-        load_labelled(str(folder), "imagefolder")
+    with pytest.warns(OpenVocabWarning, match="1 images in .* lie in no label's folder, such as 'loose.png'"):
+        load_labeled(str(folder), "imagefolder")
 
 
-def test_a_listed_picture_that_is_missing_is_counted_with_its_line(folder):
+def test_a_listed_image_that_is_missing_is_counted_with_its_line(folder):
     rows = [{"path": name, "label": "a"} for name in (FILES[0], "gone.png", "gone too.png")]
-    with pytest.warns(OpenVocabWarning, match=r"lists 2 pictures that do not exist, the first on line 3: .*gone.png"):
-        data = load_labelled(written(folder, "csv", rows), "list")
+    with pytest.warns(OpenVocabWarning, match=r"lists 2 images that do not exist, the first on line 3: .*gone.png"):
+        data = load_labeled(written(folder, "csv", rows), "list")
     assert seen(data) == [("1.png", "a")]
 
 
 @pytest.mark.parametrize(
     ("name", "text", "says"),
     [
-        pytest.param("x.csv", "path,label\n", "lists no picture", id="no row"),
-        pytest.param("x.csv", "name,label\n1.png,a\n", "line 2, names no picture", id="no column of paths"),
+        pytest.param("x.csv", "path,label\n", "lists no image", id="no row"),
+        pytest.param("x.csv", "name,label\n1.png,a\n", "line 2, names no image", id="no column of paths"),
         pytest.param("x.csv", "path,kind\na/1.png,a\n", "line 2, has no label", id="no column of labels"),
         pytest.param("x.csv", "path,label\na/1.png,a\na/1.png,\n", "line 3, has no label", id="no label"),
-        pytest.param("x.csv", "path,label\nno.png,a\n", "none of the 1 pictures", id="all missing"),
+        pytest.param("x.csv", "path,label\nno.png,a\n", "none of the 1 images", id="all missing"),
         pytest.param("x.csv", "path,label\na/1.png,a\nb/3.png,A\n", "are the same", id="labels that are twins"),
         pytest.param("x.jsonl", '{"path": "a/1.png", "label": "a"}\n{', "line 2, is no JSON", id="broken JSON"),
         pytest.param("x.jsonl", "[1]", "line 1, is no JSON object", id="JSON that is no object"),
@@ -172,7 +172,7 @@ def test_a_listed_picture_that_is_missing_is_counted_with_its_line(folder):
 def test_bad_lists(name, text, says, folder):
     (folder / name).write_text(text, "utf-8")
     with pytest.raises(BadInput, match=says):
-        load_labelled(str(folder / name), "list")
+        load_labeled(str(folder / name), "list")
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_bad_lists(name, text, says, folder):
     [
         pytest.param(None, "is no folder", id="missing"),
         pytest.param([], "holds no folder", id="empty folder"),
-        pytest.param(["a", "b"], "the 2 folders in .* hold no picture", id="no picture at all"),
+        pytest.param(["a", "b"], "the 2 folders in .* hold no image", id="no image at all"),
     ],
 )
 def test_bad_image_folders(folders, says, tmp_path):
@@ -189,7 +189,7 @@ def test_bad_image_folders(folders, says, tmp_path):
     if folders is not None:
         (tmp_path / "root").mkdir(exist_ok=True)
     with pytest.raises(BadInput, match=says):
-        load_labelled(str(tmp_path / "root"), "imagefolder")
+        load_labeled(str(tmp_path / "root"), "imagefolder")
 
 
 @pytest.mark.parametrize(
@@ -206,17 +206,17 @@ def test_bad_image_folders(folders, says, tmp_path):
     ],
 )
 def test_bad_web_datasets(change, says, tmp_path):
-    write_shards(tmp_path, [[(b"picture", b"0"), (b"picture", b"1")]])
+    write_shards(tmp_path, [[(b"image", b"0"), (b"image", b"1")]])
     (tmp_path / "classnames.txt").write_text("a\nb\n", "utf-8")
     for name, text in change.items():
         (tmp_path / name).unlink(missing_ok=True)
         if text is not None:
             (tmp_path / name).write_text(text, "utf-8")
     with pytest.raises(BadInput, match=says):
-        list(load_labelled(str(tmp_path), "webdataset").pictures())
+        list(load_labeled(str(tmp_path), "webdataset").images())
 
 
 def test_an_unknown_format_is_met_with_those_that_there_are():
     with pytest.raises(UnknownName, match="did you mean 'imagefolder'"):
-        load_labelled("x", "imagefolders")
-    assert sorted(LABELLED) == ["imagefolder", "list", "torchvision", "webdataset"]
+        load_labeled("x", "imagefolders")
+    assert sorted(LABELED) == ["imagefolder", "list", "torchvision", "webdataset"]

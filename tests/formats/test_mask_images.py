@@ -12,13 +12,13 @@ from PIL import Image
 import openvocab
 from openvocab.batch.rows import RowRegions
 from openvocab.errors import BadInput
-from openvocab.formats.mask_pictures import palette
+from openvocab.formats.mask_images import palette
 from openvocab.pipeline.result import Regions
 
 
 def _pixels(path):
-    with Image.open(path) as picture:
-        return picture.mode, np.asarray(picture)
+    with Image.open(path) as image:
+        return image.mode, np.asarray(image)
 
 
 def _expected(masks, values):
@@ -33,7 +33,7 @@ def test_instances(scene, tmp_path):
     mode, pixels = _pixels(Path(made.path, "masks", "same.png"))
     assert mode == "P"
     np.testing.assert_array_equal(pixels, _expected(scene.masks, [1, 2, 3, 4]))
-    told = [json.loads(line) for line in Path(made.path, "pictures.jsonl").read_text("utf-8").splitlines()]
+    told = [json.loads(line) for line in Path(made.path, "images.jsonl").read_text("utf-8").splitlines()]
     assert [(each["value"], each["label"]) for each in told[0]["regions"]] == list(
         enumerate(scene.rows[0].regions.labels, 1)
     )
@@ -49,8 +49,8 @@ def test_semantics(scene, tmp_path):
     np.testing.assert_array_equal(pixels, _expected(scene.masks, [1, 3, 4, 5]))
     values = json.loads(Path(made.path, "values.json").read_text("utf-8"))
     assert [(each["value"], each["label"]) for each in values] == list(enumerate(scene.labels, 1))
-    with Image.open(Path(made.path, "masks", "same.png")) as picture:
-        np.testing.assert_array_equal(np.asarray(picture.convert("RGB"))[0, 0], values[2]["colour"])
+    with Image.open(Path(made.path, "masks", "same.png")) as image:
+        np.testing.assert_array_equal(np.asarray(image.convert("RGB"))[0, 0], values[2]["color"])
 
 
 def test_more_than_255_values_need_16_bits(tmp_path):
@@ -76,6 +76,6 @@ def test_too_many_labels_are_refused(tmp_path):
 
 
 def test_the_palette_is_that_of_pascal_voc():
-    colours = palette().reshape(-1, 3).tolist()
-    assert colours[:4] == [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0]]
-    assert (colours[15], colours[20], colours[255]) == ([192, 128, 128], [0, 64, 128], [224, 224, 192])
+    colors = palette().reshape(-1, 3).tolist()
+    assert colors[:4] == [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0]]
+    assert (colors[15], colors[20], colors[255]) == ([192, 128, 128], [0, 64, 128], [224, 224, 192])

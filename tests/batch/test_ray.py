@@ -25,7 +25,7 @@ pytest.importorskip("ray.data", reason="ray is not installed; pip install 'openv
 @pytest.fixture(autouse=True)
 def tests_are_importable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray's processes import the stubs by name."""
-    root = str(Path(__file__).parents[3])
+    root = str(Path(__file__).parents[2])
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 

@@ -26,7 +26,7 @@ from openvocab.batch.whole import temporary_name
 from openvocab.ui.cli.main import main
 from tests.pipeline.stubs import LABELS, chain, save_images, tagging
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -192,7 +192,7 @@ sys.exit(stop.status if stop() else 0)
 
 def started(images: Path, run: Path) -> subprocess.Popen[str]:
     """Start a run of two workers in a process group of its own, and wait for its first row."""
-    path = os.pathsep.join([str(Path(__file__).parents[3]), *filter(None, sys.path)])
+    path = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, sys.path)])
     made = subprocess.Popen(
         [sys.executable, "-c", SCRIPT, str(images), str(run)],
         stdout=subprocess.PIPE,

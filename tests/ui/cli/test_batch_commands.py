@@ -21,7 +21,7 @@ from tests.batch.test_workers import rows_in
 from tests.pipeline.stubs import chain, save_images
 from tests.pipeline.test_gate import chain as unsure
 
-README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+README = (Path(__file__).parents[3] / "README.md").read_text("utf-8")
 
 
 @pytest.fixture(autouse=True)

@@ -51,8 +51,8 @@ class Tally:
 def digest(answer: dict[str, Any]) -> str:
     """Name an answer by its size, tags, labels, masks and scores, the latter to three digits."""
     tags = [(tag["label"], round(tag["score"], 3)) for tag in answer["tags"]]
-    regions = [(one["label"], round(one["score"], 3), one.get("mask")) for one in answer["regions"]]
-    plain = json.dumps([answer["width"], answer["height"], tags, regions], sort_keys=True)
+    detections = [(one["label"], round(one["score"], 3), one.get("mask")) for one in answer["detections"]]
+    plain = json.dumps([answer["width"], answer["height"], tags, detections], sort_keys=True)
     return hashlib.sha256(plain.encode()).hexdigest()
 
 

@@ -34,16 +34,17 @@ if TYPE_CHECKING:
     from openvocab.batch.workers import Workers
     from openvocab.batch.writer import Summary
     from openvocab.formats import export
-    from openvocab.formats.detections import to_supervision
     from openvocab.formats.job import Exported
+    from openvocab.formats.supervision_detections import to_supervision
     from openvocab.images.read import read_image
     from openvocab.images.sources import find_images
     from openvocab.pipeline.chain import Pipeline, Vocabulary
+    from openvocab.pipeline.detections import Detection, Detections
     from openvocab.pipeline.draw import colors_of
     from openvocab.pipeline.examples import ExampleScene, example_scenes
     from openvocab.pipeline.explore import Encoded, Explored
     from openvocab.pipeline.lettering import undrawn
-    from openvocab.pipeline.masks import decode_mask, encode_mask, mask_box
+    from openvocab.pipeline.masks import EncodedMasks, decode_mask, encode_mask, mask_box
     from openvocab.pipeline.presets import Preset, load, presets
     from openvocab.pipeline.registry import (
         families,
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
         load_segmenter,
         load_tagger,
     )
-    from openvocab.pipeline.result import ModelRecord, Regions, Result, RunRecord, Tag
+    from openvocab.pipeline.result import ModelRecord, Result, RunRecord, Tag
     from openvocab.pipeline.settings import Settings
     from openvocab.prompts.labels import label_sets, read_labels
     from openvocab.prompts.templates import PromptSet, prompt_set
@@ -65,7 +66,10 @@ __all__ = [
     "BadOutput",
     "BadWeights",
     "CannotWrite",
+    "Detection",
+    "Detections",
     "Encoded",
+    "EncodedMasks",
     "ExampleScene",
     "Explored",
     "Exported",
@@ -80,7 +84,6 @@ __all__ = [
     "Pipeline",
     "Preset",
     "PromptSet",
-    "Regions",
     "Result",
     "Row",
     "Run",
@@ -130,13 +133,14 @@ _HOMES = {
     "pipeline.examples": ("ExampleScene", "example_scenes"),
     "pipeline.explore": ("Encoded", "Explored"),
     "formats": ("export",),
-    "formats.detections": ("to_supervision",),
+    "formats.supervision_detections": ("to_supervision",),
     "formats.job": ("Exported",),
     "images.read": ("read_image",),
-    "pipeline.masks": ("decode_mask", "encode_mask", "mask_box"),
+    "pipeline.masks": ("EncodedMasks", "decode_mask", "encode_mask", "mask_box"),
     "pipeline.lettering": ("undrawn",),
     "pipeline.presets": ("Preset", "load", "presets"),
-    "pipeline.result": ("ModelRecord", "Regions", "Result", "RunRecord", "Tag"),
+    "pipeline.detections": ("Detection", "Detections"),
+    "pipeline.result": ("ModelRecord", "Result", "RunRecord", "Tag"),
     "pipeline.registry": (
         "families",
         "load_captioner",

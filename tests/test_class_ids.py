@@ -39,14 +39,14 @@ def result_of(kind: str) -> Result:
     if kind == "run":
         return next(pipe.run("p", LABELS))
     *_, explored = openvocab.Pipeline(pipe.tagger, None, None, pipe.settings).explore("p/00000.png", LABELS)
-    return replace(explored.result(), regions=pipe("p/00000.png", LABELS).regions)
+    return replace(explored.result(), detections=pipe("p/00000.png", LABELS).detections)
 
 
 @pytest.mark.parametrize("kind", ["pipe", "run", "explore"])
 def test_a_result_keeps_the_vocabulary_in_its_order(kind: str, here: Path) -> None:
     result = result_of(kind)
     assert result.labels == result.classes == LABELS
-    assert [LABELS.index(label) for label in result.regions.labels] == [PLACE]
+    assert [LABELS.index(label) for label in result.detections.labels] == [PLACE]
     assert np.array(result.to_supervision().class_id).tolist() == [PLACE]
     assert np.array(openvocab.to_supervision(result).class_id).tolist() == [PLACE]
 
@@ -108,9 +108,9 @@ def test_names_given_by_hand_follow_the_vocabulary(here: Path) -> None:
     from openvocab.ui.web.desk import Desk
 
     result = _result()
-    renamed = replace(result, regions=replace(result.regions, labels=("apple",)))
+    renamed = replace(result, detections=replace(result.detections, labels=("apple",)))
     assert renamed.classes == (*LABELS, "apple")
-    desk = Desk.of(result, "pocket", openvocab.Encoded(result.image)).added(result.regions.masks[0], 0.5, "pear")
+    desk = Desk.of(result, "pocket", openvocab.Encoded(result.image)).added(result.detections.masks[0], 0.5, "pear")
     assert desk.result(replace(chain(gate="threshold"))).classes == (*LABELS, "pear")
 
 

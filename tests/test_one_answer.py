@@ -78,10 +78,10 @@ def test_annotate_writes_what_python_answers(stand_ins: str, tmp_path: Path) -> 
     run = tmp_path / "run"
     main(["annotate", str(SCENE.path), "--labels", WORDS, "--preset", stand_ins, "--out", str(run), "--no-images"])
     (row,) = openvocab.read_run(run)
-    assert row.tags == wanted.tags and row.regions is not None
-    assert row.regions.labels == wanted.regions.labels
-    np.testing.assert_array_equal(row.regions.scores, wanted.regions.scores)
-    np.testing.assert_array_equal(row.regions.xyxy, wanted.regions.xyxy)
+    assert row.tags == wanted.tags and row.detections is not None
+    assert row.detections.labels == wanted.detections.labels
+    np.testing.assert_array_equal(row.detections.scores, wanted.detections.scores)
+    np.testing.assert_array_equal(row.detections.xyxy, wanted.detections.xyxy)
     said = openvocab.read_run(run).record
     assert {name: said[name] for name in asdict(wanted.run)} == json.loads(json.dumps(asdict(wanted.run)))
 
@@ -108,8 +108,8 @@ def test_evaluate_measures_what_python_answers(
     wanted = openvocab.load(stand_ins)(SCENE.path, WORDS)
     (found,) = made[0].found
     assert made[0].record == wanted.run
-    assert [made[0].labels[place] for place in found.label_index] == list(wanted.regions.labels)
-    np.testing.assert_array_equal(found.scores, wanted.regions.scores)
+    assert [made[0].labels[place] for place in found.label_index] == list(wanted.detections.labels)
+    np.testing.assert_array_equal(found.scores, wanted.detections.scores)
     if made[0].asked is not None:
         asked = {made[0].labels[row] for row in np.flatnonzero(made[0].asked[0])}
         strict = wanted.run.settings["gate"] == "threshold"

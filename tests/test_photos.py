@@ -104,7 +104,7 @@ def test_the_real_weights_answer_as_in_timm(pipe: Any) -> None:
 def test_the_preset_has_tags_alone(pipe: Any) -> None:
     assert (pipe.detector, pipe.segmenter) == (None, None)
     result = pipe(openvocab.example_scenes()[0].path, LABELS)
-    assert len(result.regions) == 0
+    assert len(result.detections) == 0
 
 
 def test_annotate_says_that_the_preset_has_tags_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

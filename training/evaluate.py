@@ -24,7 +24,7 @@ from training.presence import presence_figures
 from training.scenes import ORDINARY, SINGLE, Scene, bank, compose
 
 if TYPE_CHECKING:
-    from openvocab import Pipeline, Regions, Result, Vocabulary
+    from openvocab import Detections, Pipeline, Result, Vocabulary
 
 __all__ = ["main", "measure"]
 
@@ -44,12 +44,12 @@ def mask_iou(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> NDArray[np.
     return np.asarray(shared / np.maximum(one.sum(1)[:, None] + other.sum(1)[None] - shared, 1))
 
 
-def matched(regions: Regions, names: Sequence[str], masks: NDArray[np.bool_]) -> int:
-    """How many regions, best first, find an object of their label that is still free, with mask IoU 0.5 or more."""
-    if not len(regions) or regions.masks is None:
+def matched(detections: Detections, names: Sequence[str], masks: NDArray[np.bool_]) -> int:
+    """How many detections, best first, find an object of their label that is still free, with mask IoU 0.5 or more."""
+    if not len(detections) or detections.masks is None:
         return 0
-    overlaps, free, found = mask_iou(regions.masks, masks), np.ones(len(names), bool), 0
-    for row, label in enumerate(regions.labels):
+    overlaps, free, found = mask_iou(np.asarray(detections.masks), masks), np.ones(len(names), bool), 0
+    for row, label in enumerate(detections.labels):
         fits = overlaps[row] * free * np.array([label == name for name in names])
         if fits.max() >= 0.5:
             found += 1
@@ -63,17 +63,17 @@ def f1(found: int, given: int, wanted: int) -> dict[str, float]:
     return {"f1": 2 * precision * recall / max(precision + recall, 1e-9), "precision": precision, "recall": recall}
 
 
-def box_ap50(found: list[Regions], scenes: list[Scene], vocabulary: Sequence[str]) -> float:
+def box_ap50(found: list[Detections], scenes: list[Scene], vocabulary: Sequence[str]) -> float:
     """COCO's average precision at IoU 0.5, mean over the labels that the scenes hold."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
     truth: list[dict[str, Any]] = []
     answers: list[dict[str, Any]] = []
-    for image, (regions, scene) in enumerate(zip(found, scenes, strict=True)):
+    for image, (detections, scene) in enumerate(zip(found, scenes, strict=True)):
         for label, box in zip(scene.labels, scene.xyxy, strict=True):
             truth.append(_coco_box(image, int(label), box) | {"id": len(truth) + 1, "iscrowd": 0})
-        for label, box, score in zip(regions.labels, regions.xyxy, regions.scores, strict=True):
+        for label, box, score in zip(detections.labels, detections.xyxy, detections.scores, strict=True):
             answers.append(_coco_box(image, vocabulary.index(label), box) | {"score": float(score)})
     if not answers:
         return 0.0
@@ -126,8 +126,8 @@ def detector_figures(pipe: Pipeline, vocabulary: Vocabulary, scenes: list[Scene]
     told, free = [], []
     for scene in scenes:
         present = [vocabulary.labels[index] for index in dict.fromkeys(scene.labels.tolist())]
-        told.append(pipe.regions(scene.image, vocabulary, present, **options))
-        free.append(pipe.regions(scene.image, vocabulary, **options))
+        told.append(pipe.detections(scene.image, vocabulary, present, **options))
+        free.append(pipe.detections(scene.image, vocabulary, **options))
     return {
         "detector AP50, true labels": box_ap50(told, scenes, vocabulary.labels),
         "detector AP50, all labels": box_ap50(free, scenes, vocabulary.labels),
@@ -138,26 +138,26 @@ def wrong_labels(result: Result, vocabulary: Vocabulary, scene: Scene) -> int:
     """How many objects were looked for and have a box, but of another label: the fate of evaluate.chain."""
     from openvocab.evaluate import Found, Truth, fates
 
-    regions = result.regions
-    index = np.array([vocabulary.labels.index(label) for label in regions.labels], np.int64)
+    detections = result.detections
+    index = np.array([vocabulary.labels.index(label) for label in detections.labels], np.int64)
     height, width = scene.image.shape[:2]
     truth = Truth(height, width, scene.xyxy, scene.labels)
     tagged = np.isin(vocabulary.labels, [tag.label for tag in result.tags])[None]
-    made = fates([truth], [Found(regions.xyxy, regions.scores, index)], vocabulary.labels, tagged)
+    made = fates([truth], [Found(detections.xyxy, detections.scores, index)], vocabulary.labels, tagged)
     return int((made[0].things == THING_FATES.index("wrong label")).sum())
 
 
 def chain_figures(pipe: Pipeline, vocabulary: Vocabulary, scenes: list[Scene]) -> dict[str, float]:
-    """F1 of regions with the right label and mask IoU 0.5: the chain, and with true labels instead of tags."""
+    """F1 of detections with the right label and mask IoU 0.5: the chain, and with true labels instead of tags."""
     found, given, wanted, named = np.zeros(2, int), np.zeros(2, int), 0, 0
     for scene in scenes:
         names, masks = [vocabulary.labels[index] for index in scene.labels], scene_masks(scene)
-        told = pipe.cut_out(scene.image, pipe.regions(scene.image, vocabulary, list(dict.fromkeys(names))))
+        told = pipe.cut_out(scene.image, pipe.detections(scene.image, vocabulary, list(dict.fromkeys(names))))
         result = pipe(scene.image, vocabulary)
         named += wrong_labels(result, vocabulary, scene)
-        for row, regions in enumerate((result.regions, told)):
-            found[row] += matched(regions, names, masks)
-            given[row] += len(regions)
+        for row, detections in enumerate((result.detections, told)):
+            found[row] += matched(detections, names, masks)
+            given[row] += len(detections)
         wanted += len(names)
     own, oracle = (f1(int(hits), int(count), wanted) for hits, count in zip(found, given, strict=True))
     return {

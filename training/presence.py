@@ -59,7 +59,7 @@ def presence_figures(pipe: Pipeline, vocabulary: Vocabulary, scenes: list[Scene]
         present = list(dict.fromkeys(scene.labels.tolist()))
         asked = queries(rng, present, len(vocabulary.labels))
         own = pipe.vocabulary([vocabulary.labels[at] for at in asked])
-        found = set(pipe(scene.image, own).regions.labels)
+        found = set(pipe(scene.image, own).detections.labels)
         said += [label in found for label in own.labels]
         truth += [at in present for at in asked]
         scores += pipe.tag_scores([scene.image], own)[0].tolist()

@@ -202,8 +202,8 @@ class _Canvas:
             self._shadow(x, y, alpha)
         elif wild and rng.random() < 0.25:
             self._cast(rng, x, y, alpha)
-        region = self.image[window]
-        region[:] = (region * (1 - alpha[..., None]) + rgb * alpha[..., None]).astype(np.uint8)
+        detection = self.image[window]
+        detection[:] = (detection * (1 - alpha[..., None]) + rgb * alpha[..., None]).astype(np.uint8)
         self.labels.append(label)
         self._areas.append(int(solid.sum()))
         self.instances[window][solid] = len(self.labels)
@@ -214,8 +214,8 @@ class _Canvas:
         offset = max(1, int(max(height, width) * 0.05))
         soft = cv2.GaussianBlur(alpha, (0, 0), offset) * 0.4
         top, left = min(side - height, y + offset), min(side - width, x + offset)
-        region = self.image[top : top + height, left : left + width]
-        region[:] = (region * (1 - soft[..., None])).astype(np.uint8)
+        detection = self.image[top : top + height, left : left + width]
+        detection[:] = (detection * (1 - soft[..., None])).astype(np.uint8)
 
     def _cast(self, rng: Rng, x: int, y: int, alpha: Floats) -> None:
         """Darken the ground by a soft shadow that falls to any side."""

@@ -30,11 +30,11 @@ def _counts(pipe: Any, vocabulary: Any, scene: Scene, tag: float) -> list[tuple[
     """(found, given) for each box threshold, at one tag threshold."""
     names = [vocabulary.labels[index] for index in scene.labels]
     wanted = [each.label for each in pipe.tags(scene.image, vocabulary, tag_threshold=tag)]
-    regions = pipe.regions(scene.image, vocabulary, wanted, box_threshold=min(BOX_THRESHOLDS))
-    regions = pipe.cut_out(scene.image, regions)
+    detections = pipe.detections(scene.image, vocabulary, wanted, box_threshold=min(BOX_THRESHOLDS))
+    detections = pipe.cut_out(scene.image, detections)
     masks, rows = scene_masks(scene), []
     for least in BOX_THRESHOLDS:
-        kept = regions.take(np.flatnonzero(regions.detector_scores >= least))
+        kept = detections.take(np.flatnonzero(detections.detector_scores >= least))
         rows.append((matched(kept, names, masks), len(kept)))
     return rows
 

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from openvocab.batch.rows import ErrorKind, Row, RowRegions
+from openvocab.batch.rows import ErrorKind, Row
 from openvocab.errors import BadInput, BadOutput, ImageError, OutOfMemory
 from openvocab.images.read import Decoded
 from openvocab.images.sources import Item
+from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.protocols import Prepared
-from openvocab.pipeline.result import Regions, Result, RunRecord, Tag
+from openvocab.pipeline.result import Result, RunRecord, Tag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -63,7 +64,7 @@ class Answer:
     decoded    the image and its file; None where it could not be read.
     error      why there is no answer; None where there is one.
     wanted     the labels that the detector looks for; None where there is an error.
-    notes      why there is neither a tag nor a region.
+    notes      why there is neither a tag nor a detection.
     embedding  (D,) float32 of length 1, where it was asked for.
     rows       (V, D) float32: the embeddings of the image and its windows, where there is a use for them.
     prepared   the image as the tagger's model takes it, until it was asked; decoded has no pixels then.
@@ -76,7 +77,7 @@ class Answer:
     error: Exception | None = None
     wanted: tuple[str, ...] | None = None
     tags: tuple[Tag, ...] = ()
-    regions: Regions | None = None
+    detections: Detections | None = None
     notes: tuple[str, ...] = ()
     embedding: NDArray[np.float32] | None = None
     rows: NDArray[np.float32] | None = None
@@ -97,9 +98,9 @@ class Answer:
         """
         if self.decoded is None:
             raise BadInput(f"{self.item.id!r} could not be read, so that it has no result")
-        file, regions = self.decoded, Regions.none() if self.regions is None else self.regions
+        file, detections = self.decoded, Detections.none() if self.detections is None else self.detections
         known = {"notes": self.notes, "labels": labels}
-        return Result(self.item.id, file.width, file.height, self.tags, regions, record, file.pixels, **known)
+        return Result(self.item.id, file.width, file.height, self.tags, detections, record, file.pixels, **known)
 
     def png(self, record: RunRecord) -> bytes:
         """Return the annotated image of an answer, as a PNG file.
@@ -120,7 +121,7 @@ class Answer:
             record: where given, the annotated image is drawn too.
         """
         drawn = None if record is None or self.error is not None else self.png(record)
-        regions = None if self.regions is None else replace(self.regions, masks=None, mask_scores=None)
+        detections = None if self.detections is None else replace(self.detections, masks=None, mask_scores=None)
         error = None if self.error is None else portable(self.error)
         bare = replace(self.item, data=None)
         return Answer(
@@ -128,7 +129,7 @@ class Answer:
             error=error,
             wanted=self.wanted,
             tags=self.tags,
-            regions=regions,
+            detections=detections,
             notes=self.notes,
             kept=self.row(),
             drawn=drawn,
@@ -146,8 +147,8 @@ class Answer:
             said = " ".join(str(self.error).split()) or type(self.error).__name__
             plain = said[:1000].encode("utf-8", "backslashreplace").decode()
             return replace(known, error_kind=self.kind, error=plain)
-        found = None if self.regions is None else RowRegions.of(self.regions)
-        return replace(known, tags=self.tags, regions=found, notes=self.notes, embedding=self.embedding)
+        found = None if self.detections is None else self.detections.encoded()
+        return replace(known, tags=self.tags, detections=found, notes=self.notes, embedding=self.embedding)
 
 
 def results(

@@ -27,8 +27,8 @@ from openvocab.images.decode import Isolated, decode_item
 from openvocab.images.prefetch import prefetch
 from openvocab.images.read import MAX_PIXELS, Decoded
 from openvocab.images.sources import Item
+from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.protocols import ImageArray, PreparingTagger
-from openvocab.pipeline.result import Regions
 from openvocab.pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -120,8 +120,8 @@ class Engine:
             self._recall = Recall(cache, pipe.tagger, settings.windows, reading.decode_size)
         size = settings.batch_size
         self._taggers: Batches[Seen] = Batches("tagger", size)
-        self._detectors: Batches[Regions] = Batches("detector", size)
-        self._segmenters: Batches[Regions] = Batches("segmenter", 1)
+        self._detectors: Batches[Detections] = Batches("detector", size)
+        self._segmenters: Batches[Detections] = Batches("segmenter", 1)
         self.skipped = 0
 
     @property
@@ -252,8 +252,8 @@ class Engine:
         return list(zip(scores, [None] * len(scores) if rows is None else rows, strict=True))
 
     def _locate(self, group: list[Answer]) -> Iterator[Answer]:
-        """Yield answers for which the same labels are looked for, each with its regions filled in."""
-        found: list[Regions | Exception | None] = [None] * len(group)
+        """Yield answers for which the same labels are looked for, each with its detections filled in."""
+        found: list[Detections | Exception | None] = [None] * len(group)
         labels = group[0].wanted
         if labels is not None and self._pipe.detector is not None:
             found = list(self._detectors(partial(self._detect, labels), _pixels(group)))
@@ -263,23 +263,23 @@ class Engine:
             yield answer
             del answer
 
-    def _detect(self, labels: tuple[str, ...], images: Sequence[ImageArray], size: int) -> list[Regions]:
+    def _detect(self, labels: tuple[str, ...], images: Sequence[ImageArray], size: int) -> list[Detections]:
         starts = range(0, len(images), size)
         parts = (images[at : at + size] for at in starts)
         return [one for part in parts for one in self._pipe.detect(part, self._vocabulary, labels, self._settings)]
 
-    def _cut(self, answer: Answer, found: Regions | Exception | None) -> None:
+    def _cut(self, answer: Answer, found: Detections | Exception | None) -> None:
         if isinstance(found, Exception):
             answer.error = found
         elif found is not None and answer.decoded is not None:
             pixels = answer.decoded.pixels
             least = self._settings.mask_threshold
-            cut = partial(self._pipe.cut_out, regions=found, mask_threshold=least)
+            cut = partial(self._pipe.cut_out, detections=found, mask_threshold=least)
             made = self._segmenters(lambda images, _: [cut(images[0])], [pixels])[0]
             if isinstance(made, Exception):
                 answer.error = made
             else:
-                answer.regions = made
+                answer.detections = made
                 answer.notes = () if len(made) else answer.notes
 
 

@@ -17,7 +17,7 @@ __all__ = ["IMAGES", "RECORD", "is_of_a_run", "refuse_foreign", "remove_run"]
 
 IMAGES, RECORD = "images", "run.json"
 _DRAWING = re.compile(rf"{IMAGES}/[^/\\\0]+\.png")
-_COLUMNS = {"id", "sha256", "status", "error_kind", "error", "tags", "regions"}
+_COLUMNS = {"id", "sha256", "status", "error_kind", "error", "tags", "detections"}
 """Columns of every part; those of an earlier version bear no mark."""
 
 

@@ -52,8 +52,8 @@ def relabel(
 ) -> Summary:
     """Write a run folder with the rows of a run and tags for another vocabulary.
 
-    Ids, digests, sizes, errors and embeddings are kept; regions are dropped, since they answer the labels before. The
-    same call again goes on where the last one ended.
+    Ids, digests, sizes, errors and embeddings are kept; detections are dropped, since they belong to the old labels.
+    Calling it again resumes.
 
     Args:
         run: a run whose rows have embeddings.
@@ -126,7 +126,7 @@ def _missing(run: Run, done: frozenset[str]) -> Iterator[pa.Table]:
     """Yield the run's parts as tables, without the rows that are done."""
     import pyarrow as pa
 
-    for table in run.tables(without=("tags", "regions")):
+    for table in run.tables(without=("tags", "detections")):
         ids = table.column("id").to_pylist()
         wanted = table.filter(pa.array([name not in done for name in ids])) if done else table
         if len(wanted):
@@ -134,13 +134,13 @@ def _missing(run: Run, done: frozenset[str]) -> Iterator[pa.Table]:
 
 
 def _relabeled(table: pa.Table, kind: pa.Schema, pipe: Pipeline, vocabulary: Vocabulary) -> pa.Table:
-    """Return a table of the schema: the columns that are kept, new tags, and no regions."""
+    """Return a table of the schema: the columns that are kept, new tags, and no detections."""
     import pyarrow as pa
 
     columns: dict[str, Any] = {name: table.column(name) for name in table.column_names}
     columns["tags"], notes = _tags(table, kind.field("tags").type, pipe, vocabulary)
     columns["notes"] = pa.array(notes, kind.field("notes").type)
-    columns |= {name: pa.nulls(len(table), kind.field(name).type) for name in ("regions", "drawing")}
+    columns |= {name: pa.nulls(len(table), kind.field(name).type) for name in ("detections", "drawing")}
     return pa.Table.from_arrays([columns[name] for name in kind.names], schema=kind)
 
 

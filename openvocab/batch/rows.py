@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openvocab.errors import BadInput, ImageErrorKind
-from openvocab.pipeline.masks import decode_mask, encode_mask
-from openvocab.pipeline.result import Regions, Result, Tag
+from openvocab.pipeline.detections import Detections
+from openvocab.pipeline.masks import EncodedMasks
+from openvocab.pipeline.result import Result, Tag
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["ErrorKind", "Row", "RowRegions", "from_table", "id_of", "row_of", "schema", "text_of", "to_table"]
+__all__ = ["ErrorKind", "Row", "from_table", "id_of", "row_of", "schema", "text_of", "to_table"]
 
 _RAW = "bytes:"
 
@@ -32,39 +33,6 @@ failed     a model raised an error of another kind on this image, and not on oth
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class RowRegions:
-    """N labeled regions with their masks as COCO run-length encoding; the other fields are those of Regions.
-
-    counts  N strings: pycocotools' compressed counts over (height, width) of the image; None where no segmenter ran.
-    """
-
-    labels: tuple[str, ...]
-    scores: NDArray[np.float32]
-    detector_scores: NDArray[np.float32]
-    xyxy: NDArray[np.float32]
-    mask_scores: NDArray[np.float32] | None = None
-    counts: tuple[str, ...] | None = None
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @classmethod
-    def of(cls, regions: Regions) -> RowRegions:
-        """Encode the masks of Regions."""
-        plain = (regions.labels, regions.scores, regions.detector_scores, regions.xyxy, regions.mask_scores)
-        return cls(*plain, None if regions.masks is None else tuple(_encode(mask) for mask in regions.masks))
-
-    def masks(self, height: int, width: int) -> NDArray[np.bool_] | None:
-        """Decode to (N, height, width); None where no segmenter ran."""
-        if self.counts is None:
-            return None
-        found = np.zeros((len(self), height, width), np.bool_)
-        for row, counts in enumerate(self.counts):
-            found[row] = decode_mask({"size": [height, width], "counts": counts})
-        return found
-
-
-@dataclass(frozen=True, eq=False, slots=True)
 class Row:
     """What is known of one input, whether it could be answered or not.
 
@@ -74,8 +42,8 @@ class Row:
     frames         how many the file holds; the first one is answered.
     error_kind     None where the input was answered.
     error          one sentence; None where the input was answered.
-    tags           best first; regions best first; both empty where there is an error.
-    notes          why there is neither a tag nor a region.
+    tags           best first; detections best first; both empty where there is an error.
+    notes          why there is neither a tag nor a detection.
     embedding      (D,) of length 1, where it was asked for.
     drawing        the annotated image, as a path from the run folder; None where none was drawn.
     labels         the vocabulary, in its order; empty where it is not known. A run has it in run.json, not in its rows.
@@ -89,7 +57,7 @@ class Row:
     error_kind: ErrorKind | None = None
     error: str | None = None
     tags: tuple[Tag, ...] = ()
-    regions: RowRegions | None = None
+    detections: Detections | None = None
     notes: tuple[str, ...] = ()
     embedding: NDArray[np.floating[Any]] | None = None
     drawing: str | None = None
@@ -98,7 +66,7 @@ class Row:
     @property
     def classes(self) -> tuple[str, ...]:
         """The labels in the order of class ids; see Result.classes."""
-        found = () if self.regions is None else self.regions.labels
+        found = () if self.detections is None else self.detections.labels
         return tuple(dict.fromkeys([*self.labels, *found, *(tag.label for tag in self.tags)]))
 
     @property
@@ -116,7 +84,7 @@ def row_of(result: Result, *, id: str | None = None, sha256: str | None = None, 
         result.height,
         frames,
         tags=result.tags,
-        regions=RowRegions.of(result.regions),
+        detections=result.detections.encoded(),
         notes=result.notes,
         labels=result.labels,
     )
@@ -131,7 +99,7 @@ def schema(embedding: int | None = None, half: bool = True) -> pa.Schema:
     """
     import pyarrow as pa
 
-    region = pa.struct(
+    detection = pa.struct(
         [
             ("label", pa.string()),
             ("score", pa.float32()),
@@ -151,7 +119,7 @@ def schema(embedding: int | None = None, half: bool = True) -> pa.Schema:
         ("error_kind", pa.string()),
         ("error", pa.string()),
         ("tags", pa.list_(pa.struct([("label", pa.string()), ("score", pa.float32())]))),
-        ("regions", pa.list_(region)),
+        ("detections", pa.list_(detection)),
         ("notes", pa.list_(pa.string())),
         ("drawing", pa.string()),
     ]
@@ -175,7 +143,7 @@ def to_table(rows: Iterable[Row], kind: pa.Schema) -> pa.Table:
     }
     columns["id"] = [text_of(row.id) for row in kept]
     columns["tags"] = [[{"label": tag.label, "score": tag.score} for tag in row.tags] for row in kept]
-    columns["regions"] = [None if row.regions is None else _plain(row.regions) for row in kept]
+    columns["detections"] = [None if row.detections is None else _plain(row.detections) for row in kept]
     arrays = [pa.array(columns[each.name], each.type) for each in kind if each.name != "embedding"]
     if "embedding" in kind.names:
         arrays.append(_embeddings(kept, kind.field("embedding").type))
@@ -191,7 +159,7 @@ def from_table(table: pa.Table | pa.RecordBatch, labels: tuple[str, ...] = ()) -
             id_of(plain["id"]),
             **{name: plain[name] for name in ("sha256", "width", "height", "frames", "error_kind", "error")},
             tags=tuple(Tag(tag["label"], tag["score"]) for tag in plain["tags"]),
-            regions=None if plain["regions"] is None else _regions(plain["regions"]),
+            detections=_detections(plain, labels),
             notes=tuple(plain.get("notes") or ()),
             embedding=None if given is None or given[0] != given[0] else np.asarray(given, np.float32),  # NaN
             drawing=plain.get("drawing"),  # rows of an earlier version have none
@@ -214,37 +182,37 @@ def id_of(text: str) -> str:
     return os.fsdecode(unquote_to_bytes(text.removeprefix(_RAW))) if text.startswith(_RAW) else text
 
 
-def _encode(mask: NDArray[np.bool_]) -> str:
-    counts: bytes = encode_mask(mask)["counts"]
-    return counts.decode()
+def _plain(detections: Detections) -> list[dict[str, Any]]:
+    masks = detections.encoded().masks
+    counts = masks.counts if isinstance(masks, EncodedMasks) else [None] * len(detections)
+    mask_scores = [None] * len(detections) if detections.mask_scores is None else detections.mask_scores.tolist()
+    columns: dict[str, Sequence[Any]] = {
+        "label": detections.labels,
+        "score": detections.scores.tolist(),
+        "detector_score": detections.detector_scores.tolist(),
+        "mask_score": mask_scores,
+        "xyxy": detections.xyxy.tolist(),
+        "counts": counts,
+    }
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
-def _plain(regions: RowRegions) -> list[dict[str, Any]]:
-    count = len(regions)
-    return [
-        {"label": label, "score": score, "detector_score": found, "mask_score": sure, "xyxy": box, "counts": counts}
-        for label, score, found, sure, box, counts in zip(
-            regions.labels,
-            regions.scores.tolist(),
-            regions.detector_scores.tolist(),
-            [None] * count if regions.mask_scores is None else regions.mask_scores.tolist(),
-            regions.xyxy.tolist(),
-            regions.counts or [None] * count,
-            strict=True,
-        )
-    ]
-
-
-def _regions(plain: Sequence[dict[str, Any]]) -> RowRegions:
-    masked = bool(plain) and plain[0]["counts"] is not None
-    return RowRegions(
-        tuple(one["label"] for one in plain),
-        np.array([one["score"] for one in plain], np.float32),
-        np.array([one["detector_score"] for one in plain], np.float32),
-        np.array([one["xyxy"] for one in plain], np.float32).reshape(-1, 4),
-        np.array([one["mask_score"] for one in plain], np.float32) if masked else None,
-        tuple(one["counts"] for one in plain) if masked else None,
+def _detections(plain: dict[str, Any], classes: tuple[str, ...]) -> Detections | None:
+    """Return the detections of a row of a table; None where it has none."""
+    rows = plain["detections"]
+    if rows is None:
+        return None
+    masked = bool(rows) and rows[0]["counts"] is not None
+    labels = tuple(one["label"] for one in rows)
+    found = Detections(
+        np.array([one["xyxy"] for one in rows], np.float32).reshape(-1, 4),
+        np.array([one["score"] for one in rows], np.float32),
+        labels,
+        np.array([one["detector_score"] for one in rows], np.float32),
+        np.array([one["mask_score"] for one in rows], np.float32) if masked else None,
+        EncodedMasks(tuple(one["counts"] for one in rows), plain["height"], plain["width"]) if masked else None,
     )
+    return found.indexed(tuple(dict.fromkeys([*classes, *labels])))
 
 
 def _embeddings(rows: Sequence[Row], kind: pa.DataType) -> pa.Array:

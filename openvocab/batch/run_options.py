@@ -31,7 +31,7 @@ class RunOptions:
     embeddings    also keep the tagger's unit-length embedding of each image, in that precision.
     cache         the folder of a cache of embeddings, made where there is none: what the tagger has seen before is not
                   decoded, unless there is a detector or something to draw, and does not go through it again.
-    draw          also write each image with its regions drawn on it, as images/NAME.png, which its row names.
+    draw          also write each image with its detections drawn on it, as images/NAME.png, which its row names.
     overwrite     begin anew, whatever the folder holds.
     on_change     what a resumed run does about inputs that are not what they were: "keep" counts them, "redo" also
                   answers replaced files again, in rows at the end, "refuse" ends before anything is written.

@@ -28,6 +28,7 @@ from openvocab.batch.run_options import RunOptions, Summary
 from openvocab.errors import BadInput, ImageError
 from openvocab.images.frames import each_frame, whole_files
 from openvocab.images.sources import Images, Item, Names, Skip, is_web_address, items, refuse_images
+from openvocab.pipeline.masks import EncodedMasks
 from openvocab.pipeline.protocols import NO_PIXELS
 from openvocab.pipeline.settings import Settings
 
@@ -344,6 +345,7 @@ class _Writer:
 
 def _weight(row: Row) -> int:
     """Bytes that a row takes in memory, roughly."""
-    masks = sum(map(len, row.regions.counts)) if row.regions is not None and row.regions.counts else 0
-    regions = 0 if row.regions is None else 200 * len(row.regions)
-    return 500 + 100 * len(row.tags) + regions + masks + (0 if row.embedding is None else row.embedding.nbytes)
+    found = row.detections
+    masks = sum(map(len, found.masks.counts)) if found is not None and isinstance(found.masks, EncodedMasks) else 0
+    detections = 0 if found is None else 200 * len(found)
+    return 500 + 100 * len(row.tags) + detections + masks + (0 if row.embedding is None else row.embedding.nbytes)

@@ -1,4 +1,4 @@
-"""Where the chain loses: each true thing and each region found has exactly one fate, so that the shares add up.
+"""Where the chain loses: each true thing and each detection found has exactly one fate, so that the shares add up.
 
 Boxes are matched as COCO does at IoU 0.5 (see detection.match). What is left over is explained by what it overlaps
 most, with the limits of TIDE (Bolya, Foley, Hays, Hoffman: TIDE, A General Toolbox for Identifying Object Detection
@@ -21,9 +21,9 @@ from openvocab.evaluate.bootstrap import DRAWS, Estimate, Figure, estimate
 from openvocab.evaluate.detection import Found, Masks, Matched, Truth, match, paired_iou
 
 __all__ = [
+    "DETECTION_FATES",
     "LEAST_OVERLAP",
     "OVERLAP",
-    "REGION_FATES",
     "THING_FATES",
     "ChainFigures",
     "Fates",
@@ -47,8 +47,8 @@ wrong label   the free box that it overlaps most has another label.
 too loose     that box has its label, and IoU under 0.5.
 """
 
-REGION_FATES = ("right", "duplicate", "wrong label", "too loose", "bad mask", "background")
-"""What a region is:
+DETECTION_FATES = ("right", "duplicate", "wrong label", "too loose", "bad mask", "background")
+"""What a detection is:
 
 right, bad mask  it is matched to a thing; its mask is good, or not.
 background       no thing has IoU 0.1 or more with it.
@@ -66,31 +66,31 @@ class Fates:
     """What became of one image.
 
     things   (N,) int64 index into THING_FATES; -1 for a crowd, which counts neither way.
-    regions  (M,) int64 index into REGION_FATES; -1 for one that lies in a crowd of its label.
+    detections  (M,) int64 index into DETECTION_FATES; -1 for one that lies in a crowd of its label.
     """
 
     things: NDArray[np.int64]
-    regions: NDArray[np.int64]
+    detections: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class LabelFates:
-    """One label: how many things and regions have each fate, in the order of THING_FATES and REGION_FATES."""
+    """One label: how many things and detections have each fate, in the order of THING_FATES and DETECTION_FATES."""
 
     label: str
     things: tuple[int, ...]
-    regions: tuple[int, ...]
+    detections: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class ChainFigures:
-    """The whole chain; what is not defined, such as precision without a region, is NaN.
+    """The whole chain; what is not defined, such as precision without a detection, is NaN.
 
-    precision  the share of the regions that are right.
+    precision  the share of the detections that are right.
     recall     the share of the things that are found.
-    f1         2 right / (regions + things).
+    f1         2 right / (detections + things).
     things     fate -> how many things have it; crowds are left out.
-    regions    fate -> how many regions have it; those in crowds are left out.
+    detections    fate -> how many detections have it; those in crowds are left out.
     rows       one a label.
     """
 
@@ -98,7 +98,7 @@ class ChainFigures:
     recall: Estimate
     f1: Estimate
     things: dict[str, int]
-    regions: dict[str, int]
+    detections: dict[str, int]
     rows: tuple[LabelFates, ...]
 
 
@@ -114,7 +114,7 @@ def fates(
 
     Args:
         truth: P images.
-        found: the regions of those P images, in the same order.
+        found: the detections of those P images, in the same order.
         labels: C labels.
         tagged: (P, C) bool, whether the label was looked for in the image; None where all were.
         masks: compare masks too; both sides must have them.
@@ -160,10 +160,10 @@ def _fates(truth: Truth, found: Found, matched: Matched, asked: NDArray[np.bool_
     things[matched.thing[hit]] = np.where(good[hit], _FOUND, _THING_MASK)
     most, named = _nearest(overlaps.T, same.T)
     kinds = [most < LEAST_OVERLAP, ~named, most >= OVERLAP]
-    regions = np.select(kinds, [_BACKGROUND, _NAMED, _DUPLICATE], _LOOSE)
-    regions[hit] = np.where(good[hit], _RIGHT, _MASK)
-    things[crowd], regions[matched.ignored] = -1, -1
-    return Fates(things, regions)
+    detections = np.select(kinds, [_BACKGROUND, _NAMED, _DUPLICATE], _LOOSE)
+    detections[hit] = np.where(good[hit], _RIGHT, _MASK)
+    things[crowd], detections[matched.ignored] = -1, -1
+    return Fates(things, detections)
 
 
 def _nearest(overlaps: NDArray[Any], same: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
@@ -211,19 +211,20 @@ def chain_figures(
     """
     check_seed(seed, labels, draws)
     things = _counted([one.things for one in made], [one.label_index for one in truth], len(labels), len(THING_FATES))
-    regions = _counted(
-        [one.regions for one in made], [one.label_index for one in found], len(labels), len(REGION_FATES)
+    detections = _counted(
+        [one.detections for one in made], [one.label_index for one in found], len(labels), len(DETECTION_FATES)
     )
-    right = np.array([(one.regions == _RIGHT).sum() for one in made], np.float64)
-    given = np.array([(one.regions >= 0).sum() for one in made], np.float64)
+    right = np.array([(one.detections == _RIGHT).sum() for one in made], np.float64)
+    given = np.array([(one.detections >= 0).sum() for one in made], np.float64)
     wanted = np.array([(one.things >= 0).sum() for one in made], np.float64)
     sums = ((right, given), (right, wanted), (2 * right, given + wanted))
     precision, recall, f1 = (estimate(ratio(*each), len(made), seed, draws) for each in sums)
     rows = tuple(
-        LabelFates(label, tuple(things[row].tolist()), tuple(regions[row].tolist())) for row, label in enumerate(labels)
+        LabelFates(label, tuple(things[row].tolist()), tuple(detections[row].tolist()))
+        for row, label in enumerate(labels)
     )
     lost = dict(zip(THING_FATES, things.sum(axis=0).tolist(), strict=True))
-    wrong = dict(zip(REGION_FATES, regions.sum(axis=0).tolist(), strict=True))
+    wrong = dict(zip(DETECTION_FATES, detections.sum(axis=0).tolist(), strict=True))
     return ChainFigures(precision, recall, f1, lost, wrong, rows)
 
 

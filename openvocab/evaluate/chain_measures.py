@@ -58,12 +58,12 @@ def measure_chain(made: Chained, seed: int = 0, draws: int = DRAWS) -> ChainMeas
         seed, draws: of the bootstrap intervals.
 
     Raises:
-        BadInput: the run has no regions, or seed or draws is out of range.
+        BadInput: the run has no detections, or seed or draws is out of range.
         BadOutput: a score is not finite.
         MissingExtra: scikit-learn is not installed, and there is a tagger.
     """
     if made.found is None:
-        raise BadInput("this run has no regions to measure; run the chain with a detector")
+        raise BadInput("this run has no detections to measure; run the chain with a detector")
     images, chain = _figures(made, made.found, made.asked, seed, draws)
     told = None if made.told is None else _figures(made, made.told, None, seed, draws)[1]
     cut = None if made.cut is None else cut_figures(made.truth, made.cut, made.labels, seed=seed, draws=draws)

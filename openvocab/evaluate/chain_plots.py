@@ -1,4 +1,4 @@
-"""The fates of things and of regions as one stacked bar each, in a PNG file."""
+"""The fates of things and of detections as one stacked bar each, in a PNG file."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _WRITTEN = 0.035
 """Shares under this are only in the legend, since their number would not fit into the bar."""
 
 
-def plot_losses(path: str | Path, things: Mapping[str, int], regions: Mapping[str, int]) -> None:
-    """Draw two bars: what became of the things, and what the regions are.
+def plot_losses(path: str | Path, things: Mapping[str, int], detections: Mapping[str, int]) -> None:
+    """Draw two bars: what became of the things, and what the detections are.
 
     Args:
-        things, regions: fate, of THING_FATES and of REGION_FATES -> how many.
+        things, detections: fate, of THING_FATES and of DETECTION_FATES -> how many.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 5), dpi=110, layout="constrained")
     above, below = figure.subplots(2)
     _bar(above, f"{sum(things.values())} things: what became of them", things)
-    _bar(below, f"{sum(regions.values())} regions found: what they are", regions)
+    _bar(below, f"{sum(detections.values())} detections found: what they are", detections)
     figure.savefig(path, metadata={"Software": None})
 
 

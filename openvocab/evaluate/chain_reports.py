@@ -10,7 +10,7 @@ from typing import Any
 import openvocab
 from openvocab.errors import CannotWrite
 from openvocab.evaluate.bootstrap import DRAWS, Estimate
-from openvocab.evaluate.chain import LEAST_OVERLAP, OVERLAP, REGION_FATES, THING_FATES
+from openvocab.evaluate.chain import DETECTION_FATES, LEAST_OVERLAP, OVERLAP, THING_FATES
 from openvocab.evaluate.chain_measures import ChainMeasures, RunFigures, SegmentMeasures
 from openvocab.evaluate.chain_plots import plot_losses
 from openvocab.evaluate.chaining import Chained
@@ -94,7 +94,7 @@ def write_chain_report(
     try:
         place = Path(folder)
         place.mkdir(parents=True, exist_ok=True)
-        plot_losses(place / "losses.png", figures.chain.fates.things, figures.chain.fates.regions)
+        plot_losses(place / "losses.png", figures.chain.fates.things, figures.chain.fates.detections)
         write_worst(place, worst)
         write_texts(place, report, _chain_markdown(made, figures, context, with_image=bool(worst)))
     except OSError as error:
@@ -147,14 +147,14 @@ def _chain_markdown(made: Chained, figures: ChainMeasures, context: ChainContext
     one = figures.chain.fates
     yield from ["# Chain", ""]
     yield f"{len(made.names)} images with {sum(one.things.values())} things of {len(made.labels)} labels;"
-    yield f"{sum(one.regions.values())} regions were found."
+    yield f"{sum(one.detections.values())} detections were found."
     specs = [each.spec for each in (made.record.tagger, made.record.detector) if each]
     yield from next_to_nothing("F1 of the chain", one.f1.value, specs)
     yield from _oddities(made, context)
     yield from ["", *table(("figure", "value", "95 % interval"), chain_summary(figures)), ""]
     yield _meaning(made)
     yield from ["", "## Where it loses", "", "![losses](losses.png)", ""]
-    yield from [*_shares("thing", one.things), "", *_shares("region", one.regions), ""]
+    yield from [*_shares("thing", one.things), "", *_shares("detection", one.detections), ""]
     yield from _explained(figures)
     yield from ["## Were the stage before it perfect", "", *_oracles(figures), ""]
     if with_image:
@@ -166,8 +166,8 @@ def _chain_markdown(made: Chained, figures: ChainMeasures, context: ChainContext
 def _meaning(made: Chained) -> str:
     masks = f" and its mask IoU {OVERLAP} or more with that of the thing" if made.masked else ""
     return (
-        f"A region is right where it has the label of a thing, its box IoU {OVERLAP} or more{masks}, one region to a "
-        "thing, the best score first. AP sees only the regions that passed the thresholds."
+        f"A detection is right where it has the label of a thing, its box IoU {OVERLAP} or more{masks}, one "
+        "detection to a thing, the best score first. AP sees only the detections that passed the thresholds."
     )
 
 
@@ -180,7 +180,7 @@ def _shares(name: str, counts: Mapping[str, int]) -> Iterable[str]:
 def _explained(figures: ChainMeasures) -> Iterable[str]:
     yield f"*No box*: no box that is left for it has IoU {LEAST_OVERLAP} or more. *Too loose*: the nearest box has the"
     yield f"right label and IoU under {OVERLAP}. *Wrong label*: the nearest box has another label. *Bad mask*: the box"
-    yield f"is right, the mask has IoU under {OVERLAP}. *Duplicate*: another region has it already. *Background*:"
+    yield f"is right, the mask has IoU under {OVERLAP}. *Duplicate*: another detection has it already. *Background*:"
     yield "nothing is there."
     if figures.told is not None:
         yield "*Never tagged*: the label was not looked for, whatever else lies there."
@@ -206,10 +206,10 @@ def _run_cells(one: RunFigures) -> tuple[str, ...]:
 
 
 def _label_rows(figures: ChainMeasures) -> Iterable[str]:
-    head = ("label", "things", *THING_FATES, "regions", *REGION_FATES)
+    head = ("label", "things", *THING_FATES, "detections", *DETECTION_FATES)
     rows = []
     for row in figures.chain.fates.rows:
-        counts = (sum(row.things), *row.things, sum(row.regions), *row.regions)
+        counts = (sum(row.things), *row.things, sum(row.detections), *row.detections)
         rows.append((row.label, *(str(count) if count else "" for count in counts)))
     return table(head, rows)
 

@@ -19,9 +19,10 @@ from openvocab.evaluate.scoring import Watch, decoded_ahead
 from openvocab.images.read import Decoded
 from openvocab.images.sources import Item
 from openvocab.pipeline.chain import Pipeline
+from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.masks import encode_mask
 from openvocab.pipeline.protocols import ImageArray, Segmenter, Vocabulary
-from openvocab.pipeline.result import Regions, RunRecord
+from openvocab.pipeline.result import RunRecord
 
 __all__ = ["Chained", "run_chain", "run_segmenter"]
 
@@ -129,25 +130,25 @@ class _Stages:
         if self.pipe is None or self.vocabulary is None:
             return _Answer(one.path, _truth(one), None, None, cut, None, None)
         if scores is None:
-            found = self._regions(self.pipe, self.vocabulary, pixels, None, encoded)
+            found = self._detections(self.pipe, self.vocabulary, pixels, None, encoded)
             return _Answer(one.path, _truth(one), _found(found, labels, one.looked_for), None, cut, None, None)
         rows = self.pipe.choose(scores, self.vocabulary.labels, self.pipe.settings).wanted
         present = np.unique(one.label_index)
-        found = self._regions(self.pipe, self.vocabulary, pixels, rows, encoded)
+        found = self._detections(self.pipe, self.vocabulary, pixels, rows, encoded)
         told = found  # where the true labels were looked for, the answer is the same
         if not np.array_equal(np.sort(rows), present):
-            told = self._regions(self.pipe, self.vocabulary, pixels, present, encoded)
+            told = self._detections(self.pipe, self.vocabulary, pixels, present, encoded)
         asked = np.isin(np.arange(len(labels)), rows)
         own, oracle = (_found(each, labels, one.looked_for) for each in (found, told))
         return _Answer(one.path, _truth(one), own, oracle, cut, scores, asked)
 
-    def _regions(
+    def _detections(
         self, pipe: Pipeline, vocabulary: Vocabulary, pixels: ImageArray, rows: NDArray[np.intp] | None, encoded: Any
-    ) -> Regions:
-        """Return the regions of the labels of those rows, or of all labels, with masks where there is a segmenter."""
+    ) -> Detections:
+        """Return the detections of those labels, or of all, with masks where there is a segmenter."""
         wanted = None if rows is None else [vocabulary.labels[row] for row in rows]
-        regions = pipe.detect([pixels], vocabulary, wanted, pipe.settings)[0]
-        return pipe.cut_out(pixels, regions, encoded)
+        detections = pipe.detect([pixels], vocabulary, wanted, pipe.settings)[0]
+        return pipe.cut_out(pixels, detections, encoded)
 
     def _cut(self, one: Annotated, encoded: Any) -> Found:
         """Return masks from the true boxes."""
@@ -212,13 +213,13 @@ def _truth(one: Annotated) -> Truth:
     return Truth(one.height, one.width, one.xyxy, one.label_index, one.crowd, one.masks, one.areas)
 
 
-def _found(regions: Regions, labels: Sequence[str], looked_for: NDArray[np.int64] | None) -> Found:
-    """Return the regions of an image, those of labels that nobody looked for in it left out."""
+def _found(detections: Detections, labels: Sequence[str], looked_for: NDArray[np.int64] | None) -> Found:
+    """Return the detections of an image, those of labels that nobody looked for in it left out."""
     place = {label: row for row, label in enumerate(labels)}
-    index = np.array([place[label] for label in regions.labels], np.int64)
+    index = np.array([place[label] for label in detections.labels], np.int64)
     kept = np.ones(len(index), bool) if looked_for is None else np.isin(index, looked_for)
-    masks = None if regions.masks is None else _codes(regions.masks[kept])
-    return Found(regions.xyxy[kept], regions.scores[kept], index[kept], masks)
+    masks = None if detections.masks is None else _codes(np.asarray(detections.masks)[kept])
+    return Found(detections.xyxy[kept], detections.scores[kept], index[kept], masks)
 
 
 def _codes(masks: NDArray[np.bool_]) -> tuple[dict[str, Any], ...]:

@@ -17,7 +17,7 @@ from openvocab.evaluate.scoring import Watch, decoded_ahead
 from openvocab.images.read import Decoded
 from openvocab.images.sources import Item
 from openvocab.pipeline.chain import Pipeline
-from openvocab.pipeline.result import Regions
+from openvocab.pipeline.detections import Detections
 
 __all__ = ["Detected", "find_boxes"]
 
@@ -66,10 +66,10 @@ def find_boxes(pipe: Pipeline, data: AnnotatedSet, *, watch: Watch = lambda each
         good = [(one, made) for one, made in some if isinstance(made, Decoded)]
         pixels = [made.pixels for _, made in good]
         answers = alone.detect(pixels, vocabulary, None, pipe.settings) if good else []
-        for (one, made), regions in zip(good, answers, strict=True):
+        for (one, made), detections in zip(good, answers, strict=True):
             digest.update(f"{made.sha256} {_plain(one, data.labels)}\n".encode())
             resized += [one.path] * ((made.height, made.width) != (one.height, one.width))
-            seen.append((one, _found(regions, data.labels, one.looked_for)))
+            seen.append((one, _found(detections, data.labels, one.looked_for)))
     if not seen:
         raise BadInput(f"no image of {data.source!r} could be read: {unread[0][1] if unread else 'it lists none'}")
     require_objects(replace(data, images=tuple(one for one, _ in seen)))
@@ -89,12 +89,12 @@ def _plain(one: Annotated, labels: Sequence[str]) -> list[object]:
     return [one.xyxy.tolist(), [labels[row] for row in one.label_index], one.crowd.tolist()]
 
 
-def _found(regions: Regions, labels: Sequence[str], looked_for: NDArray[np.int64] | None) -> Found:
+def _found(detections: Detections, labels: Sequence[str], looked_for: NDArray[np.int64] | None) -> Found:
     """Return the boxes of an image, those of labels that nobody looked for left out."""
     place = {label: row for row, label in enumerate(labels)}
-    index = np.array([place[label] for label in regions.labels], np.int64)
+    index = np.array([place[label] for label in detections.labels], np.int64)
     kept = np.ones(len(index), bool) if looked_for is None else np.isin(index, looked_for)
-    return Found(regions.xyxy[kept], regions.scores[kept], index[kept])
+    return Found(detections.xyxy[kept], detections.scores[kept], index[kept])
 
 
 def _truth(one: Annotated) -> Truth:

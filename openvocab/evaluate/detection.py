@@ -41,7 +41,7 @@ class Truth:
     height, width  pixels of the image.
     xyxy           (N, 4) left, top, right, bottom in pixels, half-open.
     label_index    (N,) whole numbers.
-    crowd          (N,) bool: a region of many, in which a box is neither right nor wrong; None where there is none.
+    crowd          (N,) bool: a detection of many, in which a box is neither right nor wrong; None where there is none.
     masks          N masks, or None.
     areas          (N,) pixels that decide between small, medium and large, as COCO's annotations give them; where not
                    given, those of the masks, or else of the boxes.

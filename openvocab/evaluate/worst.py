@@ -10,13 +10,13 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from openvocab.errors import BadInput
-from openvocab.evaluate.chain import REGION_FATES, THING_FATES, Fates, fates
+from openvocab.evaluate.chain import DETECTION_FATES, THING_FATES, Fates, fates
 from openvocab.evaluate.detection import Found, Masks, Truth
 from openvocab.images.read import read_image
+from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.draw import draw
 from openvocab.pipeline.lettering import fit, font_for
 from openvocab.pipeline.masks import decode_mask
-from openvocab.pipeline.result import Regions
 
 __all__ = ["MOST", "Side", "worst_boxes", "worst_rows", "worst_sheet", "write_worst"]
 
@@ -107,7 +107,7 @@ def worst_rows(
 ) -> list[Side]:
     """Return the images with the most faults, at most 12, worst first; equals in the order of the data.
 
-    A fault is a thing that is not found and a region that is not right. The images are read again.
+    A fault is a thing that is not found and a detection that is not right. The images are read again.
 
     Args:
         names: P paths.
@@ -117,7 +117,7 @@ def worst_rows(
     Raises:
         ImageError: an image has gone since it was measured.
     """
-    faults = [int((one.things > 0).sum() + (one.regions > 0).sum()) for one in made]
+    faults = [int((one.things > 0).sum() + (one.detections > 0).sum()) for one in made]
     order = [row for row in np.argsort([-each for each in faults], kind="stable").tolist() if faults[row]]
     return [_side(names[row], truth[row], found[row], made[row], labels) for row in order[:MOST]]
 
@@ -139,8 +139,10 @@ def worst_boxes(
 def _side(name: str, truth: Truth, found: Found, made: Fates, labels: Sequence[str]) -> Side:
     image = read_image(name)
     ones = np.ones(len(truth.label_index), np.float32)
-    there = _regions(truth.xyxy, ones, [labels[row] for row in truth.label_index], truth.masks, image.shape[:2])
-    said = _regions(found.xyxy, found.scores, [labels[row] for row in found.label_index], found.masks, image.shape[:2])
+    there = _detections(truth.xyxy, ones, [labels[row] for row in truth.label_index], truth.masks, image.shape[:2])
+    said = _detections(
+        found.xyxy, found.scores, [labels[row] for row in found.label_index], found.masks, image.shape[:2]
+    )
     return Side(name, draw(image, there), draw(image, said), _said(truth, found, made, labels))
 
 
@@ -152,8 +154,8 @@ def _said(truth: Truth, found: Found, made: Fates, labels: Sequence[str]) -> str
         if fate > 0
     ]
     given = [
-        f"{labels[label]} ({REGION_FATES[fate]})"
-        for label, fate in zip(found.label_index, made.regions, strict=True)
+        f"{labels[label]} ({DETECTION_FATES[fate]})"
+        for label, fate in zip(found.label_index, made.detections, strict=True)
         if fate > 0
     ]
     parts = [", ".join(_counted(some)) for some in (lost, given)]
@@ -165,15 +167,15 @@ def _counted(some: Sequence[str]) -> list[str]:
     return [f"{each} × {count}" if count > 1 else each for each, count in counts.items()]
 
 
-def _regions(
+def _detections(
     xyxy: object, scores: object, labels: Sequence[str], masks: Masks | None, size: tuple[int, int]
-) -> Regions:
-    """Return regions that can be drawn; those of another size than the image lose their masks."""
+) -> Detections:
+    """Return detections that can be drawn; those of another size than the image lose their masks."""
     sure = np.clip(np.asarray(scores, np.float32), 0, 1)
     boxes = np.asarray(xyxy, np.float32).reshape(-1, 4)
     if masks is None:
-        return Regions(boxes, sure, tuple(labels), sure)
+        return Detections(boxes, sure, tuple(labels), sure)
     every = [one.astype(bool) if isinstance(one, np.ndarray) else decode_mask(one) for one in masks]
     if any(one.shape != size for one in every):
-        return Regions(boxes, sure, tuple(labels), sure)
-    return Regions(boxes, sure, tuple(labels), sure, sure, np.array(every, bool).reshape(-1, *size))
+        return Detections(boxes, sure, tuple(labels), sure)
+    return Detections(boxes, sure, tuple(labels), sure, sure, np.array(every, bool).reshape(-1, *size))

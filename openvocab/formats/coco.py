@@ -15,8 +15,8 @@ from typing import IO, Any
 import openvocab
 from openvocab.batch.rows import Row, text_of
 from openvocab.errors import BadInput
+from openvocab.formats.detections import detections_of, tags_of
 from openvocab.formats.job import Job
-from openvocab.formats.regions import Region, regions_of, tags_of
 from openvocab.formats.targets import (
     ImageFiles,
     JsonList,
@@ -26,6 +26,7 @@ from openvocab.formats.targets import (
     whole_file,
     whole_folder,
 )
+from openvocab.pipeline.detections import Detection
 
 __all__ = ["write_fiftyone", "write_instances", "write_results"]
 
@@ -52,7 +53,7 @@ def write_fiftyone(job: Job) -> None:
 
 
 def write_results(job: Job) -> None:
-    """Write a results file, as pycocotools' loadRes reads it: a list of regions with scores.
+    """Write a results file, as pycocotools' loadRes reads it: a list of detections with scores.
 
     With match, the ids are those of that file.
 
@@ -63,9 +64,9 @@ def write_results(job: Job) -> None:
     with whole_file(job.path) as file:
         results = JsonList(file)
         for number, row in enumerate(job, 1):
-            for region in regions_of(row, job):
-                plain = {"image_id": ids.image(number, row), "category_id": ids.category(region)}
-                results.add(plain | _common(region, row))
+            for detection in detections_of(row, job):
+                plain = {"image_id": ids.image(number, row), "category_id": ids.category(detection)}
+                results.add(plain | _common(detection, row))
         results.close()
 
 
@@ -75,9 +76,9 @@ def _absolute(job: Job, row: Row) -> str:
     return name if job.options.prefix or "::" in name or not Path(name).is_file() else str(Path(name).absolute())
 
 
-def _common(region: Region, row: Row) -> dict[str, Any]:
-    plain: dict[str, Any] = {"bbox": region.xywh, "score": region.score}
-    code = region.code(row)
+def _common(detection: Detection, row: Row) -> dict[str, Any]:
+    plain: dict[str, Any] = {"bbox": detection.xywh, "score": detection.score}
+    code = detection.rle
     return plain if code is None else plain | {"segmentation": code}
 
 
@@ -95,9 +96,9 @@ def _instances(job: Job, file: IO[str], beside: Path, name: Callable[[Row], str]
                 errors.add(named | {"error_kind": row.error_kind, "error": row.error})
                 continue
             images.add(named | {"width": row.width, "height": row.height, "tags": tags_of(row)})
-            for region in regions_of(row, job):
+            for detection in detections_of(row, job):
                 number += 1
-                annotations.add({"id": number, "image_id": image} | _annotation(region, row))
+                annotations.add({"id": number, "image_id": image} | _annotation(detection, row))
         images.close()
         for each, title, from_file in ((annotations, "annotations", waiting), (errors, "errors", failed)):
             each.close()
@@ -107,15 +108,15 @@ def _instances(job: Job, file: IO[str], beside: Path, name: Callable[[Row], str]
         file.write("}\n")
 
 
-def _annotation(region: Region, row: Row) -> dict[str, Any]:
+def _annotation(detection: Detection, row: Row) -> dict[str, Any]:
     from pycocotools import mask as coco_mask
 
-    code = region.code(row)
-    _, _, width, height = region.xywh
+    code = detection.rle
+    _, _, width, height = detection.xywh
     area = width * height if code is None else float(coco_mask.area({**code, "counts": code["counts"].encode()}))
-    plain = {"category_id": region.place + 1, "area": area, "iscrowd": 0, "segmentation": []}
-    more = {"detector_score": region.detector_score, "mask_score": region.mask_score}
-    return plain | _common(region, row) | {name: value for name, value in more.items() if value is not None}
+    plain = {"category_id": detection.class_id + 1, "area": area, "iscrowd": 0, "segmentation": []}
+    more = {"detector_score": detection.detector_score, "mask_score": detection.mask_score}
+    return plain | _common(detection, row) | {name: value for name, value in more.items() if value is not None}
 
 
 class _Ids:
@@ -147,10 +148,10 @@ class _Ids:
             raise BadInput(f"match: {self._job.options.match} has no image {names[0]!r}; try relative_to")
         return found[0]
 
-    def category(self, region: Region) -> int:
-        """Return the id of a region's label."""
+    def category(self, detection: Detection) -> int:
+        """Return the id of a detection's label."""
         if self._categories is None:
-            return region.place + 1
-        if region.label not in self._categories:
-            raise BadInput(f"match: {self._job.options.match} has no category {region.label!r}")
-        return self._categories[region.label]
+            return detection.class_id + 1
+        if detection.label not in self._categories:
+            raise BadInput(f"match: {self._job.options.match} has no category {detection.label!r}")
+        return self._categories[detection.label]

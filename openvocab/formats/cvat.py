@@ -6,10 +6,11 @@ from typing import TextIO
 from xml.etree import ElementTree
 
 from openvocab.batch.rows import Row
+from openvocab.formats.detections import Crop, crop, detections_of, mask_of, run_lengths
 from openvocab.formats.job import Job
-from openvocab.formats.regions import Crop, Region, crop, regions_of, run_lengths
 from openvocab.formats.targets import whole_file
 from openvocab.formats.xml_text import attributes, element
+from openvocab.pipeline.detections import Detection
 
 __all__ = ["write_cvat"]
 
@@ -17,7 +18,7 @@ __all__ = ["write_cvat"]
 def write_cvat(job: Job) -> None:
     """Write the file, one <image> at a time; inputs without an answer, which have no size, are left out.
 
-    Where both shapes of a region are asked for, they have a group in common.
+    Where both shapes of a detection are asked for, they have a group in common.
     """
     with whole_file(job.path) as file:
         file.write('<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n<version>1.1</version>\n')
@@ -50,16 +51,16 @@ def _meta(job: Job) -> ElementTree.Element:
 def _image(job: Job, row: Row, number: int) -> ElementTree.Element:
     named = attributes(id=number, name=job.image(row), width=row.width, height=row.height)
     made = ElementTree.Element("image", named)
-    for group, region in enumerate(regions_of(row, job), 1):
-        _shapes(made, job, row, region, group)
+    for group, detection in enumerate(detections_of(row, job), 1):
+        _shapes(made, job, row, detection, group)
     for tag in row.tags:
         element(made, "tag", label=tag.label, source="auto")
     return made
 
 
-def _shapes(image: ElementTree.Element, job: Job, row: Row, region: Region, group: int) -> None:
-    mask = None if job.options.shapes == "box" else region.mask(row)
-    common: dict[str, object] = {"label": region.label, "source": "auto", "occluded": 0, "z_order": 0}
+def _shapes(image: ElementTree.Element, job: Job, row: Row, detection: Detection, group: int) -> None:
+    mask = None if job.options.shapes == "box" else mask_of(detection)
+    common: dict[str, object] = {"label": detection.label, "source": "auto", "occluded": 0, "z_order": 0}
     if mask is not None and job.options.shapes == "both":
         common["group_id"] = group
     if mask is not None:
@@ -67,7 +68,7 @@ def _shapes(image: ElementTree.Element, job: Job, row: Row, region: Region, grou
         place = {"left": inside.left, "top": inside.top, "width": inside.width, "height": inside.height}
         element(image, "mask", **common, rle=_runs(inside), **place)
     if mask is None or job.options.shapes == "both":
-        edges = zip(("xtl", "ytl", "xbr", "ybr"), region.xyxy, strict=True)
+        edges = zip(("xtl", "ytl", "xbr", "ybr"), detection.xyxy, strict=True)
         element(image, "box", **common, **dict(edges))
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from openvocab.batch.rows import Row
+from openvocab.formats.detections import counts_of, detections_of, tags_of
 from openvocab.formats.job import Job
-from openvocab.formats.regions import regions_of, tags_of
 from openvocab.formats.targets import ImageFiles, dumps, open_text, whole_folder
 
 __all__ = ["write_image_folder"]
@@ -34,13 +34,13 @@ def write_image_folder(job: Job) -> None:
 
 
 def _plain(job: Job, row: Row) -> dict[str, Any]:
-    found, tags = list(regions_of(row, job)), tags_of(row)
+    found, tags = list(detections_of(row, job)), tags_of(row)
     objects = {
-        "bbox": [region.xywh for region in found],
-        "category": [region.label for region in found],
-        "category_id": [region.place for region in found],
-        "score": [region.score for region in found],
-        "counts": [region.counts for region in found],
+        "bbox": [detection.xywh for detection in found],
+        "category": [detection.label for detection in found],
+        "category_id": [detection.class_id for detection in found],
+        "score": [detection.score for detection in found],
+        "counts": [counts_of(detection) for detection in found],
     }
     named = {name: [tag[name] for tag in tags] for name in ("label", "score")}
     return {"width": row.width, "height": row.height, "objects": objects, "tags": named}

@@ -22,14 +22,14 @@ class Exported:
     path      the file or folder.
     images  rows of answered inputs.
     errors    rows of inputs without an answer.
-    regions   regions of all images.
+    detections   detections of all images.
     unlinked  images that were to be linked or copied, and are not there or have changed; images.jsonl says why.
     """
 
     path: str
     images: int
     errors: int
-    regions: int
+    detections: int
     unlinked: int
 
 
@@ -51,8 +51,8 @@ class LabelIndex:
     def __len__(self) -> int:
         return len(self.names)
 
-    def place(self, label: str, row: Row) -> int:
-        """Return the place of a label that a row has, from 0.
+    def class_id(self, label: str, row: Row) -> int:
+        """Return the index of a label that a row has, from 0.
 
         Raises:
             BadInput: it is not in the vocabulary.
@@ -76,13 +76,13 @@ class Job:
     path: Path
     options: ExportOptions = field(default_factory=ExportOptions)
     unlinked: int = 0
-    _count: dict[str, int] = field(init=False, default_factory=lambda: {"images": 0, "errors": 0, "regions": 0})
+    _count: dict[str, int] = field(init=False, default_factory=lambda: {"images": 0, "errors": 0, "detections": 0})
 
     def __iter__(self) -> Iterator[Row]:
         """Yield the rows, once, and count them."""
         for row in self.rows:
             self._count["images" if row.status == "ok" else "errors"] += 1
-            self._count["regions"] += 0 if row.regions is None else len(row.regions)
+            self._count["detections"] += 0 if row.detections is None else len(row.detections)
             yield row
 
     def image(self, row: Row) -> str:

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openvocab.batch.rows import Row
+from openvocab.formats.detections import detections_of, mask_of, run_lengths
 from openvocab.formats.job import Job
-from openvocab.formats.regions import Region, regions_of, run_lengths, short
 from openvocab.formats.targets import JsonList, open_text, whole_folder
 from openvocab.formats.xml_text import element
+from openvocab.pipeline.detections import Detection, shortest
 
 __all__ = ["brush", "label_config", "write_label_studio"]
 
@@ -55,35 +56,37 @@ def label_config(labels: tuple[str, ...]) -> str:
 
 
 def _task(job: Job, row: Row, number: int) -> dict[str, Any]:
-    found = list(regions_of(row, job))
-    result = [shape for place, region in enumerate(found) for shape in _shapes(job, row, region, f"{number}-{place}")]
+    found = list(detections_of(row, job))
+    result = [
+        shape for place, detection in enumerate(found) for shape in _shapes(job, row, detection, f"{number}-{place}")
+    ]
     if row.tags:
         value = {"choices": [tag.label for tag in row.tags]}
         result.append(
             {"id": f"{number}-tags", "type": "choices", "from_name": "tags", "to_name": "image", "value": value}
         )
-    scores = [region.score for region in found] or [short(tag.score) for tag in row.tags]
+    scores = [detection.score for detection in found] or [shortest(tag.score) for tag in row.tags]
     prediction = {"model_version": "openvocab", "score": max(scores, default=0.0), "result": result}
     return {"data": {"image": job.image(row)}, "predictions": [prediction]}
 
 
-def _shapes(job: Job, row: Row, region: Region, name: str) -> Iterator[dict[str, Any]]:
-    mask = None if job.options.shapes == "box" else region.mask(row)
+def _shapes(job: Job, row: Row, detection: Detection, name: str) -> Iterator[dict[str, Any]]:
+    mask = None if job.options.shapes == "box" else mask_of(detection)
     common: dict[str, Any] = {
         "to_name": "image",
         "original_width": row.width,
         "original_height": row.height,
         "image_rotation": 0,
     }
-    common["score"] = region.score
+    common["score"] = detection.score
     if mask is not None:
-        value: dict[str, Any] = {"format": "rle", "rle": brush(mask), "brushlabels": [region.label]}
+        value: dict[str, Any] = {"format": "rle", "rle": brush(mask), "brushlabels": [detection.label]}
         yield {"id": f"{name}-mask", "type": "brushlabels", "from_name": "mask", **common, "value": value}
     if mask is None or job.options.shapes == "both":
-        left, top, width, height = region.xywh
+        left, top, width, height = detection.xywh
         across, down = 100 / (row.width or 1), 100 / (row.height or 1)
         value = {"x": left * across, "y": top * down, "width": width * across, "height": height * down, "rotation": 0}
-        value["rectanglelabels"] = [region.label]
+        value["rectanglelabels"] = [detection.label]
         yield {"id": f"{name}-box", "type": "rectanglelabels", "from_name": "box", **common, "value": value}
 
 

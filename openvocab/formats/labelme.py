@@ -12,9 +12,10 @@ import numpy as np
 from PIL import Image
 
 from openvocab.batch.rows import Row
+from openvocab.formats.detections import Crop, crop, detections_of, mask_of
 from openvocab.formats.job import Job
-from openvocab.formats.regions import Crop, Region, crop, regions_of
 from openvocab.formats.targets import ImageFiles, dumps, open_text, whole_folder
+from openvocab.pipeline.detections import Detection
 
 __all__ = ["write_labelme"]
 
@@ -23,7 +24,7 @@ _VERSION = "5.5.0"
 
 
 def write_labelme(job: Job) -> None:
-    """Write a JSON file an image; where both shapes of a region are asked for, they have a group in common."""
+    """Write a JSON file an image; where both shapes of a detection are asked for, they have a group in common."""
     with whole_folder(job.path) as folder, ImageFiles(job, folder, "") as images:
         with open_text(folder / "labels.txt") as labels:
             labels.writelines(f"{name}\n" for name in job.labels.names)
@@ -43,7 +44,11 @@ def _from_folder(job: Job, row: Row) -> str:
 
 
 def _image(job: Job, row: Row, path: str) -> dict[str, Any]:
-    shapes = [shape for group, region in enumerate(regions_of(row, job)) for shape in _shapes(job, row, region, group)]
+    shapes = [
+        shape
+        for group, detection in enumerate(detections_of(row, job))
+        for shape in _shapes(job, row, detection, group)
+    ]
     return {
         "version": _VERSION,
         "flags": {tag.label: True for tag in row.tags},
@@ -55,22 +60,22 @@ def _image(job: Job, row: Row, path: str) -> dict[str, Any]:
     }
 
 
-def _shapes(job: Job, row: Row, region: Region, group: int) -> Iterator[dict[str, Any]]:
-    mask = None if job.options.shapes == "box" else region.mask(row)
+def _shapes(job: Job, row: Row, detection: Detection, group: int) -> Iterator[dict[str, Any]]:
+    mask = None if job.options.shapes == "box" else mask_of(detection)
     both = mask is not None and job.options.shapes == "both"
     common: dict[str, Any] = {
-        "label": region.label,
+        "label": detection.label,
         "group_id": group if both else None,
         "description": "",
         "flags": {},
     }
-    common["score"] = region.score
+    common["score"] = detection.score
     if mask is not None:
         inside = crop(mask)
         last = [inside.left + inside.width - 1, inside.top + inside.height - 1]
         yield common | {"shape_type": "mask", "points": [[inside.left, inside.top], last], "mask": _png(inside)}
     if mask is None or both:
-        left, top, right, bottom = region.xyxy
+        left, top, right, bottom = detection.xyxy
         yield common | {"shape_type": "rectangle", "points": [[left, top], [right, bottom]], "mask": None}
 
 

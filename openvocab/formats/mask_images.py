@@ -1,8 +1,8 @@
-"""Masks as PNG files: a value a region, or a value a label.
+"""Masks as PNG files: a value a detection, or a value a label.
 
-0 is the background; the value of a region is its place in its row from 1, that of a label its place in the vocabulary
-from 1. Where masks overlap, the region with the better score has the pixel. Files have a palette where 255 values are
-enough, and are 16 bit gray where they are not. The boxes are lost, and what lies under another mask.
+0 is the background; the value of a detection is its index in its row plus 1, that of a label its index in the
+vocabulary plus 1. Where masks overlap, the detection with the better score has the pixel. Files have a palette where
+255 values are enough, and are 16-bit gray where they are not. The boxes are lost, and what lies under another mask.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from PIL import Image
 
 from openvocab.batch.rows import Row
 from openvocab.errors import BadInput
+from openvocab.formats.detections import detections_of, mask_of
 from openvocab.formats.job import Job
-from openvocab.formats.regions import Region, regions_of
 from openvocab.formats.targets import ImageFiles, dumps, open_text, whole_folder
+from openvocab.pipeline.detections import Detection
 
 __all__ = ["palette", "write_instance_masks", "write_semantic_masks"]
 
@@ -27,19 +28,19 @@ _MOST_IN_PALETTE, _MOST = 255, 65535
 
 
 def write_instance_masks(job: Job) -> None:
-    """Write masks/NAME.png with a value a region; images.jsonl says which value is which label and score.
+    """Write masks/NAME.png with a value a detection; images.jsonl says which value is which label and score.
 
     Raises:
-        BadInput: an image has more than 65535 regions.
+        BadInput: an image has more than 65535 detections.
     """
     with whole_folder(job.path) as folder, ImageFiles(job, folder, "images/") as images:
         (folder / "masks").mkdir()
         for row in job:
-            found = list(enumerate(regions_of(row, job), 1))
-            told = [{"value": value, "label": region.label, "score": region.score} for value, region in found]
-            name, _ = images.add(row, regions=told, mask=_has_masks(row))
+            found = list(enumerate(detections_of(row, job), 1))
+            told = [{"value": value, "label": detection.label, "score": detection.score} for value, detection in found]
+            name, _ = images.add(row, detections=told, mask=_has_masks(row))
             if _has_masks(row):
-                _check(len(found), f"{row.id!r} has", "regions")
+                _check(len(found), f"{row.id!r} has", "detections")
                 _save(_painted(row, iter(found[::-1])), len(found), folder / "masks" / f"{name}.png")
 
 
@@ -62,7 +63,7 @@ def write_semantic_masks(job: Job) -> None:
         for row in job:
             name, _ = images.add(row, mask=_has_masks(row))
             if _has_masks(row):
-                found = [(region.place + 1, region) for region in regions_of(row, job)]
+                found = [(detection.class_id + 1, detection) for detection in detections_of(row, job)]
                 _save(_painted(row, iter(found[::-1])), len(job.labels), folder / "masks" / f"{name}.png")
 
 
@@ -83,7 +84,7 @@ def palette() -> NDArray[np.uint8]:
 
 def _has_masks(row: Row) -> bool:
     """Tell whether there is a mask to draw, or it is known that there is nothing."""
-    return row.regions is not None and (row.regions.counts is not None or not len(row.regions))
+    return row.detections is not None and (row.detections.masks is not None or not len(row.detections))
 
 
 def _check(count: int, who: str, what: str) -> None:
@@ -91,10 +92,10 @@ def _check(count: int, who: str, what: str) -> None:
         raise BadInput(f"{who} {count} {what}, and a PNG holds {_MOST} values; take another format")
 
 
-def _painted(row: Row, last_first: Iterator[tuple[int, Region]]) -> NDArray[np.uint16]:
+def _painted(row: Row, last_first: Iterator[tuple[int, Detection]]) -> NDArray[np.uint16]:
     found = np.zeros((row.height or 0, row.width or 0), np.uint16)
-    for value, region in last_first:
-        mask = region.mask(row)
+    for value, detection in last_first:
+        mask = mask_of(detection)
         if mask is not None:
             found[mask] = value
     return found

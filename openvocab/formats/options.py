@@ -45,7 +45,7 @@ class ExportOptions:
     images     where a layout has a place for images: name them where they lie, link to them, or copy them.
     relative_to  a folder: images below it are named by their path from there; None names them by their ids.
     prefix       put before the name of an image, such as the address that it is served from.
-    shapes       where a region could be written as box or as mask: the mask if it has one, the box, or both.
+    shapes       where a detection could be written as box or as mask: the mask if it has one, the box, or both.
     raw          in CSV, write cells as they are, also those that a spreadsheet takes for a formula.
     match        for coco-results: a COCO file whose ids of images (by name) and categories (by name) are used.
     """

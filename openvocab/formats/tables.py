@@ -1,4 +1,4 @@
-"""CSV with one line a tag or region, and JSON Lines with one line an image."""
+"""CSV with one line a tag or detection, and JSON Lines with one line an image."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from openvocab.batch.rows import Row, text_of
+from openvocab.formats.detections import counts_of, detections_of, tags_of
 from openvocab.formats.job import Job
-from openvocab.formats.regions import regions_of, short, tags_of
 from openvocab.formats.targets import dumps, whole_file
+from openvocab.pipeline.detections import shortest
 
 __all__ = ["COLUMNS", "FORMULA", "escaped", "write_csv", "write_json_lines"]
 
@@ -17,7 +18,7 @@ COLUMNS = (
     *("id", "status", "error_kind", "error", "width", "height", "kind", "label", "score"),
     *("detector_score", "mask_score", "left", "top", "right", "bottom", "counts"),
 )
-"""The columns of a CSV file; kind is tag or region, and empty for an image that has neither."""
+"""The columns of a CSV file; kind is tag or detection, and empty for an image that has neither."""
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", "'")
 """What a text must not begin with, since a spreadsheet would run it, and the quote that is put before it."""
@@ -29,7 +30,7 @@ def escaped(text: str) -> str:
 
 
 def write_csv(job: Job) -> None:
-    """Write one line a tag or region, and one for an image that has neither; texts are escaped unless raw is set."""
+    """Write one line a tag or detection, and one for an image that has neither; texts are escaped unless raw is set."""
     with whole_file(job.path) as file:
         lines = csv.writer(file)
         lines.writerow(COLUMNS)
@@ -55,11 +56,11 @@ def _lines(row: Row, job: Job) -> Iterator[dict[str, Any]]:
     for tag in tags_of(row):
         empty = False
         yield {**image, "kind": "tag", **tag}
-    for region in regions_of(row, job):
+    for detection in detections_of(row, job):
         empty = False
-        box = dict(zip(("left", "top", "right", "bottom"), region.xyxy, strict=True))
-        scores = {name: getattr(region, name) for name in ("label", "score", "detector_score", "mask_score")}
-        yield {**image, "kind": "region", **scores, **box, "counts": region.counts}
+        box = dict(zip(("left", "top", "right", "bottom"), detection.xyxy, strict=True))
+        scores = {name: getattr(detection, name) for name in ("label", "score", "detector_score", "mask_score")}
+        yield {**image, "kind": "detection", **scores, **box, "counts": counts_of(detection)}
     if empty:
         yield image
 
@@ -76,14 +77,14 @@ def _plain(row: Row, job: Job) -> dict[str, Any]:
     plain |= {name: getattr(row, name) for name in ("status", "sha256", "width", "height", "frames")}
     plain |= {"error_kind": row.error_kind, "error": row.error, "drawing": row.drawing, "tags": tags_of(row)}
     names = ("label", "score", "detector_score", "mask_score", "xyxy")
-    plain["regions"] = (
+    plain["detections"] = (
         None
-        if row.regions is None
+        if row.detections is None
         else [
-            {name: getattr(region, name) for name in names} | {"mask": region.code(row)}
-            for region in regions_of(row, job)
+            {name: getattr(detection, name) for name in names} | {"mask": detection.rle}
+            for detection in detections_of(row, job)
         ]
     )
     if row.embedding is not None:
-        plain["embedding"] = [short(value) for value in row.embedding]
+        plain["embedding"] = [shortest(value) for value in row.embedding]
     return plain

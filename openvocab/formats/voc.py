@@ -11,11 +11,12 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from openvocab.batch.rows import Row
+from openvocab.formats.detections import detections_of
 from openvocab.formats.job import Job
 from openvocab.formats.mask_images import palette
-from openvocab.formats.regions import Region, regions_of
 from openvocab.formats.targets import ImageFiles, dumps, open_text, whole_folder
 from openvocab.formats.xml_text import element
+from openvocab.pipeline.detections import Detection
 
 __all__ = ["write_voc"]
 
@@ -56,19 +57,19 @@ def _annotate(job: Job, row: Row, path: Path, file: str | None) -> None:
     for name, value in (("width", row.width), ("height", row.height), ("depth", 3)):
         element(size, name, value)
     element(root, "segmented", 0)
-    for region in regions_of(row, job):
-        _object(root, region)
+    for detection in detections_of(row, job):
+        _object(root, detection)
     ElementTree.indent(root)
     with open_text(path) as out:
         out.write(ElementTree.tostring(root, "unicode") + "\n")
 
 
-def _object(root: ElementTree.Element, region: Region) -> None:
+def _object(root: ElementTree.Element, detection: Detection) -> None:
     made = element(root, "object")
-    for name, value in (("name", region.label), ("pose", "Unspecified"), ("truncated", 0), ("difficult", 0)):
+    for name, value in (("name", detection.label), ("pose", "Unspecified"), ("truncated", 0), ("difficult", 0)):
         element(made, name, value)
-    element(made, "score", region.score)
-    left, top, right, bottom = region.xyxy
+    element(made, "score", detection.score)
+    left, top, right, bottom = detection.xyxy
     box = element(made, "bndbox")
     for name, edge in (("xmin", left + 1), ("ymin", top + 1), ("xmax", right), ("ymax", bottom)):
         element(box, name, round(edge, 6))

@@ -1,4 +1,4 @@
-"""YOLO text files: a line a region with its class and numbers relative to the image, and data.yaml.
+"""YOLO text files: a line a detection with its class and numbers relative to the image, and data.yaml.
 
 The scores, the tags and the holes of masks are lost. An image of which nothing was found has an empty file.
 """
@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from openvocab.batch.rows import Row
+from openvocab.formats.detections import clipped, detections_of, mask_of, outline
 from openvocab.formats.job import Job
-from openvocab.formats.regions import Region, outline, regions_of
 from openvocab.formats.targets import ImageFiles, open_text, whole_folder
+from openvocab.pipeline.detections import Detection
 
 __all__ = ["write_boxes", "write_polygons"]
 
-Numbers = Callable[[Region, Row], Iterable[float]]
+Numbers = Callable[[Detection, Row], Iterable[float]]
 
 
 def write_boxes(job: Job) -> None:
@@ -38,7 +39,9 @@ def _write(job: Job, numbers: Numbers) -> None:
                 name, _ = images.add(row)
                 if row.status == "ok":
                     with open_text(folder / "labels" / f"{name}.txt") as file:
-                        file.writelines(_line(region, numbers(region, row)) for region in regions_of(row, job))
+                        file.writelines(
+                            _line(detection, numbers(detection, row)) for detection in detections_of(row, job)
+                        )
 
 
 def _describe(job: Job, path: Path) -> None:
@@ -51,20 +54,20 @@ def _describe(job: Job, path: Path) -> None:
         yaml.safe_dump(plain, file, allow_unicode=plainly, sort_keys=False)
 
 
-def _line(region: Region, numbers: Iterable[float]) -> str:
-    return " ".join([str(region.place), *(f"{number:.9f}" for number in numbers)]) + "\n"
+def _line(detection: Detection, numbers: Iterable[float]) -> str:
+    return " ".join([str(detection.class_id), *(f"{number:.9f}" for number in numbers)]) + "\n"
 
 
-def _centered(region: Region, row: Row) -> Iterable[float]:
-    left, top, right, bottom = region.within(row)
+def _centered(detection: Detection, row: Row) -> Iterable[float]:
+    left, top, right, bottom = clipped(detection, row)
     width, height = row.width or 1, row.height or 1
     return ((left + right) / 2 / width, (top + bottom) / 2 / height, (right - left) / width, (bottom - top) / height)
 
 
-def _polygon(region: Region, row: Row) -> Iterable[float]:
-    mask, width, height = region.mask(row), row.width or 1, row.height or 1
+def _polygon(detection: Detection, row: Row) -> Iterable[float]:
+    mask, width, height = mask_of(detection), row.width or 1, row.height or 1
     if mask is None:
-        left, top, right, bottom = region.within(row)
+        left, top, right, bottom = clipped(detection, row)
         points = [(left, top), (right, top), (right, bottom), (left, bottom)]
     else:
         points = [(float(x), float(y)) for x, y in outline(mask).tolist()]

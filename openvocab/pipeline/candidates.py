@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openvocab.errors import BadInput
+from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.masks import decode_mask, encode_mask
 from openvocab.pipeline.protocols import Boxes, ImageArray, MaskDetector, PlaceDetector, Queries, Segmenter
-from openvocab.pipeline.result import Regions
 from openvocab.pipeline.settings import Settings
 from openvocab.pipeline.suppression import kept_rows
 from openvocab.prompts.labels import check_threshold
@@ -60,10 +60,10 @@ class RawBoxes:
     masks: tuple[Mask, ...] | None = None
     mask_scores: Floats | None = None
 
-    def regions(
+    def detections(
         self, labels: Sequence[str], wanted: NDArray[np.intp], settings: Settings, size: tuple[int, int]
-    ) -> Regions:
-        """Return the regions that are left of the wanted labels, as the chain does.
+    ) -> Detections:
+        """Return the detections that are left of the wanted labels, as the chain does.
 
         Args:
             labels: all of them.
@@ -72,7 +72,7 @@ class RawBoxes:
             size: (height, width) of the image.
         """
         if not len(wanted):
-            return Regions.none(None if self.masks is None else size)
+            return Detections.none(None if self.masks is None else size)
         scores = self.scores[:, wanted]
         best = scores.argmax(axis=1)
         top = scores[np.arange(len(best)), best]
@@ -81,13 +81,13 @@ class RawBoxes:
         rows = rows[kept_rows(Boxes(self.xyxy[rows], top[rows], best[rows].astype(np.int64)), settings)]
         names = tuple(labels[wanted[at]] for at in best[rows])
         if self.masks is None or self.mask_scores is None:
-            return Regions(self.xyxy[rows], top[rows], names, top[rows])
+            return Detections(self.xyxy[rows], top[rows], names, top[rows])
         sure = self.mask_scores[rows]
         order = np.argsort(-(top[rows] * sure), kind="stable")
         order = order[sure[order] >= settings.mask_threshold]
         rows, sure, names = rows[order], sure[order], tuple(names[at] for at in order)
         masks = _decoded([self.masks[row] for row in rows], size)
-        return Regions(self.xyxy[rows], top[rows] * sure, names, top[rows], sure, masks)
+        return Detections(self.xyxy[rows], top[rows] * sure, names, top[rows], sure, masks)
 
 
 def raw_boxes(pipe: Pipeline, image: ImageArray, places: Any, queries: Queries, room: Room) -> RawBoxes:

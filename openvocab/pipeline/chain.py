@@ -15,6 +15,7 @@ import openvocab
 from openvocab.errors import BadInput
 from openvocab.images.read import read_image
 from openvocab.images.sources import Images, Names
+from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.gate import Choice, choose, effective
 from openvocab.pipeline.protocols import (
     Detector,
@@ -25,9 +26,9 @@ from openvocab.pipeline.protocols import (
     Tagger,
     Vocabulary,
 )
-from openvocab.pipeline.result import ModelRecord, Regions, Result, RunRecord, Tag
+from openvocab.pipeline.result import ModelRecord, Result, RunRecord, Tag
 from openvocab.pipeline.settings import Settings
-from openvocab.pipeline.suppression import kept_regions
+from openvocab.pipeline.suppression import kept_detections
 from openvocab.pipeline.views import views
 from openvocab.prompts.labels import read_labels
 from openvocab.prompts.templates import PromptSet, prompt_set
@@ -248,15 +249,15 @@ class Pipeline:
             raise BadInput("this pipeline has no tagger; load one with tagger=SPEC")
         return self.tagger.scores(rows, vocabulary.texts)
 
-    def regions(
+    def detections(
         self, image: ImageArray, vocabulary: Vocabulary, wanted: Sequence[str] | None = None, **changes: Any
-    ) -> Regions:
+    ) -> Detections:
         """Stage 2 alone: boxes for the wanted labels (all of the vocabulary where not given), best first."""
         return self.detect([image], vocabulary, wanted, self.settings.changed(**changes))[0]
 
     def detect(
         self, images: Sequence[ImageArray], vocabulary: Vocabulary, wanted: Sequence[str] | None, settings: Settings
-    ) -> list[Regions]:
+    ) -> list[Detections]:
         """Stage 2 for several images in which the same labels are looked for.
 
         Raises:
@@ -272,27 +273,29 @@ class Pipeline:
         threshold = self._effective(settings).threshold("box_threshold")
         cutter = self.detector if self.segmenter is None and isinstance(self.detector, MaskDetector) else None
         if not queries.labels:
-            return [Regions.none(image.shape[:2] if cutter else None) for image in images]
+            return [Detections.none(image.shape[:2] if cutter else None) for image in images]
         if cutter is not None:
             cut = cutter.detect_masks(images, queries, threshold)
-            return [kept_regions(boxes, queries, settings, masks) for boxes, masks in cut]
+            return [kept_detections(boxes, queries, settings, masks) for boxes, masks in cut]
         found = self.detector.detect(images, queries, threshold)
-        return [kept_regions(boxes, queries, settings) for boxes in found]
+        return [kept_detections(boxes, queries, settings) for boxes in found]
 
-    def cut_out(self, image: ImageArray, regions: Regions, encoded: Any = None, **changes: Any) -> Regions:
-        """Stage 3 alone: the same regions with masks, less those of a bad or empty mask; no call where there is none.
+    def cut_out(self, image: ImageArray, detections: Detections, encoded: Any = None, **changes: Any) -> Detections:
+        """Return the same detections with masks, less those of a low-scoring or empty mask.
 
         Args:
             encoded: the segmenter's encoding of this image, where the caller holds it already.
             changes: settings to change for this call.
         """
         if self.segmenter is None:
-            return regions
-        if not len(regions):
-            return Regions.none(masks_of=image.shape[:2])
-        masks, sure = self.segmenter.masks(self.segmenter.encode(image) if encoded is None else encoded, regions.xyxy)
-        scores = regions.detector_scores * sure
-        done = Regions(regions.xyxy, scores, regions.labels, regions.detector_scores, sure, masks)
+            return detections
+        if not len(detections):
+            return Detections.none(masks_of=image.shape[:2])
+        masks, sure = self.segmenter.masks(
+            self.segmenter.encode(image) if encoded is None else encoded, detections.xyxy
+        )
+        scores = detections.detector_scores * sure
+        done = Detections(detections.xyxy, scores, detections.labels, detections.detector_scores, sure, masks)
         good = (sure >= self.settings.changed(**changes).mask_threshold) & masks.any(axis=(1, 2))
         return done.take([at for at in np.argsort(-scores, kind="stable") if good[at]])
 
@@ -362,12 +365,12 @@ class Pipeline:
     def _result(self, name: str, image: ImageArray, vocabulary: Vocabulary, settings: Settings) -> Result:
         asked = Pipeline(self.tagger, self.detector, self.segmenter, settings)
         scores = asked.tag_scores([image], vocabulary)[0] if self.tagger else None
-        choice, regions = asked.choose(scores, vocabulary.labels, settings), Regions.none()
+        choice, detections = asked.choose(scores, vocabulary.labels, settings), Detections.none()
         if self.detector is not None:
-            regions = asked.cut_out(image, asked.regions(image, vocabulary, choice.to_find))
+            detections = asked.cut_out(image, asked.detections(image, vocabulary, choice.to_find))
         (height, width), record = image.shape[:2], self.record(vocabulary, settings)
-        known: dict[str, Any] = {"notes": choice.notes_of(len(regions)), "labels": vocabulary.labels}
-        return Result(name, width, height, choice.tags, regions, record, image, **known)
+        known: dict[str, Any] = {"notes": choice.notes_of(len(detections)), "labels": vocabulary.labels}
+        return Result(name, width, height, choice.tags, detections, record, image, **known)
 
     def record(self, vocabulary: Vocabulary, settings: Settings | None = None) -> RunRecord:
         """Return what someone else needs to get the same numbers."""

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from openvocab.errors import BadInput
+from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.lettering import fit, font_for, place_names
 from openvocab.pipeline.quiet import quiet_supervision
-from openvocab.pipeline.result import Regions
 
 __all__ = ["COLORS", "color_rows", "colors_of", "contact_sheet", "draw"]
 
@@ -85,12 +85,12 @@ def _annotators(side: int, *, masked: bool) -> list[Any]:
     return [supervision.MaskAnnotator(palette, opacity=0.35), supervision.PolygonAnnotator(palette, line), box]
 
 
-def _shapes(canvas: Image.Image, boxes: Floats, regions: Regions, colors: NDArray[np.intp]) -> Image.Image:
+def _shapes(canvas: Image.Image, boxes: Floats, detections: Detections, colors: NDArray[np.intp]) -> Image.Image:
     """Draw translucent masks with outlines, and boxes (N, 4) in pixels of the canvas."""
     quiet_supervision()
     import supervision
 
-    masks = None if regions.masks is None else _enlarge(regions.masks, canvas.size)
+    masks = None if detections.masks is None else _enlarge(np.asarray(detections.masks), canvas.size)
     found = supervision.Detections(xyxy=boxes, mask=masks, class_id=colors.astype(int))
     scene: Any = np.ascontiguousarray(np.asarray(canvas)[..., ::-1])
     for annotator in _annotators(max(canvas.size), masked=masks is not None):
@@ -98,14 +98,14 @@ def _shapes(canvas: Image.Image, boxes: Floats, regions: Regions, colors: NDArra
     return Image.fromarray(np.ascontiguousarray(scene[..., ::-1]))
 
 
-def _names(canvas: Image.Image, boxes: Floats, regions: Regions, colors: NDArray[np.intp]) -> None:
-    """Write each region's label and score on the canvas, in its color."""
+def _names(canvas: Image.Image, boxes: Floats, detections: Detections, colors: NDArray[np.intp]) -> None:
+    """Write each detection's label and score on the canvas, in its color."""
     size = max(15, round(max(canvas.size) / 42))
     pad = size // 4
-    pens = [font_for(label, size) for label in regions.labels]
+    pens = [font_for(label, size) for label in detections.labels]
     texts = [
         fit(font, name, f" {score:.2f}", canvas.width - 2 * pad)
-        for (font, name), score in zip(pens, regions.scores, strict=True)
+        for (font, name), score in zip(pens, detections.scores, strict=True)
     ]
     high = size + 2 * pad
     sizes = [(font.getlength(text) + 2 * pad, float(high)) for (font, _), text in zip(pens, texts, strict=True)]
@@ -116,12 +116,12 @@ def _names(canvas: Image.Image, boxes: Floats, regions: Regions, colors: NDArray
         pen.text((left + pad, (top + bottom) / 2), text, fill=_ink(COLORS[row]), font=font, anchor="lm")
 
 
-def draw(image: NDArray[np.uint8], regions: Regions) -> Image.Image:
+def draw(image: NDArray[np.uint8], detections: Detections) -> Image.Image:
     """Return the image with masks, boxes and names with scores on it.
 
     Args:
         image: (height, width, 3) uint8 RGB.
-        regions: with masks, if any, of the same height and width.
+        detections: with masks, if any, of the same height and width.
 
     Returns:
         An RGB image of the same shape; enlarged to 768 pixels on its longer side where it is smaller, so that the
@@ -137,12 +137,12 @@ def draw(image: NDArray[np.uint8], regions: Regions) -> Image.Image:
     if scale > 1:
         size = max(1, round(canvas.width * scale)), max(1, round(canvas.height * scale))
         canvas = canvas.resize(size, Image.Resampling.BICUBIC)
-    if not len(regions):
+    if not len(detections):
         return canvas
-    boxes = regions.xyxy.astype(np.float64) * scale
-    colors = color_rows(regions.labels)
-    canvas = _shapes(canvas, boxes, regions, colors)
-    _names(canvas, boxes, regions, colors)
+    boxes = detections.xyxy.astype(np.float64) * scale
+    colors = color_rows(detections.labels)
+    canvas = _shapes(canvas, boxes, detections, colors)
+    _names(canvas, boxes, detections, colors)
     return canvas
 
 

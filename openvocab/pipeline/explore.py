@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from openvocab.errors import BadInput, BadOutput
 from openvocab.images.read import read_image
 from openvocab.pipeline.candidates import RawBoxes, Room, raw_boxes, raw_masks
+from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.gate import Choice, choose
 from openvocab.pipeline.protocols import ImageArray, PlaceDetector, PromptSegmenter, Vocabulary, bytes_held
-from openvocab.pipeline.result import ModelRecord, Regions, Result, RunRecord
+from openvocab.pipeline.result import ModelRecord, Result, RunRecord
 from openvocab.pipeline.settings import Settings
 from openvocab.pipeline.views import views
 
@@ -116,19 +117,19 @@ class Explored:
             raise BadInput(f"the tagger saw windows={self.settings.windows}; explore again with the other number")
         height, width = self.encoded.image.shape[:2]
         choice, labels = self._choice(settings), self.vocabulary.labels
-        record, regions = replace(self.record, settings=settings.given()), self._regions(settings, choice.wanted)
-        known: dict[str, Any] = {"notes": choice.notes_of(len(regions)), "labels": labels}
-        return Result(source, width, height, choice.tags, regions, record, self.encoded.image, **known)
+        record, detections = replace(self.record, settings=settings.given()), self._detections(settings, choice.wanted)
+        known: dict[str, Any] = {"notes": choice.notes_of(len(detections)), "labels": labels}
+        return Result(source, width, height, choice.tags, detections, record, self.encoded.image, **known)
 
     def _choice(self, settings: Settings) -> Choice:
         detects = self.xyxy is not None
         return choose(self.tag_scores, self.vocabulary.labels, settings, self.independent, detects=detects)
 
-    def _regions(self, settings: Settings, wanted: NDArray[np.intp]) -> Regions:
+    def _detections(self, settings: Settings, wanted: NDArray[np.intp]) -> Detections:
         if self.xyxy is None or self.box_scores is None:
-            return Regions.none()
+            return Detections.none()
         raw = RawBoxes(self.xyxy, self.box_scores, self.floor, self.masks, self.mask_scores)
-        return raw.regions(self.vocabulary.labels, wanted, settings, self.encoded.image.shape[:2])
+        return raw.detections(self.vocabulary.labels, wanted, settings, self.encoded.image.shape[:2])
 
 
 def encode(pipe: Pipeline, image: Any, stages: Sequence[Stage]) -> Encoded:

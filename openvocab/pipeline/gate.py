@@ -74,9 +74,9 @@ class Choice:
             return self.labels
         return tuple(self.labels[row] for row in self.wanted)
 
-    def notes_of(self, regions: int) -> tuple[str, ...]:
-        """Return the notes of a result with that many regions."""
-        return () if regions else self.notes
+    def notes_of(self, detections: int) -> tuple[str, ...]:
+        """Return the notes of a result with that many detections."""
+        return () if detections else self.notes
 
 
 def choose(

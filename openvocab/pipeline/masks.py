@@ -1,14 +1,15 @@
-"""A mask in other forms: COCO run-length encoding, and the box around it."""
+"""Masks as COCO run-length encoding, and the box around a mask."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["decode_mask", "encode_mask", "mask_box"]
+__all__ = ["EncodedMasks", "Masks", "decode_mask", "encode_mask", "mask_box"]
 
 
 def encode_mask(mask: NDArray[np.bool_]) -> dict[str, Any]:
@@ -28,8 +29,74 @@ def decode_mask(code: Mapping[str, Any]) -> NDArray[np.bool_]:
 
 
 def mask_box(mask: NDArray[np.bool_]) -> tuple[float, float, float, float] | None:
-    """Return left, top, right, bottom around an (H, W) mask in pixels, half-open; None where it marks nothing."""
+    """Return left, top, right, bottom around an (H, W) mask in pixels, half-open; None for an empty mask."""
     columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
     if not len(columns):
         return None
     return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedMasks:
+    """N masks of one image as COCO run-length encoding, decoded when they are indexed.
+
+    `masks[0]` is one (H, W) bool array, `masks[rows]` the encoded masks of several rows, and `np.asarray(masks)`
+    all of them as (N, H, W) bool.
+
+    Attributes:
+        counts: N compressed run-length counts, as pycocotools writes them.
+        height: rows of the image in pixels.
+        width: columns of the image in pixels.
+    """
+
+    counts: tuple[str, ...]
+    height: int
+    width: int
+
+    @classmethod
+    def encode(cls, masks: NDArray[np.bool_]) -> EncodedMasks:
+        """Encode (N, H, W) bool masks."""
+        return cls(tuple(encode_mask(mask)["counts"].decode() for mask in masks), *masks.shape[1:])
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(N, H, W) of the decoded masks."""
+        return len(self.counts), self.height, self.width
+
+    def rle(self, row: int) -> dict[str, Any]:
+        """Return one mask as COCO writes it in JSON: {"size": [H, W], "counts": str}."""
+        return {"size": [self.height, self.width], "counts": self.counts[row]}
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    @overload
+    def __getitem__(self, rows: int | np.integer[Any]) -> NDArray[np.bool_]: ...
+    @overload
+    def __getitem__(self, rows: NDArray[np.integer[Any]] | Sequence[int]) -> EncodedMasks: ...
+    def __getitem__(
+        self, rows: int | np.integer[Any] | NDArray[np.integer[Any]] | Sequence[int]
+    ) -> NDArray[np.bool_] | EncodedMasks:
+        if isinstance(rows, int | np.integer):
+            return decode_mask(self.rle(int(rows)))
+        return EncodedMasks(tuple(self.counts[row] for row in rows), self.height, self.width)
+
+    def __iter__(self) -> Iterator[NDArray[np.bool_]]:
+        return (self[row] for row in range(len(self)))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Decode to (N, H, W) bool.
+
+        Raises:
+            ValueError: copy is False; decoding makes a new array.
+        """
+        if copy is False:
+            raise ValueError("encoded masks cannot be decoded without a copy")
+        decoded = np.zeros(self.shape, np.bool_)
+        for row, mask in enumerate(self):
+            decoded[row] = mask
+        return decoded if dtype is None else decoded.astype(dtype)
+
+
+Masks = NDArray[np.bool_] | EncodedMasks
+"""(N, H, W) bool, or the same run-length encoded."""

@@ -41,7 +41,7 @@ class Settings:
     )
     duplicate_iou: float = _option(0.7, "boxes of two labels are the same object when they overlap more")
     max_boxes: int = _option(100, "keep at most this many boxes an image")
-    mask_threshold: float = _option(0.0, "drop regions whose mask scores less")
+    mask_threshold: float = _option(0.0, "drop detections whose mask scores less")
     batch_size: int = _option(32, "images that the tagger sees at once")
 
     def __post_init__(self) -> None:

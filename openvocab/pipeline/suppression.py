@@ -5,25 +5,27 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.protocols import Boxes, Queries
-from openvocab.pipeline.result import Regions
 from openvocab.pipeline.settings import Settings
 
-__all__ = ["kept_regions", "kept_rows"]
+__all__ = ["kept_detections", "kept_rows"]
 
 
-def kept_regions(boxes: Boxes, queries: Queries, settings: Settings, masks: NDArray[np.bool_] | None = None) -> Regions:
-    """Return the regions that are left after suppression.
+def kept_detections(
+    boxes: Boxes, queries: Queries, settings: Settings, masks: NDArray[np.bool_] | None = None
+) -> Detections:
+    """Return the detections that are left after suppression.
 
-    A detector that brings masks scores box and mask together, so its masks get the score 1: the region's score stays
+    A detector that brings masks scores box and mask together, so its masks get the score 1: the detection's score stays
     the detector's.
     """
     rows = kept_rows(boxes, settings)
     labels = tuple(queries.labels[index] for index in boxes.label_index[rows])
     scores = boxes.scores[rows]
     if masks is None:
-        return Regions(boxes.xyxy[rows], scores, labels, scores)
-    return Regions(boxes.xyxy[rows], scores, labels, scores, np.ones_like(scores), masks[rows])
+        return Detections(boxes.xyxy[rows], scores, labels, scores)
+    return Detections(boxes.xyxy[rows], scores, labels, scores, np.ones_like(scores), masks[rows])
 
 
 def kept_rows(boxes: Boxes, settings: Settings) -> NDArray[np.intp]:

@@ -100,7 +100,8 @@ def test_a_detector_gets_its_pixels_and_the_image_tower_none() -> None:
     assert run("again", detector=StubDetector(), cache="cache") == []
     assert_same("again", "plain")
     found = [
-        [None if row.regions is None else row.regions.xyxy.tolist() for row in rows(one)] for one in ("again", "plain")
+        [None if row.detections is None else row.detections.xyxy.tolist() for row in rows(one)]
+        for one in ("again", "plain")
     ]
     assert found[0] == found[1]
 

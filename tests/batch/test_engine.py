@@ -37,7 +37,7 @@ def answers(pipe: Pipeline, named: Any, reading: Reading | None = None, **option
 
 def numbers(answer: Answer) -> Any:
     tags = {tag.label: tag.score for tag in answer.tags}
-    boxes = None if answer.regions is None else answer.regions.scores
+    boxes = None if answer.detections is None else answer.detections.scores
     return [*(tags[label] for label in LABELS), *([] if boxes is None else boxes), *answer.embedding]  # type: ignore[misc]
 
 

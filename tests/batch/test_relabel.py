@@ -39,7 +39,7 @@ def renew(source: Path, out: Path, tagger: Any = None, labels: Any = NEW, settin
     return relabel(openvocab.read_run(source), tagger, out, vocabulary, settings)
 
 
-@pytest.mark.parametrize("made", [pytest.param(tagging, id="tags"), pytest.param(chain, id="regions")])
+@pytest.mark.parametrize("made", [pytest.param(tagging, id="tags"), pytest.param(chain, id="detections")])
 @pytest.mark.parametrize(
     ("kept", "within"), [pytest.param("float32", 1e-6, id="32"), pytest.param("float16", 1e-3, id="16")]
 )
@@ -52,10 +52,10 @@ def test_rows_are_those_of_a_run_with_the_new_labels(made: Any, kept: Any, withi
     summary = renew(Path("run"), Path("new"), tagger)
     assert tagger.seen == []
     assert (summary.ok, sum(summary.errors.values()), summary.skipped) == (9, 1, 0)
-    plain = ("id", "sha256", "width", "height", "frames", "error_kind", "error", "regions")
+    plain = ("id", "sha256", "width", "height", "frames", "error_kind", "error", "detections")
     for got, wanted in zip(rows(Path("new")), rows(Path("fresh")), strict=True):
         assert [getattr(got, name) for name in plain[:-1]] == [getattr(wanted, name) for name in plain[:-1]]
-        assert got.regions is None or not len(got.regions)
+        assert got.detections is None or not len(got.detections)
         assert [tag.label for tag in got.tags] == [tag.label for tag in wanted.tags]
         np.testing.assert_allclose([t.score for t in got.tags], [t.score for t in wanted.tags], atol=within)
         assert (got.embedding is None) == (wanted.embedding is None)

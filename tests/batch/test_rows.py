@@ -7,29 +7,30 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from openvocab.batch.rows import Row, RowRegions, from_table, schema, to_table
+from openvocab.batch.rows import Row, from_table, schema, to_table
 from openvocab.errors import BadInput
-from openvocab.pipeline.result import Regions, Tag
+from openvocab.pipeline.detections import Detections
+from openvocab.pipeline.result import Tag
 
 HEIGHT, WIDTH = 7, 9
 
 
-def _regions(count: int, masked: bool) -> Regions:
+def _detections(count: int, masked: bool) -> Detections:
     rng = np.random.default_rng(count)
     scores = rng.random((3, count)).astype(np.float32)
     low = rng.uniform(0, 4, (count, 2))
     xyxy = np.concatenate([low, low + 2.5], 1).astype(np.float32)
     masks = rng.random((count, HEIGHT, WIDTH)) > 0.5
     labels = tuple(["犬", 'a,"b"', "=1+1"][row % 3] for row in range(count))
-    return Regions(xyxy, scores[0], labels, scores[1], scores[2] if masked else None, masks if masked else None)
+    return Detections(xyxy, scores[0], labels, scores[1], scores[2] if masked else None, masks if masked else None)
 
 
 ROWS = [
     pytest.param(Row("a.png", "0" * 64, WIDTH, HEIGHT, 1, tags=(Tag("犬", 0.5), Tag("b", 0.25))), id="tags alone"),
     pytest.param(Row("b", None, None, None, None, "truncated", "b: the file is cut short"), id="an error"),
-    pytest.param(Row("c", "1" * 64, WIDTH, HEIGHT, 3, regions=RowRegions.of(_regions(4, True))), id="masks"),
-    pytest.param(Row("d", "1" * 64, WIDTH, HEIGHT, 1, regions=RowRegions.of(_regions(2, False))), id="boxes alone"),
-    pytest.param(Row("e", "1" * 64, WIDTH, HEIGHT, 1, regions=RowRegions.of(_regions(0, False))), id="nothing found"),
+    pytest.param(Row("c", "1" * 64, WIDTH, HEIGHT, 3, detections=_detections(4, True).encoded()), id="masks"),
+    pytest.param(Row("d", "1" * 64, WIDTH, HEIGHT, 1, detections=_detections(2, False).encoded()), id="boxes alone"),
+    pytest.param(Row("e", "1" * 64, WIDTH, HEIGHT, 1, detections=_detections(0, False).encoded()), id="nothing found"),
     pytest.param(Row("f\n\t", "1" * 64, WIDTH, HEIGHT, 1, embedding=np.array([0.6, 0.8], np.float32)), id="embedding"),
 ]
 
@@ -39,11 +40,8 @@ def _same(one: Row, other: Row) -> None:
         assert getattr(one, name) == getattr(other, name)
     assert [tag.label for tag in one.tags] == [tag.label for tag in other.tags]
     np.testing.assert_allclose([tag.score for tag in one.tags], [tag.score for tag in other.tags])
-    assert (one.regions is None) == (other.regions is None)
-    if one.regions is not None and other.regions is not None:
-        assert (one.regions.labels, one.regions.counts) == (other.regions.labels, other.regions.counts)
-        for name in ("scores", "detector_scores", "xyxy", "mask_scores"):
-            np.testing.assert_array_equal(getattr(one.regions, name), getattr(other.regions, name))
+    assert (one.detections is None) == (other.detections is None)
+    assert one.detections == other.detections
 
 
 @pytest.mark.parametrize("row", ROWS)
@@ -57,8 +55,8 @@ def test_a_row_survives_the_table(row: Row) -> None:
 
 
 def test_masks_come_back_bit_for_bit() -> None:
-    regions = _regions(5, True)
-    np.testing.assert_array_equal(RowRegions.of(regions).masks(HEIGHT, WIDTH), regions.masks)
+    detections = _detections(5, True)
+    np.testing.assert_array_equal(np.asarray(detections.encoded().masks), detections.masks)
 
 
 def test_rows_without_an_embedding_have_one_of_nan_that_every_pyarrow_reads(tmp_path: Path) -> None:

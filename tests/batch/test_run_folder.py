@@ -97,9 +97,9 @@ def test_rows_hold_what_the_chain_says(images: Path, tmp_path: Path) -> None:
         assert {tag.label: tag.score for tag in row.tags} == pytest.approx(
             {tag.label: tag.score for tag in result.tags}, abs=1e-4
         )
-        assert row.regions is not None and row.width is not None and row.height is not None
-        np.testing.assert_array_equal(row.regions.masks(row.height, row.width), result.regions.masks)
-        np.testing.assert_array_equal(row.regions.xyxy, result.regions.xyxy)
+        assert row.detections is not None and row.width is not None and row.height is not None
+        np.testing.assert_array_equal(np.asarray(row.detections.masks), result.detections.masks)
+        np.testing.assert_array_equal(row.detections.xyxy, result.detections.xyxy)
         assert row.embedding is not None and np.linalg.norm(row.embedding) == pytest.approx(1, abs=1e-5)
     drawn = sorted(path.stem for path in (tmp_path / "run" / "images").iterdir())
     assert drawn == [Path(row.id).stem for row in openvocab.read_run(tmp_path / "run") if row.status == "ok"]

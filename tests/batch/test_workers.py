@@ -25,10 +25,10 @@ BOTH = ("cpu", "cpu")
 
 def plain(row: Row) -> Any:
     """What a row says, to be compared."""
-    regions = None if row.regions is None else (row.regions.labels, row.regions.counts, row.regions.xyxy.tolist())
+    detections = [] if row.detections is None else [(each.label, each.rle, each.xyxy) for each in row.detections]
     embedding = None if row.embedding is None else row.embedding.round(3).tolist()
     tags = sorted((tag.label, round(tag.score, 4)) for tag in row.tags)
-    return row.id, row.sha256, row.width, row.height, row.frames, row.error_kind, row.error, tags, regions, embedding
+    return row.id, row.sha256, row.width, row.height, row.frames, row.error_kind, row.error, tags, detections, embedding
 
 
 def rows_in(run: Path) -> list[Any]:

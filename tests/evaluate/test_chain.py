@@ -1,4 +1,4 @@
-"""Every thing and every region has one fate, the shares add up, and what is found is what pycocotools matches."""
+"""Every thing and every detection has one fate, the shares add up, and what is found is what pycocotools matches."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from openvocab.errors import BadInput
-from openvocab.evaluate.chain import REGION_FATES, THING_FATES, chain_figures, fates
+from openvocab.evaluate.chain import DETECTION_FATES, THING_FATES, chain_figures, fates
 from openvocab.evaluate.detection import Found, Truth, match
 
 LABELS = ("a", "b", "c")
@@ -34,19 +34,19 @@ def truth_of(*things: tuple[str, tuple[int, int, int, int]], crowd: tuple[int, .
     return Truth(SIDE, SIDE, boxes, index, np.isin(np.arange(len(things)), crowd), masks)
 
 
-def found_of(*regions: tuple[str, tuple[int, int, int, int]], share: float = 1.0) -> Found:
-    """Regions, best first."""
-    boxes = np.array([box for _, box in regions], np.float32).reshape(-1, 4)
-    index = np.array([LABELS.index(label) for label, _ in regions], np.int64)
+def found_of(*detections: tuple[str, tuple[int, int, int, int]], share: float = 1.0) -> Found:
+    """Detections, best first."""
+    boxes = np.array([box for _, box in detections], np.float32).reshape(-1, 4)
+    index = np.array([LABELS.index(label) for label, _ in detections], np.int64)
     masks = np.array([mask_of(box, share) for box in boxes], bool).reshape(-1, SIDE, SIDE)
-    return Found(boxes, np.linspace(0.9, 0.5, len(regions), dtype=np.float32), index, masks)
+    return Found(boxes, np.linspace(0.9, 0.5, len(detections), dtype=np.float32), index, masks)
 
 
 BOX, HALF, EDGE, FAR = (10, 10, 30, 30), (10, 10, 30, 18), (10, 10, 30, 13), (40, 40, 60, 60)
 
 
 @pytest.mark.parametrize(
-    ("truth", "found", "tags", "things", "regions"),
+    ("truth", "found", "tags", "things", "detections"),
     [
         pytest.param(truth_of(("a", BOX)), found_of(("a", BOX)), "a", ["found"], ["right"], id="found"),
         pytest.param(truth_of(("a", BOX)), found_of(), "", ["never tagged"], [], id="never tagged"),
@@ -103,15 +103,15 @@ BOX, HALF, EDGE, FAR = (10, 10, 30, 30), (10, 10, 30, 18), (10, 10, 30, 13), (40
         pytest.param(truth_of(), found_of(), "", [], [], id="nothing at all"),
     ],
 )
-def test_fates(truth, found, tags, things, regions):
+def test_fates(truth, found, tags, things, detections):
     tagged = np.array([[label in tags for label in LABELS]])
     made = fates([truth], [found], LABELS, tagged)[0]
     assert [None if row < 0 else THING_FATES[row] for row in made.things] == things
-    assert [None if row < 0 else REGION_FATES[row] for row in made.regions] == regions
+    assert [None if row < 0 else DETECTION_FATES[row] for row in made.detections] == detections
 
 
 @pytest.mark.parametrize(
-    ("share", "thing", "region"),
+    ("share", "thing", "detection"),
     [
         pytest.param(1.0, "found", "right", id="good"),
         pytest.param(0.5, "found", "right", id="just good"),
@@ -119,13 +119,13 @@ def test_fates(truth, found, tags, things, regions):
     ],
 )
 @pytest.mark.parametrize("coded", [False, True], ids=["arrays", "codes"])
-def test_masks_are_compared_where_a_box_is_right(share, thing, region, coded):
+def test_masks_are_compared_where_a_box_is_right(share, thing, detection, coded):
     truth, found = truth_of(("a", BOX)), found_of(("a", BOX), share=share)
     if coded:
         truth = Truth(SIDE, SIDE, truth.xyxy, truth.label_index, truth.crowd, codes(truth.masks))
         found = Found(found.xyxy, found.scores, found.label_index, codes(found.masks))
     made = fates([truth], [found], LABELS, masks=True)[0]
-    assert (THING_FATES[made.things[0]], REGION_FATES[made.regions[0]]) == (thing, region)
+    assert (THING_FATES[made.things[0]], DETECTION_FATES[made.detections[0]]) == (thing, detection)
 
 
 def codes(masks: Any) -> Any:
@@ -165,12 +165,12 @@ def test_the_shares_add_up_to_the_whole(seed, masks):
     made = fates(truth, found, LABELS, tagged, masks=masks)
     figures = chain_figures(made, truth, found, LABELS, draws=2)
     assert sum(figures.things.values()) == sum(int((~one.crowd).sum()) for one in truth)
-    ignored = sum(int((one.regions < 0).sum()) for one in made)
-    assert sum(figures.regions.values()) == sum(len(one.scores) for one in found) - ignored
+    ignored = sum(int((one.detections < 0).sum()) for one in made)
+    assert sum(figures.detections.values()) == sum(len(one.scores) for one in found) - ignored
     assert all((one.things >= 0).tolist() == (~other.crowd).tolist() for one, other in zip(made, truth, strict=True))
-    assert figures.things["found"] == figures.regions["right"]
-    assert figures.things["bad mask"] == figures.regions["bad mask"]
-    for name, kinds in (("things", THING_FATES), ("regions", REGION_FATES)):
+    assert figures.things["found"] == figures.detections["right"]
+    assert figures.things["bad mask"] == figures.detections["bad mask"]
+    for name, kinds in (("things", THING_FATES), ("detections", DETECTION_FATES)):
         rows = np.sum([getattr(row, name) for row in figures.rows], axis=0)
         assert dict(zip(kinds, rows.tolist(), strict=True)) == getattr(figures, name)
     if not masks:
@@ -180,8 +180,8 @@ def test_the_shares_add_up_to_the_whole(seed, masks):
 def test_the_random_sets_hold_every_fate():
     every = [fates(truth, found, LABELS, tagged, masks=True) for truth, found, tagged in map(random_set, range(20))]
     things = np.unique(np.concatenate([one.things for one in itertools.chain(*every)]))
-    regions = np.unique(np.concatenate([one.regions for one in itertools.chain(*every)]))
-    assert things.tolist() == regions.tolist() == [-1, 0, 1, 2, 3, 4, 5]
+    detections = np.unique(np.concatenate([one.detections for one in itertools.chain(*every)]))
+    assert things.tolist() == detections.tolist() == [-1, 0, 1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -236,7 +236,7 @@ def test_neither_the_order_of_labels_nor_that_of_images_matters(seed):
     other = fates(moved[::-1], given[::-1], LABELS, asked[::-1], masks=True)[::-1]
     for one, two in zip(usual, other, strict=True):
         np.testing.assert_array_equal(one.things, two.things)
-        np.testing.assert_array_equal(one.regions, two.regions)
+        np.testing.assert_array_equal(one.detections, two.detections)
 
 
 # --- figures
@@ -254,7 +254,7 @@ def test_figures_of_a_set_that_is_counted_by_hand():
     assert [row.things for row in figures.rows] == [(1, 0, 1, 0, 0, 0), (0, 0, 0, 1, 0, 0), (0, 0, 0, 0, 0, 0)]
 
 
-def test_without_a_region_precision_is_not_defined():
+def test_without_a_detection_precision_is_not_defined():
     truth, found = [truth_of(("a", BOX))], [found_of()]
     figures = chain_figures(fates(truth, found, LABELS), truth, found, LABELS, draws=2)
     assert np.isnan(figures.precision.value) and figures.recall.value == figures.f1.value == 0

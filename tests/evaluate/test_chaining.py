@@ -125,7 +125,7 @@ def test_a_label_that_is_looked_for_without_being_a_tag_is_not_never_tagged(gate
 
 def test_what_the_segmenter_loses_is_the_segmenters(tmp_path):
     figures: Any = measure_chain(run_chain(pipe(segmenter=Half()), annotated(tmp_path, [(0, 1)])), draws=2)
-    assert figures.chain.fates.things["bad mask"] == figures.chain.fates.regions["bad mask"] == 2
+    assert figures.chain.fates.things["bad mask"] == figures.chain.fates.detections["bad mask"] == 2
     assert figures.cut.share.value == 0 and figures.cut.mean_iou.value == pytest.approx(0.33, abs=0.02)
 
 
@@ -150,7 +150,7 @@ def test_a_segmenter_alone(tmp_path):
     figures: Any = measure_segments(made, draws=2)
     assert made.found is figures.found is figures.found_semantic is None
     assert figures.cut.things == 4 and figures.cut.share.value == 0
-    with pytest.raises(BadInput, match="no regions to measure"):
+    with pytest.raises(BadInput, match="no detections to measure"):
         measure_chain(made)
 
 

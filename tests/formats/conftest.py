@@ -13,8 +13,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from openvocab.batch.rows import Row, RowRegions
-from openvocab.pipeline.result import Regions, Tag
+from openvocab.batch.rows import Row
+from openvocab.pipeline.detections import Detections
+from openvocab.pipeline.result import Tag
 
 LABELS = ("犬", "unseen", '=HYPERLINK("x")', 'a,"b"', "<&>", "no: 'yes'")
 HEIGHT, WIDTH = 30, 43
@@ -48,10 +49,10 @@ def _masks() -> NDArray[np.bool_]:
     return masks
 
 
-def _regions(masks: NDArray[np.bool_] | None) -> RowRegions:
+def _detections(masks: NDArray[np.bool_] | None) -> Detections:
     scores = np.array([0.9, 0.7, 0.3, 0.1], np.float32)
     sure = None if masks is None else scores[::-1].copy()
-    return RowRegions.of(Regions(BOXES, scores, NAMES, scores, sure, masks))
+    return Detections(BOXES, scores, NAMES, scores, sure, masks).encoded()
 
 
 @pytest.fixture
@@ -66,11 +67,11 @@ def scene(tmp_path: Path) -> Any:
     size = (WIDTH, HEIGHT, 1)
     known = [(path, hashlib.sha256(Path(path).read_bytes()).hexdigest(), *size) for path in ids]
     rows = [
-        Row(*known[0], tags=(Tag("犬", 0.75), Tag('a,"b"', 0.25)), regions=_regions(_masks())),
-        Row(*known[1], regions=_regions(None)),
-        Row(*known[2], regions=RowRegions.of(Regions.none((HEIGHT, WIDTH)))),
+        Row(*known[0], tags=(Tag("犬", 0.75), Tag('a,"b"', 0.25)), detections=_detections(_masks())),
+        Row(*known[1], detections=_detections(None)),
+        Row(*known[2], detections=Detections.none((HEIGHT, WIDTH)).encoded()),
         Row(ids[4], None, None, None, None, "truncated", "the file is cut short; =get it again"),
         Row(*known[3], tags=(Tag("<&>", 0.5),)),
-        Row(*known[5], regions=_regions(_masks())),
+        Row(*known[5], detections=_detections(_masks())),
     ]
     return Scene(folder, rows, LABELS, _masks())

@@ -18,16 +18,18 @@ from openvocab.errors import BadInput
 
 def test_pycocotools_reads_instances(scene, tmp_path):
     made = openvocab.export(scene.rows, tmp_path / "out" / "coco.json", "coco", scene.labels)
-    assert (made.images, made.errors, made.regions, made.unlinked) == (5, 1, 12, 0)
+    assert (made.images, made.errors, made.detections, made.unlinked) == (5, 1, 12, 0)
     coco = COCO(made.path)
     assert [each["name"] for each in coco.loadCats(coco.getCatIds())] == list(scene.labels)
     assert [each["file_name"] for each in coco.dataset["images"]] == [row.id for row in scene.good]
     found = coco.loadAnns(coco.getAnnIds(imgIds=[1]))
     np.testing.assert_array_equal([coco.annToMask(each) for each in found], scene.masks)
     corners = [[x, y, x + width, y + height] for x, y, width, height in (each["bbox"] for each in found)]
-    np.testing.assert_allclose(corners, scene.rows[0].regions.xyxy, atol=1e-4)
-    assert [scene.labels[each["category_id"] - 1] for each in found] == list(scene.rows[0].regions.labels)
-    np.testing.assert_array_equal(np.array([each["score"] for each in found], np.float32), scene.rows[0].regions.scores)
+    np.testing.assert_allclose(corners, scene.rows[0].detections.xyxy, atol=1e-4)
+    assert [scene.labels[each["category_id"] - 1] for each in found] == list(scene.rows[0].detections.labels)
+    np.testing.assert_array_equal(
+        np.array([each["score"] for each in found], np.float32), scene.rows[0].detections.scores
+    )
     assert {each["iscrowd"] for each in coco.dataset["annotations"]} == {0}
     assert [each["area"] for each in found] == scene.masks.sum((1, 2)).tolist()
     assert [(each["file_name"], each["error_kind"]) for each in coco.dataset["errors"]] == [
@@ -73,8 +75,8 @@ def test_supervision_reads_instances(scene, tmp_path):
     assert read.classes == list(scene.labels)
     for row in rows:
         found = read.annotations[str(Path(row.id).resolve())]
-        np.testing.assert_allclose(found.xyxy, row.regions.xyxy, atol=1e-3)
-        assert [read.classes[place] for place in np.array(found.class_id)] == list(row.regions.labels)
+        np.testing.assert_allclose(found.xyxy, row.detections.xyxy, atol=1e-3)
+        assert [read.classes[place] for place in np.array(found.class_id)] == list(row.detections.labels)
     np.testing.assert_array_equal(read.annotations[str(Path(rows[0].id).resolve())].mask, scene.masks)
 
 
@@ -92,10 +94,10 @@ def test_datumaro_reads_instances(scene, tmp_path):
     masks = [each for each in items["a/same"] if each.type == datumaro.AnnotationType.mask]
     masks.sort(key=lambda each: each.id)
     np.testing.assert_array_equal([each.image for each in masks], scene.masks)
-    assert [names[each.label] for each in masks] == list(scene.rows[0].regions.labels)
+    assert [names[each.label] for each in masks] == list(scene.rows[0].detections.labels)
     boxes = [each for each in items["b/same"] if each.type == datumaro.AnnotationType.bbox]
     boxes.sort(key=lambda each: each.id)
-    np.testing.assert_allclose([each.points for each in boxes], scene.rows[1].regions.xyxy, atol=0.011)
+    np.testing.assert_allclose([each.points for each in boxes], scene.rows[1].detections.xyxy, atol=0.011)
 
 
 @pytest.mark.parametrize("how", ["link", "copy"])

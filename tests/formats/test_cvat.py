@@ -27,8 +27,8 @@ def test_masks_and_boxes_come_back(scene, tmp_path):
         np.testing.assert_array_equal(masks.decode_mask([*runs, *box], image_width=43, image_height=30), mask)
     boxes = [shape for shape in images[1][1] if shape.tag == "box"]
     edges = [[float(shape.get(name)) for name in ("xtl", "ytl", "xbr", "ybr")] for shape in boxes]
-    np.testing.assert_allclose(edges, scene.rows[1].regions.xyxy, atol=1e-3)
-    assert [shape.get("label") for shape in boxes] == list(scene.rows[1].regions.labels)
+    np.testing.assert_allclose(edges, scene.rows[1].detections.xyxy, atol=1e-3)
+    assert [shape.get("label") for shape in boxes] == list(scene.rows[1].detections.labels)
     assert [shape.get("label") for shape in images[0][1] if shape.tag == "tag"] == ["犬", 'a,"b"']
 
 
@@ -74,6 +74,6 @@ def test_datumaro_reads_masks_boxes_and_tags(scene, tmp_path):
     assert sorted(items) == ["a/same", "b/same"]
     masks = [each for each in items["a/same"] if each.type == datumaro.AnnotationType.mask]
     np.testing.assert_array_equal([each.image for each in masks], scene.masks)
-    assert [names[each.label] for each in masks] == list(scene.rows[0].regions.labels)
+    assert [names[each.label] for each in masks] == list(scene.rows[0].detections.labels)
     boxes = [each for each in items["b/same"] if each.type == datumaro.AnnotationType.bbox]
-    np.testing.assert_allclose([each.points for each in boxes], scene.rows[1].regions.xyxy, atol=0.011)
+    np.testing.assert_allclose([each.points for each in boxes], scene.rows[1].detections.xyxy, atol=0.011)

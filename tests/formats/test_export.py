@@ -12,10 +12,11 @@ import pytest
 
 import openvocab
 from openvocab.batch.file_names import FileNames
-from openvocab.batch.rows import Row, RowRegions
+from openvocab.batch.rows import Row
 from openvocab.errors import BadInput, CannotWrite, UnknownName
 from openvocab.formats import FORMATS
-from openvocab.pipeline.result import Regions, Result, RunRecord, Tag
+from openvocab.pipeline.detections import Detections
+from openvocab.pipeline.result import Result, RunRecord, Tag
 
 RUN = RunRecord("0", None, None, None, (), "", "{label}")
 
@@ -24,8 +25,8 @@ def _result():
     masks = np.zeros((1, 4, 6), np.bool_)
     masks[0, 1:3, 2:5] = True
     half = np.array([0.5], np.float32)
-    regions = Regions(np.array([[2, 1, 5, 3]], np.float32), half, ("b",), half, half, masks)
-    return Result("a/x.png", 6, 4, (Tag("c", 0.25), Tag("b", 0.125)), regions, RUN, np.zeros((4, 6, 3), np.uint8))
+    detections = Detections(np.array([[2, 1, 5, 3]], np.float32), half, ("b",), half, half, masks)
+    return Result("a/x.png", 6, 4, (Tag("c", 0.25), Tag("b", 0.125)), detections, RUN, np.zeros((4, 6, 3), np.uint8))
 
 
 def _files(path):
@@ -35,14 +36,14 @@ def _files(path):
 @pytest.mark.parametrize("name", sorted(FORMATS))
 def test_rows_of_every_sort(scene, tmp_path, name):
     made = openvocab.export(iter(scene.rows), tmp_path / "out", name, scene.labels)
-    assert (made.images, made.errors, made.regions, made.unlinked) == (5, 1, 12, 0)
+    assert (made.images, made.errors, made.detections, made.unlinked) == (5, 1, 12, 0)
     assert not [each for each in tmp_path.iterdir() if each.name.endswith(".tmp")]
 
 
 @pytest.mark.parametrize("name", sorted(FORMATS))
 def test_a_result_alone(tmp_path, name):
     made = openvocab.export(_result(), tmp_path / "out", name)
-    assert (made.images, made.regions) == (1, 1)
+    assert (made.images, made.detections) == (1, 1)
     if name == "coco":
         assert [each["name"] for each in json.loads(Path(made.path).read_text("utf-8"))["categories"]] == ["b", "c"]
 
@@ -69,11 +70,11 @@ def test_nothing_is_left_where_it_fails(scene, tmp_path, name):
 )
 def test_memory_does_not_grow_with_the_rows(tmp_path, name):
     half = np.full(1, 0.5, np.float32)
-    regions = RowRegions.of(Regions(np.array([[0, 0, 4, 4]], np.float32), half, ("a",), half))
+    detections = Detections(np.array([[0, 0, 4, 4]], np.float32), half, ("a",), half).encoded()
 
     def rows(count):
         for number in range(count):  # of more than 4 kB each
-            yield Row(f"{number // 100}/{number}.png", f"{number:4}" * 1024, 8, 8, 1, regions=regions)
+            yield Row(f"{number // 100}/{number}.png", f"{number:4}" * 1024, 8, 8, 1, detections=detections)
 
     openvocab.export(rows(10), tmp_path / "warm", name, ["a"])
     peaks = []

@@ -20,13 +20,13 @@ def test_datasets_loads_images_with_objects(scene, tmp_path, monkeypatch):
     rows = list(read)
     assert all(row["image"].size == (43, 30) for row in rows)
     for row, known in zip(rows, scene.good, strict=True):
-        names = () if known.regions is None else known.regions.labels
+        names = () if known.detections is None else known.detections.labels
         assert row["objects"]["category"] == list(names)
         if names:
             boxes = np.array(row["objects"]["bbox"])
             boxes[:, 2:] += boxes[:, :2]
-            np.testing.assert_allclose(boxes, known.regions.xyxy, atol=1e-3)
-            assert row["objects"]["counts"] == list(known.regions.counts or [None] * len(names))
+            np.testing.assert_allclose(boxes, known.detections.xyxy, atol=1e-3)
+            assert row["objects"]["counts"] == [each.rle and each.rle["counts"] for each in known.detections]
     assert rows[0]["tags"]["label"] == ["犬", 'a,"b"']
 
 

@@ -44,11 +44,11 @@ def test_brushes_and_rectangles_come_back(scene, tmp_path):
     brushes = [each for each in tasks[0]["predictions"][0]["result"] if each["type"] == "brushlabels"]
     for each, mask in zip(brushes, scene.masks, strict=True):
         np.testing.assert_array_equal(_decoded(each["value"]["rle"], 30, 43), mask)
-    assert [each["value"]["brushlabels"] for each in brushes] == [[name] for name in scene.rows[0].regions.labels]
+    assert [each["value"]["brushlabels"] for each in brushes] == [[name] for name in scene.rows[0].detections.labels]
     boxes = [each["value"] for each in tasks[1]["predictions"][0]["result"]]
     corners = [[each["x"], each["y"], each["x"] + each["width"], each["y"] + each["height"]] for each in boxes]
-    np.testing.assert_allclose(np.array(corners) * np.tile([0.43, 0.3], 2), scene.rows[1].regions.xyxy, atol=1e-3)
-    assert [each["rectanglelabels"] for each in boxes] == [[name] for name in scene.rows[1].regions.labels]
+    np.testing.assert_allclose(np.array(corners) * np.tile([0.43, 0.3], 2), scene.rows[1].detections.xyxy, atol=1e-3)
+    assert [each["rectanglelabels"] for each in boxes] == [[name] for name in scene.rows[1].detections.labels]
     assert tasks[3]["predictions"][0]["result"][0]["value"] == {"choices": ["<&>"]}
     ids = [each["id"] for task in tasks for each in task["predictions"][0]["result"]]
     assert len(set(ids)) == len(ids)

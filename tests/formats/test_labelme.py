@@ -30,7 +30,7 @@ def test_masks_come_back(scene, tmp_path):
     assert len(files) == 5
     first = json.loads(Path(made.path, "same.json").read_text("utf-8"))
     np.testing.assert_array_equal([_decoded(shape) for shape in first["shapes"]], scene.masks)
-    assert [shape["label"] for shape in first["shapes"]] == list(scene.rows[0].regions.labels)
+    assert [shape["label"] for shape in first["shapes"]] == list(scene.rows[0].detections.labels)
     assert first["flags"] == {"犬": True, 'a,"b"': True}
     assert (first["imagePath"], first["imageHeight"], first["imageWidth"]) == ("same.png", 30, 43)
     assert all(Path(made.path, json.loads(file.read_text("utf-8"))["imagePath"]).is_file() for file in files)
@@ -40,7 +40,7 @@ def test_labelme_reads_its_masks(scene, tmp_path):
     label_file = pytest.importorskip("labelme._label_file", exc_type=ImportError)
     made = openvocab.export(scene.rows[:1], tmp_path / "lm", "labelme", scene.labels, images="copy")
     shapes = label_file.read_label_file(str(Path(made.path, "same.json"))).shapes
-    assert [shape["label"] for shape in shapes] == list(scene.rows[0].regions.labels)
+    assert [shape["label"] for shape in shapes] == list(scene.rows[0].detections.labels)
     for shape, mask in zip(shapes, scene.masks, strict=True):
         (left, top), (right, bottom) = shape["points"]
         np.testing.assert_array_equal(shape["mask"], mask[top : bottom + 1, left : right + 1])
@@ -53,8 +53,8 @@ def test_supervision_reads_boxes(scene, tmp_path):
         file.rename(tmp_path / "json" / file.name)
     read = supervision.DetectionDataset.from_labelme(made.path, str(tmp_path / "json"))
     found = read.annotations[str(Path(made.path, "same.png"))]
-    np.testing.assert_allclose(found.xyxy, scene.rows[0].regions.xyxy, atol=1e-3)
-    assert [read.classes[place] for place in np.array(found.class_id)] == list(scene.rows[0].regions.labels)
+    np.testing.assert_allclose(found.xyxy, scene.rows[0].detections.xyxy, atol=1e-3)
+    assert [read.classes[place] for place in np.array(found.class_id)] == list(scene.rows[0].detections.labels)
 
 
 def test_both_shapes_have_a_group_and_images_are_named_from_the_folder(scene, tmp_path):

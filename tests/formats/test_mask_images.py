@@ -10,10 +10,9 @@ import pytest
 from PIL import Image
 
 import openvocab
-from openvocab.batch.rows import RowRegions
 from openvocab.errors import BadInput
 from openvocab.formats.mask_images import palette
-from openvocab.pipeline.result import Regions
+from openvocab.pipeline.detections import Detections
 
 
 def _pixels(path):
@@ -34,8 +33,8 @@ def test_instances(scene, tmp_path):
     assert mode == "P"
     np.testing.assert_array_equal(pixels, _expected(scene.masks, [1, 2, 3, 4]))
     told = [json.loads(line) for line in Path(made.path, "images.jsonl").read_text("utf-8").splitlines()]
-    assert [(each["value"], each["label"]) for each in told[0]["regions"]] == list(
-        enumerate(scene.rows[0].regions.labels, 1)
+    assert [(each["value"], each["label"]) for each in told[0]["detections"]] == list(
+        enumerate(scene.rows[0].detections.labels, 1)
     )
     assert [each["mask"] for each in told] == [True, False, True, False, False, True]
     assert len(list(Path(made.path, "masks").iterdir())) == 3
@@ -59,8 +58,8 @@ def test_more_than_255_values_need_16_bits(tmp_path):
     masks.reshape(count, -1)[np.arange(count), np.arange(count)] = True
     scores = np.linspace(1, 0.1, count, dtype=np.float32)
     labels = tuple(f"thing {place}" for place in range(count))
-    regions = Regions(np.zeros((count, 4), np.float32), scores, labels, scores, scores, masks)
-    row = openvocab.Row("a.png", "0" * 64, 15, 20, 1, regions=RowRegions.of(regions))
+    detections = Detections(np.zeros((count, 4), np.float32), scores, labels, scores, scores, masks)
+    row = openvocab.Row("a.png", "0" * 64, 15, 20, 1, detections=detections.encoded())
     for name in ("instance-masks", "semantic-masks"):
         made = openvocab.export(row, tmp_path / name, name, labels)
         mode, pixels = _pixels(Path(made.path, "masks", "a.png"))

@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 import openvocab
-from openvocab.batch.rows import Row, RowRegions
+from openvocab.batch.rows import Row
 from openvocab.errors import BadInput
 from openvocab.formats import FORMATS
 from openvocab.formats.options import USED, ExportOptions
-from openvocab.pipeline.result import Regions
+from openvocab.pipeline.detections import Detections
 from openvocab.ui.cli.main import main
 
 LABELS = ["=cat"]
@@ -41,8 +41,8 @@ def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Row]:
     score, box = np.array([0.75], np.float32), np.array([[1, 1, 6, 6]], np.float32)
     mask = np.zeros((1, 9, 12), np.bool_)
     mask[0, 1:5, 1:4] = True
-    found = RowRegions.of(Regions(box, score, ("=cat",), score, score, mask))
-    return [Row(f"p/q/{name}.png", None, 12, 9, 1, regions=found) for name in "ab"]
+    found = Detections(box, score, ("=cat",), score, score, mask).encoded()
+    return [Row(f"p/q/{name}.png", None, 12, 9, 1, detections=found) for name in "ab"]
 
 
 def written(rows: list[Row], name: str, **options: Any) -> dict[str, bytes]:

@@ -27,12 +27,12 @@ def test_csv_comes_back(scene, tmp_path):
     lines = _lines(made.path)
     first = [line for line in lines if line["id"] == scene.rows[0].id]
     assert [_plain(line["label"]) for line in first if line["kind"] == "tag"] == ["犬", 'a,"b"']
-    regions = [line for line in first if line["kind"] == "region"]
-    assert [_plain(line["label"]) for line in regions] == list(scene.rows[0].regions.labels)
-    edges = [[float(line[name]) for name in ("left", "top", "right", "bottom")] for line in regions]
-    np.testing.assert_array_equal(np.array(edges, np.float32), scene.rows[0].regions.xyxy)
-    counts = tuple(_plain(line["counts"]) for line in regions)
-    assert counts == scene.rows[0].regions.counts
+    detections = [line for line in first if line["kind"] == "detection"]
+    assert [_plain(line["label"]) for line in detections] == list(scene.rows[0].detections.labels)
+    edges = [[float(line[name]) for name in ("left", "top", "right", "bottom")] for line in detections]
+    np.testing.assert_array_equal(np.array(edges, np.float32), scene.rows[0].detections.xyxy)
+    counts = tuple(_plain(line["counts"]) for line in detections)
+    assert counts == scene.rows[0].detections.masks.counts
     error = next(line for line in lines if line["status"] == "error")
     assert (error["id"], error["error_kind"], error["kind"]) == (scene.rows[3].id, "truncated", "")
     assert [line["kind"] for line in lines if line["id"] == scene.rows[2].id] == [""]
@@ -70,16 +70,16 @@ def test_json_lines_come_back(scene, tmp_path):
         for name in ("status", "error_kind", "error", "sha256", "width", "height", "frames"):
             assert line[name] == getattr(row, name)
         assert [(tag["label"], tag["score"]) for tag in line["tags"]] == [(tag.label, tag.score) for tag in row.tags]
-        assert (line["regions"] is None) == (row.regions is None)
-        if row.regions is not None and len(row.regions):
+        assert (line["detections"] is None) == (row.detections is None)
+        if row.detections is not None and len(row.detections):
             np.testing.assert_array_equal(
-                np.array([one["xyxy"] for one in line["regions"]], np.float32), row.regions.xyxy
+                np.array([one["xyxy"] for one in line["detections"]], np.float32), row.detections.xyxy
             )
             np.testing.assert_array_equal(
-                np.array([one["score"] for one in line["regions"]], np.float32), row.regions.scores
+                np.array([one["score"] for one in line["detections"]], np.float32), row.detections.scores
             )
-            assert [one["label"] for one in line["regions"]] == list(row.regions.labels)
-    assert tuple(one["mask"]["counts"] for one in lines[0]["regions"]) == scene.rows[0].regions.counts
+            assert [one["label"] for one in line["detections"]] == list(row.detections.labels)
+    assert tuple(one["mask"]["counts"] for one in lines[0]["detections"]) == scene.rows[0].detections.masks.counts
 
 
 def test_an_embedding_comes_back(tmp_path):

@@ -24,10 +24,10 @@ def test_supervision_reads_boxes_and_labels(scene, tmp_path):
     listed = [json.loads(line) for line in (top / "images.jsonl").read_text("utf-8").splitlines()]
     for row, told in zip(scene.rows, listed, strict=True):
         assert told["id"] == row.id
-        if row.regions is not None:
+        if row.detections is not None:
             found = read.annotations[str(top / told["file"])]
-            np.testing.assert_allclose(found.xyxy, row.regions.xyxy, atol=1e-3)
-            assert [read.classes[place] for place in np.array(found.class_id)] == list(row.regions.labels)
+            np.testing.assert_allclose(found.xyxy, row.detections.xyxy, atol=1e-3)
+            assert [read.classes[place] for place in np.array(found.class_id)] == list(row.detections.labels)
     assert json.loads((top / "labels.json").read_text("utf-8")) == list(scene.labels)
 
 
@@ -49,5 +49,5 @@ def test_datumaro_reads_boxes_and_labels(scene, tmp_path):
     assert len(items) == 2
     for item in items:
         boxes = [each for each in item.annotations if each.type == datumaro.AnnotationType.bbox]
-        np.testing.assert_allclose([each.points for each in boxes], scene.rows[0].regions.xyxy, atol=0.011)
-        assert [names[each.label] for each in boxes] == list(scene.rows[0].regions.labels)
+        np.testing.assert_allclose([each.points for each in boxes], scene.rows[0].detections.xyxy, atol=0.011)
+        assert [names[each.label] for each in boxes] == list(scene.rows[0].detections.labels)

@@ -12,7 +12,7 @@ import yaml
 from scipy import ndimage
 
 import openvocab
-from openvocab.formats.regions import outline
+from openvocab.formats.detections import outline
 
 
 def _read(made, masks=False):
@@ -33,11 +33,11 @@ def test_boxes_come_back(scene, tmp_path):
     assert len(read) == 5 and len(list(Path(made.path, "labels").iterdir())) == 5
     for row in scene.good:
         found = read.annotations[str(Path(made.path) / names[row.id]["file"])]
-        count = 0 if row.regions is None else len(row.regions)
+        count = 0 if row.detections is None else len(row.detections)
         assert len(found) == count
         if count:
-            np.testing.assert_allclose(found.xyxy, row.regions.xyxy, atol=1e-3)
-            assert [read.classes[place] for place in np.array(found.class_id)] == list(row.regions.labels)
+            np.testing.assert_allclose(found.xyxy, row.detections.xyxy, atol=1e-3)
+            assert [read.classes[place] for place in np.array(found.class_id)] == list(row.detections.labels)
     assert names[scene.rows[3].id] == {
         "name": "_cut_",
         "id": scene.rows[3].id,
@@ -60,7 +60,7 @@ def test_polygons_come_back_but_for_holes(scene, tmp_path):
     assert not (filled & ~found.mask).any()
     assert (found.mask[2] & ~filled[2]).sum() < 40  # the lines between its three parts
     boxes = read.annotations[str(Path(made.path) / names[scene.rows[1].id]["file"])]
-    np.testing.assert_allclose(boxes.xyxy, scene.rows[1].regions.xyxy, atol=1e-3)
+    np.testing.assert_allclose(boxes.xyxy, scene.rows[1].detections.xyxy, atol=1e-3)
 
 
 def test_a_label_with_newline_and_quotes_survives_the_yaml(tmp_path):
@@ -72,12 +72,11 @@ def test_a_label_with_newline_and_quotes_survives_the_yaml(tmp_path):
 
 def test_boxes_are_cut_at_the_edge(scene, tmp_path):
     row = scene.rows[1]
-    wide = openvocab.Regions(
+    wide = openvocab.Detections(
         np.array([[-5, -5, 50, 35]], np.float32), np.ones(1, np.float32), ("犬",), np.ones(1, np.float32)
     )
-    from openvocab.batch.rows import RowRegions
 
-    rows = [openvocab.Row(row.id, "0" * 64, 43, 30, 1, regions=RowRegions.of(wide))]
+    rows = [openvocab.Row(row.id, "0" * 64, 43, 30, 1, detections=wide.encoded())]
     made = openvocab.export(rows, tmp_path / "yolo", "yolo", scene.labels)
     line = Path(made.path, "labels", "same.txt").read_text("utf-8")
     assert [float(number) for number in line.split()] == [0, 0.5, 0.5, 1, 1]

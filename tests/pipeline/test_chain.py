@@ -95,10 +95,10 @@ def pipeline(rows: Rows = ROWS, **settings: object) -> Pipeline:
 def test_words_in_tags_boxes_and_masks_out() -> None:
     result = pipeline()(GRAY, LABELS)
     assert [tag.label for tag in result.tags] == ["aardvark", "cat", "dog"]
-    assert result.regions.labels == ("cat", "dog")
-    assert result.regions.masks is not None and result.regions.masks.sum((1, 2)).tolist() == [400, 400]
-    np.testing.assert_allclose(result.regions.scores, [0.9, 0.3], rtol=1e-6)
-    np.testing.assert_allclose(result.regions.detector_scores, [0.9, 0.6], rtol=1e-6)
+    assert result.detections.labels == ("cat", "dog")
+    assert np.asarray(result.detections.masks).sum((1, 2)).tolist() == [400, 400]
+    np.testing.assert_allclose(result.detections.scores, [0.9, 0.3], rtol=1e-6)
+    np.testing.assert_allclose(result.detections.detector_scores, [0.9, 0.6], rtol=1e-6)
     assert result.run.templates == ("This is a photo of a {label}",)
     assert result.run.settings["tag_threshold"] == 0.1
 
@@ -106,7 +106,7 @@ def test_words_in_tags_boxes_and_masks_out() -> None:
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0), (2, 0, 3, 1)])
 def test_the_order_of_labels_changes_nothing(order: tuple[int, ...]) -> None:
     result = pipeline()(GRAY, [LABELS[at] for at in order])
-    assert result.regions.labels == ("cat", "dog")
+    assert result.detections.labels == ("cat", "dog")
     assert {tag.label: tag.score for tag in result.tags} == {
         tag.label: tag.score for tag in pipeline()(GRAY, LABELS).tags
     }
@@ -115,15 +115,15 @@ def test_the_order_of_labels_changes_nothing(order: tuple[int, ...]) -> None:
 def test_nothing_found_is_an_ordinary_empty_record() -> None:
     made = pipeline(rows=())
     result = made(GRAY, LABELS)
-    assert len(result.regions) == 0
-    assert result.regions.masks is not None and result.regions.masks.shape == (0, 40, 60)
+    assert len(result.detections) == 0
+    assert result.detections.masks is not None and result.detections.masks.shape == (0, 40, 60)
     assert isinstance(made.segmenter, BoxSegmenter)
     assert made.segmenter.calls == []
 
 
 def test_no_tag_means_no_detection() -> None:
     result = pipeline(tag_threshold=1.0, gate="threshold")(GRAY, LABELS)
-    assert result.tags == () and len(result.regions) == 0
+    assert result.tags == () and len(result.detections) == 0
 
 
 @pytest.mark.parametrize(
@@ -147,18 +147,18 @@ def test_no_tag_means_no_detection() -> None:
     ],
 )
 def test_suppression(rows: Rows, settings: dict[str, Any], labels: tuple[str, ...]) -> None:
-    assert pipeline(rows, **settings)(GRAY, LABELS).regions.labels == labels
+    assert pipeline(rows, **settings)(GRAY, LABELS).detections.labels == labels
 
 
 def test_without_a_tagger_every_label_is_looked_for() -> None:
     made = Pipeline(None, FixedDetector(ROWS), None, Settings())
     result = made(GRAY, ["dog", "bird"])
-    assert result.tags == () and result.regions.labels == ("dog",) and result.regions.masks is None
+    assert result.tags == () and result.detections.labels == ("dog",) and result.detections.masks is None
 
 
 def test_without_a_detector_there_are_only_tags() -> None:
     result = Pipeline(FixedTagger(), None, None, Settings(tag_threshold=0.0))(GRAY, LABELS)
-    assert len(result.tags) == 4 and len(result.regions) == 0
+    assert len(result.tags) == 4 and len(result.detections) == 0
 
 
 def test_a_vocabulary_is_encoded_once_and_reused() -> None:
@@ -259,16 +259,16 @@ def test_a_pipeline_of_nothing_is_refused() -> None:
 @pytest.mark.parametrize(
     ("threshold", "labels"), [(0.0, ("cat", "dog")), (0.5, ("cat", "dog")), (0.6, ("cat",)), (1.0, ("cat",))]
 )
-def test_regions_of_bad_masks_are_dropped(threshold: float, labels: tuple[str, ...], tmp_path: Path) -> None:
+def test_detections_of_bad_masks_are_dropped(threshold: float, labels: tuple[str, ...], tmp_path: Path) -> None:
     made = pipeline(mask_threshold=threshold)
-    assert made(GRAY, LABELS).regions.labels == labels
-    assert pipeline()(GRAY, LABELS, mask_threshold=threshold).regions.labels == labels
+    assert made(GRAY, LABELS).detections.labels == labels
+    assert pipeline()(GRAY, LABELS, mask_threshold=threshold).detections.labels == labels
     Image.fromarray(GRAY).save(tmp_path / "gray.png")
     found = pipeline().run(tmp_path / "gray.png", LABELS, mask_threshold=threshold)
-    assert [each.regions.labels for each in found] == [labels]
+    assert [each.detections.labels for each in found] == [labels]
 
 
-def test_regions_of_empty_masks_are_dropped() -> None:
+def test_detections_of_empty_masks_are_dropped() -> None:
     class Blind(BoxSegmenter):
         def masks(self, encoded: Any, xyxy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             masks, sure = super().masks(encoded, xyxy)
@@ -276,4 +276,4 @@ def test_regions_of_empty_masks_are_dropped() -> None:
             return masks, sure
 
     whole, made = pipeline(), replace(pipeline(), segmenter=Blind())
-    assert made(GRAY, LABELS).regions.labels == whole(GRAY, LABELS).regions.labels[1:]
+    assert made(GRAY, LABELS).detections.labels == whole(GRAY, LABELS).detections.labels[1:]

@@ -10,21 +10,21 @@ from PIL import Image
 
 import openvocab
 from openvocab.errors import BadInput, OpenVocabWarning
+from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.draw import COLORS, color_rows, contact_sheet, draw
 from openvocab.pipeline.lettering import fit, font_for, place_names
-from openvocab.pipeline.result import Regions
 
 
-def regions_of(boxes: list[list[int]], labels: list[str], size: tuple[int, int] | None = None) -> Regions:
-    """Regions with those boxes; with size=(height, width) each mask fills its box."""
+def detections_of(boxes: list[list[int]], labels: list[str], size: tuple[int, int] | None = None) -> Detections:
+    """Detections with those boxes; with size=(height, width) each mask fills its box."""
     xyxy = np.array(boxes, np.float32).reshape(-1, 4)
     scores = np.linspace(0.9, 0.5, len(labels)).astype(np.float32)
     if size is None:
-        return Regions(xyxy, scores, tuple(labels), scores)
+        return Detections(xyxy, scores, tuple(labels), scores)
     masks = np.zeros((len(labels), *size), np.bool_)
     for mask, (left, top, right, bottom) in zip(masks, xyxy.astype(int), strict=True):
         mask[top:bottom, left:right] = True
-    return Regions(xyxy, scores, tuple(labels), scores, scores, masks)
+    return Detections(xyxy, scores, tuple(labels), scores, scores, masks)
 
 
 @pytest.mark.parametrize(
@@ -39,26 +39,26 @@ def regions_of(boxes: list[list[int]], labels: list[str], size: tuple[int, int] 
 )
 @pytest.mark.parametrize("masked", [True, False])
 def test_size(shape, drawn, masked):
-    regions = regions_of([[0, 0, shape[1], shape[0]]], ["dog"], shape if masked else None)
-    assert draw(np.zeros((*shape, 3), np.uint8), regions).size == drawn
+    detections = detections_of([[0, 0, shape[1], shape[0]]], ["dog"], shape if masked else None)
+    assert draw(np.zeros((*shape, 3), np.uint8), detections).size == drawn
 
 
-@pytest.mark.parametrize("regions", [Regions.none(), Regions.none(masks_of=(800, 800))])
-def test_nothing_found_leaves_the_image_alone(regions):
+@pytest.mark.parametrize("detections", [Detections.none(), Detections.none(masks_of=(800, 800))])
+def test_nothing_found_leaves_the_image_alone(detections):
     image = np.random.default_rng(0).integers(0, 256, (800, 800, 3), np.uint8)
-    np.testing.assert_array_equal(np.asarray(draw(image, regions)), image)
+    np.testing.assert_array_equal(np.asarray(draw(image, detections)), image)
 
 
 def test_the_image_given_is_not_changed():
     image = np.full((800, 800, 3), 128, np.uint8)
-    drawn = np.asarray(draw(image, regions_of([[100, 100, 300, 300]], ["dog"], (800, 800))))
+    drawn = np.asarray(draw(image, detections_of([[100, 100, 300, 300]], ["dog"], (800, 800))))
     assert (image == 128).all()
     assert (drawn != 128).any()
 
 
 def test_a_mask_is_tinted_in_its_color_in_rgb_order():
-    regions = regions_of([[100, 100, 700, 700]], ["dog"], (800, 800))
-    drawn = np.asarray(draw(np.zeros((800, 800, 3), np.uint8), regions))[400, 400]
+    detections = detections_of([[100, 100, 700, 700]], ["dog"], (800, 800))
+    drawn = np.asarray(draw(np.zeros((800, 800, 3), np.uint8), detections))[400, 400]
     color = COLORS[color_rows(["dog"])[0]]
     wanted = [int(color[at : at + 2], 16) for at in (1, 3, 5)]
     np.testing.assert_allclose(drawn / max(drawn), np.array(wanted) / max(wanted), atol=0.02)
@@ -75,7 +75,7 @@ def test_a_mask_is_tinted_in_its_color_in_rgb_order():
 )
 def test_other_arrays_are_refused(image):
     with pytest.raises(BadInput, match="uint8 RGB"):
-        draw(image, Regions.none())
+        draw(image, Detections.none())
 
 
 def test_a_label_keeps_its_color():

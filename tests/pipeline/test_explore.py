@@ -131,16 +131,16 @@ def assert_same(one: Any, other: Any, *, close: float = 0.0) -> None:
     """Two results are the same but for the name of the image."""
     assert [tag.label for tag in one.tags] == [tag.label for tag in other.tags]
     np.testing.assert_allclose([tag.score for tag in one.tags], [tag.score for tag in other.tags], atol=close)
-    assert (one.regions.labels, one.run, one.notes, one.width, one.height) == (
-        other.regions.labels,
+    assert (one.detections.labels, one.run, one.notes, one.width, one.height) == (
+        other.detections.labels,
         other.run,
         other.notes,
         other.width,
         other.height,
     )
     for name in ("xyxy", "scores", "detector_scores", "mask_scores"):
-        np.testing.assert_allclose(getattr(one.regions, name), getattr(other.regions, name), atol=close, rtol=0)
-    np.testing.assert_array_equal(one.regions.masks, other.regions.masks)
+        np.testing.assert_allclose(getattr(one.detections, name), getattr(other.detections, name), atol=close, rtol=0)
+    np.testing.assert_array_equal(one.detections.masks, other.detections.masks)
 
 
 # --- the embedded models
@@ -240,12 +240,12 @@ def test_stages_come_one_by_one_and_the_last_is_the_chain(stages: tuple[Any, Any
     for each in found:
         result = each.result()
         assert result.tags == expected.tags
-        assert len(result.regions) == (0 if each.stage == "tags" else len(expected.regions))
-        assert (result.regions.masks is None) == (each.stage != "masks")
+        assert len(result.detections) == (0 if each.stage == "tags" else len(expected.detections))
+        assert (result.detections.masks is None) == (each.stage != "masks")
     final = found[-1].result()
-    assert (final.regions.labels, final.run) == (expected.regions.labels, expected.run)
-    np.testing.assert_array_equal(final.regions.scores, expected.regions.scores)
-    np.testing.assert_array_equal(final.regions.masks, expected.regions.masks)
+    assert (final.detections.labels, final.run) == (expected.detections.labels, expected.run)
+    np.testing.assert_array_equal(final.detections.scores, expected.detections.scores)
+    np.testing.assert_array_equal(final.detections.masks, expected.detections.masks)
 
 
 @pytest.mark.parametrize("changes", CHANGES)
@@ -307,8 +307,8 @@ def test_a_detector_that_mixes_is_asked_once_for_all_labels_and_tags_decide() ->
     explored = last(chain(detector).explore(IMAGE, LABELS, floor=0.15))
     assert detector.asked == [(3, 0.15)]
     for threshold, labels in ((0.1, ("cat", "kite")), (0.6, ("cat",)), (1.0, ())):
-        assert explored.result(tag_threshold=threshold, gate="threshold").regions.labels == labels
-    assert explored.result(tag_threshold=0.3, duplicates="keep", gate="threshold").regions.labels == ("cat", "dog")
+        assert explored.result(tag_threshold=threshold, gate="threshold").detections.labels == labels
+    assert explored.result(tag_threshold=0.3, duplicates="keep", gate="threshold").detections.labels == ("cat", "dog")
     assert isinstance(Cutting(), MaskDetector) and not isinstance(detector, PlaceDetector)
 
 
@@ -332,7 +332,7 @@ def test_nothing_found_is_an_ordinary_answer(detector: Any) -> None:
     pipe = Pipeline(Tagger(), detector, None if cuts else Segmenter(), Settings())
     explored = last(pipe.explore(IMAGE, LABELS, floor=1.0))
     assert explored.stage == "masks" and explored.masks == ()
-    assert explored.result().regions.masks.shape == (0, 40, 60)  # type: ignore[union-attr]
+    assert explored.result().detections.masks.shape == (0, 40, 60)  # type: ignore[union-attr]
 
 
 def test_masks_of_a_large_image_are_made_a_few_at_a_time_and_held_compressed() -> None:

@@ -114,14 +114,14 @@ def test_the_gate_decides_what_is_looked_for_and_the_threshold_what_is_a_tag(
     got = way(chain(detector=detector, gate=gate, max_tags=most), image)
     assert [tag.label for tag in got.tags] == ["2 cats"]
     assert detector.asked == [(looked_for, 0.1)]
-    assert got.regions.labels == looked_for[-1:]
+    assert got.detections.labels == looked_for[-1:]
 
 
 @pytest.mark.parametrize(("gate", "most", "looked_for"), GATES)
 def test_what_was_explored_follows_the_gate(gate: str, most: int, looked_for: tuple[str, ...], image: Path) -> None:
     got = explored(chain(gate=gate, max_tags=most), image)
     assert [tag.label for tag in got.tags] == ["2 cats"]
-    assert got.regions.labels == (("a remote",) if "a remote" in looked_for else ())
+    assert got.detections.labels == (("a remote",) if "a remote" in looked_for else ())
 
 
 def test_a_batch_whose_labels_are_all_looked_for_goes_through_the_detector_together(tmp_path: Path) -> None:

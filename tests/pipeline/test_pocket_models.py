@@ -64,7 +64,7 @@ def test_the_order_of_labels_changes_no_score(
     first = pipe.tag_scores(images[:2], pipe.vocabulary(LABELS))
     second = pipe.tag_scores(images[:2], pipe.vocabulary(moved))
     np.testing.assert_allclose(first, second[:, [moved.index(label) for label in LABELS]], atol=1e-4)
-    one, other = (pipe.regions(images[0], pipe.vocabulary(labels)) for labels in (LABELS, moved))
+    one, other = (pipe.detections(images[0], pipe.vocabulary(labels)) for labels in (LABELS, moved))
     assert one.labels == other.labels
     np.testing.assert_allclose(one.scores, other.scores, atol=1e-4)
     np.testing.assert_allclose(one.xyxy, other.xyxy, atol=1e-2)
@@ -79,13 +79,13 @@ def test_batch_size_and_neighbors_change_no_score(pipe: Pipeline, images: list[n
     np.testing.assert_allclose(together[4:5], alone, atol=1e-4)
 
 
-def test_every_region_has_a_label_that_was_given(pipe: Pipeline, images: list[np.ndarray]) -> None:
+def test_every_detection_has_a_label_that_was_given(pipe: Pipeline, images: list[np.ndarray]) -> None:
     for image in images[:4]:
         result = pipe(image, LABELS, tag_threshold=0.0, box_threshold=0.01)
-        assert set(result.regions.labels) <= set(LABELS)
+        assert set(result.detections.labels) <= set(LABELS)
         assert {tag.label for tag in result.tags} <= set(LABELS)
-        assert result.regions.masks is not None
-        assert result.regions.masks.shape[1:] == image.shape[:2]
+        assert result.detections.masks is not None
+        assert result.detections.masks.shape[1:] == image.shape[:2]
 
 
 def test_the_record_names_the_weights(pipe: Pipeline, images: list[np.ndarray]) -> None:
@@ -101,7 +101,7 @@ def test_an_image_may_have_any_shape(pipe: Pipeline) -> None:
         image = np.random.default_rng(height).integers(0, 256, (height, width, 3), np.uint8)
         result = pipe(image, vocabulary, tag_threshold=0.0, box_threshold=0.0)
         assert (result.height, result.width) == (height, width)
-        assert (result.regions.xyxy[:, 2:] <= [width, height]).all()
+        assert (result.detections.xyxy[:, 2:] <= [width, height]).all()
 
 
 def test_bfloat16_stays_close(images: list[np.ndarray], pipe: Pipeline) -> None:

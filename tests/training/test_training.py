@@ -317,25 +317,25 @@ def test_f1(found: int, given: int, wanted: int, score: float) -> None:
 
 
 def test_the_truth_itself_scores_one() -> None:
-    from openvocab import Regions
+    from openvocab import Detections
 
     made = [scene(seed) for seed in range(5)]
     sure = [np.full(len(each.labels), 0.9, np.float32) for each in made]
     found = [
-        Regions(each.xyxy, score, tuple(NAMES[at] for at in each.labels), score, score, evaluate.scene_masks(each))
+        Detections(each.xyxy, score, tuple(NAMES[at] for at in each.labels), score, score, evaluate.scene_masks(each))
         for each, score in zip(made, sure, strict=True)
     ]
     assert evaluate.box_ap50(found, made, NAMES) == pytest.approx(1.0)
-    for regions, each in zip(found, made, strict=True):
-        assert evaluate.matched(regions, regions.labels, evaluate.scene_masks(each)) == len(each.labels)
+    for detections, each in zip(found, made, strict=True):
+        assert evaluate.matched(detections, detections.labels, evaluate.scene_masks(each)) == len(each.labels)
 
 
 def test_shifted_boxes_score_nothing() -> None:
-    from openvocab import Regions
+    from openvocab import Detections
 
     made = [scene(seed, SINGLE) for seed in range(3)]
     sure = np.full(1, 0.9, np.float32)
-    found = [Regions(each.xyxy + 300, sure, (NAMES[each.labels[0]],), sure) for each in made]
+    found = [Detections(each.xyxy + 300, sure, (NAMES[each.labels[0]],), sure) for each in made]
     assert evaluate.box_ap50(found, made, NAMES) == 0.0
 
 

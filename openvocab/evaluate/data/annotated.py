@@ -25,7 +25,7 @@ class Annotated:
     height, width  pixels, as the annotation or else the file says.
     xyxy           (N, 4) float64 left, top, right, bottom in pixels, half-open.
     label_index    (N,) int64 indices of labels.
-    crowd          (N,) bool: a region of many, or a thing that is marked difficult; neither counts as missed.
+    crowd          (N,) bool: a detection of many, or a thing that is marked difficult; neither counts as missed.
     areas          (N,) float64 pixels, where the annotation says them; else None.
     masks          the pixels of each of the N things as COCO's packed runs, {"size": [height, width], "counts": bytes};
                    None where the data have boxes only.

@@ -14,7 +14,7 @@ from openvocab.ui.cli.batch_commands import OK, SOME_FAILED, fill_run
 from openvocab.ui.cli.evaluate_command import evaluate
 from openvocab.ui.cli.export_command import export
 from openvocab.ui.cli.options import DEFAULT_PRESET
-from openvocab.ui.cli.output import complain, megabytes, progress, regions_of, say, say_json, table, tags_of
+from openvocab.ui.cli.output import complain, detections_of, megabytes, progress, say, say_json, table, tags_of
 from openvocab.ui.cli.relabel_command import relabel
 from openvocab.ui.cli.serve_command import serve
 from openvocab.ui.cli.weights_commands import weights
@@ -140,8 +140,8 @@ def demo(args: Namespace) -> int:
     results = pipe.run([scene.path for scene in scenes], DEMO_LABELS)
     for scene, result in zip(scenes, progress(results, len(scenes)), strict=True):
         result.save(folder / f"{scene.name}.png")
-        rows.append((scene.name, ", ".join(scene.labels), tags_of(result, most=5), regions_of(result, most=6)))
-    table(("image", "what is there", "tags", "regions"), rows)
+        rows.append((scene.name, ", ".join(scene.labels), tags_of(result, most=5), detections_of(result, most=6)))
+    table(("image", "what is there", "tags", "detections"), rows)
     say("")
     say(f"{len(rows)} annotated images in {folder}")
     return OK
@@ -200,7 +200,7 @@ def _refuse_tags_alone(args: Namespace) -> None:
 
 
 def annotate(args: Namespace) -> int:
-    """Write regions, masks and annotated images to a run folder.
+    """Write detections, masks and annotated images to a run folder.
 
     Raises:
         BadInput: the preset gives tags only.

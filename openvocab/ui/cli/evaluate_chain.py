@@ -23,7 +23,7 @@ FORMATS_HELP = (
 )
 
 CHAIN_SAYS = (
-    "Score tags, boxes and masks together on images with known boxes or masks. Each thing and each region found has "
+    "Score tags, boxes and masks together on images with known boxes or masks. Each thing and each detection found has "
     "one fate (found, never tagged, no box, wrong label, too loose, bad mask), so that you see which stage loses what, "
     "and what each would give were the one before it perfect. Write report.json, report.md, losses.png and worst.png."
 )
@@ -99,7 +99,7 @@ def chain(args: Namespace) -> int:
     worst = worst_rows(made.names, made.truth, made.found or (), figures.images, made.labels)
     write_chain_report(args.out, made, figures, worst, ChainContext(args.data, args.format, data.faults, args.seed))
     table(("figure", "value", "95 % interval"), chain_summary(figures))
-    for name, counts in (("thing", figures.chain.fates.things), ("region", figures.chain.fates.regions)):
+    for name, counts in (("thing", figures.chain.fates.things), ("detection", figures.chain.fates.detections)):
         total = max(1, sum(counts.values()))
         say("")
         rows = [(fate, str(count), f"{count / total:.1%}") for fate, count in counts.items()]

@@ -17,7 +17,7 @@ _HELP = {
     "images": "where a layout has a place for images: name them where they lie, link to them, or copy them",
     "relative_to": "name images below this folder by their path from there",
     "prefix": "put before the names of images, such as the address that they are served from",
-    "shapes": "where a region can be written as box or as mask: its mask if it has one, its box, or both",
+    "shapes": "where a detection can be written as box or as mask: its mask if it has one, its box, or both",
     "raw": "in CSV, write cells as they are, also those that a spreadsheet takes for a formula",
     "match": "for coco-results: take the ids of images and categories of this COCO file",
 }
@@ -47,7 +47,7 @@ def export(args: Namespace) -> int:
     given = {option.name: getattr(args, option.name) for option in fields(ExportOptions)}
     options = {name: value for name, value in given.items() if value is not None}
     made = openvocab.export(run, args.out, args.format, **options)
-    say(f"{made.images} images with {made.regions} regions in {made.path}")
+    say(f"{made.images} images with {made.detections} detections in {made.path}")
     if made.errors:
         complain(f"{made.errors} inputs of {args.run} have no answer; docs/formats.md says where they are listed")
     if made.unlinked:

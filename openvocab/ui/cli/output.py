@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from openvocab import Result
     from openvocab.batch.engine import Answer
 
-__all__ = ["complain", "megabytes", "progress", "regions_of", "say", "say_json", "table", "tags_of"]
+__all__ = ["complain", "detections_of", "megabytes", "progress", "say", "say_json", "table", "tags_of"]
 
 T = TypeVar("T")
 
@@ -74,9 +74,9 @@ def tags_of(result: Result | Answer, most: int | None = None) -> str:
     return _listed([(tag.label, tag.score) for tag in result.tags], most)
 
 
-def regions_of(result: Result | Answer, most: int | None = None) -> str:
-    """The labels of the regions with their scores, best first; with most, that many and how many there are besides."""
-    found = result.regions
+def detections_of(result: Result | Answer, most: int | None = None) -> str:
+    """The labels of the detections with their scores, best first; with most, that many and how many more there are."""
+    found = result.detections
     return _listed([] if found is None else list(zip(found.labels, found.scores.tolist(), strict=True)), most)
 
 

@@ -77,11 +77,11 @@ class _Actions:
             template: the sentence around each label, with {label} in it.
             tag_threshold: drop tags that score less; the preset's own where not given, as for the others.
             box_threshold: drop boxes that score less.
-            mask_threshold: drop regions whose mask scores less.
+            mask_threshold: drop detections whose mask scores less.
             nms_iou: of two boxes of one label that overlap more, keep the better.
 
         Returns:
-            source, width, height; tags with scores; regions with label, scores, xyxy in pixels and mask as COCO
+            source, width, height; tags with scores; detections with label, scores, xyxy in pixels and mask as COCO
             run-length encoding; run: the models and settings.
         """
         levels = (tag_threshold, box_threshold, mask_threshold, nms_iou)
@@ -109,7 +109,7 @@ class _Actions:
             template: the sentence around each label, with {label} in it.
             tag_threshold: drop tags that score less; the preset's own where not given, as for the others.
             box_threshold: drop boxes that score less.
-            mask_threshold: drop regions whose mask scores less.
+            mask_threshold: drop detections whose mask scores less.
             nms_iou: of two boxes of one label that overlap more, keep the better.
         """
         levels = (tag_threshold, box_threshold, mask_threshold, nms_iou)

@@ -52,7 +52,7 @@ def _lay_out_inputs(context: Context) -> list[Any]:
     task = gr.Radio(_TASKS, value="annotate", label="What to do", elem_id="batch-task")
     shown = [(title, name) for name, (title, _) in FORMATS.items()]
     form = gr.Dropdown(shown, value="parquet", label="Format", elem_id="batch-format")
-    draw = gr.Checkbox(label="Also images with the regions drawn on them", elem_id="batch-draw")
+    draw = gr.Checkbox(label="Also images with the detections drawn on them", elem_id="batch-draw")
     return [files, fields.words, template, task, form, fields.preset, draw]
 
 

@@ -35,9 +35,9 @@ FORMATS: Mapping[str, tuple[str, str]] = {
     "labelme": ("LabelMe", ""),
     "cvat": ("CVAT for images", "annotations.xml"),
     "label-studio": ("Label Studio", ""),
-    "instance-masks": ("Mask PNGs: a value a region", ""),
+    "instance-masks": ("Mask PNGs: a value a detection", ""),
     "semantic-masks": ("Mask PNGs: a value a label", ""),
-    "csv": ("CSV: a line a tag or region", "table.csv"),
+    "csv": ("CSV: a line a tag or detection", "table.csv"),
     "jsonl": ("JSON lines: a line an image", "rows.jsonl"),
 }
 """Name of a format -> what the page calls it, and where in the zip it lies."""
@@ -54,7 +54,7 @@ class Order:
     uploads   paths of the uploaded files.
     words     labels as typed; template as typed.
     task      "annotate" finds, boxes and cuts out; "tag" scores whole images.
-    draw      also put images with the regions drawn on them into the zip.
+    draw      also put images with the detections drawn on them into the zip.
     """
 
     uploads: tuple[str, ...]

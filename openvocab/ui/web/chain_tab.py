@@ -211,7 +211,7 @@ class _Chain:
         return self._kept(token, self._context.findings.get(token).moved(**dict(zip(SLIDERS, levels, strict=True))))
 
     def rename(self, token: str | None, event: gr.EventData) -> tuple[Any, Any, Any]:
-        """Give a region another label."""
+        """Give a detection another label."""
         found = self._context.findings.get(token)
         try:
             return self._kept(token, found.with_label(str(event.key), str(event.label)))
@@ -219,7 +219,7 @@ class _Chain:
             return gr.skip(), {"text": sentence(error), "wrong": True}, show(found).tables
 
     def remove(self, token: str | None, event: gr.EventData) -> tuple[Any, Any, Any]:
-        """Take a region out."""
+        """Take a detection out."""
         return self._kept(token, self._context.findings.get(token).without(str(event.key)))
 
     def restore(self, token: str | None) -> tuple[Any, Any, Any]:

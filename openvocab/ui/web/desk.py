@@ -15,7 +15,7 @@ from openvocab.errors import BadInput
 from openvocab.ui.web.held import Held
 
 if TYPE_CHECKING:
-    from openvocab import Encoded, Pipeline, Regions, Result
+    from openvocab import Detections, Encoded, Pipeline, Result
 
 __all__ = ["Desk", "Desks", "Thing", "encode", "name_of", "tight_box"]
 
@@ -82,16 +82,16 @@ class Desk:
 
     @classmethod
     def of(cls, result: Result, preset: str, encoded: Encoded) -> Desk:
-        """Return a desk with a result's regions as its things; undo does not take them away.
+        """Return a desk with a result's detections as its things; undo does not take them away.
 
         Raises:
             BadInput: the result has no masks.
         """
-        regions = result.regions
-        if regions.masks is None:
+        detections = result.detections
+        if detections.masks is None:
             raise BadInput("there are no masks to correct; press Run first, with models that have a segmenter")
         desk = cls(result.source, preset, encoded, labels=result.labels)
-        for mask, score, label in zip(regions.masks, regions.scores, regions.labels, strict=True):
+        for mask, score, label in zip(detections.masks, detections.scores, detections.labels, strict=True):
             desk = desk.added(mask, float(score), label) if mask.any() else desk
         return replace(desk, past=())
 
@@ -132,14 +132,14 @@ class Desk:
         height, width = self.encoded.image.shape[:2]
         record = None if pipe.segmenter is None else pipe.segmenter.record
         run = openvocab.RunRecord(openvocab.__version__, None, None, record, (), "", "")
-        regions, image = self._regions(height, width), self.encoded.image
-        return openvocab.Result(self.source, width, height, (), regions, run, image, labels=self.labels)
+        detections, image = self._detections(height, width), self.encoded.image
+        return openvocab.Result(self.source, width, height, (), detections, run, image, labels=self.labels)
 
-    def _regions(self, height: int, width: int) -> Regions:
+    def _detections(self, height: int, width: int) -> Detections:
         if not self.things:
-            return openvocab.Regions.none(masks_of=(height, width))
+            return openvocab.Detections.none(masks_of=(height, width))
         scores = np.array([thing.score for thing in self.things], np.float32)
-        return openvocab.Regions(
+        return openvocab.Detections(
             np.array([thing.xyxy for thing in self.things], np.float32),
             scores,
             tuple(thing.name for thing in self.things),

@@ -41,7 +41,7 @@ def write(result: Result, kind: str, folder: str | Path) -> Path:
 
     Raises:
         UnknownName: there is no such kind.
-        BadInput: the kind needs masks or regions, and there are none.
+        BadInput: the kind needs masks or detections, and there are none.
         CannotWrite: the disk is full.
     """
     if kind not in KINDS:
@@ -83,14 +83,14 @@ def _annotated(result: Result, stem: str, folder: Path) -> Path:
 
 def _cutouts(result: Result, stem: str, folder: Path) -> Path:
     masks = _need_masks(result)
-    if not len(result.regions):
-        raise BadInput("there is no region to cut out; lower the thresholds or add words")
+    if not len(result.detections):
+        raise BadInput("there is no detection to cut out; lower the thresholds or add words")
     made = folder / f"{stem}-cutouts"
     made.mkdir()
-    for row, (label, box) in enumerate(zip(result.regions.labels, result.regions.xyxy, strict=True), 1):
+    for row, (label, box) in enumerate(zip(result.detections.labels, result.detections.xyxy, strict=True), 1):
         pixels = np.dstack([result.image, masks[row - 1].astype(np.uint8) * 255])
         left, top, right, bottom = _whole(masks[row - 1], box)
-        Image.fromarray(pixels[top:bottom, left:right]).save(made / f"{row:03d}-{_safe(label)[:60] or 'region'}.png")
+        Image.fromarray(pixels[top:bottom, left:right]).save(made / f"{row:03d}-{_safe(label)[:60] or 'detection'}.png")
     return _zipped(made)
 
 
@@ -103,7 +103,7 @@ def _json(result: Result, stem: str, folder: Path) -> Path:
 KINDS: Mapping[str, Kind] = {
     "coco": Kind("COCO JSON", "boxes and masks, one file", _coco),
     "yolo": Kind("YOLO", "image and boxes, a zip", _yolo),
-    "mask": Kind("Mask PNG", "a value a region", _mask),
+    "mask": Kind("Mask PNG", "a value a detection", _mask),
     "image": Kind("Annotated image", "as it is shown, full size", _annotated),
     "cutouts": Kind("Cut-outs", "transparent PNGs, a zip", _cutouts),
     "json": Kind("JSON", "everything, with models and settings", _json),
@@ -112,9 +112,9 @@ KINDS: Mapping[str, Kind] = {
 
 def _need_masks(result: Result) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
     """Return the (N, H, W) masks, or raise BadInput."""
-    if result.regions.masks is None:
+    if result.detections.masks is None:
         raise BadInput("there are no masks, since no segmenter ran; choose a preset that has one")
-    return result.regions.masks
+    return np.asarray(result.detections.masks)
 
 
 def _whole(mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], box: np.ndarray) -> tuple[int, int, int, int]:

@@ -92,13 +92,14 @@ def drawn(result: Result) -> Image.Image:
         return result.draw()
     small = np.asarray(Image.fromarray(result.image).resize((width, height), Image.Resampling.BOX, reducing_gap=2.0))
     scale = np.array([width / result.width, height / result.height] * 2, np.float32)
-    masks = result.regions.masks
+    masks = result.detections.masks
     if masks is not None:
+        masks = np.asarray(masks)
         rows = (np.arange(height) + 0.5) * result.height / height
         columns = (np.arange(width) + 0.5) * result.width / width
         masks = np.ascontiguousarray(masks[:, rows.astype(int)][:, :, columns.astype(int)])
-    regions = replace(result.regions, xyxy=result.regions.xyxy * scale, masks=masks)
-    return replace(result, width=width, height=height, image=small, regions=regions).draw()
+    detections = replace(result.detections, xyxy=result.detections.xyxy * scale, masks=masks)
+    return replace(result, width=width, height=height, image=small, detections=detections).draw()
 
 
 def data_url(image: Image.Image, quality: int = 88) -> str:

@@ -50,7 +50,7 @@ def show(finding: Finding, running: bool = False) -> Shown:
 
 
 def _view(finding: Finding, result: Result, keys: tuple[str, ...], running: bool) -> dict[str, Any]:
-    """Return the drawn image, its stages, and where each region lies, in per cent."""
+    """Return the drawn image, its stages, and where each detection lies, in per cent."""
     scale = 100 / result.width, 100 / result.height
     places = [
         {
@@ -60,43 +60,43 @@ def _view(finding: Finding, result: Result, keys: tuple[str, ...], running: bool
             "w": (right - left) * scale[0],
             "h": (bottom - top) * scale[1],
         }
-        for key, (left, top, right, bottom) in zip(keys, result.regions.xyxy.tolist(), strict=True)
+        for key, (left, top, right, bottom) in zip(keys, result.detections.xyxy.tolist(), strict=True)
     ]
-    names = ", ".join(result.regions.labels[:8])
-    alt = f"{result.source} with {len(keys)} region{'' if len(keys) == 1 else 's'}{': ' if names else ''}{names}"
+    names = ", ".join(result.detections.labels[:8])
+    alt = f"{result.source} with {len(keys)} detection{'' if len(keys) == 1 else 's'}{': ' if names else ''}{names}"
     steps = steps_of(finding.explored, running)
     size = {"width": result.width, "height": result.height}
-    return {"image": data_url(drawn(result)), "alt": alt, "regions": places, "steps": steps, **size}
+    return {"image": data_url(drawn(result)), "alt": alt, "detections": places, "steps": steps, **size}
 
 
 def _tables(finding: Finding, result: Result, keys: tuple[str, ...]) -> dict[str, Any]:
-    """Return tags and regions with their scores, and the colors that the image has."""
-    regions = result.regions
-    colors = dict(zip(regions.labels, openvocab.colors_of(regions.labels), strict=True))
+    """Return tags and detections with their scores, and the colors that the image has."""
+    detections = result.detections
+    colors = dict(zip(detections.labels, openvocab.colors_of(detections.labels), strict=True))
     tags = [{"label": tag.label, "score": tag.score, "color": colors.get(tag.label)} for tag in result.tags]
     rows = [
         {
             "key": key,
-            "label": regions.labels[row],
-            "score": float(regions.scores[row]),
-            "box": [round(edge) for edge in regions.xyxy[row].tolist()],
-            "color": colors[regions.labels[row]],
+            "label": detections.labels[row],
+            "score": float(detections.scores[row]),
+            "box": [round(edge) for edge in detections.xyxy[row].tolist()],
+            "color": colors[detections.labels[row]],
         }
         for row, key in enumerate(keys)
     ]
     corrected = len(finding.renamed) + len(finding.removed)
-    return {"tags": tags, "regions": rows, "corrected": corrected, "boxes": finding.explored.stage != "tags"}
+    return {"tags": tags, "detections": rows, "corrected": corrected, "boxes": finding.explored.stage != "tags"}
 
 
 def _summary(result: Result, explored: Explored) -> str:
     """Return one line about a finished result."""
-    if not result.tags and not len(result.regions):
+    if not result.tags and not len(result.detections):
         why = f" ({'; '.join(result.notes)})" if result.notes else ""
         return f"None of the words was found{why}; lower the sliders below, or try other words."
     parts = [_count(len(result.tags), "tag")] if explored.tag_scores is not None else []
-    parts += [_count(len(result.regions), "region")] if explored.xyxy is not None else []
+    parts += [_count(len(result.detections), "detection")] if explored.xyxy is not None else []
     found = f"{' and '.join(parts)} in {result.source}, {result.width} × {result.height} pixels."
-    lacking = "".join(dict.fromkeys("".join(openvocab.undrawn(label) for label in result.regions.labels)))
+    lacking = "".join(dict.fromkeys("".join(openvocab.undrawn(label) for label in result.detections.labels)))
     return f"{found} No font of the server draws {lacking}, so “?” stands there in the image." if lacking else found
 
 

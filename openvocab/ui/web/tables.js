@@ -1,4 +1,4 @@
-// Tags and regions. value: {tags: [{label, score, color}], regions: [{key, label, score, box, color}], corrected, boxes}
+// Tags and detections. value: {tags: [{label, score, color}], detections: [{key, label, score, box, color}], corrected, boxes}
 const root = element.querySelector('.ov-tables');
 const make = (tag, name, text) => {
   const made = document.createElement(tag);
@@ -40,31 +40,31 @@ const tags = (value) => {
   }
   return made;
 };
-const regions = (value) => {
-  const [made, body] = table('ov-regions', 'Regions',
+const detections = (value) => {
+  const [made, body] = table('ov-detections', 'Detections',
     [['label', ''], ['score', 'ov-number'], ['box', 'ov-number box'], ['', 'ov-end']]);
-  for (const region of value.regions) {
+  for (const detection of value.detections) {
     const row = make('tr'), name = make('td', 'name'), inner = make('span', 'inner');
     const field = make('input', 'label'), away = make('button', 'away', '×'), end = make('td', 'ov-end');
-    row.dataset.key = region.key;
-    field.value = region.label;
-    field.title = region.label;
+    row.dataset.key = detection.key;
+    field.value = detection.label;
+    field.title = detection.label;
     field.maxLength = 1000;
-    field.setAttribute('aria-label', 'Label of the region; type to correct it');
+    field.setAttribute('aria-label', 'Label of the detection; type to correct it');
     field.addEventListener('change', () => {
-      if (field.value.trim() && field.value !== region.label) trigger('rename', { key: region.key, label: field.value });
-      else field.value = region.label;
+      if (field.value.trim() && field.value !== detection.label) trigger('rename', { key: detection.key, label: field.value });
+      else field.value = detection.label;
     });
     field.addEventListener('keydown', (event) => { if (event.key === 'Enter') field.blur(); });
     away.type = 'button';
-    away.title = 'Take this region out';
-    away.setAttribute('aria-label', 'Take out ' + region.label);
-    away.addEventListener('click', () => trigger('remove', { key: region.key }));
-    inner.append(chip(region.color), field);
+    away.title = 'Take this detection out';
+    away.setAttribute('aria-label', 'Take out ' + detection.label);
+    away.addEventListener('click', () => trigger('remove', { key: detection.key }));
+    inner.append(chip(detection.color), field);
     name.append(inner);
     end.append(away);
-    row.append(name, make('td', 'ov-number', region.score.toFixed(2)), make('td', 'ov-number box', region.box.join(' ')), end);
-    for (const over of ['mouseenter', 'focusin']) row.addEventListener(over, () => point(region.key));
+    row.append(name, make('td', 'ov-number', detection.score.toFixed(2)), make('td', 'ov-number box', detection.box.join(' ')), end);
+    for (const over of ['mouseenter', 'focusin']) row.addEventListener(over, () => point(detection.key));
     for (const out of ['mouseleave', 'focusout']) row.addEventListener(out, () => point(null));
     body.append(row);
   }
@@ -75,7 +75,7 @@ const show = () => {
   root.replaceChildren();
   if (!value) return;
   if (value.tags.length) root.append(tags(value));
-  if (value.regions.length) root.append(regions(value));
+  if (value.detections.length) root.append(detections(value));
   if (value.corrected) {
     const undo = make('button', 'ov-undo', 'Undo ' + value.corrected + ' correction' + (value.corrected === 1 ? '' : 's'));
     undo.type = 'button';

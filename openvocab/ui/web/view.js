@@ -1,4 +1,4 @@
-// The drawn image with its stages. value: {image, alt, width, height, steps, regions: [{key, x, y, w, h}]}
+// The drawn image with its stages. value: {image, alt, width, height, steps, detections: [{key, x, y, w, h}]}
 const root = element.querySelector('.ov-view');
 const make = (tag, name, text) => {
   const made = document.createElement(tag);
@@ -34,12 +34,12 @@ const show = () => {
   image.alt = value.alt;
   stage.style.setProperty('--ov-ratio', value.width / value.height);
   stage.append(image);
-  for (const region of value.regions) {
+  for (const detection of value.detections) {
     const box = make('div', 'ov-box');
-    box.dataset.key = region.key;
-    for (const [name, part] of [['left', region.x], ['top', region.y], ['width', region.w], ['height', region.h]])
+    box.dataset.key = detection.key;
+    for (const [name, part] of [['left', detection.x], ['top', detection.y], ['width', detection.w], ['height', detection.h]])
       box.style[name] = part + '%';
-    box.addEventListener('mouseenter', () => point(region.key));
+    box.addEventListener('mouseenter', () => point(detection.key));
     box.addEventListener('mouseleave', () => point(null));
     stage.append(box);
   }

@@ -172,17 +172,17 @@ def test_record_says_which_weights(detector: Sam3Detector, folder: Path) -> None
 
 def test_a_chain_without_a_segmenter_takes_its_masks(folder: Path, images: list[Any]) -> None:
     pipe: Any = openvocab.load(detector=f"sam3:{folder}", device="cpu", dtype="float32")
-    regions = pipe(images[1], WORDS, box_threshold=THRESHOLD).regions
-    assert len(regions) > 0
-    assert regions.masks is not None and regions.mask_scores is not None
-    assert (regions.mask_scores == 1).all()
-    np.testing.assert_array_equal(regions.scores, regions.detector_scores)
+    detections = pipe(images[1], WORDS, box_threshold=THRESHOLD).detections
+    assert len(detections) > 0
+    assert detections.masks is not None and detections.mask_scores is not None
+    assert (detections.mask_scores == 1).all()
+    np.testing.assert_array_equal(detections.scores, detections.detector_scores)
     boxes, masks = pipe.detector.detect_masks([images[1]], pipe.vocabulary(WORDS).queries, THRESHOLD)[0]
-    for row in range(len(regions)):
-        same = (boxes.xyxy == regions.xyxy[row]).all(1) & (boxes.scores == regions.scores[row])
-        assert WORDS[boxes.label_index[same][0]] == regions.labels[row]
-        np.testing.assert_array_equal(masks[same][0], regions.masks[row])
-    nothing = pipe(images[1], WORDS, box_threshold=0.999).regions
+    for row in range(len(detections)):
+        same = (boxes.xyxy == detections.xyxy[row]).all(1) & (boxes.scores == detections.scores[row])
+        assert WORDS[boxes.label_index[same][0]] == detections.labels[row]
+        np.testing.assert_array_equal(masks[same][0], detections.masks[row])
+    nothing = pipe(images[1], WORDS, box_threshold=0.999).detections
     assert nothing.masks is not None and nothing.masks.shape == (0, 40, 100)
 
 

@@ -107,7 +107,7 @@ def test_annotate_writes_a_row_for_each_and_an_image_for_those_it_reads(loads, i
     drawings = [row.drawing for row in rows]
     assert drawings[:2] == ["images/a.png", None]
     assert sorted(f"images/{path.name}" for path in (out / "images").iterdir()) == sorted(filter(None, drawings))
-    assert rows[0].regions is not None and rows[0].regions.labels == ("dog",)
+    assert rows[0].detections is not None and rows[0].detections.labels == ("dog",)
     assert "dog 0.50" in said.out
     assert said.err.count("openvocab: ") == 1
 

@@ -13,10 +13,11 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from openvocab.batch.rows import Row, RowRegions, schema
+from openvocab.batch.rows import Row, schema
 from openvocab.batch.run_folder import describe, open_run
 from openvocab.formats import FORMATS
-from openvocab.pipeline.result import Regions, RunRecord
+from openvocab.pipeline.detections import Detections
+from openvocab.pipeline.result import RunRecord
 from openvocab.ui.cli.main import main
 
 LABELS = ["犬", '=HYPERLINK("x")']
@@ -31,9 +32,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     masks = np.random.default_rng(0).random((2, 9, 12)) > 0.5
     scores = np.array([0.75, 0.5], np.float32)
     boxes = np.array([[0, 0, 12, 9], [1.5, 2, 3, 4]], np.float32)
-    regions = RowRegions.of(Regions(boxes, scores, tuple(LABELS), scores, scores, masks))
+    detections = Detections(boxes, scores, tuple(LABELS), scores, scores, masks).encoded()
     rows = [
-        Row("p/a.png", hashlib.sha256(Path("p/a.png").read_bytes()).hexdigest(), 12, 9, 1, regions=regions),
+        Row("p/a.png", hashlib.sha256(Path("p/a.png").read_bytes()).hexdigest(), 12, 9, 1, detections=detections),
         Row("p/b.png", None, None, None, None, "truncated", "cut short"),
         Row("s.tar::c.png", "0" * 64, 12, 9, 1),
     ]
@@ -47,7 +48,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_every_format_is_written(run: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", str(run), "--format", name, "--out", "out"]) == 0
     said = capsys.readouterr()
-    assert said.out == "2 images with 2 regions in out\n"
+    assert said.out == "2 images with 2 detections in out\n"
     assert "1 inputs of" in said.err and Path("out").exists()
 
 

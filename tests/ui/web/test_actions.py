@@ -26,7 +26,7 @@ def test_chain_answers_what_the_library_does(client, server):
     with server.context.models.using() as pipe:
         wanted = pipe(SCENE.path, list(SCENE.labels), box_threshold=0.5).to_dict()
     assert got == json.loads(json.dumps(wanted)) | {"source": "scene-1.png"}
-    assert coco_mask.decode(got["regions"][0]["mask"]).shape == (256, 256)
+    assert coco_mask.decode(got["detections"][0]["mask"]).shape == (256, 256)
 
 
 def test_download_answers_a_file(client):

@@ -72,7 +72,7 @@ def test_answers_are_those_of_the_chain(batch, server):
     assert [[tag["label"] for tag in row["tags"]] for row in rows] == [
         [t.label for t in each.tags] for each in expected
     ]
-    assert [len(row["regions"]) for row in rows] == [len(each.regions) for each in expected]
+    assert [len(row["detections"]) for row in rows] == [len(each.detections) for each in expected]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ SCENES = openvocab.example_scenes()
 
 def run_example(page, index=0):
     page.locator("#chain-examples button").nth(index).click()
-    page.locator("#chain-note", has_text="regions in").wait_for()
+    page.locator("#chain-note", has_text="detections in").wait_for()
 
 
 def rows(page, name):
@@ -23,7 +23,7 @@ def rows(page, name):
 
 
 def labels_of(page):
-    fields = page.locator(".ov-regions input.label")
+    fields = page.locator(".ov-detections input.label")
     return [fields.nth(row).input_value() for row in range(fields.count())]
 
 
@@ -40,14 +40,14 @@ def test_an_example_fills_in_its_words_runs_and_can_be_corrected(page, server, t
     tags = page.locator(".ov-tags td .label").all_inner_texts()
     assert set(tags) <= set(SCENES[0].labels)
     assert len(tags) >= 3
-    before, calls = rows(page, "regions").count(), Counter(server.context.models.calls)
+    before, calls = rows(page, "detections").count(), Counter(server.context.models.calls)
 
     slide(page, "box-threshold", 0.62)
-    page.wait_for_function("n => document.querySelectorAll('.ov-regions tbody tr').length < n", arg=before)
+    page.wait_for_function("n => document.querySelectorAll('.ov-detections tbody tr').length < n", arg=before)
     slide(page, "box-threshold", 0.45)
-    page.wait_for_function("n => document.querySelectorAll('.ov-regions tbody tr').length === n", arg=before)
+    page.wait_for_function("n => document.querySelectorAll('.ov-detections tbody tr').length === n", arg=before)
 
-    page.locator(".ov-regions input.label").first.fill("<img src=x onerror=window.__xss=1>")
+    page.locator(".ov-detections input.label").first.fill("<img src=x onerror=window.__xss=1>")
     page.keyboard.press("Enter")
     page.get_by_role("button", name="Undo 1 correction").wait_for()
     assert labels_of(page)[0] == "<img src=x onerror=window.__xss=1>"
@@ -73,7 +73,7 @@ def test_other_words_reuse_the_images_encodings(page, server):
     page.locator("#chain-words textarea").fill("crab, piano")
     page.locator("#chain-count", has_text="2 labels").wait_for()
     page.locator("#chain-run").click()
-    page.locator("#chain-note", has_text="1 tag and 1 region in scene-2.png").wait_for()
+    page.locator("#chain-note", has_text="1 tag and 1 detection in scene-2.png").wait_for()
     called = server.context.models.calls - before
     assert called["detector.place_scores"] == 1
     assert not {"tagger.encode_images", "detector.encode", "segmenter.encode"} & set(called)
@@ -102,10 +102,10 @@ def test_a_broken_image_is_named(page, tmp_path):
     page.locator("#chain-note .wrong", has_text="'cut.png' is cut short").wait_for()
 
 
-def test_pointing_at_a_row_points_at_the_region(page):
+def test_pointing_at_a_row_points_at_the_detection(page):
     run_example(page, 2)
-    rows(page, "regions").first.hover()
-    key = rows(page, "regions").first.get_attribute("data-key")
+    rows(page, "detections").first.hover()
+    key = rows(page, "detections").first.get_attribute("data-key")
     assert page.locator(".ov-box.on").get_attribute("data-key") == key
 
 
@@ -135,7 +135,7 @@ def test_a_phone_scrolls_down_and_not_sideways(page):
     page.set_viewport_size({"width": 390, "height": 844})
     run_example(page, 3)
     assert page.evaluate("document.documentElement.scrollWidth") == 390
-    for name in ("#chain-run", ".ov-stage img", "#chain-nms-iou", ".ov-regions", "#chain-get-json"):
+    for name in ("#chain-run", ".ov-stage img", "#chain-nms-iou", ".ov-detections", "#chain-get-json"):
         box = page.locator(name).bounding_box()
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= 390

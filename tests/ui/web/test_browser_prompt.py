@@ -117,8 +117,8 @@ class Board:
         return Path(waiting.value.path())
 
     def found(self) -> list[dict[str, Any]]:
-        regions: list[dict[str, Any]] = json.loads(self.download("json").read_text("utf-8"))["regions"]
-        return regions
+        detections: list[dict[str, Any]] = json.loads(self.download("json").read_text("utf-8"))["detections"]
+        return detections
 
 
 @pytest.fixture
@@ -126,9 +126,9 @@ def board(page: Any) -> Board:
     return Board(page)
 
 
-def overlap(region: dict[str, Any], row: int) -> float:
-    """IoU of a downloaded region with an object's true mask."""
-    mask, true = coco_mask.decode(region["mask"]).astype(bool), SCENE.masks()[row]
+def overlap(detection: dict[str, Any], row: int) -> float:
+    """IoU of a downloaded detection with an object's true mask."""
+    mask, true = coco_mask.decode(detection["mask"]).astype(bool), SCENE.masks()[row]
     return float((mask & true).sum() / (mask | true).sum())
 
 
@@ -141,9 +141,9 @@ def test_a_click_cuts_out_the_object(board):
     board.example().click(ON_THE_TENT)
     assert board.page.locator(f"{CV} .cv-choices button").count() == 3
     board.accept("tent")
-    (region,) = board.found()
-    assert region["label"] == "tent"
-    assert overlap(region, TENT) > 0.7
+    (detection,) = board.found()
+    assert detection["label"] == "tent"
+    assert overlap(detection, TENT) > 0.7
 
 
 def test_a_box_cuts_out_the_object(board):
@@ -318,7 +318,7 @@ def test_another_session_sees_none_of_it(board, browser, server):
     second.click(ON_THE_CONTROLLER)
     second.accept("theirs")
     context.close()
-    assert [region["label"] for region in board.found()] == ["mine"]
+    assert [detection["label"] for detection in board.found()] == ["mine"]
 
 
 def test_what_cannot_be_read_is_said_in_a_sentence(board, tmp_path):

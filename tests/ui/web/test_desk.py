@@ -53,17 +53,22 @@ def test_a_number_is_never_used_again():
 def test_the_result_has_the_masks_in_the_order_of_acceptance():
     one, two = mask(1, 2, 5, 6), mask(3, 3, 9, 9)
     result = desk().added(one, 0.5, "cat").added(two, 0.75, "dog").result(Pipe())  # type: ignore[arg-type]
-    assert (result.source, result.width, result.height, result.regions.labels) == ("scene.png", 30, 20, ("cat", "dog"))
-    assert result.regions.masks is not None and np.array_equal(result.regions.masks, np.stack([one, two]))
-    assert result.regions.xyxy.tolist() == [[1, 2, 5, 6], [3, 3, 9, 9]]
-    assert result.regions.scores.tolist() == [0.5, 0.75]
-    alone = openvocab.Regions.none((20, 30)).with_mask(one, "cat", 0.5)
-    assert alone.xyxy.tolist() == result.regions.xyxy[:1].tolist()
+    assert (result.source, result.width, result.height, result.detections.labels) == (
+        "scene.png",
+        30,
+        20,
+        ("cat", "dog"),
+    )
+    assert result.detections.masks is not None and np.array_equal(result.detections.masks, np.stack([one, two]))
+    assert result.detections.xyxy.tolist() == [[1, 2, 5, 6], [3, 3, 9, 9]]
+    assert result.detections.scores.tolist() == [0.5, 0.75]
+    alone = openvocab.Detections.none((20, 30)).with_mask(one, "cat", 0.5)
+    assert alone.xyxy.tolist() == result.detections.xyxy[:1].tolist()
 
 
 def test_the_result_of_no_object_has_no_row():
-    regions = desk().result(Pipe()).regions  # type: ignore[arg-type]
-    assert len(regions) == 0 and regions.masks is not None and regions.masks.shape == (0, 20, 30)
+    detections = desk().result(Pipe()).detections  # type: ignore[arg-type]
+    assert len(detections) == 0 and detections.masks is not None and detections.masks.shape == (0, 20, 30)
 
 
 @pytest.mark.parametrize(

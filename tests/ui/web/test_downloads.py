@@ -10,7 +10,7 @@ from PIL import Image
 pytest.importorskip("gradio")
 
 import openvocab
-from openvocab import Regions, Result, RunRecord, Tag
+from openvocab import Detections, Result, RunRecord, Tag
 from openvocab.errors import BadInput, UnknownName
 from openvocab.ui.web.downloads import KINDS, write
 
@@ -23,8 +23,8 @@ def result_of(source="my image.jpg", *, masks=True, labels=("cat", "a/b")):
     cut[0, 2:6, 3:9] = True
     cut[1, 10:18, 10:28] = True
     boxes, ones = np.array([[3, 2, 9, 6], [10, 10, 28, 18]], np.float32), np.array([0.9, 0.5], np.float32)
-    regions = Regions(boxes, ones, labels, ones, ones if masks else None, cut if masks else None)
-    return Result(source, 30, 20, (Tag("cat", 0.7),), regions, RECORD, image)
+    detections = Detections(boxes, ones, labels, ones, ones if masks else None, cut if masks else None)
+    return Result(source, 30, 20, (Tag("cat", 0.7),), detections, RECORD, image)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_coco_loads_in_pycocotools(tmp_path):
     assert [image["file_name"] for image in read.imgs.values()] == ["my image.jpg"]
     assert {category["name"] for category in read.cats.values()} == {"cat", "a/b"}
     masks = [read.annToMask(each) for each in read.anns.values()]
-    np.testing.assert_array_equal(np.array(masks, bool), result_of().regions.masks)
+    np.testing.assert_array_equal(np.array(masks, bool), result_of().detections.masks)
 
 
 def test_yolo_has_the_image_beside_its_labels(tmp_path):
@@ -67,9 +67,9 @@ def test_yolo_has_the_image_beside_its_labels(tmp_path):
     assert [float(each) for each in lines[0].split()] == pytest.approx([0, 6 / 30, 4 / 20, 6 / 30, 4 / 20])
 
 
-def test_the_mask_has_a_value_a_region(tmp_path):
+def test_the_mask_has_a_value_a_detection(tmp_path):
     values = np.asarray(Image.open(write(result_of(), "mask", tmp_path)))
-    masks = result_of().regions.masks
+    masks = result_of().detections.masks
     np.testing.assert_array_equal(values, masks[0] * 1 + masks[1] * 2)
 
 
@@ -134,8 +134,8 @@ def test_what_cannot_be_written_is_told(tmp_path, kind, result, error, says):
 
 
 def test_nothing_found_can_be_taken_away_too(tmp_path):
-    empty = openvocab.Result("a.png", 30, 20, (), Regions.none((20, 30)), RECORD, result_of().image)
+    empty = openvocab.Result("a.png", 30, 20, (), Detections.none((20, 30)), RECORD, result_of().image)
     assert not np.asarray(Image.open(write(empty, "mask", tmp_path))).any()
     assert json.loads(write(empty, "coco", tmp_path).read_text())["annotations"] == []
-    with pytest.raises(BadInput, match="no region to cut out"):
+    with pytest.raises(BadInput, match="no detection to cut out"):
         write(empty, "cutouts", tmp_path)

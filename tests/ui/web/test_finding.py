@@ -35,10 +35,10 @@ def test_a_finding_is_the_chains_own_result_and_calls_no_model(models, found):
         before = Counter(models.calls)
         got = found.moved(box_threshold=0.6).result()
     assert models.calls == before
-    assert got.regions.labels == plain.regions.labels
-    np.testing.assert_allclose(got.regions.xyxy, plain.regions.xyxy, atol=1e-3)
-    np.testing.assert_array_equal(got.regions.masks, plain.regions.masks)
-    assert len(got.regions) < len(found.result().regions)
+    assert got.detections.labels == plain.detections.labels
+    np.testing.assert_allclose(got.detections.xyxy, plain.detections.xyxy, atol=1e-3)
+    np.testing.assert_array_equal(got.detections.masks, plain.detections.masks)
+    assert len(got.detections) < len(found.result().detections)
 
 
 def test_other_words_reuse_the_encodings(models, found):
@@ -54,18 +54,18 @@ def test_other_words_reuse_the_encodings(models, found):
 def test_corrections_hold_while_thresholds_move(found):
     first, second = found.keys()[:2]
     corrected = found.with_label(first, " game   pad ").without(second)
-    assert corrected.result().regions.labels[0] == "game pad"
-    assert len(corrected.result().regions) == len(found.result().regions) - 1
+    assert corrected.result().detections.labels[0] == "game pad"
+    assert len(corrected.result().detections) == len(found.result().detections) - 1
     assert corrected.keys() == tuple(key for key in found.keys() if key != second)  # noqa: SIM118
     moved = corrected.moved(box_threshold=0.9).moved(box_threshold=0.45)
-    assert moved.result().regions.labels == corrected.result().regions.labels
-    assert moved.as_found().result().regions.labels == found.result().regions.labels
+    assert moved.result().detections.labels == corrected.result().detections.labels
+    assert moved.as_found().result().detections.labels == found.result().detections.labels
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        pytest.param(lambda one: one.without("nobody"), "no longer in the table", id="no such region"),
+        pytest.param(lambda one: one.without("nobody"), "no longer in the table", id="no such detection"),
         pytest.param(lambda one: one.with_label("nobody", "x"), "no longer in the table", id="none to rename"),
         pytest.param(lambda one: one.with_label(one.keys()[0], " "), "is blank", id="blank label"),
         pytest.param(lambda one: one.with_label(one.keys()[0], "a\x01"), "control character", id="control"),
@@ -81,12 +81,12 @@ def test_size_counts_image_and_encodings(found):
     assert size_of(found) < 50 * 2**20
 
 
-def test_tables_and_image_show_the_same_regions_in_the_same_colors(found):
+def test_tables_and_image_show_the_same_detections_in_the_same_colors(found):
     view, _, tables = show(found)
-    assert [place["key"] for place in view["regions"]] == [row["key"] for row in tables["regions"]]
-    assert [row["color"] for row in tables["regions"]] == list(openvocab.colors_of(found.result().regions.labels))
+    assert [place["key"] for place in view["detections"]] == [row["key"] for row in tables["detections"]]
+    assert [row["color"] for row in tables["detections"]] == list(openvocab.colors_of(found.result().detections.labels))
     of_tag = {tag["label"]: tag["color"] for tag in tables["tags"]}
-    assert all(of_tag[row["label"]] == row["color"] for row in tables["regions"])
+    assert all(of_tag[row["label"]] == row["color"] for row in tables["detections"])
     assert view["image"].startswith("data:image/jpeg;base64,")
     assert "scene-1.png" in view["alt"]
 
@@ -100,8 +100,8 @@ def test_stages_have_their_times(found):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        pytest.param({}, "4 tags and 4 regions in scene-1.png, 256 × 256 pixels", id="found"),
-        pytest.param({"box_threshold": 1.0}, "4 tags and no regions", id="tags alone"),
+        pytest.param({}, "4 tags and 4 detections in scene-1.png, 256 × 256 pixels", id="found"),
+        pytest.param({"box_threshold": 1.0}, "4 tags and no detections", id="tags alone"),
         pytest.param({"tag_threshold": 1.0}, "None of the words was found", id="nothing"),
     ],
 )

@@ -15,7 +15,7 @@ from PIL import Image
 pytest.importorskip("gradio")
 
 import openvocab
-from openvocab import Regions, Result, RunRecord
+from openvocab import Detections, Result, RunRecord
 from openvocab.errors import BadInput, ImageError
 from openvocab.ui.web.images import data_url, drawn, image_files, image_input, name_of, read_upload, thumbnail
 
@@ -84,7 +84,7 @@ def result_of(height, width):
     masks[0, : height // 2, : width // 2] = True
     box = np.array([[0, 0, width // 2, height // 2]], np.float32)
     one = np.ones(1, np.float32)
-    return Result("a.png", width, height, (), Regions(box, one, ("cat",), one, one, masks), RECORD, image)
+    return Result("a.png", width, height, (), Detections(box, one, ("cat",), one, one, masks), RECORD, image)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_a_large_result_is_drawn_at_the_size_of_a_page(size, shown):
     assert drawn(result_of(*size)).size == shown
 
 
-def test_a_result_that_is_scaled_down_keeps_its_regions_in_place():
+def test_a_result_that_is_scaled_down_keeps_its_detections_in_place():
     small = np.asarray(drawn(replace(result_of(2560, 2560), source="b")))
     inside, outside = small[320, 320], small[1000, 1000]
     assert abs(outside.astype(int) - 200).max() <= 1

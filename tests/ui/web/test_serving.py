@@ -330,4 +330,4 @@ def test_two_visitors_get_their_own_answers(client, server):
     for job, scene in jobs:
         answer = job.result(timeout=60)
         assert answer["source"] == scene.path.name
-        assert {region["label"] for region in answer["regions"]} <= set(scene.labels)
+        assert {detection["label"] for detection in answer["detections"]} <= set(scene.labels)

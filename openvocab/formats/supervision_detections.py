@@ -1,0 +1,45 @@
+"""supervision.Detections of a row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from openvocab.batch.rows import Row, row_of
+from openvocab.formats.job import LabelIndex
+from openvocab.pipeline.quiet import quiet_supervision
+from openvocab.pipeline.result import Result
+
+if TYPE_CHECKING:
+    import supervision
+
+__all__ = ["to_supervision"]
+
+
+def to_supervision(row: Row | Result, labels: Sequence[str] | None = None) -> supervision.Detections:
+    """Return the detections of a row as supervision.Detections.
+
+    Args:
+        labels: the vocabulary, that of the row where not given; class_id is a label's place in it, so that the rows of
+            one run agree. The label itself is data["class_name"].
+
+    Raises:
+        BadInput: a detection's label is not among them.
+    """
+    quiet_supervision()
+    import supervision
+
+    one = row if isinstance(row, Row) else row_of(row)
+    detections = one.detections
+    if detections is None or not len(detections):
+        return supervision.Detections.empty()
+    index = LabelIndex(one.classes if labels is None else labels)
+    return supervision.Detections(
+        xyxy=detections.xyxy.copy(),
+        mask=None if detections.masks is None else np.asarray(detections.masks),
+        confidence=detections.scores.copy(),
+        class_id=np.array([index.class_id(label, one) for label in detections.labels], int),
+        data={"class_name": np.array(detections.labels, dtype=str)},
+    )

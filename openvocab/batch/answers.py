@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from openvocab.batch.rows import ErrorKind, Row
 from openvocab.errors import BadInput, BadOutput, ImageError, OutOfMemory
+from openvocab.images.items import Item
 from openvocab.images.read import Decoded
-from openvocab.images.sources import Item
 from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.protocols import Prepared
 from openvocab.pipeline.result import Result, RunRecord, Tag

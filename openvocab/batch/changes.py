@@ -20,7 +20,7 @@ from openvocab.batch.run_folder import Run
 from openvocab.errors import BadInput, ImageError
 from openvocab.images.decode import read_item
 from openvocab.images.frames import split_frame
-from openvocab.images.sources import Item
+from openvocab.images.items import Item
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 
 from openvocab.errors import BadInput, CannotWrite
 from openvocab.images.decode import read_item
+from openvocab.images.items import Item
 from openvocab.images.read import Decoded
-from openvocab.images.sources import Item
 from openvocab.pipeline.protocols import NO_PIXELS, TextEmbeddings
 from openvocab.prompts.templates import PromptSet
 

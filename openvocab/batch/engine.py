@@ -24,9 +24,9 @@ from openvocab.batch.embedding_cache import CacheFailed, EmbeddingCache, Recall,
 from openvocab.batch.ready import Ready, make_ready
 from openvocab.errors import BadInput, BadOutput, OutOfMemory
 from openvocab.images.decode import Isolated, decode_item
+from openvocab.images.items import Item
 from openvocab.images.prefetch import prefetch
 from openvocab.images.read import MAX_PIXELS, Decoded
-from openvocab.images.sources import Item
 from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.protocols import ImageArray, PreparingTagger
 from openvocab.pipeline.settings import Settings

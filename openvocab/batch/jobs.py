@@ -16,7 +16,7 @@ from openvocab.prompts.templates import PromptSet
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from openvocab.images.sources import Item
+    from openvocab.images.items import Item
     from openvocab.pipeline.chain import Pipeline
 
 __all__ = ["Job", "Loader", "Stage", "opened_stage", "read_devices"]

@@ -16,7 +16,8 @@ from openvocab.batch.rows import Row, text_of
 from openvocab.errors import ImageError
 from openvocab.images.decode import decode_item, read_item
 from openvocab.images.frames import split_frame
-from openvocab.images.sources import SHARDS, Item
+from openvocab.images.items import Item
+from openvocab.images.sources import SHARDS
 
 __all__ = ["Original", "Originals"]
 

@@ -22,7 +22,7 @@ from typing import Any
 from openvocab.batch.answers import About, Answer, portable
 from openvocab.batch.jobs import Job, opened_stage
 from openvocab.errors import BadInput, ImageError
-from openvocab.images.sources import Item
+from openvocab.images.items import Item
 
 __all__ = ["Crew", "crashed", "opened_crew", "refuse_difference"]
 

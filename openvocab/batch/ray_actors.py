@@ -23,7 +23,7 @@ from openvocab.batch.answers import About, Answer, portable
 from openvocab.batch.jobs import Job, opened_stage
 from openvocab.batch.pool import crashed
 from openvocab.errors import require
-from openvocab.images.sources import Item
+from openvocab.images.items import Item
 
 __all__ = ["RayActors", "opened_ray"]
 

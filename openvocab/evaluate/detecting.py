@@ -14,8 +14,8 @@ from openvocab.errors import BadInput
 from openvocab.evaluate.data.annotated import Annotated, AnnotatedSet, require_objects
 from openvocab.evaluate.detection import Found, Truth
 from openvocab.evaluate.scoring import Watch, decoded_ahead
+from openvocab.images.items import Item
 from openvocab.images.read import Decoded
-from openvocab.images.sources import Item
 from openvocab.pipeline.chain import Pipeline
 from openvocab.pipeline.detections import Detections
 

@@ -153,10 +153,10 @@ def _by_place(recipe: Recipe, tagger: Tagger, data: LabeledSet) -> tuple[Tagger,
         BadInput: the tagger is no classifier, or has another number of classes.
     """
     from openvocab.pipeline.taggers.class_names import ClassNames
-    from openvocab.pipeline.taggers.classifier_tagger import ClassifierTagger
+    from openvocab.pipeline.taggers.classifier import Classifier
 
     count = len(data.labels)
-    if not isinstance(tagger, ClassifierTagger) or len(tagger.classes.names) != count:
+    if not isinstance(tagger, Classifier) or len(tagger.classes.names) != count:
         raise BadInput(
             f"{recipe.name} is of a classifier with {count} classes, and {recipe.spec} is none; mend its spec"
         )

@@ -17,9 +17,9 @@ from openvocab.errors import BadInput, OpenVocabError
 from openvocab.evaluate.data.captions import Captioned
 from openvocab.evaluate.data.records import Labeled, LabeledSet
 from openvocab.images.decode import decode_item
+from openvocab.images.items import Item
 from openvocab.images.prefetch import prefetch
 from openvocab.images.read import Decoded
-from openvocab.images.sources import Item
 from openvocab.pipeline.protocols import ImageArray, Prepared, PreparingTagger, Tagger
 from openvocab.prompts.templates import PromptSet
 

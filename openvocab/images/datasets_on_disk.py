@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from openvocab.errors import BadInput, ImageError, require
-from openvocab.images.sources import Item
+from openvocab.images.items import Item
 
 __all__ = ["is_dataset", "rows"]
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from multiprocessing import get_context
 
 from openvocab.errors import ImageError
+from openvocab.images.items import Item
 from openvocab.images.read import MAX_PIXELS, Decoded, decode, read_file, read_image
-from openvocab.images.sources import Item
 
 __all__ = ["Isolated", "decode_item", "read_item"]
 

@@ -3,88 +3,22 @@
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 from openvocab.errors import BadInput
-from openvocab.images.sources import Item
+from openvocab.images.decode import read_item
+from openvocab.images.items import Item
+from openvocab.images.read import frames_in
 
-__all__ = ["MOST", "Frames", "check_frames", "count_frames", "each_frame", "file_id", "split_frame", "whole_files"]
+__all__ = ["Frames", "check_frames", "each_frame", "file_id", "split_frame", "whole_files"]
 
 Frames = Literal["first", "all"] | int
 """Which frames of an image are answered; a number means that many from the first on."""
 
 _FRAME_ID = "{}#frame={}"
 _FRAME = re.compile(r"(.+)#frame=([0-9]+)", re.DOTALL)
-
-MOST = 10_000
-"""Frames beyond this number are not counted."""
-
-
-def count_frames(image: Any, data: bytes) -> int:
-    """Return the number of frames or pages, MOST at most, and 1 where the file is too broken to tell.
-
-    Pillow parses every frame of a GIF or TIFF to count them, which takes minutes for a file made to be slow; these two
-    are counted here by stepping over their blocks (GIF89a, TIFF 6.0 and BigTIFF specifications).
-
-    Args:
-        image: a Pillow image whose header is read.
-        data: the file it was read from.
-    """
-    kind = image.format
-    if kind == "GIF":
-        return max(1, _gif(data))
-    if kind == "TIFF":
-        return max(1, _tiff(data))
-    return min(MOST, max(1, int(getattr(image, "n_frames", 1))))
-
-
-def _colors(flags: int) -> int:
-    """Bytes of the color table that a packed field announces."""
-    return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
-
-
-def _gif(data: bytes) -> int:
-    frames = 0
-    try:
-        at = 13 + _colors(data[10])
-        while frames < MOST and data[at] != 0x3B:
-            if data[at] == 0x2C:
-                frames += 1
-                at = _after_blocks(data, at + 11 + _colors(data[at + 9]))
-            elif data[at] == 0x21:
-                at = _after_blocks(data, at + 2)
-            else:
-                at += 1
-    except IndexError:
-        pass
-    return frames
-
-
-def _after_blocks(data: bytes, at: int) -> int:
-    """Return the place after a chain of blocks, each with its length in front, the last one empty."""
-    while length := data[at]:
-        at += length + 1
-    return at + 1
-
-
-def _tiff(data: bytes) -> int:
-    order = "<" if data[:1] == b"I" else ">"
-    big = struct.unpack_from(f"{order}H", data, 2)[0] == 43
-    place, count, entry = ("Q", "Q", 20) if big else ("I", "H", 12)
-    frames, seen, at = 0, set[int](), 8 if big else 4
-    try:
-        at = struct.unpack_from(order + place, data, at)[0]
-        while at and at not in seen and frames < MOST:
-            seen.add(at)
-            frames += 1
-            entries = struct.unpack_from(order + count, data, at)[0]
-            at = struct.unpack_from(order + place, data, at + struct.calcsize(order + count) + entry * entries)[0]
-    except (struct.error, OverflowError):
-        pass
-    return frames
 
 
 def check_frames(frames: object) -> None:
@@ -137,9 +71,6 @@ def split_frame(name: str) -> tuple[str, int | None]:
 
 def _frames_of(item: Item) -> int:
     """Return how many frames the file of an item holds; 1 where it cannot be read, which decoding will tell of."""
-    from openvocab.images.decode import read_item
-    from openvocab.images.read import frames_in
-
     try:
         return frames_in(read_item(item))
     except Exception:

@@ -25,9 +25,9 @@ from PIL import Image
 from openvocab.errors import BadInput, ImageError
 from openvocab.images.file_ends import cut_short, wrong_checksum
 from openvocab.images.file_formats import open_image, quiet_libtiff
-from openvocab.images.frames import count_frames
+from openvocab.images.files import open_regular
+from openvocab.images.frame_count import count_frames
 from openvocab.images.jpeg import plain_jpeg
-from openvocab.images.sources import open_regular
 
 __all__ = ["MAX_PIXELS", "Decoded", "decode", "frames_in", "path_error", "read_file", "read_image"]
 

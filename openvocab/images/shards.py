@@ -11,7 +11,8 @@ from lzma import LZMAError
 from typing import BinaryIO
 
 from openvocab.errors import BadInput, ImageError
-from openvocab.images.sources import SUFFIXES, Item, open_regular
+from openvocab.images.files import SUFFIXES, open_regular
+from openvocab.images.items import Item
 
 __all__ = ["expand_braces", "members", "refuse_cut"]
 

@@ -11,27 +11,22 @@ from __future__ import annotations
 import glob
 import os
 import re
-import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from openvocab.errors import BadInput, ImageError
+from openvocab.images import datasets_on_disk, lists, shards
+from openvocab.images.files import begins_like_image, looks_like_image
+from openvocab.images.items import Item, Skip
 
-__all__ = ["Images", "Item", "Names", "find_images", "items", "looks_like_image", "refuse_images"]
+__all__ = ["Images", "Names", "find_images", "is_web_address", "items", "refuse_images"]
 
-SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"),
-    *(".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".heic", ".heif", ".hif", ".jxl"),
-)
 SHARDS = (".tar", ".tar.gz", ".tgz")
 LISTS = (".txt", ".csv", ".parquet")
-_STRONG = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
 _WEB = re.compile(r"https?://", re.IGNORECASE)
 
 Names = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Mapping[str, str | os.PathLike[str] | ImageError]
@@ -39,39 +34,6 @@ Names = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Mapping[str,
 
 Images = Names | bytes | Image.Image | np.ndarray[Any, Any] | Sequence[Any]
 """Names, or images in memory, alone or among paths: bytes of files, Pillow images and arrays."""
-
-Skip = Callable[[str], bool]
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One input.
-
-    id      unique within its source and the same on every run: the path as given, SHARD::MEMBER, DATASET::ROW, a URL.
-    path    the file to read; None where the bytes are here.
-    data    the bytes of the file; None where there is a path.
-    image   a Pillow image or an array in place of a file.
-    url     the web address to fetch.
-    frame   which of its frames or pages is meant, from 0.
-    listed  the file was seen in its folder, so that its absence means that it vanished.
-    error   why there is nothing to read.
-
-    An item that is to be skipped has neither path, data, image, url nor error.
-    """
-
-    id: str
-    path: str | None = None
-    data: bytes | None = None
-    image: Any = None
-    url: str | None = None
-    listed: bool = False
-    error: ImageError | None = None
-    frame: int = 0
-
-    @property
-    def skipped(self) -> bool:
-        """Whether there is nothing to do for it."""
-        return all(each is None for each in (self.path, self.data, self.image, self.url, self.error))
 
 
 def items(
@@ -153,37 +115,9 @@ def find_images(paths: Names) -> list[Path]:
     return [Path(item.id) for one in found for item in seen.folder_or_file(one)]
 
 
-def looks_like_image(path: str) -> bool:
-    """Tell from a name, or else from the first bytes of a regular file, whether it is meant as an image."""
-    return path.lower().endswith(SUFFIXES) or _begins_like_image(path)
-
-
 def is_web_address(text: str) -> bool:
     """Tell whether a text begins with http:// or https://."""
     return _WEB.match(text) is not None
-
-
-def open_regular(path: str) -> BinaryIO:
-    """Open a regular file to read; no pipe, device or socket is opened, not even one that takes the file's place.
-
-    Raises:
-        OSError: there is none, or it may not be read.
-        IsADirectoryError: it is not a regular file.
-    """
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        raise IsADirectoryError(f"{path!r} is not a regular file")
-    file = os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb")
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise IsADirectoryError(f"{path!r} is not a regular file")
-    return file
-
-
-def _begins_like_image(path: str) -> bool:
-    with suppress(OSError, ValueError), open_regular(path) as file:
-        head = file.read(12)
-        return head.startswith(_STRONG) or (head[:4], head[8:]) == (b"RIFF", b"WEBP") or head[4:] == b"ftypavif"
-    return False
 
 
 class _Seen:
@@ -249,8 +183,6 @@ def _reaches(folder: str, absolute: str) -> bool:
 
 def _named(path: str, seen: _Seen, allow_urls: bool, skip: Skip) -> Iterator[Item]:
     """Yield what one name means."""
-    from openvocab.images import datasets_on_disk, lists, shards
-
     if is_web_address(path):
         if not allow_urls:
             raise BadInput(f"{path!r} is a web address; add --allow-urls (allow_urls=True) to fetch images")
@@ -261,7 +193,7 @@ def _named(path: str, seen: _Seen, allow_urls: bool, skip: Skip) -> Iterator[Ite
         yield from _pattern(path, seen, skip)
     elif path.lower().endswith(SHARDS) and os.path.isfile(path):
         yield from shards.members(path, skip) if seen.new(os.path.abspath(path)) else ()
-    elif path.lower().endswith(LISTS) and os.path.isfile(path) and not _begins_like_image(path):
+    elif path.lower().endswith(LISTS) and os.path.isfile(path) and not begins_like_image(path):
         yield from _listed(lists.entries(path), seen, allow_urls)
     else:
         yield from seen.folder_or_file(path)
@@ -273,8 +205,6 @@ def _pattern(pattern: str, seen: _Seen, skip: Skip) -> Iterator[Item]:
     Raises:
         BadInput: a wildcard fits nothing.
     """
-    from openvocab.images import shards
-
     for path, wild in _expanded(pattern):
         if path.lower().endswith(SHARDS):
             yield from shards.members(path, skip) if seen.new(os.path.abspath(path)) else ()
@@ -296,8 +226,6 @@ def _expanded(path: str) -> Iterator[tuple[str, bool]]:
     Raises:
         BadInput: a wildcard fits nothing.
     """
-    from openvocab.images import shards
-
     for one in shards.expand_braces(path) if _is_pattern(path) else [path]:
         wild = glob.has_magic(one) and not os.path.lexists(one)
         found = sorted(glob.iglob(one, recursive=True)) if wild else [one]

@@ -22,7 +22,8 @@ from openvocab.batch import engine as engines
 from openvocab.batch.batches import is_out_of_memory
 from openvocab.batch.engine import Answer, Engine, Reading
 from openvocab.images.decode import Isolated
-from openvocab.images.sources import Item, items
+from openvocab.images.items import Item
+from openvocab.images.sources import items
 from openvocab.pipeline.protocols import Prepared
 from tests.pipeline.stubs import LABELS, NAN, ODD, StubTagger, abort_on_magic, chain, save_images, tagging
 

@@ -19,8 +19,9 @@ from openvocab.batch.rows import Row
 from openvocab.errors import ImageError
 from openvocab.images.decode import decode_item, read_item
 from openvocab.images.frames import each_frame, split_frame
+from openvocab.images.items import Item
 from openvocab.images.shards import members
-from openvocab.images.sources import Item, items
+from openvocab.images.sources import items
 
 COLORS = ["red", "lime", "blue"]
 

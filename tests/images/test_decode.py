@@ -19,8 +19,9 @@ from openvocab.batch.engine import Engine, Reading
 from openvocab.errors import ImageError
 from openvocab.evaluate.scoring import decoded_ahead
 from openvocab.images.decode import Isolated
+from openvocab.images.items import Item
 from openvocab.images.read import Decoded
-from openvocab.images.sources import Item, items
+from openvocab.images.sources import items
 from openvocab.ui.web.images import read_upload
 from tests.pipeline.stubs import LABELS, tagging
 

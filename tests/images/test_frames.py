@@ -13,8 +13,8 @@ from PIL import Image
 import openvocab
 from openvocab import BadInput
 from openvocab.images.decode import decode_item
+from openvocab.images.items import Item
 from openvocab.images.read import MAX_PIXELS
-from openvocab.images.sources import Item
 from tests.pipeline.stubs import LABELS, tagging
 
 GREENS = (10, 90, 170)

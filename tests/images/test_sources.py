@@ -15,8 +15,9 @@ from PIL import Image
 
 from openvocab.errors import BadInput, ImageError, MissingExtra
 from openvocab.images.decode import decode_item
+from openvocab.images.items import Item
 from openvocab.images.shards import expand_braces
-from openvocab.images.sources import Item, items
+from openvocab.images.sources import items
 
 
 def png(shade: int = 0) -> bytes:

@@ -17,8 +17,8 @@ from PIL import Image
 import openvocab
 from openvocab import ModelRecord, Pipeline, Settings
 from openvocab.images.decode import decode_item
+from openvocab.images.items import Item
 from openvocab.images.read import Decoded
-from openvocab.images.sources import Item
 from openvocab.pipeline.protocols import Boxes, Queries, TextEmbeddings
 
 LABELS = ("dark", "light", "red")

@@ -17,7 +17,7 @@ from openvocab.errors import BadInput, OpenVocabWarning
 from openvocab.evaluate.data.guarded import parse_json, read_text, shown
 from openvocab.evaluate.data.lists import path_of, read_rows
 from openvocab.evaluate.data.web_dataset import image_of, samples, shards_of
-from openvocab.images.sources import Item
+from openvocab.images.items import Item
 
 __all__ = ["Captioned", "CaptionedSet", "load_captions"]
 

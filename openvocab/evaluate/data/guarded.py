@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openvocab.errors import BadInput, OpenVocabError, require
+from openvocab.images.files import open_regular
 from openvocab.images.read import MAX_PIXELS
 from openvocab.images.shards import LARGEST_MEMBER, refuse_cut
-from openvocab.images.sources import open_regular
 
 __all__ = [
     "FARTHEST",

@@ -10,7 +10,8 @@ from functools import partial
 from openvocab.errors import BadInput, OpenVocabWarning
 from openvocab.evaluate.data.guarded import regular_files
 from openvocab.evaluate.data.records import Labeled, LabeledSet
-from openvocab.images.sources import Item, looks_like_image
+from openvocab.images.files import looks_like_image
+from openvocab.images.items import Item
 from openvocab.prompts.labels import check_labels
 
 __all__ = ["load_image_folder"]

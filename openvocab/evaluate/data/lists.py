@@ -16,7 +16,7 @@ from typing import Any
 from openvocab.errors import BadInput, OpenVocabWarning
 from openvocab.evaluate.data.guarded import parse_json, parsing, read_parquet, read_text, shown
 from openvocab.evaluate.data.records import Labeled, LabeledSet
-from openvocab.images.sources import Item
+from openvocab.images.items import Item
 from openvocab.prompts.labels import check_labels
 
 __all__ = ["PATHS", "load_list", "path_of", "read_rows"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from openvocab.errors import BadInput
-from openvocab.images.sources import Item
+from openvocab.images.items import Item
 
 __all__ = ["Labeled", "LabeledSet", "places"]
 

@@ -13,7 +13,7 @@ from typing import Any
 from openvocab.errors import BadInput, unknown
 from openvocab.evaluate.data.guarded import parsing, regular_files
 from openvocab.evaluate.data.records import Labeled, LabeledSet
-from openvocab.images.sources import Item
+from openvocab.images.items import Item
 
 __all__ = ["TORCHVISION", "load_torchvision"]
 

@@ -15,7 +15,7 @@ import numpy as np
 from openvocab.errors import BadInput
 from openvocab.evaluate.data.guarded import read_row, read_text, shown, tar_files
 from openvocab.evaluate.data.records import Labeled, LabeledSet
-from openvocab.images.sources import Item
+from openvocab.images.items import Item
 
 __all__ = ["image_of", "load_web_dataset", "samples", "shards_of"]
 

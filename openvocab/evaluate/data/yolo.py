@@ -18,7 +18,7 @@ from openvocab.errors import BadInput
 from openvocab.evaluate.data.annotated import Annotated, AnnotatedSet, Faults, within
 from openvocab.evaluate.data.guarded import SMALL, image_size, read_lines, read_text, read_yaml, regular_files, shown
 from openvocab.evaluate.data.outlines import rle_of
-from openvocab.images.sources import looks_like_image, open_regular
+from openvocab.images.files import looks_like_image, open_regular
 from openvocab.prompts.files import is_file
 from openvocab.prompts.labels import check_labels
 

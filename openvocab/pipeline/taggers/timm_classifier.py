@@ -19,7 +19,7 @@ from openvocab.pipeline.checkpoints import Found
 from openvocab.pipeline.device import dtype_of, pick_device, pick_dtype
 from openvocab.pipeline.result import ModelRecord
 from openvocab.pipeline.taggers.class_names import ClassNames
-from openvocab.pipeline.taggers.classifier_tagger import ClassifierTagger
+from openvocab.pipeline.taggers.classifier import Classifier
 from openvocab.weights.files import first_line, read_state
 from openvocab.weights.store import package_weights
 from openvocab.weights.trust import file_mark, refuse_changed, trusted_sha256
@@ -32,8 +32,8 @@ _NOT_OURS = ("source", "url", "file", "hf_hub_id", "hf_hub_filename", "state_dic
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class TimmClassifier(ClassifierTagger):
-    """A ClassifierTagger whose model is timm's own and whose image_processor is timm's transform of one image."""
+class TimmClassifier(Classifier):
+    """A Classifier whose model is timm's own and whose image_processor is timm's transform of one image."""
 
     @property
     def preparation(self) -> str:

@@ -1,0 +1,44 @@
+"""Image files on disk: which files are images, and how a regular file is opened."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from typing import BinaryIO
+
+__all__ = ["SUFFIXES", "begins_like_image", "looks_like_image", "open_regular"]
+
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".heic", ".heif", ".hif", ".jxl"),
+)
+_STRONG = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
+
+
+def looks_like_image(path: str) -> bool:
+    """Tell from a name, or else from the first bytes of a regular file, whether it is meant as an image."""
+    return path.lower().endswith(SUFFIXES) or begins_like_image(path)
+
+
+def begins_like_image(path: str) -> bool:
+    with suppress(OSError, ValueError), open_regular(path) as file:
+        head = file.read(12)
+        return head.startswith(_STRONG) or (head[:4], head[8:]) == (b"RIFF", b"WEBP") or head[4:] == b"ftypavif"
+    return False
+
+
+def open_regular(path: str) -> BinaryIO:
+    """Open a regular file to read; no pipe, device or socket is opened, not even one that takes the file's place.
+
+    Raises:
+        OSError: there is none, or it may not be read.
+        IsADirectoryError: it is not a regular file.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise IsADirectoryError(f"{path!r} is not a regular file")
+    file = os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise IsADirectoryError(f"{path!r} is not a regular file")
+    return file

@@ -38,14 +38,15 @@ if TYPE_CHECKING:
     from openvocab.formats.supervision_detections import to_supervision
     from openvocab.images.read import read_image
     from openvocab.images.sources import find_images
-    from openvocab.pipeline.chain import Pipeline, Vocabulary
     from openvocab.pipeline.detections import Detection, Detections
     from openvocab.pipeline.draw import colors_of
     from openvocab.pipeline.examples import ExampleScene, example_scenes
     from openvocab.pipeline.explore import Encoded, Explored
     from openvocab.pipeline.lettering import undrawn
     from openvocab.pipeline.masks import EncodedMasks, decode_mask, encode_mask, mask_box
+    from openvocab.pipeline.pipeline import Pipeline
     from openvocab.pipeline.presets import Preset, load, presets
+    from openvocab.pipeline.protocols import Vocabulary
     from openvocab.pipeline.registry import (
         families,
         load_captioner,
@@ -128,7 +129,8 @@ _HOMES = {
     "images.sources": ("find_images",),
     "batch.workers": ("Workers",),
     "batch.writer": ("Summary",),
-    "pipeline.chain": ("Pipeline", "Vocabulary"),
+    "pipeline.pipeline": ("Pipeline",),
+    "pipeline.protocols": ("Vocabulary",),
     "pipeline.draw": ("colors_of",),
     "pipeline.examples": ("ExampleScene", "example_scenes"),
     "pipeline.explore": ("Encoded", "Explored"),

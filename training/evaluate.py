@@ -106,9 +106,8 @@ def tag_figures(pipe: Pipeline, vocabulary: Vocabulary, single: list[Scene], ord
 
     alone = [scene.image for scene in single]
     named = np.array([scene.labels[0] for scene in single])
-    whole = pipe.settings.changed(windows=0)
     right = [
-        float((pipe.tag_scores(alone, each, whole).argmax(1) == named).mean())
+        float((pipe.tag_scores(alone, each, windows=0).argmax(1) == named).mean())
         for each in (vocabulary, pipe.vocabulary(vocabulary.labels, template="openai80"))
     ]
     scores = pipe.tag_scores([scene.image for scene in ordinary], vocabulary)
@@ -126,8 +125,8 @@ def detector_figures(pipe: Pipeline, vocabulary: Vocabulary, scenes: list[Scene]
     told, free = [], []
     for scene in scenes:
         present = [vocabulary.labels[index] for index in dict.fromkeys(scene.labels.tolist())]
-        told.append(pipe.detections(scene.image, vocabulary, present, **options))
-        free.append(pipe.detections(scene.image, vocabulary, **options))
+        told.append(pipe.detect(scene.image, vocabulary, present, **options))
+        free.append(pipe.detect(scene.image, vocabulary, **options))
     return {
         "detector AP50, true labels": box_ap50(told, scenes, vocabulary.labels),
         "detector AP50, all labels": box_ap50(free, scenes, vocabulary.labels),
@@ -152,7 +151,7 @@ def chain_figures(pipe: Pipeline, vocabulary: Vocabulary, scenes: list[Scene]) -
     found, given, wanted, named = np.zeros(2, int), np.zeros(2, int), 0, 0
     for scene in scenes:
         names, masks = [vocabulary.labels[index] for index in scene.labels], scene_masks(scene)
-        told = pipe.cut_out(scene.image, pipe.detections(scene.image, vocabulary, list(dict.fromkeys(names))))
+        told = pipe.segment(scene.image, pipe.detect(scene.image, vocabulary, list(dict.fromkeys(names))))
         result = pipe(scene.image, vocabulary)
         named += wrong_labels(result, vocabulary, scene)
         for row, detections in enumerate((result.detections, told)):

@@ -29,9 +29,9 @@ BOX_THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
 def _counts(pipe: Any, vocabulary: Any, scene: Scene, tag: float) -> list[tuple[int, int]]:
     """(found, given) for each box threshold, at one tag threshold."""
     names = [vocabulary.labels[index] for index in scene.labels]
-    wanted = [each.label for each in pipe.tags(scene.image, vocabulary, tag_threshold=tag)]
-    detections = pipe.detections(scene.image, vocabulary, wanted, box_threshold=min(BOX_THRESHOLDS))
-    detections = pipe.cut_out(scene.image, detections)
+    wanted = [each.label for each in pipe.tag(scene.image, vocabulary, tag_threshold=tag)]
+    detections = pipe.detect(scene.image, vocabulary, wanted, box_threshold=min(BOX_THRESHOLDS))
+    detections = pipe.segment(scene.image, detections)
     masks, rows = scene_masks(scene), []
     for least in BOX_THRESHOLDS:
         kept = detections.take(np.flatnonzero(detections.detector_scores >= least))

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import takewhile
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,12 +27,10 @@ from openvocab.images.decode import Isolated, decode_item
 from openvocab.images.items import Item
 from openvocab.images.prefetch import prefetch
 from openvocab.images.read import MAX_PIXELS, Decoded
+from openvocab.images.items import Item
+from openvocab.pipeline.chain import Stages, detect, score, score_features, segment, tag
 from openvocab.pipeline.detections import Detections
-from openvocab.pipeline.protocols import ImageArray, PreparingTagger
-from openvocab.pipeline.settings import Settings
-
-if TYPE_CHECKING:
-    from openvocab.pipeline.chain import Pipeline, Vocabulary
+from openvocab.pipeline.protocols import ImageArray, PreparingTagger, Vocabulary
 
 __all__ = ["Answer", "Engine", "Reading", "kind_of"]
 
@@ -87,9 +85,8 @@ class Engine:
 
     def __init__(
         self,
-        pipe: Pipeline,
+        stages: Stages,
         vocabulary: Vocabulary,
-        settings: Settings,
         reading: Reading,
         *,
         embeddings: bool = False,
@@ -109,16 +106,16 @@ class Engine:
             BadInput: embeddings or cache without a tagger or the digest of its weights, or decode_size with a
                 detector, whose boxes need every pixel.
         """
-        _refuse(pipe, reading, embeddings=embeddings, cache=cache is not None)
-        self._pipe, self._vocabulary, self._settings = pipe, vocabulary, settings
+        _refuse(stages, reading, embeddings=embeddings, cache=cache is not None)
+        self._stages, self._vocabulary = stages, vocabulary
         self._reading, self._embeddings, self._stop = reading, embeddings, stop
-        self._pixels = pixels or pipe.detector is not None
-        ahead = isinstance(pipe.tagger, PreparingTagger) and not self._pixels and not settings.windows
-        self._preparing = cast("PreparingTagger", pipe.tagger) if ahead else None
+        self._pixels = pixels or stages.detector is not None
+        ahead = isinstance(stages.tagger, PreparingTagger) and not self._pixels and not stages.settings.windows
+        self._preparing = cast("PreparingTagger", stages.tagger) if ahead else None
         self._recall: Recall | None = None
-        if cache is not None and pipe.tagger is not None:
-            self._recall = Recall(cache, pipe.tagger, settings.windows, reading.decode_size)
-        size = settings.batch_size
+        if cache is not None and stages.tagger is not None:
+            self._recall = Recall(cache, stages.tagger, stages.settings.windows, reading.decode_size)
+        size = stages.settings.batch_size
         self._taggers: Batches[Seen] = Batches("tagger", size)
         self._detectors: Batches[Detections] = Batches("detector", size)
         self._segmenters: Batches[Detections] = Batches("segmenter", 1)
@@ -136,7 +133,7 @@ class Engine:
             ModelFailed: a stage fails for every image; see Batches.
             Exception: what the source raises.
         """
-        threads, size = self._reading.threads, self._settings.batch_size
+        threads, size = self._reading.threads, self._stages.settings.batch_size
         with ExitStack() as stack:
             ready = stack.enter_context(
                 prefetch(
@@ -162,7 +159,7 @@ class Engine:
     def _decoder(self, stack: ExitStack) -> Callable[[Item], Outcome]:
         """Return what decodes in the threads: it never raises."""
         most, least = self._reading.max_pixels, self._reading.decode_size
-        if least is not None and self._settings.windows:
+        if least is not None and self._stages.settings.windows:
             least *= 2  # a window is half the image
         decoder: Callable[[Item], Decoded] = partial(decode_item, max_pixels=most, least_side=least)
         if self._reading.isolate:
@@ -197,12 +194,12 @@ class Engine:
 
     def _halts(self) -> bool:
         """Whether to leave a batch in its middle: not for tags, which come for the whole batch at once."""
-        return self._pipe.detector is not None and self._stop()
+        return self._stages.detector is not None and self._stop()
 
     def _tag(self, batch: Sequence[Answer]) -> None:
         """Fill in tags and embeddings, and what the detector looks for."""
         good = [answer for answer in batch if answer.error is None]
-        if self._pipe.tagger is None or not good:
+        if self._stages.tagger is None or not good:
             for answer in good:
                 self._choose(answer, None)
             return
@@ -227,7 +224,7 @@ class Engine:
         rows = [answer.rows for answer in known if answer.rows is not None]
         if not rows:
             return ()
-        scores = self._pipe.scores_of(np.concatenate(rows), self._vocabulary)
+        scores = score_features(self._stages, np.concatenate(rows), self._vocabulary)
         starts = np.cumsum([0, *(len(each) for each in rows)])[:-1]
         return np.asarray(np.maximum.reduceat(scores, starts, axis=0), np.float32)
 
@@ -240,13 +237,13 @@ class Engine:
 
     def _choose(self, answer: Answer, scores: NDArray[np.float32] | None) -> None:
         """Fill in the tags, what is looked for, and what is said where nothing is found."""
-        choice = self._pipe.choose(scores, self._vocabulary.labels, self._settings)
-        answer.tags, answer.wanted, answer.notes = choice.tags, choice.to_find, choice.notes
+        choice = tag(self._stages, scores, self._vocabulary.labels)
+        answer.tags, answer.wanted, answer.notes = choice.tags, choice.wanted_labels, choice.notes
 
     def _look(self, images: Sequence[ImageArray], size: int) -> list[Seen]:
-        sized = replace(self._settings, batch_size=size)
+        sized = replace(self._stages, settings=replace(self._stages.settings, batch_size=size))
         wanted = self._embeddings or self._recall is not None
-        scores, rows = self._pipe.look(images, self._vocabulary, sized, embeddings=wanted)
+        scores, rows = score(sized, images, self._vocabulary, features=wanted)
         if not np.isfinite(scores).all() or not all(np.isfinite(each).all() for each in rows or ()):
             raise BadOutput("the tagger's scores are not finite; try --dtype float32")
         return list(zip(scores, [None] * len(scores) if rows is None else rows, strict=True))
@@ -255,7 +252,7 @@ class Engine:
         """Yield answers for which the same labels are looked for, each with its detections filled in."""
         found: list[Detections | Exception | None] = [None] * len(group)
         labels = group[0].wanted
-        if labels is not None and self._pipe.detector is not None:
+        if labels is not None and self._stages.detector is not None:
             found = list(self._detectors(partial(self._detect, labels), _pixels(group)))
         while group and not self._halts():
             answer = group.pop(0)
@@ -266,16 +263,14 @@ class Engine:
     def _detect(self, labels: tuple[str, ...], images: Sequence[ImageArray], size: int) -> list[Detections]:
         starts = range(0, len(images), size)
         parts = (images[at : at + size] for at in starts)
-        return [one for part in parts for one in self._pipe.detect(part, self._vocabulary, labels, self._settings)]
+        return [one for part in parts for one in detect(self._stages, part, self._vocabulary, labels)]
 
     def _cut(self, answer: Answer, found: Detections | Exception | None) -> None:
         if isinstance(found, Exception):
             answer.error = found
         elif found is not None and answer.decoded is not None:
             pixels = answer.decoded.pixels
-            least = self._settings.mask_threshold
-            cut = partial(self._pipe.cut_out, detections=found, mask_threshold=least)
-            made = self._segmenters(lambda images, _: [cut(images[0])], [pixels])[0]
+            made = self._segmenters(lambda images, _: [segment(self._stages, images[0], found)], [pixels])[0]
             if isinstance(made, Exception):
                 answer.error = made
             else:
@@ -283,13 +278,13 @@ class Engine:
                 answer.notes = () if len(made) else answer.notes
 
 
-def _refuse(pipe: Pipeline, reading: Reading, *, embeddings: bool, cache: bool) -> None:
+def _refuse(stages: Stages, reading: Reading, *, embeddings: bool, cache: bool) -> None:
     """Raise BadInput for what does not go together."""
-    if embeddings and pipe.tagger is None:
+    if embeddings and stages.tagger is None:
         raise BadInput("embeddings are the tagger's, and this pipeline has none; load one with tagger=SPEC")
-    if cache and pipe.tagger is None:
+    if cache and stages.tagger is None:
         raise BadInput("a cache keeps the tagger's embeddings, and this pipeline has none; load one with tagger=SPEC")
-    if reading.decode_size is not None and pipe.detector is not None:
+    if reading.decode_size is not None and stages.detector is not None:
         raise BadInput("decode_size is for tags alone, since boxes and masks need every pixel; leave it out")
 
 

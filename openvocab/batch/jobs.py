@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from openvocab.images.items import Item
-    from openvocab.pipeline.chain import Pipeline
+    from openvocab.pipeline.pipeline import Pipeline
 
 __all__ = ["Job", "Loader", "Stage", "opened_stage", "read_devices"]
 
@@ -103,12 +103,11 @@ def opened_stage(job: Job, device: str, stop: Callable[[], bool]) -> Iterator[St
     Raises:
         UnknownName, BadInput, BadWeights: as the loader, Pipeline.vocabulary and Engine do.
     """
-    pipe = job.load(device)
+    pipe = job.load(device).changed(**job.changes)
     options = replace(job.options, stop=stop)
-    settings = pipe.settings.changed(**job.changes)
     vocabulary = pipe.vocabulary(job.labels, job.prompts, cache=options.cache)
-    with opened_engine(pipe, vocabulary, settings, options) as engine:
-        yield Stage(engine, about(pipe, vocabulary, settings, options), options.draw)
+    with opened_engine(pipe, vocabulary, options) as engine:
+        yield Stage(engine, about(pipe, vocabulary, options), options.draw)
 
 
 def read_devices(text: str) -> tuple[str, ...]:

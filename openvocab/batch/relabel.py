@@ -24,15 +24,14 @@ from openvocab.batch.rows import schema
 from openvocab.batch.run_folder import Run, RunFolder, describe, open_run
 from openvocab.batch.writer import Summary, noted, refuse_target
 from openvocab.errors import BadInput, BadOutput
-from openvocab.pipeline.chain import Pipeline
-from openvocab.pipeline.gate import best_labels
+from openvocab.pipeline.chain import Stages, run_record, score_features, tag
+from openvocab.pipeline.ranking import rank_labels
 from openvocab.pipeline.result import ModelRecord
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from openvocab.pipeline.chain import Vocabulary
-    from openvocab.pipeline.protocols import Tagger
+    from openvocab.pipeline.protocols import Tagger, Vocabulary
     from openvocab.pipeline.settings import Settings
 
 __all__ = ["refuse_without_embeddings", "relabel"]
@@ -72,12 +71,12 @@ def relabel(
     _refuse_another(run, tagger.record)
     refuse_target(os.fspath(folder), [run.path])
     settings = replace(settings, windows=0)
-    pipe = Pipeline(tagger, None, None, settings)
+    stages = Stages(tagger, None, None, settings)
     kept = {name: run.record.get(name) for name in ("embeddings", "embedding_size", "decode_size")}
-    made_by = describe(asdict(pipe.record(vocabulary, settings)), vocabulary.labels, **kept)
+    made_by = describe(asdict(run_record(stages, vocabulary)), vocabulary.labels, **kept)
     kind = schema(kept["embedding_size"], kept["embeddings"] == "float16")
     with open_run(Path(folder), made_by, overwrite=overwrite) as target:
-        return _session(run, target, partial(_relabeled, kind=kind, pipe=pipe, vocabulary=vocabulary))
+        return _session(run, target, partial(_relabeled, kind=kind, stages=stages, vocabulary=vocabulary))
 
 
 def _session(run: Run, target: RunFolder, relabeled: Callable[[pa.Table], pa.Table]) -> Summary:
@@ -133,19 +132,19 @@ def _missing(run: Run, done: frozenset[str]) -> Iterator[pa.Table]:
             yield wanted
 
 
-def _relabeled(table: pa.Table, kind: pa.Schema, pipe: Pipeline, vocabulary: Vocabulary) -> pa.Table:
+def _relabeled(table: pa.Table, kind: pa.Schema, stages: Stages, vocabulary: Vocabulary) -> pa.Table:
     """Return a table of the schema: the columns that are kept, new tags, and no detections."""
     import pyarrow as pa
 
     columns: dict[str, Any] = {name: table.column(name) for name in table.column_names}
-    columns["tags"], notes = _tags(table, kind.field("tags").type, pipe, vocabulary)
+    columns["tags"], notes = _tags(table, kind.field("tags").type, stages, vocabulary)
     columns["notes"] = pa.array(notes, kind.field("notes").type)
     columns |= {name: pa.nulls(len(table), kind.field(name).type) for name in ("detections", "drawing")}
     return pa.Table.from_arrays([columns[name] for name in kind.names], schema=kind)
 
 
 def _tags(
-    table: pa.Table, kind: pa.DataType, pipe: Pipeline, vocabulary: Vocabulary
+    table: pa.Table, kind: pa.DataType, stages: Stages, vocabulary: Vocabulary
 ) -> tuple[pa.Array, list[tuple[str, ...]]]:
     """Return the tags and the notes of each row; an error has none."""
     import pyarrow as pa
@@ -154,14 +153,14 @@ def _tags(
     rows = _embeddings(table.column("embedding").combine_chunks().take(pa.array(answered)), table)
     counts, labels, scores = np.zeros(len(table), np.int32), [np.zeros(0, np.intp)], [np.zeros(0, np.float32)]
     notes: list[tuple[str, ...]] = [()] * len(table)
-    step = max(1, _SCORES // len(vocabulary.labels))
+    step, threshold = max(1, _SCORES // len(vocabulary.labels)), stages.settings.threshold("tag_threshold")
     for start in range(0, len(rows), step):
-        block = pipe.scores_of(rows[start : start + step], vocabulary)
+        block = score_features(stages, rows[start : start + step], vocabulary)
         for row, given in zip(answered[start : start + step], block, strict=True):
-            best = best_labels(given, pipe.settings)
+            best = rank_labels(given, threshold, stages.settings.max_tags)
             counts[row] = len(best)
             if not len(best):
-                notes[row] = pipe.choose(given, vocabulary.labels, pipe.settings).notes
+                notes[row] = tag(stages, given, vocabulary.labels).notes
             labels.append(best)
             scores.append(given[best])
     names = pa.array(vocabulary.labels, pa.string()).take(pa.array(np.concatenate(labels)))

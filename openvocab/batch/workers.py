@@ -20,7 +20,7 @@ from openvocab.prompts.templates import PromptSet, prompt_set
 if TYPE_CHECKING:
     from openvocab.batch.pool import Crew
     from openvocab.batch.ray_actors import RayActors
-    from openvocab.pipeline.chain import Pipeline
+    from openvocab.pipeline.pipeline import Pipeline
 
 __all__ = ["Workers"]
 

@@ -27,16 +27,16 @@ from openvocab.batch.run_folder import RunFolder, describe, open_run
 from openvocab.batch.run_options import RunOptions, Summary
 from openvocab.errors import BadInput, ImageError
 from openvocab.images.frames import each_frame, whole_files
-from openvocab.images.items import Item, Skip
-from openvocab.images.sources import Images, Names, is_web_address, items, refuse_images
+from openvocab.images.items import Item
+from openvocab.images.sources import Images, Names, Skip, is_web_address, items, refuse_images
+from openvocab.pipeline.chain import Stages, run_record
 from openvocab.pipeline.masks import EncodedMasks
 from openvocab.pipeline.protocols import NO_PIXELS
-from openvocab.pipeline.settings import Settings
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from openvocab.pipeline.chain import Pipeline, Vocabulary
+    from openvocab.pipeline.protocols import Vocabulary
     from openvocab.pipeline.result import Result
 
 __all__ = [
@@ -60,9 +60,7 @@ _WAITING = 16
 _TICK = 0.2
 
 
-def write_run(
-    pipe: Pipeline, folder: str, images: Names, vocabulary: Vocabulary, settings: Settings, options: RunOptions
-) -> Summary:
+def write_run(stages: Stages, folder: str, images: Names, vocabulary: Vocabulary, options: RunOptions) -> Summary:
     """Answer what has no row yet and write the rows; see Pipeline.run_to.
 
     Raises:
@@ -70,8 +68,8 @@ def write_run(
         CannotWrite: the folder cannot be written, or another process is at it.
     """
     source = source_of(folder, images, options)
-    with opened_engine(pipe, vocabulary, settings, options) as engine:
-        return write_answers(folder, source, engine, about(pipe, vocabulary, settings, options), options)
+    with opened_engine(stages, vocabulary, options) as engine:
+        return write_answers(folder, source, engine, about(stages, vocabulary, options), options)
 
 
 def source_of(folder: str, images: Names, options: RunOptions) -> Source:
@@ -95,10 +93,9 @@ def _source(images: Images, options: RunOptions, without: str | None = None) -> 
 
 
 def stream(
-    pipe: Pipeline,
+    stages: Stages,
     images: Images,
     vocabulary: Vocabulary,
-    settings: Settings,
     options: RunOptions,
     on_error: Callable[[Path, Exception], None] | None,
 ) -> Iterator[Result]:
@@ -108,14 +105,14 @@ def stream(
         BadInput: nothing is found; as Engine.
         Exception: the error of an input, where on_error is not given.
     """
-    with opened_engine(pipe, vocabulary, settings, replace(options, draw=True)) as engine:
+    with opened_engine(stages, vocabulary, replace(options, draw=True)) as engine:
         answers = engine.answers(_source(images, options)(lambda _: False))
         first = next(answers, None)
         if first is None:
             raise _nothing_found(images)
         found = chain([first], answers)
         del first  # the caller alone holds an image once it has the result
-        yield from results(found, pipe.record(vocabulary, settings), vocabulary.labels, on_error)
+        yield from results(found, run_record(stages, vocabulary), vocabulary.labels, on_error)
 
 
 def _nothing_found(named: Images) -> BadInput:
@@ -124,14 +121,14 @@ def _nothing_found(named: Images) -> BadInput:
     return BadInput(f"no image in {', '.join(map(str, given))}; give an image or a folder that holds some")
 
 
-def about(pipe: Pipeline, vocabulary: Vocabulary, settings: Settings, options: RunOptions) -> About:
+def about(stages: Stages, vocabulary: Vocabulary, options: RunOptions) -> About:
     """Return what run.json says of a pipeline."""
     size = vocabulary.texts.embeddings.shape[1] if vocabulary.texts and options.embeddings else None
-    return About(pipe.record(vocabulary, settings), vocabulary.labels, size)
+    return About(run_record(stages, vocabulary), vocabulary.labels, size)
 
 
 @contextmanager
-def opened_engine(pipe: Pipeline, vocabulary: Vocabulary, settings: Settings, options: RunOptions) -> Iterator[Engine]:
+def opened_engine(stages: Stages, vocabulary: Vocabulary, options: RunOptions) -> Iterator[Engine]:
     """Give an engine as the options say, with its cache open.
 
     Raises:
@@ -141,9 +138,8 @@ def opened_engine(pipe: Pipeline, vocabulary: Vocabulary, settings: Settings, op
     with ExitStack() as stack:
         cache = None if options.cache is None else stack.enter_context(open_cache(options.cache))
         yield Engine(
-            pipe,
+            stages,
             vocabulary,
-            settings,
             reading,
             embeddings=bool(options.embeddings),
             pixels=options.draw,

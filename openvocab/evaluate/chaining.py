@@ -18,9 +18,11 @@ from openvocab.evaluate.detection import Found, Truth
 from openvocab.evaluate.scoring import Watch, decoded_ahead
 from openvocab.images.items import Item
 from openvocab.images.read import Decoded
-from openvocab.pipeline.chain import Pipeline
+from openvocab.images.items import Item
+from openvocab.pipeline.chain import detect, segment, tag
 from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.masks import encode_mask
+from openvocab.pipeline.pipeline import Pipeline
 from openvocab.pipeline.protocols import ImageArray, Segmenter, Vocabulary
 from openvocab.pipeline.result import RunRecord
 
@@ -132,7 +134,7 @@ class _Stages:
         if scores is None:
             found = self._detections(self.pipe, self.vocabulary, pixels, None, encoded)
             return _Answer(one.path, _truth(one), _found(found, labels, one.looked_for), None, cut, None, None)
-        rows = self.pipe.choose(scores, self.vocabulary.labels, self.pipe.settings).wanted
+        rows = tag(self.pipe, scores, self.vocabulary.labels).wanted
         present = np.unique(one.label_index)
         found = self._detections(self.pipe, self.vocabulary, pixels, rows, encoded)
         told = found  # where the true labels were looked for, the answer is the same
@@ -147,8 +149,7 @@ class _Stages:
     ) -> Detections:
         """Return the detections of those labels, or of all, with masks where there is a segmenter."""
         wanted = None if rows is None else [vocabulary.labels[row] for row in rows]
-        detections = pipe.detect([pixels], vocabulary, wanted, pipe.settings)[0]
-        return pipe.cut_out(pixels, detections, encoded)
+        return segment(pipe, pixels, detect(pipe, [pixels], vocabulary, wanted)[0], encoded)
 
     def _cut(self, one: Annotated, encoded: Any) -> Found:
         """Return masks from the true boxes."""

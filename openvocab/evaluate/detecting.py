@@ -16,8 +16,10 @@ from openvocab.evaluate.detection import Found, Truth
 from openvocab.evaluate.scoring import Watch, decoded_ahead
 from openvocab.images.items import Item
 from openvocab.images.read import Decoded
-from openvocab.pipeline.chain import Pipeline
+from openvocab.images.items import Item
+from openvocab.pipeline.chain import detect
 from openvocab.pipeline.detections import Detections
+from openvocab.pipeline.pipeline import Pipeline
 
 __all__ = ["Detected", "find_boxes"]
 
@@ -65,7 +67,7 @@ def find_boxes(pipe: Pipeline, data: AnnotatedSet, *, watch: Watch = lambda each
         unread += [(one.path, str(made)) for one, made in some if isinstance(made, Exception)]
         good = [(one, made) for one, made in some if isinstance(made, Decoded)]
         pixels = [made.pixels for _, made in good]
-        answers = alone.detect(pixels, vocabulary, None, pipe.settings) if good else []
+        answers = detect(alone, pixels, vocabulary) if good else []
         for (one, made), detections in zip(good, answers, strict=True):
             digest.update(f"{made.sha256} {_plain(one, data.labels)}\n".encode())
             resized += [one.path] * ((made.height, made.width) != (one.height, one.width))

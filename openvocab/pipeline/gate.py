@@ -1,4 +1,4 @@
-"""What lies between tagger and detector: the thresholds in force, the labels that are looked for, and what is said."""
+"""The gate between tagger and detector: effective thresholds, the labels that the detector gets, and notes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openvocab.pipeline.protocols import Detector, Tagger
+from openvocab.pipeline.ranking import rank_labels
 from openvocab.pipeline.result import Tag
-from openvocab.pipeline.scores import best_rows
 from openvocab.pipeline.settings import Settings
 from openvocab.weights.thresholds import box_threshold, tag_threshold
 
@@ -34,7 +34,7 @@ def effective(settings: Settings, tagger: Tagger | None, detector: Detector | No
 
 def best_labels(scores: Scores, settings: Settings) -> NDArray[np.intp]:
     """Return the indices of the labels that (C,) scores make tags, best first."""
-    return best_rows(scores, settings.threshold("tag_threshold"), settings.max_tags)
+    return rank_labels(scores, settings.threshold("tag_threshold"), settings.max_tags)
 
 
 def _wanted(scores: Scores, settings: Settings) -> NDArray[np.intp]:
@@ -47,7 +47,7 @@ def _wanted(scores: Scores, settings: Settings) -> NDArray[np.intp]:
         return best_labels(scores, settings)
     if settings.gate == "none" or len(scores) <= settings.max_tags:
         return np.arange(len(scores))
-    return best_rows(scores, 0.0, settings.max_tags)
+    return rank_labels(scores, 0.0, settings.max_tags)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -68,7 +68,7 @@ class Choice:
     notes: tuple[str, ...]
 
     @property
-    def to_find(self) -> tuple[str, ...]:
+    def wanted_labels(self) -> tuple[str, ...]:
         """The labels that the detector looks for."""
         if len(self.wanted) == len(self.labels) and (np.diff(self.wanted) > 0).all():
             return self.labels

@@ -9,7 +9,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["EncodedMasks", "Masks", "decode_mask", "encode_mask", "mask_box"]
+__all__ = ["EncodedMasks", "Masks", "decode_mask", "encode_mask", "mask_box", "nonempty"]
 
 
 def encode_mask(mask: NDArray[np.bool_]) -> dict[str, Any]:
@@ -34,6 +34,11 @@ def mask_box(mask: NDArray[np.bool_]) -> tuple[float, float, float, float] | Non
     if not len(columns):
         return None
     return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+
+
+def nonempty(masks: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return (N,) whether each of (N, H, W) masks has a pixel."""
+    return np.asarray(masks.any(axis=(1, 2)), np.bool_)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,13 @@ class EncodedMasks:
     def shape(self) -> tuple[int, int, int]:
         """(N, H, W) of the decoded masks."""
         return len(self.counts), self.height, self.width
+
+    @property
+    def areas(self) -> NDArray[np.int64]:
+        """(N,) pixels of each mask."""
+        from pycocotools import mask as coco_mask
+
+        return np.array([coco_mask.area(self.rle(row)) for row in range(len(self))], np.int64)
 
     def rle(self, row: int) -> dict[str, Any]:
         """Return one mask as COCO writes it in JSON: {"size": [H, W], "counts": str}."""

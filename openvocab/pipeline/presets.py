@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from openvocab.errors import BadInput, unknown
-from openvocab.pipeline.chain import Pipeline
+from openvocab.pipeline.pipeline import Pipeline
 from openvocab.pipeline.registry import load_detector, load_segmenter, load_tagger
 from openvocab.pipeline.settings import Settings
 from openvocab.weights.manifest import PresetRecord, preset_records

@@ -23,8 +23,8 @@ __all__ = [
     "Detector",
     "ExemplarSegmenter",
     "ImageArray",
+    "LateFusionDetector",
     "MaskDetector",
-    "PlaceDetector",
     "Prepared",
     "PreparingTagger",
     "PromptSegmenter",
@@ -33,7 +33,7 @@ __all__ = [
     "Tagger",
     "TextEmbeddings",
     "Vocabulary",
-    "bytes_held",
+    "nbytes_of",
 ]
 
 ImageArray = NDArray[np.uint8]
@@ -169,15 +169,15 @@ class Vocabulary:
     @property
     def nbytes(self) -> int:
         """How many bytes of arrays and tensors it keeps alive."""
-        return bytes_held((self.texts, self.queries))
+        return nbytes_of((self.texts, self.queries))
 
 
-def bytes_held(value: Any) -> int:
+def nbytes_of(value: Any) -> int:
     """Return the bytes of the arrays and tensors that a value, its items or its fields are."""
     if isinstance(value, tuple | list):
-        return sum(map(bytes_held, value))
+        return sum(map(nbytes_of, value))
     if is_dataclass(value):
-        return sum(bytes_held(getattr(value, each.name)) for each in fields(value))
+        return sum(nbytes_of(getattr(value, each.name)) for each in fields(value))
     return int(getattr(value, "nbytes", 0))
 
 
@@ -221,14 +221,14 @@ P = TypeVar("P")
 
 
 @runtime_checkable
-class PlaceDetector(Detector, Protocol[P]):
+class LateFusionDetector(Detector, Protocol[P]):
     """A detector whose boxes do not depend on the words: each place of an image has one box, and a score a label."""
 
     def encode(self, image: ImageArray) -> P:
         """Return what all words on this image share."""
         ...
 
-    def place_scores(self, encoded: P, queries: Queries) -> tuple[Floats, Floats]:
+    def score_boxes(self, encoded: P, queries: Queries) -> tuple[Floats, Floats]:
         """Return (N, 4) boxes and (N, C) scores in 0 to 1, in the order of the places.
 
         Boxes are in pixels of the image and clipped to it; places whose box lies outside are left out. Of these,

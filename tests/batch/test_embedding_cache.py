@@ -136,7 +136,7 @@ def test_an_image_over_the_limit_is_refused_though_it_is_known(monkeypatch: pyte
     reading = engine.Reading(max_pixels=70)
     pipe = Pipeline(StubTagger(), None, None, Settings())
     with open_cache("cache") as cache:
-        made = engine.Engine(pipe, pipe.vocabulary(LABELS), pipe.settings, reading, cache=cache)
+        made = engine.Engine(pipe, pipe.vocabulary(LABELS), reading, cache=cache)
         kinds = {answer.kind for answer in made.answers(openvocab.images.sources.items("photos"))}
     assert "too_large" in kinds
 

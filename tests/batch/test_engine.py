@@ -24,12 +24,13 @@ from openvocab.batch.engine import Answer, Engine, Reading
 from openvocab.images.decode import Isolated
 from openvocab.images.items import Item
 from openvocab.images.sources import items
+from openvocab.pipeline import chain as chain_functions
 from openvocab.pipeline.protocols import Prepared
 from tests.pipeline.stubs import LABELS, NAN, ODD, StubTagger, abort_on_magic, chain, save_images, tagging
 
 
 def engine_of(pipe: Pipeline, reading: Reading | None = None, **options: Any) -> Engine:
-    return Engine(pipe, pipe.vocabulary(LABELS), pipe.settings, reading or Reading(workers=2), **options)
+    return Engine(pipe, pipe.vocabulary(LABELS), reading or Reading(workers=2), **options)
 
 
 def answers(pipe: Pipeline, named: Any, reading: Reading | None = None, **options: Any) -> list[Answer]:
@@ -419,10 +420,10 @@ def test_an_error_of_the_source_is_raised_where_answers_are_taken() -> None:
 
 def test_row_20_100_000_labels_are_picked_from_quickly_and_exactly() -> None:
     scores = np.random.default_rng(0).integers(0, 1000, 100_000).astype(np.float32) / np.float32(1000)
-    pipe = tagging()
+    pipe = tagging().changed(tag_threshold=0.1)
     labels = tuple(map(str, range(100_000)))
     started = time.perf_counter()
     for _ in range(20):
-        found = pipe.choose(scores, labels, Settings(tag_threshold=0.1)).tags
+        found = chain_functions.tag(pipe, scores, labels).tags
     assert time.perf_counter() - started < 1
     assert [int(tag.label) for tag in found] == np.argsort(-scores, kind="stable")[:20].tolist()

@@ -119,7 +119,7 @@ def pixels_of(outcome: Decoded | Exception) -> Any:
 def by_engine(named: Any, isolate: bool = False) -> list[Verdict]:
     pipe = tagging()
     reading = Reading(workers=1, isolate=isolate, max_pixels=MAX_PIXELS)
-    engine = Engine(pipe, pipe.vocabulary(LABELS), pipe.settings, reading, pixels=True)
+    engine = Engine(pipe, pipe.vocabulary(LABELS), reading, pixels=True)
     outcomes = [answer.error or answer.decoded for answer in engine.answers(items(named))]
     return [verdict(lambda one=one: pixels_of(one)) for one in outcomes if one is not None]  # type: ignore[misc]
 

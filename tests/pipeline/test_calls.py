@@ -42,7 +42,9 @@ CALLS: dict[str, Callable[[Pipeline, Path, dict[str, Any]], Any]] = {
         pytest.param(
             "run_to", "embedings", "run_to.. has no .* mean 'embeddings'.*retry_errors.*settings", id="run_to"
         ),
-        pytest.param("explore", "flor", "explore.. has no .* mean 'floor'.*options: template, floor", id="explore"),
+        pytest.param(
+            "explore", "min_scor", "explore.. has no .* mean 'min_score'.*options: template, min_score", id="explore"
+        ),
         pytest.param("load", "dtipe", "load.. has no .* mean 'dtype'.*tags_alone; settings: batch_size", id="load"),
         pytest.param("workers", "embedings", "run_to.. has no .* mean 'embeddings'", id="workers"),
     ],

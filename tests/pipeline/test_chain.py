@@ -11,8 +11,8 @@ from PIL import Image
 
 import openvocab
 from openvocab import BadInput, ImageError, ModelRecord, Pipeline, PromptSet, Settings
-from openvocab.pipeline.chain import views
 from openvocab.pipeline.protocols import Boxes, Queries, TextEmbeddings
+from openvocab.pipeline.views import views
 
 Rows = tuple[tuple[Any, ...], ...]
 LABELS = ("cat", "dog", "aardvark", "犬")
@@ -188,7 +188,7 @@ def test_with_windows_each_label_keeps_its_best() -> None:
     image[:20, :30] = 200
     made = pipeline()
     vocabulary = made.vocabulary(LABELS)
-    alone, best = (made.tag_scores([image], vocabulary, Settings(windows=n))[0] for n in (0, 2))
+    alone, best = (made.tag_scores([image], vocabulary, windows=n)[0] for n in (0, 2))
     assert (best > alone).all()
     np.testing.assert_allclose(best[0], 200 * 3 / 2550, rtol=1e-5)
 
@@ -197,9 +197,9 @@ def test_with_windows_each_label_keeps_its_best() -> None:
 def test_neighbors_in_a_batch_change_no_score(windows: int) -> None:
     images = [np.full((30 + at, 50, 3), 10 + 40 * at, np.uint8) for at in range(5)]
     made = pipeline()
-    vocabulary, settings = made.vocabulary(LABELS), Settings(windows=windows, batch_size=3)
-    together = made.tag_scores(images, vocabulary, settings)
-    apart = np.concatenate([made.tag_scores([image], vocabulary, settings) for image in images])
+    vocabulary, settings = made.vocabulary(LABELS), {"windows": windows, "batch_size": 3}
+    together = made.tag_scores(images, vocabulary, **settings)
+    apart = np.concatenate([made.tag_scores([image], vocabulary, **settings) for image in images])
     np.testing.assert_allclose(together, apart, atol=1e-6)
 
 

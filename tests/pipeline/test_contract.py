@@ -216,7 +216,7 @@ def test_detector_can_be_explored(detector: tuple[str, Detector], images: list[A
     pipe = openvocab.Pipeline(None, model, None, openvocab.Settings(box_threshold=0.05))
     with quiet():
         vocabulary = pipe.vocabulary(labels_of(family))
-    *_, explored = pipe.explore(images[1], vocabulary, most=10_000)
+    *_, explored = pipe.explore(images[1], vocabulary, max_candidates=10_000)
     got, expected = explored.result().detections, pipe(images[1], vocabulary).detections
     assert len(got) == len(expected) and set(got.labels) <= set(vocabulary.labels)
     np.testing.assert_allclose(got.scores, expected.scores, atol=CLOSE)

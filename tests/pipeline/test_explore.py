@@ -11,7 +11,7 @@ import pytest
 
 import openvocab
 from openvocab import BadInput, BadOutput, Encoded, Explored, ImageError, ModelRecord, Pipeline, Settings
-from openvocab.pipeline.protocols import Boxes, MaskDetector, PlaceDetector, Queries, TextEmbeddings
+from openvocab.pipeline.protocols import Boxes, LateFusionDetector, MaskDetector, Queries, TextEmbeddings
 
 LABELS = ("cat", "dog", "kite")
 IMAGE = np.full((40, 60, 3), 128, np.uint8)
@@ -78,7 +78,7 @@ class Placed(Mixing):
         self.seen.append(1)
         return SCORES
 
-    def place_scores(self, encoded: np.ndarray, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
+    def score_boxes(self, encoded: np.ndarray, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
         return BOXES, encoded[:, queries.embeddings % encoded.shape[1]]
 
 
@@ -173,7 +173,7 @@ def pocket() -> Pipeline:
 @pytest.fixture(scope="module", params=[0, 3, 7], ids=["scene-1", "scene-4", "scene-8"])
 def scene(request: pytest.FixtureRequest, pocket: Pipeline) -> tuple[Any, Explored]:
     path = openvocab.example_scenes()[request.param].path
-    return path, last(pocket.explore(path, "pocket", most=1000))
+    return path, last(pocket.explore(path, "pocket", max_candidates=1000))
 
 
 @pytest.mark.parametrize("changes", CHANGES)
@@ -181,7 +181,7 @@ def test_what_thresholds_make_of_it_is_what_the_chain_gives(
     changes: dict[str, Any], pocket: Pipeline, scene: tuple[Any, Explored]
 ) -> None:
     path, explored = scene
-    assert explored.stage == "masks" and explored.floor == 0.05
+    assert explored.stage == "masks" and explored.min_score == 0.05
     assert_same(explored.result(**changes), pocket(path, explored.vocabulary, **changes), close=1e-4)
 
 
@@ -191,7 +191,7 @@ def test_other_labels_on_the_same_encodings(
 ) -> None:
     path, explored = scene
     again = last(pocket.explore(explored.encoded, labels, template="a drawing of a {label}"))
-    assert again.encoded.places is explored.encoded.places
+    assert again.encoded.detector is explored.encoded.detector
     assert_same(again.result(), pocket(path, labels, template="a drawing of a {label}"), close=1e-4)
 
 
@@ -200,9 +200,9 @@ def test_where_boxes_were_left_out_the_floor_says_from_where_on_it_is_exact(
     most: int, pocket: Pipeline, scene: tuple[Any, Explored]
 ) -> None:
     path, full = scene
-    few = last(pocket.explore(full.encoded, full.vocabulary, most=most))
-    assert few.xyxy is not None and len(few.xyxy) == most and few.floor > 0.05
-    wanted: dict[str, Any] = {"box_threshold": few.floor, "tag_threshold": 0.01}
+    few = last(pocket.explore(full.encoded, full.vocabulary, max_candidates=most))
+    assert few.xyxy is not None and len(few.xyxy) == most and few.min_score > 0.05
+    wanted: dict[str, Any] = {"box_threshold": few.min_score, "tag_threshold": 0.01}
     assert_same(few.result(**wanted), pocket(path, full.vocabulary, **wanted), close=1e-4)
 
 
@@ -276,52 +276,52 @@ def test_no_model_is_called_for_a_result_and_no_encoder_for_other_labels() -> No
 def test_an_encoding_that_lacks_stages_is_completed() -> None:
     pipe = chain()
     first = next(pipe.explore(IMAGE, LABELS)).encoded
-    assert first.views is not None and first.places is None and first.segmenter is None
+    assert first.views is not None and first.detector is None and first.segmenter is None
     whole = pipe.encode(first)
-    assert whole.views is first.views and whole.places is SCORES and whole.segmenter == (40, 60)
+    assert whole.views is first.views and whole.detector is SCORES and whole.segmenter == (40, 60)
     assert pipe.encode(whole) is whole
 
 
 def test_stages_can_be_encoded_one_by_one() -> None:
     pipe = chain()
     part = pipe.encode(IMAGE, ["masks"])
-    assert (part.views, part.places, part.segmenter) == (None, None, (40, 60))
+    assert (part.views, part.detector, part.segmenter) == (None, None, (40, 60))
     with pytest.raises(BadInput, match="no stage named 'mask'; known: tags, boxes, masks"):
         pipe.encode(IMAGE, ["mask"])  # type: ignore[list-item]
 
 
 def test_it_says_how_much_memory_it_takes(pocket: Pipeline) -> None:
     encoded = pocket.encode(IMAGE)
-    places, features = encoded.places, encoded.segmenter
+    places, features = encoded.detector, encoded.segmenter
     assert encoded.views is not None and places is not None and features is not None
     parts = (IMAGE, encoded.views, places.features, places.xyxy, features.features)
     assert encoded.nbytes == sum(each.nbytes for each in parts)
-    first, *_, done = pocket.explore(encoded, ["apple", "dog"], floor=0.0, most=20)
+    first, *_, done = pocket.explore(encoded, ["apple", "dog"], min_score=0.0, max_candidates=20)
     assert first.nbytes == encoded.nbytes + 2 * 4
     assert done.masks is not None and len(done.masks) == 20
-    assert done.nbytes - first.nbytes == 20 * 4 * (4 + 2 + 1) + sum(len(mask["counts"]) for mask in done.masks)
+    assert done.nbytes - first.nbytes == 20 * 4 * (4 + 2 + 1) + sum(map(len, done.masks.counts))
 
 
 def test_a_detector_that_mixes_is_asked_once_for_all_labels_and_tags_decide() -> None:
     detector = Mixing()
-    explored = last(chain(detector).explore(IMAGE, LABELS, floor=0.15))
+    explored = last(chain(detector).explore(IMAGE, LABELS, min_score=0.15))
     assert detector.asked == [(3, 0.15)]
     for threshold, labels in ((0.1, ("cat", "kite")), (0.6, ("cat",)), (1.0, ())):
         assert explored.result(tag_threshold=threshold, gate="threshold").detections.labels == labels
     assert explored.result(tag_threshold=0.3, duplicates="keep", gate="threshold").detections.labels == ("cat", "dog")
-    assert isinstance(Cutting(), MaskDetector) and not isinstance(detector, PlaceDetector)
+    assert isinstance(Cutting(), MaskDetector) and not isinstance(detector, LateFusionDetector)
 
 
 def test_more_labels_than_go_through_the_detector_at_once() -> None:
     labels = [f"thing {number}" for number in range(5000)]
-    explored = last(Pipeline(None, Placed(), None, Settings()).explore(IMAGE, labels, most=2))
+    explored = last(Pipeline(None, Placed(), None, Settings()).explore(IMAGE, labels, max_candidates=2))
     assert explored.box_scores is not None and explored.box_scores.shape == (2, 5000)
     np.testing.assert_array_equal(explored.box_scores, SCORES[:2][:, np.arange(5000) % 3])
-    assert explored.floor == pytest.approx(0.6)
+    assert explored.min_score == pytest.approx(0.6)
 
 
 def test_scores_under_the_floor_are_nothing() -> None:
-    explored = last(chain().explore(IMAGE, LABELS, floor=0.25))
+    explored = last(chain().explore(IMAGE, LABELS, min_score=0.25))
     assert explored.box_scores is not None
     np.testing.assert_array_equal(explored.box_scores, np.where(np.float32(0.25) <= SCORES, SCORES, 0)[:3])
 
@@ -330,17 +330,17 @@ def test_scores_under_the_floor_are_nothing() -> None:
 def test_nothing_found_is_an_ordinary_answer(detector: Any) -> None:
     cuts = isinstance(detector, Cutting)
     pipe = Pipeline(Tagger(), detector, None if cuts else Segmenter(), Settings())
-    explored = last(pipe.explore(IMAGE, LABELS, floor=1.0))
-    assert explored.stage == "masks" and explored.masks == ()
+    explored = last(pipe.explore(IMAGE, LABELS, min_score=1.0))
+    assert explored.stage == "masks" and explored.masks is not None and not len(explored.masks)
     assert explored.result().detections.masks.shape == (0, 40, 60)  # type: ignore[union-attr]
 
 
 def test_masks_of_a_large_image_are_made_a_few_at_a_time_and_held_compressed() -> None:
     pipe = chain()
-    explored = last(pipe.explore(np.zeros((4000, 5000, 3), np.uint8), LABELS, floor=0.0))
+    explored = last(pipe.explore(np.zeros((4000, 5000, 3), np.uint8), LABELS, min_score=0.0))
     segmenter = pipe.segmenter
     assert isinstance(segmenter, Segmenter) and explored.masks is not None
-    assert segmenter.asked == [4] and sum(len(mask["counts"]) for mask in explored.masks) < 1000
+    assert segmenter.asked == [4] and sum(map(len, explored.masks.counts)) < 1000
 
 
 # --- what is refused
@@ -352,8 +352,14 @@ ELSEWHERE = Encoded(IMAGE, models=(None, RECORD, None))
 @pytest.mark.parametrize(
     ("image", "options", "error", "message"),
     [
-        pytest.param(IMAGE, {"floor": 2.0}, BadInput, "floor must lie", id="floor"),
-        pytest.param(IMAGE, {"most": 0}, BadInput, "most must be a whole number of at least 1", id="most"),
+        pytest.param(IMAGE, {"min_score": 2.0}, BadInput, "min_score must lie", id="min_score"),
+        pytest.param(
+            IMAGE,
+            {"max_candidates": 0},
+            BadInput,
+            "max_candidates must be a whole number of at least 1",
+            id="max_candidates",
+        ),
         pytest.param(IMAGE, {"box_treshold": 1}, BadInput, "no option or setting named 'box_treshold'", id="setting"),
         pytest.param("absent.png", {}, ImageError, "absent.png", id="no image"),
         pytest.param(ELSEWHERE, {}, BadInput, "made by other models", id="an encoding of other models"),

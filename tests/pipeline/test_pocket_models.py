@@ -64,7 +64,7 @@ def test_the_order_of_labels_changes_no_score(
     first = pipe.tag_scores(images[:2], pipe.vocabulary(LABELS))
     second = pipe.tag_scores(images[:2], pipe.vocabulary(moved))
     np.testing.assert_allclose(first, second[:, [moved.index(label) for label in LABELS]], atol=1e-4)
-    one, other = (pipe.detections(images[0], pipe.vocabulary(labels)) for labels in (LABELS, moved))
+    one, other = (pipe.detect(images[0], pipe.vocabulary(labels)) for labels in (LABELS, moved))
     assert one.labels == other.labels
     np.testing.assert_allclose(one.scores, other.scores, atol=1e-4)
     np.testing.assert_allclose(one.xyxy, other.xyxy, atol=1e-2)
@@ -73,9 +73,8 @@ def test_the_order_of_labels_changes_no_score(
 @pytest.mark.parametrize("size", [1, 3, 8])
 def test_batch_size_and_neighbors_change_no_score(pipe: Pipeline, images: list[np.ndarray], size: int) -> None:
     vocabulary = pipe.vocabulary(LABELS)
-    settings = pipe.settings.changed(batch_size=size)
-    together = pipe.tag_scores(images, vocabulary, settings)
-    alone = pipe.tag_scores(images[4:5], vocabulary, settings)
+    together = pipe.tag_scores(images, vocabulary, batch_size=size)
+    alone = pipe.tag_scores(images[4:5], vocabulary, batch_size=size)
     np.testing.assert_allclose(together[4:5], alone, atol=1e-4)
 
 

@@ -24,7 +24,7 @@ from openvocab.pipeline.text_towers import check_sentences, check_tokenizer
 from openvocab.prompts.labels import check_labels
 from openvocab.prompts.templates import PromptSet
 
-__all__ = ["DEFAULT_TEMPLATE", "OwlDetector", "OwlPlaces", "OwlVitDetector", "Owlv2Detector", "join_queries"]
+__all__ = ["DEFAULT_TEMPLATE", "OwlDetector", "OwlEncoding", "OwlVitDetector", "Owlv2Detector", "join_queries"]
 
 DEFAULT_TEMPLATE = "a photo of a {label}"
 
@@ -32,7 +32,7 @@ _TEXTS_A_BATCH = 256
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class OwlPlaces:
+class OwlEncoding:
     """What all words on one image share: the N places that have a box in it.
 
     features   (N, D) float32, on the model's device.
@@ -177,7 +177,7 @@ class OwlDetector:
         return found
 
     @torch.inference_mode()
-    def encode(self, image: ImageArray) -> OwlPlaces:
+    def encode(self, image: ImageArray) -> OwlEncoding:
         """Return what all words on this image share.
 
         Raises:
@@ -189,10 +189,10 @@ class OwlDetector:
         if not (torch.isfinite(features).all() and torch.isfinite(boxes).all()):
             raise BadOutput("the detector's encoding of the image is not finite")
         xyxy, rows = inside(_corners(boxes) * self._extent(image).to(boxes), image)
-        return OwlPlaces(features[0, rows], np.asarray(xyxy[rows].cpu().numpy(), np.float32))
+        return OwlEncoding(features[0, rows], np.asarray(xyxy[rows].cpu().numpy(), np.float32))
 
     @torch.inference_mode()
-    def place_scores(self, encoded: OwlPlaces, queries: Queries) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def score_boxes(self, encoded: OwlEncoding, queries: Queries) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return (N, 4) boxes in pixels, one a place, and (N, C) scores in 0 to 1, in the order of the places.
 
         Raises:

@@ -213,7 +213,7 @@ def encode(pipe: Pipeline, image: NDArray[np.uint8] | Encoded) -> Encoded:
     """
     if pipe.segmenter is None:
         raise BadInput("this preset cuts nothing out by clicks; choose one with a segmenter of the SAM family")
-    return replace(pipe.encode(image, ["masks"]), views=None, places=None)
+    return replace(pipe.encode(image, ["masks"]), views=None, detector=None)
 
 
 def name_of(text: object) -> str:

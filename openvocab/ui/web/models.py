@@ -26,7 +26,7 @@ _COUNTED = frozenset(
         "encode_labels",
         "encode_images",
         "masks",
-        "place_scores",
+        "score_boxes",
         "prompt",
         "score",
         "scores",

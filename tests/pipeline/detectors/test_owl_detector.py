@@ -18,7 +18,7 @@ from PIL import Image
 
 from openvocab.errors import BadInput, BadOutput, BadWeights, OpenVocabWarning
 from openvocab.pipeline.detectors.owl_detector import OwlDetector, Owlv2Detector, OwlVitDetector
-from openvocab.pipeline.protocols import PlaceDetector
+from openvocab.pipeline.protocols import LateFusionDetector
 from openvocab.weights.files import sha256_of
 from tests.pipeline.broken import NanWhereTall
 
@@ -101,9 +101,9 @@ def test_one_label_is_what_the_pipeline_gives(row: int, detector: OwlDetector, f
 def test_scores_of_the_places_are_those_of_the_full_forward(
     row: int, count: int, detector: OwlDetector, folder: Path, images: list[Any]
 ) -> None:
-    assert isinstance(detector, PlaceDetector)
+    assert isinstance(detector, LateFusionDetector)
     encoded = detector.encode(images[row])
-    xyxy, scores = detector.place_scores(encoded, detector.encode_labels(WORDS[:count]))
+    xyxy, scores = detector.score_boxes(encoded, detector.encode_labels(WORDS[:count]))
     assert (xyxy.dtype.name, scores.dtype.name, scores.shape) == ("float32", "float32", (len(xyxy), count))
     expected, best, labels = _upstream(folder, images[row], WORDS[:count], 0.0)
     order = np.argsort(-scores.max(1), kind="stable")
@@ -118,7 +118,7 @@ def test_places_that_are_not_finite_are_refused(detector: OwlDetector, images: l
         broken.encode(images[2])
     encoded, queries = detector.encode(images[0]), detector.encode_labels(WORDS[:2])
     with pytest.raises(BadOutput, match="scores for the image are not finite"):
-        detector.place_scores(replace(encoded, features=encoded.features * float("nan")), queries)
+        detector.score_boxes(replace(encoded, features=encoded.features * float("nan")), queries)
 
 
 def test_boxes_keep_the_contract(detector: OwlDetector, images: list[Any]) -> None:

@@ -196,7 +196,7 @@ def test_encoding_that_is_not_finite_is_refused(
     with pytest.raises(BadOutput, match="mask of a prompt"):
         segmenter.masks(replace(encoded, features=encoded.features * float("nan")), _boxes(1, 50, 70))
     monkeypatch.setattr(segmenter.model, "pixel_mean", segmenter.model.pixel_mean * float("nan"))
-    with pytest.raises(BadOutput, match="encoding of the make_image"):
+    with pytest.raises(BadOutput, match="encoding of the image"):
         segmenter.encode(make_image(50, 70))
 
 

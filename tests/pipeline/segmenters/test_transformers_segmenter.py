@@ -229,7 +229,7 @@ def test_what_is_not_finite_is_refused(
     with pytest.raises(BadOutput, match="mask of a prompt"):
         segmenter.masks(spoilt, _boxes(1, 50, 70))
     monkeypatch.setattr(segmenter.image_processor, "image_mean", [float("nan")] * 3)
-    with pytest.raises(BadOutput, match="encoding of the make_image"):
+    with pytest.raises(BadOutput, match="encoding of the image"):
         segmenter.encode(make_image(50, 70))
 
 

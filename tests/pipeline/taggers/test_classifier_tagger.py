@@ -14,6 +14,7 @@ from PIL import Image
 
 import openvocab
 from openvocab.errors import BadInput, BadOutput, BadWeights
+from openvocab.pipeline import chain
 from openvocab.pipeline.scores import sigmoid
 from openvocab.pipeline.taggers.classifier_tagger import ClassifierTagger
 from tests.tiny import classifier, clip
@@ -163,7 +164,7 @@ def test_keeping_embeddings_changes_no_score(
 ) -> None:
     pipe = openvocab.Pipeline(taggers[kind], None, None, openvocab.Settings())
     vocabulary = pipe.vocabulary(["goldfish", "tench"])
-    kept, rows = pipe.look(images, vocabulary, pipe.settings, embeddings=True)
+    kept, rows = chain.score(pipe, images, vocabulary, features=True)
     np.testing.assert_allclose(kept, pipe.tag_scores(images, vocabulary), atol=1e-6)
     assert rows is not None
 

@@ -75,7 +75,7 @@ def test_other_words_reuse_the_images_encodings(page, server):
     page.locator("#chain-run").click()
     page.locator("#chain-note", has_text="1 tag and 1 detection in scene-2.png").wait_for()
     called = server.context.models.calls - before
-    assert called["detector.place_scores"] == 1
+    assert called["detector.score_boxes"] == 1
     assert not {"tagger.encode_images", "detector.encode", "segmenter.encode"} & set(called)
 
 

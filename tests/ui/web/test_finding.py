@@ -47,7 +47,7 @@ def test_other_words_reuse_the_encodings(models, found):
         *_, explored = pipe.explore(found.explored.encoded, ["tent", "pizza"])
     called = models.calls - before
     assert not [name for name in ("tagger.encode_images", "detector.encode", "segmenter.encode") if called[name]]
-    assert called["detector.place_scores"] == 1
+    assert called["detector.score_boxes"] == 1
     assert {tag.label for tag in explored.result().tags} <= {"tent", "pizza"}
 
 

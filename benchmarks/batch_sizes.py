@@ -10,7 +10,7 @@ import open_clip
 import torch
 
 import openvocab
-from openvocab.pipeline.device import unit
+from openvocab.models.device import unit
 
 
 def embedded(dtype: str) -> float:

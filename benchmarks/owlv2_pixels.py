@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from transformers import Owlv2ImageProcessor
 
-from openvocab.pipeline.detectors.owlv2_pixels import owlv2_pixels
+from openvocab.models.detectors.owlv2_pixels import owlv2_pixels
 
 SIZES = ((1500, 2250), (2000, 3000), (3000, 4000))
 

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from benchmarks.random_checkpoints import write_grounding_dino
 from openvocab.images.read import read_image
-from openvocab.pipeline.detectors import grounding_dino_forward as forward
-from openvocab.pipeline.detectors.grounding_dino_detector import GroundingDinoDetector
-from openvocab.pipeline.detectors.grounding_dino_text import Prompt, best_labels, prompt
+from openvocab.models.detectors import grounding_dino_forward as forward
+from openvocab.models.detectors.grounding_dino_detector import GroundingDinoDetector
+from openvocab.models.detectors.grounding_dino_text import Prompt, best_labels, prompt
 
 DEVIATION = 2.0
 

@@ -38,16 +38,8 @@ if TYPE_CHECKING:
     from openvocab.formats.supervision_detections import to_supervision
     from openvocab.images.read import read_image
     from openvocab.images.sources import find_images
-    from openvocab.pipeline.detections import Detection, Detections
-    from openvocab.pipeline.draw import colors_of
-    from openvocab.pipeline.examples import ExampleScene, example_scenes
-    from openvocab.pipeline.explore import Encoded, Explored
-    from openvocab.pipeline.lettering import undrawn
-    from openvocab.pipeline.masks import EncodedMasks, decode_mask, encode_mask, mask_box
-    from openvocab.pipeline.pipeline import Pipeline
-    from openvocab.pipeline.presets import Preset, load, presets
-    from openvocab.pipeline.protocols import Vocabulary
-    from openvocab.pipeline.registry import (
+    from openvocab.models.presets import Preset, load, presets
+    from openvocab.models.registry import (
         families,
         load_captioner,
         load_detector,
@@ -55,6 +47,14 @@ if TYPE_CHECKING:
         load_segmenter,
         load_tagger,
     )
+    from openvocab.pipeline.detections import Detection, Detections
+    from openvocab.pipeline.draw import colors_of
+    from openvocab.pipeline.examples import ExampleScene, example_scenes
+    from openvocab.pipeline.explore import Encoded, Explored
+    from openvocab.pipeline.lettering import undrawn
+    from openvocab.pipeline.masks import EncodedMasks, decode_mask, encode_mask, mask_box
+    from openvocab.pipeline.pipeline import Pipeline
+    from openvocab.pipeline.protocols import Vocabulary
     from openvocab.pipeline.result import ModelRecord, Result, RunRecord, Tag
     from openvocab.pipeline.settings import Settings
     from openvocab.prompts.labels import label_sets, read_labels
@@ -140,10 +140,10 @@ _HOMES = {
     "images.read": ("read_image",),
     "pipeline.masks": ("EncodedMasks", "decode_mask", "encode_mask", "mask_box"),
     "pipeline.lettering": ("undrawn",),
-    "pipeline.presets": ("Preset", "load", "presets"),
+    "models.presets": ("Preset", "load", "presets"),
     "pipeline.detections": ("Detection", "Detections"),
     "pipeline.result": ("ModelRecord", "Result", "RunRecord", "Tag"),
-    "pipeline.registry": (
+    "models.registry": (
         "families",
         "load_captioner",
         "load_detector",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -16,45 +16,98 @@ PACKAGE = Path(openvocab.__file__).parent
 ROOT = Path(__file__).parents[1]
 FILES = sorted(PACKAGE.rglob("*.py"))
 TRAINING = sorted((ROOT / "training").glob("*.py"))
-MAY_IMPORT = {
-    "errors": set(),
-    "images": {"errors"},
-    "prompts": {"errors"},
-    "weights": {"errors"},
-    "pipeline": {"errors", "images", "prompts", "weights"},
-    "batch": {"errors", "images", "prompts", "weights", "pipeline"},
-    "formats": {"errors", "images", "prompts", "weights", "pipeline", "batch"},
-    "evaluate": {"errors", "images", "prompts", "weights", "pipeline", "batch", "formats"},
-    "ui": {"errors", "images", "prompts", "weights", "pipeline", "batch", "formats", "evaluate"},
-}
+LAYERS = (
+    {"errors"},
+    {"images", "prompts", "weights"},
+    {"pipeline"},
+    {"models"},
+    {"batch"},
+    {"formats"},
+    {"evaluate"},
+    {"ui"},
+)
+"""A part imports parts of the layers before its own, and none of its own layer but itself."""
+UPWARD = {("openvocab.pipeline.pipeline", "batch")}
+"""The one upward edge: Pipeline.run, run_to and a label cache import the batch engine when they are called."""
+MAX_LINES = 7000
+"""Of Python in a folder, its subfolders included; beyond, nobody knows a folder."""
 
 
 def name_of(path: Path) -> str:
     return path.relative_to(PACKAGE if path.is_relative_to(PACKAGE) else ROOT).as_posix()
 
 
-def imports(tree: ast.AST) -> Iterator[str]:
-    """Yield the dotted names that a module imports."""
-    for node in ast.iter_child_nodes(tree):
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module_of(path): path for path in FILES}
+
+
+def imported(path: Path) -> set[str]:
+    """Return the modules of the package that a file imports: at its top, late in a function, or for types alone."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level:
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-        else:
-            yield from imports(node)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    found = {name if name in MODULES else name.rpartition(".")[0] for name in names}
+    return {name for name in found if name in MODULES} - {"openvocab", module_of(path)}
 
 
-def floors(path: Path) -> set[str]:
-    """The parts of the package that a file imports."""
-    tree = ast.parse(path.read_text("utf-8"))
-    names = [name.split(".") for name in imports(tree)]
-    return {name[1] for name in names if name[0] == "openvocab" and len(name) > 1 and name[1] in MAY_IMPORT}
+GRAPH = {module: imported(path) for module, path in MODULES.items() if module != "openvocab"}
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if path.parent != PACKAGE], ids=name_of)
-def test_imports_run_one_way(path):
-    home = path.relative_to(PACKAGE).parts[0]
-    assert floors(path) <= MAY_IMPORT[home] | {home}
+def part_of(module: str) -> str:
+    return module.split(".")[1]
+
+
+def named(module: str, target: str) -> bool:
+    return (module, part_of(target)) in UPWARD
+
+
+@pytest.mark.parametrize("module", sorted(GRAPH))
+def test_imports_run_one_way(module):
+    level = next(level for level, parts in enumerate(LAYERS) if part_of(module) in parts)
+    below = set().union(*LAYERS[:level]) | {part_of(module)}
+    assert {target for target in GRAPH[module] if part_of(target) not in below and not named(module, target)} == set()
+
+
+def siblings(folder: str) -> dict[str, set[str]]:
+    """Return the files and folders directly in a folder, each with those beside it that it imports."""
+    depth = folder.count(".") + 2
+    inside = [module for module in GRAPH if module.startswith(folder + ".")]
+    edges: dict[str, set[str]] = {}
+    for module in inside:
+        child = ".".join(module.split(".")[:depth])
+        targets = {".".join(target.split(".")[:depth]) for target in GRAPH[module] if not named(module, target)}
+        edges.setdefault(child, set()).update(
+            each for each in targets if each.startswith(folder + ".") and each != child
+        )
+    return edges
+
+
+FOLDERS = sorted({module.rpartition(".")[0] for module in GRAPH})
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_no_folder_has_a_circle_of_imports(folder):
+    try:
+        TopologicalSorter(siblings(folder)).prepare()
+    except CycleError as error:
+        pytest.fail(f"import circle: {' → '.join(reversed(error.args[1]))}")
+
+
+@pytest.mark.parametrize("folder", [each for each in FOLDERS if each != "openvocab"])
+def test_folders_are_small_enough_to_know(folder):
+    lines = sum(path.read_text("utf-8").count("\n") for name, path in MODULES.items() if name.startswith(folder))
+    assert lines <= MAX_LINES
+
+
+def test_an_image_is_called_an_image():
+    words = [path.read_text("utf-8").count("picture") for path in FILES]
+    assert sum(words) == 0
 
 
 @pytest.mark.parametrize("path", FILES + TRAINING, ids=name_of)

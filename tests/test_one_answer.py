@@ -12,7 +12,7 @@ import pytest
 
 import openvocab
 from openvocab import Result, Settings
-from openvocab.pipeline import presets
+from openvocab.models import presets
 from openvocab.ui.cli.main import main
 from openvocab.weights.manifest import preset_records
 from openvocab.weights.thresholds import tag_threshold

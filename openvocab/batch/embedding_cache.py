@@ -279,7 +279,7 @@ def cached_labels(
         BadInput, BadOutput: as the tagger does; as the cache does.
         CannotWrite: as the cache does.
     """
-    from openvocab.pipeline.taggers.dual_encoder import DualEncoder
+    from openvocab.models.taggers.dual_encoder import DualEncoder
 
     if not isinstance(tagger, DualEncoder):
         return tagger.encode_labels(labels, prompts)

@@ -27,7 +27,6 @@ from openvocab.images.decode import Isolated, decode_item
 from openvocab.images.items import Item
 from openvocab.images.prefetch import prefetch
 from openvocab.images.read import MAX_PIXELS, Decoded
-from openvocab.images.items import Item
 from openvocab.pipeline.chain import Stages, detect, score, score_features, segment, tag
 from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.protocols import ImageArray, PreparingTagger, Vocabulary

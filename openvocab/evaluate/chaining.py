@@ -18,7 +18,6 @@ from openvocab.evaluate.detection import Found, Truth
 from openvocab.evaluate.scoring import Watch, decoded_ahead
 from openvocab.images.items import Item
 from openvocab.images.read import Decoded
-from openvocab.images.items import Item
 from openvocab.pipeline.chain import detect, segment, tag
 from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.masks import encode_mask

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from openvocab.errors import BadInput
 from openvocab.images.read import read_image
+from openvocab.models.registry import load_detector, load_segmenter, load_tagger
 from openvocab.pipeline.protocols import Boxes, Detector, ImageArray, PromptSegmenter, Segmenter, Tagger
-from openvocab.pipeline.registry import load_detector, load_segmenter, load_tagger
 from openvocab.prompts.files import is_file
 from openvocab.prompts.templates import PromptSet
 from openvocab.weights.manifest import preset_records

@@ -152,8 +152,8 @@ def _by_place(recipe: Recipe, tagger: Tagger, data: LabeledSet) -> tuple[Tagger,
     Raises:
         BadInput: the tagger is no classifier, or has another number of classes.
     """
-    from openvocab.pipeline.taggers.class_names import ClassNames
-    from openvocab.pipeline.taggers.classifier import Classifier
+    from openvocab.models.taggers.class_names import ClassNames
+    from openvocab.models.taggers.classifier import Classifier
 
     count = len(data.labels)
     if not isinstance(tagger, Classifier) or len(tagger.classes.names) != count:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from openvocab.errors import BadInput
 from openvocab.evaluate.data.captions import CaptionedSet
 from openvocab.evaluate.scoring import Watch, looked_ahead
+from openvocab.models.taggers.dual_encoder import DualEncoder
 from openvocab.pipeline.protocols import Tagger
-from openvocab.pipeline.taggers.dual_encoder import DualEncoder
 from openvocab.prompts.templates import PromptSet
 
 __all__ = ["Embedded", "embed_pairs"]

@@ -131,9 +131,7 @@ class Pipeline(Stages):
             changes: Settings to change for this call.
 
         Raises:
-            ImageError: as in a call on one image.
-            BadInput: as in a call on one image, or no image is found.
-            BadOutput: as in a call on one image.
+            BadInput: no image is found, or as in a call on one image, like ImageError and BadOutput.
             OutOfMemory: an image does not fit into memory, even alone.
         """
         from openvocab.batch.writer import RunOptions, stream

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save
 
 from openvocab.errors import BadInput, BadWeights
-from openvocab.pipeline.registry import load_detector
+from openvocab.models.registry import load_detector
 from openvocab.weights import fetch
 from openvocab.weights.bundle import pack, unpack
 from openvocab.weights.manifest import published

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from openvocab.errors import UnknownName
-from openvocab.pipeline.registry import families
+from openvocab.models.registry import families
 from openvocab.weights import manifest
 from openvocab.weights.manifest import named, pinned_sha256, preset_records, published, published_for
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from openvocab.evaluate.image_recipes import Figure, ImageRecipe
 from openvocab.evaluate.recipes import Recipe, recipes
-from openvocab.pipeline.presets import presets
+from openvocab.models.presets import presets
 from openvocab.weights.manifest import Published, named, preset_records, published
 from openvocab.weights.thresholds import family_thresholds
 

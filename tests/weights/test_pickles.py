@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from openvocab.errors import BadWeights
-from openvocab.pipeline.checkpoints import find
-from openvocab.pipeline.registry import load_detector, load_segmenter, load_tagger
+from openvocab.models.checkpoints import find
+from openvocab.models.registry import load_detector, load_segmenter, load_tagger
 from openvocab.weights.files import read_state
 
 SCRIPT = "import pathlib; pathlib.Path({!r}).touch()"

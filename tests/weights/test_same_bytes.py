@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 
 import openvocab
 from openvocab.errors import BadWeights
-from openvocab.pipeline import checkpoints
-from openvocab.pipeline.taggers import clip_tagger
+from openvocab.models import checkpoints
+from openvocab.models.taggers import clip_tagger
 from openvocab.weights.trust import trusted_sha256
 from tests.tiny import clip
 

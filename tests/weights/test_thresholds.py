@@ -5,7 +5,7 @@ from importlib import import_module
 
 import pytest
 
-from openvocab.pipeline.registry import DETECTORS, TAGGERS
+from openvocab.models.registry import DETECTORS, TAGGERS
 from openvocab.weights.manifest import published
 from openvocab.weights.thresholds import box_threshold, family_thresholds, tag_threshold
 

@@ -195,7 +195,7 @@ def test_a_fetched_url_is_known_by_where_it_lies(cache):
 def test_a_loader_refuses_a_flipped_file_of_the_hub(cache, weights, tmp_path, monkeypatch):
     from huggingface_hub import constants
 
-    from openvocab.pipeline.checkpoints import find
+    from openvocab.models.checkpoints import find
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     commit = "a" * 40

@@ -55,7 +55,7 @@ def _system() -> str:
 def _devices() -> list[tuple[str, str]]:
     import torch
 
-    from openvocab.pipeline.device import pick_device, pick_dtype
+    from openvocab.models.device import pick_device, pick_dtype
 
     best = pick_device(None)
     names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]

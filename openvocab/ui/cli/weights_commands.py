@@ -102,7 +102,7 @@ def _pull_spec(spec: str) -> None:
         UnknownName: there is no such family.
         BadWeights: it cannot be fetched or loaded.
     """
-    from openvocab.pipeline import registry
+    from openvocab.models import registry
 
     stages = {
         registry.load_tagger: registry.TAGGERS,

@@ -1,0 +1,339 @@
+"""Boxes for words or for example images, with OWL-ViT and OWLv2."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from openvocab.errors import BadInput, BadOutput
+from openvocab.models.checkpoints import find, load_model, load_processor
+from openvocab.models.detectors.best_first import best_first, inside
+from openvocab.models.detectors.owl_tower import fold_quick_gelu, image_grid, lower_products
+from openvocab.models.detectors.owlv2_pixels import owlv2_pixels
+from openvocab.models.device import dtype_of, unit
+from openvocab.models.text_towers import check_sentences, check_tokenizer
+from openvocab.pipeline.protocols import Boxes, ImageArray, Queries
+from openvocab.pipeline.result import ModelRecord
+from openvocab.prompts.labels import check_labels
+from openvocab.prompts.templates import PromptSet
+
+__all__ = ["DEFAULT_TEMPLATE", "OwlDetector", "OwlEncoding", "OwlVitDetector", "Owlv2Detector", "join_queries"]
+
+DEFAULT_TEMPLATE = "a photo of a {label}"
+
+_TEXTS_A_BATCH = 256
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class OwlEncoding:
+    """What all words on one image share: the N places that have a box in it.
+
+    features   (N, D) float32, on the model's device.
+    xyxy       (N, 4) float32: left, top, right, bottom in pixels of the image, clipped to it.
+    """
+
+    features: Tensor
+    xyxy: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class OwlDetector:
+    """Finds boxes for words or example images: a query is encoded once, an image's side runs once an image.
+
+    Minderer et al. 2022, "Simple Open-Vocabulary Object Detection with Vision Transformers", and 2023, "Scaling
+    Open-Vocabulary Object Detection". Load one of its two kinds, OwlVitDetector or Owlv2Detector.
+
+    model      the library's model for object detection, in evaluation mode, on its device.
+    processor  its processor.
+    record     what the model is; with dtype "bfloat16" the products of the image tower are in that precision, its
+               sums and normalizations, the text tower and the heads are not.
+    batch      images that go through the model together.
+    """
+
+    model: Any
+    processor: Any
+    record: ModelRecord
+    batch: int = 4
+
+    family: ClassVar[str]
+    kind: ClassVar[str]
+    classes: ClassVar[tuple[str, str]]
+
+    @classmethod
+    def load(cls, spec: str, device: str | None = None, dtype: str | None = None) -> Self:
+        """Load a model from the hub or from a folder in the same layout.
+
+        Args:
+            spec: "google/owlv2-base-patch16-ensemble" (ORG/NAME or ORG/NAME@REVISION), or the path of a folder.
+            device: "cuda", "mps", "cpu"; None takes the best there is.
+            dtype: "float32" or "bfloat16", for the image tower; None takes what is fast there.
+
+        Raises:
+            BadInput: there is no such device or precision.
+            BadWeights: the model is absent, cannot be fetched or read, or is of another kind.
+        """
+        import transformers
+
+        found = find(cls.family, spec, cls.kind, [cls.family])
+        record = found.record(device, dtype)
+        model_class, processor_class = (getattr(transformers, name) for name in cls.classes)
+        processor = load_processor(found, processor_class, cls.kind)
+        model = load_model(found, model_class, cls.kind)
+        check_tokenizer(spec, len(processor.tokenizer), int(model.config.text_config.vocab_size))
+        return cls.of(model, processor, record)
+
+    @classmethod
+    def of(cls, model: Any, processor: Any, record: ModelRecord) -> Self:
+        """Take a float32 model that is loaded already; it is moved and its image tower lowered as record says."""
+        tower, dtype = model.base_model.vision_model, dtype_of(record.dtype)
+        if dtype != torch.float32:
+            fold_quick_gelu(tower)
+            lower_products(tower, dtype)
+        return cls(model.to(record.device), processor, record)
+
+    def encode_labels(self, labels: Sequence[str], template: str | None = None) -> Queries:
+        """Encode each label once, as the detection head receives it.
+
+        Args:
+            labels: C labels.
+            template: a sentence with one {label}; None takes DEFAULT_TEMPLATE.
+
+        Returns:
+            embeddings of shape (C, D), a float32 tensor on the model's device, each row of length 1.
+
+        Raises:
+            BadInput: a label is empty or given twice, two are the same once cut to the model's context, or the
+                template has no {label}.
+            BadOutput: the model gave an embedding that is not finite.
+        """
+        names = check_labels(labels)
+        sentence = template or DEFAULT_TEMPLATE
+        prompts = PromptSet("detector", (sentence,))
+        texts = [prompts.fill(name)[0] for name in names]
+        check_sentences(self.processor.tokenizer, names, texts, self._context)
+        starts = range(0, len(texts), _TEXTS_A_BATCH)
+        embeddings = torch.cat([self._embed(texts[start : start + _TEXTS_A_BATCH]) for start in starts])
+        return Queries(names, sentence, _finite(embeddings, names))
+
+    def encode_exemplars(
+        self, images: Sequence[ImageArray], labels: Sequence[str], xyxy: NDArray[np.floating[Any]] | None = None
+    ) -> Queries:
+        """Encode the object that each example image shows as a query, in the space of the labels' queries.
+
+        Every place of the grid predicts a box and a class embedding; the embedding of one place becomes the query.
+        Without a box the library's embed_image_query chooses it: OWLv2 the place with the highest objectness, OWL-ViT
+        among the boxes that cover most of the image the embedding least like the average. With a box it is the
+        place whose predicted box has the highest intersection over union with it (section "One-shot image-conditioned
+        detection" of Minderer et al. 2022).
+
+        Args:
+            images: C example images, one for each label.
+            labels: C labels, one for each image.
+            xyxy: (C, 4) left, top, right, bottom of the object in pixels of its image; None for the choice above.
+
+        Returns:
+            embeddings as encode_labels returns them, with an empty template; join_queries puts both together.
+
+        Raises:
+            BadInput: the numbers differ, a label cannot be used, or a box is empty, not finite, outside its image
+                or touched by no box of the model.
+            BadOutput: the model gave an embedding or a box that is not finite.
+        """
+        names = check_labels(labels)
+        if len(images) != len(names):
+            raise BadInput(f"{len(images)} example images for {len(names)} labels; give one image for each label")
+        asked = [None] * len(names) if xyxy is None else list(_check_boxes(xyxy, images))
+        rows = [self._exemplar(*given) for given in zip(images, asked, names, strict=True)]
+        return Queries(names, "", _finite(unit(torch.stack(rows)), names))
+
+    def detect(self, images: Sequence[ImageArray], queries: Queries, threshold: float) -> list[Boxes]:
+        """Return one Boxes per image: all boxes whose best label scores over the threshold.
+
+        Every place the model looks at gives at most one box, with the label that scores best there. Boxes are
+        clipped to the image; those with nothing left are dropped.
+
+        Raises:
+            BadOutput: the model gave a score or a box that is not finite; the message names the image's index.
+        """
+        found: list[Boxes] = []
+        for start in range(0, len(images), self.batch):
+            block = images[start : start + self.batch]
+            logits, boxes = self._forward(block, queries)
+            for row, image in enumerate(block):
+                if not (torch.isfinite(logits[row]).all() and torch.isfinite(boxes[row]).all()):
+                    raise BadOutput(f"the detector's answer for image {start + row} is not finite")
+                best, index = logits[row].max(-1)
+                scores = best.sigmoid()
+                over = scores > threshold
+                xyxy = _corners(boxes[row][over]) * self._extent(image).to(boxes)
+                found.append(best_first(xyxy, scores[over], index[over], image))
+        return found
+
+    @torch.inference_mode()
+    def encode(self, image: ImageArray) -> OwlEncoding:
+        """Return what all words on this image share.
+
+        Raises:
+            BadOutput: the model gave a box or a place that is not finite.
+        """
+        grid = self._grid([image])
+        features = grid.flatten(1, 2)
+        boxes = self.model.box_predictor(features, grid)[0]
+        if not (torch.isfinite(features).all() and torch.isfinite(boxes).all()):
+            raise BadOutput("the detector's encoding of the image is not finite")
+        xyxy, rows = inside(_corners(boxes) * self._extent(image).to(boxes), image)
+        return OwlEncoding(features[0, rows], np.asarray(xyxy[rows].cpu().numpy(), np.float32))
+
+    @torch.inference_mode()
+    def score_boxes(self, encoded: OwlEncoding, queries: Queries) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return (N, 4) boxes in pixels, one a place, and (N, C) scores in 0 to 1, in the order of the places.
+
+        Raises:
+            BadOutput: the model gave a score that is not finite.
+        """
+        logits = self.model.class_predictor(encoded.features[None], queries.embeddings.to(encoded.features)[None])[0]
+        if not torch.isfinite(logits).all():
+            raise BadOutput("the detector's scores for the image are not finite")
+        return encoded.xyxy, np.asarray(logits[0].sigmoid().cpu().numpy(), np.float32)
+
+    @property
+    def _context(self) -> int:
+        return int(self.model.config.text_config.max_position_embeddings)
+
+    @torch.inference_mode()
+    def _embed(self, texts: list[str]) -> Tensor:
+        """Return (len(texts), D) float32 unit rows; attention is causal, so padding to the longest changes nothing."""
+        tokens = self.processor.tokenizer(
+            texts, padding="longest", truncation=True, max_length=self._context, return_tensors="pt"
+        ).to(self.model.device)
+        core = self.model.base_model
+        pooled = core.text_model(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask).pooler_output
+        return unit(core.text_projection(pooled))
+
+    @torch.inference_mode()
+    def _exemplar(self, image: ImageArray, box: Tensor | None, label: str) -> Tensor:
+        """Return the (D,) class embedding of the object in the image, or in the box of (4,) pixels there."""
+        grid = self._grid([image])
+        places = grid.flatten(1, 2)
+        if box is None:
+            chosen = self.model.embed_image_query(places, grid)[0]
+            if chosen is None:  # the library's answer where no box is finite
+                raise BadOutput(f"the detector's answer for the example image of {label!r} is not finite")
+            return torch.as_tensor(chosen[0, 0])
+        shares = _corners(self.model.box_predictor(places, grid)[0])
+        overlaps = _overlaps(shares, (box / self._extent(image)).to(shares))
+        if not float(overlaps.max()) > 0:
+            raise BadInput(f"the model sees nothing in the box of the example image of {label!r}; draw it larger")
+        return torch.as_tensor(self.model.class_predictor(places)[1][0, int(overlaps.argmax())])
+
+    @torch.inference_mode()
+    def _forward(self, images: Sequence[ImageArray], queries: Queries) -> tuple[Tensor, Tensor]:
+        """Return (P, places, C) logits and (P, places, 4) boxes: center and size, as shares of the model's square."""
+        grid = self._grid(images)
+        places = grid.flatten(1, 2)
+        words = queries.embeddings.to(grid).expand(len(images), -1, -1)
+        return self.model.class_predictor(places, words)[0], self.model.box_predictor(places, grid)
+
+    def _grid(self, images: Sequence[ImageArray]) -> Tensor:
+        pixels = torch.cat([self._pixels(image) for image in images])
+        return image_grid(self.model, pixels.to(self.model.device))
+
+    def _pixels(self, image: ImageArray) -> Tensor:
+        """Return the model's (1, 3, height, width) float32 input."""
+        given = self.processor.image_processor(images=Image.fromarray(image), return_tensors="pt")
+        pixels: Tensor = given.pixel_values
+        return pixels
+
+    def _extent(self, image: ImageArray) -> Tensor:
+        """Return (4,): how many pixels of the image the model's square is wide, high, wide, high."""
+        height, width = image.shape[:2]
+        return torch.tensor([width, height, width, height])
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class OwlVitDetector(OwlDetector):
+    """OWL-ViT: the image is squashed to a square."""
+
+    family = "owlvit"
+    kind = "OWL-ViT model"
+    classes = ("OwlViTForObjectDetection", "OwlViTProcessor")
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Owlv2Detector(OwlDetector):
+    """OWLv2: the image is padded to a square at the right or below, so its boxes are shares of the longer side."""
+
+    family = "owlv2"
+    kind = "OWLv2 model"
+    classes = ("Owlv2ForObjectDetection", "Owlv2Processor")
+
+    def _pixels(self, image: ImageArray) -> Tensor:
+        quick = owlv2_pixels(image, self.processor.image_processor)
+        return OwlDetector._pixels(self, image) if quick is None else quick
+
+    def _extent(self, image: ImageArray) -> Tensor:
+        return torch.tensor([max(image.shape[:2])] * 4)
+
+
+def join_queries(first: Queries, *others: Queries) -> Queries:
+    """Put queries of one model together, in that order: labels' and example images' may be mixed.
+
+    Returns:
+        all labels and embeddings; the template is that of the labels, several with " | " between them.
+
+    Raises:
+        BadInput: a label is there twice.
+    """
+    parts = (first, *others)
+    labels = check_labels([label for part in parts for label in part.labels])
+    template = " | ".join(dict.fromkeys(part.template for part in parts if part.template))
+    return Queries(labels, template, torch.cat([part.embeddings for part in parts]))
+
+
+def _corners(boxes: Tensor) -> Tensor:
+    """Turn (N, 4) center x, center y, width, height into left, top, right, bottom."""
+    center, half = boxes[:, :2], boxes[:, 2:] / 2
+    return torch.cat([center - half, center + half], 1)
+
+
+def _overlaps(boxes: Tensor, one: Tensor) -> Tensor:
+    """Return (N,) intersections over union of (N, 4) boxes with one of (4,), all left, top, right, bottom."""
+    from torchvision.ops import box_iou
+
+    return torch.as_tensor(box_iou(boxes, one[None])[:, 0])
+
+
+def _check_boxes(xyxy: NDArray[np.floating[Any]], images: Sequence[ImageArray]) -> Tensor:
+    """Return (C, 4) boxes of example images, clipped to them.
+
+    Raises:
+        BadInput: there are more or fewer than images, or one is not finite, empty or outside its image.
+    """
+    given = np.asarray(xyxy, np.float32)
+    if given.shape != (len(images), 4):
+        raise BadInput(f"boxes of example images must have shape ({len(images)}, 4), got {given.shape}")
+    sizes = np.array([(image.shape[1], image.shape[0]) * 2 for image in images], np.float32)
+    clipped = np.clip(given, 0, sizes)
+    good = np.isfinite(given).all(1) & (clipped[:, 2:] > clipped[:, :2]).all(1)
+    if not good.all():
+        row = int((~good).argmax())
+        raise BadInput(
+            f"box {row} of the example images, {given[row].tolist()}, holds no pixel of its image; give left, "
+            "top, right, bottom in pixels"
+        )
+    return torch.from_numpy(clipped)
+
+
+def _finite(embeddings: Tensor, names: Sequence[str]) -> Tensor:
+    """Return (C, D) embeddings, or raise BadOutput with the name of the first that is not finite."""
+    broken = (~torch.isfinite(embeddings).all(1)).nonzero()
+    if len(broken):
+        raise BadOutput(f"the detector's embedding of label {names[int(broken[0])]!r} is not finite")
+    return embeddings

@@ -1,0 +1,76 @@
+"""The embedded models as stages: their files are verified, then read by the adapters of their families."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from openvocab.errors import BadWeights
+from openvocab.models.detectors.owl_detector import Owlv2Detector
+from openvocab.models.device import pick_device, pick_dtype
+from openvocab.models.segmenters.sam_segmenter import SamSegmenter
+from openvocab.models.taggers.clip_tagger import OpenClipTagger
+from openvocab.pipeline.quiet import quiet_loading
+from openvocab.pipeline.result import ModelRecord
+from openvocab.weights.files import read_state
+from openvocab.weights.manifest import Checkpoint, checkpoint
+
+__all__ = ["load_detector", "load_segmenter", "load_tagger"]
+
+
+def _record(kept: Checkpoint, device: str | None, dtype: str | None) -> ModelRecord:
+    where = pick_device(device)
+    return ModelRecord(kept.name, kept.sha256, str(where), str(pick_dtype(where, dtype)).removeprefix("torch."))
+
+
+def load_tagger(device: str | None = None, dtype: str | None = None) -> OpenClipTagger:
+    """The embedded open_clip model.
+
+    Raises:
+        BadWeights: its file is absent or not the pinned one.
+    """
+    from openvocab.weights.pocket import architecture
+
+    kept = checkpoint("pocket-tagger")
+    architecture.register()
+    tagger = OpenClipTagger.load(f"local-dir:{kept.verified().parent}", device, dtype)
+    return replace(tagger, record=replace(tagger.record, spec=kept.name))
+
+
+def load_detector(device: str | None = None, dtype: str | None = None) -> Owlv2Detector:
+    """The embedded OWLv2 with its convolutional stem.
+
+    Raises:
+        BadWeights: its file is absent or not the pinned one.
+    """
+    from transformers import Owlv2Processor
+
+    from openvocab.weights.pocket.architecture import PocketOwlv2
+
+    kept = checkpoint("pocket-detector")
+    folder, record = kept.verified().parent, _record(kept, device, dtype)
+    with quiet_loading():
+        model: Any = PocketOwlv2.from_pretrained(
+            folder, local_files_only=True, attn_implementation="eager", dtype=torch.float32
+        )
+    return Owlv2Detector.of(model.eval(), Owlv2Processor.from_pretrained(folder, local_files_only=True), record)
+
+
+def load_segmenter(device: str | None = None, dtype: str | None = None) -> SamSegmenter:
+    """The embedded Sam.
+
+    Raises:
+        BadWeights: its file is absent, not the pinned one, or of another architecture.
+    """
+    from openvocab.weights.pocket.architecture import build_sam
+
+    kept = checkpoint("pocket-segmenter")
+    model = build_sam()
+    state = {name: weight.float() for name, weight in read_state(kept.verified()).items()}
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise BadWeights(f"{kept.path}: not the embedded segmenter's weights; reinstall openvocab") from error
+    return SamSegmenter(model.to(pick_device(device)).eval(), _record(kept, device, "float32"))

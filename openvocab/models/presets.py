@@ -1,0 +1,92 @@
+"""Load a whole pipeline by the name of a preset, by SPECs, or by both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from openvocab.errors import BadInput, unknown
+from openvocab.models.registry import load_detector, load_segmenter, load_tagger
+from openvocab.pipeline.pipeline import Pipeline
+from openvocab.pipeline.settings import Settings
+from openvocab.weights.manifest import PresetRecord, preset_records
+
+__all__ = ["Preset", "load", "presets"]
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """What a preset is: a SPEC for each stage, its license, the bytes of its weights, and a line about it."""
+
+    name: str
+    tagger: str
+    detector: str
+    segmenter: str
+    license: str
+    size_bytes: int
+    description: str
+
+
+def presets() -> list[Preset]:
+    """The presets that there are."""
+    return [
+        Preset(each.name, each.tagger, each.detector, each.segmenter, each.license, each.size, each.description)
+        for each in preset_records().values()
+    ]
+
+
+def load(
+    preset: str | None = None,
+    *,
+    tagger: str | None = None,
+    detector: str | None = None,
+    segmenter: str | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    tags_alone: bool = False,
+    **settings: Any,
+) -> Pipeline:
+    """Load a pipeline.
+
+    Args:
+        preset: the name of a preset; "pocket" ships with the package.
+        tagger, detector, segmenter: a SPEC each; with a preset they replace its stage, without one the stages
+            that are not named are left out.
+        device: cuda, mps or cpu; the best there is where not given.
+        dtype: float32 or bfloat16; bfloat16 where the hardware multiplies it, where not given.
+        tags_alone: load the tagger and nothing else, also of a preset.
+        settings: fields of Settings to change, e.g. box_threshold=0.4; None leaves the preset's own value.
+
+    Raises:
+        UnknownName: no preset, family or architecture of that name.
+        BadInput: nothing to load, no tagger where tags alone are wanted, or a setting that does not fit.
+        BadWeights: a checkpoint is absent, of another architecture, or fails its digest.
+    """
+    known = preset_records()
+    if preset is not None and preset not in known:
+        raise unknown("preset", preset, known)
+    record = known[preset] if preset else None
+    first, second, third = _stages(record, [tagger, detector, segmenter], tags_alone)
+    own = dict(record.settings) if record and not tagger and not detector else {}
+    chosen = Settings().changed(**own).changed_in(load, settings)
+    return Pipeline(
+        load_tagger(first, device, dtype) if first else None,
+        load_detector(second, device, dtype) if second else None,
+        load_segmenter(third, device, dtype) if third else None,
+        chosen,
+    )
+
+
+def _stages(record: PresetRecord | None, given: list[str | None], tags_alone: bool) -> list[str | None]:
+    """Return the SPECs of tagger, detector and segmenter that are to be loaded: those given, else the preset's.
+
+    Raises:
+        BadInput: there is neither tagger nor detector.
+    """
+    usual = [record.tagger, record.detector, record.segmenter] if record else [None] * 3
+    specs = [spec or own for spec, own in zip(given, usual, strict=True)]
+    wanted = [specs[0], None, None] if tags_alone else specs
+    if not any(wanted[:2]):
+        also = "" if tags_alone else " or detector=SPEC"
+        raise BadInput(f"nothing to load; name a preset such as 'pocket', or tagger=SPEC{also}")
+    return wanted

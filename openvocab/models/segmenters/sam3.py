@@ -1,0 +1,260 @@
+"""Boxes and masks for words, with SAM 3."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from openvocab.errors import BadOutput
+from openvocab.models.checkpoints import find, load_model, load_processor
+from openvocab.models.detectors.best_first import best_first
+from openvocab.models.device import dtype_of
+from openvocab.models.segmenters.mask_upsampling import axis_weights, upsampled
+from openvocab.models.text_towers import check_sentences, check_tokenizer
+from openvocab.pipeline.protocols import Boxes, ImageArray, Queries
+from openvocab.pipeline.result import ModelRecord
+from openvocab.prompts.labels import check_labels
+from openvocab.prompts.templates import PromptSet
+
+__all__ = ["DEFAULT_TEMPLATE", "Sam3Detector", "Sam3Texts"]
+
+DEFAULT_TEMPLATE = "{label}"
+
+_KIND = "SAM 3 model"
+_TEXTS_A_BATCH = 256
+_MASK_THRESHOLD = 0.5
+"""Of the probability of a pixel, as in Sam3Processor.post_process_instance_segmentation."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Sam3Texts:
+    """C labels as the model reads them; rows are picked by a list of indices.
+
+    features  (C, T, D) float32, one row a token.
+    valid     (C, T) bool, False where a text has ended.
+    """
+
+    features: Tensor
+    valid: Tensor
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def __getitem__(self, rows: Sequence[int] | slice) -> Sam3Texts:
+        return Sam3Texts(self.features[rows], self.valid[rows])
+
+
+class _Found(NamedTuple):
+    """What a few labels give in one image, before any threshold; Q places a label.
+
+    scores   (C, Q), with the presence score in it.
+    shares   (C, Q, 4) left, top, right, bottom as shares of the image.
+    objects  (C, Q, D) what the mask decoder makes masks from.
+    mixed    (C, places, D) the image as seen with each label in mind.
+    """
+
+    scores: Tensor
+    shares: Tensor
+    objects: Tensor
+    mixed: Tensor
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Sam3Detector:
+    """Finds every instance of a word, with its mask: the image is encoded once, then looked at for each label.
+
+    A score is the place's own times the model's presence score, which says whether the label is in the image at
+    all; it is that of the library's post-processing. Each label is looked for by itself, so no label's score depends
+    on the others.
+
+    model      a Sam3Model, in evaluation mode, on its device.
+    processor  its Sam3Processor.
+    record     what the model is; with dtype "bfloat16" the vision backbone is in that precision, its rotary angles
+               and all that follows are in float32.
+    labels     how many labels go through the model together.
+    """
+
+    model: Any
+    processor: Any
+    record: ModelRecord
+    labels: int = 4
+
+    @classmethod
+    def load(cls, spec: str, device: str | None = None, dtype: str | None = None) -> Sam3Detector:
+        """Load a model from the hub or from a folder in the same layout.
+
+        Args:
+            spec: "facebook/sam3" (ORG/NAME or ORG/NAME@REVISION), or the path of a folder. The published weights,
+                which hold a tracker for videos too, are read for their detector.
+            device: "cuda", "mps", "cpu"; None takes the best there is.
+            dtype: "float32" or "bfloat16", for the vision backbone; None takes what is fast there.
+
+        Raises:
+            BadInput: there is no such device or precision.
+            BadWeights: the model is absent, cannot be fetched or read, or is not a SAM 3.
+        """
+        from transformers import Sam3Model, Sam3Processor
+
+        found = find("sam3", spec, _KIND, ["sam3", "sam3_video"])
+        record = found.record(device, dtype)
+        processor = load_processor(found, Sam3Processor, _KIND)
+        model = load_model(found, Sam3Model, _KIND).requires_grad_(False).to(record.device)
+        check_tokenizer(spec, len(processor.tokenizer), int(model.vocab_size))
+        _lower(model.vision_encoder, dtype_of(record.dtype))
+        return cls(model, processor, record)
+
+    def encode_labels(self, labels: Sequence[str], template: str | None = None) -> Queries:
+        """Encode each label once.
+
+        Args:
+            labels: C labels.
+            template: a sentence with one {label}; None takes the label alone, as the model was trained.
+
+        Returns:
+            embeddings are Sam3Texts on the model's device.
+
+        Raises:
+            BadInput: a label is empty or given twice, two are the same once cut to the model's context, or the
+                template has no {label}.
+            BadOutput: the model gave an embedding that is not finite.
+        """
+        names = check_labels(labels)
+        sentence = template or DEFAULT_TEMPLATE
+        prompts = PromptSet("detector", (sentence,))
+        texts = [prompts.fill(name)[0] for name in names]
+        check_sentences(self.processor.tokenizer, names, texts, self._context)
+        starts = range(0, len(texts), _TEXTS_A_BATCH)
+        parts = [self._embed(texts[start : start + _TEXTS_A_BATCH]) for start in starts]
+        features, valid = (torch.cat(each) for each in zip(*parts, strict=True))
+        broken = (~torch.isfinite(features).flatten(1).all(1)).nonzero()
+        if len(broken):
+            raise BadOutput(f"the detector's embedding of label {names[int(broken[0])]!r} is not finite")
+        return Queries(names, sentence, Sam3Texts(features, valid))
+
+    def detect(self, images: Sequence[ImageArray], queries: Queries, threshold: float) -> list[Boxes]:
+        """Return one Boxes per image: for each label, the boxes that score over the threshold. No mask is made.
+
+        Boxes are clipped to the image; those with nothing left are dropped.
+
+        Raises:
+            BadOutput: the model gave a score or a box that is not finite; the message names the image's index.
+        """
+        return [self._boxes(index, image, queries, threshold)[0] for index, image in enumerate(images)]
+
+    def detect_masks(
+        self, images: Sequence[ImageArray], queries: Queries, threshold: float
+    ) -> list[tuple[Boxes, NDArray[np.bool_]]]:
+        """Return for each image what detect returns, and the (N, height, width) bool masks of those boxes.
+
+        Raises:
+            BadOutput: the model gave a score, a box or a mask that is not finite; the message names the image's
+                index.
+        """
+        found = []
+        for index, image in enumerate(images):
+            boxes, maps = self._boxes(index, image, queries, threshold, with_maps=True)
+            axes = [axis_weights(maps.shape[-1], [(side, side)], maps.device) for side in image.shape[:2]]
+            found.append((boxes, upsampled(maps.sigmoid(), axes[0], axes[1], _MASK_THRESHOLD)))
+        return found
+
+    @torch.inference_mode()
+    def _boxes(
+        self, index: int, image: ImageArray, queries: Queries, threshold: float, with_maps: bool = False
+    ) -> tuple[Boxes, Tensor]:
+        """Return the boxes of one image and, where asked for, their (N, side, side) mask logits."""
+        seen = self._look(image)
+        device = seen.last_hidden_state.device
+        parts = [(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.long))]
+        maps = [torch.zeros(0, 1, 1, device=device)]
+        for start in range(0, len(queries.labels), self.labels):
+            texts = queries.embeddings[slice(start, start + self.labels)]
+            found = self._find(seen, texts)
+            over = found.scores > threshold
+            rows = over.nonzero()[:, 0]
+            parts.append((found.shares[over].cpu(), found.scores[over].cpu(), rows.cpu() + start))
+            if with_maps:
+                maps += [self._maps(seen, texts, found, row, over[row]) for row in sorted(set(rows.tolist()))]
+            if not all(torch.isfinite(each).all() for each in (found.scores, found.shares, *maps)):
+                raise BadOutput(f"the detector's answer for image {index} is not finite")
+        shares, scores, labels = (torch.cat(each) for each in zip(*parts, strict=True))
+        height, width = image.shape[:2]
+        best = best_first(shares * torch.tensor([width, height] * 2), scores, torch.arange(len(scores)), image)
+        kept = torch.from_numpy(best.label_index)  # the rows, as they were counted above
+        whole = torch.cat([each for each in maps if len(each)] or maps)
+        return Boxes(best.xyxy, best.scores, labels[kept].numpy()), whole[kept.to(device)] if with_maps else whole
+
+    @property
+    def _context(self) -> int:
+        return int(self.model.text_encoder.config.max_position_embeddings)
+
+    @torch.inference_mode()
+    def _embed(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        """Return (len(texts), T, D) float32 features and (len(texts), T) bool."""
+        tokens = self.processor.tokenizer(
+            texts, padding="max_length", truncation=True, max_length=self._context, return_tensors="pt"
+        ).to(self.model.device)
+        answer = self.model.get_text_features(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask)
+        return answer.pooler_output, tokens.attention_mask.bool()
+
+    def _look(self, image: ImageArray) -> Any:
+        """Return the vision encoder's answer for one image, in float32."""
+        given = self.processor.image_processor(images=Image.fromarray(image), return_tensors="pt")
+        pixels = given.pixel_values.to(self.model.device, dtype_of(self.record.dtype))
+        return self.model.vision_encoder(pixels)
+
+    def _find(self, seen: Any, texts: Sam3Texts) -> _Found:
+        """Look for a few labels in one image: Sam3Model.forward up to its masks."""
+        from torchvision.ops import box_convert
+        from transformers.models.sam3.modeling_sam3 import inverse_sigmoid
+
+        model, count = self.model, len(texts)
+        coarse, positions = (
+            maps[-2].expand(count, -1, -1, -1) for maps in (seen.fpn_hidden_states, seen.fpn_position_encoding)
+        )
+        mixed = model.detr_encoder(
+            vision_features=[coarse],
+            text_features=texts.features,
+            vision_pos_embeds=[positions],
+            text_mask=texts.valid,
+        )
+        decoded = model.detr_decoder(
+            vision_features=mixed.last_hidden_state,
+            text_features=mixed.text_features,
+            vision_pos_encoding=mixed.pos_embeds_flattened,
+            text_mask=texts.valid,
+            spatial_shapes=mixed.spatial_shapes,
+        )
+        objects = decoded.intermediate_hidden_states[-1:]
+        moved = inverse_sigmoid(decoded.reference_boxes[-1]) + model.detr_decoder.box_head(objects[0])
+        logits = model.dot_product_scoring(
+            decoder_hidden_states=objects, text_features=mixed.text_features, text_mask=texts.valid
+        )
+        scores = logits[0, ..., 0].sigmoid() * decoded.presence_logits[-1].sigmoid()
+        return _Found(scores, box_convert(moved.sigmoid(), "cxcywh", "xyxy"), objects[0], mixed.last_hidden_state)
+
+    def _maps(self, seen: Any, texts: Sam3Texts, found: _Found, row: int, places: Tensor) -> Tensor:
+        """Return the (N, side, side) mask logits of N places of one label."""
+        text = texts[slice(row, row + 1)]
+        answer = self.model.mask_decoder(
+            decoder_queries=found.objects[row : row + 1, places],
+            backbone_features=list(seen.fpn_hidden_states[:-1]),
+            encoder_hidden_states=found.mixed[row : row + 1],
+            prompt_features=text.features,
+            prompt_mask=text.valid,
+        )
+        maps: Tensor = answer.pred_masks[0]
+        return maps
+
+
+def _lower(vision_encoder: Any, precision: torch.dtype) -> None:
+    """Give the backbone's weights that precision, not its buffers: rounded rotary angles would move every place."""
+    for weight in vision_encoder.backbone.parameters():
+        weight.data = weight.data.to(precision)
+    vision_encoder.neck.register_forward_pre_hook(lambda _, maps: (maps[0].float(),))

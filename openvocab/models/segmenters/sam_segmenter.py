@@ -1,0 +1,224 @@
+"""Masks from boxes, with Segment Anything (vit_b, vit_l, vit_h, or any Sam with its image encoder)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from segment_anything.utils.transforms import ResizeLongestSide
+from torch import Tensor
+
+from openvocab.errors import BadInput, BadOutput
+from openvocab.models.device import dtype_of, pick_device, pick_dtype
+from openvocab.models.segmenters.mask_upsampling import axis_weights, upsampled
+from openvocab.models.segmenters.prompts import Prompt
+from openvocab.models.segmenters.sam_attention import contiguous_places, mask_free
+from openvocab.models.segmenters.sam_checkpoint import load_sam
+from openvocab.pipeline.protocols import ImageArray
+from openvocab.pipeline.result import ModelRecord
+from openvocab.weights.manifest import published_for
+from openvocab.weights.store import url_weights
+from openvocab.weights.trust import file_mark, refuse_changed, trusted_sha256
+
+__all__ = ["SamEncoding", "SamSegmenter", "thickened"]
+
+_BOXES_A_CALL = 4
+"""More at a time are no faster on a processor, and take more memory."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class SamEncoding:
+    """What all prompts on one image share.
+
+    features       (1, channels, h, w) float32, the image encoder's answer.
+    original_size  height and width of the image.
+    input_size     height and width it was resized to; the rest of the encoder's square is padding.
+    """
+
+    features: Tensor
+    original_size: tuple[int, int]
+    input_size: tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class SamSegmenter:
+    """Cuts out what lies in a box.
+
+    model       a segment_anything Sam, in evaluation mode, on its device. The blocks of its image encoder may be in
+                bfloat16; all else is in float32.
+    record      what the model is, with the precision of those blocks.
+    multimask   False takes the mask that the model gives for a clear prompt, as is advised for boxes; True takes, of
+                its three candidates, the one whose estimated IoU is highest.
+    """
+
+    model: Any
+    record: ModelRecord
+    multimask: bool = False
+
+    @classmethod
+    def load(cls, spec: str, device: str | None = None, dtype: str | None = None) -> SamSegmenter:
+        """Load a checkpoint in the format of the official ones.
+
+        Args:
+            spec: "vit_b", "vit_l" or "vit_h" for the official weights; "vit_b@PATH" and so on for a file; "vit@PATH"
+                for one of other sizes in the same format.
+            device: "cuda", "mps", "cpu"; None takes the best there is.
+            dtype: "float32" or "bfloat16", for the image encoder's blocks; None takes what is fast there.
+
+        Raises:
+            BadInput: the spec has another form, or there is no such device or precision.
+            UnknownName: there is no such kind of model.
+            BadWeights: the file is absent, cannot be fetched or read, holds another model, or is not the trusted one.
+        """
+        kind, source, path = _weights(spec)
+        mark = file_mark(path)
+        target = pick_device(device)
+        precision = pick_dtype(target, dtype)
+        model = load_sam(kind, path).to(target).eval()
+        mask_free(model.image_encoder.blocks)
+        contiguous_places(model.mask_decoder.transformer)
+        model.image_encoder.blocks.to(precision)
+        digest = trusted_sha256(source, path)
+        refuse_changed([path], [mark])
+        return cls(model, ModelRecord(f"sam:{spec}", digest, str(target), str(precision).removeprefix("torch.")))
+
+    @torch.inference_mode()
+    def encode(self, image: ImageArray) -> SamEncoding:
+        """Return what all prompts on this image share.
+
+        Raises:
+            BadOutput: the image encoder's answer is not finite.
+        """
+        encoder = self.model.image_encoder
+        small = ResizeLongestSide(encoder.img_size).apply_image(thickened(image, encoder.img_size))
+        pixels = torch.as_tensor(small, device=self.model.device).permute(2, 0, 1)[None].contiguous()
+        places = encoder.patch_embed(self.model.preprocess(pixels))
+        if encoder.pos_embed is not None:
+            places = places + encoder.pos_embed
+        places = places.to(dtype_of(self.record.dtype)).contiguous()  # a permuted layout would slow every block
+        for block in encoder.blocks:
+            places = block(places)
+        features = encoder.neck(places.float().permute(0, 3, 1, 2))
+        if not torch.isfinite(features).all():
+            raise BadOutput("the segmenter's encoding of the image is not finite")
+        height, width = image.shape[:2]
+        return SamEncoding(features, (height, width), (small.shape[0], small.shape[1]))
+
+    @torch.inference_mode()
+    def masks(self, encoded: SamEncoding, xyxy: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+        """Return one mask a box.
+
+        Args:
+            encoded: what encode returned for the image.
+            xyxy: (N, 4) boxes in pixels of the image.
+
+        Returns:
+            masks (N, height, width) bool at the image's size, and (N,) float32 the model's own estimates of
+            their IoU, held to 0 to 1.
+
+        Raises:
+            BadOutput: a mask or its estimate is not finite.
+        """
+        masks = np.empty((len(xyxy), *encoded.original_size), np.bool_)
+        scores = np.empty(len(xyxy), np.float32)
+        axes = self._axes(encoded)
+        boxes = self._scaled(encoded, xyxy)
+        for start in range(0, len(xyxy), _BOXES_A_CALL):
+            rows = slice(start, start + _BOXES_A_CALL)
+            maps, quality = self._decode(encoded, None, boxes[rows], self.multimask)
+            best = quality.argmax(1)
+            each = torch.arange(len(best), device=best.device)
+            masks[rows] = upsampled(maps[each, best], *axes, self.model.mask_threshold)
+            scores[rows] = quality[each, best].clamp(0, 1).cpu().numpy()
+        return masks, scores
+
+    @torch.inference_mode()
+    def prompt(
+        self,
+        encoded: SamEncoding,
+        points: NDArray[np.float32] | None = None,
+        point_labels: NDArray[np.int64] | None = None,
+        box: NDArray[np.float32] | None = None,
+    ) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+        """Return three candidate masks for one thing, as one click may mean a part, an object or a group.
+
+        Args:
+            encoded: what encode returned for the image.
+            points: (P, 2) x and y in pixels of the image.
+            point_labels: (P,) 1 where the thing is, 0 where it is not.
+            box: (4,) left, top, right, bottom in pixels of the image.
+
+        Returns:
+            masks (3, height, width) bool and (3,) float32 estimates of their IoU, held to 0 to 1; not sorted.
+
+        Raises:
+            BadInput: there is neither a point nor a box, points and their labels do not go together, or one lies
+                outside the image.
+            BadOutput: a mask or its estimate is not finite.
+        """
+        asked = Prompt.of(points, point_labels, box, encoded.original_size)
+        given = None
+        if asked.points is not None:
+            labels = torch.as_tensor(asked.labels, dtype=torch.int, device=self.model.device)
+            given = (self._scaled(encoded, asked.points)[None], labels[None])
+        boxes = None if asked.box is None else self._scaled(encoded, asked.box[None])
+        maps, quality = self._decode(encoded, given, boxes, True)
+        masks = upsampled(maps[0], *self._axes(encoded), self.model.mask_threshold)
+        return masks, quality[0].clamp(0, 1).cpu().numpy()
+
+    def _decode(
+        self, encoded: SamEncoding, points: tuple[Tensor, Tensor] | None, boxes: Tensor | None, multimask: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Return (N, candidates, h, w) mask logits and (N, candidates) estimates of their IoU."""
+        sparse, dense = self.model.prompt_encoder(points=points, boxes=boxes, masks=None)
+        maps, quality = self.model.mask_decoder(
+            image_embeddings=encoded.features,
+            image_pe=self.model.prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=multimask,
+        )
+        if not (torch.isfinite(maps).all() and torch.isfinite(quality).all()):
+            raise BadOutput("the segmenter's mask of a prompt is not finite")
+        return maps, quality
+
+    def _scaled(self, encoded: SamEncoding, places: NDArray[np.float32]) -> Tensor:
+        """Return (N, 2) or (N, 4) places of the image as places of the encoder's square."""
+        (height, width), (tall, wide) = encoded.original_size, encoded.input_size
+        factors = np.tile([wide / width, tall / height], places.shape[1] // 2)
+        return torch.as_tensor(places * factors, dtype=torch.float32, device=self.model.device)
+
+    def _axes(self, encoded: SamEncoding) -> tuple[Tensor, Tensor]:
+        """Return the weights along both axes that Sam.postprocess_masks comes to."""
+        square = self.model.image_encoder.img_size
+        side = 4 * self.model.prompt_encoder.image_embedding_size[0]
+        rows, columns = (
+            axis_weights(side, [(square, fed), (size, size)], self.model.device)
+            for fed, size in zip(encoded.input_size, encoded.original_size, strict=True)
+        )
+        return rows, columns
+
+
+def _weights(spec: str) -> tuple[str, str, Path]:
+    """Return the kind of model, what trust calls its file, and the file, fetched where it is an official one."""
+    kind, at, name = spec.partition("@")
+    if name:
+        return kind, name, Path(name)
+    published = published_for(f"sam:{kind}")
+    if at or published is None:
+        raise BadInput(f"{spec!r} names no weights file; write {kind or 'vit_b'}@PATH, or vit_b for the official one")
+    return kind, published.url, url_weights(f"sam:{kind}")
+
+
+def thickened(image: ImageArray, side: int) -> ImageArray:
+    """Return an image whose shorter axis keeps a pixel when the longer one is resized to side.
+
+    The pixels of a thin strip are repeated across it as often as that takes; any other image is returned as it is.
+    """
+    shorter, longer = sorted(image.shape[:2])
+    times = longer // (2 * side * shorter) + 1
+    return image if times == 1 else np.repeat(image, times, axis=int(image.shape[1] < image.shape[0]))

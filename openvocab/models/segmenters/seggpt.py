@@ -1,0 +1,132 @@
+"""Masks from an example image and its mask, with SegGPT."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from openvocab.errors import BadInput, BadOutput
+from openvocab.models.checkpoints import find, load_model, load_processor
+from openvocab.models.device import dtype_of
+from openvocab.models.segmenters.sam_attention import mask_free
+from openvocab.pipeline.protocols import ImageArray
+from openvocab.pipeline.result import ModelRecord
+
+__all__ = ["SegGptSegmenter"]
+
+_KIND = "SegGPT model"
+_CLASSES = 1
+"""The thing, painted white; what is not it is black."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class SegGptSegmenter:
+    """Cuts out what is like the thing that an example shows (Wang et al. 2023, "SegGPT: Segmenting Everything In
+    Context"): the model paints the image as the example is painted, and what is nearer to white is the mask.
+
+    model            a SegGptForImageSegmentation, in evaluation mode, on its device.
+    image_processor  its SegGptImageProcessor.
+    record           what the model is; with dtype "bfloat16" all of it is in that precision: black and white are far
+                     enough apart.
+    batch            images that go through the model together.
+    """
+
+    model: Any
+    image_processor: Any
+    record: ModelRecord
+    batch: int = 4
+
+    @classmethod
+    def load(cls, spec: str, device: str | None = None, dtype: str | None = None) -> SegGptSegmenter:
+        """Load a model from the hub or from a folder in the same layout.
+
+        Args:
+            spec: "BAAI/seggpt-vit-large" (ORG/NAME or ORG/NAME@REVISION), or the path of a folder.
+            device: "cuda", "mps", "cpu"; None takes the best there is.
+            dtype: "float32" or "bfloat16"; None takes what is fast there.
+
+        Raises:
+            BadInput: there is no such device or precision.
+            BadWeights: the model is absent, cannot be fetched or read, or is not a SegGPT.
+        """
+        from transformers import SegGptForImageSegmentation, SegGptImageProcessor
+
+        found = find("seggpt", spec, _KIND, ["seggpt"])
+        record = found.record(device, dtype)
+        image_processor = load_processor(found, SegGptImageProcessor, _KIND)
+        model = load_model(found, SegGptForImageSegmentation, _KIND).requires_grad_(False).to(record.device)
+        mask_free(model.model.encoder.layers, "attention", pair=True)
+        model.to(dtype_of(record.dtype))
+        return cls(model, image_processor, record)
+
+    def segment_like(
+        self, images: Sequence[ImageArray], example: ImageArray, mask: NDArray[np.bool_]
+    ) -> list[NDArray[np.bool_]]:
+        """Return one mask per image: where something like the masked thing of the example is.
+
+        Args:
+            images: P images of any sizes.
+            example: (h, w, 3), an image that shows the thing.
+            mask: (h, w) bool, where the thing is in the example.
+
+        Returns:
+            P masks (H, W) bool, each at its image's own size.
+
+        Raises:
+            BadInput: the mask is not bool, has another size than the example, or marks nothing.
+            BadOutput: the model's answer is not finite; the message names the image's index.
+        """
+        _check_mask(example, mask)
+        if not len(images):
+            return []
+        shown = self.image_processor(
+            images=None,
+            prompt_images=Image.fromarray(example),
+            prompt_masks=mask.astype(np.uint8),
+            num_labels=_CLASSES,
+            return_tensors="pt",
+        )
+        starts = range(0, len(images), self.batch)
+        return [one for start in starts for one in self._block(images[start : start + self.batch], shown, start)]
+
+    @torch.inference_mode()
+    def _block(self, images: Sequence[ImageArray], shown: Any, start: int) -> list[NDArray[np.bool_]]:
+        """Return the masks of a few images, of which the first is number start."""
+        pixels = torch.cat([self._pixels(image) for image in images])
+        answer = self.model(
+            pixel_values=self._ready(pixels),
+            prompt_pixel_values=self._ready(shown.prompt_pixel_values).expand(len(pixels), -1, -1, -1),
+            prompt_masks=self._ready(shown.prompt_masks).expand(len(pixels), -1, -1, -1),
+        )
+        finite = torch.isfinite(answer.pred_masks).flatten(1).all(1)
+        if not finite.all():
+            raise BadOutput(f"the segmenter's answer for image {start + int((~finite).int().argmax())} is not finite")
+        maps = self.image_processor.post_process_semantic_segmentation(
+            answer, [image.shape[:2] for image in images], num_labels=_CLASSES
+        )
+        return [np.asarray(each.cpu().numpy() == 1) for each in maps]
+
+    def _pixels(self, image: ImageArray) -> Tensor:
+        given = self.image_processor(images=Image.fromarray(image), return_tensors="pt")
+        pixels: Tensor = given.pixel_values
+        return pixels
+
+    def _ready(self, pixels: Tensor) -> Tensor:
+        return pixels.to(self.model.device, dtype_of(self.record.dtype))
+
+
+def _check_mask(example: ImageArray, mask: NDArray[np.bool_]) -> None:
+    """Raise BadInput unless the mask marks something in the example."""
+    if mask.dtype != np.bool_:
+        raise BadInput(f"the example's mask must be bool, got {mask.dtype.name}; write mask > 0")
+    if mask.shape != example.shape[:2]:
+        raise BadInput(f"the example's mask must have shape {example.shape[:2]}, got {mask.shape}")
+    if not mask.any():
+        raise BadInput("the example's mask marks nothing; mark the thing that is looked for")

@@ -1,0 +1,280 @@
+"""Masks from boxes and points, with the SAM, SAM-HQ and SAM 2 of transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from openvocab.errors import BadOutput
+from openvocab.models.checkpoints import find, load_model, load_processor
+from openvocab.models.device import dtype_of
+from openvocab.models.segmenters.mask_upsampling import axis_weights, upsampled
+from openvocab.models.segmenters.prompts import Prompt
+from openvocab.models.segmenters.sam_attention import contiguous_patches, mask_free
+from openvocab.models.segmenters.sam_hq_decoder import draw_on_mixed_map
+from openvocab.models.segmenters.sam_segmenter import thickened
+from openvocab.pipeline.protocols import ImageArray
+from openvocab.pipeline.result import ModelRecord
+
+__all__ = ["Sam2Segmenter", "SamHfSegmenter", "SamHqSegmenter", "SamMaps", "TransformersSegmenter"]
+
+_BOXES_A_CALL = 4
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class SamMaps:
+    """What all boxes on one image share.
+
+    maps           the image encoder's answer, float32, in the order in which the model's forward takes them.
+    original_size  height and width of the image.
+    input_size     height and width it was resized to; the rest of the encoder's square is padding.
+    """
+
+    maps: tuple[Tensor, ...]
+    original_size: tuple[int, int]
+    input_size: tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class TransformersSegmenter:
+    """Cuts out what lies in a box. The families below say which model it is.
+
+    model            in evaluation mode, on its device; its vision encoder may be in bfloat16, all else is in float32.
+    image_processor  the preprocessing that belongs to it.
+    record           what the model is, with the precision of the vision encoder.
+    """
+
+    model: Any
+    image_processor: Any
+    record: ModelRecord
+
+    _family: ClassVar[str]
+    _kind: ClassVar[str]
+    _model_types: ClassVar[tuple[str, ...]]
+    _classes: ClassVar[tuple[str, str]]
+    """The names in transformers of the model and of its image processor."""
+
+    @classmethod
+    def load(cls, spec: str, device: str | None = None, dtype: str | None = None) -> Self:
+        """Load a model from the hub or from a folder in the same layout.
+
+        Args:
+            spec: ORG/NAME or ORG/NAME@REVISION, or the path of a folder.
+            device: "cuda", "mps", "cpu"; None takes the best there is.
+            dtype: "float32" or "bfloat16", for the vision encoder; None takes what is fast there.
+
+        Raises:
+            BadInput: there is no such device or precision.
+            BadWeights: the model is absent, cannot be fetched or read, or is of another family.
+        """
+        import transformers
+
+        found = find(cls._family, spec, cls._kind, cls._model_types)
+        record = found.record(device, dtype)
+        model_class, processor_class = (getattr(transformers, name) for name in cls._classes)
+        image_processor = load_processor(found, processor_class, cls._kind)
+        model = load_model(found, model_class, cls._kind).requires_grad_(False).to(record.device)
+        made = cls(model, image_processor, record)
+        made._prepare(dtype_of(record.dtype))
+        return made
+
+    @torch.inference_mode()
+    def encode(self, image: ImageArray) -> SamMaps:
+        """Return what all boxes on this image share.
+
+        Raises:
+            BadOutput: the vision encoder's answer is not finite.
+        """
+        height, width = image.shape[:2]
+        given = self.image_processor(images=Image.fromarray(self._input(image)), return_tensors="pt")
+        pixels = given["pixel_values"].to(self.model.device, dtype_of(self.record.dtype))
+        maps = self._encode(pixels)
+        if not all(torch.isfinite(each).all() for each in maps):
+            raise BadOutput("the segmenter's encoding of the image is not finite")
+        return SamMaps(maps, (height, width), self._input_size(given))
+
+    @torch.inference_mode()
+    def masks(self, encoded: SamMaps, xyxy: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+        """Return one mask a box, the one that the model gives where a single mask is asked for.
+
+        Args:
+            encoded: what encode returned for the image.
+            xyxy: (N, 4) boxes in pixels of the image.
+
+        Returns:
+            masks (N, height, width) bool at the image's size, and (N,) float32 the model's own estimates of
+            their IoU, held to 0 to 1.
+
+        Raises:
+            BadOutput: a mask or its estimate is not finite.
+        """
+        masks = np.empty((len(xyxy), *encoded.original_size), np.bool_)
+        scores = np.empty(len(xyxy), np.float32)
+        boxes = self._scaled(encoded, xyxy)
+        axes: tuple[Tensor, Tensor] | None = None
+        for start in range(0, len(xyxy), _BOXES_A_CALL):
+            rows = slice(start, start + _BOXES_A_CALL)
+            logits, quality = self._answer(encoded, multimask=False, input_boxes=boxes[None, rows])
+            axes = axes or self._axes(encoded, logits.shape[-2:])
+            masks[rows] = upsampled(logits[:, 0], *axes, 0.0)
+            scores[rows] = quality[:, 0].clamp(0, 1).cpu().numpy()
+        return masks, scores
+
+    @torch.inference_mode()
+    def prompt(
+        self,
+        encoded: SamMaps,
+        points: NDArray[np.float32] | None = None,
+        point_labels: NDArray[np.int64] | None = None,
+        box: NDArray[np.float32] | None = None,
+    ) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+        """Return three candidate masks for one thing, as one click may mean a part, an object or a group.
+
+        Args:
+            encoded: what encode returned for the image.
+            points: (P, 2) x and y in pixels of the image.
+            point_labels: (P,) 1 where the thing is, 0 where it is not.
+            box: (4,) left, top, right, bottom in pixels of the image.
+
+        Returns:
+            masks (3, height, width) bool and (3,) float32 estimates of their IoU, held to 0 to 1, in the order in
+            which the model gives them.
+
+        Raises:
+            BadInput: there is neither a point nor a box, points and their labels do not go together, or one lies
+                outside the image.
+            BadOutput: a mask or its estimate is not finite.
+        """
+        asked = Prompt.of(points, point_labels, box, encoded.original_size)
+        given: dict[str, Tensor] = {}
+        if asked.points is not None:
+            given["input_points"] = self._scaled(encoded, asked.points)[None, None]
+            given["input_labels"] = torch.as_tensor(asked.labels, device=self.model.device)[None, None]
+        if asked.box is not None:
+            given["input_boxes"] = self._scaled(encoded, asked.box[None])[None]
+        logits, quality = self._answer(encoded, multimask=True, **given)
+        masks = upsampled(logits[0], *self._axes(encoded, logits.shape[-2:]), 0.0)
+        return masks, quality[0].clamp(0, 1).cpu().numpy()
+
+    def _answer(self, encoded: SamMaps, *, multimask: bool, **prompt: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (N, candidates, h, w) mask logits and (N, candidates) estimates of their IoU.
+
+        Raises:
+            BadOutput: one is not finite.
+        """
+        answer = self._decode(encoded.maps, multimask_output=multimask, **prompt)
+        logits, quality = answer.pred_masks[0], answer.iou_scores[0]
+        if not (torch.isfinite(logits).all() and torch.isfinite(quality).all()):
+            raise BadOutput("the segmenter's mask of a prompt is not finite")
+        return logits, quality
+
+    def _prepare(self, precision: torch.dtype) -> None:
+        """Make the vision encoder quick and give it its precision."""
+        encoder = self.model.vision_encoder
+        mask_free(encoder.layers, pair=True)
+        contiguous_patches(encoder.patch_embed)
+        encoder.to(precision)
+
+    def _input(self, image: ImageArray) -> ImageArray:
+        return thickened(image, self.image_processor.size["longest_edge"])
+
+    def _input_size(self, given: Any) -> tuple[int, int]:
+        height, width = np.asarray(given["reshaped_input_sizes"])[0].tolist()
+        return height, width
+
+    def _encode(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        return (self.model.get_image_embeddings(pixels).float(),)
+
+    def _decode(self, maps: tuple[Tensor, ...], **asked: Any) -> Any:
+        """Return the model's answer, with pred_masks (1, N, M, h, w) and iou_scores (1, N, M); M is 3 or 1."""
+        return self.model(image_embeddings=maps[0], **asked)
+
+    def _axes(self, encoded: SamMaps, size: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return the weights along both axes that post_process_masks comes to, for maps of that height and width."""
+        padded = self.image_processor.pad_size["height"], self.image_processor.pad_size["width"]
+        steps = zip(size, padded, encoded.input_size, encoded.original_size, strict=True)
+        rows, columns = (
+            axis_weights(side, [(square, fed), (whole, whole)], self.model.device) for side, square, fed, whole in steps
+        )
+        return rows, columns
+
+    def _scaled(self, encoded: SamMaps, places: NDArray[np.float32]) -> Tensor:
+        """Return (N, 2) or (N, 4) places of the image as places of the encoder's square."""
+        (height, width), (tall, wide) = encoded.original_size, encoded.input_size
+        factors = np.tile([wide / width, tall / height], places.shape[1] // 2)
+        return torch.as_tensor(places * factors, dtype=torch.float32, device=self.model.device)
+
+
+class SamHfSegmenter(TransformersSegmenter):
+    """SAM as transformers has it: the models of segment_anything in another layout."""
+
+    __slots__ = ()
+    _family, _kind, _model_types = "sam_hf", "SAM model", ("sam",)
+    _classes = ("SamModel", "SamImageProcessor")
+
+
+class SamHqSegmenter(TransformersSegmenter):
+    """SAM-HQ (Ke et al. 2023): its mask is the sum of SAM's and of one drawn from earlier features too.
+
+    The answers are those of the authors' code. transformers 5.23 draws masks on another map: see sam_hq_decoder.
+    """
+
+    __slots__ = ()
+    _family, _kind, _model_types = "sam_hq", "SAM-HQ model", ("sam_hq",)
+    _classes = ("SamHQModel", "SamImageProcessor")
+
+    def _prepare(self, precision: torch.dtype) -> None:
+        TransformersSegmenter._prepare(self, precision)
+        draw_on_mixed_map(self.model.mask_decoder)
+
+    def _encode(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        last, earlier = self.model.get_image_embeddings(pixels)
+        return (last.float(), earlier[0].float())
+
+    def _decode(self, maps: tuple[Tensor, ...], **asked: Any) -> Any:
+        return self.model(image_embeddings=maps[0], intermediate_embeddings=list(maps[1:]), **asked)
+
+
+class Sam2Segmenter(TransformersSegmenter):
+    """SAM 2 (Ravi et al. 2024): images are stretched to a square, and finer maps help to draw the edges.
+
+    Where its single mask is not stable, the model itself takes the best of its other three, before upsampling. The
+    published weights hold a tracker for videos too ("sam2_video"); of these, the image's part is read.
+    """
+
+    __slots__ = ()
+    _family, _kind, _model_types = "sam2", "SAM 2 model", ("sam2", "sam2_video")
+    _classes = ("Sam2Model", "Sam2ImageProcessor")
+
+    def _prepare(self, precision: torch.dtype) -> None:
+        self.model.vision_encoder.to(precision)
+
+    def _input(self, image: ImageArray) -> ImageArray:
+        return image
+
+    def _input_size(self, given: Any) -> tuple[int, int]:
+        height, width = given["pixel_values"].shape[-2:]
+        return height, width
+
+    def _encode(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Return the maps from fine to coarse, the two finer ones as the mask decoder projects them."""
+        finest, finer, coarse = (each.float() for each in self.model.vision_encoder(pixels).fpn_hidden_states)
+        decoder, unremembered = self.model.mask_decoder, self.model.no_memory_embedding.reshape(1, -1, 1, 1)
+        return decoder.conv_s0(finest), decoder.conv_s1(finer), coarse + unremembered
+
+    def _decode(self, maps: tuple[Tensor, ...], **asked: Any) -> Any:
+        return self.model(image_embeddings=list(maps), **asked)
+
+    def _axes(self, encoded: SamMaps, size: Sequence[int]) -> tuple[Tensor, Tensor]:
+        rows, columns = (
+            axis_weights(side, [(whole, whole)], self.model.device)
+            for side, whole in zip(size, encoded.original_size, strict=True)
+        )
+        return rows, columns

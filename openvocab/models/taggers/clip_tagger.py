@@ -1,0 +1,127 @@
+"""Tags for whole images, from any open_clip model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from openvocab.models.device import dtype_of, pick_device, pick_dtype
+from openvocab.models.taggers.clip_checkpoints import build, find, load_tokenizer
+from openvocab.models.taggers.clip_pixels import clip_pixels
+from openvocab.models.taggers.clip_texts import encode_texts
+from openvocab.models.taggers.clip_tower import PackedTower, packed_tower
+from openvocab.models.taggers.dual_encoder import DualEncoder, logit_terms
+from openvocab.pipeline.protocols import ImageArray
+from openvocab.pipeline.quiet import quiet_loading
+from openvocab.pipeline.result import ModelRecord
+from openvocab.weights.files import read_state
+from openvocab.weights.trust import file_mark, refuse_changed, trusted_sha256
+
+__all__ = ["OpenClipTagger", "preprocessing"]
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class OpenClipTagger(DualEncoder):
+    """Scores labels for whole images with an open_clip model: CLIP, SigLIP, CoCa or another.
+
+    model       in evaluation mode, on its device, in its precision.
+    tokenizer   the model's own, as open_clip.get_tokenizer returns it.
+    preprocess  a (height, width, 3) uint8 image to a (3, height, width) float tensor: the model's own way; with
+                bfloat16 weights, uint8 resizing where clip_pixels has it, whose error is less than that rounding's.
+    tower       the model's image tower in a quicker form; None where the model's own runs.
+    """
+
+    model: Any
+    tokenizer: Any
+    preprocess: Callable[[ImageArray], Tensor]
+    tower: PackedTower | None = None
+
+    @classmethod
+    def load(cls, spec: str, device: str | None = None, dtype: str | None = None) -> OpenClipTagger:
+        """Load a model.
+
+        Args:
+            spec: "ViT-B-32/laion2b_s34b_b79k" (architecture and weights; weights may be a file), "hf-hub:ORG/NAME",
+                or "local-dir:PATH" of a folder with open_clip_config.json and its weights.
+            device: "cuda", "mps", "cpu"; None takes the best there is.
+            dtype: "float32" or "bfloat16", for the weights; None takes what is fast there.
+
+        Raises:
+            BadInput: the spec has another form, or there is no such device or precision.
+            UnknownName: open_clip has no such architecture, or no such weights for it.
+            BadWeights: the weights are absent, cannot be read, or belong to another architecture.
+        """
+        target = pick_device(device)
+        precision = pick_dtype(target, dtype)
+        with quiet_loading():
+            found = find(spec)
+        mark = file_mark(found.weights)
+        if found.weights.suffix not in (".npz", ".npy"):
+            read_state(found.weights)
+        digest = trusted_sha256(found.source, found.weights)
+        with quiet_loading():
+            model, exact = build(found)
+            tokenizer = load_tokenizer(found)
+        refuse_changed([found.weights], [mark])
+        scale, bias = logit_terms(model)
+        model = model.to(target, precision).eval()
+        return cls(
+            model=model,
+            tokenizer=tokenizer,
+            preprocess=preprocessing(model, exact, precision),
+            tower=packed_tower(model),
+            record=ModelRecord(f"open_clip:{spec}", digest, str(target), str(precision).removeprefix("torch.")),
+            scale=scale,
+            bias=bias,
+        )
+
+    @property
+    def context(self) -> int:
+        """The most tokens that the text tower reads, special ones included."""
+        return int(self.tokenizer.context_length)
+
+    @property
+    def preparation(self) -> str:
+        """The architecture and how images are prepared."""
+        return f"{self.model!r} {getattr(self.model.visual, 'preprocess_cfg', None)}"
+
+    def _measure(self, text: str) -> tuple[int, str]:
+        return _measure(self.tokenizer, text, self.context)
+
+    def _embed_texts(self, texts: list[str]) -> Tensor:
+        return encode_texts(self.model, self.tokenizer(texts).to(self.record.device))
+
+    def _prepare(self, image: ImageArray) -> Mapping[str, Tensor]:
+        return {"image": self.preprocess(image).to(dtype_of(self.record.dtype))[None]}
+
+    def _embed_images(self, pixels: Mapping[str, Tensor]) -> Tensor:
+        rows: Tensor = (self.tower or self.model.encode_image)(pixels["image"])
+        return rows
+
+
+def preprocessing(
+    model: Any, exact: Callable[[ImageArray], Tensor], precision: torch.dtype
+) -> Callable[[ImageArray], Tensor]:
+    """Return the preprocessing of a model of that precision: exact, or a quicker one where rounding hides its error."""
+
+    def quick(image: ImageArray) -> Tensor:
+        pixels = clip_pixels(image, model.visual.preprocess_cfg)
+        return exact(image) if pixels is None else pixels
+
+    return exact if precision == torch.float32 else quick
+
+
+def _measure(tokenizer: Any, text: str, limit: int) -> tuple[int, str]:
+    """Return how many tokens a text needs, and what of it fits into limit tokens."""
+    if hasattr(tokenizer, "encode"):
+        tokens = tokenizer.encode(text)
+        return len(tokens) + 2, str(tokenizer.decode(tokens[: limit - 2])).strip()
+    inner = tokenizer.tokenizer
+    clean = getattr(tokenizer, "clean_fn", str)(text)
+    length = len(inner(clean, verbose=False).input_ids)
+    fitting = inner(clean, truncation=True, max_length=limit).input_ids
+    return length, str(inner.decode(fitting, skip_special_tokens=True)).strip()

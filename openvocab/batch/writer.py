@@ -27,8 +27,8 @@ from openvocab.batch.run_folder import RunFolder, describe, open_run
 from openvocab.batch.run_options import RunOptions, Summary
 from openvocab.errors import BadInput, ImageError
 from openvocab.images.frames import each_frame, whole_files
-from openvocab.images.items import Item
-from openvocab.images.sources import Images, Names, Skip, is_web_address, items, refuse_images
+from openvocab.images.items import Item, Skip
+from openvocab.images.sources import Images, Names, is_web_address, items, refuse_images
 from openvocab.pipeline.chain import Stages, run_record
 from openvocab.pipeline.masks import EncodedMasks
 from openvocab.pipeline.protocols import NO_PIXELS

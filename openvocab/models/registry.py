@@ -44,7 +44,7 @@ class Family(NamedTuple):
 
     def load(self, rest: str, device: str | None, dtype: str | None) -> Any:
         """Import the adapter and load the checkpoint."""
-        found = getattr(import_module(f"openvocab.pipeline.{self.module}"), self.loader)
+        found = getattr(import_module(f"openvocab.models.{self.module}"), self.loader)
         return found.load(rest, device, dtype) if self.example else found(device, dtype)
 
 

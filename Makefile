@@ -11,12 +11,13 @@ install = $(BIN)/uv pip install --quiet --python $(1)/bin/python -c constraints.
 	|| $(1)/bin/python -m pip install --quiet -c constraints.txt $(2)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint wheel wheel-test lowest-test clean
+.PHONY: help demo test lint docs wheel wheel-test lowest-test clean
 
 help:
 	@echo "make demo        find, box and cut out the objects of the example images, into demo-out/"
 	@echo "make test        run the tests"
 	@echo "make lint        ruff and mypy"
+	@echo "make docs        build the documentation into build/site/"
 	@echo "make wheel-test  build the wheel, install it elsewhere, run the tests and the demo on it"
 	@echo "make lowest-test run the tests on the oldest releases that pyproject.toml allows"
 	@echo "make clean       remove what the targets above wrote"
@@ -39,6 +40,10 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The variable silences a banner of the theme; any warning of the build is an error.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 wheel: $(READY)
 	rm -rf dist
 	$(BIN)/python -m hatchling build -t wheel -t sdist -d dist
@@ -49,7 +54,7 @@ wheel-test: wheel
 	$(PYTHON) -m venv $(WHEEL_VENV)
 	$(call install,$(WHEEL_VENV),"$$(ls dist/*.whl)[$(TEST_EXTRAS)]" pytest clip-benchmark)
 	mkdir -p build/elsewhere
-	cp -r tests training benchmarks pyproject.toml README.md CHANGELOG.md build/elsewhere/
+	cp -r tests training benchmarks docs Makefile mkdocs.yml pyproject.toml *.md build/elsewhere/
 	cd build/elsewhere && ../../$(WHEEL_VENV)/bin/python -P -m pytest
 	cd build/elsewhere && ../../$(WHEEL_VENV)/bin/openvocab demo --out demo-out
 

@@ -1,0 +1,109 @@
+"""MkDocs hook: the pages of the reference, generated from openvocab.__all__ and from the argument parser."""
+
+from __future__ import annotations
+
+import os
+from argparse import SUPPRESS, Action, ArgumentParser, _HelpAction, _SubParsersAction
+from collections.abc import Iterator
+from typing import Any
+from unittest.mock import patch
+
+import openvocab
+from openvocab.ui.cli.options import parser
+
+FOLDERS = {
+    "pipeline": ("Pipeline and results", "Load models, run them on one image, and read the answer."),
+    "batch": ("Runs", "Run a pipeline on many images and read the rows of a run folder."),
+    "images": ("Images", "Find and read images."),
+    "prompts": ("Labels and templates", "Read label sets and templates."),
+    "formats": ("Export", "Write results in the formats of other tools."),
+    "errors": ("Errors", "Every error derives from `OpenVocabError`."),
+}
+"""Folder or module of openvocab -> title and first sentence of its page."""
+
+
+def home(name: str) -> str:
+    """Return the module that defines a public name."""
+    return str(getattr(openvocab, name).__module__)
+
+
+def names_of(folder: str) -> list[str]:
+    """Return the public names that are defined in a folder or module of openvocab."""
+    return [name for name in openvocab.__all__ if home(name).split(".")[1] == folder]
+
+
+def api_page(folder: str) -> str:
+    """Return the page of a folder: one mkdocstrings block for each public name."""
+    title, sentence = FOLDERS[folder]
+    blocks = (f"::: {home(name)}.{name}" for name in names_of(folder))
+    return "\n\n".join([f"# {title}", sentence, *blocks, ""])
+
+
+def api_index() -> str:
+    """Return the page that lists every public name."""
+    lines = ["# Python reference", "Everything public is a name of the package `openvocab`."]
+    for folder, (title, _) in FOLDERS.items():
+        links = (f"[`{name}`][{home(name)}.{name}]" for name in names_of(folder))
+        lines.append(f"[{title}]({folder}.md): {', '.join(links)}.")
+    return "\n\n".join([*lines, ""])
+
+
+def _commands(command: ArgumentParser) -> Iterator[ArgumentParser]:
+    """Yield a parser and those of its commands, depth first."""
+    yield command
+    for action in command._actions:
+        if isinstance(action, _SubParsersAction):
+            for each in action.choices.values():
+                yield from _commands(each)
+
+
+def _row(command: ArgumentParser, action: Action) -> str:
+    """Return the row of a table: the option with its value, and the help text."""
+    formatter = command._get_formatter()
+    cells = formatter._format_action_invocation(action), formatter._expand_help(action) if action.help else ""
+    option, text = (cell.replace("|", "\\|") for cell in cells)
+    return f"| `{option}` | {text} |"
+
+
+def _section(command: ArgumentParser) -> str:
+    """Return the section of a command: heading, description, usage, and a table for each group of options."""
+    level = min(command.prog.count(" ") + 2, 4)
+    lines = [f"{'#' * level} {command.prog}", command.description or ""]
+    lines.append(f"```text\n{command.format_usage().removeprefix('usage: ').strip()}\n```")
+    for group in command._action_groups:
+        hidden = (_SubParsersAction, _HelpAction)
+        shown = [each for each in group._group_actions if not isinstance(each, hidden) and each.help != SUPPRESS]
+        if shown:
+            head = f"| {(group.title or 'options').capitalize()} | |\n|---|---|"
+            lines.append("\n".join([head, *(_row(command, each) for each in shown)]))
+    return "\n\n".join(lines)
+
+
+def cli_page() -> str:
+    """Return the page of the command line, one section for each command."""
+    head = "# Command line\n\nGenerated from the argument parser: what `--help` prints.\n\n"
+    with patch.dict(os.environ, {"COLUMNS": "80", "NO_COLOR": "1"}):
+        return head + "\n\n".join(map(_section, _commands(parser()))) + "\n"
+
+
+def pages() -> dict[str, str]:
+    """Return path in the site -> Markdown text of every generated page."""
+    made = {f"reference/{folder}.md": api_page(folder) for folder in FOLDERS if names_of(folder)}
+    return made | {"reference/index.md": api_index(), "reference/cli.md": cli_page()}
+
+
+def on_config(config: Any) -> Any:
+    """Put the pages of the Python reference into the navigation, below its index."""
+    reference = next(entry["Reference"] for entry in config.nav if "Reference" in entry)
+    titled = [{FOLDERS[folder][0]: f"reference/{folder}.md"} for folder in FOLDERS if names_of(folder)]
+    reference[:] = [{"Python": ["reference/index.md", *titled]}, {"Command line": "reference/cli.md"}]
+    return config
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Add the generated pages to those of docs/."""
+    from mkdocs.structure.files import File
+
+    for path, text in pages().items():
+        files.append(File.generated(config, path, content=text))
+    return files

@@ -12,11 +12,12 @@ import openvocab
 from openvocab.ui.cli.options import parser
 
 FOLDERS = {
-    "pipeline": ("Pipeline and results", "Load models, run them on one image, and read the answer."),
+    "models": ("Load models", "Load a preset, or a model by its SPEC."),
+    "pipeline": ("Pipeline and results", "Run the chain on images and read its results."),
     "batch": ("Runs", "Run a pipeline on many images and read the rows of a run folder."),
     "images": ("Images", "Find and read images."),
     "prompts": ("Labels and templates", "Read label sets and templates."),
-    "formats": ("Export", "Write results in the formats of other tools."),
+    "formats": ("Export", "Write results as files of other tools."),
     "errors": ("Errors", "Every error derives from `OpenVocabError`."),
 }
 """Folder or module of openvocab -> title and first sentence of its page."""

@@ -64,7 +64,11 @@ class Workers:
         """Write the rows that Pipeline.run_to would, in the same order, into the same kind of folder.
 
         Args:
-            folder, images, labels, template, options: as for Pipeline.run_to.
+            folder: The run folder.
+            images: Files, folders, patterns, lists, shards or datasets.
+            labels: What to look for; see Pipeline.vocabulary.
+            template: See Pipeline.vocabulary.
+            options: Those of RunOptions and Settings, as for Pipeline.run_to.
 
         Raises:
             BadInput: as Pipeline.run_to; a device cannot be used, or the devices answer in different precision.

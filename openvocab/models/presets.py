@@ -50,8 +50,10 @@ def load(
 
     Args:
         preset: the name of a preset; "pocket" ships with the package.
-        tagger, detector, segmenter: a SPEC each; with a preset they replace its stage, without one the stages
+        tagger: SPEC of the tagger. With a preset, a SPEC replaces the preset's stage; without one, stages
             that are not named are left out.
+        detector: SPEC of the detector.
+        segmenter: SPEC of the segmenter.
         device: cuda, mps or cpu; the best there is where not given.
         dtype: float32 or bfloat16; bfloat16 where the hardware multiplies it, where not given.
         tags_alone: load the tagger and nothing else, also of a preset.

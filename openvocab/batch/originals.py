@@ -17,7 +17,7 @@ from openvocab.errors import ImageError
 from openvocab.images.decode import decode_item, read_item
 from openvocab.images.frames import split_frame
 from openvocab.images.items import Item
-from openvocab.images.sources import SHARDS
+from openvocab.images.sources import SHARDS, is_like_member
 
 __all__ = ["Original", "Originals"]
 
@@ -83,7 +83,7 @@ class Originals:
         Raises:
             ImageError: there is none.
         """
-        if os.path.isfile(name):
+        if os.path.isfile(name) and not is_like_member(name):
             return Item(name, name)
         for place in _sources(name):
             if self._source is None or self._source.path != place:
@@ -92,6 +92,8 @@ class Originals:
             found = self._source.find(name)
             if found is not None:
                 return found
+        if os.path.isfile(name):  # a Result, or a run of an earlier version, names the file so
+            return Item(name, name)
         raise ImageError("missing", f"{text_of(name)!r} is no image on this machine; put it back, or do without it")
 
 

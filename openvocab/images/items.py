@@ -18,6 +18,8 @@ class Item:
     """One input.
 
     id      unique within its source and the same on every run: the path as given, SHARD::MEMBER, DATASET::ROW, a URL.
+            A path that looks like SHARD::MEMBER or DATASET::ROW itself has ".//" before that part, as in
+            photos/.//s.tar::a.jpg.
     path    the file to read; None where the bytes are here.
     data    the bytes of the file; None where there is a path.
     image   a Pillow image or an array in place of a file.

@@ -18,8 +18,9 @@ from openvocab.models.detectors.best_first import best_first, inside
 from openvocab.models.detectors.owl_tower import fold_quick_gelu, image_grid, lower_products
 from openvocab.models.detectors.owlv2_pixels import owlv2_pixels
 from openvocab.models.device import dtype_of, unit
-from openvocab.models.text_towers import check_sentences, check_tokenizer
+from openvocab.models.text_towers import ENCODING, check_sentences, check_tokenizer
 from openvocab.pipeline.protocols import Boxes, ImageArray, Queries
+from openvocab.pipeline.quiet import label_batches
 from openvocab.pipeline.result import ModelRecord
 from openvocab.prompts.labels import check_labels
 from openvocab.prompts.templates import PromptSet
@@ -118,7 +119,7 @@ class OwlDetector:
         prompts = PromptSet("detector", (sentence,))
         texts = [prompts.fill(name)[0] for name in names]
         check_sentences(self.processor.tokenizer, names, texts, self._context)
-        starts = range(0, len(texts), _TEXTS_A_BATCH)
+        starts = label_batches(len(texts), _TEXTS_A_BATCH, ENCODING)
         embeddings = torch.cat([self._embed(texts[start : start + _TEXTS_A_BATCH]) for start in starts])
         return Queries(names, sentence, _finite(embeddings, names))
 

@@ -17,8 +17,9 @@ from openvocab.models.checkpoints import find, load_model, load_processor
 from openvocab.models.detectors.best_first import best_first
 from openvocab.models.device import dtype_of
 from openvocab.models.segmenters.mask_upsampling import axis_weights, upsampled
-from openvocab.models.text_towers import check_sentences, check_tokenizer
+from openvocab.models.text_towers import ENCODING, check_sentences, check_tokenizer
 from openvocab.pipeline.protocols import Boxes, ImageArray, Queries
+from openvocab.pipeline.quiet import label_batches
 from openvocab.pipeline.result import ModelRecord
 from openvocab.prompts.labels import check_labels
 from openvocab.prompts.templates import PromptSet
@@ -130,7 +131,7 @@ class Sam3Detector:
         prompts = PromptSet("detector", (sentence,))
         texts = [prompts.fill(name)[0] for name in names]
         check_sentences(self.processor.tokenizer, names, texts, self._context)
-        starts = range(0, len(texts), _TEXTS_A_BATCH)
+        starts = label_batches(len(texts), _TEXTS_A_BATCH, ENCODING)
         parts = [self._embed(texts[start : start + _TEXTS_A_BATCH]) for start in starts]
         features, valid = (torch.cat(each) for each in zip(*parts, strict=True))
         broken = (~torch.isfinite(features).flatten(1).all(1)).nonzero()

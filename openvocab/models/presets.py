@@ -63,8 +63,7 @@ def load(
     Raises:
         UnknownName: no preset, family or architecture of that name.
         BadInput: nothing to load, no tagger where tags alone are wanted, or a setting that does not fit.
-        BadWeights: a checkpoint is absent, of another architecture, or fails its digest; what a preset lacks is said
-            before the first model is loaded.
+        BadWeights: a checkpoint is absent (a preset's are looked up first), of another architecture, or damaged.
         MissingExtra: the weights of a preset come with a package that is not installed.
     """
     record = None if preset is None else _record(preset)

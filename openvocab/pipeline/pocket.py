@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +18,7 @@ from openvocab.pipeline.segmenters.sam_segmenter import SamSegmenter
 from openvocab.pipeline.taggers.clip_tagger import OpenClipTagger
 from openvocab.weights.files import read_state
 from openvocab.weights.manifest import Checkpoint, checkpoint
+from openvocab.weights.trust import file_mark, refuse_changed
 
 __all__ = ["load_detector", "load_segmenter", "load_tagger"]
 
@@ -25,17 +28,31 @@ def _record(kept: Checkpoint, device: str | None, dtype: str | None) -> ModelRec
     return ModelRecord(kept.name, kept.sha256, str(where), str(pick_dtype(where, dtype)).removeprefix("torch."))
 
 
+@contextmanager
+def _verified(name: str) -> Iterator[Checkpoint]:
+    """Give an embedded checkpoint whose file is the pinned one while it is loaded.
+
+    Raises:
+        BadWeights: its file is absent, not the pinned one, or was replaced before this is left.
+    """
+    kept = checkpoint(name)
+    mark = file_mark(kept.path)
+    kept.verified()
+    yield kept
+    refuse_changed([kept.path], [mark])
+
+
 def load_tagger(device: str | None = None, dtype: str | None = None) -> OpenClipTagger:
     """The embedded open_clip model.
 
     Raises:
-        BadWeights: its file is absent or not the pinned one.
+        BadWeights: its file is absent, not the pinned one, or was replaced meanwhile.
     """
     from openvocab.weights.pocket import architecture
 
-    kept = checkpoint("pocket-tagger")
     architecture.register()
-    tagger = OpenClipTagger.load(f"local-dir:{kept.verified().parent}", device, dtype)
+    with _verified("pocket-tagger") as kept:
+        tagger = OpenClipTagger.load(f"local-dir:{kept.path.parent}", device, dtype)
     return replace(tagger, record=replace(tagger.record, spec=kept.name))
 
 
@@ -43,32 +60,32 @@ def load_detector(device: str | None = None, dtype: str | None = None) -> Owlv2D
     """The embedded OWLv2 with its convolutional stem.
 
     Raises:
-        BadWeights: its file is absent or not the pinned one.
+        BadWeights: its file is absent, not the pinned one, or was replaced meanwhile.
     """
     from transformers import Owlv2Processor
 
     from openvocab.weights.pocket.architecture import PocketOwlv2
 
-    kept = checkpoint("pocket-detector")
-    folder, record = kept.verified().parent, _record(kept, device, dtype)
-    with quiet_loading():
+    with _verified("pocket-detector") as kept, quiet_loading():
+        folder = kept.path.parent
         model: Any = PocketOwlv2.from_pretrained(
             folder, local_files_only=True, attn_implementation="eager", dtype=torch.float32
         )
-    return Owlv2Detector.of(model.eval(), Owlv2Processor.from_pretrained(folder, local_files_only=True), record)
+    processor = Owlv2Processor.from_pretrained(folder, local_files_only=True)
+    return Owlv2Detector.of(model.eval(), processor, _record(kept, device, dtype))
 
 
 def load_segmenter(device: str | None = None, dtype: str | None = None) -> SamSegmenter:
     """The embedded Sam.
 
     Raises:
-        BadWeights: its file is absent, not the pinned one, or of another architecture.
+        BadWeights: its file is absent, not the pinned one, of another architecture, or was replaced meanwhile.
     """
     from openvocab.weights.pocket.architecture import build_sam
 
-    kept = checkpoint("pocket-segmenter")
     model = build_sam()
-    state = {name: weight.float() for name, weight in read_state(kept.verified()).items()}
+    with _verified("pocket-segmenter") as kept:
+        state = {name: weight.float() for name, weight in read_state(kept.path).items()}
     try:
         model.load_state_dict(state)
     except RuntimeError as error:

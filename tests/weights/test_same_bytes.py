@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,14 @@ from safetensors.torch import load_file, save_file
 
 import openvocab
 from openvocab.errors import BadWeights
-from openvocab.pipeline import checkpoints
-from openvocab.pipeline.taggers import clip_tagger
+from openvocab.pipeline import checkpoints, pocket
+from openvocab.pipeline.segmenters import sam_segmenter
+from openvocab.pipeline.taggers import clip_tagger, timm_classifier
+from openvocab.weights import manifest
+from openvocab.weights.files import verify
 from openvocab.weights.trust import trusted_sha256
-from tests.tiny import clip
+from tests.tiny import clip, sam
+from tests.tiny import timm_classifier as tiny_timm
 
 
 @pytest.fixture
@@ -59,6 +64,63 @@ def test_a_model_of_open_clip_is_not_loaded_under_the_digest_of_another_file(
     _swapping(clip_tagger, monkeypatch, copy / "open_clip_model.safetensors")
     with pytest.raises(BadWeights, match="changed while it was loaded"):
         openvocab.load_tagger(f"open_clip:local-dir:{copy}", "cpu")
+
+
+def _sam(folder: Path) -> tuple[Any, Path, Callable[[], Any]]:
+    spec = sam.write(folder / "sam")
+    return sam_segmenter, folder / "sam/sam.pth", lambda: openvocab.load_segmenter(f"sam:{spec}", "cpu")
+
+
+def _timm_file(folder: Path) -> tuple[Any, Path, Callable[[], Any]]:
+    spec = tiny_timm.write_weights(folder / "weights.pth")
+    return timm_classifier, folder / "weights.pth", lambda: openvocab.load_tagger(f"classifier:{spec}", "cpu")
+
+
+def _timm_folder(folder: Path) -> tuple[Any, Path, Callable[[], Any]]:
+    spec = tiny_timm.write(folder / "timm")
+    return checkpoints, folder / "timm/model.safetensors", lambda: openvocab.load_tagger(f"classifier:{spec}", "cpu")
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        pytest.param(_sam, id="SAM's file"),
+        pytest.param(_timm_file, id="timm's architecture and a file"),
+        pytest.param(_timm_folder, id="timm's folder"),
+    ],
+)
+def test_another_file_is_not_loaded_under_the_digest_of_the_first(
+    write: Callable[[Path], tuple[Any, Path, Callable[[], Any]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, path, load = write(tmp_path)
+    _swapping(module, monkeypatch, path)
+    with pytest.raises(BadWeights, match="changed while it was loaded"):
+        load()
+
+
+@pytest.mark.parametrize(
+    ("stage", "load"),
+    [
+        pytest.param("tagger", openvocab.load_tagger, id="tagger"),
+        pytest.param("detector", openvocab.load_detector, id="detector"),
+        pytest.param("segmenter", openvocab.load_segmenter, id="segmenter"),
+    ],
+)
+def test_an_embedded_model_is_not_loaded_from_a_file_that_was_swapped_once_verified(
+    stage: str, load: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = manifest.checkpoint(f"pocket-{stage}")
+    folder = shutil.copytree(kept.path.parent, tmp_path / stage)
+    copy = replace(kept, path=folder / kept.path.name)
+
+    def verified(path: Path, digest: str, name: str) -> None:
+        verify(path, digest, name)
+        _swap(path)
+
+    monkeypatch.setattr(pocket, "checkpoint", lambda name: copy)
+    monkeypatch.setattr(manifest, "verify", verified)
+    with pytest.raises(BadWeights, match="changed while it was loaded"):
+        load("pocket", "cpu", "float32")
 
 
 def _shard(folder: Path) -> None:

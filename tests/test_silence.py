@@ -6,6 +6,11 @@ import os
 import subprocess
 import sys
 
+import pytest
+
+import openvocab
+from openvocab.pipeline import quiet
+
 CODE = """
 import sys
 {before}
@@ -32,3 +37,26 @@ def run(before: str) -> tuple[int, str, str]:
 
 def test_loading_and_running_pocket_says_nothing_also_without_opencv() -> None:
     assert run(WITHOUT_OPENCV) == (0, "[] True True", "")
+
+
+@pytest.mark.parametrize(
+    ("shown", "told"),
+    [
+        pytest.param(False, (), id="a library"),
+        pytest.param(
+            True,
+            ("tokenizing labels", "encoding labels for the tagger", "encoding labels for the detector", "/600"),
+            id="where progress is shown",
+        ),
+    ],
+)
+def test_encoding_many_labels_shows_progress_only_where_it_is_asked_for(
+    shown: bool, told: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pipe = openvocab.load("pocket", device="cpu", dtype="float32")
+    monkeypatch.setattr(quiet, "_SHOWN", shown)
+    monkeypatch.setattr(quiet, "_PATIENCE", 0)
+    capfd.readouterr()
+    pipe.vocabulary([f"label {number}" for number in range(600)])
+    said = capfd.readouterr().err
+    assert all(words in said for words in told) and bool(said) == shown

@@ -1,4 +1,8 @@
-"""Keeps libraries silent while they are loaded or load a model: no root handler, no progress bar, no warning."""
+"""Keeps libraries silent while they are loaded or load a model: no root handler, no progress bar, no warning.
+
+Progress bars, those of libraries and our own, are shown only after show_progress, which the command line calls on a
+terminal.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +13,32 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["quiet_loading", "quiet_supervision", "show_progress"]
+__all__ = ["label_batches", "quiet_loading", "quiet_supervision", "show_progress"]
 
 _SHOWN = False
+_PATIENCE = 1.0
+"""Seconds before a progress bar appears, so that short work shows none."""
 
 
 def show_progress() -> None:
-    """Let libraries show their progress bars from now on, as the command line does on a terminal."""
+    """Let progress bars be shown from now on, as the command line does on a terminal."""
     global _SHOWN
     _SHOWN = True
+
+
+def label_batches(total: int, step: int, what: str) -> Iterator[int]:
+    """Yield where each batch of labels begins, with a progress bar on stderr if bars are shown and it takes a while.
+
+    Args:
+        total: labels; step: those of a batch.
+        what: stands before the bar.
+    """
+    from tqdm import tqdm
+
+    with tqdm(total=total, desc=what, unit=" labels", delay=_PATIENCE, leave=False, disable=not _SHOWN) as bar:
+        for start in range(0, total, step):
+            yield start
+            bar.update(min(step, total - start))
 
 
 def quiet_supervision() -> None:

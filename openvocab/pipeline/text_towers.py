@@ -6,9 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from openvocab.errors import BadWeights
+from openvocab.pipeline.quiet import label_batches
 from openvocab.prompts.labels import check_context
 
-__all__ = ["check_sentences", "check_tokenizer"]
+__all__ = ["ENCODING", "check_sentences", "check_tokenizer"]
+
+ENCODING = "encoding labels for the detector"
+"""What stands before a progress bar."""
+
+_TEXTS_TOGETHER = 1024
 
 
 def check_tokenizer(spec: str, tokens: int, expected: int) -> None:
@@ -36,7 +42,11 @@ def check_sentences(tokenizer: Any, labels: Sequence[str], texts: Sequence[str],
     Raises:
         BadInput: two labels are the same once cut.
     """
-    lengths = [len(tokens) for tokens in tokenizer(list(texts), verbose=False).input_ids]
-    fitting = tokenizer(list(texts), truncation=True, max_length=limit).input_ids
-    kept = [str(tokenizer.decode(tokens, skip_special_tokens=True)).strip() for tokens in fitting]
+    lengths: list[int] = []
+    kept: list[str] = []
+    for start in label_batches(len(texts), _TEXTS_TOGETHER, "tokenizing labels"):
+        some = list(texts[start : start + _TEXTS_TOGETHER])
+        lengths += [len(tokens) for tokens in tokenizer(some, verbose=False).input_ids]
+        fitting = tokenizer(some, truncation=True, max_length=limit).input_ids
+        kept += [str(tokenizer.decode(tokens, skip_special_tokens=True)).strip() for tokens in fitting]
     check_context(labels, lengths, limit, kept, "the detector")

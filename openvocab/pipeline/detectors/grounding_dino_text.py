@@ -14,6 +14,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from openvocab.pipeline.quiet import label_batches
+from openvocab.pipeline.text_towers import ENCODING
+
 __all__ = ["Block", "LabelScore", "LabelTokens", "Prompt", "best_labels", "chunks", "encode_blocks", "prompt"]
 
 LabelScore = Literal["mean", "max"]
@@ -160,7 +163,7 @@ def encode_blocks(core: Any, blocks: Sequence[Block]) -> list[Tensor]:
     """
     order = sorted(range(len(blocks)), key=lambda row: (len(blocks[row]), blocks[row]))
     found: dict[int, Tensor] = {}
-    for start in range(0, len(order), _BLOCKS_A_BATCH):
+    for start in label_batches(len(order), _BLOCKS_A_BATCH, ENCODING):
         part = order[start : start + _BLOCKS_A_BATCH]
         found.update(zip(part, _encode(core, [blocks[row] for row in part]), strict=True))
     return [found[row] for row in range(len(blocks))]

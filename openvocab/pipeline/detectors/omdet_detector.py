@@ -14,9 +14,10 @@ from torch import Tensor
 from openvocab.errors import BadOutput
 from openvocab.pipeline.checkpoints import find, load_model, load_processor
 from openvocab.pipeline.detectors.best_first import best_first
+from openvocab.pipeline.quiet import label_batches
 from openvocab.pipeline.record import ModelRecord
 from openvocab.pipeline.stages import Boxes, Picture, Queries
-from openvocab.pipeline.text_towers import check_sentences, check_tokenizer
+from openvocab.pipeline.text_towers import ENCODING, check_sentences, check_tokenizer
 from openvocab.prompts.labels import check_labels
 from openvocab.prompts.templates import PromptSet
 
@@ -108,7 +109,7 @@ class OmDetDetector:
         sentence = template or DEFAULT_TASK
         task = self._task(names, sentence)
         check_sentences(self.processor.tokenizer, names, names, self._context)
-        starts = range(0, len(names), _TEXTS_A_BATCH)
+        starts = label_batches(len(names), _TEXTS_A_BATCH, ENCODING)
         classes = torch.cat([self._embed(names[start : start + _TEXTS_A_BATCH]) for start in starts])
         broken = (~torch.isfinite(classes).all(1)).nonzero()
         if len(broken) or not torch.isfinite(task).all():

@@ -18,9 +18,10 @@ from openvocab.pipeline.detectors.best_first import best_first, inside
 from openvocab.pipeline.detectors.owl_tower import fold_quick_gelu, lower_products, picture_grid
 from openvocab.pipeline.detectors.owlv2_pixels import owlv2_pixels
 from openvocab.pipeline.device import dtype_of, unit
+from openvocab.pipeline.quiet import label_batches
 from openvocab.pipeline.record import ModelRecord
 from openvocab.pipeline.stages import Boxes, Picture, Queries
-from openvocab.pipeline.text_towers import check_sentences, check_tokenizer
+from openvocab.pipeline.text_towers import ENCODING, check_sentences, check_tokenizer
 from openvocab.prompts.labels import check_labels
 from openvocab.prompts.templates import PromptSet
 
@@ -118,7 +119,7 @@ class OwlDetector:
         prompts = PromptSet("detector", (sentence,))
         texts = [prompts.fill(name)[0] for name in names]
         check_sentences(self.processor.tokenizer, names, texts, self._context)
-        starts = range(0, len(texts), _TEXTS_A_BATCH)
+        starts = label_batches(len(texts), _TEXTS_A_BATCH, ENCODING)
         embeddings = torch.cat([self._embed(texts[start : start + _TEXTS_A_BATCH]) for start in starts])
         return Queries(names, sentence, _finite(embeddings, names))
 

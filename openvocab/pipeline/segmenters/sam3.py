@@ -16,10 +16,11 @@ from openvocab.errors import BadOutput
 from openvocab.pipeline.checkpoints import find, load_model, load_processor
 from openvocab.pipeline.detectors.best_first import best_first
 from openvocab.pipeline.device import dtype_of
+from openvocab.pipeline.quiet import label_batches
 from openvocab.pipeline.record import ModelRecord
 from openvocab.pipeline.segmenters.mask_upsampling import axis_weights, upsampled
 from openvocab.pipeline.stages import Boxes, Picture, Queries
-from openvocab.pipeline.text_towers import check_sentences, check_tokenizer
+from openvocab.pipeline.text_towers import ENCODING, check_sentences, check_tokenizer
 from openvocab.prompts.labels import check_labels
 from openvocab.prompts.templates import PromptSet
 
@@ -130,7 +131,7 @@ class Sam3Detector:
         prompts = PromptSet("detector", (sentence,))
         texts = [prompts.fill(name)[0] for name in names]
         check_sentences(self.processor.tokenizer, names, texts, self._context)
-        starts = range(0, len(texts), _TEXTS_A_BATCH)
+        starts = label_batches(len(texts), _TEXTS_A_BATCH, ENCODING)
         parts = [self._embed(texts[start : start + _TEXTS_A_BATCH]) for start in starts]
         features, valid = (torch.cat(each) for each in zip(*parts, strict=True))
         broken = (~torch.isfinite(features).flatten(1).all(1)).nonzero()

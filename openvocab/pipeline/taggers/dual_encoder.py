@@ -15,6 +15,7 @@ from torch import Tensor
 
 from openvocab.errors import BadOutput, BadWeights
 from openvocab.pipeline.device import unit
+from openvocab.pipeline.quiet import label_batches
 from openvocab.pipeline.record import ModelRecord
 from openvocab.pipeline.scores import sigmoid, softmax
 from openvocab.pipeline.side_by_side import on_one_core, side_by_side
@@ -134,8 +135,9 @@ class DualEncoder(ABC):
         """
         texts = [text for name in names for text in prompts.fill(name)]
         count = len(prompts.templates)
-        step = max(1, TEXTS_A_BATCH // count) * count
-        blocks = [self._average(texts[start : start + step], count) for start in range(0, len(texts), step)]
+        step = max(1, TEXTS_A_BATCH // count)
+        starts = label_batches(len(names), step, "encoding labels for the tagger")
+        blocks = [self._average(texts[start * count : (start + step) * count], count) for start in starts]
         embeddings = np.concatenate(blocks)
         _check_finite(embeddings, "label", names)
         return embeddings
@@ -202,7 +204,8 @@ class DualEncoder(ABC):
         """Warn of each label that does not fit into the text tower, in the template that leaves it least room."""
         lengths = [self._measure(text)[0] for text in prompts.fill(labels[0])]
         longest = PromptSet(prompts.name, (prompts.templates[int(np.argmax(lengths))],))
-        measured = [self._measure(longest.fill(label)[0]) for label in labels]
+        rows = label_batches(len(labels), 1, "tokenizing labels")
+        measured = [self._measure(longest.fill(labels[row])[0]) for row in rows]
         kept = [text for _, text in measured]
         check_context(labels, [length for length, _ in measured], self.context, kept, "the tagger")
 

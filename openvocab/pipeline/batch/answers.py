@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL.PngImagePlugin import PngInfo
 
 from openvocab.errors import BadInput, BadOutput, ImageError, OutOfMemory
 from openvocab.pipeline.batch.rows import ErrorKind, Row, RowRegions
@@ -21,7 +23,15 @@ from openvocab.pipeline.stages import Prepared
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["About", "Answer", "Answering", "kind_of", "portable", "results"]
+__all__ = ["DRAWN_ID", "About", "Answer", "Answering", "drawn_id", "kind_of", "portable", "results"]
+
+DRAWN_ID = "openvocab-image"
+"""Keyword of the text in a drawing that says which image it is of."""
+
+
+def drawn_id(id: str) -> str:  # noqa: A002
+    """Return what the drawing of the image of that id says: a digest of the id, which may be any text."""
+    return hashlib.sha256(id.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +119,9 @@ class Answer:
         """
         if self.drawn is None:
             file = BytesIO()
-            self.result(record).draw().save(file, "PNG")
+            mark = PngInfo()
+            mark.add_text(DRAWN_ID, drawn_id(self.item.id))
+            self.result(record).draw().save(file, "PNG", pnginfo=mark)
             return file.getvalue()
         return self.drawn
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -66,3 +67,57 @@ def test_rows_of_an_earlier_version_are_read_and_resumed(images: list[str]) -> N
     chain().run_to("run", images, LABELS)
     run = openvocab.read_run("run")
     assert run.dataset.to_table().column("drawing").null_count == len(list(run)) == len(images)
+
+
+def _file(path: Path) -> None:
+    path.write_bytes(b"mine")
+
+
+def _drawing_of_another(path: Path) -> None:
+    Image.new("RGB", (4, 4)).save("other.png")
+    chain().run_to("elsewhere", ["other.png"], LABELS, draw=True)
+    path.write_bytes(Path("elsewhere/pictures/other.png").read_bytes())
+
+
+def _link(path: Path) -> None:
+    Path("mine").write_bytes(b"mine")
+    path.symlink_to(Path("mine").resolve())
+
+
+def _folder(path: Path) -> None:
+    path.mkdir()
+    (path / "notes").write_bytes(b"mine")
+
+
+def _state(path: Path) -> object:
+    return [(each.name, each.read_bytes()) for each in path.iterdir()] if path.is_dir() else path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "put",
+    [
+        pytest.param(_file, id="a file"),
+        pytest.param(_drawing_of_another, id="another run's drawing"),
+        pytest.param(_link, id="a link"),
+        pytest.param(_folder, id="a folder"),
+    ],
+)
+def test_a_drawing_does_not_take_the_place_of_what_somebody_else_put_there(
+    images: list[str], put: Callable[[Path], None]
+) -> None:
+    chain().run_to("run", images[4:], LABELS, draw=True)
+    theirs = Path("run/pictures/x.png")
+    put(theirs)
+    before, linked = _state(theirs), theirs.is_symlink()
+    chain().run_to("run", images, LABELS, draw=True)
+    assert _state(theirs) == before and theirs.is_symlink() == linked
+    row = next(row for row in openvocab.read_run("run") if row.id == "a/x.png")
+    assert row.drawing and row.drawing != "pictures/x.png" and Image.open(Path("run", row.drawing)).size
+
+
+def test_a_drawing_without_a_row_is_drawn_again_in_its_place(images: list[str]) -> None:
+    chain().run_to("run", images, LABELS, draw=True)
+    before = {path.name for path in Path("run/pictures").iterdir()}
+    Path("run/part-00000.parquet").unlink()
+    chain().run_to("run", images, LABELS, draw=True)
+    assert {path.name for path in Path("run/pictures").iterdir()} == before

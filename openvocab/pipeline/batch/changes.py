@@ -20,7 +20,7 @@ from openvocab.pipeline.batch.frames import split_frame
 from openvocab.pipeline.batch.part_files import read_part
 from openvocab.pipeline.batch.rows import id_of, text_of
 from openvocab.pipeline.batch.run_folder import Run
-from openvocab.pipeline.batch.sources import Item
+from openvocab.pipeline.batch.sources import Item, is_like_member, is_marked_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -149,7 +149,7 @@ class Known:
 
     def _time(self, name: str) -> float | None:
         """Return when a file was touched, or the shard or dataset that holds an input; None where there is none."""
-        found = _touched_at(name)
+        found = None if is_like_member(name) else _touched_at(name)
         source = name.partition("::")[0]
         if found is not None or source == name:
             return found
@@ -188,7 +188,8 @@ def _is_gone(name: str, read: Collection[str]) -> bool:
     """Whether the file of a row is not there any more, or its shard or dataset was read and did not hold it."""
     base = split_frame(name)[0]
     source = base.partition("::")[0]
-    if "://" in base or os.path.lexists(base):
+    if "://" in base or (os.path.lexists(base) and not is_like_member(base)):
         return False
-    held = source != base and (os.path.exists(source) or os.path.exists(os.path.dirname(source)))
-    return not held or source in read
+    if source == base or is_marked_file(base):
+        return True
+    return source in read or not any(map(os.path.exists, (source, os.path.dirname(source))))

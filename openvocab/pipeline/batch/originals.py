@@ -16,7 +16,7 @@ from openvocab.errors import ImageError
 from openvocab.pipeline.batch.decode import decode_item, read_item
 from openvocab.pipeline.batch.frames import split_frame
 from openvocab.pipeline.batch.rows import Row, text_of
-from openvocab.pipeline.batch.sources import SHARDS, Item
+from openvocab.pipeline.batch.sources import SHARDS, Item, is_like_member
 
 __all__ = ["Original", "Originals"]
 
@@ -82,7 +82,7 @@ class Originals:
         Raises:
             ImageError: there is none.
         """
-        if os.path.isfile(name):
+        if os.path.isfile(name) and not is_like_member(name):
             return Item(name, name)
         for place in _sources(name):
             if self._source is None or self._source.path != place:
@@ -91,6 +91,8 @@ class Originals:
             found = self._source.find(name)
             if found is not None:
                 return found
+        if os.path.isfile(name):  # a Result, or a run of an earlier version, names the file so
+            return Item(name, name)
         raise ImageError("missing", f"{text_of(name)!r} is no picture on this machine; put it back, or do without it")
 
 

@@ -23,7 +23,17 @@ from PIL import Image
 
 from openvocab.errors import BadInput, ImageError
 
-__all__ = ["Images", "Item", "Names", "find_images", "items", "looks_like_picture", "refuse_images"]
+__all__ = [
+    "Images",
+    "Item",
+    "Names",
+    "find_images",
+    "is_like_member",
+    "is_marked_file",
+    "items",
+    "looks_like_picture",
+    "refuse_images",
+]
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"),
@@ -32,6 +42,8 @@ SUFFIXES = (
 SHARDS = (".tar", ".tar.gz", ".tgz")
 LISTS = (".txt", ".csv", ".parquet")
 _STRONG = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
+_LIKE_MEMBER = re.compile(r"[^/]*(?:\.(?:tar|tar\.gz|tgz)::|::[0-9]+$)", re.IGNORECASE)
+_FILE_MARK = ".//"
 _WEB = re.compile(r"https?://", re.IGNORECASE)
 
 Names = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Mapping[str, str | os.PathLike[str] | ImageError]
@@ -48,6 +60,8 @@ class Item:
     """One input.
 
     id      unique within its source and the same on every run: the path as given, SHARD::MEMBER, DATASET::ROW, a URL.
+            A path that looks like SHARD::MEMBER or DATASET::ROW itself has ".//" before that part, as in
+            photos/.//s.tar::a.jpg.
     path    the file to read; None where the bytes are here.
     data    the bytes of the file; None where there is a path.
     image   a Pillow image or an array in place of a file.
@@ -105,6 +119,28 @@ def items(
             yield Item(item.id) if skip(item.id) else item
 
 
+def is_like_member(name: str) -> bool:
+    """Tell whether an id is that of a member of a shard or a row of a dataset, not of a file that looks like one."""
+    return _LIKE_MEMBER.search(name) is not None and not is_marked_file(name)
+
+
+def is_marked_file(name: str) -> bool:
+    """Tell whether an id is that of a file whose path looks like a member of a shard or a row of a dataset."""
+    found = _LIKE_MEMBER.search(name)
+    return found is not None and name[: found.start()].endswith(_FILE_MARK)
+
+
+def _file_id(path: str) -> str:
+    """Return the id of a file: its path, marked where it looks like a member; the mark leads to the same file."""
+    found = _LIKE_MEMBER.search(path) if is_like_member(path) else None
+    return path if found is None else f"{path[: found.start()]}{_FILE_MARK}{path[found.start() :]}"
+
+
+def _unmarked(path: str) -> str:
+    """Return the path of a shard or dataset without what marks files."""
+    return re.sub(r"(^|/)\.//+", r"\1", path)
+
+
 def refuse_images(images: Images) -> None:
     """Look at what a run folder is to be written of.
 
@@ -150,7 +186,7 @@ def find_images(paths: Names) -> list[Path]:
     given = [paths] if isinstance(paths, str | os.PathLike) else paths
     seen = _Seen(None)
     found = (one for path in given for one, wild in _expanded(os.fsdecode(path)) if not wild or _fits_wildcard(one))
-    return [Path(item.id) for one in found for item in seen.folder_or_file(one)]
+    return [Path(item.path or item.id) for one in found for item in seen.folder_or_file(one)]
 
 
 def looks_like_picture(path: str) -> bool:
@@ -209,7 +245,7 @@ class _Seen:
                 yield from self._walk(path, absolute)
                 self._folders.append(absolute)
         elif not (found and os.path.lexists(absolute) and _counts(absolute)) and self.new(absolute):
-            yield Item(path, path, listed=listed)
+            yield Item(_file_id(path), path, listed=listed)
 
     def _walk(self, folder: str, absolute: str) -> Iterator[Item]:
         """Yield what lies in a folder in the order of names, one folder's names in memory at a time."""
@@ -219,7 +255,7 @@ class _Seen:
             with os.scandir(folder or ".") as found:
                 names = sorted((each.name, each.is_dir(follow_symlinks=False)) for each in found)
         except OSError:
-            yield Item(folder, folder)
+            yield Item(_file_id(folder), folder)
             return
         for name, is_folder in names:
             below, absolute_below = os.path.join(folder, name), os.path.join(absolute, name)
@@ -228,7 +264,7 @@ class _Seen:
             if is_folder:
                 yield from self._walk(below, absolute_below)
             elif absolute_below not in self._files and _counts(below):
-                yield Item(below, below, listed=True)
+                yield Item(_file_id(below), below, listed=True)
 
 
 def _counts(path: str) -> bool:
@@ -256,11 +292,11 @@ def _named(path: str, seen: _Seen, allow_urls: bool, skip: Skip) -> Iterator[Ite
             raise BadInput(f"{path!r} is a web address; add --allow-urls (allow_urls=True) to fetch pictures")
         yield from [Item(path, url=path)] * seen.new(path)
     elif datasets_on_disk.is_dataset(path):
-        yield from datasets_on_disk.rows(path, skip) if seen.new(os.path.abspath(path)) else ()
+        yield from datasets_on_disk.rows(_unmarked(path), skip) if seen.new(os.path.abspath(path)) else ()
     elif _is_pattern(path):
         yield from _pattern(path, seen, skip)
     elif path.lower().endswith(SHARDS) and os.path.isfile(path):
-        yield from shards.members(path, skip) if seen.new(os.path.abspath(path)) else ()
+        yield from shards.members(_unmarked(path), skip) if seen.new(os.path.abspath(path)) else ()
     elif path.lower().endswith(LISTS) and os.path.isfile(path) and not _begins_like_picture(path):
         yield from _listed(lists.entries(path), seen, allow_urls)
     else:
@@ -277,7 +313,7 @@ def _pattern(pattern: str, seen: _Seen, skip: Skip) -> Iterator[Item]:
 
     for path, wild in _expanded(pattern):
         if path.lower().endswith(SHARDS):
-            yield from shards.members(path, skip) if seen.new(os.path.abspath(path)) else ()
+            yield from shards.members(_unmarked(path), skip) if seen.new(os.path.abspath(path)) else ()
         elif not wild or _fits_wildcard(path):
             yield from seen.folder_or_file(path, listed=wild)
 
@@ -316,4 +352,4 @@ def _listed(entries: Iterable[str], seen: _Seen, allow_urls: bool) -> Iterator[I
             message = f"{entry!r} is a web address; add --allow-urls (allow_urls=True) to fetch pictures"
             yield Item(entry, error=ImageError("unreadable", message))
         else:
-            yield Item(entry, url=entry) if web else Item(entry, entry)
+            yield Item(entry, url=entry) if web else Item(_file_id(entry), entry)

@@ -21,6 +21,7 @@ from openvocab.pipeline.batch.originals import Original, Originals
 from openvocab.pipeline.batch.rows import Row
 from openvocab.pipeline.batch.shards import members
 from openvocab.pipeline.batch.sources import Item, items
+from tests.pipeline.stubs import LABELS, chain
 
 COLOURS = ["red", "lime", "blue"]
 
@@ -165,3 +166,37 @@ def test_a_folder_for_training_has_frames_members_and_rows_as_files(sources: lis
     for line, row in zip(lines, rows[:-1], strict=False):
         again = decode_item(Item("x", str(Path(made.path, line["file"]))))
         assert (again.width, again.height) == (row.width, row.height)
+
+
+LOOKALIKES = [
+    pytest.param("s.tar::a.png", ".//s.tar::a.png", id="beside the shard"),
+    pytest.param("s.tar::d/b.png", ".//s.tar::d/b.png", id="in a folder named like the shard"),
+]
+
+
+@pytest.mark.parametrize(("name", "marked"), LOOKALIKES)
+@pytest.mark.parametrize("shard", ["s.tar", ".//s.tar"])
+def test_a_file_named_like_a_member_and_the_member_have_ids_of_their_own(
+    name: str, marked: str, shard: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with tarfile.open("s.tar", "w") as file:
+        info = tarfile.TarInfo(name.removeprefix("s.tar::"))
+        info.size = len(_bytes("red"))
+        file.addfile(info, io.BytesIO(_bytes("red")))
+    Path(name).parent.mkdir(exist_ok=True)
+    Path(name).write_bytes(_bytes("blue"))
+    chain().run_to("run", [shard, name], LABELS)
+    rows, found = list(openvocab.read_run("run")), Originals()
+    assert [row.id for row in rows] == [name, marked]
+    assert [found.find(row).data for row in rows] == [_bytes("red"), _bytes("blue")]
+    assert found.find(Row(name)).data == _bytes("red")
+    Path(name).unlink()
+    summary = chain().run_to("run", [shard], LABELS)
+    assert (summary.skipped, summary.changed) == (1, {"removed": 1})
+
+
+def test_a_file_named_like_a_row_of_a_dataset_is_marked(tmp_path: Path) -> None:
+    (tmp_path / "saved::0").write_bytes(_bytes("red"))
+    assert [item.id for item in items(tmp_path)] == [f"{tmp_path}/.//saved::0"]
+    assert openvocab.find_images(tmp_path) == [tmp_path / "saved::0"]

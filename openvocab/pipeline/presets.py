@@ -10,6 +10,7 @@ from openvocab.pipeline.chain import Pipeline
 from openvocab.pipeline.registry import load_detector, load_segmenter, load_tagger
 from openvocab.pipeline.settings import Settings
 from openvocab.weights.manifest import PresetRecord, preset_records
+from openvocab.weights.store import refuse_absent
 
 __all__ = ["Preset", "load", "presets"]
 
@@ -60,21 +61,35 @@ def load(
     Raises:
         UnknownName: no preset, family or architecture of that name.
         BadInput: nothing to load, no tagger where tags alone are wanted, or a setting that does not fit.
-        BadWeights: a checkpoint is absent, of another architecture, or fails its digest.
+        BadWeights: a checkpoint is absent, of another architecture, or fails its digest; what a preset lacks is said
+            before the first model is loaded.
+        MissingExtra: the weights of a preset come with a package that is not installed.
     """
-    known = preset_records()
-    if preset is not None and preset not in known:
-        raise unknown("preset", preset, known)
-    record = known[preset] if preset else None
+    record = None if preset is None else _record(preset)
     first, second, third = _stages(record, [tagger, detector, segmenter], tags_alone)
     own = dict(record.settings) if record and not tagger and not detector else {}
     chosen = Settings().changed(**own).changed_in(load, settings)
+    _refuse_absent(record, [first, second, third])
     return Pipeline(
         load_tagger(first, device, dtype) if first else None,
         load_detector(second, device, dtype) if second else None,
         load_segmenter(third, device, dtype) if third else None,
         chosen,
     )
+
+
+def _record(preset: str) -> PresetRecord:
+    known = preset_records()
+    if preset not in known:
+        raise unknown("preset", preset, known)
+    return known[preset]
+
+
+def _refuse_absent(record: PresetRecord | None, specs: list[str | None]) -> None:
+    """Look up the weights of those SPECs that are the preset's own, before the first is loaded."""
+    if record:
+        theirs = (record.tagger, record.detector, record.segmenter)
+        refuse_absent(record.name, [spec for spec in specs if spec and spec in theirs])
 
 
 def _stages(record: PresetRecord | None, given: list[str | None], tags_alone: bool) -> list[str | None]:

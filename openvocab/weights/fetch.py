@@ -18,7 +18,7 @@ from openvocab.errors import BadWeights
 from openvocab.weights.files import verify
 from openvocab.weights.folders import cache_folder, temporary_beside
 
-__all__ = ["hub_file", "hub_listing", "offline", "url_file", "url_path"]
+__all__ = ["hub_file", "hub_listing", "hub_reach", "offline", "url_file", "url_path"]
 
 _LOCK_SECONDS = 3600
 _ANSWER_SECONDS = 10
@@ -66,6 +66,16 @@ def _reach(repository: str, revision: str | None) -> None:
     from huggingface_hub import HfApi
 
     HfApi().model_info(repository, revision=revision, timeout=_ANSWER_SECONDS)
+
+
+def hub_reach(repository: str, revision: str | None = None) -> None:
+    """Ask for a repository, so that one that cannot be fetched from is known at once.
+
+    Raises:
+        BadWeights: it is absent or out of reach, or openvocab is offline.
+    """
+    with _told(repository, repository):
+        _reach(repository, revision)
 
 
 def hub_listing(repository: str, revision: str | None = None) -> tuple[str, ...]:

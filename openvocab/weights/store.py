@@ -8,12 +8,21 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from openvocab.errors import BadWeights, MissingExtra, unknown
-from openvocab.weights.fetch import hub_file, hub_listing, offline, url_file, url_path
+from openvocab.weights.fetch import hub_file, hub_listing, hub_reach, offline, url_file, url_path
 from openvocab.weights.files import refuse_stand_ins
 from openvocab.weights.manifest import Published, WeightsFile, checkpoint, embedded, published, published_for
 from openvocab.weights.trust import trusted_sha256
 
-__all__ = ["Verdict", "beside", "package_weights", "pull", "url_weights", "verified", "weights_here"]
+__all__ = [
+    "Verdict",
+    "beside",
+    "package_weights",
+    "pull",
+    "refuse_absent",
+    "url_weights",
+    "verified",
+    "weights_here",
+]
 
 _BESIDE = ("*.json", "*.txt", "*.model", "*.jinja")
 _NOT_BESIDE = ("*.index.json", "*/*")
@@ -39,6 +48,32 @@ def weights_here(record: Published) -> tuple[Path, ...]:
     """Return the weights of a checkpoint if all of them are on this machine, else nothing; asks no network."""
     found = [_cached(record, file) for file in record.files]
     return tuple(path for path in found if path is not None) if None not in found else ()
+
+
+def refuse_absent(preset: str, specs: Iterable[str]) -> None:
+    """Look up the weights of a preset before the first of them is loaded.
+
+    Args:
+        specs: of the stages that are to be loaded.
+
+    Raises:
+        BadWeights: some are not on this machine, and openvocab is offline or their hub out of reach.
+        MissingExtra: some come with a package that is not installed.
+    """
+    records = [record for record in map(published_for, specs) if record is not None]
+    missing = [record for record in records if not weights_here(record)]
+    for record in missing:
+        if record.package:
+            _weights(record)
+    if missing and offline():
+        names = ", ".join(record.name for record in missing)
+        raise BadWeights(
+            f"preset {preset!r} needs {names}, not on this machine, and openvocab is offline; with a network, run: "
+            f"openvocab weights pull {preset}"
+        )
+    for record in missing:
+        if record.repository:
+            hub_reach(record.repository, record.fetched_revision)
 
 
 def _cached(record: Published, file: WeightsFile) -> Path | None:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
+from openvocab import example_scenes
 from tests.weights.hub import COMMIT, ENCLOSED, TOKEN, Hub, environment, openvocab, python, serving
 
 LARGE = "google/owlv2-large-patch14-ensemble"
@@ -268,3 +269,42 @@ def test_a_hub_out_of_reach_is_told_at_once(hub, tmp_path):
     tries, _, told = run.stdout.strip().partition(" ")
     assert int(tries) <= 2, run.stderr  # a host may have two addresses
     assert told.endswith("the server cannot be reached; check the network, the proxy and HF_ENDPOINT")
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        pytest.param(
+            ["annotate", "--preset", "base", "--out", "out"],
+            "preset 'base' needs open_clip-siglip2-b-16, owlv2-base, sam-vit-b, not on this machine",
+            id="all stages",
+        ),
+        pytest.param(["tag", "--preset", "base"], "preset 'base' needs open_clip-siglip2-b-16, not", id="tagger alone"),
+        pytest.param(
+            ["annotate", "--preset", "base", "--tagger", "pocket", "--segmenter", "pocket", "--out", "out"],
+            "preset 'base' needs owlv2-base, not",
+            id="other stages replaced",
+        ),
+    ],
+)
+def test_offline_a_preset_says_all_that_it_lacks_before_a_model_is_loaded(tmp_path, command, told):
+    path = str(tmp_path / "out")
+    arguments = [path if each == "out" else each for each in command]
+    scene = str(next(Path(example.path) for example in example_scenes()))
+    after = "import atexit; atexit.register(lambda: print('opened', opened, 'open_clip' in sys.modules))"
+    given = environment(None, tmp_path, HF_HUB_OFFLINE="0")
+    run = openvocab(
+        "--offline", arguments[0], scene, "--labels", "a, b", *arguments[1:], given=given, before=ENCLOSED + after
+    )
+    assert run.returncode == 2 and "opened [] False" in run.stdout
+    assert run.stderr.count("\n") == 1 and told in run.stderr
+    assert "openvocab is offline; with a network, run: openvocab weights pull base" in run.stderr
+
+
+def test_a_preset_whose_hub_lacks_one_model_is_refused_before_the_others_are_loaded(hub, tmp_path):
+    scene = str(next(Path(example.path) for example in example_scenes()))
+    arguments = ["annotate", scene, "--labels", "a", "--preset", "small", "--out", str(tmp_path / "out")]
+    after = "import atexit; atexit.register(lambda: print('loaded', 'open_clip' in sys.modules))"
+    run = openvocab(*arguments, given=environment(hub, tmp_path), before="import sys\n" + after)
+    assert run.returncode == 2 and "loaded False" in run.stdout
+    assert run.stderr.count("\n") == 1 and "the hub has no such repository" in run.stderr

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 from openvocab.errors import BadInput, ImageError
 from openvocab.pipeline.batch.decode import read_item
 from openvocab.pipeline.batch.frames import split_frame
-from openvocab.pipeline.batch.part_files import read_part
+from openvocab.pipeline.batch.part_files import Place, part_files, place_of, read_part
 from openvocab.pipeline.batch.rows import id_of, text_of
 from openvocab.pipeline.batch.run_folder import Run
 from openvocab.pipeline.batch.sources import Item, is_like_member, is_marked_file
@@ -86,7 +86,8 @@ class Known:
             BadInput: a part cannot be read.
         """
         made = Run(run)
-        self._parts, self._again = made.parts, again
+        self._parts, self._again = part_files(made.path), again
+        self._last, self._places = -1, dict[str, Place]()
         self._rows: dict[str, int] = {}
         self._starts, self._began = list[int](), list[float | None]()
         for part in self._parts:
@@ -118,13 +119,29 @@ class Known:
             row = self._rows.get(text)
             if row is None:
                 self.changes.added += self._complete and text not in self._again
+                self._note_place(text)
                 yield item
                 continue
-            self._seen[row] = 1
+            self._seen[row], self._last = 1, row
             if not item.skipped and self._differs(item, row):
                 self.changes.replaced += 1
                 self.replaced.append(text)
             yield item if item.skipped else Item(item.id)
+
+    def place(self, name: str) -> Place | None:
+        """Return the place of the part before which the new row of an input stands; None where it stands at the end.
+
+        Args:
+            name: an id without a row that over has yielded; it is told once.
+        """
+        return self._places.pop(text_of(name), None)
+
+    def _note_place(self, text: str) -> None:
+        """Keep where a new row stands: between two parts, if the last row of the first came by just before it."""
+        following = self._last + 1
+        part = bisect_right(self._starts, following) - 1
+        if following < len(self._rows) and self._starts[part] == following:
+            self._places[text] = place_of(self._parts[part])
 
     def survey(self, source: Callable[[Callable[[str], bool]], Iterator[Item]]) -> Changes:
         """Go through the inputs without reading those that are new, and return what has changed."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from openvocab.errors import BadInput
 from openvocab.pipeline.batch.folder_lock import LOCK, PID
+from openvocab.pipeline.batch.manifest import DAMAGED, PARTS
 from openvocab.pipeline.batch.part_files import MARK, part_files
 from openvocab.pipeline.batch.whole import cannot_write
 
@@ -48,7 +49,8 @@ def remove_run(path: Path) -> None:
     recorded = _has_record(path)
     parts = [part for part in part_files(path) if _is_ours(part, recorded)]
     drawings = [path / name for part in parts for name in _drawings(part)]
-    for each in [*drawings, *parts, path / RECORD]:
+    aside = path.glob(f"part-*.parquet{DAMAGED}") if recorded else ()
+    for each in [*drawings, *parts, *aside, path / PARTS, path / RECORD]:
         try:
             each.unlink(missing_ok=True)
         except OSError as error:
@@ -60,7 +62,7 @@ def is_of_a_run(path: Path) -> bool:
     folder = path.parent
     if folder.name == PICTURES and _has_record(folder.parent):
         return True
-    return _has_record(folder) and (path.name in (RECORD, LOCK, PID) or path in part_files(folder))
+    return _has_record(folder) and (path.name in (RECORD, PARTS, LOCK, PID) or path in part_files(folder))
 
 
 def _has_record(path: Path) -> bool:

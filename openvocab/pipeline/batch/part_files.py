@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,11 @@ from openvocab.errors import BadInput
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["MARK", "part_bytes", "part_files", "read_part", "readable"]
+__all__ = ["MARK", "Place", "free_name", "part_bytes", "part_files", "place_of", "read_part", "readable"]
+
+Place = tuple[int, int]
+"""Where a part stands: its number, and the piece: 0, or more for rows put in behind part-NUMBER.parquet later."""
+_NAME = re.compile(r"part-([0-9]+)(?:_([0-9]+))?\.parquet")
 
 MARK = b"openvocab.rows"
 """Key in a part's schema metadata that says that a run wrote it."""
@@ -53,5 +58,29 @@ def part_bytes(table: pa.Table) -> Any:
 
 def part_files(path: Path) -> list[Path]:
     """Return the files of a run folder's rows, in order."""
-    found = [(int(digits), each) for each in path.glob("part-*.parquet") if (digits := each.stem[5:]).isdecimal()]
-    return [each for _, each in sorted(found)]
+    return sorted((each for each in path.glob("part-*.parquet") if _NAME.fullmatch(each.name)), key=place_of)
+
+
+def place_of(part: Path) -> Place:
+    """Return where a part stands."""
+    found = _NAME.fullmatch(part.name)
+    return (-1, 0) if found is None else (int(found[1]), int(found[2] or 0))
+
+
+def free_name(parts: Sequence[Path], before: Place | None = None) -> str:
+    """Return the name of a new part just before another one; at the end for None, or where there is no room.
+
+    Args:
+        parts: those there are, in order.
+    """
+    places = [place_of(part) for part in parts]
+    end = (places[-1][0] + 1 if places else 0, 0)
+    number, piece = max((place for place in places if before is None or place < before), default=(-1, 0))
+    for made in ((number + 1, 0), (number, piece + 1)):
+        if made[0] >= 0 and (before is None or made < before):
+            return _name(made)
+    return _name(end)
+
+
+def _name(place: Place) -> str:
+    return f"part-{place[0]:05}{f'_{place[1]:05}' if place[1] else ''}.parquet"

@@ -21,8 +21,11 @@ from numpy.typing import NDArray
 
 import openvocab
 from openvocab.errors import BadInput, BadOutput
-from openvocab.pipeline.batch.rows import schema
+from openvocab.pipeline.batch.changes import Known
+from openvocab.pipeline.batch.part_files import Place
+from openvocab.pipeline.batch.rows import id_of, schema
 from openvocab.pipeline.batch.run_folder import Run, RunFolder, describe, open_run
+from openvocab.pipeline.batch.sources import Item
 from openvocab.pipeline.batch.writer import Summary, noted, refuse_target
 from openvocab.pipeline.chain import Pipeline
 from openvocab.pipeline.gate import best_labels
@@ -84,8 +87,8 @@ def _session(run: Run, target: RunFolder, relabelled: Callable[[pa.Table], pa.Ta
     """Write what is missing, and note in run.json what was done."""
     began, started = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     counts, before = Counter[str](), target.finished()
-    for table in _missing(run, frozenset(before.ids)):
-        target.add_table(relabelled(table))
+    for table, place in _missing(run, frozenset(before.ids), Known(target.path)):
+        target.add_table(relabelled(table), place)
         counts.update(each or "ok" for each in table.column("error_kind").to_pylist())
     seconds, ok, skipped = round(time.monotonic() - started, 3), counts.pop("ok", 0), len(before.ids)
     summary = Summary(str(target.path), ok, dict(counts), skipped, before.errors, seconds)
@@ -122,15 +125,16 @@ def _named(spec: Any, sha256: Any, dtype: Any) -> str:
     return f"{spec} (sha256 {digest}, {dtype})"
 
 
-def _missing(run: Run, done: frozenset[str]) -> Iterator[pa.Table]:
-    """Yield the run's parts as tables, without the rows that are done."""
+def _missing(run: Run, done: frozenset[str], known: Known) -> Iterator[tuple[pa.Table, Place | None]]:
+    """Yield the run's parts as tables, without the rows that are done, and the place of each as Known.place has it."""
     import pyarrow as pa
 
     for table in run.tables(without=("tags", "regions")):
         ids = table.column("id").to_pylist()
         wanted = table.filter(pa.array([name not in done for name in ids])) if done else table
+        places = [known.place(item.id) for item in known.over(Item(id_of(name)) for name in ids)]
         if len(wanted):
-            yield wanted
+            yield wanted, next((place for place in places if place is not None), None)
 
 
 def _relabelled(table: pa.Table, kind: pa.Schema, pipe: Pipeline, vocabulary: Vocabulary) -> pa.Table:

@@ -16,14 +16,23 @@ from typing import TYPE_CHECKING, Any
 
 from openvocab.errors import BadInput
 from openvocab.pipeline.batch.folder_lock import locked
+from openvocab.pipeline.batch.manifest import add_line, gone, line_of, mend, sound_parts, verified
 from openvocab.pipeline.batch.ownership import PICTURES, RECORD, refuse_foreign, remove_run
-from openvocab.pipeline.batch.part_files import part_bytes, part_files, read_part, readable
+from openvocab.pipeline.batch.part_files import (
+    Place,
+    free_name,
+    part_bytes,
+    part_files,
+    read_part,
+    readable,
+)
 from openvocab.pipeline.batch.rows import Row, from_table, schema, to_table
 from openvocab.pipeline.batch.whole import cannot_write, clear_leftovers, remove_whole, write_whole
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.dataset as pads
+    import pyarrow.parquet as pq
 
 __all__ = [
     "Finished",
@@ -106,29 +115,32 @@ class RunFolder:
         for part in part_files(self.path):
             if not pc.any(pc.is_in(read_part(part, [column]).column(column), wanted)).as_py():
                 continue
-            table = read_part(part)
+            with readable(part):
+                table = _opened(part).read()
             unwanted = pc.is_in(table.column(column), wanted)
             dropped += table.column("id").filter(unwanted).to_pylist()
             kept = table.filter(pc.invert(unwanted))
+            data = part_bytes(kept)
+            add_line(self.path, line_of(part.name, data, len(kept)) if len(kept) else gone(part.name))
             if len(kept):
-                write_whole(part, part_bytes(kept))
+                write_whole(part, data)
             else:
                 remove_whole(part)
         return dropped
 
-    def add(self, rows: Sequence[Row], kind: pa.Schema) -> None:
-        """Write rows as the next part; see add_table."""
-        self.add_table(to_table(rows, kind))
+    def add(self, rows: Sequence[Row], kind: pa.Schema, before: Place | None = None) -> None:
+        """Write rows as a new part; see add_table."""
+        self.add_table(to_table(rows, kind), before)
 
-    def add_table(self, table: pa.Table) -> None:
-        """Write the next part.
+    def add_table(self, table: pa.Table, before: Place | None = None) -> None:
+        """Write a new part, at the end or just before another one.
 
         Raises:
             CannotWrite: the disk is full, or the folder read-only; what was written before is whole.
         """
-        parts = part_files(self.path)
-        number = int(parts[-1].stem.removeprefix("part-")) + 1 if parts else 0
-        write_whole(self.path / f"part-{number:05}.parquet", part_bytes(table))
+        part, data = self.path / free_name(part_files(self.path), before), part_bytes(table)
+        write_whole(part, data)
+        add_line(self.path, line_of(part.name, data, len(table)))
 
     def note(self, session: Mapping[str, Any]) -> None:
         """Add what a session did to run.json.
@@ -164,8 +176,12 @@ class Run:
 
     @property
     def parts(self) -> list[Path]:
-        """The files of the rows, in order."""
-        return part_files(self.path)
+        """The files of the rows, in order.
+
+        Raises:
+            BadInput: one is missing, damaged, or there twice.
+        """
+        return sound_parts(self.path)
 
     def __len__(self) -> int:
         """How many rows there are.
@@ -176,7 +192,7 @@ class Run:
         import pyarrow.parquet as pq
 
         count = 0
-        for part in part_files(self.path):
+        for part in self.parts:
             with readable(part):
                 count += pq.read_metadata(part).num_rows
         return count
@@ -187,11 +203,9 @@ class Run:
         Raises:
             BadInput: a part cannot be read.
         """
-        import pyarrow.parquet as pq
-
         labels = self.labels
-        for part in part_files(self.path):
-            with readable(part), pq.ParquetFile(part, page_checksum_verification=True) as file:
+        for part in self.parts:
+            with readable(part), _opened(part) as file:
                 for batch in file.iter_batches(batch_size=256):
                     yield from from_table(batch, labels)
 
@@ -201,23 +215,38 @@ class Run:
         Raises:
             BadInput: a part cannot be read.
         """
-        import pyarrow.parquet as pq
-
-        for part in part_files(self.path):
-            with readable(part), pq.ParquetFile(part, page_checksum_verification=True) as file:
+        for part in self.parts:
+            with readable(part), _opened(part) as file:
                 names = [name for name in file.schema_arrow.names if name not in without]
                 table = file.read(columns=names)
             yield table
 
     @property
     def dataset(self) -> pads.Dataset:
-        """The rows as a pyarrow dataset, which DuckDB, Polars and pandas read as it is."""
+        """The rows as a pyarrow dataset, which DuckDB, Polars and pandas read as it is; every part is verified first.
+
+        Raises:
+            BadInput: a part is damaged, missing, or there twice.
+        """
         import pyarrow.dataset as pads
 
-        parts = [str(part) for part in part_files(self.path)]
+        for part in (parts := self.parts):
+            verified(part)
         size, half = self.record.get("embedding_size"), self.record.get("embeddings") == "float16"
         kind = schema(size, half)
-        return pads.dataset(parts, schema=kind, format="parquet") if parts else pads.dataset(kind.empty_table())
+        checked = pads.ParquetFileFormat(
+            default_fragment_scan_options=pads.ParquetFragmentScanOptions(page_checksum_verification=True)
+        )
+        files = list(map(str, parts))
+        return pads.dataset(files, schema=kind, format=checked) if parts else pads.dataset(kind.empty_table())
+
+
+def _opened(part: Path) -> pq.ParquetFile:
+    """Open a part whose bytes were verified; see verified."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    return pq.ParquetFile(pa.BufferReader(verified(part)), page_checksum_verification=True)
 
 
 def read_run(path: str | os.PathLike[str]) -> Run:
@@ -266,6 +295,7 @@ def open_run(path: Path, record: Mapping[str, Any], *, overwrite: bool = False) 
         elif part_files(path):
             raise BadInput(f"{path} holds parts and no {RECORD}; give another folder, or --overwrite to start anew")
         _clear(path)
+        mend(path)
         if not (path / RECORD).exists():
             write_whole(path / RECORD, _json(record))
         yield RunFolder(path)

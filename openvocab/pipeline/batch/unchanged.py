@@ -12,6 +12,7 @@ from typing import Any
 import openvocab
 from openvocab.errors import OpenVocabError
 from openvocab.pipeline.batch.changes import Known, refuse_changes
+from openvocab.pipeline.batch.manifest import faults
 from openvocab.pipeline.batch.run_folder import RunFolder, read_run
 from openvocab.pipeline.batch.run_options import RunOptions, Summary
 from openvocab.pipeline.batch.sources import Names
@@ -56,6 +57,8 @@ def nothing_to_do(folder: str, pictures: Names, options: RunOptions) -> Summary 
     except OpenVocabError:
         return None
     if record.get("asked") != dict(options.asked) or record.get("openvocab") != openvocab.__version__:
+        return None
+    if faults(Path(folder)):
         return None
     finished = RunFolder(Path(folder)).finished()
     if options.retry_errors and finished.errors:

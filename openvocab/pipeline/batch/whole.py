@@ -20,6 +20,7 @@ from typing import Any
 from openvocab.errors import CannotWrite
 
 __all__ = [
+    "append_line",
     "cannot_write",
     "clear_leftovers",
     "is_alive",
@@ -103,6 +104,24 @@ def write_whole(path: Path, data: Any) -> None:
     except OSError as error:
         with suppress(OSError):
             hidden.unlink()
+        raise cannot_write(path, error, len(data)) from error
+
+
+def append_line(path: Path, data: bytes) -> None:
+    """Add a line to a file, made if it is not there; what was there before is kept, even if the power fails.
+
+    Raises:
+        CannotWrite: the message has the path, the bytes needed and the cause.
+    """
+    try:
+        made = not path.exists()
+        with open(path, "ab") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if made:
+            sync_folder(path.parent)
+    except OSError as error:
         raise cannot_write(path, error, len(data)) from error
 
 

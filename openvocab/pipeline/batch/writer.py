@@ -24,6 +24,7 @@ from openvocab.pipeline.batch.drawing import Drawing
 from openvocab.pipeline.batch.embedding_cache import open_cache
 from openvocab.pipeline.batch.engine import Engine, Reading
 from openvocab.pipeline.batch.frames import each_frame, whole_files
+from openvocab.pipeline.batch.part_files import Place
 from openvocab.pipeline.batch.rows import Row, schema, to_table
 from openvocab.pipeline.batch.run_folder import RunFolder, describe, open_run
 from openvocab.pipeline.batch.run_options import RunOptions, Summary
@@ -211,7 +212,7 @@ def _session(
     finished, counts = run.finished(), Counter[str]()
     if drawing:
         drawing.name_all(finished.ids)
-    with _Writer(run, kind, drawing, options) as writer:
+    with _Writer(run, kind, drawing, known, options) as writer:
         for answer in engine.answers(known.over(source(known.skip))):
             if answer.error is not None and options.strict:
                 raise answer.error
@@ -269,8 +270,11 @@ def refuse_target(folder: str, pictures: Names) -> None:
 class _Writer:
     """The one thread that writes: rows gather here until they make a part."""
 
-    def __init__(self, run: RunFolder, kind: pa.Schema, drawing: Drawing | None, options: RunOptions) -> None:
-        self._run, self._kind, self._drawing, self._options = run, kind, drawing, options
+    def __init__(
+        self, run: RunFolder, kind: pa.Schema, drawing: Drawing | None, known: Known, options: RunOptions
+    ) -> None:
+        self._run, self._kind, self._drawing, self._known, self._options = run, kind, drawing, known, options
+        self._place: Place | None = None
         self._queue: queue.Queue[Answer | None] = queue.Queue(_WAITING)
         self._rows: list[Row] = []
         self._bytes, self._since = 0, 0.0
@@ -330,6 +334,10 @@ class _Writer:
                 continue
 
     def _keep(self, row: Row) -> None:
+        place = self._known.place(row.id)
+        if place != self._place:
+            self._flush()
+            self._place = place
         self._since = self._since if self._rows else time.monotonic()
         self._rows.append(row)
         self._bytes += _weight(row)
@@ -338,7 +346,7 @@ class _Writer:
 
     def _flush(self) -> None:
         if self._rows:
-            self._run.add(self._rows, self._kind)
+            self._run.add(self._rows, self._kind, self._place)
             self._rows, self._bytes = [], 0
 
 

@@ -48,7 +48,10 @@ def test_errors_are_done_again_and_replaced(pictures: Path, tmp_path: Path) -> N
     assert (summary.ok, summary.errors, summary.skipped, summary.errors_kept) == (2, {"empty": 2}, 8, 0)
     assert {name for name, kind in kinds(run).items() if kind} == {"03", "07"}
     assert len(kinds(run)) == 12 == openvocab.read_run(run).dataset.count_rows()
-    assert [Path(row.id).stem[-2:] for row in openvocab.read_run(run)][-4:] == ["01", "03", "06", "07"]
+    rows = [row.id for row in openvocab.read_run(run)]
+    assert rows == sorted(
+        rows
+    )  # each error was the last row of its part, or filled it, so that the new ones fit in place
     assert [session["ok"] for session in openvocab.read_run(run).record["sessions"]] == [8, 2]
 
 

@@ -73,7 +73,8 @@ def campaign(pictures: Path, root: Path, kills: int, seed: int) -> dict[str, Any
         assert len(found) - len(set(found)) == 0
         assert sorted(set(wanted) - set(found)) == []
         assert found == wanted
-        assert sorted(path.name for path in run.iterdir() if path.suffix != ".parquet") == [".lock", ".pid", "run.json"]
+        others = sorted(path.name for path in run.iterdir() if path.suffix != ".parquet")
+        assert others == [".lock", ".pid", "parts.jsonl", "run.json"]  # no part was set aside
         assert len(openvocab.read_run(run)) == PICTURES
     return said
 

@@ -92,7 +92,7 @@ def test_overwrite_removes_the_run_and_leaves_what_else_is_there(photos: Path, t
     left = files_in(run)
     assert None not in drawings and not drawings & left.keys()
     assert mine.items() <= left.items()
-    assert left.keys() - mine.keys() == {"run.json", "part-00000.parquet"}
+    assert left.keys() - mine.keys() == {"run.json", "parts.jsonl", "part-00000.parquet"}
 
 
 def test_a_refused_run_removes_nothing(photos: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 import openvocab
 from openvocab import BadInput
 from openvocab.batch.run_folder import Run
-from tests.pipeline.stubs import LABELS, chain, save_images
+from tests.helpers.stages import LABELS, chain, save_images
 
 FLIPS = 150
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from openvocab.errors import BadInput, unknown
 from openvocab.models.registry import load_detector, load_segmenter, load_tagger
@@ -11,6 +11,9 @@ from openvocab.pipeline.pipeline import Pipeline
 from openvocab.pipeline.settings import Settings
 from openvocab.weights.manifest import PresetRecord, preset_records
 from openvocab.weights.store import refuse_absent
+
+if TYPE_CHECKING:
+    from openvocab.models.device import DeviceLike, DtypeLike
 
 __all__ = ["Preset", "load", "presets"]
 
@@ -42,8 +45,8 @@ def load(
     tagger: str | None = None,
     detector: str | None = None,
     segmenter: str | None = None,
-    device: str | None = None,
-    dtype: str | None = None,
+    device: DeviceLike = None,
+    dtype: DtypeLike = None,
     tags_alone: bool = False,
     **settings: Any,
 ) -> Pipeline:
@@ -57,6 +60,9 @@ def load(
         segmenter: SPEC of the segmenter.
         device: cuda, mps or cpu; the best there is where not given.
         dtype: float32 or bfloat16; bfloat16 where the hardware multiplies it, where not given.
+        device: cuda, mps, cpu or a torch.device; None for the best there is.
+        dtype: float32, bfloat16, float16 or a torch.dtype; None for bfloat16 if the hardware multiplies it fast,
+            else float32.
         tags_alone: load the tagger and nothing else, also of a preset.
         settings: fields of Settings to change, e.g. box_threshold=0.4; None leaves the preset's own value.
 

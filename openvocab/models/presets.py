@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 from openvocab.errors import BadInput, unknown
 from openvocab.models.registry import load_detector, load_segmenter, load_tagger
 from openvocab.pipeline.pipeline import Pipeline
-from openvocab.pipeline.settings import Settings
+from openvocab.pipeline.settings import SettingChanges, Settings
 from openvocab.weights.manifest import PresetRecord, preset_records
 from openvocab.weights.store import refuse_absent
 
@@ -48,23 +48,19 @@ def load(
     device: DeviceLike = None,
     dtype: DtypeLike = None,
     tags_alone: bool = False,
-    **settings: Any,
+    **settings: Unpack[SettingChanges],
 ) -> Pipeline:
     """Load a pipeline.
 
     Args:
-        preset: the name of a preset; "pocket" ships with the package.
-        tagger: SPEC of the tagger. With a preset, a SPEC replaces the preset's stage; without one, stages
-            that are not named are left out.
+        preset: Name of a preset; "pocket" ships with the package.
+        tagger: SPEC of the tagger. A SPEC replaces the preset's stage; a stage that neither names is left out.
         detector: SPEC of the detector.
         segmenter: SPEC of the segmenter.
-        device: cuda, mps or cpu; the best there is where not given.
-        dtype: float32 or bfloat16; bfloat16 where the hardware multiplies it, where not given.
-        device: cuda, mps, cpu or a torch.device; None for the best there is.
-        dtype: float32, bfloat16, float16 or a torch.dtype; None for bfloat16 if the hardware multiplies it fast,
-            else float32.
-        tags_alone: load the tagger and nothing else, also of a preset.
-        settings: fields of Settings to change, e.g. box_threshold=0.4; None leaves the preset's own value.
+        device: "cuda", "mps", "cpu" or a torch.device; None for the best there is.
+        dtype: "float32", "bfloat16", "float16" or a torch.dtype; None for what is fast on the device.
+        tags_alone: Load the tagger only, also of a preset.
+        settings: Fields of Settings to change, e.g. box_threshold=0.4; None leaves the preset's value.
 
     Raises:
         UnknownName: no preset, family or architecture of that name.

@@ -63,17 +63,16 @@ def load(
         settings: Fields of Settings to change, e.g. box_threshold=0.4; None leaves the preset's value.
 
     Raises:
-        UnknownName: no preset, family or architecture of that name.
-        BadInput: nothing to load, no tagger where tags alone are wanted, or a setting that does not fit.
-        BadWeights: a checkpoint is absent, of another architecture, or fails its digest; what a preset lacks is said
-            before the first model is loaded.
-        MissingExtra: the weights of a preset come with a package that is not installed.
+        UnknownName: There is no such preset, family or architecture.
+        BadInput: There is nothing to load, no tagger with tags_alone, or a setting does not fit.
+        BadWeights: A checkpoint is absent (checked before any is loaded), of another kind, or fails its digest.
+        MissingExtra: The weights of a preset come with a package that is not installed.
     """
     record = None if preset is None else _record(preset)
-    first, second, third = _stages(record, [tagger, detector, segmenter], tags_alone)
-    own = dict(record.settings) if record and not tagger and not detector else {}
+    first, second, third = specs = _stages(record, [tagger, detector, segmenter], tags_alone)
+    own = record.settings if record and not tagger and not detector else {}
     chosen = Settings().changed(**own).changed_in(load, settings)
-    _refuse_absent(record, [first, second, third])
+    _refuse_absent(record, specs)
     return Pipeline(
         load_tagger(first, device, dtype) if first else None,
         load_detector(second, device, dtype) if second else None,

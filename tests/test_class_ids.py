@@ -15,11 +15,11 @@ from PIL import Image
 import openvocab
 from openvocab import BadInput, Result
 from openvocab.ui.cli.main import main
-from tests.pipeline.stubs import chain, save_images
+from tests.helpers.stages import chain, save_images
 
-LABELS = ("zebra", "dark", "light", "red")
-PLACE = 1
-"""The place of the label that the stub detector finds: the best tag of an image like this one, looked for first."""
+LABELS = ("dark", "zebra", "light", "red")
+INDEX = 1
+"""The index of the label that the fake detector finds: that of the best tag."""
 
 
 @pytest.fixture
@@ -46,16 +46,16 @@ def result_of(kind: str) -> Result:
 def test_a_result_keeps_the_vocabulary_in_its_order(kind: str, here: Path) -> None:
     result = result_of(kind)
     assert result.labels == result.classes == LABELS
-    assert [LABELS.index(label) for label in result.detections.labels] == [PLACE]
-    assert np.array(result.to_supervision().class_id).tolist() == [PLACE]
-    assert np.array(openvocab.to_supervision(result).class_id).tolist() == [PLACE]
+    assert [LABELS.index(label) for label in result.detections.labels] == [INDEX]
+    assert np.array(result.to_supervision().class_id).tolist() == [INDEX]
+    assert np.array(openvocab.to_supervision(result).class_id).tolist() == [INDEX]
 
 
 def test_rows_of_a_run_know_the_vocabulary_of_the_run(here: Path) -> None:
     chain(gate="threshold").run_to("run", "p", LABELS)
     (row,) = openvocab.read_run("run")
     assert row.labels == LABELS
-    assert np.array(openvocab.to_supervision(row).class_id).tolist() == [PLACE]
+    assert np.array(openvocab.to_supervision(row).class_id).tolist() == [INDEX]
 
 
 def _result() -> Any:
@@ -90,8 +90,8 @@ def test_exports_count_the_vocabulary(rows: Any, by: str, here: Path) -> None:
 def check(coco: str, yolo: str) -> None:
     read = json.loads(coco)
     assert [each["name"] for each in read["categories"]] == list(LABELS)
-    assert [each["category_id"] for each in read["annotations"]] == [PLACE + 1]
-    assert [line.split()[0] for line in yolo.splitlines()] == [str(PLACE)]
+    assert [each["category_id"] for each in read["annotations"]] == [INDEX + 1]
+    assert [line.split()[0] for line in yolo.splitlines()] == [str(INDEX)]
 
 
 def test_downloads_of_the_page_count_the_vocabulary(here: Path) -> None:
@@ -116,6 +116,6 @@ def test_names_given_by_hand_follow_the_vocabulary(here: Path) -> None:
 
 def test_labels_that_lack_one_are_refused_and_those_given_count(here: Path) -> None:
     turned = tuple(reversed(LABELS))
-    assert np.array(openvocab.to_supervision(_result(), turned).class_id).tolist() == [len(LABELS) - 1 - PLACE]
+    assert np.array(openvocab.to_supervision(_result(), turned).class_id).tolist() == [len(LABELS) - 1 - INDEX]
     with pytest.raises(BadInput, match="not among the 1 given"):
-        openvocab.to_supervision(_result(), ["zebra"])
+        openvocab.to_supervision(_result(), ["dark"])

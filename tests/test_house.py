@@ -20,7 +20,7 @@ LAYERS = (
     {"errors"},
     {"images", "prompts", "weights"},
     {"pipeline"},
-    {"models"},
+    {"models", "testing"},
     {"batch"},
     {"formats"},
     {"evaluate"},

@@ -13,10 +13,11 @@ import pytest
 import openvocab
 from openvocab import Result, Settings
 from openvocab.models import presets
+from openvocab.testing import FakeSegmenter
 from openvocab.ui.cli.main import main
 from openvocab.weights.manifest import preset_records
 from openvocab.weights.thresholds import tag_threshold
-from tests.pipeline.stubs import StubDetector, StubSegmenter, StubTagger
+from tests.helpers.stages import FragileDetector, FragileTagger
 
 SCENE = openvocab.example_scenes()[0]
 WORDS = ", ".join(SCENE.labels)
@@ -29,7 +30,11 @@ def stand_ins(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     """The name of a preset; where its weights cannot be here, stages without weights stand in for its own."""
     name = str(request.param)
     if name not in LOADED_HERE:
-        for stage, made in (("tagger", StubTagger()), ("detector", StubDetector()), ("segmenter", StubSegmenter())):
+        for stage, made in (
+            ("tagger", FragileTagger()),
+            ("detector", FragileDetector()),
+            ("segmenter", FakeSegmenter()),
+        ):
             monkeypatch.setattr(presets, f"load_{stage}", _loads(made))
     return name
 

@@ -1,51 +1,59 @@
-"""Where a model runs and in which precision, decided from what this machine has, and arithmetic shared by adapters."""
+"""The device and dtype that a model runs in, chosen from what this machine has, and arithmetic that adapters share."""
 
 from __future__ import annotations
+
+from typing import TypeAlias
 
 import torch
 
 from openvocab.errors import BadInput
 
-__all__ = ["dtype_of", "pick_device", "pick_dtype", "unit"]
+__all__ = ["DeviceLike", "DtypeLike", "dtype_of", "pick_device", "pick_dtype", "unit"]
 
-_DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+DeviceLike: TypeAlias = str | torch.device | None
+DtypeLike: TypeAlias = str | torch.dtype | None
+
+_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
 
 def _devices() -> list[str]:
-    """Return the devices there are, best first."""
-    found = ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available()
-    return [*found, *(f"cuda:{index}" for index in range(torch.cuda.device_count())), "cpu"]
+    """Return the names of this machine's devices, best first."""
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    indexed = [f"cuda:{index}" for index in range(torch.cuda.device_count())] + ["mps:0"] * mps
+    return ["cuda"] * cuda + ["mps"] * mps + [*indexed, "cpu"]
 
 
-def pick_device(name: str | None) -> torch.device:
-    """Return the device of that name, or the best there is: cuda, mps, cpu.
+def pick_device(device: DeviceLike) -> torch.device:
+    """Return a device by its name, or the best there is for None: cuda, mps, cpu.
 
     Raises:
-        BadInput: this machine has no such device.
+        BadInput: This machine has no such device.
     """
     here = _devices()
-    if name is not None and name not in here:
+    name = here[0] if device is None else str(device)
+    if name not in here:
         raise BadInput(f"no device {name!r} here; there are: {', '.join(here)}")
-    return torch.device(name or here[0])
+    return torch.device(name)
 
 
-def pick_dtype(device: torch.device, name: str | None) -> torch.dtype:
-    """Return the precision of that name; without one, bfloat16 where the hardware multiplies it fast, else float32.
-
-    Raises:
-        BadInput: the name is neither "float32" nor "bfloat16".
-    """
-    return dtype_of(name or ("bfloat16" if _fast_bfloat16(device) else "float32"))
-
-
-def dtype_of(name: str) -> torch.dtype:
-    """Return the precision that ModelRecord.dtype names.
+def pick_dtype(device: torch.device, dtype: DtypeLike) -> torch.dtype:
+    """Return a dtype by its name; for None, bfloat16 if the hardware multiplies it fast, else float32.
 
     Raises:
-        BadInput: the name is neither "float32" nor "bfloat16".
+        BadInput: It is neither float32, bfloat16 nor float16.
     """
+    return dtype_of(dtype if dtype is not None else "bfloat16" if _fast_bfloat16(device) else "float32")
+
+
+def dtype_of(dtype: str | torch.dtype) -> torch.dtype:
+    """Return the dtype that ModelRecord.dtype names.
+
+    Raises:
+        BadInput: It is neither float32, bfloat16 nor float16.
+    """
+    name = str(dtype).removeprefix("torch.")
     if name not in _DTYPES:
-        raise BadInput(f"no precision {name!r}; there are: {', '.join(sorted(_DTYPES))}")
+        raise BadInput(f"no precision {name!r}; there are: {', '.join(_DTYPES)}")
     return _DTYPES[name]
 
 

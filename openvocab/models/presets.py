@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Unpack
 
 from openvocab.errors import BadInput, unknown
 from openvocab.models.registry import load_detector, load_segmenter, load_tagger
 from openvocab.pipeline.pipeline import Pipeline
-from openvocab.pipeline.settings import Settings
+from openvocab.pipeline.settings import SettingChanges, Settings
 from openvocab.weights.manifest import PresetRecord, preset_records
 from openvocab.weights.store import refuse_absent
+
+if TYPE_CHECKING:
+    from openvocab.models.device import DeviceLike, DtypeLike
 
 __all__ = ["Preset", "load", "presets"]
 
@@ -42,35 +45,34 @@ def load(
     tagger: str | None = None,
     detector: str | None = None,
     segmenter: str | None = None,
-    device: str | None = None,
-    dtype: str | None = None,
+    device: DeviceLike = None,
+    dtype: DtypeLike = None,
     tags_alone: bool = False,
-    **settings: Any,
+    **settings: Unpack[SettingChanges],
 ) -> Pipeline:
     """Load a pipeline.
 
     Args:
-        preset: the name of a preset; "pocket" ships with the package.
-        tagger: SPEC of the tagger. With a preset, a SPEC replaces the preset's stage; without one, stages
-            that are not named are left out.
+        preset: Name of a preset; "pocket" ships with the package.
+        tagger: SPEC of the tagger. A SPEC replaces the preset's stage; a stage that neither names is left out.
         detector: SPEC of the detector.
         segmenter: SPEC of the segmenter.
-        device: cuda, mps or cpu; the best there is where not given.
-        dtype: float32 or bfloat16; bfloat16 where the hardware multiplies it, where not given.
-        tags_alone: load the tagger and nothing else, also of a preset.
-        settings: fields of Settings to change, e.g. box_threshold=0.4; None leaves the preset's own value.
+        device: "cuda", "mps", "cpu" or a torch.device; None for the best there is.
+        dtype: "float32", "bfloat16", "float16" or a torch.dtype; None for what is fast on the device.
+        tags_alone: Load the tagger only, also of a preset.
+        settings: Fields of Settings to change, e.g. box_threshold=0.4; None leaves the preset's value.
 
     Raises:
-        UnknownName: no preset, family or architecture of that name.
-        BadInput: nothing to load, no tagger where tags alone are wanted, or a setting that does not fit.
-        BadWeights: a checkpoint is absent (a preset's are looked up first), of another architecture, or damaged.
-        MissingExtra: the weights of a preset come with a package that is not installed.
+        UnknownName: There is no such preset, family or architecture.
+        BadInput: There is nothing to load, no tagger with tags_alone, or a setting does not fit.
+        BadWeights: A checkpoint is absent (checked before any is loaded), of another kind, or fails its digest.
+        MissingExtra: The weights of a preset come with a package that is not installed.
     """
     record = None if preset is None else _record(preset)
-    first, second, third = _stages(record, [tagger, detector, segmenter], tags_alone)
-    own = dict(record.settings) if record and not tagger and not detector else {}
+    first, second, third = specs = _stages(record, [tagger, detector, segmenter], tags_alone)
+    own = record.settings if record and not tagger and not detector else {}
     chosen = Settings().changed(**own).changed_in(load, settings)
-    _refuse_absent(record, [first, second, third])
+    _refuse_absent(record, specs)
     return Pipeline(
         load_tagger(first, device, dtype) if first else None,
         load_detector(second, device, dtype) if second else None,

@@ -6,14 +6,31 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
 from inspect import Parameter, signature
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypedDict, get_args
 
 from openvocab.errors import BadInput
 from openvocab.prompts.labels import check_threshold
 
-__all__ = ["Gate", "Settings"]
+__all__ = ["Duplicates", "Gate", "SettingChanges", "Settings"]
 
 Gate = Literal["best", "threshold", "none"]
+Duplicates = Literal["best", "keep"]
+
+
+class SettingChanges(TypedDict, total=False):
+    """Keywords that change fields of Settings for one call; None leaves a field as it is."""
+
+    tag_threshold: float | None
+    max_tags: int | None
+    gate: Gate | None
+    windows: int | None
+    box_threshold: float | None
+    nms_iou: float | None
+    duplicates: Duplicates | None
+    duplicate_iou: float | None
+    max_boxes: int | None
+    mask_threshold: float | None
+    batch_size: int | None
 
 
 def _option(default: Any, text: str) -> Any:
@@ -36,9 +53,7 @@ class Settings:
     windows: int = _option(0, "also score an N x N grid of overlapping half-size windows; 0 scores the image alone")
     box_threshold: float | None = _option(None, "drop boxes that score less (default: the checkpoint's own)")
     nms_iou: float = _option(0.5, "of two boxes of one label that overlap more, keep the better")
-    duplicates: Literal["best", "keep"] = _option(
-        "best", "the same object under two labels: keep the best label, or keep both"
-    )
+    duplicates: Duplicates = _option("best", "the same object under two labels: keep the best label, or keep both")
     duplicate_iou: float = _option(0.7, "boxes of two labels are the same object when they overlap more")
     max_boxes: int = _option(100, "keep at most this many boxes an image")
     mask_threshold: float = _option(0.0, "drop detections whose mask scores less")

@@ -14,7 +14,7 @@ import openvocab
 from openvocab import BadInput, CannotWrite, RunOptions
 from openvocab.batch import run_folder
 from openvocab.batch.unchanged import asked, nothing_to_do
-from tests.pipeline.stubs import LABELS, chain, save_images, tagging
+from tests.helpers.stages import LABELS, chain, save_images, tagging
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import openvocab
 from openvocab import BadInput
 from openvocab.batch import manifest, part_files, whole
 from openvocab.batch.run_folder import Run, RunFolder
-from tests.pipeline.stubs import LABELS, chain, save_images, tagging
+from tests.helpers.stages import LABELS, chain, save_images, tagging
 
 FLIPS = 150
 

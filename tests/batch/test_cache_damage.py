@@ -15,7 +15,7 @@ import pytest
 import openvocab
 from openvocab.batch.embedding_cache import Kept, cached_labels, open_cache
 from tests.batch.test_embedding_cache import NEW, assert_same, run
-from tests.pipeline.stubs import save_images
+from tests.helpers.stages import save_images
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ import openvocab
 from openvocab import BadInput
 from openvocab.batch import changes
 from openvocab.batch.unchanged import asked, nothing_to_do
-from tests.pipeline.stubs import LABELS, save_images, tagging
+from tests.helpers.stages import LABELS, save_images, tagging
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from PIL import Image
 
 import openvocab
 from openvocab.batch.rows import from_table
-from tests.pipeline.stubs import LABELS, chain
+from tests.helpers.stages import LABELS, chain
 
 NAMES = ("a/x.png", "b/X.png", "b/x.jpg", "b/broken.png", "c/con.png")
 

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 import openvocab
-from openvocab import BadInput, CannotWrite, ModelRecord, Pipeline, Settings
+from openvocab import BadInput, CannotWrite, Pipeline, Settings
 from openvocab.batch import engine
 from openvocab.batch.embedding_cache import EmbeddingCache, Kept, cached_labels, open_cache
 from openvocab.batch.rows import Row
 from openvocab.images import decode
 from openvocab.images import read as images
 from openvocab.ui.cli.main import main
-from tests.pipeline.stubs import LABELS, StubDetector, StubTagger, save_images
+from tests.helpers.stages import LABELS, FragileDetector, FragileTagger, save_images
 
 NEW = ("one", "two", "three", "four")
 
@@ -49,11 +49,11 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def run(out: str, labels: Any = LABELS, *, tagger: Any = None, detector: Any = None, **options: Any) -> list[int]:
     """Fill a run folder, and return how many views went through the image tower at a time."""
-    own = tagger or StubTagger()
+    own = tagger or FragileTagger()
     settings = Settings(tag_threshold=0.0, box_threshold=0.0)
-    own.seen.clear()
+    own.calls.clear()
     Pipeline(own, detector, None, settings).run_to(out, "photos", labels, embeddings="float32", **options)
-    return list(own.seen)
+    return list(own.calls)
 
 
 def rows(out: str) -> list[Row]:
@@ -96,8 +96,8 @@ def test_new_images_between_known_ones_are_embedded_and_the_order_is_kept(decode
 
 def test_a_detector_gets_its_pixels_and_the_image_tower_none() -> None:
     run("first", cache="cache")
-    run("plain", detector=StubDetector())
-    assert run("again", detector=StubDetector(), cache="cache") == []
+    run("plain", detector=FragileDetector())
+    assert run("again", detector=FragileDetector(), cache="cache") == []
     assert_same("again", "plain")
     found = [
         [None if row.detections is None else row.detections.xyxy.tolist() for row in rows(one)]
@@ -112,14 +112,14 @@ def test_drawing_gets_its_pixels() -> None:
     assert len(list(Path("drawn/images").iterdir())) == 9
 
 
-STUB = ModelRecord("stub", "0" * 64, "cpu", "float32")
+RECORD = FragileTagger().record
 
 
 @pytest.mark.parametrize(
     ("changed", "options"),
     [
-        pytest.param({"record": replace(STUB, sha256="1" * 64)}, {}, id="weights"),
-        pytest.param({"record": replace(STUB, dtype="bfloat16")}, {}, id="dtype"),
+        pytest.param({"record": replace(RECORD, sha256="1" * 64)}, {}, id="weights"),
+        pytest.param({"record": replace(RECORD, dtype="bfloat16")}, {}, id="dtype"),
         pytest.param({"preparation": "median"}, {}, id="preprocessing"),
         pytest.param({}, {"windows": 2}, id="windows"),
         pytest.param({}, {"decode_size": 4}, id="scaled decoding"),
@@ -128,13 +128,13 @@ STUB = ModelRecord("stub", "0" * 64, "cpu", "float32")
 def test_what_changes_an_embedding_is_in_its_key(changed: dict[str, Any], options: dict[str, Any]) -> None:
     run("first", cache="cache")
     assert run("again", cache="cache") == []
-    assert sum(run("other", tagger=replace(StubTagger(), **changed), cache="cache", **options)) >= 9
+    assert sum(run("other", tagger=replace(FragileTagger(), **changed), cache="cache", **options)) >= 9
 
 
 def test_an_image_over_the_limit_is_refused_though_it_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     run("first", cache="cache")
     reading = engine.Reading(max_pixels=70)
-    pipe = Pipeline(StubTagger(), None, None, Settings())
+    pipe = Pipeline(FragileTagger(), None, None, Settings())
     with open_cache("cache") as cache:
         made = engine.Engine(pipe, pipe.vocabulary(LABELS), reading, cache=cache)
         kinds = {answer.kind for answer in made.answers(openvocab.images.sources.items("photos"))}
@@ -186,8 +186,8 @@ def test_a_folder_that_cannot_be_made_and_a_tagger_without_a_digest() -> None:
     Path("file").write_text("")
     with pytest.raises(CannotWrite, match="cannot be made a folder"):
         run("first", cache="file/cache")
-    with pytest.raises(BadInput, match="sha256 of stub's weights is not known"):
-        run("first", cache="cache", tagger=replace(StubTagger(), record=replace(STUB, sha256=None)))
+    with pytest.raises(BadInput, match="sha256 of fake:tagger's weights is not known"):
+        run("first", cache="cache", tagger=replace(FragileTagger(), record=replace(RECORD, sha256=None)))
 
 
 def test_several_writers_lose_nothing() -> None:
@@ -208,12 +208,12 @@ def test_several_writers_lose_nothing() -> None:
 
 
 def test_the_command_keeps_and_uses_it(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    tagger = StubTagger()
+    tagger = FragileTagger()
     monkeypatch.setattr(openvocab, "load", lambda *_, **__: Pipeline(tagger, None, None, Settings()), raising=False)
     main(["tag", "photos", "--labels", "a, b", "--out", "one", "--cache", "cache"])
-    tagger.seen.clear()
+    tagger.calls.clear()
     main(["tag", "photos", "--labels", "c, d", "--out", "two", "--cache", "cache"])
-    assert tagger.seen == []
+    assert tagger.calls == []
     assert "9 rows" in capsys.readouterr().out or len(rows("two")) == 10
 
 

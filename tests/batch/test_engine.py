@@ -26,7 +26,16 @@ from openvocab.images.items import Item
 from openvocab.images.sources import items
 from openvocab.pipeline import chain as chain_functions
 from openvocab.pipeline.protocols import Prepared
-from tests.pipeline.stubs import LABELS, NAN, ODD, StubTagger, abort_on_magic, chain, save_images, tagging
+from tests.helpers.stages import (
+    ERROR_COLOR,
+    LABELS,
+    NAN_COLOR,
+    FragileTagger,
+    abort_on_crash_name,
+    chain,
+    save_images,
+    tagging,
+)
 
 
 def engine_of(pipe: Pipeline, reading: Reading | None = None, **options: Any) -> Engine:
@@ -80,15 +89,15 @@ def test_a_real_model_does_not_see_neighbors(
 
 
 @dataclass(frozen=True)
-class Preparing(StubTagger):
-    """A stub that is shown what it prepared: each image's mean color, and the thread that it was made in."""
+class Preparing(FragileTagger):
+    """A tagger whose input can be prepared: each image's mean color; records the threads that prepare it."""
 
     threads: list[str] = field(default_factory=list)
 
     def prepare(self, image: Any) -> Prepared:
         self.threads.append(threading.current_thread().name)
-        if tuple(image[0, 0]) == ODD:
-            raise ValueError("the stub dislikes this image")
+        if tuple(image[0, 0]) == ERROR_COLOR:
+            raise ValueError("the fake tagger fails on this image")
         return Prepared({"mean": image.mean((0, 1), keepdims=True)})
 
     def encode_images(self, images: Any) -> Any:
@@ -109,7 +118,7 @@ def test_images_are_prepared_by_the_threads_that_decode(
 ) -> None:
     tagger, chosen = Preparing(), Settings(tag_threshold=0.0, batch_size=4, **settings)
     prepared, plain = (
-        answers(Pipeline(each, None, None, chosen), folder, **options) for each in (tagger, StubTagger())
+        answers(Pipeline(each, None, None, chosen), folder, **options) for each in (tagger, FragileTagger())
     )
     assert [one.item.id for one in prepared] == [one.item.id for one in plain]
     for one, other in zip(prepared, plain, strict=True):
@@ -124,32 +133,34 @@ def test_images_are_prepared_by_the_threads_that_decode(
 
 
 def test_an_image_that_cannot_be_prepared_costs_its_row_alone(tmp_path: Path) -> None:
-    for number, color in enumerate([(9, 9, 9), ODD, (8, 8, 8)]):
+    for number, color in enumerate([(9, 9, 9), ERROR_COLOR, (8, 8, 8)]):
         Image.new("RGB", (6, 5), color).save(tmp_path / f"{number}.png")
     found = answers(Pipeline(Preparing(), None, None, Settings()), tmp_path)
     assert [one.kind for one in found] == [None, "failed", None]
     assert (found[1].row().width, found[1].row().height) == (6, 5)
-    assert "dislikes" in (found[1].row().error or "")
+    assert "fails on" in (found[1].row().error or "")
 
 
 @pytest.mark.parametrize("most", [8, 5, 1])
 @pytest.mark.parametrize("windows", [0, 1])
 def test_row_16_a_batch_that_is_too_much_is_halved(folder: Path, most: int, windows: int) -> None:
-    made = Pipeline(StubTagger(most=most), None, None, Settings(tag_threshold=0.0, batch_size=16, windows=windows))
-    free = Pipeline(StubTagger(), None, None, made.settings)
+    made = Pipeline(
+        FragileTagger(max_batch=most), None, None, Settings(tag_threshold=0.0, batch_size=16, windows=windows)
+    )
+    free = Pipeline(FragileTagger(), None, None, made.settings)
     engine = engine_of(made, embeddings=True)
     found = list(engine.answers(items(folder)))
     for one, other in zip(found, answers(free, folder, embeddings=True), strict=True):
         np.testing.assert_allclose(numbers(one), numbers(other), atol=1e-4)
     assert engine.batch_sizes == {"tagger": {8: 8, 5: 4, 1: 1}[most]}
-    assert isinstance(made.tagger, StubTagger)
-    assert sum(size > most for size in made.tagger.seen) <= 4
+    assert isinstance(made.tagger, FragileTagger)
+    assert sum(size > most for size in made.tagger.calls) <= 4
 
 
 def test_row_16_an_image_that_is_too_much_alone_is_one_row(tmp_path: Path) -> None:
     save_images(tmp_path, 5)
     Image.new("RGB", (9, 99)).save(tmp_path / "00002.png")
-    pipe = tagging(largest=50, batch_size=4)
+    pipe = tagging(max_height=50, batch_size=4)
     found = answers(pipe, tmp_path)
     assert [one.kind for one in found] == [None, None, "oom", None, None]
     with pytest.raises(OutOfMemory, match="ran out of memory on it alone"):
@@ -177,9 +188,9 @@ def test_torch_out_of_memory_counts() -> None:
 
 
 def test_row_16_the_detector_is_halved_too(folder: Path) -> None:
-    from tests.pipeline.stubs import StubDetector
+    from tests.helpers.stages import FragileDetector
 
-    made = Pipeline(None, StubDetector(most=3), None, Settings(box_threshold=0.0, batch_size=8))
+    made = Pipeline(None, FragileDetector(max_batch=3), None, Settings(box_threshold=0.0, batch_size=8))
     engine = engine_of(made)
     assert [one.kind for one in engine.answers(items(folder))] == [None] * 41
     assert engine.batch_sizes == {"detector": 2}
@@ -189,7 +200,7 @@ def test_row_16_the_detector_is_halved_too(folder: Path) -> None:
 def test_row_17_only_the_image_that_gives_nan_is_an_error(tmp_path: Path, batch_size: int) -> None:
     save_images(tmp_path, 9)
     for number in (3, 4):
-        Image.new("RGB", (9, 9), NAN).save(tmp_path / f"0000{number}.png")
+        Image.new("RGB", (9, 9), NAN_COLOR).save(tmp_path / f"0000{number}.png")
     found = answers(tagging(batch_size=batch_size), tmp_path)
     assert [one.kind for one in found] == [None] * 3 + ["nonfinite"] * 2 + [None] * 4
     with pytest.raises(BadOutput):
@@ -199,21 +210,21 @@ def test_row_17_only_the_image_that_gives_nan_is_an_error(tmp_path: Path, batch_
 @pytest.mark.parametrize("batch_size", [1, 4, 16])
 def test_an_image_that_the_model_fails_on_is_one_row(tmp_path: Path, batch_size: int) -> None:
     save_images(tmp_path, 9)
-    Image.new("RGB", (9, 9), ODD).save(tmp_path / "00004.png")
+    Image.new("RGB", (9, 9), ERROR_COLOR).save(tmp_path / "00004.png")
     found = answers(tagging(batch_size=batch_size), tmp_path)
     assert [one.kind for one in found] == [None] * 4 + ["failed"] + [None] * 4
-    assert found[4].row().error == "the stub dislikes this image"
+    assert found[4].row().error == "the fake tagger fails on this image"
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_a_model_that_fails_on_every_image_ends_the_run(tmp_path: Path, batch_size: int) -> None:
     for number in range(20):
-        Image.new("RGB", (9, 9), ODD).save(tmp_path / f"{number}.png")
-    with pytest.raises(ModelFailed, match=r"the tagger failed on every image, 1\d in a row \(the stub dislikes"):
+        Image.new("RGB", (9, 9), ERROR_COLOR).save(tmp_path / f"{number}.png")
+    with pytest.raises(ModelFailed, match=r"the tagger failed on every image, 1\d in a row \(the fake tagger fails"):
         answers(tagging(batch_size=batch_size), tmp_path)
 
 
-@pytest.mark.parametrize("color", [pytest.param(NAN, id="nonfinite"), pytest.param(ODD, id="failed")])
+@pytest.mark.parametrize("color", [pytest.param(NAN_COLOR, id="nonfinite"), pytest.param(ERROR_COLOR, id="failed")])
 @pytest.mark.parametrize("batch_size", [1, 3, 16])
 def test_a_few_images_alone_that_a_sound_model_fails_on_are_rows(
     tmp_path: Path, batch_size: int, color: tuple[int, int, int]
@@ -222,11 +233,11 @@ def test_a_few_images_alone_that_a_sound_model_fails_on_are_rows(
     for number in range(3):
         Image.new("RGB", (9, 9), color).save(tmp_path / f"{number}.png")
     found = answers(tagging(batch_size=batch_size), tmp_path)
-    assert [one.kind for one in found] == ["nonfinite" if color == NAN else "failed"] * 3
+    assert [one.kind for one in found] == ["nonfinite" if color == NAN_COLOR else "failed"] * 3
 
 
 @dataclass(frozen=True)
-class Dead(StubTagger):
+class Dead(FragileTagger):
     """Answers nothing but NaN, as a model with a broken weight does, or lacks memory for any image."""
 
     error: Exception | None = None
@@ -282,7 +293,7 @@ def test_logits_that_are_infinite_are_no_scores(clip_folders: dict[str, Path], m
 
 def test_a_tagger_that_prepares_no_image_ends_the_run(tmp_path: Path) -> None:
     for number in range(20):
-        Image.new("RGB", (9, 9), ODD).save(tmp_path / f"{number:02}.png")
+        Image.new("RGB", (9, 9), ERROR_COLOR).save(tmp_path / f"{number:02}.png")
     with pytest.raises(ModelFailed, match="20 in a row"):
         answers(Pipeline(Preparing(), None, None, Settings()), tmp_path)
 
@@ -293,7 +304,7 @@ def test_row_38_a_decoder_that_crashes_costs_one_row(tmp_path: Path, monkeypatch
     (tmp_path / "00002-broken.png").write_bytes(b"no image")
 
     def isolated(most: int, least: int | None, decoder: Any) -> Isolated:
-        return Isolated(most, least, abort_on_magic)
+        return Isolated(most, least, abort_on_crash_name)
 
     monkeypatch.setattr(engines, "Isolated", isolated)
     found = answers(tagging(), tmp_path, Reading(workers=2, isolate=True))

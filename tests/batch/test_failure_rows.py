@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 import openvocab
-from tests.pipeline.stubs import LABELS, chain, save_images, tagging
+from tests.helpers.stages import LABELS, chain, save_images, tagging
 
 
 def encoded(kind: str, size: int = 40) -> bytes:

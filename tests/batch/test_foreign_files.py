@@ -18,7 +18,7 @@ from filelock import FileLock
 
 from openvocab import BadInput, CannotWrite
 from openvocab.batch import folder_lock
-from tests.pipeline.stubs import LABELS, chain, save_images, tagging
+from tests.helpers.stages import LABELS, chain, save_images, tagging
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ import pytest
 
 import openvocab
 from tests.batch.test_run_folder import ids_in, names, tag_job
-from tests.pipeline.stubs import save_images
+from tests.helpers.stages import save_images
 
 IMAGES = 2_000
 

@@ -22,7 +22,7 @@ from openvocab.images.frames import each_frame, split_frame
 from openvocab.images.items import Item
 from openvocab.images.shards import members
 from openvocab.images.sources import items
-from tests.pipeline.stubs import LABELS, chain
+from tests.helpers.stages import LABELS, chain
 
 COLORS = ["red", "lime", "blue"]
 

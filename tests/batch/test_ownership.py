@@ -16,7 +16,7 @@ import pytest
 import openvocab
 from openvocab import BadInput, CannotWrite
 from openvocab.batch.whole import clear_leftovers, temporary_name, write_whole
-from tests.pipeline.stubs import LABELS, chain, save_images, tagging
+from tests.helpers.stages import LABELS, chain, save_images, tagging
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from openvocab import BadInput, Workers
-from tests.batch.stub_workers import DEADLY, StubLoader
 from tests.batch.test_workers import BOTH, rows_in
-from tests.pipeline.stubs import LABELS, NAN, save_images
+from tests.helpers.stages import LABELS, NAN_COLOR, save_images
+from tests.helpers.workers import KILL_COLOR, FakeLoader
 
 pytestmark = pytest.mark.long  # Ray alone takes 20 s to start, and more than its patience on a busy machine
 
@@ -37,7 +37,7 @@ def folder_of(place: Path, count: int) -> Path:
         Image.open(path).save(path.with_suffix(".jpg"), quality=95)
         path.unlink()
     made[7].with_suffix(".jpg").write_bytes(b"")
-    Image.new("RGB", (9, 9), NAN).save(made[20])
+    Image.new("RGB", (9, 9), NAN_COLOR).save(made[20])
     made[20].with_suffix(".jpg").unlink()
     return place
 
@@ -48,17 +48,17 @@ def leftovers() -> set[str]:
 
 def test_the_rows_are_those_of_one_process_though_actors_die(tmp_path: Path) -> None:
     images, once, run, before = folder_of(tmp_path / "p", 200), tmp_path / "once", tmp_path / "run", leftovers()
-    Image.new("RGB", (9, 9), DEADLY).save(images / "00100.png")
+    Image.new("RGB", (9, 9), KILL_COLOR).save(images / "00100.png")
     (images / "00100.jpg").unlink()
     once.touch()
     names = sorted(map(str, images.iterdir()))
-    StubLoader()("cpu").run_to(run, names[:30], LABELS)
-    workers = Workers(StubLoader(once=str(once)), BOTH, "ray")
+    FakeLoader()("cpu").run_to(run, names[:30], LABELS)
+    workers = Workers(FakeLoader(once=str(once)), BOTH, "ray")
     summary = workers.run_to(run, names, LABELS)
     assert not once.exists()
     assert (summary.ok, summary.errors, summary.skipped) == (169, {"decoder_crashed": 1}, 30)
     others = [name for name in names if "00100" not in name]
-    StubLoader()("cpu").run_to(tmp_path / "alone", others, LABELS)
+    FakeLoader()("cpu").run_to(tmp_path / "alone", others, LABELS)
     assert [row[0] for row in rows_in(run)] == names
     assert [row for row in rows_in(run) if "00100" not in row[0]] == rows_in(tmp_path / "alone")
     assert leftovers() == before
@@ -84,9 +84,9 @@ def test_two_thousand_images(tmp_path: Path, kill: bool) -> None:
     if kill:
         once.touch()
     started = time.monotonic()
-    Workers(StubLoader(once=str(once)), BOTH, "ray").run_to(tmp_path / "run", images, LABELS)
+    Workers(FakeLoader(once=str(once)), BOTH, "ray").run_to(tmp_path / "run", images, LABELS)
     sys.stdout.write(f"\n{time.monotonic() - started:.1f} s\n")
     assert not once.exists()
-    StubLoader()("cpu").run_to(tmp_path / "alone", images, LABELS)
+    FakeLoader()("cpu").run_to(tmp_path / "alone", images, LABELS)
     assert rows_in(tmp_path / "run") == rows_in(tmp_path / "alone")
     assert len(rows_in(tmp_path / "run")) == 2_000

@@ -15,7 +15,7 @@ from openvocab import BadInput, ModelRecord, Pipeline, Settings
 from openvocab.batch.relabel import relabel
 from openvocab.batch.rows import Row
 from openvocab.ui.cli.main import main
-from tests.pipeline.stubs import LABELS, StubTagger, chain, save_images, tagging
+from tests.helpers.stages import LABELS, FragileTagger, chain, save_images, tagging
 
 NEW = ("one", "two")
 SETTINGS = Settings(tag_threshold=0.3, max_tags=2)
@@ -34,7 +34,7 @@ def rows(run: Path) -> list[Row]:
 
 
 def renew(source: Path, out: Path, tagger: Any = None, labels: Any = NEW, settings: Settings = SETTINGS) -> Any:
-    tagger = tagger or StubTagger()
+    tagger = tagger or FragileTagger()
     vocabulary = Pipeline(tagger, None, None, settings).vocabulary(labels)
     return relabel(openvocab.read_run(source), tagger, out, vocabulary, settings)
 
@@ -45,12 +45,12 @@ def renew(source: Path, out: Path, tagger: Any = None, labels: Any = NEW, settin
 )
 def test_rows_are_those_of_a_run_with_the_new_labels(made: Any, kept: Any, within: float, photos: Path) -> None:
     made().run_to("run", photos, LABELS, embeddings=kept, part_rows=4)
-    fresh = Pipeline(StubTagger(), None, None, SETTINGS)
+    fresh = Pipeline(FragileTagger(), None, None, SETTINGS)
     fresh.run_to("fresh", photos, NEW, embeddings=kept)
     shutil.rmtree(photos)
-    tagger = StubTagger()
+    tagger = FragileTagger()
     summary = renew(Path("run"), Path("new"), tagger)
-    assert tagger.seen == []
+    assert tagger.calls == []
     assert (summary.ok, sum(summary.errors.values()), summary.skipped) == (9, 1, 0)
     plain = ("id", "sha256", "width", "height", "frames", "error_kind", "error", "detections")
     for got, wanted in zip(rows(Path("new")), rows(Path("fresh")), strict=True):
@@ -75,16 +75,24 @@ def test_the_same_call_again_does_nothing_and_a_part_that_is_missing_is_made(pho
         renew(Path("run"), Path("new"), labels=("three",))
 
 
-OTHER = replace(StubTagger(), record=ModelRecord("other", "f" * 64, "cpu", "float32"))
-HALF = replace(StubTagger(), record=ModelRecord("stub", "0" * 64, "cpu", "bfloat16"))
+OTHER = replace(FragileTagger(), record=ModelRecord("other", "f" * 64, "cpu", "float32"))
+HALF = replace(FragileTagger(), record=replace(FragileTagger().record, dtype="bfloat16"))
 
 
 @pytest.mark.parametrize(
     ("kept", "tagger", "out", "said"),
     [
         pytest.param(None, None, "new", "holds no embeddings, .* --embeddings float32", id="no embeddings"),
-        pytest.param("float32", OTHER, "new", "made by stub .*, not by other .*load that tagger", id="other weights"),
-        pytest.param("float32", HALF, "new", "made by stub .*float32.*, not by stub .*bfloat16", id="other precision"),
+        pytest.param(
+            "float32", OTHER, "new", "made by fake:tagger .*, not by other .*load that tagger", id="other weights"
+        ),
+        pytest.param(
+            "float32",
+            HALF,
+            "new",
+            "made by fake:tagger .*float32.*, not by fake:tagger .*bfloat16",
+            id="other precision",
+        ),
         pytest.param("float32", None, "run", "could be overwritten; give another folder", id="onto itself"),
     ],
 )
@@ -117,7 +125,7 @@ def test_the_command_loads_the_run_s_tagger(
     command = ["relabel", "run", "--labels", "one, two", "--template", "a {label}", "--tag-threshold", "0.4"]
     assert main(command) == 0
     assert "10 rows written to run-relabeled" in capsys.readouterr().out
-    assert asked == [{"tagger": "stub", "device": None, "dtype": "float32"}]
+    assert asked == [{"tagger": "fake:tagger", "device": None, "dtype": "float32"}]
     assert openvocab.read_run("run-relabeled").record["settings"]["tag_threshold"] == 0.4
     assert main(command) == 0
     assert capsys.readouterr().out.startswith("nothing to do")

@@ -23,8 +23,9 @@ from openvocab.batch import whole
 from openvocab.batch.rows import Row, schema
 from openvocab.batch.run_folder import RunFolder
 from openvocab.batch.whole import temporary_name
+from openvocab.testing import FakeTagger
 from openvocab.ui.cli.main import main
-from tests.pipeline.stubs import LABELS, chain, save_images, tagging
+from tests.helpers.stages import LABELS, chain, save_images, tagging
 
 ROOT = Path(__file__).parents[2]
 
@@ -56,7 +57,7 @@ def job(*arguments: str, seconds: float = 0.0, **environment: str) -> subprocess
     """Start the command line over the stubs in a process of its own, once it is ready."""
     path = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
     started = subprocess.Popen(
-        [sys.executable, str(ROOT / "tests" / "pipeline" / "stubs.py"), str(seconds), *arguments],
+        [sys.executable, str(ROOT / "tests" / "helpers" / "command.py"), str(seconds), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -155,7 +156,7 @@ CHANGES = [
     pytest.param(tagging, {"windows": 2}, "settings.windows: 0 -> 2", id="windows"),
     pytest.param(tagging, {"embeddings": "float16"}, 'embeddings: null -> "float16"', id="embeddings"),
     pytest.param(tagging, {"decode_size": 64}, "decode_size: null -> 64", id="decoding"),
-    pytest.param(_other_weights, {}, f'tagger.sha256: "{"0" * 64}" -> "{"f" * 64}"', id="weights"),
+    pytest.param(_other_weights, {}, f'tagger.sha256: "{FakeTagger().record.sha256}" -> "{"f" * 64}"', id="weights"),
     pytest.param(chain, {}, "detector: null -> ", id="one more stage"),
 ]
 
@@ -203,7 +204,7 @@ def test_strict_stops_and_leaves_the_input_to_the_next_call(images: Path, tmp_pa
 
 
 def test_out_of_memory_is_recorded(images: Path, tmp_path: Path) -> None:
-    summary = tagging(most=3).run_to(tmp_path / "run", images, LABELS)
+    summary = tagging(max_batch=3).run_to(tmp_path / "run", images, LABELS)
     assert summary.batch_sizes == {"tagger": 2}
     record = openvocab.read_run(tmp_path / "run").record
     assert [session["batch_sizes"] for session in record["sessions"]] == [{"tagger": 2}]

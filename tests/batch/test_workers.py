@@ -17,8 +17,8 @@ from PIL import Image
 import openvocab
 from openvocab import BadInput, BadWeights, Row, Workers
 from openvocab.batch.jobs import read_devices
-from tests.batch.stub_workers import DEADLY, StubLoader
-from tests.pipeline.stubs import LABELS, NAN, save_images
+from tests.helpers.stages import LABELS, NAN_COLOR, save_images
+from tests.helpers.workers import KILL_COLOR, FakeLoader
 
 BOTH = ("cpu", "cpu")
 
@@ -41,21 +41,21 @@ def images(tmp_path: Path) -> Path:
     folder = tmp_path / "images"
     made = save_images(folder, 45)
     made[7].write_bytes(b"")
-    Image.new("RGB", (9, 9), NAN).save(made[20])
+    Image.new("RGB", (9, 9), NAN_COLOR).save(made[20])
     return folder
 
 
 @pytest.mark.parametrize(
     ("devices", "loader", "options"),
     [
-        pytest.param(("cpu",), StubLoader(), {}, id="one"),
-        pytest.param(BOTH, StubLoader(), {"embeddings": "float32", "part_rows": 7}, id="two, embeddings"),
-        pytest.param(BOTH, StubLoader(tags_alone=False), {"draw": True}, id="two, the chain, drawn"),
-        pytest.param(("cpu",) * 3, StubLoader(batch_size=64), {"workers": 1}, id="three, batches never full"),
+        pytest.param(("cpu",), FakeLoader(), {}, id="one"),
+        pytest.param(BOTH, FakeLoader(), {"embeddings": "float32", "part_rows": 7}, id="two, embeddings"),
+        pytest.param(BOTH, FakeLoader(tags_alone=False), {"draw": True}, id="two, the chain, drawn"),
+        pytest.param(("cpu",) * 3, FakeLoader(batch_size=64), {"workers": 1}, id="three, batches never full"),
     ],
 )
 def test_the_rows_are_those_of_one_process(
-    images: Path, tmp_path: Path, devices: tuple[str, ...], loader: StubLoader, options: dict[str, Any]
+    images: Path, tmp_path: Path, devices: tuple[str, ...], loader: FakeLoader, options: dict[str, Any]
 ) -> None:
     alone = loader("cpu").run_to(tmp_path / "alone", images, LABELS, **options)
     summary = Workers(loader, devices).run_to(tmp_path / "run", images, LABELS, **options)
@@ -68,7 +68,7 @@ def test_the_rows_are_those_of_one_process(
 
 def test_a_run_goes_on_with_other_workers_and_with_none(images: Path, tmp_path: Path) -> None:
     names = sorted(map(str, images.iterdir()))
-    loader, run = StubLoader(), tmp_path / "run"
+    loader, run = FakeLoader(), tmp_path / "run"
     Workers(loader, BOTH).run_to(run, names[:10], LABELS)
     assert Workers(loader, ("cpu",)).run_to(run, names[:30], LABELS).skipped == 10
     assert loader("cpu").run_to(run, names, LABELS).skipped == 30
@@ -81,23 +81,23 @@ def test_a_run_goes_on_with_other_workers_and_with_none(images: Path, tmp_path: 
 def test_a_worker_that_is_killed_costs_no_row(images: Path, tmp_path: Path) -> None:
     once = tmp_path / "once"
     once.touch()
-    summary = Workers(StubLoader(once=str(once), batch_size=4), BOTH).run_to(tmp_path / "run", images, LABELS)
+    summary = Workers(FakeLoader(once=str(once), batch_size=4), BOTH).run_to(tmp_path / "run", images, LABELS)
     assert not once.exists()
     assert (summary.ok, summary.errors) == (43, {"empty": 1, "nonfinite": 1})
-    StubLoader()("cpu").run_to(tmp_path / "alone", images, LABELS)
+    FakeLoader()("cpu").run_to(tmp_path / "alone", images, LABELS)
     assert rows_in(tmp_path / "run") == rows_in(tmp_path / "alone")
 
 
 def test_row_38_an_image_that_takes_its_workers_down_is_one_row(images: Path, tmp_path: Path) -> None:
     for name in ("00012.png", "00013.png"):
-        Image.new("RGB", (9, 9), DEADLY).save(images / name)
-    summary = Workers(StubLoader(), BOTH).run_to(tmp_path / "run", images, LABELS)
+        Image.new("RGB", (9, 9), KILL_COLOR).save(images / name)
+    summary = Workers(FakeLoader(), BOTH).run_to(tmp_path / "run", images, LABELS)
     assert (summary.ok, summary.errors) == (41, {"empty": 1, "nonfinite": 1, "decoder_crashed": 2})
     assert [row[0] for row in rows_in(tmp_path / "run")] == sorted(map(str, images.iterdir()))
 
 
 def test_row_16_batches_are_halved_in_workers_too(images: Path, tmp_path: Path) -> None:
-    summary = Workers(StubLoader(most=3), BOTH).run_to(tmp_path / "run", images, LABELS)
+    summary = Workers(FakeLoader(max_batch=3), BOTH).run_to(tmp_path / "run", images, LABELS)
     assert (summary.ok, summary.batch_sizes) == (43, {"tagger": 2})
 
 
@@ -114,7 +114,7 @@ def test_devices_that_cannot_be_used(
     images: Path, tmp_path: Path, devices: tuple[str, ...], error: type[Exception], words: str
 ) -> None:
     with pytest.raises(error, match=words):
-        Workers(StubLoader(), devices).run_to(tmp_path / "run", images, LABELS)
+        Workers(FakeLoader(), devices).run_to(tmp_path / "run", images, LABELS)
     assert not (tmp_path / "run").exists()
 
 
@@ -122,20 +122,20 @@ def test_stop_leaves_whole_rows_from_the_first_on(tmp_path: Path) -> None:
     folder = tmp_path / "p"
     save_images(folder, 300)
     seen: list[str] = []
-    loader, run = StubLoader(seconds=0.01), tmp_path / "run"
+    loader, run = FakeLoader(seconds=0.01), tmp_path / "run"
     summary = Workers(loader, BOTH).run_to(
         run, folder, LABELS, on_answer=lambda answer, _: seen.append(answer.item.id), stop=lambda: len(seen) > 20
     )
     names = sorted(map(str, folder.iterdir()))
     assert summary.stopped and 20 < summary.rows < 300
     assert [row[0] for row in rows_in(run)] == names[: summary.rows]
-    Workers(StubLoader(), BOTH).run_to(run, folder, LABELS)
+    Workers(FakeLoader(), BOTH).run_to(run, folder, LABELS)
     assert [row[0] for row in rows_in(run)] == names
 
 
 def test_stop_while_models_are_loaded_writes_nothing(tmp_path: Path) -> None:
     save_images(tmp_path / "p", 3)
-    summary = Workers(StubLoader(), BOTH).run_to(tmp_path / "run", tmp_path / "p", LABELS, stop=lambda: True)
+    summary = Workers(FakeLoader(), BOTH).run_to(tmp_path / "run", tmp_path / "p", LABELS, stop=lambda: True)
     assert (summary.stopped, summary.rows, (tmp_path / "run").exists()) == (True, 0, False)
 
 
@@ -173,18 +173,18 @@ def test_devices_that_cannot_be_read(text: str, words: str) -> None:
 
 def test_an_engine_of_another_name_is_refused() -> None:
     with pytest.raises(BadInput, match="engine must be"):
-        Workers(StubLoader(), BOTH, "dask")  # type: ignore[arg-type]
+        Workers(FakeLoader(), BOTH, "dask")  # type: ignore[arg-type]
 
 
 SCRIPT = """
 import sys
 from openvocab import Workers
 from openvocab.ui.cli.batch_commands import listening
-from tests.batch.stub_workers import StubLoader
+from tests.helpers.workers import FakeLoader
 
 with listening() as stop:
     told = lambda *_: print("row", flush=True)
-    workers = Workers(StubLoader(seconds=0.02), ("cpu", "cpu"))
+    workers = Workers(FakeLoader(seconds=0.02), ("cpu", "cpu"))
     workers.run_to(sys.argv[2], sys.argv[1], ["a", "b"], stop=stop, on_answer=told)
 sys.exit(stop.status if stop() else 0)
 """
@@ -248,5 +248,5 @@ def test_row_12_workers_end_with_the_process_that_writes(tmp_path: Path) -> None
     running.kill()
     running.communicate(timeout=30)
     assert waits_for(running.pid)
-    Workers(StubLoader(), BOTH).run_to(tmp_path / "run", tmp_path / "p", ["a", "b"])
+    Workers(FakeLoader(), BOTH).run_to(tmp_path / "run", tmp_path / "p", ["a", "b"])
     assert [row[0] for row in rows_in(tmp_path / "run")] == sorted(map(str, (tmp_path / "p").iterdir()))

@@ -16,7 +16,7 @@ from openvocab.evaluate.chain_measures import measure_chain, measure_segments
 from openvocab.evaluate.chaining import run_chain, run_segmenter
 from openvocab.evaluate.data import Annotated, AnnotatedSet
 from openvocab.pipeline.protocols import Boxes, Queries, TextEmbeddings
-from tests.pipeline.stubs import StubSegmenter
+from openvocab.testing import FakeSegmenter
 
 LABELS = ("a", "b", "c")
 BOXES = np.array([[2, 2, 14, 14], [18, 16, 30, 31]], np.float64)
@@ -63,7 +63,7 @@ class Finder:
 
 
 @dataclass(frozen=True)
-class Half(StubSegmenter):
+class Half(FakeSegmenter):
     """Fills the upper third of each box."""
 
     def masks(self, encoded: Any, xyxy: Any) -> Any:
@@ -87,7 +87,7 @@ def annotated(folder: Path, tags: list[tuple[int, int]], *, masked: bool = True)
 
 
 def pipe(**stages: Any) -> Pipeline:
-    own = {"tagger": Tags(), "detector": Finder(), "segmenter": StubSegmenter(), **stages}
+    own = {"tagger": Tags(), "detector": Finder(), "segmenter": FakeSegmenter(), **stages}
     return Pipeline(own["tagger"], own["detector"], own["segmenter"], Settings(tag_threshold=0.5, gate="threshold"))
 
 

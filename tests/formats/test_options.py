@@ -97,7 +97,7 @@ def test_values_that_ask_for_nothing_suit_every_format(name: str, rows: list[Row
 def test_the_command_line_refuses_what_a_format_cannot_use(
     name: str, given: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from tests.pipeline.stubs import chain, save_images
+    from tests.helpers.stages import chain, save_images
 
     save_images(tmp_path / "p", 1)
     chain().run_to(tmp_path / "run", tmp_path / "p", ["a"])

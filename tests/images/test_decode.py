@@ -23,7 +23,7 @@ from openvocab.images.items import Item
 from openvocab.images.read import Decoded
 from openvocab.images.sources import items
 from openvocab.ui.web.images import read_upload
-from tests.pipeline.stubs import LABELS, tagging
+from tests.helpers.stages import LABELS, tagging
 
 Verdict = tuple[str, Any]
 """What became of a file: "ok" and its pixels, or the kind of its ImageError and None."""

@@ -15,7 +15,7 @@ from openvocab import BadInput
 from openvocab.images.decode import decode_item
 from openvocab.images.items import Item
 from openvocab.images.read import MAX_PIXELS
-from tests.pipeline.stubs import LABELS, tagging
+from tests.helpers.stages import LABELS, tagging
 
 GREENS = (10, 90, 170)
 
@@ -77,7 +77,7 @@ def test_frames_are_told_apart_in_the_cache(folder: Path, tmp_path: Path) -> Non
     again.run_to(tmp_path / "again", folder / "a.gif", LABELS, **options)
     tags = [[row.tags for row in openvocab.read_run(tmp_path / name)] for name in ("first", "again")]
     assert tags[0] == tags[1] and len({str(each) for each in tags[0]}) == 3
-    assert again.tagger.seen == []  # type: ignore[union-attr]
+    assert again.tagger.calls == []  # type: ignore[union-attr]
 
 
 def test_a_loop_over_frames(folder: Path) -> None:

@@ -22,8 +22,9 @@ from openvocab.pipeline.protocols import Detector, PreparingTagger, PromptSegmen
 LABELS = ["cat", "red dog", "a thing", "bird"]
 SIZES = [(60, 60), (40, 100), (97, 33), (9, 5)]
 CLOSE = 1e-4
+HALVES = ("bfloat16", "float16")
 LOOSE = 0.06
-"""How far a score in bfloat16 may lie from float32's: 8 bits of mantissa through a whole tower, on random weights."""
+"""How far a score in half precision may lie from float32's: bfloat16 has 8 bits of mantissa, weights are random."""
 
 Load = Callable[..., Any]
 
@@ -127,13 +128,14 @@ def test_tagger_does_not_mind_the_order_of_labels(tagger: tuple[str, Tagger], im
     np.testing.assert_allclose(forth, back[:, ::-1], atol=CLOSE)
 
 
+@pytest.mark.parametrize("dtype", HALVES)
 @pytest.mark.parametrize("family", _cases(TAGGERS))
-def test_tagger_in_half_precision(family: str, tiny: Callable[[str], str], images: list[Any]) -> None:
-    whole, half = (openvocab.load_tagger(tiny(family), "cpu", dtype) for dtype in ("float32", "bfloat16"))
+def test_tagger_in_half_precision(family: str, dtype: str, tiny: Callable[[str], str], images: list[Any]) -> None:
+    whole, half = (openvocab.load_tagger(tiny(family), "cpu", each) for each in ("float32", dtype))
     with quiet():
         given = [model.score(images, labels_of(family)) for model in (whole, half)]
-    assert half.record.dtype in ("float32", "bfloat16")
-    np.testing.assert_allclose(given[0], given[1], atol=LOOSE if half.record.dtype == "bfloat16" else 0)
+    assert half.record.dtype in ("float32", dtype)
+    np.testing.assert_allclose(given[0], given[1], atol=LOOSE if half.record.dtype == dtype else 0)
 
 
 # --- detectors
@@ -223,11 +225,12 @@ def test_detector_can_be_explored(detector: tuple[str, Detector], images: list[A
     assert (got.masks is None) == (expected.masks is None)
 
 
+@pytest.mark.parametrize("dtype", HALVES)
 @pytest.mark.parametrize("family", _cases(DETECTORS))
-def test_detector_in_half_precision(family: str, tiny: Callable[[str], str], images: list[Any]) -> None:
-    loaded = [openvocab.load_detector(tiny(family), "cpu", dtype) for dtype in ("float32", "bfloat16")]
+def test_detector_in_half_precision(family: str, dtype: str, tiny: Callable[[str], str], images: list[Any]) -> None:
+    loaded = [openvocab.load_detector(tiny(family), "cpu", each) for each in ("float32", dtype)]
     best = [_found((family, model), images[:2], 0.0)[0].scores[:1] for model in loaded]
-    np.testing.assert_allclose(best[0], best[1], atol=LOOSE if loaded[1].record.dtype == "bfloat16" else 0)
+    np.testing.assert_allclose(best[0], best[1], atol=LOOSE if loaded[1].record.dtype == dtype else 0)
 
 
 # --- segmenters
@@ -276,8 +279,9 @@ def test_segmenter_takes_points(segmenter: Segmenter[Any], images: list[Any]) ->
             assert ((scores >= 0) & (scores <= 1)).all()
 
 
+@pytest.mark.parametrize("dtype", HALVES)
 @pytest.mark.parametrize("family", _cases(SEGMENTERS))
-def test_segmenter_in_half_precision(family: str, tiny: Callable[[str], str], images: list[Any]) -> None:
-    loaded = [openvocab.load_segmenter(tiny(family), "cpu", dtype) for dtype in ("float32", "bfloat16")]
+def test_segmenter_in_half_precision(family: str, dtype: str, tiny: Callable[[str], str], images: list[Any]) -> None:
+    loaded = [openvocab.load_segmenter(tiny(family), "cpu", each) for each in ("float32", dtype)]
     given = [model.masks(model.encode(images[1]), _asked(*SIZES[1], 5))[1] for model in loaded]
-    np.testing.assert_allclose(given[0], given[1], atol=LOOSE if loaded[1].record.dtype == "bfloat16" else 0)
+    np.testing.assert_allclose(given[0], given[1], atol=LOOSE if loaded[1].record.dtype == dtype else 0)

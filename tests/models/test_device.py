@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 
+import openvocab
 from openvocab.errors import BadInput
 from openvocab.models.device import dtype_of, pick_device, pick_dtype, unit
 
@@ -39,11 +43,33 @@ def test_cpu_takes_bfloat16_where_it_has_products_for_it(monkeypatch: pytest.Mon
     assert pick_dtype(CPU, None) == (torch.bfloat16 if avx or amx else torch.float32)
 
 
-def test_precision_by_name() -> None:
-    assert pick_dtype(CPU, "float32") == torch.float32
-    assert pick_dtype(CPU, "bfloat16") == dtype_of("bfloat16") == torch.bfloat16
-    with pytest.raises(BadInput, match="bfloat16, float32"):
-        pick_dtype(CPU, "float16")
+@pytest.mark.parametrize("name", ["float32", "bfloat16", "float16"])
+def test_dtype_by_name_or_as_an_object(name: str) -> None:
+    expected = getattr(torch, name)
+    assert pick_dtype(CPU, name) == pick_dtype(CPU, expected) == dtype_of(name) == expected
+
+
+@pytest.mark.parametrize("wrong", ["float64", torch.float64, "half", ""])
+def test_wrong_dtype_names_those_there_are(wrong: str | torch.dtype) -> None:
+    with pytest.raises(BadInput, match="there are: bfloat16, float16, float32"):
+        pick_dtype(CPU, wrong)
+
+
+def test_devices_are_names_or_objects() -> None:
+    assert pick_device(CPU) == pick_device("cpu") == CPU
+    with pytest.raises(BadInput, match="no device 'meta' here"):
+        pick_device(torch.device("meta"))
+
+
+@pytest.mark.parametrize("load", [openvocab.load_tagger, openvocab.load_segmenter])
+def test_loaders_take_objects(load: Callable[..., Any]) -> None:
+    record = load("pocket", torch.device("cpu"), torch.float32).record
+    assert (record.device, record.dtype) == ("cpu", "float32")
+
+
+def test_load_takes_objects() -> None:
+    pipe = openvocab.load("pocket", device=CPU, dtype=torch.float16, tags_alone=True)
+    assert pipe.tagger is not None and pipe.tagger.record.dtype == "float16"
 
 
 def test_unit_rows_are_float32() -> None:

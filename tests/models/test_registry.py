@@ -1,10 +1,11 @@
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
 
 import openvocab
 from openvocab import BadInput, UnknownName
+from openvocab.pipeline.settings import SettingChanges
 
 
 @pytest.mark.parametrize(
@@ -49,6 +50,12 @@ def test_for_tags_alone_nothing_else_of_a_preset_is_loaded(monkeypatch: pytest.M
     pipe = openvocab.load("pocket", tags_alone=True, tag_threshold=0.25)
     assert pipe.tagger is not None and pipe.detector is None and pipe.segmenter is None
     assert pipe.settings == replace(whole.settings, box_threshold=None)  # there is no detector
+
+
+def test_every_setting_is_a_typed_keyword_of_load() -> None:
+    names = [each.name for each in fields(openvocab.Settings)]
+    assert list(SettingChanges.__annotations__) == names
+    assert openvocab.load.__annotations__["settings"] == "Unpack[SettingChanges]"
 
 
 def test_every_family_is_listed() -> None:

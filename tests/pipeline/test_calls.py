@@ -13,7 +13,7 @@ from PIL import Image
 
 import openvocab
 from openvocab import BadInput, Pipeline
-from tests.pipeline.stubs import LABELS, chain, save_images
+from tests.helpers.stages import LABELS, chain, save_images
 
 IMAGE = np.full((8, 8, 3), 90, np.uint8)
 

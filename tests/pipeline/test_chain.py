@@ -1,7 +1,7 @@
 """The chain over stages whose answers are known."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +10,18 @@ import pytest
 from PIL import Image
 
 import openvocab
-from openvocab import BadInput, ImageError, ModelRecord, Pipeline, PromptSet, Settings
-from openvocab.pipeline.protocols import Boxes, Queries, TextEmbeddings
+from openvocab import BadInput, ImageError, Pipeline, PromptSet, Settings
+from openvocab.pipeline.protocols import TextEmbeddings
 from openvocab.pipeline.views import views
+from openvocab.testing import FakeDetector, FakeSegmenter, FakeTagger
 
 Rows = tuple[tuple[Any, ...], ...]
 LABELS = ("cat", "dog", "aardvark", "犬")
 
 
 @dataclass(frozen=True)
-class FixedTagger:
-    """Scores a label by its length over the image's mean gray: no model, and different for each image."""
-
-    independent: bool = True
-    preparation: str = "mean gray"
-    seen: list[int] = field(default_factory=list)
-    record: ModelRecord = ModelRecord("fixed", None, "cpu", "float32")
+class LengthTagger(FakeTagger):
+    """Scores a label by its length times the image's mean gray."""
 
     def encode_labels(self, labels: Sequence[str], prompts: PromptSet | None = None) -> TextEmbeddings:
         chosen = prompts or openvocab.prompt_set()
@@ -33,6 +29,7 @@ class FixedTagger:
         return TextEmbeddings(tuple(labels), chosen, lengths)
 
     def encode_images(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        self.calls.append(len(images))
         return np.array([[image.mean()] for image in images], np.float32)
 
     def logits(self, embeddings: np.ndarray, vocabulary: TextEmbeddings) -> np.ndarray:
@@ -41,46 +38,6 @@ class FixedTagger:
     def scores(self, embeddings: np.ndarray, vocabulary: TextEmbeddings) -> np.ndarray:
         return (self.logits(embeddings, vocabulary) / (255 * 10)).clip(0, 1).astype(np.float32)
 
-    def score(self, images: Sequence[np.ndarray], vocabulary: Any) -> np.ndarray:
-        self.seen.append(len(images))
-        return self.scores(self.encode_images(images), vocabulary)
-
-
-@dataclass(frozen=True)
-class FixedDetector:
-    """Answers with the boxes it was made with: (label, score, left, top, right, bottom)."""
-
-    rows: Rows
-    record: ModelRecord = ModelRecord("fixed", None, "cpu", "float32")
-
-    def encode_labels(self, labels: Sequence[str], template: str | None = None) -> Queries:
-        return Queries(tuple(labels), template or "{label}", np.arange(len(labels)))
-
-    def detect(self, images: Sequence[np.ndarray], queries: Queries, threshold: float) -> list[Boxes]:
-        rows = [row for row in self.rows if row[0] in queries.labels and row[1] >= threshold]
-        rows.sort(key=lambda row: -row[1])
-        boxes = np.array([row[2:] for row in rows], np.float32).reshape(-1, 4)
-        index = np.array([queries.labels.index(row[0]) for row in rows], np.int64)
-        return [Boxes(boxes, np.array([row[1] for row in rows], np.float32), index) for _ in images]
-
-
-@dataclass(frozen=True)
-class BoxSegmenter:
-    """Fills each box; counts how often it is asked."""
-
-    calls: list[int] = field(default_factory=list)
-    record: ModelRecord = ModelRecord("fixed", None, "cpu", "float32")
-
-    def encode(self, image: np.ndarray) -> tuple[int, int]:
-        return image.shape[:2]
-
-    def masks(self, encoded: tuple[int, int], xyxy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        self.calls.append(len(xyxy))
-        masks = np.zeros((len(xyxy), *encoded), bool)
-        for mask, (left, top, right, bottom) in zip(masks, xyxy.astype(int), strict=True):
-            mask[top:bottom, left:right] = True
-        return masks, np.linspace(1.0, 0.5, len(xyxy), dtype=np.float32)
-
 
 GRAY = np.full((40, 60, 3), 128, np.uint8)
 ROWS = (("cat", 0.9, 0, 0, 20, 20), ("dog", 0.6, 30, 10, 50, 30))
@@ -88,7 +45,7 @@ ROWS = (("cat", 0.9, 0, 0, 20, 20), ("dog", 0.6, 30, 10, 50, 30))
 
 def pipeline(rows: Rows = ROWS, **settings: object) -> Pipeline:
     return Pipeline(
-        FixedTagger(), FixedDetector(rows), BoxSegmenter(), Settings().changed(**{"tag_threshold": 0.1, **settings})
+        LengthTagger(), FakeDetector(rows), FakeSegmenter(), Settings().changed(**{"tag_threshold": 0.1, **settings})
     )
 
 
@@ -97,7 +54,7 @@ def test_words_in_tags_boxes_and_masks_out() -> None:
     assert [tag.label for tag in result.tags] == ["aardvark", "cat", "dog"]
     assert result.detections.labels == ("cat", "dog")
     assert np.asarray(result.detections.masks).sum((1, 2)).tolist() == [400, 400]
-    np.testing.assert_allclose(result.detections.scores, [0.9, 0.3], rtol=1e-6)
+    np.testing.assert_allclose(result.detections.scores, [0.9, 0.45], rtol=1e-6)
     np.testing.assert_allclose(result.detections.detector_scores, [0.9, 0.6], rtol=1e-6)
     assert result.run.templates == ("This is a photo of a {label}",)
     assert result.run.settings["tag_threshold"] == 0.1
@@ -117,7 +74,7 @@ def test_nothing_found_is_an_ordinary_empty_record() -> None:
     result = made(GRAY, LABELS)
     assert len(result.detections) == 0
     assert result.detections.masks is not None and result.detections.masks.shape == (0, 40, 60)
-    assert isinstance(made.segmenter, BoxSegmenter)
+    assert isinstance(made.segmenter, FakeSegmenter)
     assert made.segmenter.calls == []
 
 
@@ -151,13 +108,13 @@ def test_suppression(rows: Rows, settings: dict[str, Any], labels: tuple[str, ..
 
 
 def test_without_a_tagger_every_label_is_looked_for() -> None:
-    made = Pipeline(None, FixedDetector(ROWS), None, Settings())
+    made = Pipeline(None, FakeDetector(ROWS), None, Settings())
     result = made(GRAY, ["dog", "bird"])
     assert result.tags == () and result.detections.labels == ("dog",) and result.detections.masks is None
 
 
 def test_without_a_detector_there_are_only_tags() -> None:
-    result = Pipeline(FixedTagger(), None, None, Settings(tag_threshold=0.0))(GRAY, LABELS)
+    result = Pipeline(LengthTagger(), None, None, Settings(tag_threshold=0.0))(GRAY, LABELS)
     assert len(result.tags) == 4 and len(result.detections) == 0
 
 
@@ -253,11 +210,11 @@ def test_settings_that_do_not_fit_are_refused(values: dict[str, Any], message: s
 
 def test_a_pipeline_of_nothing_is_refused() -> None:
     with pytest.raises(BadInput, match="a tagger or a detector"):
-        Pipeline(None, None, BoxSegmenter(), Settings())
+        Pipeline(None, None, FakeSegmenter(), Settings())
 
 
 @pytest.mark.parametrize(
-    ("threshold", "labels"), [(0.0, ("cat", "dog")), (0.5, ("cat", "dog")), (0.6, ("cat",)), (1.0, ("cat",))]
+    ("threshold", "labels"), [(0.0, ("cat", "dog")), (0.75, ("cat", "dog")), (0.8, ("cat",)), (1.0, ("cat",))]
 )
 def test_detections_of_bad_masks_are_dropped(threshold: float, labels: tuple[str, ...], tmp_path: Path) -> None:
     made = pipeline(mask_threshold=threshold)
@@ -269,7 +226,7 @@ def test_detections_of_bad_masks_are_dropped(threshold: float, labels: tuple[str
 
 
 def test_detections_of_empty_masks_are_dropped() -> None:
-    class Blind(BoxSegmenter):
+    class Blind(FakeSegmenter):
         def masks(self, encoded: Any, xyxy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             masks, sure = super().masks(encoded, xyxy)
             masks[0] = False

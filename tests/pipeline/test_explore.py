@@ -11,42 +11,18 @@ import pytest
 
 import openvocab
 from openvocab import BadInput, BadOutput, Encoded, Explored, ImageError, ModelRecord, Pipeline, Settings
-from openvocab.pipeline.protocols import Boxes, LateFusionDetector, MaskDetector, Queries, TextEmbeddings
+from openvocab.pipeline.protocols import Boxes, LateFusionDetector, MaskDetector, Queries
+from openvocab.testing import FakeDetector, FakeSegmenter, FakeTagger
 
 LABELS = ("cat", "dog", "kite")
 IMAGE = np.full((40, 60, 3), 128, np.uint8)
-RECORD = ModelRecord("stub", None, "cpu", "float32")
 BOXES = np.array([[0, 0, 20, 20], [1, 0, 21, 20], [30, 10, 50, 30], [5, 5, 9, 9]], np.float32)
 SCORES = np.array([[0.9, 0.2, 0.1], [0.3, 0.8, 0.1], [0.1, 0.1, 0.6], [0.01, 0.02, 0.0]], np.float32)
 """(places, labels)"""
 
 
-@dataclass(frozen=True)
-class Tagger:
-    """Scores each label as it was made to; counts the images that it sees."""
-
-    given: tuple[float, ...] = (0.9, 0.5, 0.2)
-    seen: list[int] = field(default_factory=list)
-    independent: bool = True
-    preparation: str = "none"
-    record: ModelRecord = RECORD
-
-    def encode_labels(self, labels: Sequence[str], prompts: Any = None) -> TextEmbeddings:
-        rows = np.resize(np.array(self.given, np.float32), (len(labels), 1))
-        return TextEmbeddings(tuple(labels), prompts or openvocab.prompt_set(), rows)
-
-    def encode_images(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        self.seen.append(len(images))
-        return np.ones((len(images), 1), np.float32)
-
-    def logits(self, embeddings: np.ndarray, vocabulary: TextEmbeddings) -> np.ndarray:
-        made: np.ndarray = embeddings @ vocabulary.embeddings.T
-        return made
-
-    scores = logits
-
-    def score(self, images: Sequence[np.ndarray], vocabulary: Any) -> np.ndarray:
-        return self.scores(self.encode_images(images), vocabulary)
+def fixed() -> FakeTagger:
+    return FakeTagger({"cat": 0.9, "dog": 0.5, "kite": 0.2})
 
 
 @dataclass(frozen=True)
@@ -54,7 +30,7 @@ class Mixing:
     """Finds for each label the places of SCORES: words and image go in together. Counts what it is asked."""
 
     asked: list[tuple[int, float]] = field(default_factory=list)
-    record: ModelRecord = RECORD
+    record: ModelRecord = FakeDetector().record
 
     def encode_labels(self, labels: Sequence[str], template: str | None = None) -> Queries:
         return Queries(tuple(labels), template or "{label}", np.arange(len(labels)))
@@ -90,35 +66,11 @@ class Cutting(Mixing):
         self, images: Sequence[np.ndarray], queries: Queries, threshold: float
     ) -> list[tuple[Boxes, np.ndarray]]:
         found = self.detect(images, queries, threshold)
-        return [(each, fill(each.xyxy, IMAGE.shape[:2])) for each in found]
-
-
-@dataclass(frozen=True)
-class Segmenter:
-    """Fills each box; its score is the less the further right the box lies. Counts images and boxes."""
-
-    seen: list[int] = field(default_factory=list)
-    asked: list[int] = field(default_factory=list)
-    record: ModelRecord = RECORD
-
-    def encode(self, image: np.ndarray) -> tuple[int, int]:
-        self.seen.append(1)
-        return image.shape[:2]
-
-    def masks(self, encoded: tuple[int, int], xyxy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        self.asked.append(len(xyxy))
-        return fill(xyxy, encoded), np.asarray(1 - xyxy[:, 0] / 100, np.float32)
-
-
-def fill(xyxy: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    masks = np.zeros((len(xyxy), *size), bool)
-    for mask, (left, top, right, bottom) in zip(masks, xyxy.astype(int), strict=True):
-        mask[top:bottom, left:right] = True
-    return masks
+        return [(each, FakeSegmenter().masks(IMAGE.shape[:2], each.xyxy)[0]) for each in found]
 
 
 def chain(detector: Any = None, **settings: Any) -> Pipeline:
-    return Pipeline(Tagger(), detector or Placed(), Segmenter(), Settings(box_threshold=0.3).changed(**settings))
+    return Pipeline(fixed(), detector or Placed(), FakeSegmenter(), Settings(box_threshold=0.3).changed(**settings))
 
 
 def last(found: Any) -> Explored:
@@ -223,12 +175,12 @@ def test_a_click_cuts_out_the_object(pocket: Pipeline) -> None:
 @pytest.mark.parametrize(
     ("stages", "names"),
     [
-        pytest.param((Tagger(), Placed(), Segmenter()), ["tags", "boxes", "masks"], id="all"),
-        pytest.param((Tagger(), Mixing(), Segmenter()), ["tags", "boxes", "masks"], id="a detector that mixes"),
-        pytest.param((Tagger(), Cutting(), None), ["tags", "boxes", "masks"], id="a detector that brings masks"),
-        pytest.param((Tagger(), Placed(), None), ["tags", "boxes"], id="no segmenter"),
-        pytest.param((None, Placed(), Segmenter()), ["boxes", "masks"], id="no tagger"),
-        pytest.param((Tagger(), None, None), ["tags"], id="a tagger alone"),
+        pytest.param((fixed(), Placed(), FakeSegmenter()), ["tags", "boxes", "masks"], id="all"),
+        pytest.param((fixed(), Mixing(), FakeSegmenter()), ["tags", "boxes", "masks"], id="a detector that mixes"),
+        pytest.param((fixed(), Cutting(), None), ["tags", "boxes", "masks"], id="a detector that brings masks"),
+        pytest.param((fixed(), Placed(), None), ["tags", "boxes"], id="no segmenter"),
+        pytest.param((None, Placed(), FakeSegmenter()), ["boxes", "masks"], id="no tagger"),
+        pytest.param((fixed(), None, None), ["tags"], id="a tagger alone"),
     ],
 )
 def test_stages_come_one_by_one_and_the_last_is_the_chain(stages: tuple[Any, Any, Any], names: list[str]) -> None:
@@ -257,10 +209,10 @@ def test_settings_act_as_in_the_chain(changes: dict[str, Any]) -> None:
 def test_no_model_is_called_for_a_result_and_no_encoder_for_other_labels() -> None:
     pipe = chain()
     tagger, detector, segmenter = pipe.tagger, pipe.detector, pipe.segmenter
-    assert isinstance(tagger, Tagger) and isinstance(detector, Placed) and isinstance(segmenter, Segmenter)
+    assert isinstance(tagger, FakeTagger) and isinstance(detector, Placed) and isinstance(segmenter, FakeSegmenter)
 
     def counts() -> tuple[int, ...]:
-        return len(tagger.seen), len(detector.seen), len(detector.asked), len(segmenter.seen), len(segmenter.asked)
+        return len(tagger.calls), len(detector.seen), len(detector.asked), len(segmenter.encoded), len(segmenter.calls)
 
     explored = last(pipe.explore(IMAGE, LABELS))
     assert counts() == (1, 1, 0, 1, 1)
@@ -270,7 +222,7 @@ def test_no_model_is_called_for_a_result_and_no_encoder_for_other_labels() -> No
     last(pipe.explore(explored.encoded, ("dog", "ant")))
     assert counts() == (1, 1, 0, 1, 2)
     last(pipe.explore(explored.encoded, LABELS, windows=2))
-    assert (sum(tagger.seen), counts()[1:]) == (6, (1, 0, 1, 3))
+    assert (sum(tagger.calls), counts()[1:]) == (6, (1, 0, 1, 3))
 
 
 def test_an_encoding_that_lacks_stages_is_completed() -> None:
@@ -329,7 +281,7 @@ def test_scores_under_the_floor_are_nothing() -> None:
 @pytest.mark.parametrize("detector", [Placed(), Mixing(), Cutting()], ids=["places", "mixing", "masks"])
 def test_nothing_found_is_an_ordinary_answer(detector: Any) -> None:
     cuts = isinstance(detector, Cutting)
-    pipe = Pipeline(Tagger(), detector, None if cuts else Segmenter(), Settings())
+    pipe = Pipeline(fixed(), detector, None if cuts else FakeSegmenter(), Settings())
     explored = last(pipe.explore(IMAGE, LABELS, min_score=1.0))
     assert explored.stage == "masks" and explored.masks is not None and not len(explored.masks)
     assert explored.result().detections.masks.shape == (0, 40, 60)  # type: ignore[union-attr]
@@ -339,14 +291,14 @@ def test_masks_of_a_large_image_are_made_a_few_at_a_time_and_held_compressed() -
     pipe = chain()
     explored = last(pipe.explore(np.zeros((4000, 5000, 3), np.uint8), LABELS, min_score=0.0))
     segmenter = pipe.segmenter
-    assert isinstance(segmenter, Segmenter) and explored.masks is not None
-    assert segmenter.asked == [4] and sum(map(len, explored.masks.counts)) < 1000
+    assert isinstance(segmenter, FakeSegmenter) and explored.masks is not None
+    assert segmenter.calls == [4] and sum(map(len, explored.masks.counts)) < 1000
 
 
 # --- what is refused
 
 
-ELSEWHERE = Encoded(IMAGE, models=(None, RECORD, None))
+ELSEWHERE = Encoded(IMAGE, models=(None, FakeDetector().record, None))
 
 
 @pytest.mark.parametrize(
@@ -371,11 +323,11 @@ def test_bad_input_is_refused_before_anything_is_done(
     pipe = chain()
     with pytest.raises(error, match=message):
         pipe.explore(image, LABELS, **options)
-    assert pipe.tagger.seen == []  # type: ignore[union-attr]
+    assert pipe.tagger.calls == []  # type: ignore[union-attr]
 
 
 def test_a_vocabulary_of_another_pipeline_is_refused() -> None:
-    words = Pipeline(Tagger(), None, None, Settings()).vocabulary(LABELS)
+    words = Pipeline(fixed(), None, None, Settings()).vocabulary(LABELS)
     with pytest.raises(BadInput, match="made without a stage"):
         chain().explore(IMAGE, words)
 
@@ -388,7 +340,7 @@ def test_other_windows_need_the_tagger() -> None:
 
 
 def test_tags_that_are_not_finite_are_refused() -> None:
-    pipe = Pipeline(Tagger((float("nan"), 0.5, 0.1)), None, None, Settings())
+    pipe = Pipeline(FakeTagger({"cat": float("nan")}), None, None, Settings())
     with pytest.raises(BadOutput, match="tagger's scores are not finite"):
         last(pipe.explore(IMAGE, LABELS))
 
@@ -397,11 +349,11 @@ def test_tags_that_are_not_finite_are_refused() -> None:
     ("segmenter", "message"),
     [
         pytest.param(None, "has no segmenter", id="none"),
-        pytest.param(Segmenter(), "stub takes boxes only", id="boxes only"),
+        pytest.param(FakeSegmenter(), "fake:segmenter takes boxes only", id="boxes only"),
     ],
 )
 def test_a_segmenter_that_takes_no_points_is_named(segmenter: Any, message: str) -> None:
-    pipe = Pipeline(Tagger(), Placed(), segmenter, Settings())
+    pipe = Pipeline(fixed(), Placed(), segmenter, Settings())
     with pytest.raises(BadInput, match=message):
         pipe.prompt(pipe.encode(IMAGE), np.array([[1, 1]], np.float32), np.array([1]))
 

@@ -52,7 +52,7 @@ class DetrDetector:
         Args:
             spec: "facebook/detr-resnet-50" (ORG/NAME or ORG/NAME@REVISION), or the path of a folder.
             device: "cuda", "mps", "cpu"; None takes the best there is.
-            dtype: "float32" or "bfloat16"; the model stays in float32 with either.
+            dtype: "float32", "bfloat16" or "float16"; the model stays in float32 with either.
 
         Raises:
             BadInput: there is no such device or precision.

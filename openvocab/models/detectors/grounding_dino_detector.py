@@ -77,7 +77,7 @@ class GroundingDinoDetector:
             spec: "IDEA-Research/grounding-dino-tiny" (ORG/NAME or ORG/NAME@REVISION), or the path of a folder; with
                 "+max" behind it, a label's score is the maximum over its tokens instead of their mean.
             device: "cuda", "mps", "cpu"; None takes the best there is.
-            dtype: "float32" or "bfloat16", for the image's side; None takes what is fast there.
+            dtype: "float32", "bfloat16" or "float16", for the image's side; None takes what is fast there.
 
         Raises:
             BadInput: there is no such device or precision.

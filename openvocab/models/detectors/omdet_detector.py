@@ -74,7 +74,7 @@ class OmDetDetector:
         Args:
             spec: "omlab/omdet-turbo-swin-tiny-hf" (ORG/NAME or ORG/NAME@REVISION), or the path of a folder.
             device: "cuda", "mps", "cpu"; None takes the best there is.
-            dtype: "float32" or "bfloat16"; the model stays in float32 with either.
+            dtype: "float32", "bfloat16" or "float16"; the model stays in float32 with either.
 
         Raises:
             BadInput: there is no such device or precision.

@@ -74,7 +74,7 @@ class OwlDetector:
         Args:
             spec: "google/owlv2-base-patch16-ensemble" (ORG/NAME or ORG/NAME@REVISION), or the path of a folder.
             device: "cuda", "mps", "cpu"; None takes the best there is.
-            dtype: "float32" or "bfloat16", for the image tower; None takes what is fast there.
+            dtype: "float32", "bfloat16" or "float16", for the image tower; None takes what is fast there.
 
         Raises:
             BadInput: there is no such device or precision.

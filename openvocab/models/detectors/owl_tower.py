@@ -57,7 +57,8 @@ def image_grid(model: Any, pixels: Tensor) -> Tensor:
     kind = next(each for each in type(model).__mro__ if each.__module__.startswith("transformers."))
     if same_answers("the image tower of OWL", kind, lambda: _tiny_grids(kind, model.config)):
         return _grid(model, pixels)
-    with torch.autocast(pixels.device.type, torch.bfloat16, enabled=_patch_dtype(model) == torch.bfloat16):
+    dtype = _patch_dtype(model)
+    with torch.autocast(pixels.device.type, dtype, enabled=dtype != torch.float32):
         return torch.as_tensor(model.image_embedder(pixels)[0]).float()
 
 

@@ -95,7 +95,7 @@ class Sam3Detector:
             spec: "facebook/sam3" (ORG/NAME or ORG/NAME@REVISION), or the path of a folder. The published weights,
                 which hold a tracker for videos too, are read for their detector.
             device: "cuda", "mps", "cpu"; None takes the best there is.
-            dtype: "float32" or "bfloat16", for the vision backbone; None takes what is fast there.
+            dtype: "float32", "bfloat16" or "float16", for the vision backbone; None takes what is fast there.
 
         Raises:
             BadInput: there is no such device or precision.

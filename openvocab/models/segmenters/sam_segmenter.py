@@ -67,7 +67,7 @@ class SamSegmenter:
             spec: "vit_b", "vit_l" or "vit_h" for the official weights; "vit_b@PATH" and so on for a file; "vit@PATH"
                 for one of other sizes in the same format.
             device: "cuda", "mps", "cpu"; None takes the best there is.
-            dtype: "float32" or "bfloat16", for the image encoder's blocks; None takes what is fast there.
+            dtype: "float32", "bfloat16" or "float16", for the image encoder's blocks; None takes what is fast there.
 
         Raises:
             BadInput: the spec has another form, or there is no such device or precision.

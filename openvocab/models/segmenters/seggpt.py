@@ -50,7 +50,7 @@ class SegGptSegmenter:
         Args:
             spec: "BAAI/seggpt-vit-large" (ORG/NAME or ORG/NAME@REVISION), or the path of a folder.
             device: "cuda", "mps", "cpu"; None takes the best there is.
-            dtype: "float32" or "bfloat16"; None takes what is fast there.
+            dtype: "float32", "bfloat16" or "float16"; None takes what is fast there.
 
         Raises:
             BadInput: there is no such device or precision.

@@ -33,7 +33,7 @@ class ClassifierTagger(Classifier):
                 transformers' layout or in timm's; "tf_efficientnet_lite2@PATH.pth", an architecture of timm and its
                 weights; or such an architecture alone, where the manifest names its weights.
             device: "cuda", "mps", "cpu"; None takes the best there is.
-            dtype: "float32" or "bfloat16", for the weights; None takes what is fast there.
+            dtype: "float32", "bfloat16" or "float16", for the weights; None takes what is fast there.
 
         Raises:
             BadInput: there is no such device or precision.

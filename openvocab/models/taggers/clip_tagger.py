@@ -48,7 +48,7 @@ class OpenClipTagger(DualEncoder):
             spec: "ViT-B-32/laion2b_s34b_b79k" (architecture and weights; weights may be a file), "hf-hub:ORG/NAME",
                 or "local-dir:PATH" of a folder with open_clip_config.json and its weights.
             device: "cuda", "mps", "cpu"; None takes the best there is.
-            dtype: "float32" or "bfloat16", for the weights; None takes what is fast there.
+            dtype: "float32", "bfloat16" or "float16", for the weights; None takes what is fast there.
 
         Raises:
             BadInput: the spec has another form, or there is no such device or precision.

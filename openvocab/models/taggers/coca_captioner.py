@@ -51,7 +51,7 @@ class CocaCaptioner:
         Args:
             spec: as OpenClipTagger.load takes it, e.g. "coca_ViT-B-32/mscoco_finetuned_laion2b_s13b_b90k".
             device: "cuda", "mps", "cpu"; None takes the best there is.
-            dtype: "float32" or "bfloat16", for the image tower; None takes what is fast there.
+            dtype: "float32", "bfloat16" or "float16", for the image tower; None takes what is fast there.
 
         Raises:
             BadInput: the spec has another form, or there is no such device or precision.

@@ -76,7 +76,7 @@ def _annotated(made: ArgumentParser) -> None:
 
 def _device(models: Any, made: ArgumentParser, preset: str) -> None:
     models.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
-    models.add_argument("--dtype", help="float32 or bfloat16 (default: what suits the device)")
+    models.add_argument("--dtype", help="float32, bfloat16 or float16 (default: what suits the device)")
     made.set_defaults(usual_preset=preset)
 
 

@@ -63,7 +63,7 @@ def add_models(made: ArgumentParser, stage: str, preset: str) -> None:
     models.add_argument("--preset", metavar="NAME", help=f"take the {stage} of a preset (default: {preset})")
     models.add_argument(f"--{stage}", metavar="SPEC", help=f"any {stage}, as FAMILY:CHECKPOINT")
     models.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
-    models.add_argument("--dtype", help="float32 or bfloat16 (default: what suits the device)")
+    models.add_argument("--dtype", help="float32, bfloat16 or float16 (default: what suits the device)")
     made.set_defaults(usual_preset=preset)
 
 

@@ -33,7 +33,7 @@ def add_reproduce(tasks: Any) -> None:
     made.add_argument("--out", metavar="DIR", help="a folder for the whole report of a data set")
     made.add_argument("--recipes", metavar="FILE", help="recipes of your own, in a .toml file like openvocab's")
     made.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
-    made.add_argument("--dtype", help="float32 or bfloat16 (default: what suits the device; example: float32)")
+    made.add_argument("--dtype", help="float32, bfloat16 or float16 (default: what suits the device; example: float32)")
     made.add_argument("--batch-size", type=int, default=32, metavar="N", help="images at once (default: 32)")
     made.add_argument("--seed", type=int, default=0, metavar="N", help="of the bootstrap interval (default: 0)")
 

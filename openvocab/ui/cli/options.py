@@ -73,7 +73,7 @@ def _models(command: ArgumentParser, stages: tuple[str, ...]) -> None:
     for stage in stages:
         group.add_argument(f"--{stage}", metavar="SPEC", help=f"any {stage}, as FAMILY:CHECKPOINT")
     group.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
-    group.add_argument("--dtype", help="float32 or bfloat16 (default: what suits the device)")
+    group.add_argument("--dtype", help="float32, bfloat16 or float16 (default: what suits the device)")
 
 
 def _images(command: ArgumentParser) -> None:

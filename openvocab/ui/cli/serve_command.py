@@ -37,7 +37,7 @@ def add_options(command: ArgumentParser, usual_preset: str) -> None:
         help=f"models to offer, the first of them loaded at once; may be given again (default: {usual_preset})",
     )
     command.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
-    command.add_argument("--dtype", help="float32 or bfloat16 (default: what suits the device)")
+    command.add_argument("--dtype", help="float32, bfloat16 or float16 (default: what suits the device)")
     command.set_defaults(usual_preset=usual_preset)
     group = command.add_argument_group("visitors")
     group.add_argument(

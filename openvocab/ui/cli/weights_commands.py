@@ -102,21 +102,14 @@ def _pull_spec(spec: str) -> None:
         UnknownName: there is no such family.
         BadWeights: it cannot be fetched or loaded.
     """
-    from openvocab.models import registry
+    from openvocab.models.registry import REGISTRIES
 
-    stages = {
-        registry.load_tagger: registry.TAGGERS,
-        registry.load_detector: registry.DETECTORS,
-        registry.load_segmenter: registry.SEGMENTERS,
-        registry.load_captioner: registry.CAPTIONERS,
-        registry.load_exemplar_segmenter: registry.EXEMPLAR_SEGMENTERS,
-    }
     family = spec.partition(":")[0]
-    load = next((each for each, table in stages.items() if family in table), None)
-    if load is None:
-        raise unknown("model family", family, [name for table in stages.values() for name in table])
+    registry = next((each for each in REGISTRIES if family in each), None)
+    if registry is None:
+        raise unknown("model family", family, {name for each in REGISTRIES for name in each})
     complain(f"{spec}: fetching what it needs")
-    loaded: Any = load(spec, "cpu", "float32")
+    loaded: Any = registry.load(spec, "cpu", "float32")
     say(f"{spec}: here, sha256 {loaded.record.sha256}")
 
 

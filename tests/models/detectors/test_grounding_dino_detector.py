@@ -23,7 +23,7 @@ from openvocab.models.detectors.grounding_dino_forward import find_objects, look
 from openvocab.models.detectors.grounding_dino_text import prompt
 from openvocab.pipeline.protocols import Boxes
 from openvocab.weights.files import sha256_of
-from tests.pipeline.broken import NanWhereTall
+from tests.helpers.processors import NanWhereTall
 
 right_library = pytest.mark.skipif(
     Version(transformers.__version__) < Version("5.23"),

@@ -20,7 +20,7 @@ from openvocab.errors import BadInput, BadOutput, BadWeights, OpenVocabWarning
 from openvocab.models.detectors.owl_detector import OwlDetector, Owlv2Detector, OwlVitDetector
 from openvocab.pipeline.protocols import LateFusionDetector
 from openvocab.weights.files import sha256_of
-from tests.pipeline.broken import NanWhereTall
+from tests.helpers.processors import NanWhereTall
 
 WORDS = [f"thing {row}" for row in range(40)]
 SIZES = [(60, 60), (40, 100), (100, 40), (5, 3)]

@@ -20,7 +20,7 @@ from openvocab.errors import BadInput, BadOutput, BadWeights, OpenVocabWarning
 from openvocab.models.segmenters.sam3 import Sam3Detector
 from openvocab.pipeline.protocols import MaskDetector, Queries
 from openvocab.weights.files import sha256_of
-from tests.pipeline.broken import NanWhereTall
+from tests.helpers.processors import NanWhereTall
 from tests.tiny.sam3 import write, write_as_published
 
 WORDS = ["cat", "dog", "kite", "thing", "photo of dog", "this", "is"]

@@ -99,10 +99,11 @@ def test_no_image_no_mask(segmenter: SegGptSegmenter, example: Any, mask: Any) -
     assert segmenter.segment_like([], example, mask) == []
 
 
-def test_bfloat16_is_close(
-    folder: Path, segmenter: SegGptSegmenter, images: list[Any], example: Any, mask: Any
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_is_close(
+    dtype: str, folder: Path, segmenter: SegGptSegmenter, images: list[Any], example: Any, mask: Any
 ) -> None:
-    low = SegGptSegmenter.load(str(folder), "cpu", "bfloat16")
+    low = SegGptSegmenter.load(str(folder), "cpu", dtype)
     for one, other in zip(*(each.segment_like(images[:3], example, mask) for each in (segmenter, low)), strict=True):
         assert (one != other).mean() < 0.05
 

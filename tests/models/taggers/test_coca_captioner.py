@@ -119,11 +119,12 @@ def test_mentioned_labels_have_the_score_of_the_tagger(batch: int, captioner: Co
     np.testing.assert_allclose(small.score(images, labels[::-1])[:, ::-1], got, atol=1e-5)
 
 
-def test_bfloat16_is_close(rest: str, captioner: CocaCaptioner, images: list[Any]) -> None:
-    low = CocaCaptioner.load(rest, "cpu", "bfloat16")
-    assert low.record.dtype == "bfloat16"
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_is_close(dtype: str, rest: str, captioner: CocaCaptioner, images: list[Any]) -> None:
+    low = CocaCaptioner.load(rest, "cpu", dtype)
+    assert low.record.dtype == dtype
     assert low.tagger.model.text_decoder.text_projection.dtype == torch.float32
-    assert low.tagger.model.visual.conv1.weight.dtype == torch.bfloat16
+    assert low.tagger.model.visual.conv1.weight.dtype == getattr(torch, dtype)
     np.testing.assert_allclose(low.tagger.encode_images(images), captioner.tagger.encode_images(images), atol=0.03)
     assert all(low.caption(images))
 

@@ -16,16 +16,16 @@ from PIL import Image
 import openvocab
 from openvocab.errors import CannotWrite
 from openvocab.ui.cli.main import main
-from tests.batch.stub_workers import StubLoader
 from tests.batch.test_workers import rows_in
-from tests.pipeline.stubs import chain, save_images
+from tests.helpers.stages import chain, save_images
+from tests.helpers.workers import FakeLoader
 from tests.pipeline.test_gate import chain as unsure
 
 README = (Path(__file__).parents[3] / "README.md").read_text("utf-8")
 
 
 @pytest.fixture(autouse=True)
-def stubbed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def fake_stages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Stages without weights, and a current folder of its own."""
     monkeypatch.setattr(openvocab, "load", lambda *_, **__: chain(), raising=False)
     monkeypatch.chdir(tmp_path)
@@ -229,12 +229,12 @@ def test_tags_are_printed_from_the_cache(monkeypatch: pytest.MonkeyPatch, capsys
     monkeypatch.setattr(openvocab, "load", lambda *_, **__: pipe)
     assert tag("--cache", "cache") == 0
     assert capsys.readouterr().out == first and first.count("\n") == 5
-    assert pipe.tagger is not None and pipe.tagger.seen == []  # type: ignore[attr-defined]
+    assert pipe.tagger is not None and pipe.tagger.calls == []  # type: ignore[attr-defined]
 
 
 def test_devices_are_worker_processes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     save_images(Path("p"), 20)
-    monkeypatch.setattr(openvocab, "Loader", lambda *_, **__: StubLoader(settings={}))
+    monkeypatch.setattr(openvocab, "Loader", lambda *_, **__: FakeLoader(settings={}))
     assert tag("--out", "alone") == 0
     assert tag("--out", "run", "--devices", "cpu*2") == 0
     assert "20 rows written to run" in capsys.readouterr().out

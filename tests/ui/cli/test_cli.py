@@ -10,55 +10,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
 
 import openvocab
 from openvocab.errors import BadInput, BadWeights, OpenVocabWarning
-from openvocab.pipeline.protocols import Boxes, Queries, TextEmbeddings
-from openvocab.pipeline.result import ModelRecord
 from openvocab.pipeline.settings import Settings
+from openvocab.testing import FakeDetector, FakeSegmenter, FakeTagger
 from openvocab.ui.cli.main import main
-
-FAKE = ModelRecord("fake", None, "cpu", "float32")
-
-
-class FakeTagger:
-    """Gives every image the first label."""
-
-    record, independent = FAKE, True
-
-    def encode_labels(self, labels, prompts=None):
-        return TextEmbeddings(tuple(labels), prompts, np.eye(len(labels), dtype=np.float32))
-
-    def score(self, images, vocabulary):
-        return np.repeat(vocabulary.embeddings[:1] * np.float32(0.75), len(images), axis=0)
-
-
-class FakeDetector:
-    """Finds the first label all over the image."""
-
-    record = FAKE
-
-    def encode_labels(self, labels, template=None):
-        return Queries(tuple(labels), template or "{label}", np.eye(len(labels)))
-
-    def detect(self, images, queries, threshold):
-        box = [np.array([[0, 0, image.shape[1], image.shape[0]]], np.float32) for image in images]
-        return [Boxes(each, np.array([0.5], np.float32), np.zeros(1, np.int64)) for each in box]
-
-
-class FakeSegmenter:
-    """Cuts out everything."""
-
-    record = FAKE
-
-    def encode(self, image):
-        return image.shape[:2]
-
-    def masks(self, encoded, xyxy):
-        return np.ones((len(xyxy), *encoded), np.bool_), np.ones(len(xyxy), np.float32)
 
 
 @pytest.fixture
@@ -69,7 +28,11 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     def load(preset=None, *, tagger=None, detector=None, segmenter=None, tags_alone=False, **more):
         settings = {name: value for name, value in more.items() if name not in ("device", "dtype")}
         calls.append((preset, (tagger, detector, segmenter), Settings().changed(**settings)))
-        fakes: tuple[Any, Any, Any] = (FakeTagger(), FakeDetector(), FakeSegmenter())
+        fakes: tuple[Any, Any, Any] = (
+            FakeTagger({"dog": 0.75, "犬": 0.75}),
+            FakeDetector([("dog", 0.5, 0, 0, 40, 30)]),
+            FakeSegmenter(),
+        )
         if tags_alone:
             return openvocab.Pipeline(fakes[0], None, None, calls[-1][2])
         first, second, third = (

@@ -12,8 +12,9 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 import openvocab
+from openvocab.testing import FakeSegmenter, FakeTagger
 from openvocab.ui.cli.main import main
-from tests.pipeline.stubs import StubSegmenter, chain
+from tests.helpers.stages import chain
 
 FILES = ["losses.png", "report.json", "report.md", "worst.png"]
 
@@ -42,8 +43,8 @@ def coco(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def stubs(monkeypatch):
-    """The stages of tests/pipeline/stubs.py; the tagger says dark and red of everything, in some order."""
+def loaded(monkeypatch):
+    """Fake stages in place of those of openvocab.load; returns what each call asked for."""
     asked = []
 
     def load(preset=None, **given):
@@ -51,7 +52,7 @@ def stubs(monkeypatch):
         return chain(tag_threshold=0.0, max_tags=3)
 
     monkeypatch.setattr(openvocab, "load", load)
-    monkeypatch.setattr(openvocab, "load_segmenter", lambda *_: StubSegmenter())
+    monkeypatch.setattr(openvocab, "load_segmenter", lambda *_: FakeSegmenter())
     monkeypatch.setattr(openvocab, "load_detector", lambda *_: chain().detector)
     return asked
 
@@ -60,13 +61,13 @@ def run(task: str, data: Path, out: Path, *more: str) -> int:
     return main(["evaluate", task, "--data", str(data), "--format", "coco", "--out", str(out), *more])
 
 
-def test_chain_writes_a_whole_report(coco, stubs, tmp_path, capsys):
+def test_chain_writes_a_whole_report(coco, loaded, tmp_path, capsys):
     assert run("chain", coco, tmp_path / "out", "--seed", "4") == 0
     printed = capsys.readouterr().out
     assert "F1 of the chain" in printed and "never tagged" in printed and "3 images, 3 labels" in printed
-    assert stubs == [("pocket", {})]
+    assert loaded == [("pocket", {})]
     report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
-    assert report["task"] == "chain" and report["run"]["tagger"]["sha256"] == "0" * 64
+    assert report["task"] == "chain" and report["run"]["tagger"]["sha256"] == FakeTagger().record.sha256
     assert report["bootstrap"]["seed"] == 4 and len(report["data"]["digest"]) == 64
     things = report["figures"]["chain"]["fates"]["things"]
     assert sum(things.values()) == 4
@@ -77,7 +78,7 @@ def test_chain_writes_a_whole_report(coco, stubs, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("task", ["chain", "segment"])
-def test_the_same_run_writes_the_same_files(task, coco, stubs, tmp_path):
+def test_the_same_run_writes_the_same_files(task, coco, loaded, tmp_path):
     for name in ("one", "two"):
         assert run(task, coco, tmp_path / name) == 0
     names = sorted(each.name for each in (tmp_path / "one").iterdir())
@@ -94,12 +95,12 @@ def test_the_same_run_writes_the_same_files(task, coco, stubs, tmp_path):
         pytest.param(["--preset", "base", "--tagger", "x:y"], ("base", {"tagger": "x:y"}), id="preset and tagger"),
     ],
 )
-def test_chain_loads_what_is_named(more, given, coco, stubs, tmp_path):
+def test_chain_loads_what_is_named(more, given, coco, loaded, tmp_path):
     assert run("chain", coco, tmp_path / "out", *more) == 0
-    assert stubs == [given]
+    assert loaded == [given]
 
 
-def test_segment_measures_masks_from_true_boxes(coco, stubs, tmp_path, capsys):
+def test_segment_measures_masks_from_true_boxes(coco, loaded, tmp_path, capsys):
     assert run("segment", coco, tmp_path / "out", "--limit", "2") == 0
     assert "from true boxes, mean IoU" in capsys.readouterr().out
     report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
@@ -109,7 +110,7 @@ def test_segment_measures_masks_from_true_boxes(coco, stubs, tmp_path, capsys):
     assert "true box of each thing" in (tmp_path / "out" / "report.md").read_text("utf-8")
 
 
-def test_segment_with_a_detector_has_mask_ap_too(coco, stubs, tmp_path, capsys):
+def test_segment_with_a_detector_has_mask_ap_too(coco, loaded, tmp_path, capsys):
     assert run("segment", coco, tmp_path / "out", "--detector", "x:y", "--box-threshold", "0") == 0
     assert "mask AP50" in capsys.readouterr().out
     report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
@@ -132,14 +133,14 @@ def test_segment_with_a_detector_has_mask_ap_too(coco, stubs, tmp_path, capsys):
         pytest.param("segment", ["--preset", "sam3"], "has no segmenter of its own", id="preset without"),
     ],
 )
-def test_bad_input_is_one_line(task, more, says, coco, stubs, tmp_path, capsys):
+def test_bad_input_is_one_line(task, more, says, coco, loaded, tmp_path, capsys):
     assert run(task, coco, tmp_path / "out", *more) == 2
     error = capsys.readouterr().err.strip()
     assert says in error and "\n" not in error
     assert not (tmp_path / "out").exists()
 
 
-def test_segment_wants_masks(coco, stubs, tmp_path, capsys):
+def test_segment_wants_masks(coco, loaded, tmp_path, capsys):
     whole = json.loads(coco.read_text("utf-8"))
     for one in whole["annotations"]:
         del one["segmentation"]
@@ -148,7 +149,7 @@ def test_segment_wants_masks(coco, stubs, tmp_path, capsys):
     assert "has boxes and no masks" in capsys.readouterr().err
 
 
-def test_an_image_that_cannot_be_read_is_told_and_counted(coco, stubs, tmp_path, capsys):
+def test_an_image_that_cannot_be_read_is_told_and_counted(coco, loaded, tmp_path, capsys):
     (coco.parent / "1.png").write_bytes(b"no image")
     Image.new("RGB", (9, 9)).save(coco.parent / "2.png")
     assert run("chain", coco, tmp_path / "out") == 1

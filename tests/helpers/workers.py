@@ -12,37 +12,38 @@ from typing import Any
 import numpy as np
 
 from openvocab import BadWeights, Pipeline, Settings
-from tests.pipeline.stubs import StubDetector, StubSegmenter, StubTagger
+from openvocab.testing import FakeSegmenter
+from tests.helpers.stages import FragileDetector, FragileTagger
 
-DEADLY = (7, 8, 9)
+KILL_COLOR = (7, 8, 9)
 """Color of the first pixel of images that take the worker down."""
 
 
 @dataclass(frozen=True)
-class DeadlyTagger(StubTagger):
+class KillingTagger(FragileTagger):
     """Dies of some images, and once of whatever it has when the file `once` is there."""
 
     once: str = ""
 
     def encode_images(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        if any(tuple(image[0, 0]) == DEADLY for image in images):
+        if any(tuple(image[0, 0]) == KILL_COLOR for image in images):
             os.kill(os.getpid(), signal.SIGKILL)
-        if self.once and Path(self.once).exists() and len(self.seen) > 2:
+        if self.once and Path(self.once).exists() and len(self.calls) > 2:
             Path(self.once).unlink()
             os.kill(os.getpid(), signal.SIGKILL)
         return super().encode_images(images)
 
 
 @dataclass(frozen=True)
-class StubLoader:
-    """Makes the stub chain, or its tagger alone, in a worker."""
+class FakeLoader:
+    """Loads the fake chain, or its tagger alone, in a worker."""
 
     tags_alone: bool = True
     batch_size: int = 8
     seconds: float = 0.0
-    most: int = 10**9
+    max_batch: int = 10**9
     once: str = ""
-    preset: str | None = "stub"
+    preset: str | None = "fake"
     tagger: str | None = None
     detector: str | None = None
     segmenter: str | None = None
@@ -50,13 +51,13 @@ class StubLoader:
 
     def __call__(self, device: str | None = None) -> Pipeline:
         if device == "broken":
-            raise BadWeights("stub: its file is not the pinned one")
+            raise BadWeights("fake: its file is not the pinned one")
         if device == "dead":
             os.kill(os.getpid(), signal.SIGKILL)
-        tagger = DeadlyTagger(seconds=self.seconds, most=self.most, once=self.once)
+        tagger = KillingTagger(seconds=self.seconds, max_batch=self.max_batch, once=self.once)
         dtype = "bfloat16" if device == "narrow" else "float32"
         tagger = replace(tagger, record=replace(tagger.record, device=str(device), dtype=dtype))
         settings = Settings(tag_threshold=0.0, box_threshold=0.0, batch_size=self.batch_size)
         if self.tags_alone:
             return Pipeline(tagger, None, None, settings)
-        return Pipeline(tagger, StubDetector(), StubSegmenter(), settings)
+        return Pipeline(tagger, FragileDetector(), FakeSegmenter(), settings)

@@ -33,6 +33,22 @@ def make_image() -> Any:
     return random_image
 
 
+@pytest.fixture
+def decoded_sizes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """The width and height of each image whose pixels are decoded in this process, in order."""
+    from openvocab.images import read
+
+    sizes: list[tuple[int, int]] = []
+    pixels: Any = vars(read)["_pixels"]
+
+    def recorded(image: Any, *more: Any) -> Any:
+        sizes.append(image.size)
+        return pixels(image, *more)
+
+    monkeypatch.setattr(read, "_pixels", recorded)
+    return sizes
+
+
 def _clip_folder(folder: Path, kind: str) -> Path:
     """Write an open_clip folder: configuration and safetensors."""
     import open_clip

@@ -1,4 +1,4 @@
-"""The engine over stages whose answers are known; ids that begin with a row number are those of the failure table."""
+"""The engine over stages whose answers are known."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_an_image_that_cannot_be_prepared_costs_its_row_alone(tmp_path: Path) ->
 
 @pytest.mark.parametrize("most", [8, 5, 1])
 @pytest.mark.parametrize("windows", [0, 1])
-def test_row_16_a_batch_that_is_too_much_is_halved(folder: Path, most: int, windows: int) -> None:
+def test_a_batch_that_runs_out_of_memory_is_halved(folder: Path, most: int, windows: int) -> None:
     made = Pipeline(
         FragileTagger(max_batch=most), None, None, Settings(tag_threshold=0.0, batch_size=16, windows=windows)
     )
@@ -157,7 +157,7 @@ def test_row_16_a_batch_that_is_too_much_is_halved(folder: Path, most: int, wind
     assert sum(size > most for size in made.tagger.calls) <= 4
 
 
-def test_row_16_an_image_that_is_too_much_alone_is_one_row(tmp_path: Path) -> None:
+def test_an_image_that_runs_out_of_memory_alone_is_one_row(tmp_path: Path) -> None:
     save_images(tmp_path, 5)
     Image.new("RGB", (9, 99)).save(tmp_path / "00002.png")
     pipe = tagging(max_height=50, batch_size=4)
@@ -187,7 +187,7 @@ def test_torch_out_of_memory_counts() -> None:
     assert is_out_of_memory(torch.OutOfMemoryError("x"))
 
 
-def test_row_16_the_detector_is_halved_too(folder: Path) -> None:
+def test_a_detector_batch_that_runs_out_of_memory_is_halved(folder: Path) -> None:
     from tests.helpers.stages import FragileDetector
 
     made = Pipeline(None, FragileDetector(max_batch=3), None, Settings(box_threshold=0.0, batch_size=8))
@@ -197,7 +197,7 @@ def test_row_16_the_detector_is_halved_too(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 16])
-def test_row_17_only_the_image_that_gives_nan_is_an_error(tmp_path: Path, batch_size: int) -> None:
+def test_only_the_image_whose_scores_are_nan_is_an_error(tmp_path: Path, batch_size: int) -> None:
     save_images(tmp_path, 9)
     for number in (3, 4):
         Image.new("RGB", (9, 9), NAN_COLOR).save(tmp_path / f"0000{number}.png")
@@ -298,7 +298,7 @@ def test_a_tagger_that_prepares_no_image_ends_the_run(tmp_path: Path) -> None:
         answers(Pipeline(Preparing(), None, None, Settings()), tmp_path)
 
 
-def test_row_38_a_decoder_that_crashes_costs_one_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_decoder_that_aborts_costs_one_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_images(tmp_path, 4)
     (tmp_path / "00001-crash.png").write_bytes(b"")
     (tmp_path / "00002-broken.png").write_bytes(b"no image")
@@ -316,7 +316,7 @@ def test_row_38_a_decoder_that_crashes_costs_one_row(tmp_path: Path, monkeypatch
     }
 
 
-def test_row_10_the_digest_is_of_the_bytes_that_were_decoded(tmp_path: Path) -> None:
+def test_the_digest_is_of_the_decoded_bytes(tmp_path: Path) -> None:
     import hashlib
 
     (path,) = save_images(tmp_path, 1)
@@ -326,7 +326,7 @@ def test_row_10_the_digest_is_of_the_bytes_that_were_decoded(tmp_path: Path) -> 
     assert answer.row().sha256 == digest
 
 
-def test_rows_5_and_7_the_size_is_upright_and_frames_are_counted(tmp_path: Path) -> None:
+def test_the_size_is_upright_and_frames_are_counted(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (60, 40)).save(tmp_path / "a.jpg", exif=exif)
@@ -340,7 +340,9 @@ def test_rows_5_and_7_the_size_is_upright_and_frames_are_counted(tmp_path: Path)
     )
 
 
-def test_row_4_a_bomb_is_refused_from_its_header_quickly_and_in_little_memory(tmp_path: Path) -> None:
+def test_a_decompression_bomb_is_refused_before_decoding_and_in_little_memory(
+    tmp_path: Path, decoded_sizes: list[tuple[int, int]]
+) -> None:
     from tests.images.test_read import png_header
 
     (tmp_path / "bomb.png").write_bytes(png_header(60_000, 60_000))
@@ -355,13 +357,11 @@ def test_row_4_a_bomb_is_refused_from_its_header_quickly_and_in_little_memory(tm
     )
     for name, kind in (("bomb.png", "too_large"), ("large.png", "too_large"), ("frames.gif", "ok")):
         tracemalloc.start()
-        started = time.perf_counter()
         (answer,) = answers(tagging(), tmp_path / name)
-        assert time.perf_counter() - started < 0.5
         assert tracemalloc.get_traced_memory()[1] < 50_000_000
         tracemalloc.stop()
         assert (answer.kind or "ok") == kind
-    assert answer.row().frames == 10_000
+    assert answer.row().frames == 10_000 and decoded_sizes == [(1, 1)]
 
 
 @pytest.mark.parametrize(
@@ -429,12 +429,19 @@ def test_an_error_of_the_source_is_raised_where_answers_are_taken() -> None:
         list(engine_of(tagging()).answers(broken()))
 
 
-def test_row_20_100_000_labels_are_picked_from_quickly_and_exactly() -> None:
+def test_few_of_100_000_labels_are_sorted_and_the_best_are_exact(monkeypatch: pytest.MonkeyPatch) -> None:
     scores = np.random.default_rng(0).integers(0, 1000, 100_000).astype(np.float32) / np.float32(1000)
     pipe = tagging().changed(tag_threshold=0.1)
     labels = tuple(map(str, range(100_000)))
-    started = time.perf_counter()
-    for _ in range(20):
-        found = chain_functions.tag(pipe, scores, labels).tags
-    assert time.perf_counter() - started < 1
+    sorts: list[int] = []
+    real = np.argsort
+
+    def counted(array: Any, *more: Any, **named: Any) -> Any:
+        sorts.append(len(array))
+        return real(array, *more, **named)
+
+    monkeypatch.setattr(np, "argsort", counted)
+    found = chain_functions.tag(pipe, scores, labels).tags
+    monkeypatch.undo()
+    assert 0 < max(sorts) < 1000
     assert [int(tag.label) for tag in found] == np.argsort(-scores, kind="stable")[:20].tolist()

@@ -1,4 +1,4 @@
-"""Row 12 of the failure table: a run that is killed at any moment, and resumed, loses, doubles and tears nothing."""
+"""A run that is killed at any moment, and resumed, loses and repeats no row and leaves no partial file."""
 
 from __future__ import annotations
 
@@ -79,14 +79,14 @@ def campaign(images: Path, root: Path, kills: int, seed: int) -> dict[str, Any]:
     return said
 
 
-def test_row_12_ten_kills(images: Path, tmp_path: Path) -> None:
+def test_ten_kills_lose_no_row(images: Path, tmp_path: Path) -> None:
     said = campaign(images, tmp_path, 10, seed=1)
     assert said["kills"] == 10
     assert said["during_rows"] > 0
 
 
 @pytest.mark.long
-def test_row_12_a_hundred_kills(images: Path, tmp_path: Path) -> None:
+def test_a_hundred_kills_lose_no_row(images: Path, tmp_path: Path) -> None:
     started = time.monotonic()
     said = campaign(images, tmp_path, 100, seed=2)
     sys.stdout.write(f"\n{said}, in {time.monotonic() - started:.0f} s\n")

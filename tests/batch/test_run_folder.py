@@ -1,4 +1,4 @@
-"""Run folders: one row an input, resumed, refused, locked and whole; row numbers are those of the failure table."""
+"""Run folders: one row per input; runs are resumed, refused, locked and written atomically."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from PIL import Image
 import openvocab
 from openvocab import BadInput, CannotWrite, ImageError, Settings
 from openvocab.batch import whole
+from openvocab.batch.part_files import read_part
 from openvocab.batch.rows import Row, schema
 from openvocab.batch.run_folder import RunFolder
 from openvocab.batch.whole import temporary_name
@@ -162,7 +163,7 @@ CHANGES = [
 
 
 @pytest.mark.parametrize(("make", "changes", "words"), CHANGES)
-def test_row_14_another_run_is_refused_with_the_difference(
+def test_another_run_is_refused_with_the_difference(
     images: Path, tmp_path: Path, make: Any, changes: dict[str, Any], words: str
 ) -> None:
     run = tmp_path / "run"
@@ -180,12 +181,12 @@ def test_row_14_another_run_is_refused_with_the_difference(
 
 
 @pytest.mark.parametrize("changes", [{"batch_size": 3}, {"workers": 1}, {"part_rows": 2}])
-def test_row_14_what_changes_no_row_is_no_other_run(images: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_options_that_change_no_row_resume_the_run(images: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
     tagging().run_to(tmp_path / "run", images, LABELS)
     assert tagging().run_to(tmp_path / "run", images, LABELS, **changes).skipped == 20
 
 
-def test_row_14_a_run_of_a_version_that_knew_no_mask_threshold_goes_on(images: Path, tmp_path: Path) -> None:
+def test_a_run_of_a_version_without_mask_threshold_is_resumed(images: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     chain().run_to(run, images, LABELS)
     record = json.loads((run / "run.json").read_text("utf-8"))
@@ -228,7 +229,7 @@ def test_a_folder_that_was_spoilt_is_refused(images: Path, tmp_path: Path, spoil
     assert tagging().run_to(tmp_path / "run", images, LABELS, overwrite=True).rows == 20
 
 
-def test_row_12_leftovers_are_removed(images: Path, tmp_path: Path) -> None:
+def test_temporary_files_of_a_killed_run_are_removed(images: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     tagging().run_to(run, images, LABELS)
     temporary_name(run / "part-00001.parquet").write_bytes(b"half")
@@ -237,7 +238,7 @@ def test_row_12_leftovers_are_removed(images: Path, tmp_path: Path) -> None:
     assert found == [".lock", ".pid", "part-00000.parquet", "parts.jsonl", "run.json"]
 
 
-def test_row_13_a_second_process_is_refused_with_the_pid_of_the_first(images: Path, tmp_path: Path) -> None:
+def test_a_second_process_is_refused_with_the_pid_of_the_first(images: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     first = tag_job(images, run, seconds=2.0)
     while not (run / ".pid").exists():
@@ -269,9 +270,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(place)], check=True)
 
 
-def test_row_11_a_full_disk_is_a_clean_stop(
-    tiny_disk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_full_disk_stops_the_run_cleanly(tiny_disk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_images(tmp_path / "p", 200)
     filler = tiny_disk / "filler"
     filler.write_bytes(os.urandom(140_000))
@@ -288,7 +287,7 @@ def test_row_11_a_full_disk_is_a_clean_stop(
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS])
 @pytest.mark.parametrize("at", [1, 3, 5])
 @pytest.mark.parametrize("call", ["write", "fsync", "replace"])
-def test_row_11_any_failing_write_is_a_clean_stop(
+def test_any_failing_write_stops_the_run_cleanly(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, at: int, call: str
 ) -> None:
     table: dict[str, Any] = {"fsync": os.fsync, "replace": os.replace, "write": open}
@@ -314,7 +313,7 @@ def test_row_11_any_failing_write_is_a_clean_stop(
     assert not list((tmp_path / "run").glob("*.tmp"))
 
 
-def test_row_11_a_read_only_disk_is_exit_3(tiny_disk: Path, images: Path) -> None:
+def test_a_read_only_disk_exits_with_3(tiny_disk: Path, images: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(tiny_disk)], check=True)
     refused = tag_job(images, tiny_disk / "run")
     said = refused.communicate(timeout=20)[1]
@@ -325,14 +324,12 @@ def test_row_11_a_read_only_disk_is_exit_3(tiny_disk: Path, images: Path) -> Non
     ("number", "status"),
     [pytest.param(signal.SIGINT, 130, id="Ctrl-C"), pytest.param(signal.SIGTERM, 143, id="SIGTERM")],
 )
-def test_row_15_the_first_signal_finishes_what_is_in_hand(tmp_path: Path, number: signal.Signals, status: int) -> None:
+def test_the_first_signal_finishes_the_pending_batches(tmp_path: Path, number: signal.Signals, status: int) -> None:
     save_images(tmp_path / "p", 400)
     running = tag_job(tmp_path / "p", tmp_path / "run", "--json", seconds=0.02)
     time.sleep(1.0)
     running.send_signal(number)
-    started = time.monotonic()
     out, err = running.communicate(timeout=20)
-    assert time.monotonic() - started < 5
     assert (running.returncode, "finishing what is in hand" in err, "Traceback" in err) == (status, True, False)
     summary = json.loads(out)
     done = ids_in(tmp_path / "run")
@@ -344,16 +341,15 @@ def test_row_15_the_first_signal_finishes_what_is_in_hand(tmp_path: Path, number
     assert (rest.returncode, ids_in(tmp_path / "run")) == (0, names(tmp_path / "p"))
 
 
-def test_row_15_the_second_signal_ends_at_once(tmp_path: Path) -> None:
+def test_the_second_signal_ends_without_finishing_the_batch(tmp_path: Path) -> None:
     save_images(tmp_path / "p", 40)
     running = tag_job(tmp_path / "p", tmp_path / "run", "--batch-size", "40", seconds=0.2)
     time.sleep(1.0)
     running.send_signal(signal.SIGINT)
     time.sleep(0.2)
     running.send_signal(signal.SIGINT)
-    started = time.monotonic()
     running.communicate(timeout=20)
-    assert (running.returncode, time.monotonic() - started < 2) == (-signal.SIGINT, True)
+    assert (running.returncode, list((tmp_path / "run").glob("part-*"))) == (-signal.SIGINT, [])
 
 
 @pytest.mark.parametrize(
@@ -364,7 +360,7 @@ def test_row_15_the_second_signal_ends_at_once(tmp_path: Path) -> None:
         pytest.param({"TZ": "Pacific/Kiritimati"}, id="clock"),
     ],
 )
-def test_row_37_it_runs_whatever_the_environment(tmp_path: Path, environment: dict[str, Any]) -> None:
+def test_a_run_does_not_depend_on_locale_home_or_clock(tmp_path: Path, environment: dict[str, Any]) -> None:
     (path,) = save_images(tmp_path / "p", 1)
     path.rename(path.with_name("犬.png"))
     ended = tag_job(tmp_path / "p", tmp_path / "run", **environment)
@@ -372,16 +368,21 @@ def test_row_37_it_runs_whatever_the_environment(tmp_path: Path, environment: di
     assert ids_in(tmp_path / "run") == [str(tmp_path / "p" / "犬.png")]
 
 
-def test_a_million_finished_rows_are_known_in_two_seconds(tmp_path: Path) -> None:
+def test_finished_rows_are_known_from_two_columns_of_each_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [Row(f"photos/{number:03}/{'x' * 20}.jpg", "0" * 64, 8, 8, 1) for number in range(100)]
     kind = schema()
     folder = RunFolder(tmp_path)
     folder.add(rows, kind)
-    _grow(tmp_path, 4096, 245)
-    started = time.perf_counter()
-    finished = folder.finished()
-    assert time.perf_counter() - started < 2
-    assert len(finished.ids) == 4096 * 245
+    _grow(tmp_path, 4096, 5)
+    reads: list[Any] = []
+
+    def recorded(part: Path, columns: Any = None) -> Any:
+        reads.append((part.name, columns))
+        return read_part(part, columns)
+
+    monkeypatch.setattr("openvocab.batch.run_folder.read_part", recorded)
+    assert len(folder.finished().ids) == 4096 * 5
+    assert reads == [(f"part-{number:05}.parquet", ["id", "status"]) for number in range(5)]
 
 
 def _grow(folder: Path, rows: int, parts: int) -> None:
@@ -415,7 +416,7 @@ def test_the_command_line_says_that_there_is_nothing_to_do(
     assert not (tmp_path / "bare" / "images").exists()
 
 
-def test_row_9_names_of_any_bytes_are_resumed(tmp_path: Path) -> None:
+def test_file_names_of_any_bytes_are_resumed(tmp_path: Path) -> None:
     folder = tmp_path / "p"
     folder.mkdir()
     for name in ("\udcff.png", "a\nb.png", "bytes:x.png"):
@@ -426,7 +427,7 @@ def test_row_9_names_of_any_bytes_are_resumed(tmp_path: Path) -> None:
     assert sorted(ids_in(tmp_path / "run")) == names(folder)
 
 
-def test_row_20_100_000_labels(tmp_path: Path) -> None:
+def test_a_run_over_100_000_labels_writes_only_the_best(tmp_path: Path) -> None:
     from openvocab import PromptSet, Vocabulary
     from openvocab.pipeline.protocols import TextEmbeddings
 
@@ -435,9 +436,8 @@ def test_row_20_100_000_labels(tmp_path: Path) -> None:
     rows = np.tile(np.array([0.6, 0.8, 0, 0], np.float32), (100_000, 1))
     prompts = PromptSet("p", ("{label}",))
     words = Vocabulary(labels, prompts, TextEmbeddings(labels, prompts, rows), None)
-    started = time.perf_counter()
     assert tagging().run_to(tmp_path / "run", tmp_path / "p", words, max_tags=5).ok == 3
-    assert time.perf_counter() - started < 5
+    assert sum(part.stat().st_size for part in (tmp_path / "run").glob("part-*")) < 50_000
     assert openvocab.read_run(tmp_path / "run").labels == labels
     assert [len(row.tags) for row in openvocab.read_run(tmp_path / "run")] == [5] * 3
 

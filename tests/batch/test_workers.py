@@ -88,7 +88,7 @@ def test_a_worker_that_is_killed_costs_no_row(images: Path, tmp_path: Path) -> N
     assert rows_in(tmp_path / "run") == rows_in(tmp_path / "alone")
 
 
-def test_row_38_an_image_that_takes_its_workers_down_is_one_row(images: Path, tmp_path: Path) -> None:
+def test_an_image_that_kills_its_workers_is_one_row(images: Path, tmp_path: Path) -> None:
     for name in ("00012.png", "00013.png"):
         Image.new("RGB", (9, 9), KILL_COLOR).save(images / name)
     summary = Workers(FakeLoader(), BOTH).run_to(tmp_path / "run", images, LABELS)
@@ -96,7 +96,7 @@ def test_row_38_an_image_that_takes_its_workers_down_is_one_row(images: Path, tm
     assert [row[0] for row in rows_in(tmp_path / "run")] == sorted(map(str, images.iterdir()))
 
 
-def test_row_16_batches_are_halved_in_workers_too(images: Path, tmp_path: Path) -> None:
+def test_batches_that_run_out_of_memory_are_halved_in_workers_too(images: Path, tmp_path: Path) -> None:
     summary = Workers(FakeLoader(max_batch=3), BOTH).run_to(tmp_path / "run", images, LABELS)
     assert (summary.ok, summary.batch_sizes) == (43, {"tagger": 2})
 
@@ -228,7 +228,7 @@ def waits_for(leader: int) -> bool:
     ("number", "status"),
     [pytest.param(signal.SIGINT, 130, id="Ctrl-C"), pytest.param(signal.SIGTERM, 143, id="SIGTERM")],
 )
-def test_row_15_a_signal_to_all_processes_finishes_what_is_in_hand(
+def test_a_signal_to_all_processes_finishes_the_pending_batches(
     tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
     save_images(tmp_path / "p", 900)
@@ -242,7 +242,7 @@ def test_row_15_a_signal_to_all_processes_finishes_what_is_in_hand(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are counted in /proc")
-def test_row_12_workers_end_with_the_process_that_writes(tmp_path: Path) -> None:
+def test_workers_end_with_the_process_that_writes(tmp_path: Path) -> None:
     save_images(tmp_path / "p", 900)
     running = started(tmp_path / "p", tmp_path / "run")
     running.kill()

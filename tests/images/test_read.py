@@ -236,14 +236,13 @@ def test_the_first_frame_is_taken(kind):
         pytest.param(encoded(gradient(), "PNG").replace(b"IHDR", b"IHDX"), "corrupt", id="broken header"),
     ],
 )
-def test_data_that_holds_no_image(tmp_path, data, kind):
+def test_data_that_holds_no_image_is_refused_before_many_pixels_are_decoded(tmp_path, data, kind, decoded_sizes):
     path = tmp_path / "image.png"
     path.write_bytes(data)
-    start = time.monotonic()
     for source in (data, path):
         assert kind_of(source)[0] == kind
     assert repr(str(path)) in kind_of(path)[1]
-    assert time.monotonic() - start < 2
+    assert max(decoded_sizes, default=(0, 0)) <= (60, 40)
 
 
 def float_tiff(channels: int, bits: int) -> bytes:
@@ -467,24 +466,30 @@ SEEDS: dict[str, Any] = {
 
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
-def test_row_2_20_000_mutated_files(capfd):
+def test_20_000_mutated_files_decode_or_raise_an_image_error(capfd):
     rng = np.random.default_rng(0)
     slowest, said = 0.0, {"ok": 0}
+    largest = encoded(np.zeros((1000, 1000, 3), np.uint8), "PNG")
+    started = time.process_time()
+    for _ in range(10):
+        decode(largest, "largest", max_pixels=1_000_000)
+    intact = (time.process_time() - started) / 10
     for name, make in SEEDS.items():
         seed = make()
         for _ in range(20_000 // len(SEEDS) + 1):
-            started = time.perf_counter()
+            started = time.process_time()
             try:
                 decode(mutated(seed, rng), name, max_pixels=1_000_000, least_side=16)
                 said["ok"] += 1
             except ImageError as error:
                 said[error.kind] = said.get(error.kind, 0) + 1
-            slowest = max(slowest, time.perf_counter() - started)
+            slowest = max(slowest, time.process_time() - started)
     with capfd.disabled():
-        sys.stdout.write(f"\n{sum(said.values())} files of {len(SEEDS)} kinds: {said}, slowest {slowest:.2f} s\n")
+        ratio = f"{slowest / intact:.1f} times an intact one"
+        sys.stdout.write(f"\n{sum(said.values())} files of {len(SEEDS)} kinds: {said}, slowest {ratio}\n")
     assert sum(said.values()) >= 20_000
     assert len(SEEDS) >= 12
-    assert slowest < 2
+    assert slowest < 10 * intact
 
 
 def test_reading_in_threads_gives_each_its_own():

@@ -1,4 +1,4 @@
-"""Sources: what a name means, in order, once each; ids that begin with a row number are those of the failure table."""
+"""Sources: what a name means, in order, once each."""
 
 from __future__ import annotations
 
@@ -118,17 +118,17 @@ def loop(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "kind"),
     [
-        pytest.param(lambda path: path.write_bytes(noise()[:2000]), "truncated", id="row 1: cut short"),
-        pytest.param(lambda path: path.write_bytes(png().replace(b"IDAT", b"IDAX")), "corrupt", id="row 2: corrupt"),
-        pytest.param(lambda path: path.write_bytes(b""), "empty", id="row 3: empty"),
-        pytest.param(lambda path: path.write_bytes(b"<html>"), "not_an_image", id="row 3: HTML"),
-        pytest.param(os.mkfifo, "not_a_file", id="row 3: pipe, never opened"),
-        pytest.param(lambda path: path.symlink_to("/dev/zero"), "not_a_file", id="row 3: device"),
-        pytest.param(lambda path: path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0"), "not_an_image", id="row 8: EPS as PNG"),
-        pytest.param(loop, "missing", id="row 9: link to itself"),
-        pytest.param(lambda path: path.symlink_to("gone"), "missing", id="row 9: dangling link"),
-        pytest.param(lambda path: os.link(Path("d/a.png"), path), "ok", id="row 9: hard link"),
-        pytest.param(lambda path: None, "vanished", id="row 10: gone since it was listed"),
+        pytest.param(lambda path: path.write_bytes(noise()[:2000]), "truncated", id="cut short"),
+        pytest.param(lambda path: path.write_bytes(png().replace(b"IDAT", b"IDAX")), "corrupt", id="corrupt"),
+        pytest.param(lambda path: path.write_bytes(b""), "empty", id="empty"),
+        pytest.param(lambda path: path.write_bytes(b"<html>"), "not_an_image", id="HTML"),
+        pytest.param(os.mkfifo, "not_a_file", id="pipe, never opened"),
+        pytest.param(lambda path: path.symlink_to("/dev/zero"), "not_a_file", id="device"),
+        pytest.param(lambda path: path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0"), "not_an_image", id="EPS as PNG"),
+        pytest.param(loop, "missing", id="link to itself"),
+        pytest.param(lambda path: path.symlink_to("gone"), "missing", id="dangling link"),
+        pytest.param(lambda path: os.link(Path("d/a.png"), path), "ok", id="hard link"),
+        pytest.param(lambda path: None, "vanished", id="gone since it was listed"),
     ],
 )
 @pytest.mark.usefixtures("here")
@@ -145,7 +145,7 @@ def test_what_lies_in_a_folder_has_a_row(make: Any, kind: str) -> None:
 
 @pytest.mark.usefixtures("here")
 def test_links_to_folders_are_not_followed() -> None:
-    """Row 9: the walk ends."""
+    """The walk ends."""
     put("d/a.png", "d/sub/b.png")
     Path("d/sub/up").symlink_to("..")
     Path("d/sub/up.png").symlink_to("..")
@@ -157,7 +157,7 @@ def test_links_to_folders_are_not_followed() -> None:
     "name", ["\udcff.png", "a\nb.png", "%FF.png", "bytes:x.png", "x" * 251 + ".png", "a::b.png", " .png"]
 )
 @pytest.mark.usefixtures("here")
-def test_row_9_any_name_is_kept(name: str) -> None:
+def test_file_names_of_any_bytes_are_ids(name: str) -> None:
     from openvocab.batch.rows import id_of, text_of
 
     put(f"d/{name}")
@@ -168,7 +168,7 @@ def test_row_9_any_name_is_kept(name: str) -> None:
 
 
 @pytest.mark.usefixtures("here")
-def test_row_9_a_folder_that_cannot_be_listed_is_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_listed_is_one_item(monkeypatch: pytest.MonkeyPatch) -> None:
     put("d/a.png", "d/shut/b.png")
     listed, allowed = os.scandir, os.access
 
@@ -289,7 +289,7 @@ def test_members_of_one_name_are_told_apart() -> None:
 @pytest.mark.parametrize("cut", [0.1, 0.35, 0.5, 0.6, 0.9])
 @pytest.mark.parametrize("mode", ["w", "w:gz"])
 @pytest.mark.usefixtures("here")
-def test_row_1_a_shard_cut_short_ends_in_a_row(cut: float, mode: str) -> None:
+def test_a_truncated_shard_ends_in_an_error_item(cut: float, mode: str) -> None:
     shard("s.tar", {f"{number}.png": os.urandom(3000) for number in range(8)}, mode)
     data = Path("s.tar").read_bytes()
     Path("s.tar").write_bytes(data[: int(len(data) * cut)])

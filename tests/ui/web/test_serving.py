@@ -144,15 +144,14 @@ def huge():
     return file.getvalue()
 
 
-def test_a_huge_image_is_refused_from_its_header(http, server):
+def test_a_huge_image_is_refused_from_its_header(http, server, decoded_sizes):
     data = huge()
     assert len(data) < 20_000
     path = http.post("/gradio_api/upload", files={"files": ("huge.png", data)}).json()[0]
     calls = dict(server.context.models.calls)
-    began = time.monotonic()
     _, session = join(http, action(http, "chain"), chain_data(path))
     said = last_message(http, session)
-    assert time.monotonic() - began < 5  # decoding alone takes far longer
+    assert decoded_sizes == []
     assert "'huge.png' has 9000" in said and str(server.folder) not in said
     assert dict(server.context.models.calls) == calls
 

@@ -1,0 +1,257 @@
+"""Every code block of the README and of docs/ is run, or for shell parsed; what blocks name exists.
+
+A block below the comment `<!-- not run: needs ... -->` is compiled only, and stands in NOT_RUN. Where a block names
+published checkpoints, CUDA devices or a running server, a small stand-in takes its place.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import importlib.util
+import json
+import re
+import shlex
+import shutil
+import tomllib
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+import openvocab
+from docs import hooks
+from openvocab.ui.cli.options import parser
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+NOT_RUN: list[str] = []
+"""Page and reason of each block that is not run."""
+
+FENCE = re.compile(r"(?:<!-- not run: (?P<reason>.+?) -->\n+)?^```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^```$", re.M | re.S)
+COMMENT = re.compile(r"<!--.*?-->", re.S)
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+TARGETS = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text("utf-8"), re.M)[1].split()  # type: ignore[index]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a page."""
+
+    page: str
+    language: str
+    text: str
+    reason: str | None
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def blocks_of(path: Path) -> list[Block]:
+    found = FENCE.finditer(path.read_text("utf-8"))
+    return [Block(name_of(path), each["language"], each["text"], each["reason"]) for each in found]
+
+
+BLOCKS = [block for path in PAGES for block in blocks_of(path)]
+
+
+def commands(block: Block) -> Iterator[str]:
+    """Yield the commands of a shell block, continued lines joined."""
+    for line in block.text.replace("\\\n", " ").splitlines():
+        if line.strip() and not line.lstrip().startswith("#"):
+            yield line.strip()
+
+
+COMMANDS = [
+    pytest.param(line, id=f"{block.page}: {line}"[:120])
+    for block in BLOCKS
+    if block.language == "sh"
+    for line in commands(block)
+]
+
+
+def all_parsers(command: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    yield command
+    for action in command._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for each in action.choices.values():
+                yield from all_parsers(each)
+
+
+# --- what there is
+
+
+def test_every_block_names_its_language() -> None:
+    known = {"json", "python", "sh", "text", "toml", "yaml"}
+    assert not [(block.page, block.text) for block in BLOCKS if block.language not in known]
+
+
+def test_the_blocks_that_are_not_run_are_those_listed() -> None:
+    assert [f"{block.page}: {block.reason}" for block in BLOCKS if block.reason] == NOT_RUN
+
+
+def test_every_public_name_is_in_the_reference_once() -> None:
+    pages = hooks.pages()
+    listed = re.findall(r"^::: (.+)$", "\n".join(pages.values()), re.M)
+    assert sorted(each.rpartition(".")[2] for each in listed) == openvocab.__all__
+    assert all(each in pages["reference/index.md"] for each in listed)
+
+
+def test_every_command_and_option_is_in_the_reference() -> None:
+    page = hooks.cli_page()
+    for command in all_parsers(parser()):
+        assert f"# {command.prog}\n" in page
+        assert all(name in page for action in command._actions for name in action.option_strings if name != "-h")
+
+
+# --- shell
+
+
+def _openvocab(words: list[str]) -> None:
+    parser().parse_args(words)
+
+
+def _make(words: list[str]) -> None:
+    assert set(words) <= set(TARGETS)
+
+
+def _pip(words: list[str]) -> None:
+    named = re.findall(r"\[(.+?)\]", " ".join(words))
+    assert words[0] == "install" and set(",".join(named).split(",")) <= {"", *EXTRAS}
+
+
+def _python(words: list[str]) -> None:
+    path = words[0]
+    if words[0] == "-m":
+        spec = importlib.util.find_spec(words[1])
+        assert spec and spec.origin
+        path = spec.origin
+    source = (ROOT / path).read_text("utf-8")
+    assert all(word.partition("=")[0] in source for word in words if word.startswith("--"))
+
+
+PROGRAMS: dict[str, Callable[[list[str]], None]] = {"openvocab": _openvocab, "make": _make, "pip": _pip, "python": _python}
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_a_command_is_understood(line: str) -> None:
+    program, *words = shlex.split(line, comments=True)
+    PROGRAMS[program](words)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_options_in_the_text_exist(path: Path) -> None:
+    known = {name for each in all_parsers(parser()) for action in each._actions for name in action.option_strings}
+    prose = FENCE.sub("", COMMENT.sub("", path.read_text("utf-8")))
+    for code in re.findall(r"`([^`\n]+)`", prose):
+        program, *words = code.split()
+        if program == "python":
+            _python(shlex.split(code)[1:])
+        elif program != "pytest":
+            assert set(re.findall(r"(?<!\S)--[a-z][a-z-]*", code)) <= known, code
+
+
+def test_links_of_the_readme_lead_somewhere() -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", PAGES[0].read_text("utf-8"))
+    assert links and not [each for each in links if not (ROOT / each).exists()]
+
+
+# --- Python
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A current folder with the files that blocks name."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    scene = openvocab.example_scenes()[0].path
+    for name in ("scene.png", "scene-1.png", "images/a.png", "photos/b.png"):
+        Path(name).parent.mkdir(exist_ok=True)
+        shutil.copy(scene, name)
+    with zipfile.ZipFile("images.zip", "w") as file:
+        file.write(scene, "a.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """The address of a page with the embedded models."""
+    from openvocab.ui.web.context import Context
+    from openvocab.ui.web.models import Models
+    from openvocab.ui.web.serving import Serving, running
+
+    with running(Context(Models(("pocket",), device="cpu")), Serving(port=0)) as served:
+        yield served.url.rstrip("/")
+
+
+@pytest.fixture(scope="session")
+def tiny_sam(tmp_path_factory: pytest.TempPathFactory) -> str:
+    from tests.tiny import sam
+
+    return sam.write(tmp_path_factory.mktemp("sam") / "model")
+
+
+STAND_INS: dict[str, Callable[[pytest.FixtureRequest], str]] = {
+    "http://127.0.0.1:7860": lambda request: str(request.getfixturevalue("url")),
+    "open_clip:ViT-B-32/laion2b_s34b_b79k": lambda request: (
+        f"open_clip:local-dir:{request.getfixturevalue('clip_folders')['softmax']}"
+    ),
+    "owlv2:google/owlv2-base-patch16-ensemble": lambda request: f"owlv2:{request.getfixturevalue('owlv2_folder')}",
+    "sam:vit_b@sam_vit_b_01ec64.pth": lambda request: f"sam:{request.getfixturevalue('tiny_sam')}",
+    'Loader("base")': lambda _: 'Loader("pocket")',
+    '("cuda:0", "cuda:1")': lambda _: '("cpu",)',
+    'workers.run_to("run"': lambda _: 'workers.run_to("run-of-workers"',
+}
+"""Text of a block -> what takes its place."""
+
+
+def names_given() -> dict[str, Any]:
+    """Return what a reader of the later pages has: a pipeline, and arrays to evaluate."""
+    rows = np.eye(3, 8, dtype=np.float32)
+    arrays = {"logits": rows[:, :2], "truth": np.array([0, 1, 1]), "labels": ["cat", "dog"]}
+    arrays |= {"image_rows": rows, "text_rows": rows, "image_of_text": np.arange(3)}
+    return {"__name__": "__main__", "openvocab": openvocab, "pipe": openvocab.load("pocket", device="cpu"), **arrays}
+
+
+def check_comments(text: str, known: dict[str, Any]) -> None:
+    """Compare each expression whose comment is a literal with that literal."""
+    for line in text.splitlines():
+        code, _, comment = line.partition("  # ")
+        try:
+            value, expression = ast.literal_eval(comment), compile(code, "<block>", "eval")
+        except (SyntaxError, ValueError):
+            continue
+        assert eval(expression, known) == value, line
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_the_python_of_a_page_runs(path: Path, here: Path, request: pytest.FixtureRequest) -> None:
+    blocks = [block for block in blocks_of(path) if block.language == "python"]
+    known = names_given() if blocks else {}
+    for block in blocks:
+        text = block.text
+        for named, stand_in in STAND_INS.items():
+            text = text.replace(named, stand_in(request)) if named in text else text
+        code = compile(text, block.page, "exec")
+        if not block.reason:
+            exec(code, known)
+            check_comments(text, known)
+
+
+def test_every_stand_in_is_used() -> None:
+    text = "".join(block.text for block in BLOCKS if block.language == "python")
+    assert not [named for named in STAND_INS if named not in text]
+
+
+def test_data_is_well_formed() -> None:
+    parsers = {"json": json.loads, "toml": tomllib.loads, "yaml": yaml.safe_load}
+    for block in BLOCKS:
+        if block.language in parsers:
+            parsers[block.language](block.text)

@@ -33,7 +33,9 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NOT_RUN: list[str] = []
 """Page and reason of each block that is not run."""
 
-FENCE = re.compile(r"(?:<!-- not run: (?P<reason>.+?) -->\n+)?^```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^```$", re.M | re.S)
+FENCE = re.compile(
+    r"(?:<!-- not run: (?P<reason>.+?) -->\n+)?^```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^```$", re.M | re.S
+)
 COMMENT = re.compile(r"<!--.*?-->", re.S)
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
 TARGETS = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text("utf-8"), re.M)[1].split()  # type: ignore[index]
@@ -136,7 +138,12 @@ def _python(words: list[str]) -> None:
     assert all(word.partition("=")[0] in source for word in words if word.startswith("--"))
 
 
-PROGRAMS: dict[str, Callable[[list[str]], None]] = {"openvocab": _openvocab, "make": _make, "pip": _pip, "python": _python}
+PROGRAMS: dict[str, Callable[[list[str]], None]] = {
+    "openvocab": _openvocab,
+    "make": _make,
+    "pip": _pip,
+    "python": _python,
+}
 
 
 @pytest.mark.parametrize("line", COMMANDS)
@@ -150,7 +157,7 @@ def test_options_in_the_text_exist(path: Path) -> None:
     known = {name for each in all_parsers(parser()) for action in each._actions for name in action.option_strings}
     prose = FENCE.sub("", COMMENT.sub("", path.read_text("utf-8")))
     for code in re.findall(r"`([^`\n]+)`", prose):
-        program, *words = code.split()
+        program = code.split()[0]
         if program == "python":
             _python(shlex.split(code)[1:])
         elif program != "pytest":
@@ -212,6 +219,31 @@ STAND_INS: dict[str, Callable[[pytest.FixtureRequest], str]] = {
 """Text of a block -> what takes its place."""
 
 
+HOLDS: dict[str, list[str]] = {
+    "README.md": [
+        "Path('out.png').is_file() and Path('coco.json').is_file() and list(Path('dataset').rglob('*.png'))",
+        "answer['width'] == 256 and summary['ok'] == 1 and 'coco.json' in zipfile.ZipFile(path).namelist()",
+        "run.dataset.count_rows() == 1 and pipe('scene.png', ['cat', 'dog']).labels == ('cat', 'dog')",
+    ],
+    "docs/get-started.md": [
+        "Path('out.png').is_file() and scores.shape == (1, 3) and masks.shape == (3, 256, 256)",
+        "len(strict.detections) <= len(loose.detections)",
+    ],
+    "docs/guides/tag-a-folder.md": [
+        "summary.ok == 1 and run.dataset.count_rows() == 1",
+        "[row.status for row in openvocab.read_run('run-of-workers')] == ['ok']",
+    ],
+    "docs/guides/evaluate.md": [
+        "figures.top1.low <= figures.top1.value <= figures.top1.high and abs(figures.top1.value - 2 / 3) < 1e-9"
+    ],
+    "docs/web-demo.md": [
+        "found['tags'][0]['label'] == 'light bulb' and found['detections'][0]['mask'] and Path(path).is_file()",
+        "scores['images'][0]['scores'][0]['label'] == 'tent'",
+    ],
+}
+"""Page -> what holds after its blocks have run."""
+
+
 def names_given() -> dict[str, Any]:
     """Return what a reader of the later pages has: a pipeline, and arrays to evaluate."""
     rows = np.eye(3, 8, dtype=np.float32)
@@ -243,6 +275,8 @@ def test_the_python_of_a_page_runs(path: Path, here: Path, request: pytest.Fixtu
         if not block.reason:
             exec(code, known)
             check_comments(text, known)
+    for expression in HOLDS.get(name_of(path), []):
+        assert eval(expression, {**globals(), **known}), expression
 
 
 def test_every_stand_in_is_used() -> None:

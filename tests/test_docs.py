@@ -26,6 +26,7 @@ import yaml
 
 import openvocab
 from docs import hooks
+from openvocab.models.registry import REGISTRIES
 from openvocab.ui.cli.options import parser
 
 ROOT = Path(__file__).parents[1]
@@ -174,7 +175,9 @@ def test_links_of_the_readme_lead_somewhere() -> None:
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A current folder with the files that blocks name."""
+    """A current folder with the files that blocks name; families that blocks register are forgotten afterwards."""
+    for registry in REGISTRIES:
+        monkeypatch.setattr(registry, "_families", dict(registry._families))
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)

@@ -141,7 +141,7 @@ class Engine:
                     threads=threads,
                     depth=2 * size + threads,
                     size_of=_bytes_of,
-                    room=_ROOM,
+                    max_bytes=_ROOM,
                     stop=self._stop,
                 )
             )
@@ -160,7 +160,7 @@ class Engine:
         most, least = self._reading.max_pixels, self._reading.decode_size
         if least is not None and self._stages.settings.windows:
             least *= 2  # a window is half the image
-        decoder: Callable[[Item], Decoded] = partial(decode_item, max_pixels=most, least_side=least)
+        decoder: Callable[[Item], Decoded] = partial(decode_item, max_pixels=most, min_side=least)
         if self._reading.isolate:
             decoder = stack.enter_context(Isolated(most, least, decode_item).running())
         read: Callable[[Item], Outcome] = decoder

@@ -27,9 +27,9 @@ from openvocab.batch.rows import Row, schema, to_table
 from openvocab.batch.run_folder import RunFolder, describe, open_run
 from openvocab.batch.run_options import RunOptions, Summary
 from openvocab.errors import BadInput, ImageError
-from openvocab.images.frames import each_frame, whole_files
+from openvocab.images.frames import frame_items, whole_file_items
 from openvocab.images.items import Item, Skip
-from openvocab.images.sources import Images, Names, is_web_address, items, refuse_images
+from openvocab.images.sources import Images, Names, is_web_address, items, refuse_in_memory
 from openvocab.pipeline.chain import Stages, run_record
 from openvocab.pipeline.masks import EncodedMasks
 from openvocab.pipeline.protocols import NO_PIXELS
@@ -89,8 +89,8 @@ def source_of(folder: str, images: Names, options: RunOptions) -> Source:
 def _source(images: Images, options: RunOptions, without: str | None = None) -> Source:
     read = partial(items, images, allow_urls=options.allow_urls, without=without)
     if options.frames == "first":
-        return partial(whole_files, lambda skip: read(skip=skip))
-    return lambda skip: each_frame(read(), options.frames, skip)
+        return partial(whole_file_items, lambda skip: read(skip=skip))
+    return lambda skip: frame_items(read(), options.frames, skip)
 
 
 def stream(
@@ -252,7 +252,7 @@ def refuse_target(folder: str, images: Names) -> None:
     Raises:
         BadInput: it is no folder, or what is read lies in it or has no name.
     """
-    refuse_images(images)
+    refuse_in_memory(images)
     target = os.path.realpath(folder)
     if os.path.exists(target) and not os.path.isdir(target):
         raise BadInput(f"--out {folder!r} cannot be made a folder (a file of that name exists); give another path")

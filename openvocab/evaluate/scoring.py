@@ -113,7 +113,7 @@ def _require_labels(data: LabeledSet, truth: Sequence[NDArray[np.bool_]]) -> Non
 
 def decoded_ahead(items: Iterable[Item], batch: int) -> Iterator[tuple[Item, Decoded | Exception]]:
     """Yield items with their pixels, or with why there are none, decoded ahead, in order."""
-    with prefetch(_outcome, items, threads=2, depth=2 * batch, size_of=_bytes_of, room=_ROOM) as ready:
+    with prefetch(_outcome, items, threads=2, depth=2 * batch, size_of=_bytes_of, max_bytes=_ROOM) as ready:
         yield from ready
 
 
@@ -124,7 +124,7 @@ def looked_ahead(tagger: Tagger, images: Iterable[Known], batch: int) -> Iterato
         return _looked(tagger, one.item)
 
     threads = Reading().threads
-    with prefetch(work, images, threads=threads, depth=2 * batch, size_of=_bytes_shown, room=_ROOM) as ready:
+    with prefetch(work, images, threads=threads, depth=2 * batch, size_of=_bytes_shown, max_bytes=_ROOM) as ready:
         for one, seen in ready:
             yield replace(one, item=replace(one.item, data=None)), seen
 

@@ -1,4 +1,4 @@
-"""Images of a dataset that Hugging Face `datasets` saved to disk."""
+"""Images of datasets that Hugging Face `datasets` saved to disk."""
 
 from __future__ import annotations
 
@@ -13,16 +13,20 @@ __all__ = ["is_dataset", "rows"]
 
 
 def is_dataset(path: str) -> bool:
-    """Tell whether a folder is what Dataset.save_to_disk or DatasetDict.save_to_disk writes."""
+    """Return whether a folder was written by Dataset.save_to_disk or DatasetDict.save_to_disk."""
     one = all(os.path.isfile(os.path.join(path, name)) for name in ("dataset_info.json", "state.json"))
     return one or os.path.isfile(os.path.join(path, "dataset_dict.json"))
 
 
 def rows(path: str, skip: Callable[[str], bool]) -> Iterator[Item]:
-    """Yield the images of the first column of images as FOLDER::ROW, or FOLDER/SPLIT::ROW.
+    """Yield the images of the first image column, with the ids FOLDER::ROW or FOLDER/SPLIT::ROW.
+
+    Args:
+        path: The folder of the dataset.
+        skip: Returns whether an id is skipped.
 
     Raises:
-        BadInput: no column holds images.
+        BadInput: No column holds images.
         MissingExtra: `datasets` is not installed.
     """
     datasets: Any = require("datasets", extra="datasets")

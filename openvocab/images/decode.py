@@ -1,4 +1,4 @@
-"""From an item of a source to a decoded image; on request in a process of its own, which a decoder may take down."""
+"""Reading and decoding an item, in this process or in an isolated one that may crash."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from openvocab.images.read import MAX_PIXELS, Decoded, decode, read_file, read_i
 __all__ = ["Isolated", "decode_item", "read_item"]
 
 
-def decode_item(item: Item, max_pixels: int = MAX_PIXELS, least_side: int | None = None) -> Decoded:
-    """Read an item once and decode the frame of it that is meant; see images.decode.
+def decode_item(item: Item, max_pixels: int = MAX_PIXELS, min_side: int | None = None) -> Decoded:
+    """Read an item and decode its frame; see read.decode.
 
     Raises:
-        ImageError: it cannot be read; kind says why.
-        BadInput: as read_item.
+        ImageError: The item cannot be read or decoded; `kind` names the reason.
+        BadInput: The item is an array of another shape or dtype.
     """
     data = read_item(item, max_pixels)
-    return decode(data, repr(item.id), max_pixels=max_pixels, least_side=least_side, frame=item.frame)
+    return decode(data, repr(item.id), max_pixels=max_pixels, min_side=min_side, frame=item.frame)
 
 
 def read_item(item: Item, max_pixels: int = MAX_PIXELS) -> bytes:
-    """Return the bytes of an item; of a large file the header is looked at first.
+    """Return the bytes of an item; the header of a large file is checked first.
 
-    Pixels in memory become a PPM file, which costs a copy, so that they go the way of all images from here.
+    An image in memory is encoded as a PPM file, at the cost of a copy, so that every image is decoded the same way.
 
     Raises:
-        ImageError: it cannot be read, or is too large.
-        BadInput: an array of another shape or dtype.
+        ImageError: The item cannot be read or is too large.
+        BadInput: The item is an array of another shape or dtype.
     """
     if item.error is not None:
         raise item.error
@@ -59,41 +59,45 @@ def _read(item: Item, path: str, max_pixels: int) -> bytes:
         return read_file(path, name, max_pixels)
     except ImageError as error:
         if item.listed and error.kind == "missing" and not os.path.lexists(path):
-            gone = f"{name} was in its folder when that was listed and is gone; put it back or leave it out"
-            raise ImageError("vanished", gone) from error
+            message = f"{name} was deleted after its folder was listed; restore it or leave it out"
+            raise ImageError("vanished", message) from error
         raise
 
 
 def _ignore_interrupt() -> None:
-    """Leave Ctrl-C, which a terminal sends to every process, to the one that owns the run."""
+    """Ignore Ctrl-C, which a terminal sends to every process; the process that owns the run handles it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @dataclass(frozen=True, slots=True)
 class Isolated:
-    """decode_item in worker processes, one for each thread that calls: a crash ends one process and one image.
+    """decode_item in worker processes, one per calling thread: a crash costs one process and one image.
 
-    decoder is what runs there; it and what it takes and gives must be picklable. The processes are spawned, so that a
-    script that uses this needs the usual `if __name__ == "__main__":`.
+    The processes are spawned, so a script that uses this class needs `if __name__ == "__main__":`.
+
+    Attributes:
+        max_pixels: The largest accepted width times height.
+        min_side: The shorter side in pixels that scaled decoding keeps, or None for the full size.
+        decoder: The function that the processes call; its arguments and its result must be picklable.
     """
 
     max_pixels: int = MAX_PIXELS
-    least_side: int | None = None
+    min_side: int | None = None
     decoder: Callable[[Item, int, int | None], Decoded] = decode_item
     _local: threading.local = field(default_factory=threading.local)
     _pools: list[ProcessPoolExecutor] = field(default_factory=list)
 
     def __call__(self, item: Item) -> Decoded:
-        """Decode an item in this thread's process.
+        """Decode an item in the process of this thread.
 
         Raises:
-            ImageError: as decode_item; with kind decoder_crashed where the process died.
+            ImageError: As decode_item; kind is decoder_crashed if the process died.
         """
         try:
-            return self._pool().submit(self.decoder, item, self.max_pixels, self.least_side).result()
+            return self._pool().submit(self.decoder, item, self.max_pixels, self.min_side).result()
         except BrokenProcessPool as error:
             self._local.pool = None
-            message = f"{item.id!r} took its decoder down; save it anew with another program"
+            message = f"{item.id!r} crashed its decoder; save it again with another program"
             raise ImageError("decoder_crashed", message) from error
 
     def _pool(self) -> ProcessPoolExecutor:
@@ -105,7 +109,7 @@ class Isolated:
 
     @contextmanager
     def running(self) -> Iterator[Isolated]:
-        """End the processes when this is left."""
+        """End the processes when the context exits."""
         try:
             yield self
         finally:

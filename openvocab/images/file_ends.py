@@ -1,4 +1,4 @@
-"""What an image file says of its own soundness: where it ends, and the checksums of its pixels."""
+"""Checks of a file against its own header: the length it declares and the checksums of its pixels."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import os
 import zlib
 from typing import BinaryIO
 
-__all__ = ["cut_short", "wrong_checksum"]
+__all__ = ["ends_early", "has_wrong_checksum"]
 
 
-def cut_short(file: BinaryIO) -> bool:
-    """Tell whether the file ends before its format says that it does."""
+def ends_early(file: BinaryIO) -> bool:
+    """Return whether a file is shorter than its format declares."""
     if file.closed:
         return False
     size = file.seek(0, os.SEEK_END)
@@ -34,7 +34,7 @@ def cut_short(file: BinaryIO) -> bool:
 
 
 def _boxes_overrun(file: BinaryIO, size: int) -> bool:
-    """Tell whether the outermost boxes of an AVIF file are longer than the file."""
+    """Return whether the outermost boxes of an AVIF file are longer than the file."""
     end = 0
     for _ in range(64):
         file.seek(end)
@@ -45,14 +45,14 @@ def _boxes_overrun(file: BinaryIO, size: int) -> bool:
     return end > size
 
 
-def wrong_checksum(png: bytes, frame: int) -> bool:
-    """Tell whether a chunk of a PNG file that holds pixels does not match its CRC.
+def has_wrong_checksum(png: bytes, frame: int) -> bool:
+    """Return whether a pixel chunk of a PNG file does not match its CRC (PNG specification, section 5.3).
 
-    Pillow does not look at these, and stops before the checksum of the compressed stream once all rows are there
-    (PNG specification, section 5.3).
+    Pillow does not check these CRCs, and it stops before the checksum of the compressed stream once all rows are read.
 
     Args:
-        frame: which is asked for; the chunks of later frames do not matter for the first.
+        png: The bytes of the file.
+        frame: The index of the decoded frame; the chunks of later frames are ignored for the first.
     """
     view, at = memoryview(png), 8
     kinds = (b"IDAT",) if frame == 0 else (b"IDAT", b"fdAT")

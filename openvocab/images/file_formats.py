@@ -1,4 +1,4 @@
-"""Image file formats: which plugin opens a file, told by its content alone, and what to do where none can."""
+"""Image file formats: the Pillow plugin for a file, chosen by content, and the error if there is none."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from PIL import (  # each plugin registers its format
 )
 
 from openvocab.errors import ImageError
-from openvocab.images.file_ends import cut_short
+from openvocab.images.file_ends import ends_early
 
 with suppress(ImportError):  # Pillow before 11.3 has none
     from PIL import AvifImagePlugin  # noqa: F401
@@ -31,7 +31,7 @@ __all__ = ["open_image", "quiet_libtiff"]
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")  # JPEG also reads MPO
 _NAMED = "JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF or PPM"
-_WEAK = ("BMP", "PPM", "AVIF")  # told by a few bytes that other files may begin with too
+_WEAK = ("BMP", "PPM", "AVIF")  # recognized by a few bytes that other files may begin with too
 _AVIF = {b"avif", b"avis"}
 _HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 """Brands of still images and sequences in HEVC (ISO/IEC 23008-12, annex B)."""
@@ -42,13 +42,13 @@ _SAMPLES, _BITS, _SAMPLE_FORMAT, _FLOAT = 277, 258, 339, 3
 
 
 def open_image(file: BinaryIO, name: str) -> Image.Image:
-    """Return the image, header read and not yet decoded.
+    """Return an image whose header is read and whose pixels are not decoded yet.
 
-    The plugins are called as Image.open calls them, without its warning for images that are large but allowed.
+    The plugins are called as Image.open calls them, but without its warning for large images that are allowed.
 
     Raises:
-        ImageError: there is no byte, or no plugin reads the format; the message says what to do.
-        Exception: what a plugin raises for a damaged file.
+        ImageError: The file is empty, or no plugin reads its format.
+        Exception: What a plugin raises for a damaged file.
     """
     head = file.read(16)
     if not head:
@@ -64,15 +64,15 @@ def open_image(file: BinaryIO, name: str) -> Image.Image:
         except Exception:
             if kind == "TIFF":
                 _refuse_floats(file, name)
-            if kind not in _WEAK or brands & _AVIF or (cut_short(file) and not brands & _HEIC):
+            if kind not in _WEAK or brands & _AVIF or (ends_early(file) and not brands & _HEIC):
                 raise
     if brands & _HEIC:
         return _open_heic(file, name)
-    raise _unread(head, brands, name)
+    raise _unsupported(head, brands, name)
 
 
 def _brands(file: BinaryIO, head: bytes) -> set[bytes]:
-    """Return the major and compatible brands of an ISO base media file (ISO/IEC 14496-12); none of any other file."""
+    """Return the major and compatible brands of an ISO base media file (ISO/IEC 14496-12), empty for other files."""
     if head[4:8] != b"ftyp":
         return set()
     file.seek(0)
@@ -84,8 +84,8 @@ def _open_heic(file: BinaryIO, name: str) -> Image.Image:
     """Open a HEIC file with pillow-heif, whose plugin is not registered with Pillow.
 
     Raises:
-        ImageError: the extra is not installed.
-        Exception: what the plugin raises for a damaged file.
+        ImageError: The extra is not installed.
+        Exception: What the plugin raises for a damaged file.
     """
     try:
         plugin: Any = import_module("pillow_heif")
@@ -97,20 +97,22 @@ def _open_heic(file: BinaryIO, name: str) -> Image.Image:
     return opened
 
 
-def _unread(head: bytes, brands: set[bytes], name: str) -> ImageError:
-    """Return the error for a file that no plugin opened."""
+def _unsupported(head: bytes, brands: set[bytes], name: str) -> ImageError:
+    """Return the error for a file that no plugin opens."""
     if brands & _AVIF:
         return ImageError("unsupported", f"{name} is an AVIF image; upgrade Pillow to 11.3 or later to read it")
-    for said, marks in (("JPEG XL", _JPEG_XL), ("JPEG 2000", _JPEG_2000)):
-        if head.startswith(marks):
-            return ImageError("unsupported", f"{name} is a {said} image, which is not read; convert it to JPEG or PNG")
+    for kind, signatures in (("JPEG XL", _JPEG_XL), ("JPEG 2000", _JPEG_2000)):
+        if head.startswith(signatures):
+            return ImageError(
+                "unsupported", f"{name} is a {kind} image, which is not supported; convert it to JPEG or PNG"
+            )
     return ImageError("not_an_image", f"{name} holds no image in a known format; convert it to {_NAMED}")
 
 
 def _refuse_floats(file: BinaryIO, name: str) -> None:
-    """Raise ImageError for a TIFF of floats that Pillow has no mode for."""
+    """Raise ImageError for a float TIFF that Pillow has no mode for."""
     tags: dict[int, Any] = {}
-    with suppress(Exception):  # a damaged file; what the plugin raised is told
+    with suppress(Exception):  # a damaged file; the plugin's own error is raised
         file.seek(0)
         directory = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
         file.seek(directory.next)
@@ -119,11 +121,13 @@ def _refuse_floats(file: BinaryIO, name: str) -> None:
     kinds, bits = (each if isinstance(each, tuple) else (each,) for each in (tags.get(_SAMPLE_FORMAT), tags.get(_BITS)))
     if _FLOAT in kinds:
         what = f"a TIFF of {bits[0]}-bit floats in {tags[_SAMPLES] or 1} channels"
-        raise ImageError("unsupported", f"{name} is {what}, which is not read; save it as 8-bit or 16-bit integers")
+        raise ImageError(
+            "unsupported", f"{name} is {what}, which is not supported; save it as 8-bit or 16-bit integers"
+        )
 
 
 class _Quiet:
-    """Switches off libtiff's messages while any thread decodes, and back on after the last one."""
+    """Turns libtiff's messages off while any thread decodes a TIFF file, and on again after the last."""
 
     def __init__(self) -> None:
         self._lock, self._inside = threading.Lock(), 0
@@ -144,7 +148,7 @@ class _Quiet:
 
 
 def _setters() -> list[Any]:
-    """Return the functions of Pillow's libtiff that set its message handlers; none where they cannot be reached."""
+    """Return the functions of Pillow's libtiff that set its message handlers; empty if they cannot be reached."""
     found = []
     with suppress(OSError, AttributeError, TypeError):  # linked in statically, as on Windows
         library = ctypes.CDLL(_imaging.__file__)
@@ -159,7 +163,7 @@ _QUIET = _Quiet()
 
 @contextmanager
 def quiet_libtiff(image: Image.Image) -> Iterator[None]:
-    """Keep libtiff, which writes to the terminal itself, from doing so while a TIFF image is decoded."""
+    """Keep libtiff from writing to the terminal while a TIFF image is decoded."""
     if image.format != "TIFF":
         yield
         return

@@ -1,4 +1,4 @@
-"""Image files on disk: which files are images, and how a regular file is opened."""
+"""Image files on disk: which files are images, and opening regular files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _STRONG = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0"
 
 
 def looks_like_image(path: str) -> bool:
-    """Tell from a name, or else from the first bytes of a regular file, whether it is meant as an image."""
+    """Return whether a file is an image by its suffix, or by its first bytes."""
     return path.lower().endswith(SUFFIXES) or begins_like_image(path)
 
 
@@ -29,11 +29,13 @@ def begins_like_image(path: str) -> bool:
 
 
 def open_regular(path: str) -> BinaryIO:
-    """Open a regular file to read; no pipe, device or socket is opened, not even one that takes the file's place.
+    """Open a regular file for reading.
+
+    Pipes, devices and sockets are never opened, not even one that replaces the file in the meantime.
 
     Raises:
-        OSError: there is none, or it may not be read.
-        IsADirectoryError: it is not a regular file.
+        OSError: The file does not exist or cannot be read.
+        IsADirectoryError: The path is not a regular file.
     """
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise IsADirectoryError(f"{path!r} is not a regular file")

@@ -8,18 +8,18 @@ from typing import Any
 __all__ = ["MAX_FRAMES", "count_frames"]
 
 MAX_FRAMES = 10_000
-"""Frames beyond this number are not counted."""
+"""The number of frames at which counting stops."""
 
 
 def count_frames(image: Any, data: bytes) -> int:
-    """Return the number of frames or pages, MAX_FRAMES at most, and 1 where the file is too broken to tell.
+    """Return the number of frames or pages, at most MAX_FRAMES; 1 for a file that is too damaged to count.
 
-    Pillow parses every frame of a GIF or TIFF to count them, which takes minutes for a file made to be slow; these two
-    are counted here by stepping over their blocks (GIF89a, TIFF 6.0 and BigTIFF specifications).
+    Pillow parses every frame of a GIF or TIFF to count them, which takes minutes for a malicious file. For these two
+    formats, this function steps over the blocks instead (GIF89a, TIFF 6.0 and BigTIFF specifications).
 
     Args:
-        image: a Pillow image whose header is read.
-        data: the file it was read from.
+        image: A Pillow image whose header is read.
+        data: The bytes of its file.
     """
     kind = image.format
     if kind == "GIF":
@@ -30,7 +30,7 @@ def count_frames(image: Any, data: bytes) -> int:
 
 
 def _colors(flags: int) -> int:
-    """Bytes of the color table that a packed field announces."""
+    """Return the size in bytes of the color table that a packed field declares."""
     return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 
 
@@ -52,7 +52,7 @@ def _gif(data: bytes) -> int:
 
 
 def _after_blocks(data: bytes, at: int) -> int:
-    """Return the place after a chain of blocks, each with its length in front, the last one empty."""
+    """Return the offset after a chain of length-prefixed blocks that an empty block ends."""
     while length := data[at]:
         at += length + 1
     return at + 1
@@ -61,15 +61,15 @@ def _after_blocks(data: bytes, at: int) -> int:
 def _tiff(data: bytes) -> int:
     order = "<" if data[:1] == b"I" else ">"
     big = struct.unpack_from(f"{order}H", data, 2)[0] == 43
-    place, count, entry = ("Q", "Q", 20) if big else ("I", "H", 12)
-    frames, seen, at = 0, set[int](), 8 if big else 4
+    offset, count, entry = ("Q", "Q", 20) if big else ("I", "H", 12)
+    frames, visited, at = 0, set[int](), 8 if big else 4
     try:
-        at = struct.unpack_from(order + place, data, at)[0]
-        while at and at not in seen and frames < MAX_FRAMES:
-            seen.add(at)
+        at = struct.unpack_from(order + offset, data, at)[0]
+        while at and at not in visited and frames < MAX_FRAMES:
+            visited.add(at)
             frames += 1
             entries = struct.unpack_from(order + count, data, at)[0]
-            at = struct.unpack_from(order + place, data, at + struct.calcsize(order + count) + entry * entries)[0]
+            at = struct.unpack_from(order + offset, data, at + struct.calcsize(order + count) + entry * entries)[0]
     except (struct.error, OverflowError):
         pass
     return frames

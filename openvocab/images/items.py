@@ -1,4 +1,4 @@
-"""An item: one input of a run, and where its bytes are."""
+"""One input of a run, and where its bytes are."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ Skip = Callable[[str], bool]
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One input.
+    """One input of a run.
 
-    id      unique within its source and the same on every run: the path as given, SHARD::MEMBER, DATASET::ROW, a URL.
-            A path that looks like SHARD::MEMBER or DATASET::ROW itself has ".//" before that part, as in
-            photos/.//s.tar::a.jpg.
-    path    the file to read; None where the bytes are here.
-    data    the bytes of the file; None where there is a path.
-    image   a Pillow image or an array in place of a file.
-    url     the web address to fetch.
-    frame   which of its frames or pages is meant, from 0.
-    listed  the file was seen in its folder, so that its absence means that it vanished.
-    error   why there is nothing to read.
+    An item with no path, data, image, url or error is skipped.
 
-    An item that is to be skipped has neither path, data, image, url nor error.
+    Attributes:
+        id: The name of the input, unique within its source and the same in every run: the path as given,
+            SHARD::MEMBER, DATASET::ROW, or a URL. A path that itself looks like SHARD::MEMBER or DATASET::ROW has
+            ".//" before that part, as in photos/.//s.tar::a.jpg.
+        path: The file to read.
+        data: The bytes of the file.
+        image: A Pillow image or an array in place of a file.
+        url: The web address to fetch.
+        listed: Whether the file was listed in its folder; a missing file has then vanished.
+        error: Why the input cannot be read.
+        frame: The index of the frame or page to decode.
     """
 
     id: str
@@ -42,5 +43,5 @@ class Item:
 
     @property
     def skipped(self) -> bool:
-        """Whether there is nothing to do for it."""
+        """Whether the item is skipped."""
         return all(each is None for each in (self.path, self.data, self.image, self.url, self.error))

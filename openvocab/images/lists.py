@@ -1,4 +1,4 @@
-"""Lists of images: text with one path a line, CSV and Parquet with a column of paths; all are read as a stream."""
+"""Lists of image paths in text, CSV and Parquet files, read as a stream."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _REMEDY = f"name the column that holds the paths one of: {', '.join(_COLUMNS)}"
 
 
 def entries(path: str) -> Iterator[str]:
-    """Yield the paths and web addresses of a .txt, .csv or .parquet list, in order; empty ones are left out.
+    """Yield the paths and web addresses of a .txt, .csv or .parquet list in order, without empty ones.
 
-    Bytes that are not UTF-8 come as os.fsdecode gives them, so that such a name still opens its file.
+    Bytes that are not UTF-8 are decoded as os.fsdecode does, so that such a path still opens its file.
 
     Raises:
-        BadInput: the list cannot be read, or no column of it is known to hold paths.
+        BadInput: The list cannot be read, or none of its columns has a known name.
     """
     kind = path.lower().rpartition(".")[2]
     read = {"csv": _csv, "parquet": _parquet}.get(kind, _text)
@@ -36,7 +36,7 @@ def _text(path: str) -> Iterator[str]:
 
 
 def _csv(path: str) -> Iterator[str]:
-    """Yield one column: the one whose head is known; where no head is, the only one."""
+    """Yield the column with a known header, or the only column of a file without one."""
     with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         rows = csv.reader(file)
         head = next(rows, [])
@@ -57,7 +57,7 @@ def _parquet(path: str) -> Iterator[str]:
     try:
         file = pq.ParquetFile(path)
     except pa.ArrowInvalid as error:
-        raise BadInput(f"{path!r} is no Parquet file ({str(error)[:100]}); save it again") from error
+        raise BadInput(f"{path!r} is not a Parquet file ({str(error)[:100]}); save it again") from error
     with file:
         names = file.schema_arrow.names
         column = _column(names)
@@ -74,6 +74,6 @@ def _is_text(kind: object) -> bool:
 
 
 def _column(names: Sequence[str]) -> int | None:
-    """Return the place of the first known name."""
+    """Return the index of the first known column name, or None."""
     plain = [name.strip().lower() for name in names]
     return next((plain.index(name) for name in _COLUMNS if name in plain), None)

@@ -1,7 +1,7 @@
-"""Work done ahead, in threads and in order: workers that draw from one source, and bounds on what may wait.
+"""Prefetching: threads map a function over a source ahead of its consumer, in order and within bounds.
 
-Threads that hand over one thing at a time wake one another for each of them, which costs more than quick work itself.
-So results are taken as many at once as there are, and workers that came too far ahead rest until half of that is taken.
+Handing over one result at a time wakes threads for each of them, which costs more than fast work itself. The consumer
+therefore takes all finished results at once, and workers at the depth limit wait until half of the results are taken.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ _TICK = 0.1
 
 
 class _Ahead(Generic[A, B]):
-    """What threads share; whatever changes is guarded by one condition, and the source by a lock of its own."""
+    """The shared state: one condition guards the counters and results, a lock of its own guards the source."""
 
     def __init__(self, work: Callable[[A], B], items: Iterable[A], size_of: Callable[[B], int]) -> None:
         self._work, self._source, self._size_of = work, iter(items), size_of
         self._drawing, self._changed = threading.Lock(), threading.Condition()
         self._made: dict[int, tuple[A, B, int]] = {}
-        self._drawn = self._taken = self._held = 0
+        self._drawn = self._taken = self._waiting_bytes = 0
         self._exhausted = self._ended = False
         self._error: Exception | None = None
         self._broken: BaseException | None = None
 
-    def run(self, depth: int, room: int) -> None:
-        """Draw items and work on them until there is none; the body of each worker."""
+    def run(self, depth: int, max_bytes: int) -> None:
+        """Draw items and process them until the source ends; the target of each thread."""
         try:
             while (drawn := self._draw(depth)) is not None:
                 number, item = drawn
                 made = self._work(item)
-                self._put(number, (item, made, self._size_of(made)), room)
+                self._put(number, (item, made, self._size_of(made)), max_bytes)
                 del drawn, item, made
-        except BaseException as error:  # work must not raise: where it does, nobody may wait for its result
+        except BaseException as error:  # work must not raise; if it does, nobody may wait for its result
             with self._changed:
                 self._broken = error
                 self._changed.notify_all()
 
     def _draw(self, depth: int) -> tuple[int, A] | None:
-        """Return the next item and its number; None where there is none, or none is wanted."""
+        """Return the next item and its number, or None if the source or the consumer has ended."""
         with self._drawing:
             if not self._may_draw(depth):
                 return None
@@ -54,24 +54,26 @@ class _Ahead(Generic[A, B]):
             except StopIteration:
                 self._exhaust(None)
                 return None
-            except Exception as error:  # of the source: it belongs to whoever takes the results
+            except Exception as error:  # raised by the source; the consumer gets it
                 self._exhaust(error)
                 return None
             number = self._drawn
             self._drawn += 1
             return number, item
 
-    def _put(self, number: int, made: tuple[A, B, int], room: int) -> None:
-        """Lay a result down for whoever takes it, once there is room; the one that comes next has room always."""
+    def _put(self, number: int, made: tuple[A, B, int], max_bytes: int) -> None:
+        """Store a result once it fits; the result that is taken next always fits."""
         with self._changed:
-            self._changed.wait_for(lambda: self._ended or number <= self._taken or self._held + made[2] <= room)
+            self._changed.wait_for(
+                lambda: self._ended or number <= self._taken or self._waiting_bytes + made[2] <= max_bytes
+            )
             self._made[number] = made
-            self._held += made[2]
+            self._waiting_bytes += made[2]
             if number == self._taken:
                 self._changed.notify_all()
 
     def _may_draw(self, depth: int) -> bool:
-        """Wait while too many results wait; False where no more are wanted."""
+        """Wait while too many results are stored; return False if no more items are wanted."""
         with self._changed:
             if self._drawn - self._taken >= depth:
                 self._changed.wait_for(lambda: self._ended or self._drawn - self._taken <= depth // 2)
@@ -83,7 +85,7 @@ class _Ahead(Generic[A, B]):
             self._changed.notify_all()
 
     def take(self, stop: Callable[[], bool]) -> Iterator[tuple[A, B]]:
-        """Yield items with their results, in order."""
+        """Yield each item with its result, in order."""
         while not stop():
             ready = self._ready()
             if ready is None:
@@ -92,16 +94,16 @@ class _Ahead(Generic[A, B]):
                 item, made, size = ready.popleft()
                 with self._changed:
                     self._taken += 1
-                    self._held -= size
+                    self._waiting_bytes -= size
                     self._changed.notify_all()
                 yield item, made
                 del item, made
 
     def _ready(self) -> deque[tuple[A, B, int]] | None:
-        """Return the results that come next, none after a while without one; None where there will be none.
+        """Return the finished results that are next in order, none after a timeout, or None at the end.
 
         Raises:
-            Exception: what the source raised, or work, which must not.
+            Exception: An error of the source, or of work, which must not raise.
         """
         ready: deque[tuple[A, B, int]] = deque()
         with self._changed:
@@ -118,7 +120,7 @@ class _Ahead(Generic[A, B]):
         return ready
 
     def end(self) -> None:
-        """Let no more be drawn; what is under way ends on its own."""
+        """Stop drawing items; items that are being processed finish on their own."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
@@ -132,23 +134,24 @@ def prefetch(
     threads: int,
     depth: int,
     size_of: Callable[[B], int],
-    room: int,
+    max_bytes: int,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Iterator[tuple[A, B]]]:
-    """Give an iterator over (item, work(item)) in the order of items, worked ahead.
+    """Open an iterator over (item, work(item)) in the order of items, computed ahead in threads.
 
     Args:
-        work: must not raise; what goes wrong with an item is part of its result.
-        items: drawn by the threads, one at a time; what it raises is raised from the iterator, after what came before.
-        threads: how many items are worked on at once.
-        depth: how many may be drawn and not yet taken.
-        size_of: bytes that a result holds.
-        room: bytes that the results waiting may hold together, besides one for each thread.
-        stop: looked at all the time; once true, the iterator ends.
+        work: The function; it must not raise, so an item's failure is part of its result.
+        items: The source, which the threads draw from one at a time. Its errors are raised by the iterator, after the
+            results before them.
+        threads: The number of threads.
+        depth: The number of items that may be drawn and not yet taken.
+        size_of: Returns the size of a result in bytes.
+        max_bytes: The total size of the waiting results, apart from one per thread.
+        stop: Polled while iterating; the iterator ends once it returns True.
     """
     ahead = _Ahead(work, items, size_of)
     workers = [
-        threading.Thread(target=ahead.run, args=(depth, room), name=f"openvocab-decode-{number}", daemon=True)
+        threading.Thread(target=ahead.run, args=(depth, max_bytes), name=f"openvocab-decode-{number}", daemon=True)
         for number in range(threads)
     ]
     for worker in workers:

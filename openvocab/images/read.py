@@ -1,8 +1,7 @@
-"""Images: from a path, bytes, a Pillow image or an array to upright RGB, or to one ImageError that says why not.
+"""Reading images: a path, bytes, a Pillow image or an array becomes upright RGB, or one ImageError.
 
-The format is decided by the content, never by the suffix, and only the formats in
-image_formats are tried. No limit, filter
-or setting of Pillow's is changed, so that reading is safe in threads and leaves the caller's own use of Pillow alone.
+The content decides the format, never the suffix, and only the formats of file_formats are tried. Pillow's global limits
+and settings are not changed, so reading is thread-safe and does not affect other users of Pillow.
 """
 
 from __future__ import annotations
@@ -23,33 +22,35 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from openvocab.errors import BadInput, ImageError
-from openvocab.images.file_ends import cut_short, wrong_checksum
+from openvocab.images.file_ends import ends_early, has_wrong_checksum
 from openvocab.images.file_formats import open_image, quiet_libtiff
 from openvocab.images.files import open_regular
 from openvocab.images.frame_count import count_frames
 from openvocab.images.jpeg import plain_jpeg
 
-__all__ = ["MAX_PIXELS", "Decoded", "decode", "frames_in", "path_error", "read_file", "read_image"]
+__all__ = ["MAX_PIXELS", "Decoded", "decode", "error_for_path", "frame_count_of", "read_file", "read_image"]
 
 MAX_PIXELS = 178_956_970
-LARGEST_FILE = 2**30
-"""Bytes of a file that are still read."""
+MAX_FILE_BYTES = 2**30
+"""The largest file that is read, in bytes."""
 
-_HEADER_FIRST = 2**23
-"""Files of more bytes than this have their header looked at before they are read."""
-_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+_CHECK_HEADER_BYTES = 2**23
+"""The header of a larger file is checked before the file is read."""
+_MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 ImageArray = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Decoded:
-    """An image and what is known of its file.
+    """A decoded image and the properties of its file.
 
-    pixels         (H, W, 3) uint8 RGB, upright; smaller than height x width where scaled decoding was asked for.
-    sha256         of the bytes that were decoded.
-    width, height  pixels of the upright image at its full size.
-    frames         how many the file holds; pixels are the first one's.
+    Attributes:
+        pixels: (H, W, 3) uint8 RGB, upright; smaller than height x width after scaled decoding.
+        sha256: The digest of the decoded bytes.
+        width: The width in pixels of the upright image at full size.
+        height: The height in pixels of the upright image at full size.
+        frames: The number of frames in the file.
     """
 
     pixels: ImageArray
@@ -62,27 +63,27 @@ class Decoded:
 def read_image(
     source: str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8], *, max_pixels: int = MAX_PIXELS
 ) -> ImageArray:
-    """Return an image upright, in RGB, in memory of its own.
+    """Return an image as a new upright RGB array.
 
-    EXIF orientation is applied; of an animation the first frame is taken; what is transparent is laid on white; 16-bit
-    values are scaled to 8 bits; CMYK, LAB, palettes and gray become RGB.
+    EXIF orientation is applied, the first frame of an animation is decoded, transparent pixels are composited on white,
+    16-bit values are scaled to 8 bits, and CMYK, LAB, palette and gray images are converted to RGB.
 
     Args:
-        source: a path; the bytes of a file; a Pillow image (of an animation, the frame it stands on); or an array,
-            (H, W, 3) uint8 RGB or (H, W) uint8 gray. OpenCV's BGR arrays look the same: convert them first.
-        max_pixels: width times height that is still read; larger images are refused before they are decoded.
+        source: A path; the bytes of a file; a Pillow image, whose current frame is used; or an array, (H, W, 3) uint8
+            RGB or (H, W) uint8 gray. Convert BGR arrays of OpenCV first; they cannot be told from RGB.
+        max_pixels: The largest accepted width times height; larger images are refused before they are decoded.
 
     Returns:
         (H, W, 3) uint8 RGB array, C-contiguous.
 
     Raises:
-        ImageError: the image cannot be read; kind says why.
-        BadInput: source is an array of another shape or dtype, or of another type altogether.
+        ImageError: The image cannot be read; `kind` names the reason.
+        BadInput: source is an array of another shape or dtype, or has an unsupported type.
     """
     if isinstance(source, np.ndarray):
         return _from_array(source, max_pixels)
     if isinstance(source, Image.Image):
-        with _one_error("the image given", None):
+        with _image_errors("the image given", None):
             return _pixels(source, "the image given", max_pixels)
     if isinstance(source, bytes):
         return decode(source, "the bytes given", max_pixels=max_pixels).pixels
@@ -93,31 +94,32 @@ def read_image(
 
 
 def decode(
-    data: bytes, name: str, *, max_pixels: int = MAX_PIXELS, least_side: int | None = None, frame: int = 0
+    data: bytes, name: str, *, max_pixels: int = MAX_PIXELS, min_side: int | None = None, frame: int = 0
 ) -> Decoded:
-    """Decode the bytes of a file; every image that comes as a file, wherever it is read, comes through here.
+    """Decode the bytes of an image file.
 
     Args:
-        name: what errors call it.
-        max_pixels: width times height that is still read.
-        least_side: let a JPEG be decoded at half, a quarter or an eighth of its size, as long as its shorter side keeps
-            this many pixels. Pixels then differ a little from those of the full size scaled down.
-        frame: which frame or page, from 0.
+        data: The bytes of the file.
+        name: The name of the image in error messages.
+        max_pixels: The largest accepted width times height.
+        min_side: Decode a JPEG at a half, a quarter or an eighth of its size while its shorter side keeps this many
+            pixels. The pixels then differ slightly from those of the full size scaled down.
+        frame: The index of the frame or page.
 
     Raises:
-        ImageError: the image cannot be read; kind says why.
+        ImageError: The image cannot be read; `kind` names the reason.
     """
     file = BytesIO(data)
-    with _one_error(name, file):
+    with _image_errors(name, file):
         image = open_image(file, name)
         _refuse_large(image.width, image.height, name, max_pixels)
         frames = count_frames(image, data)
         if frame:
             image.seek(frame)
         width, height = image.size
-        scaled = least_side is not None and frame == 0 and _shrink(image, least_side)
+        scaled = min_side is not None and frame == 0 and _shrink(image, min_side)
         pixels = _pixels(image, name, max_pixels, plain_jpeg(image, data, scaled=scaled))
-        if image.format == "PNG" and wrong_checksum(data, frame):
+        if image.format == "PNG" and has_wrong_checksum(data, frame):
             raise OSError("its pixels do not match their checksum")
         if not scaled:
             height, width = pixels.shape[:2]
@@ -126,20 +128,20 @@ def decode(
     return Decoded(pixels, hashlib.sha256(data).hexdigest(), width, height, frames)
 
 
-def frames_in(data: bytes) -> int:
-    """Return how many frames or pages the bytes of a file hold; 1 where it cannot be opened."""
+def frame_count_of(data: bytes) -> int:
+    """Return the number of frames or pages in the bytes of a file; 1 if it cannot be opened."""
     try:
         return count_frames(open_image(BytesIO(data), ""), data)
     except Exception:
         return 1
 
 
-def _shrink(image: Image.Image, least_side: int) -> bool:
-    """Have a JPEG decoded smaller; tell whether it will be."""
+def _shrink(image: Image.Image, min_side: int) -> bool:
+    """Set a JPEG to be decoded at a smaller size; return whether it will be."""
     if image.format not in ("JPEG", "MPO"):
         return False
     full = image.size
-    share = min(1.0, least_side / min(full))
+    share = min(1.0, min_side / min(full))
     image.draft(None, (math.ceil(image.width * share), math.ceil(image.height * share)))
     return image.size != full
 
@@ -148,60 +150,65 @@ def _shrink(image: Image.Image, least_side: int) -> bool:
 
 
 def read_file(path: str, name: str, max_pixels: int = MAX_PIXELS) -> bytes:
-    """Return the bytes of a regular file; of a large one the header is looked at first.
+    """Return the bytes of a regular file; the header of a large file is checked first.
+
+    Args:
+        path: The path of the file.
+        name: The name of the image in error messages.
+        max_pixels: The largest accepted width times height, for a large file.
 
     Raises:
-        ImageError: it is no regular file, cannot be read, or is too large.
+        ImageError: The path is not a regular file, cannot be read, or is too large.
     """
     try:
         _refuse_special(os.stat(path).st_mode, path, name)
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
-            if size > _HEADER_FIRST:
+            if size > _CHECK_HEADER_BYTES:
                 _check_size(file, name, max_pixels)
-            if size > LARGEST_FILE:
+            if size > MAX_FILE_BYTES:
                 raise ImageError(
-                    "too_large", f"{name} has {size} bytes, more than the limit of {LARGEST_FILE}; make it smaller"
+                    "too_large", f"{name} has {size} bytes, more than the limit of {MAX_FILE_BYTES}; make it smaller"
                 )
             return file.read(size)
     except ImageError:
         raise
     except (OSError, ValueError) as error:
-        raise path_error(error, path, name) from error
+        raise error_for_path(error, path, name) from error
 
 
 def _check_size(file: BinaryIO, name: str, max_pixels: int) -> None:
-    """Read the header of an open file and go back to its beginning.
+    """Check the header of an open file, and seek back to its start.
 
     Raises:
-        ImageError: the image is too large, or no image.
+        ImageError: The image is too large, or the file is not an image.
     """
-    with _one_error(name, file):
+    with _image_errors(name, file):
         image = open_image(file, name)
         _refuse_large(image.width, image.height, name, max_pixels)
     file.seek(0)
 
 
 def _refuse_special(mode: int, path: str, name: str) -> None:
-    """Look at what a path is before it is opened.
+    """Refuse a path that is not a regular file, before it is opened.
 
     Raises:
-        ImageError: mode is not that of a regular file.
+        ImageError: mode is not the mode of a regular file.
     """
     if stat.S_ISREG(mode):
         return
     if not stat.S_ISDIR(mode):
         raise ImageError("not_a_file", f"{name} is a pipe, device or socket, not a file; save the image to a file")
     if not os.access(path, os.R_OK | os.X_OK):
-        raise ImageError("unreadable", f"{name} is a folder that may not be listed; change its permissions")
-    raise ImageError("not_a_file", f"{name} is a folder, not a file; name the images in it")
+        raise ImageError("unreadable", f"{name} is a folder that cannot be listed; change its permissions")
+    raise ImageError("not_a_file", f"{name} is a folder, not a file; give the images in it")
 
 
-def path_error(error: OSError | ValueError, path: str, name: str) -> ImageError:
-    """Return the ImageError for what opening or reading a path raised."""
+def error_for_path(error: OSError | ValueError, path: str, name: str) -> ImageError:
+    """Return the ImageError for an error of opening or reading a path."""
     if "://" in path:
         return ImageError("missing", f"{name} is a web address, not a file; download the image and give its path")
-    if isinstance(error, ValueError) or error.errno in _ABSENT:
+    if isinstance(error, ValueError) or error.errno in _MISSING:
         return ImageError("missing", f"{name} does not exist; check the path")
     return ImageError(
         "unreadable", f"{name} cannot be read ({error.strerror or error}); check its permissions and disk"
@@ -209,8 +216,8 @@ def path_error(error: OSError | ValueError, path: str, name: str) -> ImageError:
 
 
 @contextmanager
-def _one_error(name: str, file: BinaryIO | None) -> Iterator[None]:
-    """Raise one ImageError for whatever Pillow raises; only lack of memory passes through."""
+def _image_errors(name: str, file: BinaryIO | None) -> Iterator[None]:
+    """Turn whatever Pillow raises, except MemoryError, into one ImageError."""
     try:
         yield
     except (ImageError, MemoryError):
@@ -226,37 +233,40 @@ def _translated(error: Exception, name: str, file: BinaryIO | None) -> ImageErro
     if isinstance(error, OSError) and error.errno is not None:
         return ImageError("unreadable", f"{name} cannot be read ({cause}); check its permissions and disk")
     ended = "truncated" in cause.lower() or EOFError in (type(error), type(error.__cause__))
-    if ended or (file is not None and cut_short(file)):
-        return ImageError("truncated", f"{name} is cut short ({cause}); copy or download it again")
-    return ImageError("corrupt", f"{name} is damaged ({cause}); copy it again or save it anew")
+    if ended or (file is not None and ends_early(file)):
+        return ImageError("truncated", f"{name} is truncated ({cause}); copy or download it again")
+    return ImageError("corrupt", f"{name} is damaged ({cause}); copy or save it again")
 
 
 # --- pixels
 
 
 def _pixels(image: Image.Image, name: str, max_pixels: int, plain: ImageArray | None = None) -> ImageArray:
-    """Decode an image whose header is read, and return it upright in RGB.
+    """Decode an image whose header is read, and return it as upright RGB.
 
     Args:
-        plain: its pixels, where they are decoded already.
+        image: The image.
+        name: The name of the image in error messages.
+        max_pixels: The largest accepted width times height.
+        plain: The decoded pixels before rotation, if there are any.
     """
     _refuse_large(image.width, image.height, name, max_pixels)
     if plain is None:
         with quiet_libtiff(image):
-            image.load()  # before the EXIF is asked for, which loads a PNG too and hides why that failed
+            image.load()  # before EXIF is read, which would load a PNG too and hide its error
         plain = _rgb(image, name)
     return np.ascontiguousarray(_upright(plain, _orientation(image)))
 
 
 def _refuse_large(width: int, height: int, name: str, max_pixels: int) -> None:
-    """Raise ImageError where there are more pixels than the limit."""
+    """Raise ImageError for an image with more pixels than the limit."""
     if width * height > max_pixels:
         size = f"{width} x {height} pixels"
         raise ImageError("too_large", f"{name} has {size}, more than the limit of {max_pixels}; make it smaller")
 
 
 def _orientation(image: Image.Image) -> object:
-    """Return the EXIF orientation; a block that cannot be read turns nothing."""
+    """Return the EXIF orientation, or None if the EXIF block cannot be read."""
     try:
         return image.getexif().get(0x0112)
     except Exception:
@@ -264,7 +274,7 @@ def _orientation(image: Image.Image) -> object:
 
 
 def _upright(pixels: ImageArray, orientation: object) -> ImageArray:
-    """Turn an (H, W, 3) array as the EXIF orientation, 1 to 8, says."""
+    """Apply an EXIF orientation, 1 to 8, to an (H, W, 3) array."""
     match orientation:
         case 2:
             return pixels[:, ::-1]
@@ -303,7 +313,7 @@ def _on_white(image: Image.Image) -> ImageArray:
 
 
 def _from_integer(values: NDArray[Any]) -> ImageArray:
-    """Scale (H, W) 16-bit values to 8 bits; 32-bit ones that fit 8 bits are kept, others are taken as 16-bit."""
+    """Scale (H, W) 16-bit values to 8 bits; 32-bit values are taken as 16-bit unless all of them fit 8 bits."""
     scaled: NDArray[np.uint32] = np.clip(values, 0, 65535).astype(np.uint32)
     if values.dtype.itemsize == 2 or scaled.max() > 255:
         scaled = (scaled * np.uint32(255) + np.uint32(32767)) // np.uint32(65535)
@@ -311,10 +321,10 @@ def _from_integer(values: NDArray[Any]) -> ImageArray:
 
 
 def _from_float(values: NDArray[Any], name: str) -> ImageArray:
-    """Scale (H, W) float values in 0 to 1, or keep those in 0 to 255.
+    """Scale (H, W) float values in 0 to 1 to 8 bits; round values in 0 to 255.
 
     Raises:
-        ImageError: they are not finite or outside both ranges, so that white cannot be known.
+        ImageError: The values are not finite or outside both ranges.
     """
     low, high = float(values.min()), float(values.max())
     if not (low >= 0 and high <= 255):
@@ -337,8 +347,8 @@ def _from_array(array: NDArray[Any], max_pixels: int) -> ImageArray:
     """Return a copy of an (H, W, 3) or (H, W) uint8 array as (H, W, 3).
 
     Raises:
-        BadInput: it has another shape or dtype.
-        ImageError: it is too large.
+        BadInput: The array has another shape or dtype.
+        ImageError: The array is too large.
     """
     if array.dtype != np.uint8:
         raise BadInput(f"an image array must be uint8, got {array.dtype}; {_dtype_remedy(array.dtype)}")
@@ -350,15 +360,15 @@ def _from_array(array: NDArray[Any], max_pixels: int) -> ImageArray:
 
 def _dtype_remedy(dtype: np.dtype[Any]) -> str:
     if dtype.kind in "fb":
-        return "write (array * 255).astype('uint8') where its values lie in 0 to 1"
+        return "write (array * 255).astype('uint8') if its values are in 0 to 1"
     if dtype.kind == "u":
-        return "write (array // 257).astype('uint8') where its values are 16-bit"
-    return "write array.astype('uint8') where its values lie in 0 to 255"
+        return "write (array // 257).astype('uint8') if its values are 16-bit"
+    return "write array.astype('uint8') if its values are in 0 to 255"
 
 
 def _shape_remedy(array: NDArray[Any]) -> str:
     if not array.size:
-        return "it holds no pixel"
+        return "it holds no pixels"
     if array.ndim == 4:
         return "give the images of a batch one by one"
     if array.ndim == 3 and array.shape[2] == 4:

@@ -1,4 +1,4 @@
-"""WebDataset shards: the images in tar files, read as a stream; names in them are ids and never become paths."""
+"""Images in WebDataset shards (tar files), read as a stream; member names are ids and never used as paths."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from openvocab.errors import BadInput, ImageError
 from openvocab.images.files import SUFFIXES, open_regular
 from openvocab.images.items import Item
 
-__all__ = ["expand_braces", "members", "refuse_cut"]
+__all__ = ["expand_braces", "members", "refuse_truncated"]
 
-LARGEST_MEMBER = 2**29
-"""Bytes of a member that are still read into memory."""
+MAX_MEMBER_BYTES = 2**29
+"""The largest member that is read into memory, in bytes."""
 
-_MOST = 1_000_000
+_MAX_NAMES = 1_000_000
 _BRACES = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}")
 
 
 def expand_braces(pattern: str) -> Iterator[str]:
-    """Yield the names that {000..099} and {a,b} stand for, as a shell does; numbers keep the width of the first.
+    """Expand {000..099} and {a,b} as a shell does; numbers keep the width of the first.
 
     Raises:
-        BadInput: a range runs backwards or has more than a million numbers.
+        BadInput: A range runs backwards or has more than a million numbers.
     """
     found = _BRACES.search(pattern)
     if found is None:
         yield pattern
         return
     first, last, words = found.groups()
-    if words is None and not 0 <= int(last) - int(first) < _MOST:
-        raise BadInput(f"{found[0]} in {pattern!r} must count upwards, over at most {_MOST} numbers")
+    if words is None and not 0 <= int(last) - int(first) < _MAX_NAMES:
+        raise BadInput(f"{found[0]} in {pattern!r} must count upwards, over at most {_MAX_NAMES} numbers")
     for word in words.split(",") if words is not None else _numbers(first, last):
         for rest in expand_braces(pattern[found.end() :]):
             yield f"{pattern[: found.start()]}{word}{rest}"
@@ -47,22 +47,22 @@ def _numbers(first: str, last: str) -> Iterator[str]:
 
 
 def members(path: str, skip: Callable[[str], bool]) -> Iterator[Item]:
-    """Yield the images of a shard as SHARD::MEMBER; a second member of one name gets #2 at its end.
+    """Yield the images of a shard, with the ids SHARD::MEMBER; the second member of a name gets #2 appended.
 
-    A shard that cannot be opened, or breaks off, is one more item, named like the shard, with its error.
+    A shard that cannot be opened or is truncated yields an item with the shard's path as its id, and the error.
 
     Args:
-        path: a tar file, plain or compressed.
-        skip: tells the ids whose bytes are not wanted.
+        path: The tar file, plain or compressed.
+        skip: Returns whether an id is skipped.
     """
     names: set[str] = set()
     try:
         with open_regular(path) as file, tarfile.open(fileobj=file, mode="r|*", errorlevel=0) as shard:
             while (member := shard.next()) is not None:
-                vars(shard)["members"].clear()  # a stream is never gone back in, and a list of all members grows
+                vars(shard)["members"].clear()  # the stream never seeks back, and the list of members would grow
                 if member.isreg() and _is_image(member.name):
                     yield _member(shard, member, _unique(f"{path}::{member.name}", names), skip)
-            refuse_cut(file)
+            refuse_truncated(file)
     except (tarfile.TarError, EOFError, OSError, zlib.error, LZMAError, ValueError) as error:
         yield Item(path, error=_shard_error(path, error))
 
@@ -70,8 +70,8 @@ def members(path: str, skip: Callable[[str], bool]) -> Iterator[Item]:
 def _member(shard: tarfile.TarFile, member: tarfile.TarInfo, name: str, skip: Callable[[str], bool]) -> Item:
     if skip(name):
         return Item(name)
-    if member.size > LARGEST_MEMBER:
-        message = f"{name!r} has {member.size} bytes, more than the limit of {LARGEST_MEMBER}; make it smaller"
+    if member.size > MAX_MEMBER_BYTES:
+        message = f"{name!r} has {member.size} bytes, more than the limit of {MAX_MEMBER_BYTES}; make it smaller"
         return Item(name, error=ImageError("too_large", message))
     file = shard.extractfile(member)
     data = b"" if file is None else file.read()
@@ -80,13 +80,13 @@ def _member(shard: tarfile.TarFile, member: tarfile.TarInfo, name: str, skip: Ca
     return Item(name, data=data)
 
 
-def refuse_cut(file: BinaryIO) -> None:
-    """Raise EOFError unless a plain tar file ends in zeros, as all do; tarfile takes a cut header for the end."""
+def refuse_truncated(file: BinaryIO) -> None:
+    """Raise EOFError unless a plain tar file ends in zeros; tarfile takes a truncated header for the end."""
     file.seek(257)
     plain = file.read(5) == b"ustar"
     file.seek(-min(512, file.seek(0, os.SEEK_END)), os.SEEK_END)
     if plain and any(file.read()):
-        raise EOFError("it has no end mark")
+        raise EOFError("it has no end marker")
 
 
 def _is_image(name: str) -> bool:
@@ -94,7 +94,7 @@ def _is_image(name: str) -> bool:
 
 
 def _unique(name: str, taken: set[str]) -> str:
-    """Return the name, or the name with the first number that makes it new."""
+    """Return the name, with the first number appended that makes it unique."""
     number, made = 1, name
     while made in taken:
         number += 1
@@ -110,7 +110,7 @@ def _shard_error(path: str, error: Exception) -> ImageError:
     if isinstance(error, IsADirectoryError):
         return ImageError("not_a_file", f"{path!r} is not a regular file; give a tar file")
     if isinstance(error, EOFError) or "unexpected end" in cause:
-        return ImageError("truncated", f"{path!r} is cut short ({cause}); copy or download it again")
+        return ImageError("truncated", f"{path!r} is truncated ({cause}); copy or download it again")
     if isinstance(error, OSError) and error.errno is not None:
         return ImageError("unreadable", f"{path!r} cannot be read ({error.strerror}); check its permissions and disk")
-    return ImageError("corrupt", f"{path!r} is no readable tar file ({cause}); copy or download it again")
+    return ImageError("corrupt", f"{path!r} is not a readable tar file ({cause}); copy or download it again")

@@ -1,9 +1,9 @@
-"""Sources: from what the user names to a stream of items, one an input, in a stable order.
+"""Sources: paths, patterns, lists, shards, datasets and web addresses as one stream of items in a stable order.
 
-A named path is, by what it is: a folder, searched to the bottom; a dataset of Hugging Face `datasets` saved to disk; a
-list of paths (.txt, .csv, .parquet); a WebDataset shard (.tar, .tar.gz); a pattern with * ? [ ] or {a..b}, where there
-is nothing of that very name; a web address, where they are allowed; else a file. Nothing is decoded here, and no file
-is held in memory but the one member of a shard that is handed on.
+A path is, depending on what it names: a folder, searched recursively; a Hugging Face `datasets` dataset saved to disk;
+a list of paths (.txt, .csv, .parquet); a WebDataset shard (.tar, .tar.gz, .tgz); a pattern with * ? [ ] or {a..b}, if
+no file has that name; a web address, if allowed; or a file. Nothing is decoded, and only the current member of a shard
+is in memory.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = [
     "is_marked_file",
     "is_web_address",
     "items",
-    "refuse_images",
+    "refuse_in_memory",
 ]
 
 SHARDS = (".tar", ".tar.gz", ".tgz")
@@ -41,75 +41,75 @@ _FILE_MARK = ".//"
 _WEB = re.compile(r"https?://", re.IGNORECASE)
 
 Names = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Mapping[str, str | os.PathLike[str] | ImageError]
-"""What a caller names: one path, or several; or ids with the file of each, or why there is none."""
+"""A path, several paths, or a mapping of ids to the path of each or to its error."""
 
 Images = Names | bytes | Image.Image | np.ndarray[Any, Any] | Sequence[Any]
-"""Names, or images in memory, alone or among paths: bytes of files, Pillow images and arrays."""
+"""Names, or images in memory, alone or mixed with paths: bytes of files, Pillow images and arrays."""
 
 
 def items(
     named: Images, *, allow_urls: bool = False, skip: Skip = lambda _: False, without: str | None = None
 ) -> Iterator[Item]:
-    """Yield the inputs that paths mean, each once, in the order given; within a folder, in the order of names.
+    """Yield the items of sources, each once, in the order given and by name within a folder.
 
-    Hidden files and folders within folders are passed over and links to folders are not followed. In a folder, files
-    with the suffix of an image count, and those of any other name whose first bytes are an image's. What is named
-    itself is kept whatever it is, so that reading it reports the error, and so is a folder that cannot be listed.
-    Paths in lists are taken from the current folder.
+    In a folder, files with an image suffix and files whose first bytes are those of an image are inputs; hidden files
+    and folders are ignored, and links to folders are not followed. A path given by name is always an input, so that
+    reading it reports the error, and so is a folder that cannot be listed. Paths in lists are relative to the current
+    folder.
 
     Args:
-        named: one path, or several; or a mapping of ids to files, each taken as it is whatever it is called. An image
-            in memory has its kind and its place among what was given as its id, such as array-0.
-        allow_urls: fetch what begins with http:// or https://.
-        skip: tells the ids whose bytes are not wanted; they are yielded with nothing to read.
-        without: a folder that is passed over wherever it lies.
+        named: One path or several; images in memory, whose ids are their kind and index, such as array-0; or a mapping
+            of ids to files, which are read whatever their names are.
+        allow_urls: Whether addresses that begin with http:// or https:// are fetched.
+        skip: Returns whether an id is skipped; skipped items have nothing to read.
+        without: A folder that is ignored wherever it occurs.
 
     Raises:
-        BadInput: a web address that is not allowed, a pattern that fits nothing, or a list without a column of paths.
-        MissingExtra: a dataset of `datasets`, and that package is not installed.
+        BadInput: A web address is not allowed, a pattern matches nothing, or a list has no column of paths.
+        MissingExtra: A source is a dataset, and `datasets` is not installed.
     """
     if isinstance(named, Mapping):
         yield from (Item(name) if skip(name) else _given(name, file) for name, file in named.items())
         return
-    seen = _Seen(None if without is None else os.path.realpath(without))
-    for place, one in enumerate(_given_list(named)):
-        found = _named(os.fsdecode(one), seen, allow_urls, skip) if _is_name(one) else [_in_memory(one, place)]
+    walk = _Walk(None if without is None else os.path.realpath(without))
+    for index, one in enumerate(_given_list(named)):
+        found = _items_of(os.fsdecode(one), walk, allow_urls, skip) if _is_name(one) else [_in_memory(one, index)]
         for item in found:
             yield Item(item.id) if skip(item.id) else item
 
 
 def is_like_member(name: str) -> bool:
-    """Tell whether an id is that of a member of a shard or a row of a dataset, not of a file that looks like one."""
+    """Return whether an id names a member of a shard or a row of a dataset, not a file whose path looks like one."""
     return _LIKE_MEMBER.search(name) is not None and not is_marked_file(name)
 
 
 def is_marked_file(name: str) -> bool:
-    """Tell whether an id is that of a file whose path looks like a member of a shard or a row of a dataset."""
+    """Return whether an id names a file whose path looks like a member of a shard or a row of a dataset."""
     found = _LIKE_MEMBER.search(name)
     return found is not None and name[: found.start()].endswith(_FILE_MARK)
 
 
 def _file_id(path: str) -> str:
-    """Return the id of a file: its path, marked where it looks like a member; the mark leads to the same file."""
+    """Return the id of a file: its path, marked if it looks like a member; the marked path opens the same file."""
     found = _LIKE_MEMBER.search(path) if is_like_member(path) else None
     return path if found is None else f"{path[: found.start()]}{_FILE_MARK}{path[found.start() :]}"
 
 
 def _unmarked(path: str) -> str:
-    """Return the path of a shard or dataset without what marks files."""
+    """Return the path of a shard or dataset without the mark of files."""
     return re.sub(r"(^|/)\.//+", r"\1", path)
 
 
-def refuse_images(images: Images) -> None:
-    """Look at what a run folder is to be written of.
+def refuse_in_memory(images: Images) -> None:
+    """Refuse images in memory as inputs of a run folder: they have no stable name to resume by.
 
     Raises:
-        BadInput: an image in memory, whose place is no name that the run could be resumed by.
+        BadInput: One of the images is in memory.
     """
     odd = None if isinstance(images, Mapping) else next((one for one in _given_list(images) if not _is_name(one)), None)
     if odd is not None:
         kind = type(odd).__name__
-        raise BadInput(f"a run folder knows images by their paths, got {kind}; save the images, or use pipe.run()")
+        raise BadInput(f"a run folder identifies images by their paths, got {kind}; save the images, or use pipe.run()")
 
 
 def _given_list(given: Any) -> Sequence[Any]:
@@ -121,10 +121,10 @@ def _is_name(one: object) -> bool:
     return isinstance(one, str | os.PathLike)
 
 
-def _in_memory(one: Any, place: int) -> Item:
+def _in_memory(one: Any, index: int) -> Item:
     if isinstance(one, bytes):
-        return Item(f"bytes-{place}", data=one)
-    return Item(f"{'array' if isinstance(one, np.ndarray) else 'image'}-{place}", image=one)
+        return Item(f"bytes-{index}", data=one)
+    return Item(f"{'array' if isinstance(one, np.ndarray) else 'image'}-{index}", image=one)
 
 
 def _given(name: str, file: str | os.PathLike[str] | ImageError) -> Item:
@@ -132,29 +132,29 @@ def _given(name: str, file: str | os.PathLike[str] | ImageError) -> Item:
 
 
 def find_images(paths: Names) -> list[Path]:
-    """Return the images that files, folders and patterns mean, each once, in the order given; see items.
+    """Return the image files of files, folders and patterns, each once, in the order given and by name within a folder.
 
-    Lists and shards are not opened: what is no folder is returned itself.
+    Lists and shards are not opened; every path that is not a folder is returned as given.
 
     Args:
-        paths: files, folders and patterns; one path alone is taken as a list of one.
+        paths: One path or several: files, folders and patterns.
 
     Raises:
-        BadInput: a pattern fits nothing.
+        BadInput: A pattern matches nothing.
     """
     given = [paths] if isinstance(paths, str | os.PathLike) else paths
-    seen = _Seen(None)
+    walk = _Walk(None)
     found = (one for path in given for one, wild in _expanded(os.fsdecode(path)) if not wild or _fits_wildcard(one))
-    return [Path(item.path or item.id) for one in found for item in seen.folder_or_file(one)]
+    return [Path(item.path or item.id) for one in found for item in walk.folder_or_file(one)]
 
 
 def is_web_address(text: str) -> bool:
-    """Tell whether a text begins with http:// or https://."""
+    """Return whether a text begins with http:// or https://."""
     return _WEB.match(text) is not None
 
 
-class _Seen:
-    """What was yielded before, in little memory: named folders stand for all that they hold."""
+class _Walk:
+    """Walks files and folders and yields each once; a finished folder is remembered in place of its files."""
 
     def __init__(self, without: str | None) -> None:
         self._without = without
@@ -162,13 +162,13 @@ class _Seen:
         self._files: set[str] = set()
 
     def new(self, key: str) -> bool:
-        """Remember a path or an address; False where it was seen before."""
+        """Add a path or an address; return False if it was added before."""
         known = key in self._files
         self._files.add(key)
         return not known
 
     def folder_or_file(self, path: str, *, listed: bool = False) -> Iterator[Item]:
-        """Yield a file, or what lies in a folder, leaving out what was yielded before."""
+        """Yield a file, or the files of a folder, except those that were yielded before."""
         absolute = os.path.abspath(path)
         found = any(_reaches(folder, absolute) for folder in self._folders)
         if os.path.isdir(path):
@@ -179,7 +179,7 @@ class _Seen:
             yield Item(_file_id(path), path, listed=listed)
 
     def _walk(self, folder: str, absolute: str) -> Iterator[Item]:
-        """Yield what lies in a folder in the order of names, one folder's names in memory at a time."""
+        """Yield the files of a folder by name, with the names of one folder per level in memory."""
         if absolute in self._folders or (self._without and os.path.realpath(folder) == self._without):
             return
         try:
@@ -199,12 +199,12 @@ class _Seen:
 
 
 def _counts(path: str) -> bool:
-    """Tell whether a name in a folder is an item: no link to a folder, and an image by name or content."""
+    """Return whether a file of a folder is an input: an image by name or content, and not a link to a folder."""
     return looks_like_image(path) and not (os.path.islink(path) and os.path.isdir(path))
 
 
 def _reaches(folder: str, absolute: str) -> bool:
-    """Tell whether a search of the folder comes by that path: it lies there, not hidden and not behind a link."""
+    """Return whether a walk of a folder reaches a path: it is inside, not hidden and not behind a link."""
     if absolute == folder:
         return True
     if not absolute.startswith(os.path.join(folder, "")):
@@ -214,35 +214,35 @@ def _reaches(folder: str, absolute: str) -> bool:
     return not any(part.startswith(".") for part in parts) and not any(map(os.path.islink, above))
 
 
-def _named(path: str, seen: _Seen, allow_urls: bool, skip: Skip) -> Iterator[Item]:
-    """Yield what one name means."""
+def _items_of(path: str, walk: _Walk, allow_urls: bool, skip: Skip) -> Iterator[Item]:
+    """Yield the items of one path or address."""
     if is_web_address(path):
         if not allow_urls:
             raise BadInput(f"{path!r} is a web address; add --allow-urls (allow_urls=True) to fetch images")
-        yield from [Item(path, url=path)] * seen.new(path)
+        yield from [Item(path, url=path)] * walk.new(path)
     elif datasets_on_disk.is_dataset(path):
-        yield from datasets_on_disk.rows(_unmarked(path), skip) if seen.new(os.path.abspath(path)) else ()
+        yield from datasets_on_disk.rows(_unmarked(path), skip) if walk.new(os.path.abspath(path)) else ()
     elif _is_pattern(path):
-        yield from _pattern(path, seen, skip)
+        yield from _pattern(path, walk, skip)
     elif path.lower().endswith(SHARDS) and os.path.isfile(path):
-        yield from shards.members(_unmarked(path), skip) if seen.new(os.path.abspath(path)) else ()
+        yield from shards.members(_unmarked(path), skip) if walk.new(os.path.abspath(path)) else ()
     elif path.lower().endswith(LISTS) and os.path.isfile(path) and not begins_like_image(path):
-        yield from _listed(lists.entries(path), seen, allow_urls)
+        yield from _listed(lists.entries(path), walk, allow_urls)
     else:
-        yield from seen.folder_or_file(path)
+        yield from walk.folder_or_file(path)
 
 
-def _pattern(pattern: str, seen: _Seen, skip: Skip) -> Iterator[Item]:
-    """Yield what braces and wildcards mean: folders, shards and images; a wildcard does not mean other files.
+def _pattern(pattern: str, walk: _Walk, skip: Skip) -> Iterator[Item]:
+    """Yield the items of a pattern: folders, shards and images; a wildcard matches no other files.
 
     Raises:
-        BadInput: a wildcard fits nothing.
+        BadInput: A wildcard matches nothing.
     """
     for path, wild in _expanded(pattern):
         if path.lower().endswith(SHARDS):
-            yield from shards.members(_unmarked(path), skip) if seen.new(os.path.abspath(path)) else ()
+            yield from shards.members(_unmarked(path), skip) if walk.new(os.path.abspath(path)) else ()
         elif not wild or _fits_wildcard(path):
-            yield from seen.folder_or_file(path, listed=wild)
+            yield from walk.folder_or_file(path, listed=wild)
 
 
 def _is_pattern(path: str) -> bool:
@@ -254,24 +254,24 @@ def _fits_wildcard(path: str) -> bool:
 
 
 def _expanded(path: str) -> Iterator[tuple[str, bool]]:
-    """Yield the paths that a pattern means, and whether a wildcard found each; a plain path is itself.
+    """Yield the paths of a pattern, each with whether a wildcard matched it; a plain path yields itself.
 
     Raises:
-        BadInput: a wildcard fits nothing.
+        BadInput: A wildcard matches nothing.
     """
     for one in shards.expand_braces(path) if _is_pattern(path) else [path]:
         wild = glob.has_magic(one) and not os.path.lexists(one)
         found = sorted(glob.iglob(one, recursive=True)) if wild else [one]
         if not found:
-            raise BadInput(f"no file fits {one!r}; check the pattern")
+            raise BadInput(f"no file matches {one!r}; check the pattern")
         yield from ((each, wild) for each in found)
 
 
-def _listed(entries: Iterable[str], seen: _Seen, allow_urls: bool) -> Iterator[Item]:
-    """Yield the entries of a list, each once; an address that is not allowed is an error of its own row."""
+def _listed(entries: Iterable[str], walk: _Walk, allow_urls: bool) -> Iterator[Item]:
+    """Yield the entries of a list, each once; an address that is not allowed becomes an error item."""
     for entry in entries:
         web = is_web_address(entry)
-        if not seen.new(entry if web else os.path.abspath(entry)):
+        if not walk.new(entry if web else os.path.abspath(entry)):
             continue
         if web and not allow_urls:
             message = f"{entry!r} is a web address; add --allow-urls (allow_urls=True) to fetch images"

@@ -18,7 +18,7 @@ from openvocab.batch.originals import Original, Originals
 from openvocab.batch.rows import Row
 from openvocab.errors import ImageError
 from openvocab.images.decode import decode_item, read_item
-from openvocab.images.frames import each_frame, split_frame
+from openvocab.images.frames import frame_items, split_frame
 from openvocab.images.items import Item
 from openvocab.images.shards import members
 from openvocab.images.sources import items
@@ -62,7 +62,7 @@ def sources(tmp_path: Path) -> list[Path]:
 
 
 def _rows(sources: list[Path]) -> Iterator[tuple[Row, Item]]:
-    for item in each_frame(items(sources), "all", lambda _: False):
+    for item in frame_items(items(sources), "all", lambda _: False):
         seen = decode_item(item, 10**6, None)
         yield Row(item.id, seen.sha256, seen.width, seen.height, seen.frames), item
 

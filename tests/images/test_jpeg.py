@@ -98,15 +98,15 @@ def test_the_rest_is_left_to_pillow(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("least_side", [None, 75], ids=["full", "scaled"])
-def test_images_are_turned_upright(orientation: int, least_side: int | None) -> None:
+@pytest.mark.parametrize("min_side", [None, 75], ids=["full", "scaled"])
+def test_images_are_turned_upright(orientation: int, min_side: int | None) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = saved(soft(150, 200), exif=exif)
-    got = decode(data, "x", least_side=least_side)
+    got = decode(data, "x", min_side=min_side)
     assert got.pixels.flags.c_contiguous
     assert (got.height, got.width) == read_image(data).shape[:2]
-    if least_side is None:
+    if min_side is None:
         np.testing.assert_array_equal(got.pixels, read_image(data))
 
 

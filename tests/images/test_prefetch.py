@@ -12,7 +12,7 @@ import pytest
 
 from openvocab.images.prefetch import prefetch
 
-FREE: Any = {"size_of": lambda _: 0, "room": 0}
+FREE: Any = {"size_of": lambda _: 0, "max_bytes": 0}
 
 
 @pytest.mark.parametrize("threads", [1, 4])
@@ -24,7 +24,7 @@ def test_work_ahead_is_bounded_and_in_order(threads: int) -> None:
         time.sleep(0.001 * (number % 3))
         return number
 
-    with prefetch(work, range(200), threads=threads, depth=6, size_of=lambda _: 10, room=30) as results:
+    with prefetch(work, range(200), threads=threads, depth=6, size_of=lambda _: 10, max_bytes=30) as results:
         for item, made in results:
             assert item == made == taken
             taken += 1

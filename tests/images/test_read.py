@@ -479,7 +479,7 @@ def test_20_000_mutated_files_decode_or_raise_an_image_error(capfd):
         for _ in range(20_000 // len(SEEDS) + 1):
             started = time.process_time()
             try:
-                decode(mutated(seed, rng), name, max_pixels=1_000_000, least_side=16)
+                decode(mutated(seed, rng), name, max_pixels=1_000_000, min_side=16)
                 said["ok"] += 1
             except ImageError as error:
                 said[error.kind] = said.get(error.kind, 0) + 1

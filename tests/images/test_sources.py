@@ -99,7 +99,7 @@ class TestFolders:
         assert ids(named) == found
 
     def test_a_pattern_that_fits_nothing_is_refused(self) -> None:
-        with pytest.raises(BadInput, match="no file fits"):
+        with pytest.raises(BadInput, match="no file matches"):
             ids("*.jpg")
 
     def test_the_run_folder_within_is_passed_over(self) -> None:
@@ -219,7 +219,7 @@ def test_parquet_lists_and_names_of_any_bytes() -> None:
     ("name", "data", "words"),
     [
         pytest.param("l.csv", b"a,b\n1,2\n", "name the column that holds the paths", id="no known column"),
-        pytest.param("l.parquet", b"PAR1", "no Parquet file", id="no Parquet"),
+        pytest.param("l.parquet", b"PAR1", "not a Parquet file", id="no Parquet"),
     ],
 )
 @pytest.mark.usefixtures("here")

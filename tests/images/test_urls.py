@@ -105,7 +105,7 @@ def test_an_image_is_fetched(server: str) -> None:
     ("path", "kind", "words"),
     [
         pytest.param("/none", "missing", "HTTP 404", id="404"),
-        pytest.param("/short", "truncated", "broke off", id="broken off"),
+        pytest.param("/short", "truncated", "ended after", id="short body"),
         pytest.param("/slow", "unreadable", "longer than", id="slow"),
         pytest.param("/to/http://10.0.0.1/", "unreadable", "not on the public internet", id="redirect to private"),
         pytest.param("/to/file:///etc/passwd", "unreadable", "only http and https", id="redirect to a file"),
@@ -115,7 +115,7 @@ def test_an_image_is_fetched(server: str) -> None:
 @pytest.mark.usefixtures("loopback_allowed")
 def test_answers_that_are_no_image(server: str, path: str, kind: str, words: str) -> None:
     with pytest.raises(ImageError, match=words) as caught:
-        urls.fetch(server + path, seconds=0.5)
+        urls.fetch(server + path, timeout=0.5)
     assert caught.value.kind == kind
     assert not Handler.answered.is_set()
 
@@ -123,5 +123,5 @@ def test_answers_that_are_no_image(server: str, path: str, kind: str, words: str
 @pytest.mark.usefixtures("loopback_allowed")
 def test_what_is_too_large_is_not_read_to_its_end(server: str) -> None:
     with pytest.raises(ImageError) as caught:
-        urls.fetch(f"{server}/a.png", largest=299)
+        urls.fetch(f"{server}/a.png", max_bytes=299)
     assert caught.value.kind == "too_large"

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from openvocab.errors import BadInput, OpenVocabError, require
 from openvocab.images.files import open_regular
 from openvocab.images.read import MAX_PIXELS
-from openvocab.images.shards import LARGEST_MEMBER, refuse_cut
+from openvocab.images.shards import MAX_MEMBER_BYTES, refuse_truncated
 
 __all__ = [
     "FARTHEST",
@@ -276,7 +276,7 @@ class _Header(tarfile.TarInfo):
             ReadError: it is of a sparse file, or says that more follows than may be read into memory.
         """
         made = super().frombuf(buf, encoding, errors)
-        limit = LARGEST_MEMBER if made.isreg() else LONGEST_HEADER
+        limit = MAX_MEMBER_BYTES if made.isreg() else LONGEST_HEADER
         if made.type == tarfile.GNUTYPE_SPARSE:
             raise tarfile.ReadError(f"{made.name!r} is a sparse file")
         if not 0 <= made.size <= limit:
@@ -299,12 +299,12 @@ def tar_files(path: str) -> Iterator[tuple[str, bytes]]:
             vars(tar)["members"].clear()  # a stream is never gone back in, and a list of all members grows
             if member.isreg():
                 yield member.name, _content(tar, member)
-        refuse_cut(file)
+        refuse_truncated(file)
 
 
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    if member.issparse() or not 0 <= member.size <= LARGEST_MEMBER:
-        raise tarfile.ReadError(f"{member.name!r} is a sparse file or of more than {LARGEST_MEMBER} bytes")
+    if member.issparse() or not 0 <= member.size <= MAX_MEMBER_BYTES:
+        raise tarfile.ReadError(f"{member.name!r} is a sparse file or of more than {MAX_MEMBER_BYTES} bytes")
     file = tar.extractfile(member)
     data = b"" if file is None else file.read()
     if len(data) < member.size:

@@ -1,8 +1,8 @@
-"""The engine: inputs in, one answer for each out, in the order of the source, in memory that does not grow.
+"""The engine: one answer for each input, in the order of the source, in bounded memory.
 
-Threads read and decode ahead, the stages take what is decoded in batches, and whoever takes the answers (a loop of the
-caller's, or the writer of a run folder) sets the pace. No answer depends on the number of threads that decode or on
-the other images in the batch; the size of a batch changes how a tower rounds, and no more.
+Threads read and decode ahead, the stages run in batches, and the consumer of the answers (a loop of the caller, or the
+writer of a run folder) sets the pace. No answer depends on the number of decoding threads or on the other images in the
+batch; the batch size changes only how a tower rounds.
 """
 
 from __future__ import annotations
@@ -33,25 +33,26 @@ from openvocab.pipeline.protocols import ImageArray, PreparingTagger, Vocabulary
 
 __all__ = ["Answer", "Engine", "Reading", "kind_of"]
 
-Seen = tuple[NDArray[np.float32], NDArray[np.float32] | None]
-"""What the tagger says of one image: (C,) scores and, where asked for, the (V, D) embeddings of it and its views."""
+Scored = tuple[NDArray[np.float32], NDArray[np.float32] | None]
+"""The tagger's answer for one image: (C,) scores and, on request, (V, D) embeddings of the image and its windows."""
 
 
 Outcome = Decoded | Ready | Recalled | CacheFailed | Exception | None
-"""What became of reading an item; None where it is skipped."""
+"""The outcome of reading an item; None where it is skipped."""
 
-_ROOM = 2**28
-"""Bytes of decoded images that wait for a stage, and bytes that close a batch."""
+_MAX_BYTES = 2**28
+"""Bytes of decoded images that wait for a stage; as many close a batch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How inputs are read; nothing of it but decode_size changes an answer.
+    """How inputs are read; only decode_size changes an answer.
 
-    workers       threads that read and decode; None takes one a processor core, 8 at most.
-    isolate       decode in worker processes, so that a decoder that crashes costs one row.
-    decode_size   let JPEGs be decoded smaller, as long as the shorter side keeps this many pixels; None: exact.
-    max_pixels    width times height that is still decoded.
+    Attributes:
+        workers: Threads that read and decode; None takes one a processor core, 8 at most.
+        isolate: Decode in worker processes, so that a crashing decoder costs one row.
+        decode_size: Decode JPEGs smaller, with at least this many pixels on the shorter side; None: exact.
+        max_pixels: Largest width times height that is decoded.
     """
 
     workers: int | None = None
@@ -72,14 +73,15 @@ class Reading:
 
     @property
     def threads(self) -> int:
-        """How many threads read and decode."""
+        """Number of threads that read and decode."""
         return self.workers or max(1, min(8, _cores()))
 
 
 class Engine:
-    """Answers inputs with a pipeline.
+    """Answers inputs with the stages of a pipeline.
 
-    skipped   inputs so far that the source had been told to skip.
+    Attributes:
+        skipped: Inputs skipped so far.
     """
 
     def __init__(
@@ -93,13 +95,16 @@ class Engine:
         cache: EmbeddingCache | None = None,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Set up; nothing is read yet.
+        """Set up; reading starts with answers.
 
         Args:
-            embeddings: also give the unit-length embedding of each image.
-            pixels: answers need their pixels; else an image that the cache knows has none, unless there is a detector.
-            cache: where the tagger's embeddings are looked for and kept.
-            stop: looked at between images; once true, the answer in hand is the last one.
+            stages: The models and settings.
+            vocabulary: The labels.
+            reading: How inputs are read.
+            embeddings: Also return the unit-length embedding of each image.
+            pixels: Answers need pixels; else an image in the cache has none, unless there is a detector.
+            cache: Cache of the tagger's embeddings.
+            stop: Checked between images; once true, the current answer is the last one.
 
         Raises:
             BadInput: embeddings or cache without a tagger or the digest of its weights, or decode_size with a
@@ -115,21 +120,21 @@ class Engine:
         if cache is not None and stages.tagger is not None:
             self._recall = Recall(cache, stages.tagger, stages.settings.windows, reading.decode_size)
         size = stages.settings.batch_size
-        self._taggers: Batches[Seen] = Batches("tagger", size)
+        self._taggers: Batches[Scored] = Batches("tagger", size)
         self._detectors: Batches[Detections] = Batches("detector", size)
         self._segmenters: Batches[Detections] = Batches("segmenter", 1)
         self.skipped = 0
 
     @property
     def batch_sizes(self) -> dict[str, int]:
-        """Stage -> images that it saw at once in the end, for the stages whose batches had to be halved."""
+        """Stage -> final batch size, for the stages whose batches had to be halved for memory."""
         return {each.stage: each.size for each in (self._taggers, self._detectors) if each.halved}
 
     def answers(self, items: Iterable[Item]) -> Iterator[Answer]:
         """Yield one answer for each item that is not skipped, in order.
 
         Raises:
-            ModelFailed: a stage fails for every image; see Batches.
+            ModelFailed: A stage fails for every image; see Batches.
             Exception: what the source raises.
         """
         threads, size = self._reading.threads, self._stages.settings.batch_size
@@ -141,7 +146,7 @@ class Engine:
                     threads=threads,
                     depth=2 * size + threads,
                     size_of=_bytes_of,
-                    max_bytes=_ROOM,
+                    max_bytes=_MAX_BYTES,
                     stop=self._stop,
                 )
             )
@@ -150,13 +155,13 @@ class Engine:
             for item, outcome in ready:
                 self._add(batch, item, outcome)
                 held += _bytes_of(outcome)
-                if len(batch) >= size or held >= _ROOM:
+                if len(batch) >= size or held >= _MAX_BYTES:
                     held = 0
                     yield from self._answer(batch)
             yield from self._answer(batch)
 
     def _decoder(self, stack: ExitStack) -> Callable[[Item], Outcome]:
-        """Return what decodes in the threads: it never raises."""
+        """Return the function that the decoding threads call; it never raises."""
         most, least = self._reading.max_pixels, self._reading.decode_size
         if least is not None and self._stages.settings.windows:
             least *= 2  # a window is half the image
@@ -183,20 +188,20 @@ class Engine:
             batch.append(Answer(replace(item, data=None), outcome))
 
     def _answer(self, batch: list[Answer]) -> Iterator[Answer]:
-        """Yield the answers of a batch in order, each let go of as it is handed on."""
+        """Yield the answers of a batch in order, and release each."""
         self._tag(batch)
-        while batch and not self._halts():
+        while batch and not self._stopped():
             group = list(takewhile(lambda answer: answer.wanted == batch[0].wanted, batch))
             del batch[: len(group)]
-            yield from self._locate(group)
+            yield from self._detect_and_segment(group)
         batch.clear()
 
-    def _halts(self) -> bool:
-        """Whether to leave a batch in its middle: not for tags, which come for the whole batch at once."""
+    def _stopped(self) -> bool:
+        """Whether to stop inside a batch; without a detector the whole batch is finished already."""
         return self._stages.detector is not None and self._stop()
 
     def _tag(self, batch: Sequence[Answer]) -> None:
-        """Fill in tags and embeddings, and what the detector looks for."""
+        """Fill in tags, embeddings and the labels that the detector gets."""
         good = [answer for answer in batch if answer.error is None]
         if self._stages.tagger is None or not good:
             for answer in good:
@@ -206,7 +211,7 @@ class Engine:
         for answer, scores in zip(known, self._scored(known), strict=True):
             self._fill(answer, (scores, answer.rows))
         new = [answer for answer in good if answer.rows is None]
-        made = self._taggers(self._look, _shown(new)) if new else []
+        made = self._taggers(self._score_batch, _tagger_inputs(new)) if new else []
         for answer, one in zip(new, made, strict=True):
             answer.prepared = None
             if isinstance(one, Exception):
@@ -219,7 +224,7 @@ class Engine:
             )
 
     def _scored(self, known: Sequence[Answer]) -> Iterable[NDArray[np.float32]]:
-        """Return the (C,) scores of answers whose embeddings are known."""
+        """Return the (C,) scores of answers whose embeddings come from the cache."""
         rows = [answer.rows for answer in known if answer.rows is not None]
         if not rows:
             return ()
@@ -227,19 +232,19 @@ class Engine:
         starts = np.cumsum([0, *(len(each) for each in rows)])[:-1]
         return np.asarray(np.maximum.reduceat(scores, starts, axis=0), np.float32)
 
-    def _fill(self, answer: Answer, seen: Seen) -> None:
-        """Fill in what the tagger says."""
+    def _fill(self, answer: Answer, seen: Scored) -> None:
+        """Fill in the tagger's answer."""
         self._choose(answer, seen[0])
         answer.rows = seen[1]
         if self._embeddings and seen[1] is not None:
             answer.embedding = seen[1][0]
 
     def _choose(self, answer: Answer, scores: NDArray[np.float32] | None) -> None:
-        """Fill in the tags, what is looked for, and what is said where nothing is found."""
+        """Fill in the tags, the labels that the detector gets, and the notes."""
         choice = tag(self._stages, scores, self._vocabulary.labels)
         answer.tags, answer.wanted, answer.notes = choice.tags, choice.wanted_labels, choice.notes
 
-    def _look(self, images: Sequence[ImageArray], size: int) -> list[Seen]:
+    def _score_batch(self, images: Sequence[ImageArray], size: int) -> list[Scored]:
         sized = replace(self._stages, settings=replace(self._stages.settings, batch_size=size))
         wanted = self._embeddings or self._recall is not None
         scores, rows = score(sized, images, self._vocabulary, features=wanted)
@@ -247,15 +252,15 @@ class Engine:
             raise BadOutput("the tagger's scores are not finite; try --dtype float32")
         return list(zip(scores, [None] * len(scores) if rows is None else rows, strict=True))
 
-    def _locate(self, group: list[Answer]) -> Iterator[Answer]:
-        """Yield answers for which the same labels are looked for, each with its detections filled in."""
+    def _detect_and_segment(self, group: list[Answer]) -> Iterator[Answer]:
+        """Yield answers whose detector gets the same labels, each with its detections."""
         found: list[Detections | Exception | None] = [None] * len(group)
         labels = group[0].wanted
         if labels is not None and self._stages.detector is not None:
             found = list(self._detectors(partial(self._detect, labels), _pixels(group)))
-        while group and not self._halts():
+        while group and not self._stopped():
             answer = group.pop(0)
-            self._cut(answer, found.pop(0))
+            self._segment(answer, found.pop(0))
             yield answer
             del answer
 
@@ -264,7 +269,7 @@ class Engine:
         parts = (images[at : at + size] for at in starts)
         return [one for part in parts for one in detect(self._stages, part, self._vocabulary, labels)]
 
-    def _cut(self, answer: Answer, found: Detections | Exception | None) -> None:
+    def _segment(self, answer: Answer, found: Detections | Exception | None) -> None:
         if isinstance(found, Exception):
             answer.error = found
         elif found is not None and answer.decoded is not None:
@@ -278,7 +283,7 @@ class Engine:
 
 
 def _refuse(stages: Stages, reading: Reading, *, embeddings: bool, cache: bool) -> None:
-    """Raise BadInput for what does not go together."""
+    """Raise BadInput for options that exclude each other."""
     if embeddings and stages.tagger is None:
         raise BadInput("embeddings are the tagger's, and this pipeline has none; load one with tagger=SPEC")
     if cache and stages.tagger is None:
@@ -288,7 +293,7 @@ def _refuse(stages: Stages, reading: Reading, *, embeddings: bool, cache: bool) 
 
 
 def _outcome(read: Callable[[Item], Outcome], item: Item) -> Outcome:
-    """Return what became of reading an item; None where it is skipped."""
+    """Read an item and return the outcome; None where it is skipped."""
     if item.skipped:
         return None
     try:
@@ -300,7 +305,7 @@ def _outcome(read: Callable[[Item], Outcome], item: Item) -> Outcome:
 
 
 def _prepared(tagger: PreparingTagger, read: Callable[[Item], Outcome], item: Item) -> Outcome:
-    """Return what read returns, an image prepared for the tagger where that can be done."""
+    """Read an item and preprocess the image for the tagger, where the tagger can."""
     outcome = read(item)
     return (make_ready(tagger, outcome) or outcome) if isinstance(outcome, Decoded) else outcome
 
@@ -316,8 +321,8 @@ def _pixels(answers: Iterable[Answer]) -> list[NDArray[np.uint8]]:
     return [answer.decoded.pixels for answer in answers if answer.decoded is not None]
 
 
-def _shown(answers: Iterable[Answer]) -> list[ImageArray]:
-    """Return what a tagger is shown: images, or in their place what it prepared."""
+def _tagger_inputs(answers: Iterable[Answer]) -> list[ImageArray]:
+    """Return the tagger's inputs: prepared images where there are some, else pixels."""
     return [
         cast("ImageArray", answer.prepared or answer.decoded.pixels) for answer in answers if answer.decoded is not None
     ]

@@ -1,4 +1,4 @@
-"""Results as images: masks, boxes and names on an image, and many images on one sheet."""
+"""Draw results: masks, boxes and labels on an image, and contact sheets of several images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from openvocab.errors import BadInput
 from openvocab.pipeline.detections import Detections
-from openvocab.pipeline.lettering import fit, font_for, place_names
+from openvocab.pipeline.lettering import fit, font_for, place_texts
 from openvocab.pipeline.quiet import quiet_supervision
 
 __all__ = ["COLORS", "color_rows", "colors_of", "contact_sheet", "draw"]
@@ -34,7 +34,7 @@ COLORS = (
 """Okabe and Ito's seven, told apart by color-blind readers too, and three darker ones for crowded images."""
 
 FIRST_CHOICE = 7
-LEAST_SIDE = 768
+MIN_SIDE = 768
 """An image whose longer side has fewer pixels is enlarged to this before anything is drawn on it."""
 
 
@@ -66,14 +66,14 @@ def _enlarge(masks: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool
 
 
 def _ink(color: str) -> str:
-    """Black or white, whichever stands out more from the color."""
+    """Return black or white, whichever contrasts more with the color."""
     red, green, blue = (int(color[at : at + 2], 16) / 255 for at in (1, 3, 5))
     light = 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2
     return "#000000" if light > 0.18 else "#FFFFFF"
 
 
 def _annotators(side: int, *, masked: bool) -> list[Any]:
-    """What draws the shapes on a canvas whose longer side has that many pixels, in order."""
+    """Return the annotators for a canvas whose longer side has that many pixels, in drawing order."""
     quiet_supervision()
     import supervision
 
@@ -110,7 +110,7 @@ def _names(canvas: Image.Image, boxes: Floats, detections: Detections, colors: N
     high = size + 2 * pad
     sizes = [(font.getlength(text) + 2 * pad, float(high)) for (font, _), text in zip(pens, texts, strict=True)]
     pen = ImageDraw.Draw(canvas)
-    for place, (font, _), text, row in zip(place_names(boxes, sizes, canvas.size), pens, texts, colors, strict=True):
+    for place, (font, _), text, row in zip(place_texts(boxes, sizes, canvas.size), pens, texts, colors, strict=True):
         left, top, right, bottom = (int(edge) for edge in place)
         pen.rounded_rectangle((left, top, right - 1, bottom - 1), pad, fill=COLORS[row])
         pen.text((left + pad, (top + bottom) / 2), text, fill=_ink(COLORS[row]), font=font, anchor="lm")
@@ -133,7 +133,7 @@ def draw(image: NDArray[np.uint8], detections: Detections) -> Image.Image:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
         raise BadInput(f"image must be (height, width, 3) uint8 RGB, got {image.shape} {image.dtype.name}")
     canvas = Image.fromarray(image)
-    scale = max(1.0, LEAST_SIDE / max(canvas.size))
+    scale = max(1.0, MIN_SIDE / max(canvas.size))
     if scale > 1:
         size = max(1, round(canvas.width * scale)), max(1, round(canvas.height * scale))
         canvas = canvas.resize(size, Image.Resampling.BICUBIC)

@@ -1,4 +1,4 @@
-"""The example scenes that ship with the package, with their exact truth."""
+"""The example scenes that ship with the package, with their ground truth."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ __all__ = ["ExampleScene", "example_scenes"]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ExampleScene:
-    """One composed image and what is in it.
+    """One composed image with its ground truth.
 
-    name            what the scene is called.
-    path            the image, 256 x 256.
-    labels          N labels of the vocabulary `pocket`.
-    xyxy            (N, 4) float32: left, top, right, bottom in pixels, half-open, of the visible part.
-    instances_path  a gray PNG of the same size: 0 is ground, k + 1 is object k.
-    style           the package of drawings that the scene was composed from.
+    Attributes:
+        name: Name of the scene.
+        path: The image, 256 x 256.
+        labels: N labels of the vocabulary `pocket`.
+        xyxy: (N, 4) float32: left, top, right, bottom in pixels, half-open, of the visible part.
+        instances_path: A gray PNG of the same size: 0 is ground, k + 1 is object k.
+        style: The package of drawings that the scene was composed from.
     """
 
     name: str

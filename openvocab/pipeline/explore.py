@@ -105,11 +105,11 @@ class Explored:
         return self.encoded.nbytes + nbytes_of(own) + masks
 
     def result(self, source: str = "array", **changes: Any) -> Result:
-        """Return what these scores mean under the settings; no model is called.
+        """Return the result under other settings; no model is called.
 
         Args:
-            source: what the result calls the image.
-            changes: settings to change, e.g. box_threshold=0.4.
+            source: Name of the image in the result.
+            changes: Settings to change, e.g. box_threshold=0.4.
 
         Raises:
             BadInput: a setting that does not fit, or another number of windows, which the tagger would have to see.

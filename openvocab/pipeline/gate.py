@@ -20,9 +20,9 @@ Scores = NDArray[np.float32]
 
 
 def effective(settings: Settings, tagger: Tagger | None, detector: Detector | None) -> Settings:
-    """Return settings in which a threshold that was not given is that of the loaded checkpoint.
+    """Fill in the thresholds that were not given with those of the loaded checkpoints.
 
-    A threshold of a stage that is left out stays None.
+    The threshold of a stage that is left out stays None.
     """
     if settings.tag_threshold is None and tagger is not None:
         own = tag_threshold(tagger.record.spec, independent=tagger.independent)
@@ -33,15 +33,15 @@ def effective(settings: Settings, tagger: Tagger | None, detector: Detector | No
 
 
 def best_labels(scores: Scores, settings: Settings) -> NDArray[np.intp]:
-    """Return the indices of the labels that (C,) scores make tags, best first."""
+    """Return the indices of the labels that are tags, best first, for (C,) scores."""
     return rank_labels(scores, settings.threshold("tag_threshold"), settings.max_tags)
 
 
 def _wanted(scores: Scores, settings: Settings) -> NDArray[np.intp]:
-    """Return the indices of the labels that the detector looks for, by (C,) scores of the tagger.
+    """Return the indices of the labels that the detector gets, for (C,) scores of the tagger.
 
-    With gate "best" these are the max_tags best, whatever they score; with "threshold" the tags; with "none" all.
-    Where that is every label, they come in their own order, so that images of a batch are looked at together.
+    Gate "best" passes the max_tags best labels, whatever they score; "threshold" the tags; "none" all labels. All
+    labels keep their own order, so that the images of a batch are detected together.
     """
     if settings.gate == "threshold":
         return best_labels(scores, settings)
@@ -52,13 +52,14 @@ def _wanted(scores: Scores, settings: Settings) -> NDArray[np.intp]:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Choice:
-    """What the tagger's scores of one image mean.
+    """The tags of one image and the labels that the detector gets.
 
-    labels  C labels.
-    tagged  indices of those that are tags, best first.
-    wanted  indices of those that the detector looks for.
-    tags    the tags, best first.
-    notes   why there is no tag and, if so it comes out, no detection; empty where there is a tag.
+    Attributes:
+        labels: The C labels.
+        tagged: Indices of the labels that are tags, best first.
+        wanted: Indices of the labels that the detector gets.
+        tags: The tags, best first.
+        notes: Why there is no tag and, for a result without one, no detection; empty where there is a tag.
     """
 
     labels: tuple[str, ...]
@@ -69,7 +70,7 @@ class Choice:
 
     @property
     def wanted_labels(self) -> tuple[str, ...]:
-        """The labels that the detector looks for."""
+        """The labels that the detector gets."""
         if len(self.wanted) == len(self.labels) and (np.diff(self.wanted) > 0).all():
             return self.labels
         return tuple(self.labels[row] for row in self.wanted)
@@ -82,14 +83,14 @@ class Choice:
 def choose(
     scores: Scores | None, labels: tuple[str, ...], settings: Settings, independent: bool, *, detects: bool
 ) -> Choice:
-    """Return what (C,) scores mean under effective settings.
+    """Return the tags of (C,) scores, and the labels that the detector gets.
 
     Args:
-        scores: of the tagger; None without one: then all labels are looked for.
-        labels: C labels.
-        settings: effective ones.
-        independent: whether each score stands alone (sigmoid).
-        detects: whether a detector follows.
+        scores: The tagger's; None without a tagger: the detector gets all labels.
+        labels: The C labels.
+        settings: Effective settings.
+        independent: Whether each score stands alone (sigmoid).
+        detects: Whether a detector follows.
     """
     box = (_why_no_box(len(labels), settings, gated=scores is not None),) if detects else ()
     if scores is None:

@@ -1,4 +1,4 @@
-"""Names on an image: which font can draw them, and where there is room for them."""
+"""Text of labels on an image: which font draws it, and where it fits."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from PIL import ImageFont
 
 from openvocab.errors import OpenVocabWarning
 
-__all__ = ["fit", "font_for", "place_names", "undrawn"]
+__all__ = ["fit", "font_for", "place_texts", "undrawn"]
 
 Floats = NDArray[np.float64]
 
 STAND_IN = "?"
-"""Drawn for a character that no installed font has."""
+"""Drawn for a character without a glyph in any installed font."""
 
 
 @cache
@@ -68,7 +68,7 @@ def _best_font(text: str) -> tuple[str, list[str]]:
 
 
 def undrawn(text: str) -> str:
-    """Return the characters of a label that the font chosen for it lacks: "?" stands for them on a drawn image."""
+    """Return the characters of a label that no installed font draws; a drawn image shows "?" for them."""
     return "".join(dict.fromkeys(_best_font(text)[1]))
 
 
@@ -106,7 +106,7 @@ def _overlap(boxes: Floats, other: Floats) -> Floats:
 
 
 def _candidates(box: Floats, size: tuple[float, float], canvas: tuple[int, int]) -> Floats:
-    """Return (K, 4) places for a name of size (width, height): around and in its box, then all over the canvas."""
+    """Return (K, 4) positions for a text of size (width, height): around and in its box, then all over the canvas."""
     (left, top, right, bottom), (wide, high) = box, size
     near = [
         (left, top - high),
@@ -125,13 +125,13 @@ def _candidates(box: Floats, size: tuple[float, float], canvas: tuple[int, int])
 
 
 def _distance(places: Floats, box: Floats) -> Floats:
-    """Pixels between each of (K, 4) places and the box, 0 where they touch."""
+    """Return the distance in pixels between each of (K, 4) positions and the box, 0 where they touch."""
     gaps = np.maximum(np.maximum(box[:2] - places[:, 2:], places[:, :2] - box[2:]), 0)
     return np.asarray(np.hypot(gaps[:, 0], gaps[:, 1]), np.float64)
 
 
-def place_names(boxes: Floats, sizes: Sequence[tuple[float, float]], canvas: tuple[int, int]) -> Floats:
-    """Find room for one name a box, inside the canvas, and on no other name while there is room.
+def place_texts(boxes: Floats, sizes: Sequence[tuple[float, float]], canvas: tuple[int, int]) -> Floats:
+    """Place one text a box, inside the canvas and, while there is room, on no other text.
 
     Args:
         boxes: (N, 4) left, top, right, bottom in pixels of the canvas.
@@ -139,7 +139,7 @@ def place_names(boxes: Floats, sizes: Sequence[tuple[float, float]], canvas: tup
         canvas: (width, height) in pixels.
 
     Returns:
-        (N, 4) left, top, right, bottom of the names.
+        (N, 4) left, top, right, bottom of the texts.
     """
     placed = np.zeros((0, 4))
     for row, (box, size) in enumerate(zip(boxes, sizes, strict=True)):

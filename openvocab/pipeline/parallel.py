@@ -1,7 +1,7 @@
-"""A batch in parts that run at the same time on a processor, each in a thread of its own.
+"""Run the parts of a batch in parallel on a CPU, one thread a part.
 
-torch gives all cores to one layer and goes on when the last of them is done; where decoding wants the cores too, those
-that are done wait for the one that was held up, at each of some hundred short layers. Parts of a batch do not wait.
+torch splits each layer over all cores and waits for the slowest. While other threads decode, that wait happens at each
+of some hundred short layers; parts that run side by side do not wait for each other.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ __all__ = ["on_one_core", "side_by_side"]
 
 T = TypeVar("T")
 
-LEAST_PART = 4
-"""Items under which a part is too small to be quick."""
+MIN_PART = 4
+"""Items; a smaller part is inefficient."""
 
-MOST_PART = 16
-"""Items over which what a layer hands to the next no longer fits into a core's cache, nor into freed memory."""
+MAX_PART = 16
+"""Items; the activations of a larger part do not fit into a core's cache."""
 
 
 @contextmanager
 def on_one_core() -> Iterator[None]:
-    """Let torch use one core in this thread, where several threads do such work at the same time."""
+    """Limit torch to one core in this thread, for work that several threads do at once."""
     cores = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -37,15 +37,15 @@ def on_one_core() -> Iterator[None]:
 
 
 def side_by_side(work: Callable[[Sequence[T]], Tensor], items: Sequence[T]) -> Tensor:
-    """Return the (N, D) rows that work gives for N items, from as many parts at once as there are cores for.
+    """Return the (N, D) rows of N items, computed in as many parts at once as there are cores.
 
     Args:
-        work: gives a row for each item, whatever the others are; called in several threads, in inference mode.
-        items: at least one.
+        work: Returns a row for each item, independent of the others; called in several threads, in inference mode.
+        items: At least one.
     """
     cores = torch.get_num_threads()
-    at_once = max(1, min(cores, len(items) // LEAST_PART))
-    count = max(at_once, -(-len(items) // MOST_PART))
+    at_once = max(1, min(cores, len(items) // MIN_PART))
+    count = max(at_once, -(-len(items) // MAX_PART))
     parts = [items[at * len(items) // count : (at + 1) * len(items) // count] for at in range(count)]
     if at_once == 1:
         return torch.cat([work(part) for part in parts])

@@ -1,7 +1,7 @@
-"""What each stage of the chain can do, and what a captioner can: protocols that every adapter keeps.
+"""The stage protocols: what a tagger, detector, segmenter or captioner offers to the chain.
 
-What is costly to compute is a value in the caller's hand: a vocabulary's embeddings (TextEmbeddings, Queries), a
-image's embedding (rows of ImageEmbeddings) and the segmenter's encoding (E). No adapter remembers an image.
+The caller holds whatever is costly to compute: the embeddings of a vocabulary (TextEmbeddings, Queries), the features
+of an image and the segmenter's encoding (E). No adapter remembers an image.
 """
 
 from __future__ import annotations
@@ -40,19 +40,20 @@ ImageArray = NDArray[np.uint8]
 """(height, width, 3) uint8 RGB, upright, as openvocab.images.read.read_image returns it."""
 
 NO_PIXELS: ImageArray = np.zeros((0, 0, 3), np.uint8)
-"""Stands where an image was let go of, or never decoded."""
+"""Placeholder for an image that was released or never decoded."""
 
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class TextEmbeddings:
-    """A vocabulary as a tagger sees it.
+    """A vocabulary encoded for a tagger.
 
-    labels      C labels, as the caller wrote them.
-    prompts     the templates that were averaged over.
-    embeddings  (C, D) float32, in the order of labels: rows of length 1; for a classifier with D classes, rows of 0
-                and 1 that pick the classes of a label.
+    Attributes:
+        labels: The C labels, as the caller wrote them.
+        prompts: The templates whose embeddings are averaged.
+        embeddings: (C, D) float32, in the order of labels: rows of length 1; for a classifier with D classes, rows of 0
+            and 1 that select the classes of a label.
     """
 
     labels: tuple[str, ...]
@@ -63,9 +64,9 @@ class TextEmbeddings:
 class Tagger(Protocol):
     """Scores labels for whole images.
 
-    independent  True where the model was trained with a sigmoid: each score stands alone. False where it was
-                 trained with a softmax: the scores of an image sum to 1 over the vocabulary, or, for a classifier,
-                 over all classes that it knows, whichever of them are asked for.
+    Attributes:
+        independent: True for a sigmoid: each score stands alone. False for a softmax: the scores of an image sum to 1
+            over the vocabulary, or, for a classifier, over all its classes.
     """
 
     @property
@@ -74,18 +75,18 @@ class Tagger(Protocol):
     def independent(self) -> bool: ...
     @property
     def preparation(self) -> str:
-        """The architecture and how images are prepared: with weights and dtype, what decides an embedding."""
+        """Architecture and image preprocessing; with weights and dtype they determine the features."""
         ...
 
     def encode_labels(self, labels: Sequence[str], prompts: PromptSet | None = None) -> TextEmbeddings: ...
     def encode_images(self, images: Sequence[ImageArray]) -> Floats:
-        """Return (P, D) float32: rows of length 1; for a classifier, its log-probabilities or log-odds."""
+        """Return (P, D) float32 features: embeddings of length 1; for a classifier, log-probabilities or log-odds."""
         ...
 
     def logits(self, embeddings: Floats, vocabulary: TextEmbeddings) -> Floats:
         """Return (P, C) float32, for (P, D) rows of encode_images.
 
-        That is scale * cosine + bias; for a classifier, the labels' log-probabilities or log-odds.
+        These are scale * cosine + bias; for a classifier, the labels' log-probabilities or log-odds.
         """
         ...
 
@@ -100,28 +101,29 @@ class Tagger(Protocol):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Prepared:
-    """An image as one tagger's model takes it: resized, cut and normalized.
+    """An image preprocessed for one tagger: resized, cropped and normalized.
 
-    tensors  the arguments of the model by name, each of shape (1, ...) and in the processor's memory.
+    Attributes:
+        tensors: Arguments of the model by name, each of shape (1, ...) in CPU memory.
     """
 
     tensors: Mapping[str, Any]
 
     @property
     def nbytes(self) -> int:
-        """How many bytes it keeps alive."""
+        """Bytes it keeps alive."""
         return sum(int(tensor.nbytes) for tensor in self.tensors.values())
 
 
 @runtime_checkable
 class PreparingTagger(Tagger, Protocol):
-    """A tagger whose images can be prepared ahead, by the threads that decode them.
+    """A tagger whose images can be preprocessed ahead, by the decoding threads.
 
-    What it prepared stands for the image in encode_images and score, with the same answer.
+    encode_images and score take a prepared image in place of the image, with the same answer.
     """
 
     def prepare(self, image: ImageArray) -> Prepared:
-        """Return an image as the model takes it; called in several threads."""
+        """Preprocess an image; called in several threads."""
         ...
 
     def encode_images(self, images: Sequence[ImageArray | Prepared]) -> Floats: ...
@@ -129,27 +131,28 @@ class PreparingTagger(Tagger, Protocol):
 
 
 class Captioner(Protocol):
-    """Describes images in words, and scores the labels that its words mention."""
+    """Describes images in words, and scores the labels that a caption mentions."""
 
     @property
     def record(self) -> ModelRecord: ...
     def caption(self, images: Sequence[ImageArray]) -> list[str]:
-        """Return one sentence an image; the same image always gets the same one."""
+        """Return one caption an image; it is deterministic."""
         ...
 
     def encode_labels(self, labels: Sequence[str], prompts: PromptSet | None = None) -> TextEmbeddings: ...
     def score(self, images: Sequence[ImageArray], vocabulary: TextEmbeddings | Sequence[str]) -> Floats:
-        """Return (P, C) float32 scores in 0 to 1; 0 for a label that the caption does not mention."""
+        """Return (P, C) float32 scores in 0 to 1; 0 for labels that the caption does not mention."""
         ...
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Queries:
-    """A vocabulary as a detector sees it.
+    """A vocabulary encoded for a detector.
 
-    labels      C labels, as the caller wrote them.
-    template    the sentence that each was put into.
-    embeddings  (C, D), of the model's own kind; rows can be picked by a list of indices.
+    Attributes:
+        labels: The C labels, as the caller wrote them.
+        template: The sentence around each label.
+        embeddings: (C, D), of the model's own type; a list of indices selects rows.
     """
 
     labels: tuple[str, ...]
@@ -159,7 +162,7 @@ class Queries:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Vocabulary:
-    """Labels encoded once for every stage that reads words; make it with Pipeline.vocabulary and reuse it."""
+    """Labels encoded once for every stage that reads text; make it with Pipeline.vocabulary and reuse it."""
 
     labels: tuple[str, ...]
     prompts: PromptSet
@@ -168,12 +171,12 @@ class Vocabulary:
 
     @property
     def nbytes(self) -> int:
-        """How many bytes of arrays and tensors it keeps alive."""
+        """Bytes of arrays and tensors it keeps alive."""
         return nbytes_of((self.texts, self.queries))
 
 
 def nbytes_of(value: Any) -> int:
-    """Return the bytes of the arrays and tensors that a value, its items or its fields are."""
+    """Return the bytes of the arrays and tensors in a value, its items and its fields."""
     if isinstance(value, tuple | list):
         return sum(map(nbytes_of, value))
     if is_dataclass(value):
@@ -183,11 +186,12 @@ def nbytes_of(value: Any) -> int:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Boxes:
-    """N boxes of one image, best first, each naming its label by index; never suppressed against each other.
+    """N boxes of one image before suppression, best first.
 
-    xyxy          (N, 4) float32 pixels of the image, half-open, clipped to it.
-    scores        (N,) float32 in 0 to 1.
-    label_index   (N,) int64 into Queries.labels.
+    Attributes:
+        xyxy: (N, 4) float32 pixels of the image, half-open, clipped to it.
+        scores: (N,) float32 in 0 to 1.
+        label_index: (N,) int64 into Queries.labels.
     """
 
     xyxy: Floats
@@ -196,7 +200,7 @@ class Boxes:
 
 
 class Detector(Protocol):
-    """Finds boxes for words."""
+    """Finds boxes for labels."""
 
     @property
     def record(self) -> ModelRecord: ...
@@ -208,12 +212,12 @@ class Detector(Protocol):
 
 @runtime_checkable
 class MaskDetector(Detector, Protocol):
-    """A detector that cuts out what it finds. Its score is for box and mask together."""
+    """A detector with a mask for each box. Its score is for box and mask together."""
 
     def detect_masks(
         self, images: Sequence[ImageArray], queries: Queries, threshold: float
     ) -> list[tuple[Boxes, NDArray[np.bool_]]]:
-        """Return for each image what detect returns, and the (N, H, W) masks of those boxes at its own size."""
+        """Return for each image what detect returns, and (N, H, W) masks of those boxes at the image's size."""
         ...
 
 
@@ -222,17 +226,17 @@ P = TypeVar("P")
 
 @runtime_checkable
 class LateFusionDetector(Detector, Protocol[P]):
-    """A detector whose boxes do not depend on the words: each place of an image has one box, and a score a label."""
+    """A detector that fuses image and text late: its boxes do not depend on the labels, and have a score for each."""
 
     def encode(self, image: ImageArray) -> P:
-        """Return what all words on this image share."""
+        """Encode the image once for all labels."""
         ...
 
     def score_boxes(self, encoded: P, queries: Queries) -> tuple[Floats, Floats]:
-        """Return (N, 4) boxes and (N, C) scores in 0 to 1, in the order of the places.
+        """Return (N, 4) boxes and (N, C) scores in 0 to 1, in the order of the model's patches.
 
-        Boxes are in pixels of the image and clipped to it; places whose box lies outside are left out. Of these,
-        detect gives those whose best label scores over its threshold.
+        Boxes are in pixels of the image and clipped to it; boxes outside the image are dropped. detect returns those
+        whose best label scores over its threshold.
         """
         ...
 
@@ -241,12 +245,12 @@ E = TypeVar("E")
 
 
 class Segmenter(Protocol[E]):
-    """Cuts out what lies in a box."""
+    """Segments what lies in a box."""
 
     @property
     def record(self) -> ModelRecord: ...
     def encode(self, image: ImageArray) -> E:
-        """Return what all prompts on this image share."""
+        """Encode the image once for all prompts."""
         ...
 
     def masks(self, encoded: E, xyxy: Floats) -> tuple[NDArray[np.bool_], Floats]:
@@ -256,7 +260,7 @@ class Segmenter(Protocol[E]):
 
 @runtime_checkable
 class PromptSegmenter(Segmenter[E], Protocol):
-    """A segmenter that also answers points, alone or with a box."""
+    """A segmenter that also takes points, alone or with a box."""
 
     def prompt(
         self,
@@ -265,21 +269,24 @@ class PromptSegmenter(Segmenter[E], Protocol):
         point_labels: NDArray[np.int64] | None = None,
         box: Floats | None = None,
     ) -> tuple[NDArray[np.bool_], Floats]:
-        """Return three candidates for one thing: (3, H, W) masks and (3,) scores in 0 to 1, not sorted.
+        """Return three candidate masks of one object: (3, H, W) masks and (3,) scores in 0 to 1, not sorted.
 
-        points are (P, 2) x and y in pixels of the image; point_labels (P,) are 1 where the thing is and 0 where it
-        is not; box is (4,) left, top, right, bottom in pixels of the image.
+        Args:
+            encoded: What encode returned.
+            points: (P, 2) x and y in pixels of the image.
+            point_labels: (P,) 1 on the object, 0 beside it.
+            box: (4,) left, top, right, bottom in pixels of the image.
         """
         ...
 
 
 class ExemplarSegmenter(Protocol):
-    """Cuts out what is like the thing that an example shows."""
+    """Segments what is like the object in an example image."""
 
     @property
     def record(self) -> ModelRecord: ...
     def segment_like(
         self, images: Sequence[ImageArray], example: ImageArray, mask: NDArray[np.bool_]
     ) -> list[NDArray[np.bool_]]:
-        """Return one (H, W) mask per image at its own size; mask says where the thing is in the example."""
+        """Return one (H, W) mask an image at its own size; mask marks the object in the example."""
         ...

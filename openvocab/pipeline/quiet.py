@@ -1,7 +1,6 @@
-"""Keeps libraries silent while they are loaded or load a model: no root handler, no progress bar, no warning.
+"""Silence libraries while they load: no root log handler, no progress bar, no warning.
 
-Progress bars, those of libraries and our own, are shown only after show_progress, which the command line calls on a
-terminal.
+Progress bars, the libraries' and our own, appear only after show_progress, which the command line calls on a terminal.
 """
 
 from __future__ import annotations
@@ -21,17 +20,18 @@ _PATIENCE = 1.0
 
 
 def show_progress() -> None:
-    """Let progress bars be shown from now on, as the command line does on a terminal."""
+    """Show progress bars from now on, as the command line does on a terminal."""
     global _SHOWN
     _SHOWN = True
 
 
 def label_batches(total: int, step: int, what: str) -> Iterator[int]:
-    """Yield where each batch of labels begins, with a progress bar on stderr if bars are shown and it takes a while.
+    """Yield the start of each batch of labels, with a progress bar on stderr if bars are shown and it takes a while.
 
     Args:
-        total: labels; step: those of a batch.
-        what: stands before the bar.
+        total: Number of labels.
+        step: Labels a batch.
+        what: Text before the bar.
     """
     from tqdm import tqdm
 
@@ -42,7 +42,7 @@ def label_batches(total: int, step: int, what: str) -> Iterator[int]:
 
 
 def quiet_supervision() -> None:
-    """Import supervision without its warning that it does without OpenCV, which openvocab does not need either."""
+    """Import supervision without its warning about OpenCV, which openvocab does not need."""
     if "supervision" not in sys.modules:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "OpenCV .* is not installed", UserWarning)
@@ -51,11 +51,10 @@ def quiet_supervision() -> None:
 
 @contextmanager
 def quiet_loading() -> Iterator[None]:
-    """Load a model without a trace in the process.
+    """Load a model without side effects on logging and progress bars.
 
-    logging.info and the like, which open_clip calls, give a root logger without handlers one that writes to stderr; one
-    that is there meanwhile, and does nothing, keeps them from it. The progress bars of transformers are as before when
-    this is left.
+    open_clip calls logging.info, which adds a stderr handler to a root logger that has none; a NullHandler prevents
+    that. The progress bars of transformers are restored on exit.
     """
     from transformers.utils import logging as bars
 

@@ -1,4 +1,4 @@
-"""The answer for one image: a frozen record, checked once, where it is made."""
+"""Result: tags and detections of one image with the models that made them, as a frozen record checked once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,12 @@ __all__ = ["Detections", "ModelRecord", "Result", "RunRecord", "Tag"]
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """A label that the image as a whole was given, with its score in 0 to 1."""
+    """A label of the whole image.
+
+    Attributes:
+        label: The label as the caller wrote it.
+        score: In 0 to 1.
+    """
 
     label: str
     score: float
@@ -30,7 +35,14 @@ class Tag:
 
 @dataclass(frozen=True, slots=True)
 class ModelRecord:
-    """Which model made a result: its SPEC, the sha256 of its weights (None while unread), device and dtype."""
+    """The model behind a result.
+
+    Attributes:
+        spec: SPEC that loads it.
+        sha256: Digest of its weights; None where they were not hashed.
+        device: Device it ran on.
+        dtype: Precision it ran in.
+    """
 
     spec: str
     sha256: str | None
@@ -40,7 +52,18 @@ class ModelRecord:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """What someone else needs to get the same numbers. A stage that did not run is None."""
+    """What someone else needs to get the same numbers.
+
+    Attributes:
+        openvocab: Version of openvocab.
+        tagger: The tagger; None where none ran.
+        detector: The detector; None where none ran.
+        segmenter: The segmenter; None where none ran.
+        templates: The tagger's prompt templates.
+        templates_digest: Digest of the templates.
+        detector_template: The detector's prompt template.
+        settings: Setting -> value; thresholds are the effective ones.
+    """
 
     openvocab: str
     tagger: ModelRecord | None
@@ -56,14 +79,16 @@ class RunRecord:
 class Result:
     """Everything that was found in one image.
 
-    source         the path as given, or "array" where an array was given; in a run its kind and place, array-0.
-    width, height  pixels of the upright image.
-    tags           labels of the whole image, best first.
-    detections        boxes and masks, best first.
-    run            the models and settings that made it.
-    image        (height, width, 3) uint8 RGB, kept so that the result can be drawn.
-    notes          why there is neither a tag nor a detection; empty where there is one.
-    labels         the vocabulary, in the caller's order; empty where it is not known.
+    Attributes:
+        source: The path as given, or "array" where an array was given; in a run its kind and place, array-0.
+        width: Pixels of the upright image.
+        height: Pixels of the upright image.
+        tags: Labels of the whole image, best first.
+        detections: Boxes and masks, best first.
+        run: The models and settings that made it.
+        image: (height, width, 3) uint8 RGB, kept so that the result can be drawn.
+        notes: Why there is neither a tag nor a detection; empty where there is one.
+        labels: The vocabulary, in the caller's order; empty where it is not known.
     """
 
     source: str

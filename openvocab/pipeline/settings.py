@@ -1,4 +1,4 @@
-"""The one place where a default of the chain is written; library, command line and docs read it from here."""
+"""Settings of the chain: the one place for its defaults, read by library, command line and docs."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Settings:
     max_tags: int = _option(20, "keep at most this many tags an image")
     gate: Gate = _option(
         "best",
-        "labels that the detector looks for: the max_tags best, those over the tag threshold alone, or all (none)",
+        "labels that the detector gets: the max_tags best (best), the tags (threshold), or all (none)",
     )
     windows: int = _option(0, "also score an N x N grid of overlapping half-size windows; 0 scores the image alone")
     box_threshold: float | None = _option(None, "drop boxes that score less (default: the checkpoint's own)")

@@ -1,4 +1,4 @@
-"""What the tagger sees of one image."""
+"""The windows of an image that the tagger scores."""
 
 from __future__ import annotations
 

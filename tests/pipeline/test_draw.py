@@ -12,7 +12,7 @@ import openvocab
 from openvocab.errors import BadInput, OpenVocabWarning
 from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.draw import COLORS, color_rows, contact_sheet, draw
-from openvocab.pipeline.lettering import fit, font_for, place_names
+from openvocab.pipeline.lettering import fit, font_for, place_texts
 
 
 def detections_of(boxes: list[list[int]], labels: list[str], size: tuple[int, int] | None = None) -> Detections:
@@ -107,14 +107,14 @@ def overlaps(one: np.ndarray, two: np.ndarray) -> bool:
     ],
 )
 def test_names_lie_inside_and_apart(boxes):
-    places = place_names(np.array(boxes, np.float64), [(150.0, 26.0)] * len(boxes), (768, 768))
+    places = place_texts(np.array(boxes, np.float64), [(150.0, 26.0)] * len(boxes), (768, 768))
     assert places.min() >= 0
     assert places.max() <= 768
     assert not any(overlaps(one, two) for one, two in combinations(places, 2))
 
 
 def test_a_name_stays_at_its_box_where_there_is_room():
-    place = place_names(np.array([[300.0, 300, 400, 400]]), [(80.0, 20.0)], (768, 768))[0]
+    place = place_texts(np.array([[300.0, 300, 400, 400]]), [(80.0, 20.0)], (768, 768))[0]
     np.testing.assert_array_equal(place, [300, 280, 380, 300])
 
 

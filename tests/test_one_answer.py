@@ -97,28 +97,28 @@ def test_evaluate_measures_what_python_answers(
 ) -> None:
     if preset_records()[stand_ins].detector == "":
         pytest.skip("this preset has no detector")
-    from openvocab.evaluate import chaining
+    from openvocab.evaluate.runs import chain
 
     made: list[Any] = []
 
     def run_chain(*args: Any, **more: Any) -> Any:
-        made.append(chaining_run(*args, **more))
+        made.append(run(*args, **more))
         return made[0]
 
-    chaining_run = chaining.run_chain
-    monkeypatch.setattr(chaining, "run_chain", run_chain)
+    run = chain.run_chain
+    monkeypatch.setattr(chain, "run_chain", run_chain)
     data = ["--data", str(coco), "--format", "coco", "--out", str(tmp_path / "report"), "--preset", stand_ins]
     data += ["--images", str(SCENE.path.parent)]
     assert main(["evaluate", "chain", *data]) == 0
     wanted = openvocab.load(stand_ins)(SCENE.path, WORDS)
-    (found,) = made[0].found
+    (found,) = made[0].predictions
     assert made[0].record == wanted.run
-    assert [made[0].labels[place] for place in found.label_index] == list(wanted.detections.labels)
+    assert [made[0].labels[place] for place in found.class_ids] == list(wanted.detections.labels)
     np.testing.assert_array_equal(found.scores, wanted.detections.scores)
-    if made[0].asked is not None:
-        asked = {made[0].labels[row] for row in np.flatnonzero(made[0].asked[0])}
+    if made[0].queried is not None:
+        queried = {made[0].labels[row] for row in np.flatnonzero(made[0].queried[0])}
         strict = wanted.run.settings["gate"] == "threshold"
-        assert asked == ({tag.label for tag in wanted.tags} if strict else set(SCENE.labels))
+        assert queried == ({tag.label for tag in wanted.tags} if strict else set(SCENE.labels))
 
 
 @every_preset

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openvocab.errors import BadInput
-from openvocab.evaluate.chain import THING_FATES
+from openvocab.evaluate.metrics.error_types import OBJECT_ERRORS
 from training.drawings import HELD_OUT_STYLE, TRAINED_STYLES, Drawings, labels, load_folder, load_style
 from training.presence import presence_figures
 from training.scenes import ORDINARY, SINGLE, Scene, bank, compose
@@ -134,16 +134,17 @@ def detector_figures(pipe: Pipeline, vocabulary: Vocabulary, scenes: list[Scene]
 
 
 def wrong_labels(result: Result, vocabulary: Vocabulary, scene: Scene) -> int:
-    """How many objects were looked for and have a box, but of another label: the fate of evaluate.chain."""
-    from openvocab.evaluate import Found, Truth, fates
+    """How many objects were looked for and have a box, but of another label: the error type classification."""
+    from openvocab.evaluate import GroundTruth, Predictions, image_errors
 
     detections = result.detections
     index = np.array([vocabulary.labels.index(label) for label in detections.labels], np.int64)
     height, width = scene.image.shape[:2]
-    truth = Truth(height, width, scene.xyxy, scene.labels)
+    truth = GroundTruth(height, width, scene.xyxy, scene.labels)
     tagged = np.isin(vocabulary.labels, [tag.label for tag in result.tags])[None]
-    made = fates([truth], [Found(detections.xyxy, detections.scores, index)], vocabulary.labels, tagged)
-    return int((made[0].things == THING_FATES.index("wrong label")).sum())
+    predictions = Predictions(detections.xyxy, detections.scores, index)
+    (errors,) = image_errors([truth], [predictions], vocabulary.labels, tagged)
+    return int((errors.objects == OBJECT_ERRORS.index("classification")).sum())
 
 
 def chain_figures(pipe: Pipeline, vocabulary: Vocabulary, scenes: list[Scene]) -> dict[str, float]:

@@ -1,34 +1,34 @@
-"""Figures that say how good an answer is: arithmetic on arrays, without a model."""
+"""Metrics for tags, boxes and masks: arithmetic on arrays, without a model."""
 
 from __future__ import annotations
 
-from openvocab.evaluate.bootstrap import Estimate
-from openvocab.evaluate.chain import ChainFigures, Fates, chain_figures, fates
-from openvocab.evaluate.classification import Classification, classify
-from openvocab.evaluate.detection import AveragePrecision, Found, MeanIoU, Truth, average_precision, mean_iou
-from openvocab.evaluate.multi_label import MultiLabel, classify_multi_label
-from openvocab.evaluate.retrieval import Retrieval, retrieve
-from openvocab.evaluate.segmentation import Cut, cut_figures, semantic_iou
+from openvocab.evaluate.metrics.bootstrap import Estimate
+from openvocab.evaluate.metrics.classification import ClassificationMetrics, classification_metrics
+from openvocab.evaluate.metrics.detection import AveragePrecision, GroundTruth, Predictions, average_precision
+from openvocab.evaluate.metrics.error_types import ErrorCounts, ImageErrors, count_errors, image_errors
+from openvocab.evaluate.metrics.multi_label import MultiLabelMetrics, multi_label_metrics
+from openvocab.evaluate.metrics.retrieval import RetrievalMetrics, retrieval_metrics
+from openvocab.evaluate.metrics.segmentation import MaskMetrics, MeanIoU, mask_metrics, mean_iou, semantic_iou
 
 __all__ = [
     "AveragePrecision",
-    "ChainFigures",
-    "Classification",
-    "Cut",
+    "ClassificationMetrics",
+    "ErrorCounts",
     "Estimate",
-    "Fates",
-    "Found",
+    "GroundTruth",
+    "ImageErrors",
+    "MaskMetrics",
     "MeanIoU",
-    "MultiLabel",
-    "Retrieval",
-    "Truth",
+    "MultiLabelMetrics",
+    "Predictions",
+    "RetrievalMetrics",
     "average_precision",
-    "chain_figures",
-    "classify",
-    "classify_multi_label",
-    "cut_figures",
-    "fates",
+    "classification_metrics",
+    "count_errors",
+    "image_errors",
+    "mask_metrics",
     "mean_iou",
-    "retrieve",
+    "multi_label_metrics",
+    "retrieval_metrics",
     "semantic_iou",
 ]

@@ -1,9 +1,9 @@
-"""Published answers for one example image: label scores, boxes or mask scores, and how to measure them again."""
+"""Published scores for one example image: of labels, boxes or masks, and how to measure them again."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,23 +18,24 @@ from openvocab.prompts.files import is_file
 from openvocab.prompts.templates import PromptSet
 from openvocab.weights.manifest import preset_records
 
-__all__ = ["Figure", "ImageRecipe", "Measured", "image_recipe", "measure_image", "recipe_image"]
+__all__ = ["ImageRecipe", "MeasuredScore", "PublishedScore", "image_recipe", "measure_image", "recipe_image"]
 
 _LOADERS = {"tagger": load_tagger, "detector": load_detector, "segmenter": load_segmenter}
-_SEEN_FROM = 0.5
-"""Boxes are compared from this share of the lowest published score, so that a lower score is shown and not lost."""
+_THRESHOLD_SHARE = 0.5
+"""The box threshold is this share of the lowest published score, so that lower scores are reported and not dropped."""
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class PublishedScore:
     """One published score.
 
-    label      what it is of; empty for a segmenter.
-    score      0 to 1.
-    xyxy       left, top, right, bottom in pixels: the published box of a detector, the prompt of a segmenter; None
-               for a tagger.
-    candidate  which of a segmenter's three masks for the prompt; None for the one mask that it gives for a clear
-               prompt.
+    Attributes:
+        label: The label it is of; empty for a segmenter.
+        score: In 0 to 1.
+        xyxy: Left, top, right, bottom in pixels: the published box of a detector, the prompt of a segmenter; None for
+            a tagger.
+        candidate: Index of a segmenter's three masks for the prompt; None for the single mask of an unambiguous
+            prompt.
     """
 
     label: str
@@ -45,19 +46,20 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class ImageRecipe:
-    """What is published of a checkpoint for one example image.
+    """The published scores of a checkpoint for one example image.
 
-    name       what the recipe is called.
-    stage      tagger, detector or segmenter.
-    spec       its SPEC, or the name of a preset, whose stage is then taken.
-    image      the address of the example image.
-    labels     what was asked for, in the order of the source; none for a segmenter.
-    template   the sentence that each label was put into.
-    figures    the published scores.
-    tolerance  the difference of a score that counts as the same.
-    pixels     the difference of a box edge that counts as the same, in pixels of the image.
-    source     where the figures stand.
-    note       what to know when comparing; may be empty.
+    Attributes:
+        name: Name of the recipe.
+        stage: tagger, detector or segmenter.
+        spec: SPEC of the model, or the name of a preset, whose model of the stage is then used.
+        image: URL of the example image.
+        labels: The labels, in the order of the source; none for a segmenter.
+        template: The sentence that each label is put into.
+        scores: The published scores.
+        tolerance: Maximum difference of a score.
+        pixels: Maximum difference of a box edge in pixels of the image.
+        source: URL of the published scores.
+        note: What to know when comparing; may be empty.
     """
 
     name: str
@@ -66,7 +68,7 @@ class ImageRecipe:
     image: str
     labels: tuple[str, ...]
     template: str
-    figures: tuple[Figure, ...]
+    scores: tuple[PublishedScore, ...]
     tolerance: float
     pixels: float
     source: str
@@ -74,31 +76,33 @@ class ImageRecipe:
 
     @property
     def file(self) -> str:
-        """The name of the example image."""
+        """The file name of the example image."""
         return self.image.rpartition("/")[2]
 
     def load(self, device: str | None = None, dtype: str | None = None) -> Any:
         """Load the model; see openvocab.load_tagger.
 
         Raises:
-            UnknownName: there is no such family or architecture.
-            BadWeights: the checkpoint is absent, or fails its digest.
+            UnknownName: There is no such family or architecture.
+            BadWeights: The checkpoint is missing, or its digest differs.
         """
         preset = preset_records().get(self.spec)
         return _LOADERS[self.stage](getattr(preset, self.stage) if preset else self.spec, device, dtype)
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """What came out for one figure.
+class MeasuredScore:
+    """The measurement of one published score.
 
-    score   the measured score; None where no box of the label was found.
-    gap     measured less published.
-    shift   the largest difference of a box edge in pixels; None for taggers and segmenters.
-    passed  whether both are within the recipe's tolerances.
+    Attributes:
+        published: The published score.
+        score: The measured score; None if no box of the label was found.
+        gap: Measured minus published.
+        shift: The largest difference of a box edge in pixels; None for taggers and segmenters.
+        passed: Whether both are within the recipe's tolerances.
     """
 
-    figure: Figure
+    published: PublishedScore
     score: float | None
     gap: float | None
     shift: float | None
@@ -109,148 +113,151 @@ def recipe_image(recipe: ImageRecipe, root: str) -> ImageArray:
     """Read the example image.
 
     Args:
-        root: the path of its file, or of the folder that holds it under its published name.
+        recipe: The recipe.
+        root: Path of the image, or of the folder that holds it under its published name.
 
     Raises:
-        BadInput: it is not there; the message says where it is to be had.
-        ImageError: the file cannot be read.
+        BadInput: The image does not exist; the message has its URL.
+        ImageError: The file cannot be read.
     """
     path = os.path.join(root, recipe.file) if os.path.isdir(root) else root
     if not is_file(path):
-        raise BadInput(f"{path!r} is no file; {recipe.name} wants the image {recipe.image}; save it and name its place")
+        raise BadInput(f"{path!r} is not a file; {recipe.name} needs {recipe.image}; download it and give its path")
     return read_image(path)
 
 
-def measure_image(recipe: ImageRecipe, model: Any, image: ImageArray) -> tuple[Measured, ...]:
-    """Measure a recipe's figures again, in their order.
+def measure_image(recipe: ImageRecipe, model: Any, image: ImageArray) -> tuple[MeasuredScore, ...]:
+    """Measure a recipe's scores, in their order.
 
     Args:
-        model: the tagger, detector or segmenter, as recipe.load returns it.
+        recipe: The recipe.
+        model: The tagger, detector or segmenter that recipe.load returned.
         image: (height, width, 3) uint8, as recipe_image returns it.
 
     Raises:
-        BadInput: a label cannot be used, or the segmenter answers boxes alone and the figures are of candidates.
-        BadOutput: the model's answer is not finite.
+        BadInput: A label is invalid, or the recipe needs candidate masks that the segmenter does not predict.
+        BadOutput: The model's output is not finite.
     """
     if recipe.stage == "tagger":
-        return _tagged(recipe, model, image)
-    return _detected(recipe, model, image) if recipe.stage == "detector" else _segmented(recipe, model, image)
+        return _measure_tagger(recipe, model, image)
+    measure = _measure_detector if recipe.stage == "detector" else _measure_segmenter
+    return measure(recipe, model, image)
 
 
-def _tagged(recipe: ImageRecipe, tagger: Tagger, image: ImageArray) -> tuple[Measured, ...]:
+def _measure_tagger(recipe: ImageRecipe, tagger: Tagger, image: ImageArray) -> tuple[MeasuredScore, ...]:
     vocabulary = tagger.encode_labels(recipe.labels, PromptSet("custom", (recipe.template,)))
     scores = tagger.score([image], vocabulary)[0]
-    return tuple(_compared(recipe, each, float(scores[recipe.labels.index(each.label)])) for each in recipe.figures)
+    return tuple(_compare(recipe, each, float(scores[recipe.labels.index(each.label)])) for each in recipe.scores)
 
 
-def _detected(recipe: ImageRecipe, detector: Detector, image: ImageArray) -> tuple[Measured, ...]:
-    """Compare each published box with a found one of its label.
-
-    That is the one with the nearest score of those whose edges agree, else the one with the nearest edges.
-    """
+def _measure_detector(recipe: ImageRecipe, detector: Detector, image: ImageArray) -> tuple[MeasuredScore, ...]:
     queries = detector.encode_labels(recipe.labels, recipe.template)
-    lowest = min(each.score for each in recipe.figures)
-    found = detector.detect([image], queries, _SEEN_FROM * lowest)[0]
-    return tuple(_nearest(recipe, each, found, image) for each in recipe.figures)
+    lowest = min(each.score for each in recipe.scores)
+    boxes = detector.detect([image], queries, _THRESHOLD_SHARE * lowest)[0]
+    return tuple(_nearest(recipe, each, boxes, image) for each in recipe.scores)
 
 
-def _nearest(recipe: ImageRecipe, figure: Figure, found: Boxes, image: ImageArray) -> Measured:
+def _nearest(recipe: ImageRecipe, published: PublishedScore, boxes: Boxes, image: ImageArray) -> MeasuredScore:
+    """Compare a published box with the predicted one of its label.
+
+    This is the box with the nearest score among those whose edges agree, or else the one with the nearest edges.
+    """
     height, width = image.shape[:2]
-    edges = np.asarray(figure.xyxy, np.float32)
-    published = np.minimum(np.maximum(edges, 0), np.asarray([width, height, width, height], np.float32))
-    rows = np.flatnonzero(found.label_index == recipe.labels.index(figure.label))
+    edges = np.asarray(published.xyxy, np.float32)
+    clipped = np.minimum(np.maximum(edges, 0), np.asarray([width, height, width, height], np.float32))
+    rows = np.flatnonzero(boxes.label_index == recipe.labels.index(published.label))
     if not len(rows):
-        return Measured(figure, None, None, None, False)
-    shifts = np.abs(found.xyxy[rows] - published).max(1)
-    gaps = np.abs(found.scores[rows] - figure.score)
-    far = np.where(shifts <= recipe.pixels, 0, shifts)
-    best = int(np.lexsort((gaps, far))[0])
-    return _compared(recipe, figure, float(found.scores[rows[best]]), float(shifts[best]))
+        return MeasuredScore(published, None, None, None, False)
+    shifts = np.abs(boxes.xyxy[rows] - clipped).max(1)
+    gaps = np.abs(boxes.scores[rows] - published.score)
+    best = int(np.lexsort((gaps, np.where(shifts <= recipe.pixels, 0, shifts)))[0])
+    return _compare(recipe, published, float(boxes.scores[rows[best]]), float(shifts[best]))
 
 
-def _segmented(recipe: ImageRecipe, segmenter: Segmenter[Any], image: ImageArray) -> tuple[Measured, ...]:
-    """Compare the model's own estimate of each mask.
+def _measure_segmenter(recipe: ImageRecipe, segmenter: Segmenter[Any], image: ImageArray) -> tuple[MeasuredScore, ...]:
+    """Compare the model's estimate of each mask's IoU.
 
     Raises:
-        BadInput: figures are of candidates, and the segmenter has none.
+        BadInput: The recipe needs candidate masks, and the segmenter predicts one mask per box.
     """
     encoded = segmenter.encode(image)
-    made = []
-    for each in recipe.figures:
+    measured = []
+    for each in recipe.scores:
         box: NDArray[np.float32] = np.asarray(each.xyxy, np.float32)
         if each.candidate is None:
             score = segmenter.masks(encoded, box[None])[1][0]
         elif isinstance(segmenter, PromptSegmenter):
             score = segmenter.prompt(encoded, box=box)[1][each.candidate]
         else:
-            raise BadInput(f"{recipe.name} is of candidate masks, and {recipe.spec} gives one a box; name another SPEC")
-        made.append(_compared(recipe, each, float(score)))
-    return tuple(made)
+            raise BadInput(f"{recipe.name} needs candidate masks, and {recipe.spec} predicts one per box; change SPEC")
+        measured.append(_compare(recipe, each, float(score)))
+    return tuple(measured)
 
 
-def _compared(recipe: ImageRecipe, figure: Figure, score: float, shift: float | None = None) -> Measured:
-    gap = score - figure.score
+def _compare(recipe: ImageRecipe, published: PublishedScore, score: float, shift: float | None = None) -> MeasuredScore:
+    gap = score - published.score
     passed = abs(gap) <= recipe.tolerance and (shift is None or shift <= recipe.pixels)
-    return Measured(figure, score, gap, shift, passed)
+    return MeasuredScore(published, score, gap, shift, passed)
 
 
 # --- the file
 
 
 def image_recipe(name: str, row: Mapping[str, Any], whole: Mapping[str, Any], path: str) -> ImageRecipe:
-    """Return a recipe of an [example.NAME] of a file that was parsed, joined with its image and its source.
+    """Return a recipe from the table [example.NAME] of a parsed file, with its image and its source.
 
     Raises:
-        BadInput: something is missing, or is of another kind.
+        BadInput: A value is missing or has another type.
     """
     try:
-        made = ImageRecipe(
+        recipe = ImageRecipe(
             name=name,
             stage=str(row["stage"]),
             spec=str(row["spec"]),
             image=str(whole["image"][row["image"]]["url"]),
             labels=tuple(map(str, row.get("labels", ()))),
             template=str(row.get("template", "{label}")),
-            figures=tuple(map(_figure, row["figures"])),
+            scores=tuple(map(_published_score, row["scores"])),
             tolerance=float(row["tolerance"]),
             pixels=float(row.get("pixels", 0)),
             source=str(whole["source"][row["source"]]["url"]),
             note=str(row.get("note", "")),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BadInput(f"{path!r}, recipe {name!r}, lacks or misstates {error}; see evaluate/recipes.toml") from error
-    if said := _fault(made):
-        raise BadInput(f"{path!r}, recipe {name!r}, has {said}; mend it")
-    return made
+        raise BadInput(f"{path!r}, recipe {name!r}: missing or invalid {error}; see evaluate/recipes.toml") from error
+    if fault := _fault(recipe):
+        raise BadInput(f"{path!r}, recipe {name!r}, has {fault}; correct it")
+    return recipe
 
 
-def _figure(row: Mapping[str, Any]) -> Figure:
+def _published_score(row: Mapping[str, Any]) -> PublishedScore:
     box = None
     if "box" in row:
         left, top, right, bottom = map(float, row["box"])
         box = (left, top, right, bottom)
     candidate = row.get("candidate")
-    return Figure(str(row.get("label", "")), float(row["score"]), box, None if candidate is None else int(candidate))
+    label, score = str(row.get("label", "")), float(row["score"])
+    return PublishedScore(label, score, box, None if candidate is None else int(candidate))
 
 
 def _fault(recipe: ImageRecipe) -> str:
-    """Say what does not fit together, or nothing."""
+    """Return what is inconsistent, or an empty text."""
     if recipe.stage not in _LOADERS:
         return f"the stage {recipe.stage!r}, which is none of {', '.join(_LOADERS)}"
-    if not recipe.figures:
-        return "no figures"
+    if not recipe.scores:
+        return "no scores"
     if recipe.tolerance < 0 or recipe.pixels < 0:
         return "a tolerance below 0"
-    return next((said for each in recipe.figures if (said := _fault_of(recipe, each, recipe.labels))), "")
+    return next((fault for each in recipe.scores if (fault := _fault_of(recipe, each))), "")
 
 
-def _fault_of(recipe: ImageRecipe, figure: Figure, labels: Sequence[str]) -> str:
-    if not 0 <= figure.score <= 1:
-        return f"a score of {figure.score:g}, outside 0 to 1"
-    if recipe.stage != "segmenter" and figure.label not in labels:
-        return f"a figure of {figure.label!r}, which is none of its labels"
-    if (figure.xyxy is None) is not (recipe.stage == "tagger"):
-        return f"a figure {'with' if figure.xyxy else 'without'} a box, for a {recipe.stage}"
-    if figure.candidate is not None and (recipe.stage != "segmenter" or figure.candidate not in (0, 1, 2)):
-        return f"the candidate {figure.candidate}; a segmenter has 0, 1 and 2"
+def _fault_of(recipe: ImageRecipe, published: PublishedScore) -> str:
+    if not 0 <= published.score <= 1:
+        return f"a score of {published.score:g}, outside 0 to 1"
+    if recipe.stage != "segmenter" and published.label not in recipe.labels:
+        return f"a score of {published.label!r}, which is none of its labels"
+    if (published.xyxy is None) is not (recipe.stage == "tagger"):
+        return f"a score {'with' if published.xyxy else 'without'} a box, for a {recipe.stage}"
+    if published.candidate is not None and (recipe.stage != "segmenter" or published.candidate not in (0, 1, 2)):
+        return f"the candidate {published.candidate}; a segmenter has 0, 1 and 2"
     return ""

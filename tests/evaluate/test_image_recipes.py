@@ -1,4 +1,4 @@
-"""Recipes of one image: those that ship are sound, and rigged figures pass, miss and are refused."""
+"""Recipes of one image: shipped ones are consistent, and scores pass, fail and are refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 
 import openvocab
 from openvocab.errors import BadInput
-from openvocab.evaluate.image_recipes import Figure, ImageRecipe, measure_image, recipe_image
+from openvocab.evaluate.image_recipes import ImageRecipe, PublishedScore, measure_image, recipe_image
 from openvocab.evaluate.recipes import read_recipes, recipes
 from openvocab.weights.manifest import published
 
@@ -33,7 +33,7 @@ image = "scene"
 source = "paper"
 labels = ["apple", "guitar"]
 tolerance = 0.01
-figures = [{figure}]
+scores = [{scores}]
 """
 
 
@@ -47,9 +47,9 @@ def scene() -> Any:
     return openvocab.read_image(SCENE.path)
 
 
-def made_of(stage: str, figures: list[Figure], labels: tuple[str, ...] = ()) -> ImageRecipe:
+def made_of(stage: str, scores: list[PublishedScore], labels: tuple[str, ...] = ()) -> ImageRecipe:
     return ImageRecipe(
-        "own", stage, "pocket", "https://example.org/scene.png", labels, "{label}", tuple(figures), 0.01, 2, "paper", ""
+        "own", stage, "pocket", "https://example.org/scene.png", labels, "{label}", tuple(scores), 0.01, 2, "paper", ""
     )
 
 
@@ -73,7 +73,7 @@ def test_those_that_ship_are_of_the_revisions_that_the_records_pin():
 def test_label_scores(off, passed, tiny_tagger, scene):
     tagger = openvocab.load_tagger(tiny_tagger, "cpu", "float32")
     scores = tagger.score([scene], tagger.encode_labels(["dog", "cat"], openvocab.prompt_set("a photo of {label}")))[0]
-    figures = [Figure("cat", float(scores[1]) + off), Figure("dog", float(scores[0]))]
+    figures = [PublishedScore("cat", float(scores[1]) + off), PublishedScore("dog", float(scores[0]))]
     recipe = replace(made_of("tagger", figures, ("dog", "cat")), template="a photo of {label}")
     first, second = measure_image(recipe, tagger, scene)
     assert (first.passed, second.passed) == (passed, True)
@@ -104,7 +104,7 @@ def test_boxes(score, edge, passed, found, scene):
     for row in range(2):
         left, top, right, bottom = boxes.xyxy[row].tolist()
         label = labels[boxes.label_index[row]]
-        figures.append(Figure(label, float(boxes.scores[row]) - score, (left + edge, top, right, bottom)))
+        figures.append(PublishedScore(label, float(boxes.scores[row]) - score, (left + edge, top, right, bottom)))
     made = measure_image(made_of("detector", figures, labels), detector, scene)
     assert [each.passed for each in made] == [passed, passed]
     assert [each.gap for each in made] == pytest.approx([score, score], abs=1e-4)
@@ -114,7 +114,7 @@ def test_boxes(score, edge, passed, found, scene):
 def test_a_published_box_is_clipped_to_the_image_and_another_box_fails(found, scene):
     detector, labels, boxes = found
     height, width = scene.shape[:2]
-    recipe = made_of("detector", [Figure(labels[0], 0.5, (-50.0, -50.0, width + 50.0, height + 50.0))], labels)
+    recipe = made_of("detector", [PublishedScore(labels[0], 0.5, (-50.0, -50.0, width + 50.0, height + 50.0))], labels)
     (made,) = measure_image(replace(recipe, tolerance=1), detector, scene)
     own = boxes.xyxy[boxes.label_index == 0]
     assert made.shift == pytest.approx(min(np.abs(own - [0, 0, width, height]).max(1)), abs=1e-2)
@@ -123,7 +123,7 @@ def test_a_published_box_is_clipped_to_the_image_and_another_box_fails(found, sc
 
 def test_a_label_that_is_not_found_fails(found, scene):
     detector, _, _ = found
-    recipe = made_of("detector", [Figure("volcano", 0.9, (0.0, 0.0, 9.0, 9.0))], ("volcano",))
+    recipe = made_of("detector", [PublishedScore("volcano", 0.9, (0.0, 0.0, 9.0, 9.0))], ("volcano",))
     (made,) = measure_image(recipe, detector, np.zeros_like(scene))
     assert (made.score, made.gap, made.shift, made.passed) == (None, None, None, False)
 
@@ -138,8 +138,8 @@ def test_masks_and_candidates(off, passed, scene):
     one = segmenter.masks(encoded, np.asarray([xyxy], np.float32))[1]
     three = segmenter.prompt(encoded, box=np.asarray(xyxy, np.float32))[1]
     scores = [float(one[0]), *map(float, three)]
-    places = [None, 0, 1, 2]
-    figures = [Figure("", score - off, xyxy, place) for score, place in zip(scores, places, strict=True)]
+    map_labels = [None, 0, 1, 2]
+    figures = [PublishedScore("", score - off, xyxy, place) for score, place in zip(scores, map_labels, strict=True)]
     made = measure_image(made_of("segmenter", figures), segmenter, scene)
     assert [each.passed for each in made] == [passed] * 4
     assert [each.score for each in made] == pytest.approx(scores)
@@ -150,8 +150,8 @@ def test_candidates_are_refused_where_a_segmenter_has_none(scene):
         def encode(self, image: Any) -> Any:
             return image
 
-    recipe = made_of("segmenter", [Figure("", 0.5, (0.0, 0.0, 9.0, 9.0), 1)])
-    with pytest.raises(BadInput, match="own is of candidate masks, and pocket gives one a box"):
+    recipe = made_of("segmenter", [PublishedScore("", 0.5, (0.0, 0.0, 9.0, 9.0), 1)])
+    with pytest.raises(BadInput, match="own needs candidate masks, and pocket predicts one per box"):
         measure_image(recipe, BoxesAlone(), scene)
 
 
@@ -162,15 +162,15 @@ def test_the_image_is_found_by_its_file_or_in_a_folder(place, tmp_path, scene):
     assert np.array_equal(recipe_image(recipe, str(tmp_path / place)), scene)
 
 
-def test_an_absent_image_is_told_with_where_to_get_it(tmp_path):
-    with pytest.raises(BadInput, match=r"scene.png' is no file; own wants the image https://example.org/scene.png"):
+def test_a_missing_image_is_reported_with_its_url(tmp_path):
+    with pytest.raises(BadInput, match=r"scene.png' is not a file; own needs https://example.org/scene.png"):
         recipe_image(made_of("tagger", []), str(tmp_path))
 
 
 @pytest.mark.parametrize("stage", ["tagger", "detector", "segmenter"])
 def test_a_preset_stands_for_its_stage(stage, tmp_path):
-    figure = "{ score = 0.5, box = [1, 2, 3, 4], label = 'apple' }" if stage != "tagger" else GOOD
-    recipe = read_recipes(written(tmp_path, WHOLE.format(stage=stage, figure=figure)))["own"]
+    scores = "{ score = 0.5, box = [1, 2, 3, 4], label = 'apple' }" if stage != "tagger" else GOOD
+    recipe = read_recipes(written(tmp_path, WHOLE.format(stage=stage, scores=scores)))["own"]
     assert isinstance(recipe, ImageRecipe)
     assert recipe.load("cpu", "float32").record.spec.startswith("pocket")
 
@@ -184,7 +184,7 @@ def _photos_are_here() -> bool:
 
 @pytest.mark.skipif(not _photos_are_here(), reason="needs the extra photos and an image")
 def test_real_weights_answer_as_timm_alone_does():
-    """The figures are timm's own, of the class 207, golden retriever, and of 817, sports car."""
+    """The scores are timm's own, of class 207, golden retriever, and of 817, sports car."""
     import timm
     import torch
 
@@ -195,7 +195,7 @@ def test_real_weights_answer_as_timm_alone_does():
     transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
     with torch.inference_mode(), Image.open(PHOTOS / "dog.jpg") as image:
         scores = model(transform(image.convert("RGB"))[None]).softmax(-1)[0]
-    figures = [Figure("golden retriever", float(scores[207])), Figure("sports car", float(scores[817]))]
+    figures = [PublishedScore("golden retriever", float(scores[207])), PublishedScore("sports car", float(scores[817]))]
     recipe = replace(made_of("tagger", figures, ("golden retriever", "sports car")), spec="photos")
     made = measure_image(recipe, recipe.load("cpu", "float32"), recipe_image(recipe, str(PHOTOS / "dog.jpg")))
     assert all(each.passed for each in made)
@@ -206,27 +206,27 @@ GOOD = "{ label = 'apple', score = 0.5 }"
 
 
 @pytest.mark.parametrize(
-    ("stage", "figure", "says"),
+    ("stage", "scores", "says"),
     [
         pytest.param("captioner", GOOD, "has the stage 'captioner', which is none of tagger", id="stage"),
-        pytest.param("tagger", "", "has no figures", id="no figures"),
-        pytest.param("tagger", "{ label = 'apple' }", "lacks or misstates 'score'", id="no score"),
-        pytest.param("tagger", "{ label = 'pear', score = 0.5 }", "a figure of 'pear', which is none of", id="label"),
+        pytest.param("tagger", "", "has no scores", id="no scores"),
+        pytest.param("tagger", "{ label = 'apple' }", "missing or invalid 'score'", id="no score"),
+        pytest.param("tagger", "{ label = 'pear', score = 0.5 }", "a score of 'pear', which is none of", id="label"),
         pytest.param("tagger", "{ label = 'apple', score = 50 }", "a score of 50, outside 0 to 1", id="per cent"),
         pytest.param("tagger", "{ label = 'apple', score = nan }", "a score of nan, outside 0 to 1", id="nan"),
-        pytest.param("detector", GOOD, "a figure without a box, for a detector", id="no box"),
+        pytest.param("detector", GOOD, "a score without a box, for a detector", id="no box"),
         pytest.param(
-            "tagger", "{ label = 'apple', score = 0.5, box = [0, 0, 1, 1] }", "a figure with a box", id="a box"
+            "tagger", "{ label = 'apple', score = 0.5, box = [0, 0, 1, 1] }", "a score with a box", id="a box"
         ),
         pytest.param(
-            "segmenter", "{ score = 0.5, box = [0, 0, 1] }", "lacks or misstates not enough", id="three edges"
+            "segmenter", "{ score = 0.5, box = [0, 0, 1] }", "missing or invalid not enough", id="three edges"
         ),
         pytest.param(
             "segmenter", "{ score = 0.5, box = [0, 0, 1, 1], candidate = 3 }", "the candidate 3", id="candidate"
         ),
-        pytest.param("tagger", "7", "lacks or misstates", id="no table"),
+        pytest.param("tagger", "7", "missing or invalid", id="no table"),
     ],
 )
-def test_bad_files(stage, figure, says, tmp_path):
+def test_bad_files(stage, scores, says, tmp_path):
     with pytest.raises(BadInput, match=says):
-        read_recipes(written(tmp_path, WHOLE.format(stage=stage, figure=figure)))
+        read_recipes(written(tmp_path, WHOLE.format(stage=stage, scores=scores)))

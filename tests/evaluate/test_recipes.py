@@ -11,9 +11,9 @@ from PIL import Image
 import openvocab
 from openvocab.errors import BadInput
 from openvocab.evaluate.data import load_labeled
+from openvocab.evaluate.measure import measure_tagger
 from openvocab.evaluate.recipes import Recipe, read_recipes, recipe_data, recipes, reproduce
-from openvocab.evaluate.scoring import score_images
-from openvocab.evaluate.tasks import measure
+from openvocab.evaluate.runs.tagger import run_tagger
 
 WHOLE = """
 [data.things]
@@ -93,8 +93,8 @@ def test_prompts_are_those_of_clip_benchmark(benchmark, ours):
 )
 def test_a_recipe_passes_or_misses(off, images, passed, tiny_tagger, image_folder, tmp_path):
     tagger = openvocab.load_tagger(tiny_tagger, "cpu", "float32")
-    scored = score_images(tagger, load_labeled(str(image_folder), "imagefolder"), openvocab.prompt_set("simple"))
-    published = measure(scored, False, tagger.independent, draws=2).top1.value + off  # type: ignore[union-attr]
+    run = run_tagger(tagger, load_labeled(str(image_folder), "imagefolder"), openvocab.prompt_set("simple"))
+    published = measure_tagger(run, False, tagger.independent, resamples=2).top1.value + off  # type: ignore[union-attr]
     text = WHOLE.format(top1=published).replace("images = 200", f"images = {images}")
     recipe = own(tmp_path, text)
     made = reproduce(recipe, tagger, recipe_data(recipe, str(image_folder)))
@@ -108,7 +108,7 @@ def test_a_web_dataset_takes_the_place_of_any_data(web_dataset):
     assert data.labels[0] == "thing 00"
 
 
-def test_absent_data_are_told_with_where_to_get_them(tmp_path):
+def test_missing_data_are_reported_with_where_to_download_them(tmp_path):
     with pytest.raises(BadInput, match=r"no cifar-10-batches-py/ in it.*from https://www.cs.toronto.edu/"):
         recipe_data(shipped("vit-b-32-laion2b-cifar10"), str(tmp_path))
 
@@ -131,8 +131,8 @@ def test_imagenet_gets_the_names_of_openai(tmp_path):
 @pytest.mark.parametrize(
     ("count", "name", "says"),
     [
-        pytest.param(3, "n{:08}", "has 3 folders in place of one for each", id="too few"),
-        pytest.param(3, "thing {}", "has the folder 'thing 0' in place of", id="other names"),
+        pytest.param(3, "n{:08}", "has 3 folders instead of one folder per", id="too few"),
+        pytest.param(3, "thing {}", "has the folder 'thing 0' instead of", id="other names"),
     ],
 )
 def test_imagenet_refuses_other_folders(count, name, says, tmp_path):
@@ -140,7 +140,7 @@ def test_imagenet_refuses_other_folders(count, name, says, tmp_path):
         recipe_data(shipped("vit-b-32-laion2b-imagenet"), str(synsets(tmp_path, count, name)))
 
 
-def test_a_classifier_is_measured_by_place_whatever_its_classes_are_called(image_folder, tmp_path):
+def test_a_classifier_is_measured_by_index_whatever_its_classes_are_called(image_folder, tmp_path):
     """Folders stand for the classes in their order; the tiny classifier calls them otherwise."""
     spec = f"classifier:{write_classifier(tmp_path / 'model', image_folder)}"
     tagger = openvocab.load_tagger(spec, "cpu", "float32")
@@ -156,7 +156,7 @@ def test_a_classifier_is_measured_by_place_whatever_its_classes_are_called(image
 
 
 def write_classifier(folder: Path, image_folder: Path) -> str:
-    """Write a timm classifier with a class for each folder, called after its place from the end."""
+    """Write a timm classifier with a class for each folder, numbered from the end."""
     import json
 
     import timm
@@ -175,11 +175,11 @@ def write_classifier(folder: Path, image_folder: Path) -> str:
     return str(folder)
 
 
-def test_a_figure_of_a_classifier_is_refused_for_other_models(tiny_tagger, image_folder, tmp_path):
+def test_the_accuracy_of_a_classifier_is_refused_for_other_models(tiny_tagger, image_folder, tmp_path):
     text = WHOLE.format(top1=0.5).replace('"imagefolder"', '"imagenet_classes"')
     recipe = own(tmp_path, text)
     tagger = openvocab.load_tagger(tiny_tagger, "cpu", "float32")
-    with pytest.raises(BadInput, match="tiny is of a classifier with 20 classes, and open_clip:tiny is none"):
+    with pytest.raises(BadInput, match="tiny needs a classifier with 20 classes, and open_clip:tiny is none"):
         reproduce(recipe, tagger, load_labeled(str(image_folder), "imagefolder"))
 
 
@@ -192,11 +192,13 @@ def test_imagenet_for_a_classifier_keeps_the_synsets(tmp_path):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        pytest.param("[", "is no TOML", id="broken"),
+        pytest.param("[", "is not TOML", id="broken"),
         pytest.param("", r"has no \[recipe.NAME\] or \[example.NAME\]", id="empty"),
-        pytest.param(WHOLE.format(top1=0.5) + "[example.tiny]", "two recipes called 'tiny'", id="a name twice"),
-        pytest.param(WHOLE.format(top1=0.5).replace("tolerance", "tol"), "lacks or misstates 'tolerance'", id="lacks"),
-        pytest.param(WHOLE.format(top1='"x"'), "recipe 'tiny', lacks or misstates could not convert", id="no number"),
+        pytest.param(WHOLE.format(top1=0.5) + "[example.tiny]", "two recipes named 'tiny'", id="a name twice"),
+        pytest.param(
+            WHOLE.format(top1=0.5).replace("tolerance", "tol"), "missing or invalid 'tolerance'", id="a missing key"
+        ),
+        pytest.param(WHOLE.format(top1='"x"'), "recipe 'tiny': missing or invalid could not convert", id="no number"),
         pytest.param(WHOLE.format(top1=50), "has a top1 outside 0 to 1", id="per cent"),
         pytest.param(WHOLE.format(top1=0.5).replace("imagefolder", "CIFAR11"), "data of kind 'CIFAR11'", id="kind"),
     ],

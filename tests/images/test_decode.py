@@ -17,7 +17,7 @@ from PIL import Image
 import openvocab
 from openvocab.batch.engine import Engine, Reading
 from openvocab.errors import ImageError
-from openvocab.evaluate.scoring import decoded_ahead
+from openvocab.evaluate.runs.images import decode_images
 from openvocab.images.decode import Isolated
 from openvocab.images.items import Item
 from openvocab.images.read import Decoded
@@ -125,7 +125,7 @@ def by_engine(named: Any, isolate: bool = False) -> list[Verdict]:
 
 
 def by_evaluation(paths: list[Path]) -> list[Verdict]:
-    found = decoded_ahead((Item(str(path), str(path)) for path in paths), 8)
+    found = decode_images((Item(str(path), str(path)) for path in paths), 8)
     return [verdict(lambda one=one: pixels_of(one)) for _, one in found]  # type: ignore[misc]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from openvocab.evaluate.image_recipes import Figure, ImageRecipe
+from openvocab.evaluate.image_recipes import ImageRecipe, PublishedScore
 from openvocab.evaluate.recipes import Recipe, recipes
 from openvocab.models.presets import presets
 from openvocab.weights.manifest import Published, named, preset_records, published
@@ -49,19 +49,19 @@ def plain(spec: str) -> str:
     return spec.removesuffix("+max").partition("@")[0]
 
 
-def score_of(figure: Figure) -> str:
-    place = "" if figure.xyxy is None else f"box {' '.join(f'{edge:.0f}' for edge in figure.xyxy)}"
-    mask = "" if figure.candidate is None else f"mask {figure.candidate + 1}"
-    return f"{' '.join(filter(None, (figure.label, place, mask)))}: {figure.score:g}"
+def score_of(published: PublishedScore) -> str:
+    place = "" if published.xyxy is None else f"box {' '.join(f'{edge:.0f}' for edge in published.xyxy)}"
+    mask = "" if published.candidate is None else f"mask {published.candidate + 1}"
+    return f"{' '.join(filter(None, (published.label, place, mask)))}: {published.score:g}"
 
 
 def published_for(spec: str) -> list[tuple[str, str, str]]:
-    """Return what is published of a checkpoint: of what, which figures, and the recipe."""
+    """Return what is published of a checkpoint: of what, which scores, and the recipe."""
     found = []
     for each in recipes().values():
         if plain(each.spec) != plain(spec):
             continue
-        figures = f"top-1: {each.top1:g}" if isinstance(each, Recipe) else ", ".join(map(score_of, each.figures))
+        figures = f"top-1: {each.top1:g}" if isinstance(each, Recipe) else ", ".join(map(score_of, each.scores))
         found.append((each.file if isinstance(each, ImageRecipe) else each.data, figures, f"`{each.name}`"))
     return found
 

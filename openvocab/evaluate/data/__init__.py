@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from openvocab.errors import BadInput, unknown
-from openvocab.evaluate.data.annotated import Annotated, AnnotatedSet, require_objects
-from openvocab.evaluate.data.captions import Captioned, CaptionedSet, load_captions
+from openvocab.evaluate.data.annotated import AnnotatedImage, AnnotatedSet, require_objects
+from openvocab.evaluate.data.captions import CaptionedImage, CaptionedSet, load_captions
 from openvocab.evaluate.data.coco import load_coco, load_lvis
 from openvocab.evaluate.data.image_folder import load_image_folder
+from openvocab.evaluate.data.labeled import LabeledImage, LabeledSet
 from openvocab.evaluate.data.lists import load_list
-from openvocab.evaluate.data.records import Labeled, LabeledSet
 from openvocab.evaluate.data.torchvision_sets import TORCHVISION, load_torchvision
 from openvocab.evaluate.data.voc import load_voc
 from openvocab.evaluate.data.web_dataset import load_web_dataset
@@ -21,11 +21,11 @@ __all__ = [
     "LABELED",
     "SPLITS",
     "TORCHVISION",
-    "Annotated",
+    "AnnotatedImage",
     "AnnotatedSet",
-    "Captioned",
+    "CaptionedImage",
     "CaptionedSet",
-    "Labeled",
+    "LabeledImage",
     "LabeledSet",
     "load_annotated",
     "load_captions",

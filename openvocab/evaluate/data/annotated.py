@@ -11,25 +11,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openvocab.errors import BadInput, OpenVocabWarning
-from openvocab.evaluate.data.guarded import FARTHEST
-from openvocab.evaluate.data.records import places
+from openvocab.evaluate.data.labeled import map_labels
+from openvocab.evaluate.data.safe_read import MAX_COORDINATE
 
-__all__ = ["Annotated", "AnnotatedSet", "Faults", "require_objects", "within"]
+__all__ = ["AnnotatedImage", "AnnotatedSet", "Faults", "clip_box", "require_objects"]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Annotated:
+class AnnotatedImage:
     """One image with N annotated things.
 
     path           where the image lies.
     height, width  pixels, as the annotation or else the file says.
     xyxy           (N, 4) float64 left, top, right, bottom in pixels, half-open.
-    label_index    (N,) int64 indices of labels.
+    class_ids    (N,) int64 indices of labels.
     crowd          (N,) bool: a detection of many, or a thing that is marked difficult; neither counts as missed.
     areas          (N,) float64 pixels, where the annotation says them; else None.
     masks          the pixels of each of the N things as COCO's packed runs, {"size": [height, width], "counts": bytes};
                    None where the data have boxes only.
-    looked_for     (K,) int64 indices of the labels that somebody looked for in the image: a box of another one is
+    checked_labels     (K,) int64 indices of the labels that somebody looked for in the image: a box of another one is
                    neither right nor wrong. None where all were looked for.
     """
 
@@ -37,11 +37,11 @@ class Annotated:
     height: int
     width: int
     xyxy: NDArray[np.float64]
-    label_index: NDArray[np.int64]
+    class_ids: NDArray[np.int64]
     crowd: NDArray[np.bool_]
     areas: NDArray[np.float64] | None = None
     masks: tuple[dict[str, Any], ...] | None = None
-    looked_for: NDArray[np.int64] | None = None
+    checked_labels: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -52,27 +52,29 @@ class AnnotatedSet:
     labels    C labels.
     images  in a stable order.
     faults    kind of fault -> how many annotations or images it cost.
-    looked_in  where the annotations were looked for, as a message says it.
+    label_source  where the annotations were looked for, as a message says it.
     """
 
     source: str
     labels: tuple[str, ...]
-    images: tuple[Annotated, ...]
+    images: tuple[AnnotatedImage, ...]
     faults: Mapping[str, int]
-    looked_in: str = "its annotations"
+    label_source: str = "its annotations"
 
-    def against(self, vocabulary: Sequence[str] | None = None, names: Mapping[str, str] | None = None) -> AnnotatedSet:
-        """Return the set with its labels under other names and among other labels; see LabeledSet.against.
+    def with_labels(
+        self, vocabulary: Sequence[str] | None = None, names: Mapping[str, str] | None = None
+    ) -> AnnotatedSet:
+        """Return the set with its labels under other names and among other labels; see LabeledSet.with_labels.
 
         Raises:
             BadInput: names has a label that is not in the set, or the vocabulary lacks one; the message says which.
         """
-        wanted, place = places(self.source, self.labels, vocabulary, names)
+        wanted, place = map_labels(self.source, self.labels, vocabulary, names)
         new = np.array(place, np.int64)
         moved = []
         for one in self.images:
-            known = None if one.looked_for is None else np.unique(new[one.looked_for])
-            moved.append(replace(one, label_index=new[one.label_index], looked_for=known))
+            known = None if one.checked_labels is None else np.unique(new[one.checked_labels])
+            moved.append(replace(one, class_ids=new[one.class_ids], checked_labels=known))
         return replace(self, labels=wanted, images=tuple(moved))
 
 
@@ -84,7 +86,7 @@ def require_objects(data: AnnotatedSet) -> AnnotatedSet:
     """
     if all(one.crowd.all() for one in data.images):
         said = f"{data.source!r} has no object in its {len(data.images)} images, so that nothing can be measured"
-        raise BadInput(f"{said}; they were looked for in {data.looked_in}; check the path and the annotations")
+        raise BadInput(f"{said}; they were looked for in {data.label_source}; check the path and the annotations")
     return data
 
 
@@ -106,7 +108,7 @@ class Faults:
             warnings.warn(f"{kind}: {count}, the first in {self.first[kind]}", OpenVocabWarning, stacklevel=3)
 
 
-def within(
+def clip_box(
     box: Sequence[float], height: int, width: int, where: str, faults: Faults
 ) -> tuple[float, float, float, float] | None:
     """Return a box clipped to its image; None where nothing of it is left.
@@ -121,8 +123,8 @@ def within(
     left, top, right, bottom = (float(edge) for edge in box)
     if not np.isfinite([left, top, right, bottom]).all():
         raise BadInput(f"{where} has a box with an edge that is no number; mend it")
-    if max(map(abs, (left, top, right, bottom))) > FARTHEST:
-        raise BadInput(f"{where} has a box with an edge over {FARTHEST:.0f} pixels away; mend it")
+    if max(map(abs, (left, top, right, bottom))) > MAX_COORDINATE:
+        raise BadInput(f"{where} has a box with an edge over {MAX_COORDINATE:.0f} pixels away; mend it")
     if right <= left or bottom <= top:
         faults.add("boxes of no width or height, left out", where)
         return None

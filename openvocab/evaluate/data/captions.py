@@ -14,18 +14,18 @@ from functools import partial
 from typing import Any
 
 from openvocab.errors import BadInput, OpenVocabWarning
-from openvocab.evaluate.data.guarded import parse_json, read_text, shown
-from openvocab.evaluate.data.lists import path_of, read_rows
-from openvocab.evaluate.data.web_dataset import image_of, samples, shards_of
+from openvocab.evaluate.data.lists import image_path, read_rows
+from openvocab.evaluate.data.safe_read import parse_json, read_text, short_repr
+from openvocab.evaluate.data.web_dataset import list_shards, sample_image, samples
 from openvocab.images.items import Item
 
-__all__ = ["Captioned", "CaptionedSet", "load_captions"]
+__all__ = ["CaptionedImage", "CaptionedSet", "load_captions"]
 
 _REMEDY = "name one column path, and one caption or captions"
 
 
 @dataclass(frozen=True, slots=True)
-class Captioned:
+class CaptionedImage:
     """One image and its sentences, at least one."""
 
     item: Item
@@ -41,7 +41,7 @@ class CaptionedSet:
     """
 
     source: str
-    images: Callable[[], Iterator[Captioned]]
+    images: Callable[[], Iterator[CaptionedImage]]
 
 
 def load_captions(path: str) -> CaptionedSet:
@@ -61,16 +61,18 @@ def load_captions(path: str) -> CaptionedSet:
     own: dict[str, list[str]] = {}
     lines: dict[str, int] = {}
     for line, row in read_rows(path, ("caption", "captions")):
-        file = path_of(path, line, row, _REMEDY)
+        file = image_path(path, line, row, _REMEDY)
         lines.setdefault(file, line)
         own.setdefault(file, []).extend(_sentences(path, line, row))
     missing = [file for file in own if not os.path.isfile(file)]
     if len(missing) == len(own):
-        raise BadInput(f"none of the {len(own)} images of {path!r} exists, such as {shown(missing[0])}; check paths")
+        raise BadInput(
+            f"none of the {len(own)} images of {path!r} exists, such as {short_repr(missing[0])}; check paths"
+        )
     if missing:
         said = f"{path!r} lists {len(missing)} images that do not exist, the first on line {lines[missing[0]]}"
-        warnings.warn(f"{said}: {shown(missing[0])}; they are left out", OpenVocabWarning, stacklevel=2)
-    kept = [Captioned(Item(file, file), tuple(said)) for file, said in own.items() if file not in set(missing)]
+        warnings.warn(f"{said}: {short_repr(missing[0])}; they are left out", OpenVocabWarning, stacklevel=2)
+    kept = [CaptionedImage(Item(file, file), tuple(said)) for file, said in own.items() if file not in set(missing)]
     return CaptionedSet(path, lambda: iter(kept))
 
 
@@ -94,11 +96,11 @@ def _sentences(path: str, line: int, row: Mapping[str, Any]) -> Sequence[str]:
 def _from_shards(path: str) -> CaptionedSet:
     kind = read_text(os.path.join(path, "dataset_type.txt")).strip()
     if kind != "retrieval":
-        raise BadInput(f"{path!r} is a set for {shown(kind)}; give one for retrieval, or a list with captions")
-    return CaptionedSet(path, partial(_read, shards_of(path, "test")))
+        raise BadInput(f"{path!r} is a set for {short_repr(kind)}; give one for retrieval, or a list with captions")
+    return CaptionedSet(path, partial(_read, list_shards(path, "test")))
 
 
-def _read(shards: Sequence[str]) -> Iterator[Captioned]:
+def _read(shards: Sequence[str]) -> Iterator[CaptionedImage]:
     for shard in shards:
         for key, parts in samples(shard):
             name = f"{shard}::{key}"
@@ -106,4 +108,4 @@ def _read(shards: Sequence[str]) -> Iterator[Captioned]:
             kept = tuple(each for each in said if each.strip())
             if not kept:
                 raise BadInput(f"{name!r} has no .txt with a sentence; drop it or add one")
-            yield Captioned(Item(name, data=image_of(name, parts)), kept)
+            yield CaptionedImage(Item(name, data=sample_image(name, parts)), kept)

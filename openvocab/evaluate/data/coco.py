@@ -1,7 +1,7 @@
 """COCO instances and LVIS: one JSON file with images, annotations and categories, and the images in a folder.
 
 LVIS says of each image which labels somebody looked for, since nobody looked for all (Gupta, Dollar and Girshick,
-2019). Those with a thing in it or in neg_category_ids are kept as looked_for. A label in not_exhaustive_category_ids
+2019). Those with a thing in it or in neg_category_ids are kept as checked_labels. A label in not_exhaustive_category_ids
 gets a crowd over the whole image, so that a box too many of it is neither right nor wrong, as in LVIS' own figures.
 """
 
@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from openvocab.errors import BadInput
-from openvocab.evaluate.data.annotated import Annotated, AnnotatedSet, Faults, within
-from openvocab.evaluate.data.guarded import FARTHEST, bounded, image_size, read_json, shown
-from openvocab.evaluate.data.outlines import filled_box, rle_of
+from openvocab.evaluate.data.annotated import AnnotatedImage, AnnotatedSet, Faults, clip_box
+from openvocab.evaluate.data.safe_read import MAX_COORDINATE, check_number, image_size, read_json, short_repr
+from openvocab.evaluate.data.segmentations import box_rle, encode_segmentation
 from openvocab.prompts.labels import check_labels
 
 __all__ = ["load_coco", "load_lvis"]
@@ -54,7 +54,9 @@ def _loaded(path: str, parts: Sequence[list[dict[str, Any]]], images: str | None
             one = _annotated(path, file, row, own.get(row["id"], []), place, faults, outlined)
             made.append(_federated(path, one, row, place) if "neg_category_ids" in row else one)
         else:
-            faults.add("images that are listed and missing, left out", f"{_where(path, 'image', row)} ({shown(file)})")
+            faults.add(
+                "images that are listed and missing, left out", f"{_where(path, 'image', row)} ({short_repr(file)})"
+            )
     if not made:
         raise BadInput(f"none of the {len(listed)} images of {path!r} lies in {folder!r}; give their folder")
     faults.tell()
@@ -103,11 +105,13 @@ def _inside(folder: str, name: str, where: str) -> str:
     """
     file, whole = os.path.join(folder, name), os.path.abspath(folder)
     if os.path.commonpath([whole, os.path.abspath(file)]) != whole:
-        raise BadInput(f"{where}, names {shown(name)}, outside {whole!r}; give the folder of all images with --images")
+        raise BadInput(
+            f"{where}, names {short_repr(name)}, outside {whole!r}; give the folder of all images with --images"
+        )
     return file
 
 
-def _federated(path: str, one: Annotated, row: Mapping[str, Any], place: Mapping[Any, int]) -> Annotated:
+def _federated(path: str, one: AnnotatedImage, row: Mapping[str, Any], place: Mapping[Any, int]) -> AnnotatedImage:
     """Return an image with the labels that were looked for, and a crowd for each that was not seen to its end.
 
     Raises:
@@ -117,15 +121,15 @@ def _federated(path: str, one: Annotated, row: Mapping[str, Any], place: Mapping
     count, whole = len(partly), [0.0, 0.0, float(one.width), float(one.height)]
     masks = one.masks
     if masks is not None:
-        masks += tuple(filled_box(whole, one.height, one.width) for _ in partly)
+        masks += tuple(box_rle(whole, one.height, one.width) for _ in partly)
     return replace(
         one,
         xyxy=np.concatenate([one.xyxy, np.tile(whole, (count, 1))]),
-        label_index=np.concatenate([one.label_index, np.array(partly, np.int64)]),
+        class_ids=np.concatenate([one.class_ids, np.array(partly, np.int64)]),
         crowd=np.concatenate([one.crowd, np.ones(count, bool)]),
         areas=None if one.areas is None else np.concatenate([one.areas, np.full(count, whole[2] * whole[3])]),
         masks=masks,
-        looked_for=np.unique(np.concatenate([one.label_index, np.array(absent + partly, np.int64)])),
+        checked_labels=np.unique(np.concatenate([one.class_ids, np.array(absent + partly, np.int64)])),
     )
 
 
@@ -137,10 +141,10 @@ def _known(path: str, row: Mapping[str, Any], name: str, place: Mapping[Any, int
     """
     where, listed = _where(path, "image", row), row.get(name) or []
     if not isinstance(listed, list):
-        raise BadInput(f"{where}, has {shown(listed)} for {name}; write a list of categories")
+        raise BadInput(f"{where}, has {short_repr(listed)} for {name}; write a list of categories")
     for key in listed:
         if not isinstance(key, int | float | str) or key not in place:
-            raise BadInput(f"{where}, names category {shown(key)}, which has no name; add it to categories")
+            raise BadInput(f"{where}, names category {short_repr(key)}, which has no name; add it to categories")
     return [place[key] for key in dict.fromkeys(listed)]
 
 
@@ -174,12 +178,12 @@ def _key(path: str, kind: str, row: Mapping[str, Any], name: str) -> int | float
     """
     value = _field(path, kind, row, name)
     if not isinstance(value, int | float | str):
-        raise BadInput(f"{_where(path, kind, row)}, has {shown(value)} for {name}; write a number or a text")
+        raise BadInput(f"{_where(path, kind, row)}, has {short_repr(value)} for {name}; write a number or a text")
     return value
 
 
 def _where(path: str, kind: str, row: Mapping[str, Any]) -> str:
-    return f"{path!r}, {kind} {shown(row['id']) if 'id' in row else '?'}"
+    return f"{path!r}, {kind} {short_repr(row['id']) if 'id' in row else '?'}"
 
 
 def _by_image(
@@ -195,14 +199,14 @@ def _by_image(
         image, category = (_key(path, "annotation", row, name) for name in ("image_id", "category_id"))
         where = _where(path, "annotation", row)
         if image not in own:
-            raise BadInput(f"{where}, is of image {shown(image)}, which is not listed; drop it or list the image")
+            raise BadInput(f"{where}, is of image {short_repr(image)}, which is not listed; drop it or list the image")
         if category not in place:
-            raise BadInput(f"{where}, has category {shown(category)}, which has no name; add it to categories")
+            raise BadInput(f"{where}, has category {short_repr(category)}, which has no name; add it to categories")
         box = row.get("bbox")
         if not (isinstance(box, list) and len(box) == 4):
             raise BadInput(f"{where}, has no bbox of four numbers; write left, top, width and height")
         for edge in box:
-            bounded(edge, where, "an edge of its bbox", -FARTHEST, FARTHEST)
+            check_number(edge, where, "an edge of its bbox", -MAX_COORDINATE, MAX_COORDINATE)
         own[image].append(row)
     return own
 
@@ -215,23 +219,25 @@ def _annotated(
     place: Mapping[Any, int],
     faults: Faults,
     outlined: bool,
-) -> Annotated:
+) -> AnnotatedImage:
     tall, wide = (_field(path, "image", image, side) for side in ("height", "width"))
     height, width = image_size(tall, wide, _where(path, "image", image))
     kept, boxes, areas, crowd, masks = [], [], list[float](), list[bool](), []
     for row in rows:
         left, top, wide, tall = row["bbox"]
         where = _where(path, "annotation", row)
-        box = within((left, top, left + wide, top + tall), height, width, where, faults)
+        box = clip_box((left, top, left + wide, top + tall), height, width, where, faults)
         if box is not None:
             kept.append(row)
             boxes.append(box)
             area, many = row.get("area"), row.get("iscrowd")
             whole = (box[2] - box[0]) * (box[3] - box[1]) if area is None else area
-            areas.append(bounded(whole, where, "area", 0, FARTHEST**2))
-            crowd.append(bounded(int(many) if isinstance(many, bool) else many or 0, where, "iscrowd", 0, 1) > 0)
-            masks += [rle_of(row.get("segmentation"), box, height, width, where, faults)] if outlined else []
-    return Annotated(
+            areas.append(check_number(whole, where, "area", 0, MAX_COORDINATE**2))
+            crowd.append(check_number(int(many) if isinstance(many, bool) else many or 0, where, "iscrowd", 0, 1) > 0)
+            masks += (
+                [encode_segmentation(row.get("segmentation"), box, height, width, where, faults)] if outlined else []
+            )
+    return AnnotatedImage(
         file,
         height,
         width,

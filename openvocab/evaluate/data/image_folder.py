@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from openvocab.errors import BadInput, OpenVocabWarning
-from openvocab.evaluate.data.guarded import regular_files
-from openvocab.evaluate.data.records import Labeled, LabeledSet
+from openvocab.evaluate.data.labeled import LabeledImage, LabeledSet
+from openvocab.evaluate.data.safe_read import regular_files
 from openvocab.images.files import looks_like_image
 from openvocab.images.items import Item
 from openvocab.prompts.labels import check_labels
@@ -51,7 +51,7 @@ def _hidden(file: str) -> bool:
     return os.path.basename(file).startswith(".")
 
 
-def _images(path: str, names: Sequence[str]) -> Iterator[Labeled]:
+def _images(path: str, names: Sequence[str]) -> Iterator[LabeledImage]:
     for row, name in enumerate(names):
         for file in _files(os.path.join(path, name)):
-            yield Labeled(Item(file, file, listed=True), (row,))
+            yield LabeledImage(Item(file, file, listed=True), (row,))

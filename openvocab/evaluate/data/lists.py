@@ -14,12 +14,12 @@ from io import StringIO
 from typing import Any
 
 from openvocab.errors import BadInput, OpenVocabWarning
-from openvocab.evaluate.data.guarded import parse_json, parsing, read_parquet, read_text, shown
-from openvocab.evaluate.data.records import Labeled, LabeledSet
+from openvocab.evaluate.data.labeled import LabeledImage, LabeledSet
+from openvocab.evaluate.data.safe_read import parse_json, parsing, read_parquet, read_text, short_repr
 from openvocab.images.items import Item
 from openvocab.prompts.labels import check_labels
 
-__all__ = ["PATHS", "load_list", "path_of", "read_rows"]
+__all__ = ["PATHS", "image_path", "load_list", "read_rows"]
 
 PATHS = ("path", "file_name", "filename", "file", "image", "image_path")
 """Names of the column of paths."""
@@ -45,7 +45,7 @@ def load_list(path: str) -> LabeledSet:
     labels = check_labels(names)
     place = {name: row for row, name in enumerate(names)}
     several = any(many for _, _, _, many in rows)
-    images = [Labeled(Item(file, file), tuple(sorted({place[name] for name in own}))) for _, file, own, _ in kept]
+    images = [LabeledImage(Item(file, file), tuple(sorted({place[name] for name in own}))) for _, file, own, _ in kept]
     return LabeledSet(path, labels, several, lambda: iter(images))
 
 
@@ -72,7 +72,7 @@ def read_rows(path: str, columns: Sequence[str]) -> list[tuple[int, dict[str, An
     return rows
 
 
-def path_of(path: str, line: int, row: Mapping[str, Any], remedy: str) -> str:
+def image_path(path: str, line: int, row: Mapping[str, Any], remedy: str) -> str:
     """Return the path of a row's image, from the folder of the list.
 
     Raises:
@@ -94,7 +94,7 @@ def _row(path: str, line: int, plain: Mapping[str, Any]) -> tuple[str, Sequence[
     Raises:
         BadInput: one is missing.
     """
-    file = path_of(path, line, plain, _REMEDY)
+    file = image_path(path, line, plain, _REMEDY)
     several = plain.get("labels") is not None
     given = plain["labels"] if several else plain.get("label")
     if several and isinstance(given, str):
@@ -110,11 +110,11 @@ def _existing(path: str, rows: Sequence[Row]) -> list[Row]:
     missing = [row for row in rows if not os.path.isfile(row[1])]
     if len(missing) == len(rows):
         raise BadInput(
-            f"none of the {len(rows)} images of {path!r} exists, such as {shown(missing[0][1])}; check paths"
+            f"none of the {len(rows)} images of {path!r} exists, such as {short_repr(missing[0][1])}; check paths"
         )
     if missing:
         said = f"{path!r} lists {len(missing)} images that do not exist, the first on line {missing[0][0]}"
-        warnings.warn(f"{said}: {shown(missing[0][1])}; they are left out", OpenVocabWarning, stacklevel=3)
+        warnings.warn(f"{said}: {short_repr(missing[0][1])}; they are left out", OpenVocabWarning, stacklevel=3)
     gone = {row[0] for row in missing}
     return [row for row in rows if row[0] not in gone]
 

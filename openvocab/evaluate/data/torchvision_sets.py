@@ -11,8 +11,8 @@ from types import MappingProxyType
 from typing import Any
 
 from openvocab.errors import BadInput, unknown
-from openvocab.evaluate.data.guarded import parsing, regular_files
-from openvocab.evaluate.data.records import Labeled, LabeledSet
+from openvocab.evaluate.data.labeled import LabeledImage, LabeledSet
+from openvocab.evaluate.data.safe_read import parsing, regular_files
 from openvocab.images.items import Item
 
 __all__ = ["TORCHVISION", "load_torchvision"]
@@ -117,7 +117,7 @@ def _label(given: object) -> str:
     return " ".join(str(first).split())
 
 
-def _images(path: str, data: Any, labels: int) -> Iterator[Labeled]:
+def _images(path: str, data: Any, labels: int) -> Iterator[LabeledImage]:
     """Yield the images, each as the bytes of a PNG file, which keeps every pixel.
 
     Raises:
@@ -131,4 +131,4 @@ def _images(path: str, data: Any, labels: int) -> Iterator[Labeled]:
             label = int(given)
         if not 0 <= label < labels:
             raise BadInput(f"{where!r} has label {label}, and the set names {labels}; fetch it again")
-        yield Labeled(Item(where, data=file.getvalue()), (label,))
+        yield LabeledImage(Item(where, data=file.getvalue()), (label,))

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from openvocab.errors import BadInput
-from openvocab.evaluate.data.annotated import Annotated, AnnotatedSet, Faults, within
-from openvocab.evaluate.data.guarded import FARTHEST, bounded, image_size, read_xml, shown
+from openvocab.evaluate.data.annotated import AnnotatedImage, AnnotatedSet, Faults, clip_box
+from openvocab.evaluate.data.safe_read import MAX_COORDINATE, check_number, image_size, read_xml, short_repr
 from openvocab.prompts.labels import check_labels
 
 __all__ = ["load_voc"]
@@ -43,18 +43,20 @@ def load_voc(path: str) -> AnnotatedSet:
         raise BadInput(f"none of the {len(names)} images annotated in {path!r} exists in JPEGImages; check the path")
     words = sorted({word for _, found in read for word in found})
     faults.tell()
-    looked_in = f"the elements object of the {len(names)} files {folder!r}/*.xml"
+    label_source = f"the elements object of the {len(names)} files {folder!r}/*.xml"
     if not words:
-        raise BadInput(f"{path!r} has no object; it was looked for in {looked_in}; check the path and the annotations")
+        raise BadInput(
+            f"{path!r} has no object; it was looked for in {label_source}; check the path and the annotations"
+        )
     place = {word: row for row, word in enumerate(words)}
     images = []
     for one, found in read:
         index = np.array([place[word] for word in found], np.int64)
-        images.append(Annotated(one.path, one.height, one.width, one.xyxy, index, one.crowd))
-    return AnnotatedSet(path, check_labels(words), tuple(images), faults.counts, looked_in)
+        images.append(AnnotatedImage(one.path, one.height, one.width, one.xyxy, index, one.crowd))
+    return AnnotatedSet(path, check_labels(words), tuple(images), faults.counts, label_source)
 
 
-def _image(path: str, file: str, faults: Faults) -> tuple[Annotated, list[str]] | None:
+def _image(path: str, file: str, faults: Faults) -> tuple[AnnotatedImage, list[str]] | None:
     """Return an image, still without the indices of its labels, and its labels; None where it is missing.
 
     Raises:
@@ -64,21 +66,21 @@ def _image(path: str, file: str, faults: Faults) -> tuple[Annotated, list[str]] 
     name = os.path.basename(_text(root, "filename", repr(file)))
     image = os.path.join(path, "JPEGImages", name)
     if not os.path.isfile(image):
-        faults.add("images that are annotated and missing, left out", f"{file!r} ({shown(name)})")
+        faults.add("images that are annotated and missing, left out", f"{file!r} ({short_repr(name)})")
         return None
     width, height = (_number(root, f"size/{side}", repr(file)) for side in ("width", "height"))
     height, width = image_size(height, width, repr(file))
     boxes, labels, crowd = [], list[str](), list[bool]()
-    for number, thing in enumerate(root.findall("object"), 1):
+    for number, object_index in enumerate(root.findall("object"), 1):
         where = f"{file!r}, object {number}"
-        left, top, right, bottom = (_number(thing, f"bndbox/{edge}", where) for edge in _EDGES)
-        box = within((left - 1, top - 1, right, bottom), height, width, where, faults)
+        left, top, right, bottom = (_number(object_index, f"bndbox/{edge}", where) for edge in _EDGES)
+        box = clip_box((left - 1, top - 1, right, bottom), height, width, where, faults)
         if box is not None:
             boxes.append(box)
-            labels.append(" ".join(_text(thing, "name", where).split()))
-            crowd.append((thing.findtext("difficult") or "0").strip() == "1")
+            labels.append(" ".join(_text(object_index, "name", where).split()))
+            crowd.append((object_index.findtext("difficult") or "0").strip() == "1")
     xyxy = np.array(boxes, np.float64).reshape(-1, 4)
-    return Annotated(image, height, width, xyxy, np.zeros(0, np.int64), np.array(crowd, bool)), labels
+    return AnnotatedImage(image, height, width, xyxy, np.zeros(0, np.int64), np.array(crowd, bool)), labels
 
 
 def _text(element: Any, tag: str, where: str) -> str:
@@ -94,5 +96,5 @@ def _number(element: Any, tag: str, where: str) -> float:
     try:
         value = float(text)
     except ValueError as error:
-        raise BadInput(f"{where} says {shown(text)} for {tag}, which is no number; mend it") from error
-    return bounded(value, where, tag, -FARTHEST, FARTHEST)
+        raise BadInput(f"{where} says {short_repr(text)} for {tag}, which is no number; mend it") from error
+    return check_number(value, where, tag, -MAX_COORDINATE, MAX_COORDINATE)

@@ -13,13 +13,13 @@ from functools import partial
 import numpy as np
 
 from openvocab.errors import BadInput
-from openvocab.evaluate.data.guarded import read_row, read_text, shown, tar_files
-from openvocab.evaluate.data.records import Labeled, LabeledSet
+from openvocab.evaluate.data.labeled import LabeledImage, LabeledSet
+from openvocab.evaluate.data.safe_read import read_row, read_text, short_repr, tar_files
 from openvocab.images.items import Item
 
-__all__ = ["image_of", "load_web_dataset", "samples", "shards_of"]
+__all__ = ["list_shards", "load_web_dataset", "sample_image", "samples"]
 
-LARGEST_SAMPLE = 2**30
+MAX_SAMPLE_BYTES = 2**30
 """Bytes of a sample: all files of one key, which are in memory at once."""
 
 _MOST_SHARDS = 1_000_000
@@ -36,28 +36,28 @@ def load_web_dataset(path: str, split: str = "test") -> LabeledSet:
     names = _lines(path, "classnames.txt")
     if not names:
         raise BadInput(f"{os.path.join(path, 'classnames.txt')!r} names no label; write one a line")
-    shards = shards_of(path, split)
+    shards = list_shards(path, split)
     kind = (
         _lines(path, "dataset_type.txt")
         if os.path.lexists(os.path.join(path, "dataset_type.txt"))
         else ["classification"]
     )
     if kind[:1] not in (["classification"], ["multilabel"]):
-        raise BadInput(f"{path!r} is a set for {shown(' '.join(kind))}; give one for classification")
+        raise BadInput(f"{path!r} is a set for {short_repr(' '.join(kind))}; give one for classification")
     several, templates = kind == ["multilabel"], None
     if os.path.lexists(os.path.join(path, "zeroshot_classification_templates.txt")):
         said = _lines(path, "zeroshot_classification_templates.txt")
         templates = tuple(line.replace("{c}", "{label}") for line in said if line)
     read = partial(_images, shards, len(names), several)
-    looked_in = f"the .npy of each sample of {shards[0]!r} and so on"
-    return LabeledSet(path, tuple(names), several, read, templates or None, looked_in)
+    label_source = f"the .npy of each sample of {shards[0]!r} and so on"
+    return LabeledSet(path, tuple(names), several, read, templates or None, label_source)
 
 
 def _lines(path: str, name: str) -> list[str]:
     return [line.strip() for line in read_text(os.path.join(path, name)).strip().splitlines()]
 
 
-def shards_of(path: str, split: str) -> list[str]:
+def list_shards(path: str, split: str) -> list[str]:
     """Return the shards of a split.
 
     Raises:
@@ -75,7 +75,7 @@ def shards_of(path: str, split: str) -> list[str]:
     return shards
 
 
-def _images(shards: list[str], labels: int, several: bool) -> Iterator[Labeled]:
+def _images(shards: list[str], labels: int, several: bool) -> Iterator[LabeledImage]:
     for shard in shards:
         for key, parts in samples(shard):
             yield _labeled(f"{shard}::{key}", parts, labels, several)
@@ -98,27 +98,27 @@ def samples(shard: str) -> Iterator[tuple[str, dict[str, bytes]]]:
             yield key, parts
             parts = {}
         key, parts[suffix.lower()] = now, data
-        if sum(map(len, parts.values())) > LARGEST_SAMPLE:
-            raise BadInput(f"{f'{shard}::{key}'!r} has more than {LARGEST_SAMPLE} bytes; split the sample")
+        if sum(map(len, parts.values())) > MAX_SAMPLE_BYTES:
+            raise BadInput(f"{f'{shard}::{key}'!r} has more than {MAX_SAMPLE_BYTES} bytes; split the sample")
     if parts:
         yield key, parts
 
 
-def _labeled(name: str, parts: dict[str, bytes], labels: int, several: bool) -> Labeled:
+def _labeled(name: str, parts: dict[str, bytes], labels: int, several: bool) -> LabeledImage:
     """Return a sample as an image with labels.
 
     Raises:
         BadInput: it has no image, or its label is missing, of another kind, or out of range.
     """
-    image = image_of(name, parts)
+    image = sample_image(name, parts)
     found = _several(parts, labels) if several else _one(parts, labels)
     if found is None:
         wanted = f".npy of {labels} numbers" if several else f".cls with a whole number in 0 to {labels - 1}"
         raise BadInput(f"{name!r} has no {wanted}; classnames.txt has {labels} labels")
-    return Labeled(Item(name, data=image), found)
+    return LabeledImage(Item(name, data=image), found)
 
 
-def image_of(name: str, parts: dict[str, bytes]) -> bytes:
+def sample_image(name: str, parts: dict[str, bytes]) -> bytes:
     """Return the image of a sample.
 
     Raises:

@@ -15,9 +15,17 @@ import numpy as np
 from PIL import Image
 
 from openvocab.errors import BadInput
-from openvocab.evaluate.data.annotated import Annotated, AnnotatedSet, Faults, within
-from openvocab.evaluate.data.guarded import SMALL, image_size, read_lines, read_text, read_yaml, regular_files, shown
-from openvocab.evaluate.data.outlines import rle_of
+from openvocab.evaluate.data.annotated import AnnotatedImage, AnnotatedSet, Faults, clip_box
+from openvocab.evaluate.data.safe_read import (
+    MAX_SMALL_FILE_BYTES,
+    image_size,
+    read_lines,
+    read_text,
+    read_yaml,
+    regular_files,
+    short_repr,
+)
+from openvocab.evaluate.data.segmentations import encode_segmentation
 from openvocab.images.files import looks_like_image, open_regular
 from openvocab.prompts.files import is_file
 from openvocab.prompts.labels import check_labels
@@ -63,11 +71,11 @@ def load_yolo(path: str, split: str | None = None) -> AnnotatedSet:
         raise BadInput(f"none of the {len(listed)} images of {file!r} can be read; check its paths")
     wanted = [_label_file(image) for image, _, _ in found]
     there = sum(map(os.path.lexists, wanted))
-    looked_in = f"{len(wanted)} label files, of which {there} exist, such as {shown(wanted[0])}"
+    label_source = f"{len(wanted)} label files, of which {there} exist, such as {short_repr(wanted[0])}"
     outlined = any(len(numbers) > 4 for _, _, lines in found for _, numbers, _ in lines)
     images = tuple(_annotated(*each, place, faults, outlined) for each in found)
     faults.tell()
-    return AnnotatedSet(path, labels, images, faults.counts, looked_in)
+    return AnnotatedSet(path, labels, images, faults.counts, label_source)
 
 
 # --- data.yaml
@@ -91,7 +99,7 @@ def _names(file: str, names: object) -> dict[int, str]:
         raise BadInput(f"{file!r} has no names; write a list of names, or one behind each class number")
     odd = next((name for name in plain.values() if not isinstance(name, str)), None)
     if odd is not None:
-        raise BadInput(f"{file!r} has {shown(odd)} among its names; write texts")
+        raise BadInput(f"{file!r} has {short_repr(odd)} among its names; write texts")
     return dict(sorted((int(key), name) for key, name in plain.items()))
 
 
@@ -113,7 +121,7 @@ def _listed(file: str, said: Mapping[str, Any], split: str | None) -> list[str]:
     parts, path = given if isinstance(given, list) else [given], said.get("path", "")
     odd = next((part for part in (*parts, path) if not isinstance(part, str)), None)
     if odd is not None:
-        raise BadInput(f"{file!r} has {shown(odd)} for a path or its {wanted} split; write where the images lie")
+        raise BadInput(f"{file!r} has {short_repr(odd)} for a path or its {wanted} split; write where the images lie")
     roots = _roots(file, path)
     return [image for part in parts for image in _images(file, wanted, part, roots)]
 
@@ -131,7 +139,7 @@ def _images(file: str, split: str, part: str, roots: Sequence[str]) -> Iterator[
     place = next((each for each in tried if os.path.exists(each)), None)
     if place is None:
         raise BadInput(
-            f"{file!r} has its {split} split in {shown(part)}, but {shown(tried[0])} does not exist; check its path"
+            f"{file!r} has its {split} split in {short_repr(part)}, but {short_repr(tried[0])} does not exist; check its path"
         )
     if place.endswith(".txt"):
         for line in read_lines(place):
@@ -146,7 +154,7 @@ def _images(file: str, split: str, part: str, roots: Sequence[str]) -> Iterator[
 def _size(image: str, faults: Faults) -> tuple[int, int] | None:
     """Return height and width of an image, upright, from its header; None where it is missing or cannot be read."""
     if not os.path.isfile(image):
-        faults.add("images that are listed and missing, left out", shown(image))
+        faults.add("images that are listed and missing, left out", short_repr(image))
         return None
     try:
         with open_regular(image) as file, Image.open(file) as opened:
@@ -178,7 +186,7 @@ def _lines(file: str, place: Mapping[int, int]) -> list[Line]:
     if not os.path.lexists(file):
         return []
     made = []
-    for count, text in enumerate(read_text(file, SMALL).splitlines(), 1):
+    for count, text in enumerate(read_text(file, MAX_SMALL_FILE_BYTES).splitlines(), 1):
         where, words = f"{file!r}, line {count}", text.split()
         if not words:
             continue
@@ -196,22 +204,22 @@ def _lines(file: str, place: Mapping[int, int]) -> list[Line]:
 
 def _annotated(
     image: str, size: tuple[int, int], lines: Sequence[Line], place: Mapping[int, int], faults: Faults, outlined: bool
-) -> Annotated:
+) -> AnnotatedImage:
     height, width = size
     boxes, index, masks = [], list[int](), []
     for kind, numbers, where in lines:
         scaled = np.array(numbers, np.float64).reshape(-1, 2) * (width, height)
         low, high = (scaled.min(axis=0), scaled.max(axis=0)) if len(scaled) > 2 else _edges(scaled)
-        box = within((*low, *high), height, width, where, faults)
+        box = clip_box((*low, *high), height, width, where, faults)
         if box is not None:
             boxes.append(box)
             index.append(place[kind])
             outline = [scaled.ravel().tolist()] if len(scaled) > 2 else None
-            masks += [rle_of(outline, box, height, width, where, faults)] if outlined else []
+            masks += [encode_segmentation(outline, box, height, width, where, faults)] if outlined else []
     xyxy = np.array(boxes, np.float64).reshape(-1, 4)
     crowd = np.zeros(len(boxes), bool)
     shapes = tuple(masks) if outlined else None
-    return Annotated(image, height, width, xyxy, np.array(index, np.int64), crowd, masks=shapes)
+    return AnnotatedImage(image, height, width, xyxy, np.array(index, np.int64), crowd, masks=shapes)
 
 
 def _edges(centered: np.ndarray[Any, Any]) -> tuple[Any, Any]:

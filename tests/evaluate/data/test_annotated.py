@@ -15,7 +15,7 @@ from openvocab.evaluate.data import load_annotated
 Thing = tuple[str, float, float, float, float]
 
 
-def voc(root: Path, things: list[Thing], size: tuple[int, int] = (20, 10), name: str = "a") -> Path:
+def voc(root: Path, objects: list[Thing], size: tuple[int, int] = (20, 10), name: str = "a") -> Path:
     """One image of width and height with VOC's boxes."""
     for folder in ("Annotations", "JPEGImages"):
         (root / folder).mkdir(parents=True, exist_ok=True)
@@ -23,7 +23,7 @@ def voc(root: Path, things: list[Thing], size: tuple[int, int] = (20, 10), name:
     objects = "".join(
         f"<object><name>{label}</name><difficult>{int(label == 'hard')}</difficult><bndbox><xmin>{left}</xmin>"
         f"<ymin>{top}</ymin><xmax>{right}</xmax><ymax>{bottom}</ymax></bndbox></object>"
-        for label, left, top, right, bottom in things
+        for label, left, top, right, bottom in objects
     )
     shape = f"<size><width>{size[0]}</width><height>{size[1]}</height></size>"
     text = f"<annotation><filename>{name}.png</filename>{shape}{objects}</annotation>"
@@ -52,7 +52,7 @@ def test_voc(tmp_path):
     one = data.images[0]
     assert (data.labels, one.height, one.width) == (("dog", "hard"), 10, 20)
     assert one.xyxy.tolist() == [[0, 0, 20, 10], [1, 2, 4, 5]]
-    assert (one.label_index.tolist(), one.crowd.tolist(), dict(data.faults)) == ([0, 1], [False, True], {})
+    assert (one.class_ids.tolist(), one.crowd.tolist(), dict(data.faults)) == ([0, 1], [False, True], {})
 
 
 def test_coco(tmp_path):
@@ -61,7 +61,7 @@ def test_coco(tmp_path):
     assert (data.labels, one.height, one.width) == (("dog", "cat"), 10, 20)
     assert one.xyxy.tolist() == [[1, 2, 4, 6], [0, 0, 20, 10]]
     assert one.areas is not None
-    assert (one.label_index.tolist(), one.crowd.tolist(), one.areas.tolist()) == ([0, 1], [False, True], [9, 200])
+    assert (one.class_ids.tolist(), one.crowd.tolist(), one.areas.tolist()) == ([0, 1], [False, True], [9, 200])
 
 
 def test_coco_takes_images_from_another_folder(tmp_path):
@@ -74,11 +74,11 @@ def test_coco_takes_images_from_another_folder(tmp_path):
 
 
 def test_labels_get_other_names_and_places(tmp_path):
-    data = load_annotated(str(coco(tmp_path)), "coco").against(["cat", "bird", "hound"], {"dog": "hound"})
+    data = load_annotated(str(coco(tmp_path)), "coco").with_labels(["cat", "bird", "hound"], {"dog": "hound"})
     assert data.labels == ("cat", "bird", "hound")
-    assert data.images[0].label_index.tolist() == [2, 0]
+    assert data.images[0].class_ids.tolist() == [2, 0]
     with pytest.raises(BadInput, match="the first is 'hound'"):
-        data.against(["cat", "bird"])
+        data.with_labels(["cat", "bird"])
 
 
 @pytest.mark.parametrize(

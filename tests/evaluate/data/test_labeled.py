@@ -113,10 +113,10 @@ def test_web_dataset_with_several_labels(tmp_path):
 
 def test_other_names_and_other_labels(folder):
     data = load_labeled(str(folder), "imagefolder")
-    turned = data.against(["dog", "cat", "b"], {"a": "cat"})
+    turned = data.with_labels(["dog", "cat", "b"], {"a": "cat"})
     assert turned.labels == ("dog", "cat", "b")
     assert [row for _, *row in seen(turned)] == [["cat"], ["cat"], ["b"]]
-    together = data.against(names={"a": "thing", "b": "thing"})
+    together = data.with_labels(names={"a": "thing", "b": "thing"})
     assert together.labels == ("thing",)
     assert [one.labels for one in together.images()] == [(0,), (0,), (0,)]
 
@@ -130,7 +130,7 @@ def test_other_names_and_other_labels(folder):
 )
 def test_labels_that_do_not_match(vocabulary, names, says, folder):
     with pytest.raises(BadInput) as caught:
-        load_labeled(str(folder), "imagefolder").against(vocabulary, names)
+        load_labeled(str(folder), "imagefolder").with_labels(vocabulary, names)
     assert says in str(caught.value)
 
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from openvocab.errors import BadInput
-from openvocab.evaluate import Found, Truth, average_precision
+from openvocab.evaluate import GroundTruth, Predictions, average_precision
 from openvocab.evaluate.data import load_annotated
 
 URL = "http://images.cocodataset.org/train2017/000000000007.jpg"
@@ -50,25 +50,27 @@ def lvis(root: Path, folder: str = "", **changes: Any) -> Path:
 @pytest.mark.parametrize("folder", [pytest.param("", id="by name"), pytest.param("train2017", id="by folder and name")])
 def test_what_was_looked_for_is_kept(folder, tmp_path):
     [one] = load_annotated(str(lvis(tmp_path, folder)), "lvis").images
-    assert one.looked_for is not None and one.looked_for.tolist() == [0, 1, 2]
-    assert (one.label_index.tolist(), one.crowd.tolist()) == ([0, 2, 2], [False, False, True])
+    assert one.checked_labels is not None and one.checked_labels.tolist() == [0, 1, 2]
+    assert (one.class_ids.tolist(), one.crowd.tolist()) == ([0, 2, 2], [False, False, True])
     assert one.xyxy[2].tolist() == [0, 0, 20, 10]
     assert one.masks is not None and len(one.masks) == len(one.xyxy)
 
 
 def test_other_names_move_what_was_looked_for(tmp_path):
-    data = load_annotated(str(lvis(tmp_path)), "lvis").against(["apple", "pet", "bird"], {"cat": "pet", "dog": "pet"})
+    data = load_annotated(str(lvis(tmp_path)), "lvis").with_labels(
+        ["apple", "pet", "bird"], {"cat": "pet", "dog": "pet"}
+    )
     [one] = data.images
-    assert one.looked_for is not None and one.looked_for.tolist() == [1, 2]
+    assert one.checked_labels is not None and one.checked_labels.tolist() == [1, 2]
 
 
 def test_a_bird_too_many_is_neither_right_nor_wrong(tmp_path):
     """As in LVIS' own evaluation, where an unmatched box of a label that was not seen to its end is ignored."""
     data = load_annotated(str(lvis(tmp_path)), "lvis")
     [one] = data.images
-    truth = Truth(one.height, one.width, one.xyxy, one.label_index, one.crowd, areas=one.areas)
+    truth = GroundTruth(one.height, one.width, one.xyxy, one.class_ids, one.crowd, areas=one.areas)
     boxes = np.array([[1, 1, 5, 5], [15, 5, 18, 9], [9, 1, 13, 5]], np.float32)
-    found = Found(boxes, np.array([0.9, 0.8, 0.7], np.float32), np.array([0, 2, 2]))
+    found = Predictions(boxes, np.array([0.9, 0.8, 0.7], np.float32), np.array([0, 2, 2]))
     got = average_precision([truth], [found], data.labels)
     assert got.per_label == {"cat": pytest.approx(1), "bird": pytest.approx(1), "dog": None, "apple": None}
 

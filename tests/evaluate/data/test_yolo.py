@@ -38,7 +38,7 @@ def test_boxes(tmp_path):
     assert [one.xyxy.shape for one in data.images] == [(2, 4), (0, 4), (0, 4)]
     one = data.images[0]
     np.testing.assert_allclose(one.xyxy, [[10, 5, 30, 15], [8, 3, 12, 7]])
-    assert (one.label_index.tolist(), one.height, one.width, one.masks) == ([1, 0], 20, 40, None)
+    assert (one.class_ids.tolist(), one.height, one.width, one.masks) == ([1, 0], 20, 40, None)
 
 
 @pytest.mark.parametrize("text", [pytest.param(BOXES, id="boxes"), pytest.param(POLYGONS, id="polygons")])
@@ -51,7 +51,7 @@ def test_parity_with_supervision(text, tmp_path):
     upstream: Any = found
     one = load_annotated(str(root), "yolo").images[0]
     np.testing.assert_allclose(one.xyxy, upstream.xyxy, atol=1e-4)
-    assert one.label_index.tolist() == upstream.class_id.tolist()
+    assert one.class_ids.tolist() == upstream.class_id.tolist()
     if text is POLYGONS:
         assert one.masks is not None
         for mine, other in zip(one.masks, upstream.mask, strict=True):

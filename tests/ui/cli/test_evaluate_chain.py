@@ -16,7 +16,7 @@ from openvocab.testing import FakeSegmenter, FakeTagger
 from openvocab.ui.cli.main import main
 from tests.helpers.stages import chain
 
-FILES = ["losses.png", "report.json", "report.md", "worst.png"]
+FILES = ["errors.png", "report.json", "report.md", "worst.png"]
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def coco(tmp_path: Path) -> Path:
     """Three images of 40 x 32, in each of which something red fills the upper left quarter; in one there is more."""
     (tmp_path / "data").mkdir()
     images: list[Any] = []
-    things: list[Any] = []
+    objects: list[Any] = []
     for number in range(3):
         Image.new("RGB", (40, 32), (200, 20 * number, 30)).save(tmp_path / "data" / f"{number}.png")
         images.append({"id": number, "file_name": f"{number}.png", "height": 32, "width": 40})
@@ -34,10 +34,10 @@ def coco(tmp_path: Path) -> Path:
             mask[top : top + tall, left : left + wide] = 1
             code = coco_mask.encode(np.asfortranarray(mask))
             shape = {"size": code["size"], "counts": code["counts"].decode()}
-            one = {"id": len(things), "image_id": number, "category_id": label, "bbox": place, "area": wide * tall}
-            things.append(one | {"iscrowd": 0, "segmentation": shape})
+            one = {"id": len(objects), "image_id": number, "category_id": label, "bbox": place, "area": wide * tall}
+            objects.append(one | {"iscrowd": 0, "segmentation": shape})
     names = [{"id": row, "name": name} for row, name in enumerate(("dark", "light", "red"), 1)]
-    whole = {"images": images, "annotations": things, "categories": names}
+    whole = {"images": images, "annotations": objects, "categories": names}
     (tmp_path / "data" / "instances.json").write_text(json.dumps(whole), "utf-8")
     return tmp_path / "data" / "instances.json"
 
@@ -45,16 +45,16 @@ def coco(tmp_path: Path) -> Path:
 @pytest.fixture
 def loaded(monkeypatch):
     """Fake stages in place of those of openvocab.load; returns what each call asked for."""
-    asked = []
+    queried = []
 
     def load(preset=None, **given):
-        asked.append((preset, {name: value for name, value in given.items() if value}))
+        queried.append((preset, {name: value for name, value in given.items() if value}))
         return chain(tag_threshold=0.0, max_tags=3)
 
     monkeypatch.setattr(openvocab, "load", load)
     monkeypatch.setattr(openvocab, "load_segmenter", lambda *_: FakeSegmenter())
     monkeypatch.setattr(openvocab, "load_detector", lambda *_: chain().detector)
-    return asked
+    return queried
 
 
 def run(task: str, data: Path, out: Path, *more: str) -> int:
@@ -64,16 +64,16 @@ def run(task: str, data: Path, out: Path, *more: str) -> int:
 def test_chain_writes_a_whole_report(coco, loaded, tmp_path, capsys):
     assert run("chain", coco, tmp_path / "out", "--seed", "4") == 0
     printed = capsys.readouterr().out
-    assert "F1 of the chain" in printed and "never tagged" in printed and "3 images, 3 labels" in printed
+    assert "F1 of the chain" in printed and "not tagged" in printed and "3 images, 3 labels" in printed
     assert loaded == [("pocket", {})]
     report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
     assert report["task"] == "chain" and report["run"]["tagger"]["sha256"] == FakeTagger().record.sha256
     assert report["bootstrap"]["seed"] == 4 and len(report["data"]["digest"]) == 64
-    things = report["figures"]["chain"]["fates"]["things"]
-    assert sum(things.values()) == 4
-    assert report["figures"]["cut"]["mean_iou"]["value"] == 1
+    objects = report["metrics"]["chain"]["errors"]["objects"]
+    assert sum(objects.values()) == 4
+    assert report["metrics"]["true_box_masks"]["mean_iou"]["value"] == 1
     text = (tmp_path / "out" / "report.md").read_text("utf-8")
-    assert "![losses](losses.png)" in text and "![worst](worst.png)" in text and "true labels: boxes, masks" in text
+    assert "![errors](errors.png)" in text and "![worst](worst.png)" in text and "true labels: boxes, masks" in text
     assert sorted(each.name for each in (tmp_path / "out").iterdir()) == FILES
 
 
@@ -104,17 +104,20 @@ def test_segment_measures_masks_from_true_boxes(coco, loaded, tmp_path, capsys):
     assert run("segment", coco, tmp_path / "out", "--limit", "2") == 0
     assert "from true boxes, mean IoU" in capsys.readouterr().out
     report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
-    assert report["figures"]["cut"]["things"] == 3 and report["figures"]["cut"]["share"]["value"] == 1
-    assert report["figures"]["found"] is None and report["run"]["detector"] is None
-    assert report["figures"]["semantic"]["mean"] == 1
-    assert "true box of each thing" in (tmp_path / "out" / "report.md").read_text("utf-8")
+    assert (
+        report["metrics"]["true_box_masks"]["objects"] == 3
+        and report["metrics"]["true_box_masks"]["share"]["value"] == 1
+    )
+    assert report["metrics"]["detector_masks"] is None and report["run"]["detector"] is None
+    assert report["metrics"]["semantic"]["mean"] == 1
+    assert "true box of each object" in (tmp_path / "out" / "report.md").read_text("utf-8")
 
 
 def test_segment_with_a_detector_has_mask_ap_too(coco, loaded, tmp_path, capsys):
     assert run("segment", coco, tmp_path / "out", "--detector", "x:y", "--box-threshold", "0") == 0
     assert "mask AP50" in capsys.readouterr().out
     report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
-    assert report["figures"]["found"]["ap50"] is not None
+    assert report["metrics"]["detector_masks"]["ap50"] is not None
     assert report["run"]["settings"]["box_threshold"] == 0
 
 
@@ -149,7 +152,7 @@ def test_segment_wants_masks(coco, loaded, tmp_path, capsys):
     assert "has boxes and no masks" in capsys.readouterr().err
 
 
-def test_an_image_that_cannot_be_read_is_told_and_counted(coco, loaded, tmp_path, capsys):
+def test_an_unreadable_image_is_reported_and_counted(coco, loaded, tmp_path, capsys):
     (coco.parent / "1.png").write_bytes(b"no image")
     Image.new("RGB", (9, 9)).save(coco.parent / "2.png")
     assert run("chain", coco, tmp_path / "out") == 1

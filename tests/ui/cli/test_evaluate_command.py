@@ -41,9 +41,9 @@ def test_the_report_is_whole(spec, folder, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "top-1" in printed and "8 images, 3 labels" in printed
     report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
-    assert report["figures"]["labels"] == ["cat", "d|g", "tea $pot"]
-    assert report["figures"]["top5"] is None
-    assert [sum(row) for row in report["figures"]["confusion"]] == [3, 4, 1]
+    assert report["metrics"]["labels"] == ["cat", "d|g", "tea $pot"]
+    assert report["metrics"]["top5"] is None
+    assert [sum(row) for row in report["metrics"]["confusion"]] == [3, 4, 1]
     assert len(report["data"]["digest"]) == len(report["model"]["sha256"]) == 64
     assert report["bootstrap"]["seed"] == 0 and report["versions"]["torch"]
     assert report["prompts"]["templates"] == ["This is a photo of a {label}"]
@@ -69,8 +69,8 @@ def test_several_labels(spec, folder, tmp_path, capsys):
     assert run(spec, folder / "list.jsonl", tmp_path / "out", "--threshold", "0.3", kind="list") == 0
     assert "mean average precision" in capsys.readouterr().out
     report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
-    assert (report["kind"], report["figures"]["threshold"]) == ("multi-label", 0.3)
-    assert [row["images"] for row in report["figures"]["rows"]] == [1, 2]
+    assert (report["kind"], report["metrics"]["threshold"]) == ("multi-label", 0.3)
+    assert [row["images"] for row in report["metrics"]["rows"]] == [1, 2]
     assert sorted(each.name for each in (tmp_path / "out").iterdir()) == ["report.json", "report.md"]
 
 
@@ -78,19 +78,19 @@ def test_class_map_labels_and_templates(spec, folder, tmp_path):
     given = ["--class-map", "d|g=dog, tea $pot=teapot", "--labels", "teapot, dog, cat, bird", "--template", "a {label}"]
     assert run(spec, folder, tmp_path / "out", *given) == 0
     report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
-    assert report["figures"]["labels"] == ["teapot", "dog", "cat", "bird"]
-    assert [row["images"] for row in report["figures"]["rows"]] == [1, 4, 3, 0]
+    assert report["metrics"]["labels"] == ["teapot", "dog", "cat", "bird"]
+    assert [row["images"] for row in report["metrics"]["rows"]] == [1, 4, 3, 0]
     assert report["prompts"]["templates"] == ["a {label}"]
 
 
-def test_an_image_that_cannot_be_read_is_told_and_counted(spec, folder, tmp_path, capsys):
+def test_an_unreadable_image_is_reported_and_counted(spec, folder, tmp_path, capsys):
     (folder / "cat" / "broken.png").write_bytes(b"no image")
     assert run(spec, folder, tmp_path / "out") == 1
     assert "broken.png" in capsys.readouterr().err
     report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
     assert report["data"]["images"] == 8
     assert [Path(each["image"]).name for each in report["data"]["unread"]] == ["broken.png"]
-    assert "**1 images could not be read**" in (tmp_path / "out" / "report.md").read_text("utf-8")
+    assert "Images that could not be read, in no metric: 1." in (tmp_path / "out" / "report.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_an_image_that_cannot_be_read_is_told_and_counted(spec, folder, tmp_path
         pytest.param(["--class-map", "kat=cat"], "names 'kat', which is no label", id="class map of another set"),
         pytest.param(["--class-map", "cat"], "--class-map has 'cat'", id="class map without ="),
         pytest.param(["--preset", "pocket"], "--preset and --tagger both", id="two taggers"),
-        pytest.param(["--threshold", "0.5"], "a threshold is for images with several labels", id="threshold"),
+        pytest.param(["--threshold", "0.5"], "a threshold is for multi-label data", id="threshold"),
         pytest.param(["--batch-size", "0"], "--batch-size must be", id="no batch"),
         pytest.param(["--seed", "-1"], "--seed must be", id="negative seed"),
         pytest.param(["--out", "{data}/report"], "lies in --data", id="out in data"),
@@ -149,14 +149,14 @@ def test_detect_runs_through_and_says_what_it_left_out(blood, owlv2_folder, tmp_
     assert "AP50" in printed.out and "2 images, 2 labels" in printed.out
     assert "boxes outside their image, left out: 1, the first in" in printed.err
     report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
-    assert report["data"]["things"] == {"white cell": 1, "platelet": 0}
+    assert report["data"]["objects"] == {"white cell": 1, "platelet": 0}
     assert report["data"]["faults"] == {"boxes outside their image, left out": 1}
-    assert report["figures"]["per_label"]["platelet"] is None
+    assert report["metrics"]["per_label"]["platelet"] is None
     assert report["settings"]["box_threshold"] == 0.01
     text = (tmp_path / "out" / "report.md").read_text("utf-8")
     assert "Boxes outside their image, left out: 1." in text
-    if report["figures"]["ap50"] < 0.01:
-        assert "next to nothing is found here" in text
+    if report["metrics"]["ap50"] < 0.01:
+        assert "close to zero" in text
 
 
 def test_detect_finds_what_an_oracle_knows(blood, tmp_path, monkeypatch, capsys):
@@ -180,8 +180,8 @@ def test_detect_finds_what_an_oracle_knows(blood, tmp_path, monkeypatch, capsys)
     given = ["--data", str(blood), "--format", "voc", "--out", str(tmp_path / "out")]
     assert main(["evaluate", "detect", *given]) == 0
     report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
-    assert report["figures"]["ap"] == pytest.approx(1)
-    assert report["data"]["boxes given"] == 1
+    assert report["metrics"]["ap"] == pytest.approx(1)
+    assert report["data"]["predicted_boxes"] == 1
     assert (report["data"]["resized"], report["template"]) == ([], "{label}")
 
 
@@ -216,8 +216,8 @@ def test_detect_measures_ap_without_suppression_between_labels(given, ap, boxes,
     common = ["--data", str(blood), "--format", "voc", "--out", str(tmp_path / "out"), "--labels", "WBC, platelet"]
     assert main(["evaluate", "detect", *common, *given]) == 0
     report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
-    assert report["figures"]["per_label"]["WBC"] == pytest.approx(ap)
-    assert report["data"]["boxes given"] == boxes
+    assert report["metrics"]["per_label"]["WBC"] == pytest.approx(ap)
+    assert report["data"]["predicted_boxes"] == boxes
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_detect_refuses(more, says, blood, tmp_path, capsys):
 # --- templates
 
 
-def test_templates_are_the_figures_of_classify_in_one_table(spec, folder, tmp_path, capsys):
+def test_templates_are_the_metrics_of_classify_in_one_table(spec, folder, tmp_path, capsys):
     given = ["--data", str(folder), "--format", "imagefolder", "--out", str(tmp_path / "out"), "--tagger", spec]
     given += ["--device", "cpu", "--dtype", "float32", "--template", "simple", "--template", "art of a {label}"]
     assert main(["evaluate", "templates", *given]) == 0
@@ -249,7 +249,7 @@ def test_templates_are_the_figures_of_classify_in_one_table(spec, folder, tmp_pa
     for row, template in enumerate(("simple", "art of a {label}")):
         run(spec, folder, tmp_path / f"alone{row}", "--template", template)
         alone = json.loads((tmp_path / f"alone{row}" / "report.json").read_text("utf-8"))
-        assert report["prompts"][row]["figures"] == alone["figures"]
+        assert report["prompts"][row]["metrics"] == alone["metrics"]
     text = (tmp_path / "out" / "report.md").read_text("utf-8")
     assert "| This is a photo of a {label} | 1 |" in text and "| art of a {label} | 1 |" in text
 

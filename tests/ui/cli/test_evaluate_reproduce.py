@@ -52,9 +52,9 @@ def test_retrieve(spec, folder, tmp_path, capsys):
     for out in ("one", "two"):
         assert main(["evaluate", "retrieve", *given, "--out", str(tmp_path / out)]) == 0
     printed = capsys.readouterr().out
-    assert "image to text, recall at 1 " in printed and "6 images, 7 sentences; report in" in printed
+    assert "image to text, recall at 1 " in printed and "6 images, 7 captions; report in" in printed
     report = json.loads((tmp_path / "one" / "report.json").read_text("utf-8"))
-    assert report["figures"]["text_to_image"]["10"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+    assert report["metrics"]["text_to_image"]["10"] == {"value": 1.0, "low": 1.0, "high": 1.0}
     for name in ("report.json", "report.md"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
@@ -88,7 +88,7 @@ spec = "{spec}"
 image = "scene"
 source = "paper"
 labels = ["cat", "dog"]
-figures = [{{ label = "cat", score = {score} }}, {{ label = "dog", score = 0.5 }}]
+scores = [{{ label = "cat", score = {score} }}, {{ label = "dog", score = 0.5 }}]
 tolerance = {tolerance}
 """
 
@@ -96,8 +96,8 @@ tolerance = {tolerance}
 @pytest.mark.parametrize(
     ("score", "tolerance", "status", "says"),
     [
-        pytest.param(0.5, 0.5, 0, "pass: scene, all 2 figures hold; tolerance 0.5", id="pass"),
-        pytest.param(0.0, 1e-9, 1, "fail: scene, of 2 figures 2 miss", id="fail"),
+        pytest.param(0.5, 0.5, 0, "pass: scene, all 2 scores hold; tolerance 0.5", id="pass"),
+        pytest.param(0.0, 1e-9, 1, "fail: scene, 2 of 2 scores differ", id="fail"),
     ],
 )
 def test_an_example_image_to_a_verdict(score, tolerance, status, says, spec, folder, tmp_path, capsys):
@@ -117,7 +117,7 @@ def test_an_example_image_to_a_verdict(score, tolerance, status, says, spec, fol
     ("images", "top1", "tolerance", "status", "says"),
     [
         pytest.param(6, 0.5, 1, 0, "pass: tiny holds over 6 images", id="pass"),
-        pytest.param(6, 1.0, 0.001, 1, "fail: tiny misses by", id="fail"),
+        pytest.param(6, 1.0, 0.001, 1, "fail: tiny is", id="fail"),
         pytest.param(7, 0.5, 1, 1, "no verdict: tiny", id="images are missing"),
     ],
 )
@@ -128,7 +128,7 @@ def test_a_recipe_from_files_to_a_verdict(images, top1, tolerance, status, says,
     assert main(["evaluate", "reproduce", "tiny", *given, "--device", "cpu", "--dtype", "float32"]) == status
     printed = capsys.readouterr()
     assert says in printed.out and f"published  {top1:.4f}" in printed.out
-    assert ("6 images were measured, and the figure is of 7" in printed.err) is (images == 7)
+    assert ("6 images were measured, and the published result is of 7" in printed.err) is (images == 7)
     report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
     assert report["prompts"]["name"] == "plain" and report["data"]["images"] == 6
 
@@ -139,7 +139,7 @@ def test_a_recipe_from_files_to_a_verdict(images, top1, tolerance, status, says,
         pytest.param(["vit-b-32-laion2b-cifar"], "did you mean 'vit-b-32-laion2b-cifar10'", id="another name"),
         pytest.param(["--data", "x"], "--data and --out are for one recipe", id="data without a name"),
         pytest.param(["vit-b-32-laion2b-cifar10", "--data", "."], "does not read '.'", id="no data there"),
-        pytest.param(["sam3-ear", "--data", "."], "wants the image http://images.cocodataset.org/val2", id="no image"),
+        pytest.param(["sam3-ear", "--data", "."], "needs http://images.cocodataset.org/val2", id="no image"),
         pytest.param(["sam3-ear", "--data", ".", "--out", "x"], "--out is for a data set, and sam3-ear", id="a report"),
         pytest.param(["--recipes", "no.toml"], "'no.toml' is not a file", id="no recipes there"),
     ],

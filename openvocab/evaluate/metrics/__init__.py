@@ -1,0 +1,1 @@
+"""Metrics over arrays; no model code."""

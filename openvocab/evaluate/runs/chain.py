@@ -1,0 +1,181 @@
+"""The chain run over annotated images, and again with each stage given the true output of the stage before it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+import openvocab
+from openvocab.errors import BadInput
+from openvocab.evaluate.data.annotated import AnnotatedImage, AnnotatedSet
+from openvocab.evaluate.metrics.detection import GroundTruth, Predictions
+from openvocab.evaluate.runs.detector import AnnotatedReader, has_annotated_size, scored_detections
+from openvocab.evaluate.runs.images import Progress, no_progress
+from openvocab.pipeline.chain import detect, segment, tag
+from openvocab.pipeline.detections import Detections
+from openvocab.pipeline.masks import EncodedMasks
+from openvocab.pipeline.pipeline import Pipeline
+from openvocab.pipeline.protocols import ImageArray, Segmenter, Vocabulary
+from openvocab.pipeline.result import RunRecord
+
+__all__ = ["ChainRun", "run_chain", "run_segmenter"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ChainRun:
+    """The chain's predictions for P images, with the ground truth. Masks are run-length encoded.
+
+    Attributes:
+        names: P paths.
+        labels: C labels.
+        record: The models, templates and settings.
+        truth: P annotations; masks only if the data have them.
+        predictions: P detections; None without a detector.
+        with_true_labels: P detections, with the true labels of each image in place of its tags; None without a tagger.
+        true_box_masks: P predictions with one mask for each true box; None without a segmenter or true masks.
+        scores: (P, C) float32 tag scores; None without a tagger.
+        queried: (P, C) bool, whether the detector was queried for the label (see Settings.gate); None without a tagger.
+        unread: Path and error of each image that could not be read; it is in no metric.
+        resized: Paths of images of another size than annotated; they are in no metric.
+        digest: sha256 over all images' bytes, boxes, labels and masks, in order; it identifies the data.
+    """
+
+    names: tuple[str, ...]
+    labels: tuple[str, ...]
+    record: RunRecord
+    truth: tuple[GroundTruth, ...]
+    predictions: tuple[Detections, ...] | None
+    with_true_labels: tuple[Detections, ...] | None
+    true_box_masks: tuple[Predictions, ...] | None
+    scores: NDArray[np.float32] | None
+    queried: NDArray[np.bool_] | None
+    unread: tuple[tuple[str, str], ...]
+    resized: tuple[str, ...]
+    digest: str
+
+    @property
+    def masked(self) -> bool:
+        """Whether both the truth and the predictions have masks."""
+        predictions = self.predictions or self.true_box_masks or ()
+        return all(one.masks is not None for one in (*self.truth, *predictions))
+
+
+def run_chain(pipe: Pipeline, data: AnnotatedSet, *, progress: Progress = no_progress) -> ChainRun:
+    """Run the chain over a data set, and again with the true labels and with the true boxes.
+
+    Args:
+        pipe: A pipeline with a detector; without a tagger all labels are queried.
+        data: The data set.
+        progress: Wraps the images, for example in a progress bar.
+
+    Raises:
+        BadInput: There is no detector, no image can be measured, or no measurable image has an object.
+        BadOutput: A model's output is not finite.
+    """
+    if pipe.detector is None:
+        raise BadInput("this pipeline has no detector, and the chain needs one; load one with detector=SPEC")
+    vocabulary = pipe.vocabulary(data.labels)
+    return _run(_Models(pipe, vocabulary, pipe.segmenter), data, pipe.record(vocabulary), progress)
+
+
+def run_segmenter(segmenter: Segmenter[Any], data: AnnotatedSet, *, progress: Progress = no_progress) -> ChainRun:
+    """Segment the true boxes of a data set; see run_chain."""
+    record = RunRecord(openvocab.__version__, None, None, segmenter.record, (), "", "")
+    return _run(_Models(None, None, segmenter), data, record, progress)
+
+
+@dataclass(frozen=True, slots=True)
+class _ImageRun:
+    """One image of a ChainRun."""
+
+    image: AnnotatedImage
+    predictions: Detections | None = None
+    with_true_labels: Detections | None = None
+    true_box_masks: Predictions | None = None
+    scores: NDArray[np.float32] | None = None
+    queried: NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Models:
+    """A pipeline with a detector and its vocabulary, or a segmenter alone."""
+
+    pipe: Pipeline | None
+    vocabulary: Vocabulary | None
+    segmenter: Segmenter[Any] | None
+
+    def run(self, images: Sequence[tuple[AnnotatedImage, ImageArray]], labels: Sequence[str]) -> list[_ImageRun]:
+        """Run the models over a batch of images; the tagger scores them together."""
+        scores: list[Any] = [None] * len(images)
+        if self.pipe and self.vocabulary and self.pipe.tagger and images:
+            scores = list(self.pipe.tag_scores([pixels for _, pixels in images], self.vocabulary))
+        return [self._run_image(one, pixels, labels, row) for (one, pixels), row in zip(images, scores, strict=True)]
+
+    def _run_image(
+        self, one: AnnotatedImage, pixels: ImageArray, labels: Sequence[str], scores: NDArray[np.float32] | None
+    ) -> _ImageRun:
+        encoded = self.segmenter.encode(pixels) if self.segmenter else None
+        masks = self._true_box_masks(one, encoded) if self.segmenter and one.masks is not None else None
+        if self.pipe is None or self.vocabulary is None:
+            return _ImageRun(one, true_box_masks=masks)
+        if scores is None:
+            detections = self._detect(self.pipe, self.vocabulary, pixels, None, encoded)
+            return _ImageRun(one, scored_detections(detections, labels, one).encoded(), true_box_masks=masks)
+        queried = tag(self.pipe, scores, self.vocabulary.labels).wanted
+        present = np.unique(one.class_ids)
+        detections = self._detect(self.pipe, self.vocabulary, pixels, queried, encoded)
+        with_true_labels = detections  # the same if the tags are the true labels
+        if not np.array_equal(np.sort(queried), present):
+            with_true_labels = self._detect(self.pipe, self.vocabulary, pixels, present, encoded)
+        own, oracle = (scored_detections(each, labels, one).encoded() for each in (detections, with_true_labels))
+        return _ImageRun(one, own, oracle, masks, scores, np.isin(np.arange(len(labels)), queried))
+
+    def _detect(
+        self, pipe: Pipeline, vocabulary: Vocabulary, pixels: ImageArray, rows: NDArray[np.intp] | None, encoded: Any
+    ) -> Detections:
+        """Return the detections of the labels of those rows, or of all labels; with masks if there is a segmenter."""
+        wanted = None if rows is None else [vocabulary.labels[row] for row in rows]
+        return segment(pipe, pixels, detect(pipe, [pixels], vocabulary, wanted)[0], encoded)
+
+    def _true_box_masks(self, one: AnnotatedImage, encoded: Any) -> Predictions:
+        """Return one mask for each true box."""
+        if not len(one.xyxy) or self.segmenter is None:
+            return Predictions(one.xyxy, np.zeros(0, np.float32), one.class_ids, ())
+        masks, scores = self.segmenter.masks(encoded, one.xyxy.astype(np.float32))
+        return Predictions(one.xyxy, scores, one.class_ids, EncodedMasks.encode(masks))
+
+
+def _run(models: _Models, data: AnnotatedSet, record: RunRecord, progress: Progress) -> ChainRun:
+    reader = AnnotatedReader(data, models.pipe.settings.batch_size if models.pipe else 1, masks=True)
+    runs = list[_ImageRun]()
+    for readable in reader.batches(progress):
+        same_size = [(one, made.pixels) for one, made in readable if has_annotated_size(one, made)]
+        runs += models.run(same_size, data.labels)
+    truth = reader.measured([each.image for each in runs])
+    scores, queried = _all([each.scores for each in runs]), _all([each.queried for each in runs])
+    return ChainRun(
+        tuple(each.image.path for each in runs),
+        data.labels,
+        record,
+        truth,
+        _all([each.predictions for each in runs]),
+        _all([each.with_true_labels for each in runs]),
+        _all([each.true_box_masks for each in runs]),
+        None if scores is None else np.stack(scores),
+        None if queried is None else np.stack(queried),
+        tuple(reader.unread),
+        tuple(reader.resized),
+        reader.digest.hexdigest(),
+    )
+
+
+def _all(values: Sequence[T | None]) -> tuple[T, ...] | None:
+    """Return all values, or None if one is missing."""
+    present = tuple(each for each in values if each is not None)
+    return present if len(present) == len(values) else None

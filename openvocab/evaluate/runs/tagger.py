@@ -1,0 +1,106 @@
+"""A tagger run over labeled images."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openvocab.errors import BadInput
+from openvocab.evaluate.data.labeled import LabeledSet
+from openvocab.evaluate.runs.images import Progress, no_progress, prepare_images, readable_batches
+from openvocab.pipeline.protocols import ImageArray, Tagger
+from openvocab.pipeline.result import ModelRecord
+from openvocab.prompts.templates import PromptSet
+
+__all__ = ["TaggerRun", "run_prompts", "run_tagger"]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class TaggerRun:
+    """A tagger's logits for P images and C labels, with the true labels.
+
+    Attributes:
+        names: P ids.
+        labels: C labels.
+        logits: (P, C) float32.
+        truth: (P, C) bool.
+        unread: Id and error of each image that could not be read; it has no row.
+        digest: sha256 over all images' bytes and labels, in order; it identifies the data.
+        model: The tagger's record.
+        prompts: The prompt set.
+    """
+
+    names: tuple[str, ...]
+    labels: tuple[str, ...]
+    logits: NDArray[np.float32]
+    truth: NDArray[np.bool_]
+    unread: tuple[tuple[str, str], ...]
+    digest: str
+    model: ModelRecord
+    prompts: PromptSet
+
+
+def run_tagger(
+    tagger: Tagger, data: LabeledSet, prompts: PromptSet, *, batch: int = 32, progress: Progress = no_progress
+) -> TaggerRun:
+    """Run a tagger over a data set with one prompt set; see run_prompts."""
+    return run_prompts(tagger, data, [prompts], batch=batch, progress=progress)[0]
+
+
+def run_prompts(
+    tagger: Tagger,
+    data: LabeledSet,
+    prompts: Sequence[PromptSet],
+    *,
+    batch: int = 32,
+    progress: Progress = no_progress,
+) -> list[TaggerRun]:
+    """Run a tagger over a data set once, and score its labels with each of several prompt sets.
+
+    A label that occurs twice in the data set is encoded once and gets the same score twice.
+
+    Args:
+        tagger: The tagger.
+        data: The data set.
+        prompts: The prompt sets; there is one run for each.
+        batch: Images per batch.
+        progress: Wraps the images, for example in a progress bar.
+
+    Raises:
+        BadInput: No image could be read, no readable image has a label, or a label is invalid.
+        BadOutput: The model's output is not finite.
+    """
+    unique = tuple(dict.fromkeys(data.labels))
+    texts = [tagger.encode_labels(unique, each) for each in prompts]
+    column = [unique.index(label) for label in data.labels]
+    names, rows, truth = list[str](), [], []
+    unread, digest = list[tuple[str, str]](), hashlib.sha256()
+    images = progress(prepare_images(tagger, data.images(), batch))
+    for readable in readable_batches(images, batch, lambda one: str(one.item.id), unread):
+        for one, (decoded, _) in readable:
+            digest.update(f"{decoded.sha256} {[data.labels[label] for label in one.labels]}\n".encode())
+            names.append(one.item.id)
+            truth.append(np.isin(np.arange(len(data.labels)), one.labels))
+        if readable:
+            features = tagger.encode_images([cast("ImageArray", given) for _, (_, given) in readable])
+            rows.append([tagger.logits(features, each)[:, column] for each in texts])
+    if not rows:
+        raise BadInput(f"no image of {data.source!r} could be read{f': {unread[0][1]}' if unread else ''}")
+    _require_labels(data, truth)
+    true, faults, sha256 = np.stack(truth), tuple(unread), digest.hexdigest()
+    return [
+        TaggerRun(tuple(names), data.labels, np.concatenate(logits), true, faults, sha256, tagger.record, each)
+        for logits, each in zip(zip(*rows, strict=True), prompts, strict=True)
+    ]
+
+
+def _require_labels(data: LabeledSet, truth: Sequence[NDArray[np.bool_]]) -> None:
+    """Raise BadInput if no image has a label."""
+    if not any(each.any() for each in truth):
+        cause = f"none of the {len(truth)} images of {data.source!r} has a label, so nothing can be measured"
+        raise BadInput(f"{cause}; labels were read from {data.label_source}; check the path and the annotations")

@@ -1,8 +1,9 @@
 """COCO instances and LVIS: one JSON file with images, annotations and categories, and the images in a folder.
 
-LVIS says of each image which labels somebody looked for, since nobody looked for all (Gupta, Dollar and Girshick,
-2019). Those with a thing in it or in neg_category_ids are kept as checked_labels. A label in not_exhaustive_category_ids
-gets a crowd over the whole image, so that a box too many of it is neither right nor wrong, as in LVIS' own figures.
+LVIS lists for each image which labels were annotated, because no image is annotated with all of them (Gupta, Dollar and
+Girshick, 2019). Labels with an object in the image or in neg_category_ids become checked_labels. A label in
+not_exhaustive_category_ids gets a crowd over the whole image, so that unmatched boxes of it are ignored, as in LVIS'
+own metrics.
 """
 
 from __future__ import annotations

@@ -139,7 +139,7 @@ def _images(file: str, split: str, part: str, roots: Sequence[str]) -> Iterator[
     place = next((each for each in tried if os.path.exists(each)), None)
     if place is None:
         raise BadInput(
-            f"{file!r} has its {split} split in {short_repr(part)}, but {short_repr(tried[0])} does not exist; check its path"
+            f"{file!r} has its {split} split in {short_repr(part)}, but {short_repr(tried[0])} does not exist; check it"
         )
     if place.endswith(".txt"):
         for line in read_lines(place):

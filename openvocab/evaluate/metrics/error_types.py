@@ -218,9 +218,7 @@ def count_errors(
 
     Args:
         errors: What image_errors returned for these P images.
-        truth: As given to image_errors.
-        predictions: As given to image_errors.
-        labels: As given to image_errors.
+        truth, predictions, labels: As given to image_errors.
         seed: Seed of the bootstrap.
         resamples: Number of bootstrap resamples.
 
@@ -242,10 +240,7 @@ def count_errors(
         f1,
         dict(zip(OBJECT_ERRORS, objects.sum(axis=0).tolist(), strict=True)),
         dict(zip(DETECTION_ERRORS, detections.sum(axis=0).tolist(), strict=True)),
-        tuple(
-            LabelErrors(label, tuple(objects[row].tolist()), tuple(detections[row].tolist()))
-            for row, label in enumerate(labels)
-        ),
+        tuple(map(LabelErrors, labels, map(tuple, objects.tolist()), map(tuple, detections.tolist()))),
     )
 
 

@@ -35,8 +35,7 @@ def detection_report(
 
     Args:
         run: A detector's run.
-        metrics: COCO average precision of the run.
-        curves: Precision-recall curves of the run.
+        metrics, curves: COCO average precision and precision-recall curves of the run.
         context: Where the data came from; resamples are those of the curves.
         worst: The worst images; see worst_images.
     """
@@ -60,12 +59,7 @@ def detection_report(
             ("template", run.template),
             ("settings", ", ".join(f"{name} {value}" for name, value in run.settings.items())),
         ],
-        fields={
-            "model": run.model,
-            "template": run.template,
-            "settings": run.settings,
-            "labels": list(run.labels),
-        },
+        fields={name: getattr(run, name) for name in ("model", "template", "settings", "labels")},
         data={"objects": counts, "predicted_boxes": boxes, "resized": list(run.resized)},
         metrics={**plain(metrics), "ap50_interval": [curves.mean.low, curves.mean.high]},
         images={

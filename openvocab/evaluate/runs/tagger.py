@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openvocab.errors import BadInput
-from openvocab.evaluate.data.labeled import LabeledSet
+from openvocab.evaluate.data.labeled import LabeledImage, LabeledSet
 from openvocab.evaluate.runs.images import Progress, no_progress, prepare_images, readable_batches
 from openvocab.pipeline.protocols import ImageArray, Tagger
 from openvocab.pipeline.result import ModelRecord
@@ -62,11 +62,9 @@ def run_prompts(
 ) -> list[TaggerRun]:
     """Run a tagger over a data set once, and score its labels with each of several prompt sets.
 
-    A label that occurs twice in the data set is encoded once and gets the same score twice.
+    A label that occurs twice is encoded once and gets the same score twice.
 
     Args:
-        tagger: The tagger.
-        data: The data set.
         prompts: The prompt sets; there is one run for each.
         batch: Images per batch.
         progress: Wraps the images, for example in a progress bar.
@@ -78,29 +76,38 @@ def run_prompts(
     unique = tuple(dict.fromkeys(data.labels))
     texts = [tagger.encode_labels(unique, each) for each in prompts]
     column = [unique.index(label) for label in data.labels]
-    names, rows, truth = list[str](), [], []
-    unread, digest = list[tuple[str, str]](), hashlib.sha256()
+    read, unread, rows = list[LabeledImage](), list[tuple[str, str]](), []
     images = progress(prepare_images(tagger, data.images(), batch))
-    for readable in readable_batches(images, batch, lambda one: str(one.item.id), unread):
+    digest = hashlib.sha256()
+    for readable in readable_batches(images, batch, _id, unread):
         for one, (decoded, _) in readable:
             digest.update(f"{decoded.sha256} {[data.labels[label] for label in one.labels]}\n".encode())
-            names.append(one.item.id)
-            truth.append(np.isin(np.arange(len(data.labels)), one.labels))
+            read.append(one)
         if readable:
             features = tagger.encode_images([cast("ImageArray", given) for _, (_, given) in readable])
             rows.append([tagger.logits(features, each)[:, column] for each in texts])
-    if not rows:
-        raise BadInput(f"no image of {data.source!r} could be read{f': {unread[0][1]}' if unread else ''}")
-    _require_labels(data, truth)
-    true, faults, sha256 = np.stack(truth), tuple(unread), digest.hexdigest()
+    truth, names = _truth(data, read, unread), tuple(map(_id, read))
+    known = tuple(unread), digest.hexdigest(), tagger.record
     return [
-        TaggerRun(tuple(names), data.labels, np.concatenate(logits), true, faults, sha256, tagger.record, each)
+        TaggerRun(names, data.labels, np.concatenate(logits), truth, *known, each)
         for logits, each in zip(zip(*rows, strict=True), prompts, strict=True)
     ]
 
 
-def _require_labels(data: LabeledSet, truth: Sequence[NDArray[np.bool_]]) -> None:
-    """Raise BadInput if no image has a label."""
-    if not any(each.any() for each in truth):
-        cause = f"none of the {len(truth)} images of {data.source!r} has a label, so nothing can be measured"
+def _id(one: LabeledImage) -> str:
+    return one.item.id
+
+
+def _truth(data: LabeledSet, images: Sequence[LabeledImage], unread: Sequence[tuple[str, str]]) -> NDArray[np.bool_]:
+    """Return (P, C) bool, the labels of the images that were read.
+
+    Raises:
+        BadInput: No image was read, or none has a label.
+    """
+    if not images:
+        raise BadInput(f"no image of {data.source!r} could be read{f': {unread[0][1]}' if unread else ''}")
+    truth = np.array([np.isin(np.arange(len(data.labels)), one.labels) for one in images])
+    if not truth.any():
+        cause = f"none of the {len(images)} images of {data.source!r} has a label, so nothing can be measured"
         raise BadInput(f"{cause}; labels were read from {data.label_source}; check the path and the annotations")
+    return truth

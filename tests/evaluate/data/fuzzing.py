@@ -171,12 +171,12 @@ def formats() -> dict[str, tuple[Files, list[str], Read]]:
 # --- mutations
 
 
-def map_labels(value: Any) -> Iterator[tuple[Any, Any]]:
+def nested_values(value: Any) -> Iterator[tuple[Any, Any]]:
     """Yield the container and the key of every value within."""
     pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, each in list(pairs):
         yield value, key
-        yield from map_labels(each)
+        yield from nested_values(each)
 
 
 def replaced(data: bytes, rng: random.Random) -> bytes:
@@ -185,7 +185,7 @@ def replaced(data: bytes, rng: random.Random) -> bytes:
     row = rng.randrange(len(lines))
     whole = json.loads(lines[row])
     for _ in range(rng.choice([1, 1, 1, 2, 5])):
-        place = list(map_labels(whole))
+        place = list(nested_values(whole))
         if place:
             container, key = rng.choice(place)
             if rng.random() < 0.15:

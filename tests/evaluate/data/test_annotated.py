@@ -20,13 +20,13 @@ def voc(root: Path, objects: list[Thing], size: tuple[int, int] = (20, 10), name
     for folder in ("Annotations", "JPEGImages"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size).save(root / "JPEGImages" / f"{name}.png")
-    objects = "".join(
+    elements = "".join(
         f"<object><name>{label}</name><difficult>{int(label == 'hard')}</difficult><bndbox><xmin>{left}</xmin>"
         f"<ymin>{top}</ymin><xmax>{right}</xmax><ymax>{bottom}</ymax></bndbox></object>"
         for label, left, top, right, bottom in objects
     )
     shape = f"<size><width>{size[0]}</width><height>{size[1]}</height></size>"
-    text = f"<annotation><filename>{name}.png</filename>{shape}{objects}</annotation>"
+    text = f"<annotation><filename>{name}.png</filename>{shape}{elements}</annotation>"
     (root / "Annotations" / f"{name}.xml").write_text(text, "utf-8")
     return root
 

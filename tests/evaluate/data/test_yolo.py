@@ -129,7 +129,7 @@ def test_images_that_cannot_be_had_are_counted(kind, tmp_path):
         pytest.param({"a": "0 nan 0.5 0.1 0.1"}, {}, "line 1 has a box with an edge that is no number", id="nan"),
         pytest.param({"a": BOXES}, {"names": None}, "data.yaml' has no names", id="no names"),
         pytest.param({"a": BOXES}, {"val": None}, "names no val split; it has none", id="no split"),
-        pytest.param({"a": BOXES}, {"val": "images/no"}, "images/no' does not exist; check its path", id="no folder"),
+        pytest.param({"a": BOXES}, {"val": "images/no"}, "images/no' does not exist; check it", id="no folder"),
         pytest.param({}, {}, "none of the 0 images", id="an empty folder"),
         pytest.param({"a": BOXES}, {"names": ["cat", "Cat"]}, "are the same", id="labels that are twins"),
     ],

@@ -237,7 +237,7 @@ HOLDS: dict[str, list[str]] = {
         "[row.status for row in openvocab.read_run('run-of-workers')] == ['ok']",
     ],
     "docs/guides/evaluate.md": [
-        "figures.top1.low <= figures.top1.value <= figures.top1.high and abs(figures.top1.value - 2 / 3) < 1e-9"
+        "metrics.top1.low <= metrics.top1.value <= metrics.top1.high and abs(metrics.top1.value - 2 / 3) < 1e-9"
     ],
     "docs/web-demo.md": [
         "found['tags'][0]['label'] == 'light bulb' and found['detections'][0]['mask'] and Path(path).is_file()",

@@ -30,7 +30,7 @@ from openvocab.models.registry import REGISTRIES
 from openvocab.ui.cli.options import parser
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NOT_RUN: list[str] = []
 """Page and reason of each block that is not run."""
 
@@ -139,10 +139,15 @@ def _python(words: list[str]) -> None:
     assert all(word.partition("=")[0] in source for word in words if word.startswith("--"))
 
 
+def _pytest(words: list[str]) -> None:
+    assert all((ROOT / word).is_file() for word in words if word.startswith("tests/"))
+
+
 PROGRAMS: dict[str, Callable[[list[str]], None]] = {
     "openvocab": _openvocab,
     "make": _make,
     "pip": _pip,
+    "pytest": _pytest,
     "python": _python,
 }
 
@@ -158,11 +163,19 @@ def test_options_in_the_text_exist(path: Path) -> None:
     known = {name for each in all_parsers(parser()) for action in each._actions for name in action.option_strings}
     prose = FENCE.sub("", COMMENT.sub("", path.read_text("utf-8")))
     for code in re.findall(r"`([^`\n]+)`", prose):
-        program = code.split()[0]
-        if program == "python":
-            _python(shlex.split(code)[1:])
-        elif program != "pytest":
+        program, *words = code.split()
+        if program in ("pytest", "python"):
+            PROGRAMS[program](words)
+        else:
             assert set(re.findall(r"(?<!\S)--[a-z][a-z-]*", code)) <= known, code
+
+
+def test_files_and_tests_in_the_text_exist() -> None:
+    text = "\n".join(path.read_text("utf-8") for path in PAGES)
+    files = re.findall(r"`((?:benchmarks|openvocab|tests|training)/[\w/.-]+)`", text)
+    assert files and not [name for name in files if not (ROOT / name).exists()]
+    tests = "\n".join(path.read_text("utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    assert not [name for name in re.findall(r"`(test_\w+)`", text) if f"def {name}(" not in tests]
 
 
 def test_links_of_the_readme_lead_somewhere() -> None:

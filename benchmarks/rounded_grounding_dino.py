@@ -37,8 +37,8 @@ def answer(detector: GroundingDinoDetector, image: Any, labels: list[str], start
     forward._proposals = proposals
     try:
         asked = prompt(detector.encode_labels(labels).embeddings, range(len(labels)))
-        sight = forward.look(detector.model.model, detector._pixels(image))
-        seen["logits"], seen["boxes"] = forward.find_objects(detector.model, sight, asked)
+        image_features = forward.encode_image(detector.model.model, detector._pixels(image))
+        seen["logits"], seen["boxes"] = forward.find_objects(detector.model, image_features, asked)
     finally:
         forward._proposals = own
     seen["score"], seen["label"] = best_labels(seen["logits"], asked, detector.label_score)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 import torch
 
-from openvocab.errors import BadWeights
+from openvocab.errors import BadWeights, MissingExtra
 from openvocab.models.device import pick_device, pick_dtype
 from openvocab.pipeline.quiet import quiet_loading
 from openvocab.pipeline.result import ModelRecord
@@ -94,23 +95,27 @@ def load_model(found: Found, model_class: Any, kind: str, **options: Any) -> Any
     """Return the model in float32, in evaluation mode, on the CPU; every parameter must come from the file.
 
     Raises:
-        BadWeights: the weights do not fit, or lack parameters of the model.
+        BadWeights: The weights do not fit, or lack parameters of the model.
+        MissingExtra: The installed transformers has another interface.
     """
+    own: dict[str, Any] = {
+        "revision": found.revision or "main",
+        "local_files_only": found.local,
+        "use_safetensors": found.weights[0].suffix == ".safetensors",
+        "weights_only": True,
+        "trust_remote_code": False,
+        "output_loading_info": True,
+        "dtype": torch.float32,
+    }
     try:
         with quiet_loading():
-            model, report = model_class.from_pretrained(
-                found.location,
-                revision=found.revision or "main",
-                local_files_only=found.local,
-                use_safetensors=found.weights[0].suffix == ".safetensors",
-                weights_only=True,
-                trust_remote_code=False,
-                output_loading_info=True,
-                dtype=torch.float32,
-                **options,
-            )
+            made = model_class.from_pretrained(found.location, **own, **options)
     except Exception as error:  # other shapes, a damaged configuration: each raises its own
+        _refuse_other_release(error, {*own, *options})
         raise BadWeights(f"{found.location}: this {kind} cannot be loaded: {first_line(error)}") from error
+    if not (isinstance(made, tuple) and len(made) == 2 and "missing_keys" in made[1]):
+        raise _other_release(f"from_pretrained returns a {type(made).__name__}")
+    model, report = made
     refuse_changed(found.weights, found.marks)
     if report["missing_keys"]:
         raise BadWeights(f"{found.location}: the weights lack {len(report['missing_keys'])} parameters of the model")
@@ -121,20 +126,44 @@ def load_processor(found: Found, processor_class: Any, kind: str, **options: Any
     """Return the processor, image processor or tokenizer that lies beside the model.
 
     Raises:
-        BadWeights: its files are absent or damaged.
+        BadWeights: Its files are absent or damaged.
+        MissingExtra: The installed transformers has another interface.
     """
+    own = {"revision": found.revision or "main", "local_files_only": found.local, "trust_remote_code": False}
     try:
-        return processor_class.from_pretrained(
-            found.location,
-            revision=found.revision or "main",
-            local_files_only=found.local,
-            trust_remote_code=False,
-            **options,
-        )
+        return processor_class.from_pretrained(found.location, **own, **options)
     except Exception as error:  # no file, broken JSON, no tokenizer: each raises its own
+        _refuse_other_release(error, {*own, *options})
         raise BadWeights(
             f"{found.location}: the preprocessing of this {kind} cannot be loaded: {first_line(error)}"
         ) from error
+
+
+def _refuse_other_release(error: Exception, keywords: Collection[str]) -> None:
+    """Do nothing unless an error says that the library has no argument or function of that name any more.
+
+    Args:
+        error: What from_pretrained raised.
+        keywords: The arguments that it was called with.
+
+    Raises:
+        MissingExtra: The installed release has another interface, so the file is not to blame.
+    """
+    text = str(error)
+    argument = re.search(r"unexpected keyword argument '(\w+)'", text)
+    if isinstance(error, TypeError) and argument is not None and argument[1] in keywords:
+        raise _other_release(text) from error
+    if isinstance(error, AttributeError) and "from_pretrained" in text:
+        raise _other_release(text) from error
+
+
+def _other_release(why: str) -> MissingExtra:
+    import transformers
+
+    return MissingExtra(
+        f"transformers {transformers.__version__} has another interface than openvocab expects ({why}); "
+        "run: pip install --upgrade openvocab"
+    )
 
 
 def _folder(rest: str) -> Path | None:

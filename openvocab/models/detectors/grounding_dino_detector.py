@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -15,15 +14,23 @@ from torch import Tensor
 from openvocab.errors import BadInput, BadOutput, BadWeights, OpenVocabWarning
 from openvocab.models.checkpoints import find, load_model, load_processor
 from openvocab.models.detectors.best_first import best_first
-from openvocab.models.detectors.grounding_dino_forward import find_objects, look, quicken
+from openvocab.models.detectors.grounding_dino_forward import (
+    answers_alike,
+    encode_image,
+    find_objects,
+    library_objects,
+    use_faster_parts,
+)
 from openvocab.models.detectors.grounding_dino_text import (
     Block,
     LabelScore,
     LabelTokens,
+    Prompt,
     best_labels,
     chunks,
     encode_blocks,
     prompt,
+    special_tokens,
 )
 from openvocab.models.device import dtype_of
 from openvocab.pipeline.protocols import Boxes, ImageArray, Queries
@@ -55,7 +62,7 @@ class GroundingDinoDetector:
     model        the library's model for object detection, in evaluation mode, on its device.
     processor    its processor.
     record       what the model is; with dtype "bfloat16" most of the products of the image's side are in that
-                 precision, see openvocab.models.detectors.grounding_dino_forward.quicken.
+                 precision, see openvocab.models.detectors.grounding_dino_forward.use_faster_parts.
     label_score  how the probabilities of a label's tokens become its score, see grounding_dino_text.best_labels.
     """
 
@@ -96,7 +103,8 @@ class GroundingDinoDetector:
     def of(cls, model: Any, processor: Any, record: ModelRecord, label_score: LabelScore = "mean") -> Self:
         """Take a float32 model that is loaded already; it is moved and given its quicker parts, as record says."""
         model = model.to(record.device)
-        quicken(model.model, dtype_of(record.dtype))
+        answers_alike(model)
+        use_faster_parts(model.model, dtype_of(record.dtype))
         return cls(model, processor, record, label_score)
 
     def encode_labels(self, labels: Sequence[str], template: str | None = None) -> Queries:
@@ -120,7 +128,10 @@ class GroundingDinoDetector:
         sentence = template or DEFAULT_TEMPLATE
         prompts = PromptSet("detector", (sentence,))
         blocks = self._blocks(names, [prompts.fill(name)[0] for name in names])
-        special = [(token,) for token in _special_tokens(self.model)[:_FRAME]]
+        special = [(token,) for token in special_tokens(self.model)[:_FRAME]]
+        if not answers_alike(self.model):  # the library's forward encodes the labels itself
+            none = tuple(torch.zeros(len(block), 0, device=self.record.device) for block in blocks)
+            return Queries(names, sentence, LabelTokens(tuple(blocks), none, torch.zeros(_FRAME, 0).to(none[0])))
         first, last, *features = encode_blocks(self.model.model, [*special, *blocks])
         for name, rows in zip(names, features, strict=True):
             if not torch.isfinite(rows).all():
@@ -143,10 +154,8 @@ class GroundingDinoDetector:
         asked = [prompt(tokens, rows) for rows in chunks(tokens.blocks, self._context - _FRAME)]
         found: list[Boxes] = []
         for index, image in enumerate(images):
-            sight = look(self.model.model, self._pixels(image))
             parts = []
-            for one in asked:
-                logits, boxes = find_objects(self.model, sight, one)
+            for one, (logits, boxes) in zip(asked, self._answers(image, asked), strict=True):
                 if not (torch.isfinite(logits).all() and torch.isfinite(boxes).all()):
                     raise BadOutput(f"the detector's answer for image {index} is not finite")
                 parts.append((boxes, *best_labels(logits, one, self.label_score)))
@@ -154,6 +163,15 @@ class GroundingDinoDetector:
             over = scores > threshold
             found.append(best_first(_corners(shares[over], image), scores[over], labels[over], image))
         return found
+
+    def _answers(self, image: ImageArray, prompts: Sequence[Prompt]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield logits and boxes of each prompt, as find_objects returns them."""
+        pixels = self._pixels(image)
+        if not answers_alike(self.model):
+            yield from (library_objects(self.model, pixels, each.blocks) for each in prompts)
+            return
+        encoded = encode_image(self.model.model, pixels)
+        yield from (find_objects(self.model, encoded, each) for each in prompts)
 
     @property
     def _context(self) -> int:
@@ -167,7 +185,7 @@ class GroundingDinoDetector:
             BadInput: nothing is left of a text, or two are the same.
         """
         tokenizer, room = self.processor.tokenizer, self._context - _FRAME - 1
-        special = _special_tokens(self.model)
+        special = special_tokens(self.model)
         stop = special[_DELIMITERS.index(".")]
         ends = {*special, *tokenizer.all_special_ids} - {tokenizer.unk_token_id}
         given = tokenizer([text.lower() for text in texts], add_special_tokens=False, verbose=False).input_ids
@@ -207,18 +225,13 @@ def _corners(shares: Tensor, image: ImageArray) -> Tensor:
     return torch.cat([center - half, center + half], 1) * shares.new_tensor([width, height, width, height])
 
 
-def _special_tokens(model: Any) -> list[int]:
-    """Return the ids of _DELIMITERS, a constant of the module that every release of the library keeps the model in."""
-    return list(sys.modules[type(model.model).__module__].SPECIAL_TOKENS)
-
-
 def _check_parts(spec: str, model: Any, tokenizer: Any) -> None:
     """Refuse a tokenizer of another model, and a model without the stage that proposes boxes.
 
     Raises:
         BadWeights: as said.
     """
-    wanted = _special_tokens(model)
+    wanted = special_tokens(model)
     got = tokenizer.convert_tokens_to_ids(list(_DELIMITERS))
     if got != wanted or len(tokenizer) > model.config.text_config.vocab_size:
         raise BadWeights(f"{spec}: the tokenizer has the ids {got} for {' '.join(_DELIMITERS)}, the model {wanted}")

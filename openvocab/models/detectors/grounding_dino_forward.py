@@ -6,24 +6,36 @@ parts: the same numbers but for rounding.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
-from torch import Tensor
+import transformers
+from torch import Tensor, nn
 
+from openvocab.models.checked import same_answers
 from openvocab.models.detectors.deformable_attention import use_gathered_attention
-from openvocab.models.detectors.grounding_dino_text import Prompt
+from openvocab.models.detectors.grounding_dino_text import (
+    Block,
+    LabelTokens,
+    Prompt,
+    encode_blocks,
+    prompt,
+    special_tokens,
+)
 from openvocab.models.detectors.rounded_linear import round_products
 from openvocab.models.detectors.short_text_fusion import use_short_text_fusion
 
-__all__ = ["Sight", "find_objects", "look", "quicken"]
+__all__ = ["ImageFeatures", "answers_alike", "encode_image", "find_objects", "library_objects", "use_faster_parts"]
 
+_SIZES = ("layers", "ffn_dim", "attention_heads")
 _INNER = ("q_proj", "k_proj", "v_proj", "fc1")
 _EXACT = ("sampling_offsets", "attention_weights")
 
 
-def quicken(core: Any, dtype: torch.dtype) -> None:
+def use_faster_parts(core: Any, dtype: torch.dtype) -> None:
     """Give one loaded model its quicker parts, in place.
 
     In bfloat16 are then the products of the backbone, of the encoder's feed-forward layers, and those that its
@@ -44,7 +56,7 @@ def quicken(core: Any, dtype: torch.dtype) -> None:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Sight:
+class ImageFeatures:
     """The feature maps of one image, one after the other, N places in all.
 
     features   (1, N, D).
@@ -58,7 +70,7 @@ class Sight:
 
 
 @torch.inference_mode()
-def look(core: Any, pixels: Tensor) -> Sight:
+def encode_image(core: Any, pixels: Tensor) -> ImageFeatures:
     """Run the image's backbone.
 
     Args:
@@ -75,11 +87,72 @@ def look(core: Any, pixels: Tensor) -> Sight:
         mask = torch.ones(1, *last.shape[2:], dtype=torch.bool, device=last.device)
         positions.append(core.backbone.position_embedding(last, mask))
     levels = [place + level[:, None, None] for place, level in zip(positions, core.level_embed, strict=True)]
-    return Sight(_flat(maps), _flat(levels), [(one.shape[2], one.shape[3]) for one in maps])
+    return ImageFeatures(_flat(maps), _flat(levels), [(one.shape[2], one.shape[3]) for one in maps])
+
+
+def answers_alike(model: Any) -> bool:
+    """Compare this package's forward with the library's on a tiny model of the same class, once a process."""
+    kind = next(each for each in type(model).__mro__ if each.__module__.startswith("transformers."))
+
+    def both() -> tuple[Any, Any]:
+        tiny = kind(_tiny_config(type(model.config))).eval()
+        for weight in tiny.parameters():
+            nn.init.normal_(weight, std=0.1)
+        first, last, stop, _ = special_tokens(tiny)
+        blocks = ((7, 8, stop), (9, stop))
+        cls, sep, *features = encode_blocks(tiny.model, [(first,), (last,), *blocks])
+        whole = prompt(LabelTokens(blocks, tuple(features), torch.cat([cls, sep])), [0, 1])
+        pixels = torch.randn(1, 3, 64, 64)
+        ours = find_objects(tiny, encode_image(tiny.model, pixels), whole)
+        return library_objects(tiny, pixels, blocks), ours
+
+    return _rounds_positions() or same_answers("the forward pass of Grounding DINO", kind, both)
+
+
+def _rounds_positions() -> bool:
+    """Whether the library rounds the embeddings of a prompt's positions: a fault, so its answers are no measure."""
+    return tuple(int(part) for part in transformers.__version__.split(".")[:2]) < (5, 23)
+
+
+def _tiny_config(config: Any) -> Any:
+    swin = {"model_type": "swin", "image_size": 64, "embed_dim": 8, "depths": [1] * 4, "num_heads": [1, 1, 2, 2]}
+    bert = {"vocab_size": 1200, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes = {f"{part}_{name}": 16 if name == "ffn_dim" else 2 for part in ("encoder", "decoder") for name in _SIZES}
+    return config(
+        backbone_config={**swin, "window_size": 4, "drop_path_rate": 0.0, "out_indices": [2, 3, 4]},
+        text_config={"model_type": "bert", **bert, "intermediate_size": 16},
+        d_model=64,
+        num_queries=20,
+        max_text_len=64,
+        **sizes,
+    )
 
 
 @torch.inference_mode()
-def find_objects(model: Any, sight: Sight, asked: Prompt) -> tuple[Tensor, Tensor]:
+def library_objects(model: Any, pixels: Tensor, blocks: Sequence[Block]) -> tuple[Tensor, Tensor]:
+    """Run the library's whole forward.
+
+    Args:
+        model: the GroundingDinoForObjectDetection or MMGroundingDinoForObjectDetection.
+        pixels: (1, 3, height, width), normalized.
+        blocks: the tokens of each label.
+
+    Returns:
+        as find_objects.
+    """
+    first, last = special_tokens(model)[:2]
+    tokens = torch.tensor([[first, *chain.from_iterable(blocks), last]], device=pixels.device)
+    answer = model(
+        pixel_values=pixels,
+        input_ids=tokens,
+        token_type_ids=torch.zeros_like(tokens),
+        attention_mask=torch.ones_like(tokens),
+    )
+    return answer.logits[0, :, : tokens.shape[1]], answer.pred_boxes[0]
+
+
+@torch.inference_mode()
+def find_objects(model: Any, image: ImageFeatures, asked: Prompt) -> tuple[Tensor, Tensor]:
     """Run the rest of the model.
 
     Args:
@@ -89,25 +162,25 @@ def find_objects(model: Any, sight: Sight, asked: Prompt) -> tuple[Tensor, Tenso
         (Q, T) logits of each query for each token, and (Q, 4) boxes: center and size as shares of the image.
     """
     core = model.model
-    device = sight.features.device
-    shapes = torch.tensor(sight.shapes, device=device)
+    device = image.features.device
+    shapes = torch.tensor(image.shapes, device=device)
     maps = {
         "spatial_shapes": shapes,
-        "spatial_shapes_list": sight.shapes,
+        "spatial_shapes_list": image.shapes,
         "level_start_index": torch.cat([shapes.new_zeros(1), shapes.prod(1).cumsum(0)[:-1]]),
         "valid_ratios": torch.ones(1, len(shapes), 2, device=device),
     }
     encoded = core.encoder(
-        vision_features=sight.features,
-        vision_attention_mask=torch.zeros(sight.features.shape[:2], dtype=torch.bool, device=device),
-        vision_position_embedding=sight.positions,
+        vision_features=image.features,
+        vision_attention_mask=torch.zeros(image.features.shape[:2], dtype=torch.bool, device=device),
+        vision_position_embedding=image.positions,
         text_features=asked.features,
         text_self_attention_masks=~asked.together,
-        text_position_ids=asked.positions.to(asked.features.dtype),  # transformers before 5.23 rounds to the ids' dtype
+        text_position_ids=asked.positions.to(asked.features.dtype),  # see _rounds_positions
         **maps,
     )
     vision, text = encoded.last_hidden_state_vision, encoded.last_hidden_state_text
-    start = _proposals(core, vision, text, sight)
+    start = _proposals(core, vision, text, image)
     decoded = core.decoder(
         inputs_embeds=core.query_position_embeddings.weight[None, : start.shape[1]],
         vision_encoder_hidden_states=vision,
@@ -118,10 +191,10 @@ def find_objects(model: Any, sight: Sight, asked: Prompt) -> tuple[Tensor, Tenso
     return _heads(model, decoded, text, start)
 
 
-def _proposals(core: Any, vision: Tensor, text: Tensor, sight: Sight) -> Tensor:
+def _proposals(core: Any, vision: Tensor, text: Tensor, image: ImageFeatures) -> Tensor:
     """Return (1, Q, 4) boxes, center and size: those of the places that fit any token of the prompt best."""
     padding = torch.zeros(vision.shape[:2], dtype=torch.bool, device=vision.device)
-    places, anchors = core.generate_encoder_output_proposals(vision, padding, sight.shapes)
+    places, anchors = core.generate_encoder_output_proposals(vision, padding, image.shapes)
     fit = core.encoder_output_class_embed(places, text, _whole(text)).amax(-1)
     chosen = fit[0].topk(min(core.config.num_queries, fit.shape[1])).indices
     boxes = core.encoder_output_bbox_embed(places[:, chosen]) + anchors[:, chosen]

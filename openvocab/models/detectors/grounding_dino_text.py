@@ -7,6 +7,7 @@ are put together from tokens, never from text: nothing that stands in a label ca
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,7 +18,17 @@ from torch import Tensor
 from openvocab.models.text_towers import ENCODING
 from openvocab.pipeline.quiet import label_batches
 
-__all__ = ["Block", "LabelScore", "LabelTokens", "Prompt", "best_labels", "chunks", "encode_blocks", "prompt"]
+__all__ = [
+    "Block",
+    "LabelScore",
+    "LabelTokens",
+    "Prompt",
+    "best_labels",
+    "chunks",
+    "encode_blocks",
+    "prompt",
+    "special_tokens",
+]
 
 LabelScore = Literal["mean", "max"]
 """How the probabilities of a label's tokens become its score; see best_labels."""
@@ -60,6 +71,7 @@ class Prompt:
     owner      (T,) int64: the row of labels that a token belongs to, len(labels) where it belongs to none.
     named      (T,) bool: True for the tokens of a label's own words, False for full stops, [CLS] and [SEP].
     labels     (L,) int64: indices into the vocabulary.
+    blocks     the L labels' tokens.
     """
 
     features: Tensor
@@ -68,6 +80,7 @@ class Prompt:
     owner: Tensor
     named: Tensor
     labels: Tensor
+    blocks: tuple[Block, ...]
 
 
 def chunks(blocks: Sequence[Block], room: int) -> list[list[int]]:
@@ -126,6 +139,7 @@ def prompt(tokens: LabelTokens, rows: Sequence[int]) -> Prompt:
         owner.repeat_interleave(lengths).to(device),
         named.to(device),
         torch.tensor(rows, dtype=torch.int64, device=device),
+        tuple(tokens.blocks[row] for row in rows),
     )
 
 
@@ -150,6 +164,11 @@ def best_labels(logits: Tensor, asked: Prompt, rule: LabelScore) -> tuple[Tensor
         scores = by_label.scatter_reduce(1, owner, logits, "amax")[:, :count].sigmoid()
     best, row = scores.max(1)
     return best, asked.labels[row]
+
+
+def special_tokens(model: Any) -> list[int]:
+    """Return the ids of "[CLS]", "[SEP]", "." and "?", a constant in each release's module of the model."""
+    return list(sys.modules[type(model.model).__module__].SPECIAL_TOKENS)
 
 
 @torch.inference_mode()

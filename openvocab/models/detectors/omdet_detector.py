@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from openvocab.errors import BadOutput
+from openvocab.models.checked import same_answers
 from openvocab.models.checkpoints import find, load_model, load_processor
 from openvocab.models.detectors.best_first import best_first
 from openvocab.models.text_towers import ENCODING, check_sentences, check_tokenizer
@@ -87,7 +88,9 @@ class OmDetDetector:
         processor = load_processor(found, OmDetTurboProcessor, _KIND)
         model = load_model(found, OmDetTurboForObjectDetection, _KIND)
         check_tokenizer(spec, len(processor.tokenizer), int(model.config.text_config.vocab_size))
-        return cls(model.to(record.device), processor, record)
+        made = cls(model.to(record.device), processor, record)
+        made._answers_alike()
+        return made
 
     def encode_labels(self, labels: Sequence[str], template: str | None = None) -> Queries:
         """Encode each label, as it stands, and the task that names them all.
@@ -107,6 +110,10 @@ class OmDetDetector:
         """
         names = check_labels(labels)
         sentence = template or DEFAULT_TASK
+        if not self._answers_alike():  # the library's forward encodes labels and task itself
+            PromptSet("task", (sentence,))
+            check_sentences(self.processor.tokenizer, names, names, self._context)
+            return Queries(names, sentence, OmDetTexts(torch.zeros(len(names), 0), torch.zeros(0, 0)))
         task = self._task(names, sentence)
         check_sentences(self.processor.tokenizer, names, names, self._context)
         starts = label_batches(len(names), _TEXTS_A_BATCH, ENCODING)
@@ -128,11 +135,13 @@ class OmDetDetector:
             BadOutput: the model gave a score or a box that is not finite; the message names the image's index.
         """
         texts: OmDetTexts = queries.embeddings
-        task = self._task(queries.labels, queries.template) if texts.task is None else texts.task
+        task = texts.task
+        if task is None and self._answers_alike():
+            task = self._task(queries.labels, queries.template)
         order = sorted(range(len(queries.labels)), key=queries.labels.__getitem__)
         found: list[Boxes] = []
         for row, image in enumerate(images):
-            logits, boxes = self._forward(image, texts.classes[order], task)
+            logits, boxes = self._answer(image, queries, order, task)
             if not (torch.isfinite(logits).all() and torch.isfinite(boxes).all()):
                 raise BadOutput(f"the detector's answer for image {row} is not finite")
             given = SimpleNamespace(
@@ -168,12 +177,77 @@ class OmDetDetector:
         rows, _ = self.model.language_backbone(tokens.input_ids, mask=tokens.attention_mask, encode_type="task")
         return torch.as_tensor(rows[:, 0])
 
-    @torch.inference_mode()
-    def _forward(self, image: ImageArray, classes: Tensor, task: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (1, queries, C) logits and (1, queries, 4) boxes: center and size, as shares of the image."""
+    def _answer(
+        self, image: ImageArray, queries: Queries, order: Sequence[int], task: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return (1, queries, C) logits, labels in that order, and (1, queries, 4) boxes as shares of the image."""
         given = self.processor.image_processor(images=Image.fromarray(image), return_tensors="pt")
-        features = self.model.vision_backbone(given.pixel_values.to(self.model.device))
-        states = self.model.encoder(features, return_dict=True).extracted_states
-        mask = torch.ones(1, len(task), dtype=torch.int64, device=task.device)
-        answer = self.model.decoder(states, classes[:, None], task[:, None], mask, return_dict=True)
-        return answer.decoder_classes[-1], answer.decoder_coords[-1]
+        pixels = given.pixel_values.to(self.model.device)
+        if task is not None and self._answers_alike():
+            return _forward(self.model, pixels, queries.embeddings.classes[order], task)
+        names = [queries.labels[row] for row in order]
+        tasks = PromptSet("task", (queries.template,)).fill(", ".join(names))
+        return _library(self.model, pixels, self._tokens(names), self._tokens(tasks))
+
+    def _answers_alike(self) -> bool:
+        """Compare _forward with the library's on a tiny model of the same class, once a process."""
+
+        def both() -> tuple[Any, Any]:
+            tiny = type(self.model)(_tiny_config(type(self.model.config))).eval()
+            for weight in tiny.parameters():
+                torch.nn.init.normal_(weight, std=0.2)
+            pixels = torch.randn(1, 3, 64, 64)
+            classes, tasks = (
+                SimpleNamespace(input_ids=torch.tensor(ids), attention_mask=torch.ones(len(ids), 3, dtype=torch.long))
+                for ids in ([[0, 2, 1], [0, 3, 1]], [[0, 4, 1]])
+            )
+            rows = tiny.language_backbone(classes.input_ids, encode_type="class")
+            task, _ = tiny.language_backbone(tasks.input_ids, mask=tasks.attention_mask, encode_type="task")
+            return _library(tiny, pixels, classes, tasks), _forward(tiny, pixels, rows, task[:, 0])
+
+        return same_answers("the forward pass of OmDet-Turbo", type(self.model), both)
+
+
+@torch.inference_mode()
+def _forward(model: Any, pixels: Tensor, classes: Tensor, task: Tensor) -> tuple[Tensor, Tensor]:
+    """Return (1, queries, C) logits and (1, queries, 4) boxes: center and size, as shares of the image."""
+    states = model.encoder(model.vision_backbone(pixels), return_dict=True).extracted_states
+    mask = torch.ones(1, len(task), dtype=torch.int64, device=task.device)
+    answer = model.decoder(states, classes[:, None], task[:, None], mask, return_dict=True)
+    return answer.decoder_classes[-1], answer.decoder_coords[-1]
+
+
+@torch.inference_mode()
+def _library(model: Any, pixels: Tensor, classes: Any, task: Any) -> tuple[Tensor, Tensor]:
+    """Return the same from the library's own forward, for tokens of the labels and of the task."""
+    answer = model(
+        pixel_values=pixels,
+        classes_input_ids=classes.input_ids,
+        classes_attention_mask=classes.attention_mask,
+        tasks_input_ids=task.input_ids,
+        tasks_attention_mask=task.attention_mask,
+        classes_structure=torch.tensor([len(classes.input_ids)], device=pixels.device),
+    )
+    return answer.decoder_class_logits, answer.decoder_coord_logits
+
+
+def _tiny_config(config: Any) -> Any:
+    swin = {"model_type": "swin", "image_size": 64, "embed_dim": 8, "depths": [1] * 4, "num_heads": [1, 1, 2, 2]}
+    text = {"model_type": "clip_text_model", "vocab_size": 8, "hidden_size": 64, "intermediate_size": 64}
+    text |= {"num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 8, "projection_dim": 64}
+    wide = ("class_embed_dim", "text_projection_in_dim", "text_projection_out_dim")
+    narrow = ("encoder_hidden_dim", "decoder_hidden_dim", "task_encoder_hidden_dim")
+    sizes = dict.fromkeys(wide, 64) | dict.fromkeys((*narrow, "encoder_dim_feedforward", "decoder_dim_feedforward"), 32)
+    return config(
+        text_config={**text, "bos_token_id": 0, "eos_token_id": 1},
+        backbone_config={**swin, "window_size": 4, "drop_path_rate": 0.0, "out_indices": [2, 3, 4]},
+        image_size=64,
+        apply_layernorm_after_vision_backbone=False,
+        vision_features_channels=[32] * 3,
+        encoder_in_channels=[16, 32, 64],
+        encoder_attention_heads=2,
+        decoder_num_heads=2,
+        decoder_num_layers=2,
+        num_queries=20,
+        **sizes,
+    )

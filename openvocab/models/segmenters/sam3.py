@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,10 +14,12 @@ from PIL import Image
 from torch import Tensor
 
 from openvocab.errors import BadOutput
+from openvocab.models.checked import same_answers
 from openvocab.models.checkpoints import find, load_model, load_processor
 from openvocab.models.detectors.best_first import best_first
 from openvocab.models.device import dtype_of
 from openvocab.models.segmenters.mask_upsampling import axis_weights, upsampled
+from openvocab.models.segmenters.sam3_forward import answers_alike, candidates, mask_logits
 from openvocab.models.text_towers import ENCODING, check_sentences, check_tokenizer
 from openvocab.pipeline.protocols import Boxes, ImageArray, Queries
 from openvocab.pipeline.quiet import label_batches
@@ -50,21 +53,6 @@ class Sam3Texts:
 
     def __getitem__(self, rows: Sequence[int] | slice) -> Sam3Texts:
         return Sam3Texts(self.features[rows], self.valid[rows])
-
-
-class _Found(NamedTuple):
-    """What a few labels give in one image, before any threshold; Q places a label.
-
-    scores   (C, Q), with the presence score in it.
-    shares   (C, Q, 4) left, top, right, bottom as shares of the image.
-    objects  (C, Q, D) what the mask decoder makes masks from.
-    mixed    (C, places, D) the image as seen with each label in mind.
-    """
-
-    scores: Tensor
-    shares: Tensor
-    objects: Tensor
-    mixed: Tensor
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -108,8 +96,11 @@ class Sam3Detector:
         processor = load_processor(found, Sam3Processor, _KIND)
         model = load_model(found, Sam3Model, _KIND).requires_grad_(False).to(record.device)
         check_tokenizer(spec, len(processor.tokenizer), int(model.vocab_size))
+        answers_alike(model)
         _lower(model.vision_encoder, dtype_of(record.dtype))
-        return cls(model, processor, record)
+        made = cls(model, processor, record)
+        made._resizes_alike()
+        return made
 
     def encode_labels(self, labels: Sequence[str], template: str | None = None) -> Queries:
         """Encode each label once.
@@ -161,28 +152,55 @@ class Sam3Detector:
         found = []
         for index, image in enumerate(images):
             boxes, maps = self._boxes(index, image, queries, threshold, with_maps=True)
-            axes = [axis_weights(maps.shape[-1], [(side, side)], maps.device) for side in image.shape[:2]]
-            found.append((boxes, upsampled(maps.sigmoid(), axes[0], axes[1], _MASK_THRESHOLD)))
+            resize = _resized if self._resizes_alike() else self._library_masks
+            found.append((boxes, resize(maps, image.shape[:2])))
         return found
+
+    def _resizes_alike(self) -> bool:
+        """Compare _resized with the library's post-processing on random logits, once a process."""
+
+        def both() -> tuple[Any, Any]:
+            maps = torch.randn(2, 16, 16)
+            library, ours = self._library_masks(maps, (11, 17)), _resized(maps, (11, 17))
+            return torch.from_numpy(library), torch.from_numpy(ours)
+
+        known = hasattr(self.processor, "post_process_instance_segmentation")  # if not, nothing to compare with
+        return not known or same_answers("mask resizing of SAM 3", type(self.processor), both)
+
+    def _library_masks(self, maps: Tensor, size: tuple[int, int]) -> NDArray[np.bool_]:
+        """Return the (N, height, width) masks of the library's post-processing, for (N, side, side) logits."""
+        answer = SimpleNamespace(
+            pred_logits=torch.full((1, len(maps)), 9.0, device=maps.device),
+            pred_boxes=torch.zeros(1, len(maps), 4, device=maps.device),
+            pred_masks=maps[None],
+            presence_logits=None,
+        )
+        made = self.processor.post_process_instance_segmentation(
+            answer, mask_threshold=_MASK_THRESHOLD, target_sizes=[size]
+        )
+        return np.asarray(made[0]["masks"].bool().cpu().numpy()).reshape(-1, *size)
 
     @torch.inference_mode()
     def _boxes(
         self, index: int, image: ImageArray, queries: Queries, threshold: float, with_maps: bool = False
     ) -> tuple[Boxes, Tensor]:
         """Return the boxes of one image and, where asked for, their (N, side, side) mask logits."""
-        seen = self._look(image)
-        device = seen.last_hidden_state.device
+        encoded = self._encode(image)
+        device = encoded.last_hidden_state.device
         parts = [(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.long))]
         maps = [torch.zeros(0, 1, 1, device=device)]
         for start in range(0, len(queries.labels), self.labels):
             texts = queries.embeddings[slice(start, start + self.labels)]
-            found = self._find(seen, texts)
+            found = candidates(self.model, encoded, texts.features, texts.valid)
             over = found.scores > threshold
             rows = over.nonzero()[:, 0]
-            parts.append((found.shares[over].cpu(), found.scores[over].cpu(), rows.cpu() + start))
+            parts.append((found.xyxy[over].cpu(), found.scores[over].cpu(), rows.cpu() + start))
             if with_maps:
-                maps += [self._maps(seen, texts, found, row, over[row]) for row in sorted(set(rows.tolist()))]
-            if not all(torch.isfinite(each).all() for each in (found.scores, found.shares, *maps)):
+                maps += [
+                    mask_logits(self.model, encoded, texts.features, texts.valid, found, row, over[row])
+                    for row in sorted(set(rows.tolist()))
+                ]
+            if not all(torch.isfinite(each).all() for each in (found.scores, found.xyxy, *maps)):
                 raise BadOutput(f"the detector's answer for image {index} is not finite")
         shares, scores, labels = (torch.cat(each) for each in zip(*parts, strict=True))
         height, width = image.shape[:2]
@@ -204,54 +222,17 @@ class Sam3Detector:
         answer = self.model.get_text_features(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask)
         return answer.pooler_output, tokens.attention_mask.bool()
 
-    def _look(self, image: ImageArray) -> Any:
+    def _encode(self, image: ImageArray) -> Any:
         """Return the vision encoder's answer for one image, in float32."""
         given = self.processor.image_processor(images=Image.fromarray(image), return_tensors="pt")
         pixels = given.pixel_values.to(self.model.device, dtype_of(self.record.dtype))
         return self.model.vision_encoder(pixels)
 
-    def _find(self, seen: Any, texts: Sam3Texts) -> _Found:
-        """Look for a few labels in one image: Sam3Model.forward up to its masks."""
-        from torchvision.ops import box_convert
-        from transformers.models.sam3.modeling_sam3 import inverse_sigmoid
 
-        model, count = self.model, len(texts)
-        coarse, positions = (
-            maps[-2].expand(count, -1, -1, -1) for maps in (seen.fpn_hidden_states, seen.fpn_position_encoding)
-        )
-        mixed = model.detr_encoder(
-            vision_features=[coarse],
-            text_features=texts.features,
-            vision_pos_embeds=[positions],
-            text_mask=texts.valid,
-        )
-        decoded = model.detr_decoder(
-            vision_features=mixed.last_hidden_state,
-            text_features=mixed.text_features,
-            vision_pos_encoding=mixed.pos_embeds_flattened,
-            text_mask=texts.valid,
-            spatial_shapes=mixed.spatial_shapes,
-        )
-        objects = decoded.intermediate_hidden_states[-1:]
-        moved = inverse_sigmoid(decoded.reference_boxes[-1]) + model.detr_decoder.box_head(objects[0])
-        logits = model.dot_product_scoring(
-            decoder_hidden_states=objects, text_features=mixed.text_features, text_mask=texts.valid
-        )
-        scores = logits[0, ..., 0].sigmoid() * decoded.presence_logits[-1].sigmoid()
-        return _Found(scores, box_convert(moved.sigmoid(), "cxcywh", "xyxy"), objects[0], mixed.last_hidden_state)
-
-    def _maps(self, seen: Any, texts: Sam3Texts, found: _Found, row: int, places: Tensor) -> Tensor:
-        """Return the (N, side, side) mask logits of N places of one label."""
-        text = texts[slice(row, row + 1)]
-        answer = self.model.mask_decoder(
-            decoder_queries=found.objects[row : row + 1, places],
-            backbone_features=list(seen.fpn_hidden_states[:-1]),
-            encoder_hidden_states=found.mixed[row : row + 1],
-            prompt_features=text.features,
-            prompt_mask=text.valid,
-        )
-        maps: Tensor = answer.pred_masks[0]
-        return maps
+def _resized(maps: Tensor, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return (N, height, width) masks for (N, side, side) logits."""
+    rows, columns = (axis_weights(maps.shape[-1], [(side, side)], maps.device) for side in size)
+    return upsampled(maps.sigmoid(), rows, columns, _MASK_THRESHOLD)
 
 
 def _lower(vision_encoder: Any, precision: torch.dtype) -> None:

@@ -13,6 +13,7 @@ from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor
 
 from openvocab.errors import BadInput, BadOutput
+from openvocab.models.checked import same_answers
 from openvocab.models.device import dtype_of, pick_device, pick_dtype
 from openvocab.models.segmenters.mask_upsampling import axis_weights, upsampled
 from openvocab.models.segmenters.prompts import Prompt
@@ -84,7 +85,9 @@ class SamSegmenter:
         model.image_encoder.blocks.to(precision)
         digest = trusted_sha256(source, path)
         refuse_changed([path], [mark])
-        return cls(model, ModelRecord(f"sam:{spec}", digest, str(target), str(precision).removeprefix("torch.")))
+        made = cls(model, ModelRecord(f"sam:{spec}", digest, str(target), str(precision).removeprefix("torch.")))
+        made.resizes_alike()
+        return made
 
     @torch.inference_mode()
     def encode(self, image: ImageArray) -> SamEncoding:
@@ -123,18 +126,16 @@ class SamSegmenter:
         Raises:
             BadOutput: a mask or its estimate is not finite.
         """
-        masks = np.empty((len(xyxy), *encoded.original_size), np.bool_)
-        scores = np.empty(len(xyxy), np.float32)
-        axes = self._axes(encoded)
-        boxes = self._scaled(encoded, xyxy)
-        for start in range(0, len(xyxy), _BOXES_A_CALL):
-            rows = slice(start, start + _BOXES_A_CALL)
-            maps, quality = self._decode(encoded, None, boxes[rows], self.multimask)
+        if not len(xyxy):
+            return np.zeros((0, *encoded.original_size), np.bool_), np.zeros(0, np.float32)
+        logits, scores = [], []
+        for boxes in torch.split(self._scaled(encoded, xyxy), _BOXES_A_CALL):
+            maps, quality = self._decode(encoded, None, boxes, self.multimask)
             best = quality.argmax(1)
             each = torch.arange(len(best), device=best.device)
-            masks[rows] = upsampled(maps[each, best], *axes, self.model.mask_threshold)
-            scores[rows] = quality[each, best].clamp(0, 1).cpu().numpy()
-        return masks, scores
+            logits.append(maps[each, best])
+            scores.append(quality[each, best])
+        return self._resized(encoded, torch.cat(logits)), torch.cat(scores).clamp(0, 1).cpu().numpy()
 
     @torch.inference_mode()
     def prompt(
@@ -167,8 +168,7 @@ class SamSegmenter:
             given = (self._scaled(encoded, asked.points)[None], labels[None])
         boxes = None if asked.box is None else self._scaled(encoded, asked.box[None])
         maps, quality = self._decode(encoded, given, boxes, True)
-        masks = upsampled(maps[0], *self._axes(encoded), self.model.mask_threshold)
-        return masks, quality[0].clamp(0, 1).cpu().numpy()
+        return self._resized(encoded, maps[0]), quality[0].clamp(0, 1).cpu().numpy()
 
     def _decode(
         self, encoded: SamEncoding, points: tuple[Tensor, Tensor] | None, boxes: Tensor | None, multimask: bool
@@ -185,6 +185,30 @@ class SamSegmenter:
         if not (torch.isfinite(maps).all() and torch.isfinite(quality).all()):
             raise BadOutput("the segmenter's mask of a prompt is not finite")
         return maps, quality
+
+    def _resized(self, encoded: SamEncoding, logits: Tensor) -> NDArray[np.bool_]:
+        """Return (N, height, width) masks at the image's size, for (N, h, w) logits."""
+        if self.resizes_alike():
+            return upsampled(logits, *self._axes(encoded), self.model.mask_threshold)
+        return np.asarray(self._library_masks(encoded, logits).cpu().numpy())
+
+    def resizes_alike(self) -> bool:
+        """Compare upsampled with Sam.postprocess_masks on random logits, once a process."""
+        fed, side = self.model.image_encoder.img_size, 4 * self.model.prompt_encoder.image_embedding_size[0]
+        example = SamEncoding(torch.empty(0), (11, 17), (fed * 11 // 17, fed))
+
+        def both() -> tuple[Tensor, Tensor]:
+            logits = torch.randn(2, side, side, device=self.model.device)
+            ours = upsampled(logits, *self._axes(example), self.model.mask_threshold)
+            return self._library_masks(example, logits).cpu(), torch.from_numpy(ours)
+
+        known = hasattr(self.model, "postprocess_masks")  # if not, there is nothing to compare with
+        return not known or same_answers("mask resizing of SAM", type(self.model), both)
+
+    def _library_masks(self, encoded: SamEncoding, logits: Tensor) -> Tensor:
+        """Return the (N, height, width) masks of Sam.postprocess_masks."""
+        large = self.model.postprocess_masks(logits[:, None], encoded.input_size, encoded.original_size)
+        return torch.as_tensor(large[:, 0] > self.model.mask_threshold)
 
     def _scaled(self, encoded: SamEncoding, places: NDArray[np.float32]) -> Tensor:
         """Return (N, 2) or (N, 4) places of the image as places of the encoder's square."""

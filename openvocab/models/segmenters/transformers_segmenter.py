@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from openvocab.errors import BadOutput
+from openvocab.models.checked import same_answers
 from openvocab.models.checkpoints import find, load_model, load_processor
 from openvocab.models.device import dtype_of
 from openvocab.models.segmenters.mask_upsampling import axis_weights, upsampled
@@ -83,6 +84,7 @@ class TransformersSegmenter:
         model = load_model(found, model_class, cls._kind).requires_grad_(False).to(record.device)
         made = cls(model, image_processor, record)
         made._prepare(dtype_of(record.dtype))
+        made._resizes_alike()
         return made
 
     @torch.inference_mode()
@@ -115,17 +117,14 @@ class TransformersSegmenter:
         Raises:
             BadOutput: a mask or its estimate is not finite.
         """
-        masks = np.empty((len(xyxy), *encoded.original_size), np.bool_)
-        scores = np.empty(len(xyxy), np.float32)
-        boxes = self._scaled(encoded, xyxy)
-        axes: tuple[Tensor, Tensor] | None = None
-        for start in range(0, len(xyxy), _BOXES_A_CALL):
-            rows = slice(start, start + _BOXES_A_CALL)
-            logits, quality = self._answer(encoded, multimask=False, input_boxes=boxes[None, rows])
-            axes = axes or self._axes(encoded, logits.shape[-2:])
-            masks[rows] = upsampled(logits[:, 0], *axes, 0.0)
-            scores[rows] = quality[:, 0].clamp(0, 1).cpu().numpy()
-        return masks, scores
+        if not len(xyxy):
+            return np.zeros((0, *encoded.original_size), np.bool_), np.zeros(0, np.float32)
+        answers = [
+            self._answer(encoded, multimask=False, input_boxes=boxes[None])
+            for boxes in torch.split(self._scaled(encoded, xyxy), _BOXES_A_CALL)
+        ]
+        logits, quality = (torch.cat([each[:, 0] for each in part]) for part in zip(*answers, strict=True))
+        return self._resized(encoded, logits), quality.clamp(0, 1).cpu().numpy()
 
     @torch.inference_mode()
     def prompt(
@@ -160,8 +159,7 @@ class TransformersSegmenter:
         if asked.box is not None:
             given["input_boxes"] = self._scaled(encoded, asked.box[None])[None]
         logits, quality = self._answer(encoded, multimask=True, **given)
-        masks = upsampled(logits[0], *self._axes(encoded, logits.shape[-2:]), 0.0)
-        return masks, quality[0].clamp(0, 1).cpu().numpy()
+        return self._resized(encoded, logits[0]), quality[0].clamp(0, 1).cpu().numpy()
 
     def _answer(self, encoded: SamMaps, *, multimask: bool, **prompt: Tensor) -> tuple[Tensor, Tensor]:
         """Return (N, candidates, h, w) mask logits and (N, candidates) estimates of their IoU.
@@ -174,6 +172,32 @@ class TransformersSegmenter:
         if not (torch.isfinite(logits).all() and torch.isfinite(quality).all()):
             raise BadOutput("the segmenter's mask of a prompt is not finite")
         return logits, quality
+
+    def _resized(self, encoded: SamMaps, logits: Tensor) -> NDArray[np.bool_]:
+        """Return (N, height, width) masks at the image's size, for (N, h, w) logits."""
+        if self._resizes_alike():
+            return upsampled(logits, *self._axes(encoded, logits.shape[-2:]), 0.0)
+        return np.asarray(self._library_masks(encoded, logits).cpu().numpy())
+
+    def _resizes_alike(self) -> bool:
+        """Compare upsampled with the library's post-processing on random logits, once a process."""
+        fed = getattr(self.image_processor, "pad_size", None) or {"height": 64}
+        example = SamMaps((), (11, 17), (fed["height"] * 11 // 17, fed["height"]))
+
+        def both() -> tuple[Any, Any]:
+            logits = torch.randn(2, 16, 16, device=self.model.device)
+            ours = upsampled(logits, *self._axes(example, logits.shape[-2:]), 0.0)
+            return self._library_masks(example, logits).cpu(), torch.from_numpy(ours)
+
+        known = hasattr(self.image_processor, "post_process_masks")  # if not, there is nothing to compare with
+        return not known or same_answers(f"mask resizing of {self._family}", type(self.image_processor), both)
+
+    def _library_masks(self, encoded: SamMaps, logits: Tensor) -> Tensor:
+        """Return the (N, height, width) masks of the library's post-processing."""
+        masks: Tensor = self.image_processor.post_process_masks(
+            [logits[None]], [encoded.original_size], [encoded.input_size]
+        )[0][0]
+        return masks
 
     def _prepare(self, precision: torch.dtype) -> None:
         """Make the vision encoder quick and give it its precision."""
@@ -271,6 +295,10 @@ class Sam2Segmenter(TransformersSegmenter):
 
     def _decode(self, maps: tuple[Tensor, ...], **asked: Any) -> Any:
         return self.model(image_embeddings=list(maps), **asked)
+
+    def _library_masks(self, encoded: SamMaps, logits: Tensor) -> Tensor:
+        masks: Tensor = self.image_processor.post_process_masks([logits[None]], [encoded.original_size])[0][0]
+        return masks
 
     def _axes(self, encoded: SamMaps, size: Sequence[int]) -> tuple[Tensor, Tensor]:
         rows, columns = (

@@ -19,7 +19,7 @@ from PIL import Image
 
 from openvocab.errors import BadOutput
 from openvocab.models.detectors.grounding_dino_detector import GroundingDinoDetector, MMGroundingDinoDetector
-from openvocab.models.detectors.grounding_dino_forward import find_objects, look
+from openvocab.models.detectors.grounding_dino_forward import encode_image, find_objects
 from openvocab.models.detectors.grounding_dino_text import prompt
 from openvocab.pipeline.protocols import Boxes
 from openvocab.weights.files import sha256_of
@@ -86,15 +86,15 @@ def _answer(library: tuple[Any, Any], image: Any, labels: list[str]) -> Any:
         return model(**processor(images=Image.fromarray(image), text=[labels], return_tensors="pt"))
 
 
-def _look(detector: GroundingDinoDetector, image: Any) -> Any:
+def _encoded(detector: GroundingDinoDetector, image: Any) -> Any:
     given = detector.processor.image_processor(images=Image.fromarray(image), return_tensors="pt")
-    return look(detector.model.model, given.pixel_values)
+    return encode_image(detector.model.model, given.pixel_values)
 
 
 def _scores(detector: GroundingDinoDetector, image: Any, labels: list[str]) -> Any:
     """The best score of each query over all tokens, sorted."""
     asked = prompt(detector.encode_labels(labels).embeddings, range(len(labels)))
-    logits = find_objects(detector.model, _look(detector, image), asked)[0]
+    logits = find_objects(detector.model, _encoded(detector, image), asked)[0]
     return logits.max(1).values.sigmoid().sort().values.numpy()
 
 
@@ -199,7 +199,7 @@ def test_features_that_are_kept_are_those_of_the_full_forward(
     answer = _answer(library, images[1], labels)
     hook.remove()
     asked = prompt(detector.encode_labels(labels).embeddings, range(len(labels)))
-    logits, boxes = find_objects(detector.model, _look(detector, images[1]), asked)
+    logits, boxes = find_objects(detector.model, _encoded(detector, images[1]), asked)
     torch.testing.assert_close(asked.features, seen[0], atol=1e-4, rtol=0)
     torch.testing.assert_close(logits, answer.logits[0, :, : logits.shape[1]], atol=1e-4, rtol=0)
     torch.testing.assert_close(boxes, answer.pred_boxes[0], atol=1e-4, rtol=0)
@@ -337,7 +337,7 @@ def test_bfloat16_is_close(row: int, folder: Path, images: list[Any]) -> None:
     found = []
     for dtype in ("float32", "bfloat16"):
         detector = load(folder, dtype)
-        places = sum(height * width for height, width in _look(detector, images[row]).shapes)
+        places = sum(height * width for height, width in _encoded(detector, images[row]).shapes)
         _rig_places(detector, places)
         found.append(_scores(detector, images[row], FEW))
     exact, low = found
@@ -353,9 +353,9 @@ def test_bfloat16_changes_a_top_label_only_where_two_labels_are_as_good(
     by_label: list[Any] = []
     for dtype in ("float32", "bfloat16"):
         detector = load(folder, dtype)
-        _rig_places(detector, sum(height * width for height, width in _look(detector, images[row]).shapes))
+        _rig_places(detector, sum(height * width for height, width in _encoded(detector, images[row]).shapes))
         asked = prompt(detector.encode_labels(FEW).embeddings, range(len(FEW)))
-        logits = find_objects(detector.model, _look(detector, images[row]), asked)[0]
+        logits = find_objects(detector.model, _encoded(detector, images[row]), asked)[0]
         by_label.append(logits[:, asked.named])
     scale = 2 / by_label[0].std()
     exact, low = ((scale * each).sigmoid() for each in by_label)

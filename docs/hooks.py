@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from argparse import SUPPRESS, Action, ArgumentParser, _HelpAction, _SubParsersAction
 from collections.abc import Iterator
+from dataclasses import fields
+from importlib import import_module
 from typing import Any
 from unittest.mock import patch
 
 import openvocab
 from openvocab.ui.cli.options import parser
 
-FOLDERS = {
+PAGES = {
     "models": ("Load models", "Load a preset, or a model by its SPEC."),
     "pipeline": ("Pipeline and results", "Run the chain on images and read its results."),
     "batch": ("Runs", "Run a pipeline on many images and read the rows of a run folder."),
@@ -19,33 +21,44 @@ FOLDERS = {
     "prompts": ("Labels and templates", "Read label sets and templates."),
     "formats": ("Export", "Write results as files of other tools."),
     "errors": ("Errors", "Every error derives from `OpenVocabError`."),
+    "evaluate": ("Evaluation", "The metrics as functions of arrays: `from openvocab.evaluate import ...`."),
+    "testing": ("Testing", "Fake stages that need no weights: `from openvocab.testing import ...`."),
 }
 """Folder or module of openvocab -> title and first sentence of its page."""
+SEPARATE = ("evaluate", "testing")
+"""Those whose public names are their own, and not names of the package."""
 
 
-def home(name: str) -> str:
-    """Return the module that defines a public name."""
-    return str(getattr(openvocab, name).__module__)
+def public() -> dict[str, list[str]]:
+    """Return page -> full names of what it documents; every public name stands on one page."""
+    pages: dict[str, list[str]] = {page: [] for page in PAGES}
+    for module in (openvocab, *(import_module(f"openvocab.{page}") for page in SEPARATE)):
+        for name in module.__all__:
+            home = getattr(module, name).__module__
+            pages[home.split(".")[1]].append(f"{home}.{name}")
+    return pages
 
 
-def names_of(folder: str) -> list[str]:
-    """Return the public names that are defined in a folder or module of openvocab."""
-    return [name for name in openvocab.__all__ if home(name).split(".")[1] == folder]
+def api_page(page: str) -> str:
+    """Return a page of the reference: one mkdocstrings block for each public name."""
+    parts = [f"# {PAGES[page][0]}", PAGES[page][1]]
+    for name in public()[page]:
+        parts += [f"::: {name}", *([settings_table()] if name.endswith(".Settings") else [])]
+    return "\n\n".join([*parts, ""])
 
 
-def api_page(folder: str) -> str:
-    """Return the page of a folder: one mkdocstrings block for each public name."""
-    title, sentence = FOLDERS[folder]
-    blocks = (f"::: {home(name)}.{name}" for name in names_of(folder))
-    return "\n\n".join([f"# {title}", sentence, *blocks, ""])
+def settings_table() -> str:
+    """Return the table of the settings of the chain, with the texts that the command line shows."""
+    rows = [f"| `{each.name}` | `{each.default}` | {each.metadata['help']} |" for each in fields(openvocab.Settings)]
+    return "\n".join(["| setting | default | meaning |", "|---|---|---|", *rows])
 
 
 def api_index() -> str:
     """Return the page that lists every public name."""
-    lines = ["# Python reference", "Everything public is a name of the package `openvocab`."]
-    for folder, (title, _) in FOLDERS.items():
-        links = (f"[`{name}`][{home(name)}.{name}]" for name in names_of(folder))
-        lines.append(f"[{title}]({folder}.md): {', '.join(links)}.")
+    lines = ["# Python reference", "Names without a module are those of the package: `openvocab.load`."]
+    for page, names in public().items():
+        links = ", ".join(f"[`{name.rpartition('.')[2]}`][{name}]" for name in names)
+        lines.append(f"[{PAGES[page][0]}]({page}.md): {links}.")
     return "\n\n".join([*lines, ""])
 
 
@@ -89,14 +102,14 @@ def cli_page() -> str:
 
 def pages() -> dict[str, str]:
     """Return path in the site -> Markdown text of every generated page."""
-    made = {f"reference/{folder}.md": api_page(folder) for folder in FOLDERS if names_of(folder)}
+    made = {f"reference/{page}.md": api_page(page) for page in PAGES}
     return made | {"reference/index.md": api_index(), "reference/cli.md": cli_page()}
 
 
 def on_config(config: Any) -> Any:
     """Put the pages of the Python reference into the navigation, below its index."""
     reference = next(entry["Reference"] for entry in config.nav if "Reference" in entry)
-    titled = [{FOLDERS[folder][0]: f"reference/{folder}.md"} for folder in FOLDERS if names_of(folder)]
+    titled = [{title: f"reference/{page}.md"} for page, (title, _) in PAGES.items()]
     reference[:] = [{"Python": ["reference/index.md", *titled]}, {"Command line": "reference/cli.md"}]
     return config
 

@@ -218,7 +218,9 @@ def count_errors(
 
     Args:
         errors: What image_errors returned for these P images.
-        truth, predictions, labels: As given to image_errors.
+        truth: As given to image_errors.
+        predictions: As given to image_errors.
+        labels: As given to image_errors.
         seed: Seed of the bootstrap.
         resamples: Number of bootstrap resamples.
 

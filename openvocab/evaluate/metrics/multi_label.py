@@ -84,7 +84,8 @@ def multi_label_metrics(
         truth: (P, C) bool.
         labels: C labels.
         threshold: A label is predicted if its score is at least this.
-        seed, resamples: Seed and number of resamples of the bootstrap.
+        seed: Seed of the bootstrap.
+        resamples: Number of bootstrap resamples.
 
     Raises:
         BadInput: An array has another shape or range, or there is no image or label.

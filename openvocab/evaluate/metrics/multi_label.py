@@ -96,8 +96,7 @@ def multi_label_metrics(
     check_scores("scores", scores, len(labels), within_0_and_1=True)
     if truth.shape != scores.shape or truth.dtype != np.bool_:
         raise BadInput(f"truth must be bool of shape {scores.shape}, got {truth.dtype} of shape {truth.shape}")
-    min_score = check_threshold("threshold", threshold)
-    predicted = scores >= min_score
+    predicted = scores >= (min_score := check_threshold("threshold", threshold))
     rows = _rows(scores, truth, predicted, labels)
     f1 = [row.f1 for row in rows if row.f1 is not None]
     return MultiLabelMetrics(

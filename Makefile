@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WHEEL_VENV := .wheel-venv
 LOWEST_VENV := .lowest-venv
+NEWEST_VENV := .newest-venv
 TEST_EXTRAS := formats,photos,readers,train
 # uv installs quickest; where it cannot reach the registry that pip is set up for, pip does the same.
 install = $(BIN)/uv pip install --quiet --python $(1)/bin/python -c constraints.txt $(2) \
 	|| $(1)/bin/python -m pip install --quiet -c constraints.txt $(2)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs wheel wheel-test lowest-test clean
+.PHONY: help demo test lint docs wheel wheel-test lowest-test newest-test clean
 
 help:
 	@echo "make demo        find, box and cut out the objects of the example images, into demo-out/"
@@ -20,6 +21,7 @@ help:
 	@echo "make docs        build the documentation into build/site/"
 	@echo "make wheel-test  build the wheel, install it elsewhere, run the tests and the demo on it"
 	@echo "make lowest-test run the tests on the oldest releases that pyproject.toml allows"
+	@echo "make newest-test run the tests on the newest releases that pyproject.toml allows"
 	@echo "make clean       remove what the targets above wrote"
 
 $(READY): pyproject.toml constraints.txt
@@ -65,6 +67,13 @@ lowest-test: $(READY)
 	$(BIN)/uv pip install --quiet --python $(LOWEST_VENV)/bin/python --resolution lowest-direct -e '.[dev]'
 	$(LOWEST_VENV)/bin/python -m pytest
 
+# Without constraints.txt: shows early what the next release of a library changes.
+newest-test: $(READY)
+	rm -rf $(NEWEST_VENV)
+	$(PYTHON) -m venv $(NEWEST_VENV)
+	$(BIN)/uv pip install --quiet --python $(NEWEST_VENV)/bin/python --upgrade -e '.[dev]'
+	$(NEWEST_VENV)/bin/python -m pytest
+
 clean:
-	rm -rf $(VENV) $(WHEEL_VENV) $(LOWEST_VENV) build dist demo-out openvocab-demo
+	rm -rf $(VENV) $(WHEEL_VENV) $(LOWEST_VENV) $(NEWEST_VENV) build dist demo-out openvocab-demo
 	find openvocab tests training -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,4 +1,4 @@
-# Needs Python 3.11 or newer and make; all else is installed into .venv by the first target that wants it.
+# Needs Python 3.11 or newer and make. The first target that needs anything else installs it into .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,7 +7,7 @@ WHEEL_VENV := .wheel-venv
 LOWEST_VENV := .lowest-venv
 NEWEST_VENV := .newest-venv
 TEST_EXTRAS := formats,photos,readers,train
-# uv installs quickest; where it cannot reach the registry that pip is set up for, pip does the same.
+# uv is faster than pip; pip is the fallback if uv cannot reach the registry that pip is configured for.
 install = $(BIN)/uv pip install --quiet --python $(1)/bin/python -c constraints.txt $(2) \
 	|| $(1)/bin/python -m pip install --quiet -c constraints.txt $(2)
 
@@ -15,14 +15,14 @@ install = $(BIN)/uv pip install --quiet --python $(1)/bin/python -c constraints.
 .PHONY: help demo test lint docs wheel wheel-test lowest-test newest-test clean
 
 help:
-	@echo "make demo        find, box and cut out the objects of the example images, into demo-out/"
+	@echo "make demo        run the embedded models on the example images, into demo-out/"
 	@echo "make test        run the tests"
 	@echo "make lint        ruff and mypy"
 	@echo "make docs        build the documentation into build/site/"
 	@echo "make wheel-test  build the wheel, install it elsewhere, run the tests and the demo on it"
 	@echo "make lowest-test run the tests on the oldest releases that pyproject.toml allows"
 	@echo "make newest-test run the tests on the newest releases that pyproject.toml allows"
-	@echo "make clean       remove what the targets above wrote"
+	@echo "make clean       remove everything that these targets write"
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "openvocab needs Python 3.11 or newer; try: make PYTHON=python3.11")'
@@ -50,7 +50,7 @@ wheel: $(READY)
 	rm -rf dist
 	$(BIN)/python -m hatchling build -t wheel -t sdist -d dist
 
-# -P keeps the checkout out of the path, so that only the installed wheel can answer.
+# -P keeps the checkout off sys.path, so that the tests import the installed wheel.
 wheel-test: wheel
 	rm -rf $(WHEEL_VENV) build/elsewhere
 	$(PYTHON) -m venv $(WHEEL_VENV)
@@ -60,7 +60,7 @@ wheel-test: wheel
 	cd build/elsewhere && ../../$(WHEEL_VENV)/bin/python -P -m pytest
 	cd build/elsewhere && ../../$(WHEEL_VENV)/bin/openvocab demo --out demo-out
 
-# What is older than this is not tried, and some of it answers differently: the bounds are where all tests pass.
+# Older releases are not tested, and some give other answers: the bounds are the oldest releases that pass all tests.
 lowest-test: $(READY)
 	rm -rf $(LOWEST_VENV)
 	$(PYTHON) -m venv $(LOWEST_VENV)

@@ -20,7 +20,17 @@ __all__ = ["Preset", "load", "presets"]
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """What a preset is: a SPEC for each stage, its license, the bytes of its weights, and a line about it."""
+    """A named combination of models.
+
+    Attributes:
+        name: The name that load takes.
+        tagger: SPEC of the tagger; empty if there is none.
+        detector: SPEC of the detector; empty if there is none.
+        segmenter: SPEC of the segmenter; empty if there is none.
+        license: License or licenses of the weights.
+        size_bytes: Size of the weights in bytes.
+        description: One sentence.
+    """
 
     name: str
     tagger: str
@@ -32,7 +42,7 @@ class Preset:
 
 
 def presets() -> list[Preset]:
-    """The presets that there are."""
+    """Return all presets."""
     return [
         Preset(each.name, each.tagger, each.detector, each.segmenter, each.license, each.size, each.description)
         for each in preset_records().values()

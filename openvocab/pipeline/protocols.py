@@ -162,7 +162,14 @@ class Queries:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Vocabulary:
-    """Labels encoded once for every stage that reads text; make it with Pipeline.vocabulary and reuse it."""
+    """Labels encoded once for every stage that reads text; make it with Pipeline.vocabulary and reuse it.
+
+    Attributes:
+        labels: C labels.
+        prompts: The tagger's templates.
+        texts: The labels as the tagger encodes them; None without a tagger.
+        queries: The labels as the detector encodes them; None without a detector.
+    """
 
     labels: tuple[str, ...]
     prompts: PromptSet

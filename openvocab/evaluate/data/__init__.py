@@ -1,4 +1,4 @@
-"""Images with labels, from the formats that people keep them in."""
+"""Loaders of labeled images in common formats."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ LABELED: Mapping[str, Callable[[str], LabeledSet]] = {
     "torchvision": load_torchvision,
     "webdataset": load_web_dataset,
 }
-"""Format -> what reads it."""
+"""Format -> its loader."""
 
 ANNOTATED = ("coco", "lvis", "voc", "yolo")
 """Formats of images with boxes."""
 
 
 def load_labeled(path: str, format: str) -> LabeledSet:  # noqa: A002
-    """Return a set of labeled images.
+    """Return a data set of labeled images.
 
     Args:
-        path: the folder or file; for torchvision NAME:ROOT.
-        format: imagefolder; list, which is CSV, JSON lines or Parquet; torchvision, one of TORCHVISION where its class
-            expects it; or webdataset, in CLIP_benchmark's layout.
+        path: Folder or file; for torchvision NAME:ROOT.
+        format: imagefolder; list (CSV, JSON lines or Parquet); torchvision, where its class expects the files; or
+            webdataset, in CLIP_benchmark's layout.
 
     Raises:
         UnknownName: there is no format of that name.
@@ -68,26 +68,26 @@ def load_annotated(
     images: str | None = None,
     split: str | None = None,
 ) -> AnnotatedSet:
-    """Return a set of images with boxes.
+    """Return a data set of images with boxes.
 
     Args:
-        path: for coco and lvis the JSON file, for voc the folder that holds Annotations and JPEGImages, for yolo
-            data.yaml or its folder.
+        path: The JSON file of coco and lvis, the folder of voc that contains Annotations and JPEGImages, or data.yaml
+            of yolo or its folder.
         format: coco, lvis, voc or yolo.
-        images: for coco and lvis, the folder of the images; the JSON file's own where not given.
-        split: for yolo, val, test or train; the first of these that data.yaml names where not given.
+        images: Folder of the images of coco and lvis; the JSON file's folder if None.
+        split: val, test or train of yolo; the first of these in data.yaml if None.
 
     Raises:
         UnknownName: there is no format of that name.
-        BadInput: the data cannot be read or show no object, or images or split is given for a format that has none.
+        BadInput: the data cannot be read or have no object, or images or split is given for a format without it.
         MissingExtra: voc, and defusedxml is not installed.
     """
     if format not in ANNOTATED:
         raise unknown("format of annotated images", format, ANNOTATED)
     if images is not None and format not in ("coco", "lvis"):
-        raise BadInput(f"a folder of images is for coco and lvis, since {format} says where they lie; leave it out")
+        raise BadInput(f"a folder of images is for coco and lvis, because {format} has the paths; leave it out")
     if split is not None and format != "yolo":
-        raise BadInput(f"a split is for yolo, since {format} has none; leave it out")
+        raise BadInput(f"a split is for yolo, because {format} has none; leave it out")
     if format == "yolo":
         return require_objects(load_yolo(path, split))
     read = {"coco": load_coco, "lvis": load_lvis}

@@ -1,4 +1,4 @@
-"""A set of images with boxes around what is in them, and the faults of annotations, counted by kind."""
+"""Data sets of images with annotated boxes, and the faults of annotations, counted by kind."""
 
 from __future__ import annotations
 
@@ -19,18 +19,20 @@ __all__ = ["AnnotatedImage", "AnnotatedSet", "Faults", "clip_box", "require_obje
 
 @dataclass(frozen=True, eq=False, slots=True)
 class AnnotatedImage:
-    """One image with N annotated things.
+    """One image with N annotated objects.
 
-    path           where the image lies.
-    height, width  pixels, as the annotation or else the file says.
-    xyxy           (N, 4) float64 left, top, right, bottom in pixels, half-open.
-    class_ids    (N,) int64 indices of labels.
-    crowd          (N,) bool: a detection of many, or a thing that is marked difficult; neither counts as missed.
-    areas          (N,) float64 pixels, where the annotation says them; else None.
-    masks          the pixels of each of the N things as COCO's packed runs, {"size": [height, width], "counts": bytes};
-                   None where the data have boxes only.
-    checked_labels     (K,) int64 indices of the labels that somebody looked for in the image: a box of another one is
-                   neither right nor wrong. None where all were looked for.
+    Attributes:
+        path: Path of the image.
+        height: Height in pixels, from the annotation or else from the file.
+        width: Width in pixels.
+        xyxy: (N, 4) float64 left, top, right, bottom in pixels, half-open.
+        class_ids: (N,) int64 indices of labels.
+        crowd: (N,) bool: a group of objects, or an object marked difficult; neither counts as missed.
+        areas: (N,) float64 areas in pixels; None if the annotations have none.
+        masks: N masks as COCO run-length encoding, {"size": [height, width], "counts": bytes}; None if the data have
+            boxes only.
+        checked_labels: (K,) int64 indices of the labels that were annotated in the image; boxes of other labels are
+            ignored. None if all were.
     """
 
     path: str
@@ -48,11 +50,12 @@ class AnnotatedImage:
 class AnnotatedSet:
     """Images with boxes.
 
-    source    the path as given.
-    labels    C labels.
-    images  in a stable order.
-    faults    kind of fault -> how many annotations or images it cost.
-    label_source  where the annotations were looked for, as a message says it.
+    Attributes:
+        source: The path as given.
+        labels: C labels.
+        images: The images in a stable order.
+        faults: Kind of fault -> number of annotations or images that were left out or changed.
+        label_source: Where annotations were read from, for messages.
     """
 
     source: str
@@ -64,46 +67,51 @@ class AnnotatedSet:
     def with_labels(
         self, vocabulary: Sequence[str] | None = None, names: Mapping[str, str] | None = None
     ) -> AnnotatedSet:
-        """Return the set with its labels under other names and among other labels; see LabeledSet.with_labels.
+        """Return the data set with renamed labels and another vocabulary; see LabeledSet.with_labels.
 
         Raises:
-            BadInput: names has a label that is not in the set, or the vocabulary lacks one; the message says which.
+            BadInput: names has a label that the data do not have, or the vocabulary lacks one; the message names it.
         """
-        wanted, place = map_labels(self.source, self.labels, vocabulary, names)
-        new = np.array(place, np.int64)
-        moved = []
+        wanted, index_of = map_labels(self.source, self.labels, vocabulary, names)
+        new = np.array(index_of, np.int64)
+        images = []
         for one in self.images:
             known = None if one.checked_labels is None else np.unique(new[one.checked_labels])
-            moved.append(replace(one, class_ids=new[one.class_ids], checked_labels=known))
-        return replace(self, labels=wanted, images=tuple(moved))
+            images.append(replace(one, class_ids=new[one.class_ids], checked_labels=known))
+        return replace(self, labels=wanted, images=tuple(images))
 
 
 def require_objects(data: AnnotatedSet) -> AnnotatedSet:
-    """Return the set.
+    """Return the data set.
 
     Raises:
-        BadInput: no image has an object that can be found or missed, so that every figure would be empty.
+        BadInput: no image has an object that counts, so every metric would be undefined.
     """
     if all(one.crowd.all() for one in data.images):
-        said = f"{data.source!r} has no object in its {len(data.images)} images, so that nothing can be measured"
-        raise BadInput(f"{said}; they were looked for in {data.label_source}; check the path and the annotations")
+        message = f"{data.source!r} has no object in its {len(data.images)} images, so nothing can be measured"
+        raise BadInput(f"{message}; labels were read from {data.label_source}; check the path and the annotations")
     return data
 
 
 @dataclass(slots=True)
 class Faults:
-    """Counts what is wrong with annotations that are left out or mended, to tell it in one warning for each kind."""
+    """Counts faults of annotations that are left out or changed, for one warning per kind.
+
+    Attributes:
+        counts: Kind of fault -> how many.
+        first: Kind of fault -> where its first one is.
+    """
 
     counts: dict[str, int] = field(default_factory=dict)
     first: dict[str, str] = field(default_factory=dict)
 
     def add(self, kind: str, where: str) -> None:
-        """Count a fault; where is the file, with its line or the number of the annotation."""
+        """Count a fault; where is the file, with the line or the id of the annotation."""
         self.counts[kind] = self.counts.get(kind, 0) + 1
         self.first.setdefault(kind, where)
 
-    def tell(self) -> None:
-        """Warn of each kind, with its count and the place of its first."""
+    def warn(self) -> None:
+        """Warn of each kind, with its count and where its first one is."""
         for kind, count in self.counts.items():
             warnings.warn(f"{kind}: {count}, the first in {self.first[kind]}", OpenVocabWarning, stacklevel=3)
 
@@ -111,20 +119,22 @@ class Faults:
 def clip_box(
     box: Sequence[float], height: int, width: int, where: str, faults: Faults
 ) -> tuple[float, float, float, float] | None:
-    """Return a box clipped to its image; None where nothing of it is left.
+    """Return a box clipped to its image; None if nothing is left.
 
     Args:
-        box: left, top, right, bottom in pixels, half-open.
-        where: what a fault calls its place.
+        box: Left, top, right, bottom in pixels, half-open.
+        height, width: Size of the image in pixels.
+        where: Where the box is, for messages.
+        faults: Counts what is wrong with the box.
 
     Raises:
         BadInput: an edge is not finite, or too far away.
     """
     left, top, right, bottom = (float(edge) for edge in box)
     if not np.isfinite([left, top, right, bottom]).all():
-        raise BadInput(f"{where} has a box with an edge that is no number; mend it")
+        raise BadInput(f"{where} has a box with an edge that is not a number; correct it")
     if max(map(abs, (left, top, right, bottom))) > MAX_COORDINATE:
-        raise BadInput(f"{where} has a box with an edge over {MAX_COORDINATE:.0f} pixels away; mend it")
+        raise BadInput(f"{where} has a box with an edge over {MAX_COORDINATE:.0f} pixels away; correct it")
     if right <= left or bottom <= top:
         faults.add("boxes of no width or height, left out", where)
         return None

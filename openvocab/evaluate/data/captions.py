@@ -1,7 +1,7 @@
-"""Images with sentences: lists with a column of sentences, and CLIP_benchmark's WebDataset layout for retrieval.
+"""Images with captions: lists with a column of captions, and CLIP_benchmark's WebDataset layout for retrieval.
 
-A column `caption` holds one sentence a row, and rows of one image belong together; a column `captions` holds a list
-of them, in CSV as a JSON list. In the WebDataset layout a sample is an image and KEY.txt with a sentence a line.
+A column `caption` has one caption per row, and an image may have several rows; a column `captions` has a list, in CSV
+a JSON list. In the WebDataset layout a sample is an image and KEY.txt with one caption per line.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _REMEDY = "name one column path, and one caption or captions"
 
 @dataclass(frozen=True, slots=True)
 class CaptionedImage:
-    """One image and its sentences, at least one."""
+    """One image and its captions, at least one."""
 
     item: Item
     captions: tuple[str, ...]
@@ -34,10 +34,11 @@ class CaptionedImage:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class CaptionedSet:
-    """Images with sentences, read as a stream.
+    """Images with captions, read as a stream.
 
-    source    the path as given.
-    images  call it to begin: it yields the images, in the same order every time.
+    Attributes:
+        source: The path as given.
+        images: Function that returns an iterator over the images, in the same order every time.
     """
 
     source: str
@@ -45,16 +46,16 @@ class CaptionedSet:
 
 
 def load_captions(path: str) -> CaptionedSet:
-    """Return a set of images with sentences, in the order of the list or of the shards.
+    """Return a data set of images with captions, in the order of the list or of the shards.
 
-    Images of a list that do not exist are left out, with one warning that counts them and names the first's line.
+    Images of a list that do not exist are left out, with one warning that has their number and the line of the first.
 
     Args:
-        path: a .csv, .jsonl or .parquet file, or a folder in the WebDataset layout.
+        path: A .csv, .jsonl or .parquet file, or a folder in the WebDataset layout.
 
     Raises:
-        BadInput: the list or the folder cannot be read, or a sentence is missing; the message has the file and, where
-            there is one, the line. While shards are read: one is broken, or a sample has no image or no sentence.
+        BadInput: the list or the folder cannot be read, or a caption is missing; the message has the file and, where
+            there is one, the line. While shards are read: one is broken, or a sample has no image or no caption.
     """
     if os.path.isdir(path):
         return _from_shards(path)
@@ -63,7 +64,7 @@ def load_captions(path: str) -> CaptionedSet:
     for line, row in read_rows(path, ("caption", "captions")):
         file = image_path(path, line, row, _REMEDY)
         lines.setdefault(file, line)
-        own.setdefault(file, []).extend(_sentences(path, line, row))
+        own.setdefault(file, []).extend(_captions(path, line, row))
     missing = [file for file in own if not os.path.isfile(file)]
     if len(missing) == len(own):
         raise BadInput(
@@ -76,27 +77,29 @@ def load_captions(path: str) -> CaptionedSet:
     return CaptionedSet(path, lambda: iter(kept))
 
 
-def _sentences(path: str, line: int, row: Mapping[str, Any]) -> Sequence[str]:
-    """Return the sentences of a row.
+def _captions(path: str, line: int, row: Mapping[str, Any]) -> Sequence[str]:
+    """Return the captions of a row.
 
     Raises:
-        BadInput: there is none, or one is no text.
+        BadInput: there is none, or one is not a string.
     """
     given = row.get("captions")
     if given is None:
         given = [row.get("caption")]
     elif isinstance(given, str):
         remedy = 'write captions as a JSON list, such as ["a dog", "a brown dog"]'
-        given = parse_json(given, f"{path!r}, line {line}, has captions that are no list: the text", remedy)
+        given = parse_json(given, f"{path!r}, line {line}, has captions that are not a list: the text", remedy)
     if not isinstance(given, list) or not given or not all(isinstance(each, str) and each.strip() for each in given):
-        raise BadInput(f"{path!r}, line {line}, has no caption that is a text; {_REMEDY}")
+        raise BadInput(f"{path!r}, line {line}, has no caption that is a string; {_REMEDY}")
     return given
 
 
 def _from_shards(path: str) -> CaptionedSet:
     kind = read_text(os.path.join(path, "dataset_type.txt")).strip()
     if kind != "retrieval":
-        raise BadInput(f"{path!r} is a set for {short_repr(kind)}; give one for retrieval, or a list with captions")
+        raise BadInput(
+            f"{path!r} is a data set for {short_repr(kind)}; give one for retrieval, or a list with captions"
+        )
     return CaptionedSet(path, partial(_read, list_shards(path, "test")))
 
 
@@ -107,5 +110,5 @@ def _read(shards: Sequence[str]) -> Iterator[CaptionedImage]:
             said = parts.get("txt", b"").decode("utf-8", "replace").splitlines()
             kept = tuple(each for each in said if each.strip())
             if not kept:
-                raise BadInput(f"{name!r} has no .txt with a sentence; drop it or add one")
+                raise BadInput(f"{name!r} has no .txt with a caption; remove it or add one")
             yield CaptionedImage(Item(name, data=sample_image(name, parts)), kept)

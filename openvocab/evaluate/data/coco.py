@@ -1,4 +1,4 @@
-"""COCO instances and LVIS: one JSON file with images, annotations and categories, and the images in a folder.
+"""COCO instances and LVIS: a JSON file with images, annotations and categories, and a folder of images.
 
 LVIS lists for each image which labels were annotated, because no image is annotated with all of them (Gupta, Dollar and
 Girshick, 2019). Labels with an object in the image or in neg_category_ids become checked_labels. A label in
@@ -25,19 +25,18 @@ __all__ = ["load_coco", "load_lvis"]
 
 
 def load_coco(path: str, images: str | None = None) -> AnnotatedSet:
-    """Return the set; labels are in the order of the categories, images in that of the images.
+    """Return the data set, with labels in the order of the categories and images in the order of the file.
 
-    An image that is listed but missing, and a box that is outside its image or empty, is left out; where some thing
-    has an outline, those without one that can be used are given their box. Each kind is counted in a warning that names
-    the first.
+    Missing images, and boxes that are empty or outside their image, are left out. If any object has a segmentation,
+    objects without a valid one get their box as mask. There is one warning per kind of fault.
 
     Args:
-        path: the JSON file.
-        images: the folder that file_name is taken from; the JSON file's own where not given.
+        path: The JSON file.
+        images: The folder that file_name is relative to; the JSON file's folder if None.
 
     Raises:
-        BadInput: the JSON cannot be read, a part is missing or of another kind, a number is out of range, an annotation
-            names an image or a category that is not there, a file_name leads out of the folder, or no image exists.
+        BadInput: the JSON cannot be read, a part is missing or has another type, a number is out of range, a row
+            names an unknown image or category, a file_name leads out of the folder, or no image exists.
     """
     return _loaded(path, _parts(path), images)
 
@@ -45,34 +44,36 @@ def load_coco(path: str, images: str | None = None) -> AnnotatedSet:
 def _loaded(path: str, parts: Sequence[list[dict[str, Any]]], images: str | None) -> AnnotatedSet:
     listed, annotations, categories = parts
     names = {_key(path, "category", row, "id"): str(_key(path, "category", row, "name")) for row in categories}
-    labels, place = check_labels(list(names.values())), {key: row for row, key in enumerate(names)}
+    labels, index_of = check_labels(list(names.values())), {key: row for row, key in enumerate(names)}
     folder = os.path.dirname(path) if images is None else images
-    faults, own = Faults(), _by_image(path, listed, annotations, place)
-    made, outlined = [], any(row.get("segmentation") for row in annotations)
+    faults, own = Faults(), _by_image(path, listed, annotations, index_of)
+    made, has_masks = [], any(row.get("segmentation") for row in annotations)
     for row in listed:
         file = _image_file(path, folder, row)
         if os.path.isfile(file):
-            one = _annotated(path, file, row, own.get(row["id"], []), place, faults, outlined)
-            made.append(_federated(path, one, row, place) if "neg_category_ids" in row else one)
+            one = _annotated(path, file, row, own.get(row["id"], []), index_of, faults, has_masks)
+            made.append(_federated(path, one, row, index_of) if "neg_category_ids" in row else one)
         else:
             faults.add(
                 "images that are listed and missing, left out", f"{_where(path, 'image', row)} ({short_repr(file)})"
             )
     if not made:
-        raise BadInput(f"none of the {len(listed)} images of {path!r} lies in {folder!r}; give their folder")
-    faults.tell()
+        raise BadInput(
+            f"none of the {len(listed)} images of {path!r} is in {folder!r}; give their folder with --images"
+        )
+    faults.warn()
     return AnnotatedSet(path, labels, tuple(made), faults.counts, f"the {len(annotations)} annotations of {path!r}")
 
 
 def load_lvis(path: str, images: str | None = None) -> AnnotatedSet:
-    """Return the set; see load_coco.
+    """Return the data set; see load_coco.
 
     Args:
-        path: the JSON file.
-        images: the folder that holds the images by name, or as train2017/NAME and so on.
+        path: The JSON file.
+        images: The folder that has the images by name, or as train2017/NAME and so on.
 
     Raises:
-        BadInput: see load_coco; or an image does not say which labels were looked for.
+        BadInput: see load_coco; or an image does not list which labels were annotated.
     """
     parts = _parts(path)
     for row in parts[0]:
@@ -86,7 +87,7 @@ _FEDERATED = ("neg_category_ids", "not_exhaustive_category_ids")
 
 
 def _image_file(path: str, folder: str, row: Mapping[str, Any]) -> str:
-    """Return where an image lies: file_name, or else the last parts of coco_url, which is all that LVIS has.
+    """Return the path of an image: from file_name, or else from the last parts of coco_url, which LVIS has instead.
 
     Raises:
         BadInput: there is neither, or it leads out of the folder.
@@ -112,13 +113,13 @@ def _inside(folder: str, name: str, where: str) -> str:
     return file
 
 
-def _federated(path: str, one: AnnotatedImage, row: Mapping[str, Any], place: Mapping[Any, int]) -> AnnotatedImage:
-    """Return an image with the labels that were looked for, and a crowd for each that was not seen to its end.
+def _federated(path: str, one: AnnotatedImage, row: Mapping[str, Any], index_of: Mapping[Any, int]) -> AnnotatedImage:
+    """Return an image with its checked labels, and a crowd for each label that was not annotated exhaustively.
 
     Raises:
         BadInput: a category has no name.
     """
-    absent, partly = (_known(path, row, name, place) for name in _FEDERATED)
+    absent, partly = (_known(path, row, name, index_of) for name in _FEDERATED)
     count, whole = len(partly), [0.0, 0.0, float(one.width), float(one.height)]
     masks = one.masks
     if masks is not None:
@@ -134,52 +135,52 @@ def _federated(path: str, one: AnnotatedImage, row: Mapping[str, Any], place: Ma
     )
 
 
-def _known(path: str, row: Mapping[str, Any], name: str, place: Mapping[Any, int]) -> list[int]:
-    """Return the places of the categories that a list of an image names.
+def _known(path: str, row: Mapping[str, Any], name: str, index_of: Mapping[Any, int]) -> list[int]:
+    """Return the label indices of the categories in a list of an image.
 
     Raises:
-        BadInput: it is no list, or a category has no name.
+        BadInput: it is not a list, or a category has no name.
     """
     where, listed = _where(path, "image", row), row.get(name) or []
     if not isinstance(listed, list):
         raise BadInput(f"{where}, has {short_repr(listed)} for {name}; write a list of categories")
     for key in listed:
-        if not isinstance(key, int | float | str) or key not in place:
+        if not isinstance(key, int | float | str) or key not in index_of:
             raise BadInput(f"{where}, names category {short_repr(key)}, which has no name; add it to categories")
-    return [place[key] for key in dict.fromkeys(listed)]
+    return [index_of[key] for key in dict.fromkeys(listed)]
 
 
 def _parts(path: str) -> list[list[dict[str, Any]]]:
     """Return images, annotations and categories.
 
     Raises:
-        BadInput: the file is no JSON object with these lists.
+        BadInput: the file is not a JSON object with these lists.
     """
     whole = read_json(path)
     parts = [whole.get(name) if isinstance(whole, dict) else None for name in ("images", "annotations", "categories")]
     if not all(isinstance(part, list) and all(isinstance(row, dict) for row in part) for part in parts):
         raise BadInput(f"{path!r} lacks a list of images, annotations or categories; give COCO's instances")
     if not parts[0]:
-        raise BadInput(f"{path!r} lists no image; give a set that holds some")
+        raise BadInput(f"{path!r} lists no image; give a file with images")
     return [part or [] for part in parts]
 
 
 def _field(path: str, kind: str, row: Mapping[str, Any], name: str) -> Any:
-    """Return what a row says, or raise BadInput where it does not."""
+    """Return a value of a row, or raise BadInput if it is missing."""
     if row.get(name) is None:
         raise BadInput(f"{_where(path, kind, row)}, has no {name}; add it")
     return row[name]
 
 
 def _key(path: str, kind: str, row: Mapping[str, Any], name: str) -> int | float | str:
-    """Return an id or a name that a row says.
+    """Return an id or a name of a row.
 
     Raises:
-        BadInput: it is missing, or neither a number nor a text.
+        BadInput: it is missing, or neither a number nor a string.
     """
     value = _field(path, kind, row, name)
     if not isinstance(value, int | float | str):
-        raise BadInput(f"{_where(path, kind, row)}, has {short_repr(value)} for {name}; write a number or a text")
+        raise BadInput(f"{_where(path, kind, row)}, has {short_repr(value)} for {name}; write a number or a string")
     return value
 
 
@@ -188,20 +189,22 @@ def _where(path: str, kind: str, row: Mapping[str, Any]) -> str:
 
 
 def _by_image(
-    path: str, images: Sequence[Mapping[str, Any]], annotations: Sequence[dict[str, Any]], place: Mapping[Any, int]
+    path: str, images: Sequence[Mapping[str, Any]], annotations: Sequence[dict[str, Any]], index_of: Mapping[Any, int]
 ) -> dict[Any, list[dict[str, Any]]]:
     """Return the annotations of each image.
 
     Raises:
-        BadInput: one names an image or a category that is not there, or has no box of four numbers.
+        BadInput: one names an unknown image or category, or has no box of four numbers.
     """
     own: dict[Any, list[dict[str, Any]]] = {_key(path, "image", row, "id"): [] for row in images}
     for row in annotations:
         image, category = (_key(path, "annotation", row, name) for name in ("image_id", "category_id"))
         where = _where(path, "annotation", row)
         if image not in own:
-            raise BadInput(f"{where}, is of image {short_repr(image)}, which is not listed; drop it or list the image")
-        if category not in place:
+            raise BadInput(
+                f"{where}, is of image {short_repr(image)}, which is not listed; remove it or list the image"
+            )
+        if category not in index_of:
             raise BadInput(f"{where}, has category {short_repr(category)}, which has no name; add it to categories")
         box = row.get("bbox")
         if not (isinstance(box, list) and len(box) == 4):
@@ -217,9 +220,9 @@ def _annotated(
     file: str,
     image: Mapping[str, Any],
     rows: Sequence[Mapping[str, Any]],
-    place: Mapping[Any, int],
+    index_of: Mapping[Any, int],
     faults: Faults,
-    outlined: bool,
+    has_masks: bool,
 ) -> AnnotatedImage:
     tall, wide = (_field(path, "image", image, side) for side in ("height", "width"))
     height, width = image_size(tall, wide, _where(path, "image", image))
@@ -236,15 +239,15 @@ def _annotated(
             areas.append(check_number(whole, where, "area", 0, MAX_COORDINATE**2))
             crowd.append(check_number(int(many) if isinstance(many, bool) else many or 0, where, "iscrowd", 0, 1) > 0)
             masks += (
-                [encode_segmentation(row.get("segmentation"), box, height, width, where, faults)] if outlined else []
+                [encode_segmentation(row.get("segmentation"), box, height, width, where, faults)] if has_masks else []
             )
     return AnnotatedImage(
         file,
         height,
         width,
         np.array(boxes, np.float64).reshape(-1, 4),
-        np.array([place[row["category_id"]] for row in kept], np.int64),
+        np.array([index_of[row["category_id"]] for row in kept], np.int64),
         np.array(crowd, bool),
         np.array(areas, np.float64),
-        tuple(masks) if outlined else None,
+        tuple(masks) if has_masks else None,
     )

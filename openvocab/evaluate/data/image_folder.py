@@ -1,4 +1,4 @@
-"""ImageFolder: one folder a label, with its images in it at any depth, as torchvision's class reads it."""
+"""ImageFolder: one folder per label with its images at any depth, as torchvision's class reads it."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ __all__ = ["load_image_folder"]
 
 
 def load_image_folder(path: str) -> LabeledSet:
-    """Return the set; labels are the names of the folders in the order of sorted(), images in that of their names.
+    """Return the data set; labels are the sorted names of the folders, and images are sorted by name.
 
-    A folder without an image stays among the labels, with a warning; so do images outside any folder, left out.
+    A folder without an image stays among the labels, and images outside any folder are left out, both with a warning.
 
     Raises:
-        BadInput: it is no folder, has no folder within, or holds no image; or a name cannot be a label.
+        BadInput: it is not a folder, contains no folder or no image, or a name cannot be a label.
     """
     if not os.path.isdir(path):
-        raise BadInput(f"{path!r} is no folder; give the folder that holds one folder a label")
+        raise BadInput(f"{path!r} is not a folder; give the folder that contains one folder per label")
     names = sorted(each.name for each in os.scandir(path) if each.is_dir() and not each.name.startswith("."))
     if not names:
-        raise BadInput(f"{path!r} holds no folder; put the images of each label into a folder of its name")
+        raise BadInput(f"{path!r} contains no folder; put the images of each label into a folder of its name")
     empty = [name for name in names if not sum(1 for _ in _files(os.path.join(path, name)))]
     if len(empty) == len(names):
-        raise BadInput(f"the {len(names)} folders in {path!r} hold no image; check the path")
+        raise BadInput(f"the {len(names)} folders in {path!r} contain no image; check the path")
     if empty:
-        said = f"{len(empty)} of {len(names)} folders in {path!r} hold no image, the first is {empty[0]!r}"
-        warnings.warn(f"{said}; they stay among the labels", OpenVocabWarning, stacklevel=2)
-    loose = [each.name for each in os.scandir(path) if each.is_file() and looks_like_image(each.path)]
-    if loose:
-        said = f"{len(loose)} images in {path!r} lie in no label's folder, such as {min(loose)!r}"
-        warnings.warn(f"{said}; they are left out", OpenVocabWarning, stacklevel=2)
+        message = f"{len(empty)} of {len(names)} folders in {path!r} contain no image, the first is {empty[0]!r}"
+        warnings.warn(f"{message}; they stay among the labels", OpenVocabWarning, stacklevel=2)
+    outside = [each.name for each in os.scandir(path) if each.is_file() and looks_like_image(each.path)]
+    if outside:
+        message = f"{len(outside)} images in {path!r} are in no label's folder, such as {min(outside)!r}"
+        warnings.warn(f"{message}; they are left out", OpenVocabWarning, stacklevel=2)
     return LabeledSet(path, check_labels(names), False, partial(_images, path, names))
 
 

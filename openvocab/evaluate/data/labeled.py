@@ -1,4 +1,4 @@
-"""A set of images with the labels that they are known to have."""
+"""Data sets of images with labels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ __all__ = ["LabeledImage", "LabeledSet", "map_labels"]
 
 @dataclass(frozen=True, slots=True)
 class LabeledImage:
-    """One image and the indices of its labels, in ascending order."""
+    """One image with its labels.
+
+    Attributes:
+        item: The image.
+        labels: Indices of its labels, in ascending order.
+    """
 
     item: Item
     labels: tuple[int, ...]
@@ -24,12 +29,13 @@ class LabeledImage:
 class LabeledSet:
     """Images with labels, read as a stream.
 
-    source       the path as given.
-    labels       C labels; published sets may hold one twice.
-    multi_label  whether an image may have none or several.
-    images     call it to begin: it yields the images, in the same order every time.
-    templates    the sentences that the set brings with it, each with {label}; None where it brings none.
-    label_source    where the labels were looked for, as a message says it.
+    Attributes:
+        source: The path as given.
+        labels: C labels; published data sets may have one twice.
+        multi_label: Whether an image may have no label or several.
+        images: Function that returns an iterator over the images, in the same order every time.
+        templates: The data set's own templates, each with {label}; None if it has none.
+        label_source: Where labels were read from, for messages.
     """
 
     source: str
@@ -42,31 +48,31 @@ class LabeledSet:
     def with_labels(
         self, vocabulary: Sequence[str] | None = None, names: Mapping[str, str] | None = None
     ) -> LabeledSet:
-        """Return the set with its labels under other names and among other labels.
+        """Return the data set with renamed labels and another vocabulary.
 
         Args:
-            vocabulary: the labels to choose from; every label of an image must be among them. None keeps the set's.
-            names: label of the set -> what to call it; several may get one name, and those left out keep theirs.
+            vocabulary: Labels to choose from; it must contain every label of the data. None keeps the data's.
+            names: Label of the data -> its new name; several labels may get the same name.
 
         Raises:
-            BadInput: names has a label that is not in the set, or the vocabulary lacks one; the message says which.
+            BadInput: names has a label that the data do not have, or the vocabulary lacks one; the message names it.
         """
-        wanted, place = map_labels(self.source, self.labels, vocabulary, names)
-        return replace(self, labels=wanted, images=lambda: _moved(self.images(), place))
+        wanted, index_of = map_labels(self.source, self.labels, vocabulary, names)
+        return replace(self, labels=wanted, images=lambda: _reindexed(self.images(), index_of))
 
 
 def map_labels(
     source: str, labels: Sequence[str], vocabulary: Sequence[str] | None, names: Mapping[str, str] | None
 ) -> tuple[tuple[str, ...], list[int]]:
-    """Return the labels that are chosen among, and the place among them of each label of the data.
+    """Return the vocabulary, and the index in it of each label of the data.
 
     Args:
-        source: what the data are called in messages.
+        source: Path of the data, for messages.
         labels: C labels of the data.
-        vocabulary, names: see LabeledSet.with_labels.
+        vocabulary, names: See LabeledSet.with_labels.
 
     Raises:
-        BadInput: names has a label that the data have not, or the vocabulary lacks one; the message says which.
+        BadInput: names has a label that the data do not have, or the vocabulary lacks one; the message names it.
     """
     names = names or {}
     _refuse_unknown(names, labels)
@@ -74,25 +80,25 @@ def map_labels(
     wanted = tuple(dict.fromkeys(called)) if vocabulary is None and names else tuple(vocabulary or called)
     if wanted == called:
         return wanted, list(range(len(called)))
-    lacking = [label for label in dict.fromkeys(called) if label not in wanted]
-    if lacking:
-        near = get_close_matches(lacking[0], wanted, n=1)
+    missing = [label for label in dict.fromkeys(called) if label not in wanted]
+    if missing:
+        near = get_close_matches(missing[0], wanted, n=1)
         hint = f" (is it {near[0]!r}?)" if near else ""
         raise BadInput(
-            f"{source!r} has {len(lacking)} labels that are not among those given, the first is {lacking[0]!r}"
+            f"{source!r} has {len(missing)} labels that are not among those given, the first is {missing[0]!r}"
             f"{hint}; add it to the labels, or give its name with --class-map"
         )
     return wanted, [wanted.index(label) for label in called]
 
 
-def _moved(images: Iterator[LabeledImage], place: Sequence[int]) -> Iterator[LabeledImage]:
+def _reindexed(images: Iterator[LabeledImage], index_of: Sequence[int]) -> Iterator[LabeledImage]:
     for one in images:
-        yield LabeledImage(one.item, tuple(sorted({place[label] for label in one.labels})))
+        yield LabeledImage(one.item, tuple(sorted({index_of[label] for label in one.labels})))
 
 
 def _refuse_unknown(names: Mapping[str, str], labels: Sequence[str]) -> None:
-    """Raise BadInput for a name of a label that is not in the set."""
+    """Raise BadInput if names has a label that the data do not have."""
     for name in names:
         if name not in labels:
             near = get_close_matches(name, labels, n=1) or list(labels[:1])
-            raise BadInput(f"the class map names {name!r}, which is no label of the data; is it {near[0]!r}?")
+            raise BadInput(f"the class map names {name!r}, which is not a label of the data; is it {near[0]!r}?")

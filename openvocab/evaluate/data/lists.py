@@ -1,7 +1,7 @@
 """Lists of images with labels: CSV, JSON lines and Parquet, with a column of paths and one of labels.
 
-Paths are taken from the folder of the list. A column `label` holds one label an image; a column `labels` holds
-several: a list, or in CSV a text with | between them, which may be empty.
+Paths are relative to the folder of the list. A column `label` has one label per image; a column `labels` has several:
+a list, or in CSV a string with | between the labels, which may be empty.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _REMEDY = f"name one column {', '.join(PATHS[:-1])} or {PATHS[-1]}, and one labe
 
 
 def load_list(path: str) -> LabeledSet:
-    """Return the set; labels are sorted, images in the order of the list.
+    """Return the data set, with sorted labels and images in the order of the list.
 
-    Images that do not exist are left out, with one warning that counts them and names the line of the first.
+    Images that do not exist are left out, with one warning that has their number and the line of the first.
 
     Raises:
         BadInput: the list cannot be read, a column or a value is missing (the message has the line), or no image of
@@ -40,28 +40,30 @@ def load_list(path: str) -> LabeledSet:
     kept = _existing(path, rows)
     names = sorted({label for _, _, own, _ in rows for label in own})
     if not names:
-        said = f"no row of {path!r} has a label; they were looked for in its column labels"
-        raise BadInput(f"{said}; give at least one image a label")
+        message = f"no row of {path!r} has a label; labels were read from its column labels"
+        raise BadInput(f"{message}; give at least one image a label")
     labels = check_labels(names)
-    place = {name: row for row, name in enumerate(names)}
-    several = any(many for _, _, _, many in rows)
-    images = [LabeledImage(Item(file, file), tuple(sorted({place[name] for name in own}))) for _, file, own, _ in kept]
-    return LabeledSet(path, labels, several, lambda: iter(images))
+    index_of = {name: row for row, name in enumerate(names)}
+    multi_label = any(many for _, _, _, many in rows)
+    images = [
+        LabeledImage(Item(file, file), tuple(sorted({index_of[name] for name in own}))) for _, file, own, _ in kept
+    ]
+    return LabeledSet(path, labels, multi_label, lambda: iter(images))
 
 
 def read_rows(path: str, columns: Sequence[str]) -> list[tuple[int, dict[str, Any]]]:
-    """Return the line and the values of each row, by the names of the columns, trimmed and in lower case.
+    """Return the line number and the values of each row, by the trimmed names of the columns in lower case.
 
     Args:
-        path: a .csv, .jsonl or .parquet file.
-        columns: those to read of a Parquet file, beside those of paths.
+        path: A .csv, .jsonl or .parquet file.
+        columns: Columns to read from a Parquet file, in addition to those of paths.
 
     Raises:
         BadInput: the file cannot be read, or has no row.
     """
     kind = path.lower().rpartition(".")[2]
     if kind not in ("csv", "jsonl", "parquet") or not os.path.isfile(path):
-        raise BadInput(f"{path!r} is no list that exists; give a file that ends in .csv, .jsonl or .parquet")
+        raise BadInput(f"{path!r} is not an existing list; give a file that ends in .csv, .jsonl or .parquet")
     if kind == "parquet":
         read: Iterator[tuple[int, dict[str, Any]]] = enumerate(read_parquet(path, (*PATHS, *columns)), 1)
     else:
@@ -73,10 +75,10 @@ def read_rows(path: str, columns: Sequence[str]) -> list[tuple[int, dict[str, An
 
 
 def image_path(path: str, line: int, row: Mapping[str, Any], remedy: str) -> str:
-    """Return the path of a row's image, from the folder of the list.
+    """Return the path of a row's image.
 
     Raises:
-        BadInput: it names none; the message has the line and ends with the remedy.
+        BadInput: there is none; the message has the line and ends with the remedy.
     """
     file = next((row[name] for name in PATHS if name in row), None)
     if not isinstance(file, str) or not file.strip():
@@ -85,7 +87,7 @@ def image_path(path: str, line: int, row: Mapping[str, Any], remedy: str) -> str
 
 
 Row = tuple[int, str, Sequence[str], bool]
-"""Line, path of the image, labels, and whether there may be several."""
+"""Line number, path of the image, labels, and whether there may be several."""
 
 
 def _row(path: str, line: int, plain: Mapping[str, Any]) -> tuple[str, Sequence[str], bool]:
@@ -95,33 +97,33 @@ def _row(path: str, line: int, plain: Mapping[str, Any]) -> tuple[str, Sequence[
         BadInput: one is missing.
     """
     file = image_path(path, line, plain, _REMEDY)
-    several = plain.get("labels") is not None
-    given = plain["labels"] if several else plain.get("label")
-    if several and isinstance(given, str):
+    multi_label = plain.get("labels") is not None
+    given = plain["labels"] if multi_label else plain.get("label")
+    if multi_label and isinstance(given, str):
         given = [part for part in given.split("|") if part.strip()]
-    labels = given if several else [given]
+    labels = given if multi_label else [given]
     if not isinstance(labels, list) or not all(isinstance(label, str) and label.strip() for label in labels):
-        raise BadInput(f"{path!r}, line {line}, has no label that is a text; {_REMEDY}")
-    return file, [" ".join(label.split()) for label in labels], several
+        raise BadInput(f"{path!r}, line {line}, has no label that is a string; {_REMEDY}")
+    return file, [" ".join(label.split()) for label in labels], multi_label
 
 
 def _existing(path: str, rows: Sequence[Row]) -> list[Row]:
-    """Return the rows whose image exists, with a warning where some do not."""
+    """Return the rows whose image exists; warn if some do not."""
     missing = [row for row in rows if not os.path.isfile(row[1])]
     if len(missing) == len(rows):
         raise BadInput(
             f"none of the {len(rows)} images of {path!r} exists, such as {short_repr(missing[0][1])}; check paths"
         )
     if missing:
-        said = f"{path!r} lists {len(missing)} images that do not exist, the first on line {missing[0][0]}"
-        warnings.warn(f"{said}: {short_repr(missing[0][1])}; they are left out", OpenVocabWarning, stacklevel=3)
-    gone = {row[0] for row in missing}
-    return [row for row in rows if row[0] not in gone]
+        message = f"{path!r} lists {len(missing)} images that do not exist, the first on line {missing[0][0]}"
+        warnings.warn(f"{message}: {short_repr(missing[0][1])}; they are left out", OpenVocabWarning, stacklevel=3)
+    missing_lines = {row[0] for row in missing}
+    return [row for row in rows if row[0] not in missing_lines]
 
 
 def _csv(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
     lines = csv.DictReader(StringIO(read_text(path), newline=""))
-    with parsing(f"{path!r} is no CSV", "save it again"):
+    with parsing(f"{path!r} is not CSV", "save it again"):
         for row in lines:
             yield lines.line_num, row
 
@@ -131,5 +133,5 @@ def _json_lines(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
         if line.strip():
             row = parse_json(line, f"{path!r}, line {number},")
             if not isinstance(row, dict):
-                raise BadInput(f"{path!r}, line {number}, is no JSON object; write one object a line")
+                raise BadInput(f"{path!r}, line {number}, is not a JSON object; write one object a line")
             yield number, row

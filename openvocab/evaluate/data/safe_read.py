@@ -1,7 +1,7 @@
-"""One guarded reader for annotation files, which are hostile input.
+"""Reader of annotation files, which may be hostile.
 
-Only regular files are opened. Sizes, counts, depths and numbers are bounded, and whatever a parser raises becomes one
-BadInput that names the file and the place in it.
+Only regular files are opened. Sizes, counts, depths and numbers are bounded, and any exception of a parser becomes one
+BadInput that names the file and the position in it.
 """
 
 from __future__ import annotations
@@ -43,22 +43,22 @@ __all__ = [
 ]
 
 MAX_FILE_BYTES = 2**31
-"""Bytes of a file that may hold the annotations of a whole set: COCO JSON, CSV, JSON lines, Parquet."""
+"""Maximum size in bytes of a file with the annotations of a whole data set: COCO JSON, CSV, JSON lines, Parquet."""
 
 MAX_SMALL_FILE_BYTES = 2**24
-"""Bytes of a file that describes one image or one set: XML, YAML, the labels of an image."""
+"""Maximum size in bytes of a file that describes one image or one data set: XML, YAML, the labels of an image."""
 
 MAX_VALUES = 50_000_000
-"""Objects and lists in a JSON file, rows in a list. The training images of COCO have 4 million."""
+"""Maximum number of objects and lists in a JSON file, or of rows in a list. COCO's train2017 has 4 million."""
 
 MAX_DEPTH = 64
-"""Levels of nesting in YAML, whose parser in C does not guard its stack."""
+"""Maximum nesting of YAML, whose C parser does not limit its stack."""
 
 MAX_HEADER_BYTES = 2**16
-"""Bytes of an extended header in a tar file, such as a long name."""
+"""Maximum size in bytes of an extended header in a tar file, such as a long name."""
 
 MAX_COORDINATE = 1_000_000.0
-"""Pixels that an edge or a point may lie from the origin; pycocotools counts in 32-bit integers, five to a pixel."""
+"""Maximum coordinate in pixels; pycocotools computes in 32-bit integers of a fifth of a pixel."""
 
 
 # --- errors
@@ -69,8 +69,8 @@ def parsing(what: str, remedy: str) -> Iterator[None]:
     """Turn every exception of a parser into one BadInput.
 
     Args:
-        what: the file and, where known, the place in it.
-        remedy: what to do.
+        what: The file and, if known, the position in it.
+        remedy: What to do.
 
     Raises:
         BadInput: anything was raised within, such as RecursionError or MemoryError. Errors of openvocab's pass.
@@ -89,7 +89,7 @@ _BRIEF.maxstring = 200
 
 
 def short_repr(value: object) -> str:
-    """Return a value as it may stand in a message: short, whatever it is."""
+    """Return a short representation of any value, for messages."""
     return _BRIEF.repr(value)
 
 
@@ -100,7 +100,7 @@ def check_number(value: object, where: str, name: str, smallest: float, largest:
     """Return a number.
 
     Raises:
-        BadInput: value is no number from smallest to largest; the message has where and name.
+        BadInput: value is not a number from smallest to largest; the message has where and name.
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not smallest <= value <= largest:
         raise BadInput(f"{where}, has {short_repr(value)} for {name}; write a number from {smallest:g} to {largest:g}")
@@ -111,32 +111,32 @@ def image_size(height: object, width: object, where: str) -> tuple[int, int]:
     """Return height and width in pixels.
 
     Raises:
-        BadInput: one is no whole number above 0, or the image is larger than openvocab decodes.
+        BadInput: one is not a positive integer, or the image is larger than openvocab decodes.
     """
     tall, wide = (
         check_number(height, where, "height", 1, MAX_PIXELS),
         check_number(width, where, "width", 1, MAX_PIXELS),
     )
     if tall * wide > MAX_PIXELS or tall % 1 or wide % 1:
-        said = f"is an image of {wide:g} x {tall:g} pixels"
-        raise BadInput(f"{where}, {said}; write whole numbers, of at most {MAX_PIXELS} pixels")
+        message = f"is an image of {wide:g} x {tall:g} pixels"
+        raise BadInput(f"{where}, {message}; write integers, for at most {MAX_PIXELS} pixels")
     return int(tall), int(wide)
 
 
 # --- files of text
 
 
-def read_bytes(path: str, most: int = MAX_FILE_BYTES) -> bytes:
-    """Return what a regular file holds.
+def read_bytes(path: str, max_bytes: int = MAX_FILE_BYTES) -> bytes:
+    """Return the bytes of a regular file.
 
     Raises:
-        BadInput: it is no regular file, has more than that many bytes, or cannot be read.
+        BadInput: it is not a regular file, has more than max_bytes, or cannot be read.
     """
     try:
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
-            if size > most:
-                raise BadInput(f"{path!r} has {size} bytes, more than the limit of {most}; split it")
+            if size > max_bytes:
+                raise BadInput(f"{path!r} has {size} bytes, more than the limit of {max_bytes}; split it")
             return file.read()
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError) as error:
         if isinstance(error, BadInput):
@@ -146,13 +146,13 @@ def read_bytes(path: str, most: int = MAX_FILE_BYTES) -> bytes:
         raise BadInput(f"{path!r} cannot be read ({error.strerror}); check its links and permissions") from error
 
 
-def read_text(path: str, most: int = MAX_FILE_BYTES) -> str:
+def read_text(path: str, max_bytes: int = MAX_FILE_BYTES) -> str:
     """Return the UTF-8 text of a regular file, without its byte order mark.
 
     Raises:
         BadInput: it cannot be read, or is not UTF-8.
     """
-    data = read_bytes(path, most)
+    data = read_bytes(path, max_bytes)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -170,10 +170,10 @@ def read_lines(path: str) -> list[str]:
 
 
 def read_json(path: str) -> Any:
-    """Return what a JSON file holds.
+    """Return the value of a JSON file.
 
     Raises:
-        BadInput: it cannot be read, is no JSON, or holds too many values.
+        BadInput: it cannot be read, is not JSON, or has too many values.
     """
     text = read_text(path)
     count = text.count("{") + text.count("[")
@@ -183,31 +183,33 @@ def read_json(path: str) -> Any:
 
 
 def parse_json(text: str, where: str, remedy: str = "save it again") -> Any:
-    """Return what a JSON text holds.
+    """Return the value of a JSON string.
 
     Raises:
-        BadInput: it is no JSON, or is nested too deeply; the message begins with where and ends with remedy.
+        BadInput: it is not JSON, or is nested too deeply; the message begins with where and ends with remedy.
     """
-    with parsing(f"{where} is no JSON", remedy):
+    with parsing(f"{where} is not JSON", remedy):
         return json.loads(text)
 
 
 def read_yaml(path: str) -> Any:
-    """Return what a YAML file holds: mappings, lists and texts, none of which is taken for a number, date or tag.
+    """Return the value of a YAML file: mappings, lists and strings; numbers, dates and tags stay strings.
 
     Raises:
-        BadInput: it cannot be read, is no YAML, is nested too deeply, or repeats a part by an alias.
+        BadInput: it cannot be read, is not YAML, is nested too deeply, or uses an alias.
     """
     import yaml
 
     text, depth = read_text(path, MAX_SMALL_FILE_BYTES), 0
-    with parsing(f"{path!r} is no YAML", "save it again"):
+    with parsing(f"{path!r} is not YAML", "save it again"):
         loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
         for event in yaml.parse(text, Loader=loader):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if isinstance(event, yaml.AliasEvent) or depth > MAX_DEPTH:
-                said = f"uses the alias *{event.anchor}" if depth <= MAX_DEPTH else f"is nested over {MAX_DEPTH} deep"
-                raise BadInput(f"{path!r}, line {event.start_mark.line + 1}, {said}; write it out plainly")
+                message = (
+                    f"uses the alias *{event.anchor}" if depth <= MAX_DEPTH else f"is nested over {MAX_DEPTH} deep"
+                )
+                raise BadInput(f"{path!r}, line {event.start_mark.line + 1}, {message}; write it out plainly")
         return yaml.load(text, Loader=loader)
 
 
@@ -220,7 +222,7 @@ def read_xml(path: str) -> Any:
     """
     reader = require("defusedxml.ElementTree", extra="evaluate")
     data = read_bytes(path, MAX_SMALL_FILE_BYTES)
-    with parsing(f"{path!r} is no XML that can be read", "mend it"):
+    with parsing(f"{path!r} is not readable XML", "mend it"):
         return reader.fromstring(data)
 
 
@@ -228,7 +230,7 @@ def read_xml(path: str) -> Any:
 
 
 def regular_files(folder: str) -> Iterator[str]:
-    """Yield the files of a folder at any depth in the order of their names; links to folders are followed.
+    """Yield the files of a folder at any depth, sorted by name; links to folders are followed.
 
     Raises:
         BadInput: a folder cannot be listed, or links lead to the same folder twice.
@@ -241,7 +243,7 @@ def regular_files(folder: str) -> Iterator[str]:
     for here, below, names in os.walk(folder, followlinks=True, onerror=refuse):
         found = os.stat(here)
         if (found.st_dev, found.st_ino) in seen:
-            raise BadInput(f"{here!r} is a folder that was read before, under another name; remove the link to it")
+            raise BadInput(f"{here!r} was already read under another name; remove the link")
         seen.add((found.st_dev, found.st_ino))
         below.sort()
         yield from (os.path.join(here, name) for name in sorted(names))
@@ -251,14 +253,14 @@ def regular_files(folder: str) -> Iterator[str]:
 
 
 def read_parquet(path: str, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a Parquet file, those columns only, by their names in lower case.
+    """Yield the rows of a Parquet file with some of its columns, by their names in lower case.
 
     Raises:
-        BadInput: it cannot be read, has too many rows, or holds a text that is not UTF-8.
+        BadInput: it cannot be read, has too many rows, or has a string that is not UTF-8.
     """
     import pyarrow.parquet as pq
 
-    with parsing(f"{path!r} is no Parquet file", "save it again"), open_regular(path) as opened:
+    with parsing(f"{path!r} is not a Parquet file", "save it again"), open_regular(path) as opened:
         file = pq.ParquetFile(opened, page_checksum_verification=True)
         count = file.metadata.num_rows
         if not 0 <= count <= MAX_VALUES:
@@ -269,14 +271,14 @@ def read_parquet(path: str, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
 
 
 class _Header(tarfile.TarInfo):
-    """A header of a tar file that is refused before anything is read for it."""
+    """A tar header that is checked before anything is read for it."""
 
     @classmethod
     def frombuf(cls, buf: Any, encoding: str, errors: str) -> _Header:
         """Parse 512 bytes.
 
         Raises:
-            ReadError: it is of a sparse file, or says that more follows than may be read into memory.
+            ReadError: the file is sparse, or larger than may be read into memory.
         """
         made = super().frombuf(buf, encoding, errors)
         limit = MAX_MEMBER_BYTES if made.isreg() else MAX_HEADER_BYTES
@@ -291,15 +293,15 @@ def tar_files(path: str) -> Iterator[tuple[str, bytes]]:
     """Yield name and bytes of each regular file in a tar file, plain or compressed, which is read as a stream.
 
     Raises:
-        BadInput: it is no regular file, is broken or cut short, or has a sparse or too large member.
+        BadInput: it is not a regular file, is broken or truncated, or has a sparse or too large member.
     """
     with (
-        parsing(f"{path!r} is broken", "fetch it again"),
+        parsing(f"{path!r} is broken", "download it again"),
         open_regular(path) as file,
         tarfile.open(fileobj=file, mode="r|*", tarinfo=_Header, errorlevel=2) as tar,
     ):
         while (member := tar.next()) is not None:
-            vars(tar)["members"].clear()  # a stream is never gone back in, and a list of all members grows
+            vars(tar)["members"].clear()  # a stream is not rewound, and the list of all members would grow
             if member.isreg():
                 yield member.name, _content(tar, member)
         refuse_truncated(file)
@@ -316,9 +318,9 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 
 
 def read_row(data: bytes, length: int) -> NDArray[Any] | None:
-    """Return the (length,) numbers of a .npy file; None where it is none, or of another shape or type.
+    """Return the (length,) numbers of a .npy file; None if it is invalid or has another shape or type.
 
-    Its header is looked at before memory is asked for, and nothing is unpickled.
+    The header is checked before memory is allocated, and nothing is unpickled.
     """
     headers: dict[tuple[int, int], Any] = {
         (1, 0): np.lib.format.read_array_header_1_0,
@@ -330,5 +332,5 @@ def read_row(data: bytes, length: int) -> NDArray[Any] | None:
         if shape != (length,) or dtype.kind not in "biuf":
             return None
         return np.frombuffer(file.read(), dtype, length)
-    except Exception:  # its header is a Python expression, and can be wrong in many ways
+    except Exception:  # its header is a Python expression and can raise anything
         return None

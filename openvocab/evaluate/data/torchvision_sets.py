@@ -1,4 +1,4 @@
-"""The classification sets of torchvision, read by its own classes from where they lie; nothing is fetched."""
+"""The classification data sets of torchvision, read by its own classes; nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ __all__ = ["TORCHVISION", "load_torchvision"]
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """How a class of torchvision is called.
+    """Arguments and files of a class of torchvision.
 
-    test   the arguments that choose its test images, or those that stand for them.
-    lies   what it wants to find in the folder that it is given.
-    names  its attribute with the labels, in the order of their indices.
+    Attributes:
+        test: Arguments that select its test images, or its validation images if there is no test split.
+        files: The files that it needs in its root folder.
+        names: Its attribute with the labels, in the order of their indices.
     """
 
     test: Mapping[str, Any]
-    lies: str
+    files: str
     names: str = "classes"
 
 
@@ -60,26 +61,26 @@ TORCHVISION: Mapping[str, _Kind] = MappingProxyType(
         "StanfordCars": _Kind(_TEST, "stanford_cars/ with devkit/, cars_test/ and cars_test_annos_withlabels.mat"),
     }
 )
-"""Name of the class -> how its test images are had. Those without a split give all their images."""
+"""Name of the class -> how to load its test images; classes without a split give all their images."""
 
 
 def load_torchvision(path: str) -> LabeledSet:
-    """Return the test images of a set.
+    """Return the test images of a data set.
 
-    Labels are torchvision's, as it writes them, such as aquarium_fish; of several names for one label the first.
+    Labels are those of torchvision, such as aquarium_fish; of several names for one label, the first.
 
     Args:
-        path: NAME:ROOT, such as CIFAR10:/data; ROOT is what torchvision's class is given.
+        path: NAME:ROOT, such as CIFAR10:/data; ROOT is the root argument of torchvision's class.
 
     Raises:
-        BadInput: no ROOT, or the set does not lie there, or not as torchvision wants it; the message says what.
-        UnknownName: no such set.
+        BadInput: ROOT is missing, or torchvision cannot read it; the message lists the files that it needs.
+        UnknownName: torchvision has no such class.
     """
     name, sign, root = path.partition(":")
     if not sign or not root:
         raise BadInput(f"--data {path!r} names no folder; write NAME:ROOT, such as CIFAR10:/data")
     if name not in TORCHVISION:
-        raise unknown("set of torchvision", name, TORCHVISION)
+        raise unknown("torchvision data set", name, TORCHVISION)
     kind = TORCHVISION[name]
     data = _opened(name, root, kind)
     labels = tuple(_label(each) for each in getattr(data, kind.names))
@@ -89,27 +90,27 @@ def load_torchvision(path: str) -> LabeledSet:
 def _opened(name: str, root: str, kind: _Kind) -> Any:
     from torchvision import datasets
 
-    first = kind.lies.split()[0].rstrip(",")
-    remedy = f"fetch the set, so that {root!r} holds {kind.lies}"
-    if not os.path.exists(os.path.join(root, first)):  # some of torchvision's classes would make a folder here
-        raise BadInput(f"torchvision's {name} does not read {root!r} (no {first} in it); {remedy}")
+    first = kind.files.split()[0].rstrip(",")
+    remedy = f"download the data set, so that {root!r} contains {kind.files}"
+    if not os.path.exists(os.path.join(root, first)):  # some of torchvision's classes create a folder here
+        raise BadInput(f"torchvision's {name} cannot read {root!r} (no {first} in it); {remedy}")
     _refuse_special(os.path.join(root, first.partition("/")[0]))
     try:
         return getattr(datasets, name)(root, **kind.test)
-    except Exception as error:  # what a broken file raises is up to the parser of its format
-        said = str(error).partition(". You can use download")[0][:200] or type(error).__name__
-        raise BadInput(f"torchvision's {name} does not read {root!r} ({said}); {remedy}") from error
+    except Exception as error:  # any parser of a broken file can raise anything
+        message = str(error).partition(". You can use download")[0][:200] or type(error).__name__
+        raise BadInput(f"torchvision's {name} cannot read {root!r} ({message}); {remedy}") from error
 
 
 def _refuse_special(folder: str) -> None:
-    """Look at the files of a set, since torchvision would wait for a pipe, and go round in a loop of links.
+    """Check the files of a data set: torchvision would block on a pipe, and follow a loop of links forever.
 
     Raises:
-        BadInput: one is no regular file, or links lead to the same folder twice.
+        BadInput: one is not a regular file, or links lead to the same folder twice.
     """
     for file in regular_files(folder):
         if not os.path.isfile(file):
-            raise BadInput(f"{file!r} is no regular file; replace it or remove it")
+            raise BadInput(f"{file!r} is not a regular file; replace it or remove it")
 
 
 def _label(given: object) -> str:
@@ -118,17 +119,17 @@ def _label(given: object) -> str:
 
 
 def _images(path: str, data: Any, labels: int) -> Iterator[LabeledImage]:
-    """Yield the images, each as the bytes of a PNG file, which keeps every pixel.
+    """Yield the images, each as the bytes of a lossless PNG file.
 
     Raises:
         BadInput: one cannot be read, or its label has no name.
     """
     for number in range(len(data)):
         where, file = f"{path}::{number}", BytesIO()
-        with parsing(f"{where!r} cannot be read", "fetch the set again"):
+        with parsing(f"{where!r} cannot be read", "download the data set again"):
             image, given = data[number]
             image.save(file, "PNG", compress_level=1)
             label = int(given)
         if not 0 <= label < labels:
-            raise BadInput(f"{where!r} has label {label}, and the set names {labels}; fetch it again")
+            raise BadInput(f"{where!r} has label {label}, but the data set has {labels} labels; download it again")
         yield LabeledImage(Item(where, data=file.getvalue()), (label,))

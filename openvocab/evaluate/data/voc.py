@@ -1,7 +1,7 @@
-"""Pascal VOC: a folder with Annotations/NAME.xml and JPEGImages/, an image each.
+"""Pascal VOC: a folder with Annotations/NAME.xml and JPEGImages/.
 
-As in the VOC devkit, pixels count from 1 and the last one is inside. What is marked difficult is treated as
-COCO's crowds are: it is not missed where nothing finds it, and what lies in it is no false answer.
+As in the VOC devkit, pixels count from 1 and the last one is inside. Objects marked difficult are ignored in the way
+of COCO's crowds: they do not count as missed, and boxes inside do not count as errors.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _EDGES = ("xmin", "ymin", "xmax", "ymax")
 
 
 def load_voc(path: str) -> AnnotatedSet:
-    """Return the set; labels are sorted, images in the order of the annotations' names.
+    """Return the data set, with sorted labels and images in the order of the annotation files.
 
-    An image that is annotated but missing, and a box that is outside its image or empty, is left out; each kind is
-    counted in a warning that names the first file.
+    Missing images, and boxes that are empty or outside their image, are left out. There is one warning per kind of
+    fault.
 
     Raises:
         BadInput: there is no annotation or no image, or an XML file cannot be read; the message names it.
@@ -36,31 +36,31 @@ def load_voc(path: str) -> AnnotatedSet:
         sorted(name for name in os.listdir(folder) if name.lower().endswith(".xml")) if os.path.isdir(folder) else []
     )
     if not names:
-        raise BadInput(f"{path!r} has no Annotations/*.xml; give the folder that holds Annotations and JPEGImages")
+        raise BadInput(f"{path!r} has no Annotations/*.xml; give the folder that contains Annotations and JPEGImages")
     faults = Faults()
     read = [made for name in names if (made := _image(path, os.path.join(folder, name), faults)) is not None]
     if not read:
         raise BadInput(f"none of the {len(names)} images annotated in {path!r} exists in JPEGImages; check the path")
     words = sorted({word for _, found in read for word in found})
-    faults.tell()
+    faults.warn()
     label_source = f"the elements object of the {len(names)} files {folder!r}/*.xml"
     if not words:
         raise BadInput(
-            f"{path!r} has no object; it was looked for in {label_source}; check the path and the annotations"
+            f"{path!r} has no object; objects were read from {label_source}; check the path and the annotations"
         )
-    place = {word: row for row, word in enumerate(words)}
+    index_of = {word: row for row, word in enumerate(words)}
     images = []
     for one, found in read:
-        index = np.array([place[word] for word in found], np.int64)
+        index = np.array([index_of[word] for word in found], np.int64)
         images.append(AnnotatedImage(one.path, one.height, one.width, one.xyxy, index, one.crowd))
     return AnnotatedSet(path, check_labels(words), tuple(images), faults.counts, label_source)
 
 
 def _image(path: str, file: str, faults: Faults) -> tuple[AnnotatedImage, list[str]] | None:
-    """Return an image, still without the indices of its labels, and its labels; None where it is missing.
+    """Return an image without class_ids, and the names of its labels; None if it is missing.
 
     Raises:
-        BadInput: the XML cannot be read, or lacks what an image needs.
+        BadInput: the XML cannot be read, or a required element is missing.
     """
     root = read_xml(file)
     name = os.path.basename(_text(root, "filename", repr(file)))
@@ -71,20 +71,20 @@ def _image(path: str, file: str, faults: Faults) -> tuple[AnnotatedImage, list[s
     width, height = (_number(root, f"size/{side}", repr(file)) for side in ("width", "height"))
     height, width = image_size(height, width, repr(file))
     boxes, labels, crowd = [], list[str](), list[bool]()
-    for number, object_index in enumerate(root.findall("object"), 1):
+    for number, element in enumerate(root.findall("object"), 1):
         where = f"{file!r}, object {number}"
-        left, top, right, bottom = (_number(object_index, f"bndbox/{edge}", where) for edge in _EDGES)
+        left, top, right, bottom = (_number(element, f"bndbox/{edge}", where) for edge in _EDGES)
         box = clip_box((left - 1, top - 1, right, bottom), height, width, where, faults)
         if box is not None:
             boxes.append(box)
-            labels.append(" ".join(_text(object_index, "name", where).split()))
-            crowd.append((object_index.findtext("difficult") or "0").strip() == "1")
+            labels.append(" ".join(_text(element, "name", where).split()))
+            crowd.append((element.findtext("difficult") or "0").strip() == "1")
     xyxy = np.array(boxes, np.float64).reshape(-1, 4)
     return AnnotatedImage(image, height, width, xyxy, np.zeros(0, np.int64), np.array(crowd, bool)), labels
 
 
 def _text(element: Any, tag: str, where: str) -> str:
-    """Return the text of a tag, or raise BadInput where there is none."""
+    """Return the text of a tag, or raise BadInput if there is none."""
     found = (element.findtext(tag) or "").strip()
     if not found:
         raise BadInput(f"{where} has no {tag}; add it")
@@ -96,5 +96,5 @@ def _number(element: Any, tag: str, where: str) -> float:
     try:
         value = float(text)
     except ValueError as error:
-        raise BadInput(f"{where} says {short_repr(text)} for {tag}, which is no number; mend it") from error
+        raise BadInput(f"{where} has {short_repr(text)} for {tag}, which is not a number; correct it") from error
     return check_number(value, where, tag, -MAX_COORDINATE, MAX_COORDINATE)

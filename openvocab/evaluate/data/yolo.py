@@ -1,7 +1,7 @@
 """YOLO folders as ultralytics reads them: data.yaml with names and splits, images/ and, beside it, labels/.
 
 A line of a label file is a class and its box (center x, center y, width, height), or a class and a polygon (x, y and so
-on); all numbers are relative to the image. An image without a label file, or with an empty one, shows nothing.
+on); all numbers are relative to the image. An image without a label file, or with an empty one, has no object.
 """
 
 from __future__ import annotations
@@ -33,36 +33,35 @@ from openvocab.prompts.labels import check_labels
 __all__ = ["SPLITS", "load_yolo"]
 
 SPLITS = ("val", "test", "train")
-"""Splits of data.yaml; the first that it names is taken where none is asked for."""
+"""Splits of data.yaml; the first that it names is the default."""
 
 _NULL = ("", "~", "null")
-"""What YAML writes for nothing."""
+"""Spellings of null in YAML."""
 
 Line = tuple[int, list[float], str]
-"""Class, the numbers behind it, and where the line stands."""
+"""Class, the numbers after it, and where the line is."""
 
 
 def load_yolo(path: str, split: str | None = None) -> AnnotatedSet:
-    """Return one split; labels are in the order of the class numbers, images in that of their names or of the list.
+    """Return one split, with labels in the order of the class numbers and images sorted by name or as listed.
 
-    An image that is listed but missing, or that cannot be read, and a box that is outside its image or empty, is
-    left out; where some line has a polygon, things with a box alone have it as their mask. Each kind is counted in a
-    warning that names the first.
+    Missing and unreadable images, and boxes that are empty or outside their image, are left out. If any line has a
+    polygon, objects with a box get it as their mask. There is one warning per kind of fault.
 
     Args:
-        path: data.yaml, or the folder that holds it.
-        split: train, val or test; where not given, the first of val, test and train that data.yaml names.
+        path: data.yaml, or the folder that contains it.
+        split: train, val or test; the first of val, test and train in data.yaml if None.
 
     Raises:
-        BadInput: data.yaml or a label file cannot be read, a class has no name, the split is not there, or no image
-            of it exists; the message names the file and, where there is one, the line.
+        BadInput: data.yaml or a label file cannot be read, a class has no name, the split does not exist, or no
+            image of it exists; the message names the file and, where there is one, the line.
     """
     file = path if is_file(path) else os.path.join(path, "data.yaml")
-    said = _described(file)
-    names = _names(file, said.get("names"))
+    description = _described(file)
+    names = _names(file, description.get("names"))
     labels, place = check_labels(list(names.values())), {key: row for row, key in enumerate(names)}
     faults, found = Faults(), list[tuple[str, tuple[int, int], list[Line]]]()
-    listed = _listed(file, said, split)
+    listed = _listed(file, description, split)
     for image in listed:
         size = _size(image, faults)
         if size is not None:
@@ -72,9 +71,9 @@ def load_yolo(path: str, split: str | None = None) -> AnnotatedSet:
     wanted = [_label_file(image) for image, _, _ in found]
     there = sum(map(os.path.lexists, wanted))
     label_source = f"{len(wanted)} label files, of which {there} exist, such as {short_repr(wanted[0])}"
-    outlined = any(len(numbers) > 4 for _, _, lines in found for _, numbers, _ in lines)
-    images = tuple(_annotated(*each, place, faults, outlined) for each in found)
-    faults.tell()
+    has_masks = any(len(numbers) > 4 for _, _, lines in found for _, numbers, _ in lines)
+    images = tuple(_annotated(*each, place, faults, has_masks) for each in found)
+    faults.warn()
     return AnnotatedSet(path, labels, images, faults.counts, label_source)
 
 
@@ -82,24 +81,24 @@ def load_yolo(path: str, split: str | None = None) -> AnnotatedSet:
 
 
 def _described(file: str) -> dict[str, Any]:
-    said = read_yaml(file)
-    if not isinstance(said, dict):
-        raise BadInput(f"{file!r} says nothing of names and splits; write names, and train, val or test")
-    return {key: value for key, value in said.items() if value not in _NULL}
+    description = read_yaml(file)
+    if not isinstance(description, dict):
+        raise BadInput(f"{file!r} has no names and splits; write names, and train, val or test")
+    return {key: value for key, value in description.items() if value not in _NULL}
 
 
 def _names(file: str, names: object) -> dict[int, str]:
     """Return class -> name, from a list or a mapping.
 
     Raises:
-        BadInput: there is none, or a key is no class number or a name no text.
+        BadInput: there is none, a key is not a class number, or a name is not a string.
     """
     plain = {str(row): name for row, name in enumerate(names)} if isinstance(names, list) else names
     if not isinstance(plain, dict) or not plain or not all(_is_class(key) for key in plain):
-        raise BadInput(f"{file!r} has no names; write a list of names, or one behind each class number")
-    odd = next((name for name in plain.values() if not isinstance(name, str)), None)
-    if odd is not None:
-        raise BadInput(f"{file!r} has {short_repr(odd)} among its names; write texts")
+        raise BadInput(f"{file!r} has no names; write a list of names, or one name for each class number")
+    invalid = next((name for name in plain.values() if not isinstance(name, str)), None)
+    if invalid is not None:
+        raise BadInput(f"{file!r} has {short_repr(invalid)} among its names; write strings")
     return dict(sorted((int(key), name) for key, name in plain.items()))
 
 
@@ -107,27 +106,29 @@ def _is_class(key: object) -> bool:
     return isinstance(key, str) and key.isdecimal() and len(key) < 10
 
 
-def _listed(file: str, said: Mapping[str, Any], split: str | None) -> list[str]:
+def _listed(file: str, description: Mapping[str, Any], split: str | None) -> list[str]:
     """Return the paths of the images of a split.
 
     Raises:
-        BadInput: the split is not named, or is not there.
+        BadInput: data.yaml has no such split, or its path does not exist.
     """
-    known = [name for name in SPLITS if said.get(name)]
+    known = [name for name in SPLITS if description.get(name)]
     wanted = split or (known[0] if known else SPLITS[0])
     if wanted not in known:
         raise BadInput(f"{file!r} names no {wanted} split; it has {', '.join(known) or 'none'}")
-    given = said[wanted]
-    parts, path = given if isinstance(given, list) else [given], said.get("path", "")
-    odd = next((part for part in (*parts, path) if not isinstance(part, str)), None)
-    if odd is not None:
-        raise BadInput(f"{file!r} has {short_repr(odd)} for a path or its {wanted} split; write where the images lie")
+    given = description[wanted]
+    parts, path = given if isinstance(given, list) else [given], description.get("path", "")
+    invalid = next((part for part in (*parts, path) if not isinstance(part, str)), None)
+    if invalid is not None:
+        raise BadInput(
+            f"{file!r} has {short_repr(invalid)} for a path or its {wanted} split; write the path of the images"
+        )
     roots = _roots(file, path)
     return [image for part in parts for image in _images(file, wanted, part, roots)]
 
 
 def _roots(file: str, path: str) -> list[str]:
-    """Return where a split may lie: in path, from the folder of data.yaml or from here, or else beside data.yaml."""
+    """Return where a split may be: in path, relative to data.yaml or to the working folder, or beside data.yaml."""
     here = os.path.dirname(file)
     return [os.path.join(here, path), path, here] if path else [here]
 
@@ -152,24 +153,24 @@ def _images(file: str, split: str, part: str, roots: Sequence[str]) -> Iterator[
 
 
 def _size(image: str, faults: Faults) -> tuple[int, int] | None:
-    """Return height and width of an image, upright, from its header; None where it is missing or cannot be read."""
+    """Return height and width of an upright image from its header; None if it is missing or cannot be read."""
     if not os.path.isfile(image):
         faults.add("images that are listed and missing, left out", short_repr(image))
         return None
     try:
         with open_regular(image) as file, Image.open(file) as opened:
             width, height = opened.size
-            turned = opened.getexif().get(0x0112) in (5, 6, 7, 8)
-        return image_size(*((width, height) if turned else (height, width)), repr(image))
-    except Exception:  # a plugin can raise anything; the image itself is read, and complained of, elsewhere
+            rotated = opened.getexif().get(0x0112) in (5, 6, 7, 8)
+        return image_size(*((width, height) if rotated else (height, width)), repr(image))
+    except Exception:  # a plugin can raise anything; decoding the image reports the cause
         faults.add("images that cannot be read, left out", repr(image))
         return None
 
 
 def _label_file(image: str) -> str:
-    """Return where the labels of an image lie: the last folder called images is called labels.
+    """Return the path of an image's labels: the last folder named images becomes labels.
 
-    The path is absolute, so that a set is the same one from whatever folder it is named.
+    The path is absolute, so relative and absolute paths give the same data set.
     """
     whole = os.path.abspath(image)
     before, sign, behind = whole.rpartition(f"{os.sep}images{os.sep}")
@@ -178,10 +179,10 @@ def _label_file(image: str) -> str:
 
 
 def _lines(file: str, place: Mapping[int, int]) -> list[Line]:
-    """Return the lines of a label file; none where there is no such file.
+    """Return the lines of a label file; none if there is no such file.
 
     Raises:
-        BadInput: it is there and cannot be read, a line is no class with a box or a polygon, or its class has no name.
+        BadInput: it exists and cannot be read, a line is not a class with a box or a polygon, or its class has no name.
     """
     if not os.path.lexists(file):
         return []
@@ -193,9 +194,9 @@ def _lines(file: str, place: Mapping[int, int]) -> list[Line]:
         try:
             kind, *numbers = (float(word) for word in words)
         except ValueError as error:
-            raise BadInput(f"{where}, has a word that is no number; write a class and its box or polygon") from error
+            raise BadInput(f"{where}, has a word that is not a number; write a class and its box or polygon") from error
         if len(numbers) != 4 and (len(numbers) < 6 or len(numbers) % 2):
-            raise BadInput(f"{where}, has {len(numbers)} numbers behind its class; write four, or a polygon's points")
+            raise BadInput(f"{where}, has {len(numbers)} numbers after its class; write four, or a polygon's points")
         if kind not in place:
             raise BadInput(f"{where}, has class {kind:g}, which has no name; add it to names in data.yaml")
         made.append((int(kind), numbers, where))
@@ -203,7 +204,7 @@ def _lines(file: str, place: Mapping[int, int]) -> list[Line]:
 
 
 def _annotated(
-    image: str, size: tuple[int, int], lines: Sequence[Line], place: Mapping[int, int], faults: Faults, outlined: bool
+    image: str, size: tuple[int, int], lines: Sequence[Line], place: Mapping[int, int], faults: Faults, has_masks: bool
 ) -> AnnotatedImage:
     height, width = size
     boxes, index, masks = [], list[int](), []
@@ -215,10 +216,10 @@ def _annotated(
             boxes.append(box)
             index.append(place[kind])
             outline = [scaled.ravel().tolist()] if len(scaled) > 2 else None
-            masks += [encode_segmentation(outline, box, height, width, where, faults)] if outlined else []
+            masks += [encode_segmentation(outline, box, height, width, where, faults)] if has_masks else []
     xyxy = np.array(boxes, np.float64).reshape(-1, 4)
     crowd = np.zeros(len(boxes), bool)
-    shapes = tuple(masks) if outlined else None
+    shapes = tuple(masks) if has_masks else None
     return AnnotatedImage(image, height, width, xyxy, np.array(index, np.int64), crowd, masks=shapes)
 
 

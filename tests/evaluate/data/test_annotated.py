@@ -141,15 +141,17 @@ def test_bad_coco(changes, says, tmp_path):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        pytest.param("<annotation>", "b.xml' is no XML", id="broken"),
+        pytest.param("<annotation>", "b.xml' is not readable XML", id="broken"),
         pytest.param("<annotation/>", "b.xml' has no filename", id="no file name"),
         pytest.param("<annotation><filename>a.png</filename></annotation>", "b.xml' has no size/width", id="no size"),
         pytest.param(
             "<annotation><filename>a.png</filename><size><width>w</width><height>1</height></size></annotation>",
-            "says 'w' for size/width",
+            "has 'w' for size/width",
             id="size is no number",
         ),
-        pytest.param('<!DOCTYPE a [<!ENTITY b "c">]><annotation>&b;</annotation>', "b.xml' is no XML", id="entity"),
+        pytest.param(
+            '<!DOCTYPE a [<!ENTITY b "c">]><annotation>&b;</annotation>', "b.xml' is not readable XML", id="entity"
+        ),
     ],
 )
 def test_bad_voc(text, says, tmp_path):

@@ -77,13 +77,13 @@ def test_a_listed_image_that_is_missing_is_counted_with_its_line(folder):
     ("name", "text", "says"),
     [
         pytest.param("x.csv", "path,caption\n", "lists no image", id="no row"),
-        pytest.param("x.csv", "path,caption\na.png,\n", "line 2, has no caption that is a text", id="empty"),
+        pytest.param("x.csv", "path,caption\na.png,\n", "line 2, has no caption that is a string", id="empty"),
         pytest.param("x.csv", "path,label\na.png,dog\n", "line 2, has no caption", id="no column of captions"),
-        pytest.param("x.csv", "file,captions\na.png,a dog\n", "has captions that are no list", id="no JSON"),
+        pytest.param("x.csv", "file,captions\na.png,a dog\n", "has captions that are not a list", id="no JSON"),
         pytest.param("x.csv", "name,caption\na.png,a dog\n", "line 2, names no image", id="no column of paths"),
         pytest.param("x.jsonl", '{"path": "a.png", "captions": []}', "line 1, has no caption", id="an empty list"),
         pytest.param("x.csv", "path,caption\nno.png,dog\n", "none of the 1 images", id="all missing"),
-        pytest.param("x.txt", "", "is no list that exists", id="another suffix"),
+        pytest.param("x.txt", "", "is not an existing list", id="another suffix"),
     ],
 )
 def test_bad_lists(name, text, says, folder):
@@ -96,8 +96,8 @@ def test_bad_lists(name, text, says, folder):
     ("kind", "text", "says"),
     [
         pytest.param(None, b"a dog", "dataset_type.txt' is not a file", id="no type"),
-        pytest.param("classification", b"a dog", "is a set for 'classification'", id="another task"),
-        pytest.param("retrieval", b" \n", r"0.tar::s0000000' has no .txt with a sentence", id="no sentence"),
+        pytest.param("classification", b"a dog", "is a data set for 'classification'", id="another task"),
+        pytest.param("retrieval", b" \n", r"0.tar::s0000000' has no .txt with a caption", id="no caption"),
     ],
 )
 def test_bad_web_datasets(kind, text, says, tmp_path):

@@ -100,10 +100,10 @@ def test_20_000_mutated_files_are_read_or_refused_in_one_sentence(tmp_path):
 @pytest.mark.parametrize(
     ("segmentation", "says"),
     [
-        pytest.param([[1e9, 0, 0, 0, 5, 5]], "annotation 1 has an outline with a point over 1000000", id="1e9"),
-        pytest.param([[1, 1, 5, 1, 10**400, 5]], "outline with a point over", id="400 digits"),
-        pytest.param([[1, 1, 5, 1, float("inf"), 5]], "outline with a point over", id="infinite"),
-        pytest.param([[0, 0, 9e5, 9e5] * 2], "an outline of 3600000 pixels, more than the limit", id="long edges"),
+        pytest.param([[1e9, 0, 0, 0, 5, 5]], "annotation 1 has a polygon with a point over 1000000", id="1e9"),
+        pytest.param([[1, 1, 5, 1, 10**400, 5]], "polygon with a point over", id="400 digits"),
+        pytest.param([[1, 1, 5, 1, float("inf"), 5]], "polygon with a point over", id="infinite"),
+        pytest.param([[0, 0, 9e5, 9e5] * 2], "a polygon of 3600000 pixels, more than the limit", id="long edges"),
     ],
 )
 def test_a_polygon_out_of_bounds_never_reaches_pycocotools(segmentation, says, tmp_path):
@@ -133,7 +133,7 @@ def test_a_yolo_polygon_out_of_bounds_never_reaches_pycocotools(far, tmp_path):
 def test_runs_out_of_bounds_never_reach_pycocotools(given, tmp_path):
     whole = {"size": [10, 20], **given}
     path = coco(tmp_path, annotations=[{**ANNOTATION, "segmentation": whole}])
-    with pytest.warns(OpenVocabWarning, match="broken outlines, the box taken instead: 1"):
+    with pytest.warns(OpenVocabWarning, match="invalid segmentations, replaced by their box: 1"):
         load_annotated(str(path), "coco")
 
 
@@ -147,7 +147,7 @@ def test_runs_out_of_bounds_never_reach_pycocotools(given, tmp_path):
         pytest.param({"images": [{**IMAGE, "width": "wide"}]}, "image 7, has 'wide' for width", id="width a text"),
         pytest.param({"images": [{**IMAGE, "width": 0}]}, "image 7, has 0 for width", id="width 0"),
         pytest.param(
-            {"images": [{**IMAGE, "height": 2**17, "width": 2**15}]}, "of at most 178956970", id="2^32 pixels"
+            {"images": [{**IMAGE, "height": 2**17, "width": 2**15}]}, "for at most 178956970", id="2^32 pixels"
         ),
         pytest.param({"images": [{**IMAGE, "id": [7]}]}, r"image \[7\], has \[7\] for id", id="image id a list"),
         pytest.param({"images": [{**IMAGE, "file_name": ["a"]}]}, r"has \['a'\] for file_name", id="file_name a list"),
@@ -207,7 +207,7 @@ def test_an_odd_encoding_of_voc_is_refused(encoding, tmp_path):
     root = voc(tmp_path, [("dog", 1, 1, 2, 2)])
     file = root / "Annotations" / "a.xml"
     file.write_text(f'<?xml version="1.0" encoding="{encoding}"?>{file.read_text()}')
-    with pytest.raises(BadInput, match="a.xml' is no XML that can be read"):
+    with pytest.raises(BadInput, match="a.xml' is not readable XML"):
         load_annotated(str(root), "voc")
 
 
@@ -232,7 +232,7 @@ def bomb(line: str, levels: int = 40) -> str:
         ),
         pytest.param("path: [a]\nval: images/val\nnames: [cat]", r"has \['a'\] for a path", id="a list as path"),
         pytest.param("val: images/val\nnames: {cat: 0}", "has no names", id="names the wrong way round"),
-        pytest.param("val: \0", "is no YAML", id="NUL"),
+        pytest.param("val: \0", "is not YAML", id="NUL"),
     ],
 )
 def test_a_hostile_data_yaml_is_refused(text, says, tmp_path):
@@ -249,7 +249,7 @@ def test_names_in_yaml_are_texts_whatever_they_look_like(name, tmp_path):
     assert load_annotated(str(root), "yolo").labels == ("cat", name.rpartition("system ")[2])
 
 
-# --- what is no regular file, and folders that lead round
+# --- what is not a regular file, and folders that lead round
 
 
 def pipe(path: Path) -> None:
@@ -317,7 +317,7 @@ def test_links_that_lead_to_a_folder_twice_are_refused(set_of, kind, tmp_path):
     (images / "deep").mkdir()
     (images / "link").symlink_to("." if kind == "itself" else "deep", target_is_directory=True)
     root = f"EuroSAT:{tmp_path}" if set_of == "torchvision" else str(tmp_path)
-    with pytest.raises(BadInput, match="link' is a folder that was read before, under another name; remove the link"):
+    with pytest.raises(BadInput, match="link' was already read under another name; remove the link"):
         load(root, set_of)
 
 
@@ -439,9 +439,9 @@ TWO = struct.pack(">IIII", 2051, 2, 28, 28) + bytes(2 * 28 * 28)
 @pytest.mark.parametrize(
     ("images", "labels", "says"),
     [
-        pytest.param(TWO[:100], struct.pack(">II", 2049, 2) + b"\7\0", "does not read", id="cut short"),
-        pytest.param(b"", b"", "does not read", id="empty"),
-        pytest.param(TWO, struct.pack(">II", 2049, 2) + b"\7\xc8", "has label 200, and the set names 10", id="label"),
+        pytest.param(TWO[:100], struct.pack(">II", 2049, 2) + b"\7\0", "cannot read", id="cut short"),
+        pytest.param(b"", b"", "cannot read", id="empty"),
+        pytest.param(TWO, struct.pack(">II", 2049, 2) + b"\7\xc8", "has label 200, but the data set has 10", id="label"),
         pytest.param(TWO, struct.pack(">II", 2049, 1) + b"\7", "MNIST:.*::1' cannot be read", id="a label too few"),
     ],
 )
@@ -453,7 +453,7 @@ def test_a_broken_file_of_torchvision_is_refused(images, labels, says, tmp_path)
 def test_a_pipe_among_the_files_of_torchvision_is_refused(tmp_path):
     path = mnist(tmp_path, TWO, struct.pack(">II", 2049, 2) + b"\7\0")
     pipe(tmp_path / "MNIST" / "raw" / "t10k-labels-idx1-ubyte")
-    with pytest.raises(BadInput, match="t10k-labels-idx1-ubyte' is no regular file"):
+    with pytest.raises(BadInput, match="t10k-labels-idx1-ubyte' is not a regular file"):
         load_labeled(path, "torchvision")
 
 

@@ -125,7 +125,7 @@ def test_other_names_and_other_labels(folder):
     ("vocabulary", "names", "says"),
     [
         pytest.param(["a", "bb"], {}, "the first is 'b' (is it 'bb'?); add it", id="labels do not match"),
-        pytest.param(None, {"aa": "cat"}, "names 'aa', which is no label of the data; is it 'a'?", id="class map"),
+        pytest.param(None, {"aa": "cat"}, "names 'aa', which is not a label of the data; is it 'a'?", id="class map"),
     ],
 )
 def test_labels_that_do_not_match(vocabulary, names, says, folder):
@@ -136,14 +136,14 @@ def test_labels_that_do_not_match(vocabulary, names, says, folder):
 
 def test_a_folder_without_an_image_is_counted_and_stays_a_label(folder):
     (folder / "c").mkdir()
-    with pytest.warns(OpenVocabWarning, match="1 of 3 folders in .* hold no image, the first is 'c'"):
+    with pytest.warns(OpenVocabWarning, match="1 of 3 folders in .* contain no image, the first is 'c'"):
         data = load_labeled(str(folder), "imagefolder")
     assert data.labels == ("a", "b", "c")
 
 
 def test_images_in_no_folder_are_counted(folder):
     png(folder / "loose.png")
-    with pytest.warns(OpenVocabWarning, match="1 images in .* lie in no label's folder, such as 'loose.png'"):
+    with pytest.warns(OpenVocabWarning, match="1 images in .* are in no label's folder, such as 'loose.png'"):
         load_labeled(str(folder), "imagefolder")
 
 
@@ -163,9 +163,9 @@ def test_a_listed_image_that_is_missing_is_counted_with_its_line(folder):
         pytest.param("x.csv", "path,label\na/1.png,a\na/1.png,\n", "line 3, has no label", id="no label"),
         pytest.param("x.csv", "path,label\nno.png,a\n", "none of the 1 images", id="all missing"),
         pytest.param("x.csv", "path,label\na/1.png,a\nb/3.png,A\n", "are the same", id="labels that are twins"),
-        pytest.param("x.jsonl", '{"path": "a/1.png", "label": "a"}\n{', "line 2, is no JSON", id="broken JSON"),
-        pytest.param("x.jsonl", "[1]", "line 1, is no JSON object", id="JSON that is no object"),
-        pytest.param("x.parquet", "text", "no Parquet file", id="no Parquet file"),
+        pytest.param("x.jsonl", '{"path": "a/1.png", "label": "a"}\n{', "line 2, is not JSON", id="broken JSON"),
+        pytest.param("x.jsonl", "[1]", "line 1, is not a JSON object", id="JSON that is no object"),
+        pytest.param("x.parquet", "text", "is not a Parquet file", id="no Parquet file"),
         pytest.param("x.tsv", "path\tlabel\n", r"ends in .csv, .jsonl or .parquet", id="another suffix"),
     ],
 )
@@ -178,9 +178,9 @@ def test_bad_lists(name, text, says, folder):
 @pytest.mark.parametrize(
     ("folders", "says"),
     [
-        pytest.param(None, "is no folder", id="missing"),
-        pytest.param([], "holds no folder", id="empty folder"),
-        pytest.param(["a", "b"], "the 2 folders in .* hold no image", id="no image at all"),
+        pytest.param(None, "is not a folder", id="missing"),
+        pytest.param([], "contains no folder", id="empty folder"),
+        pytest.param(["a", "b"], "the 2 folders in .* contain no image", id="no image at all"),
     ],
 )
 def test_bad_image_folders(folders, says, tmp_path):
@@ -200,7 +200,7 @@ def test_bad_image_folders(folders, says, tmp_path):
         pytest.param({"test/nshards.txt": None}, "nshards.txt' is not a file", id="no count of shards"),
         pytest.param({"test/nshards.txt": "many"}, "write how many shards", id="count is no number"),
         pytest.param({"test/nshards.txt": "2"}, "1.tar' does not exist", id="a shard is missing"),
-        pytest.param({"dataset_type.txt": "retrieval"}, "is a set for 'retrieval'", id="another task"),
+        pytest.param({"dataset_type.txt": "retrieval"}, "is a data set for 'retrieval'", id="another task"),
         pytest.param({"classnames.txt": "only\n"}, r"0.tar::s0000001' has no .cls .* 0 to 0", id="label out of range"),
         pytest.param({"test/0.tar": "no tar file"}, "0.tar' is broken", id="broken shard"),
     ],

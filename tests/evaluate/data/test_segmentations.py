@@ -20,7 +20,7 @@ BOX = [2, 1, 5, 6]
 
 
 def data_of(root: Path, *segmentations: Any) -> AnnotatedSet:
-    """One image with a thing of that box for each outline."""
+    """One image with an object of that box for each segmentation."""
     Image.new("RGB", (WIDTH, HEIGHT)).save(root / "a.png")
     rows = [
         {"id": number, "image_id": 1, "category_id": 1, "bbox": BOX, "area": 4, "iscrowd": 0} | each
@@ -55,7 +55,7 @@ def packed(seed: int) -> dict[str, Any]:
         *(pytest.param(packed(seed), id=f"packed runs {seed}") for seed in range(12)),
     ],
 )
-def test_outlines_have_the_pixels_that_pycocotools_gives_them(segmentation, tmp_path):
+def test_masks_are_those_of_pycocotools(segmentation, tmp_path):
     data = data_of(tmp_path, {"segmentation": segmentation})
     upstream = COCO(str(tmp_path / "coco.json"))
     assert pixels(data)[0].tolist() == upstream.annToMask(upstream.anns[1]).tolist()
@@ -66,23 +66,23 @@ def test_outlines_have_the_pixels_that_pycocotools_gives_them(segmentation, tmp_
     ("segmentation", "says"),
     [
         pytest.param(
-            [[2, 1, 7, 1]], "broken outlines, the box taken instead: 1, the first in .*annotation 2", id="two"
+            [[2, 1, 7, 1]], "invalid segmentations, replaced by their box: 1, the first in .*annotation 2", id="two"
         ),
-        pytest.param([[2, 1, 7, 1, 7, 7, 2]], "broken outlines", id="a point without y"),
-        pytest.param([[2, 1, 7, 1, 7, float("nan")]], "broken outlines", id="a number that is none"),
-        pytest.param([2, 1, 7, 1, 7, 7], "broken outlines", id="no list of polygons"),
-        pytest.param([[30, 30, 40, 30, 40, 40]], "outlines without a pixel in their image", id="outside"),
+        pytest.param([[2, 1, 7, 1, 7, 7, 2]], "invalid segmentations", id="a point without y"),
+        pytest.param([[2, 1, 7, 1, 7, float("nan")]], "invalid segmentations", id="a number that is none"),
+        pytest.param([2, 1, 7, 1, 7, 7], "invalid segmentations", id="no list of polygons"),
+        pytest.param([[30, 30, 40, 30, 40, 40]], "segmentations without a pixel in their image", id="outside"),
         pytest.param({"size": [10, 21], "counts": [0, 210]}, "of another size than their image", id="another size"),
-        pytest.param({"size": [10, 20], "counts": [5, 9]}, "broken outlines", id="too few runs"),
-        pytest.param({"size": [10, 20], "counts": [5, -5, 200]}, "broken outlines", id="a run below zero"),
-        pytest.param({"size": [10, 20]}, "broken outlines", id="no runs"),
-        pytest.param({"size": [10, 20], "counts": "P"}, "broken outlines", id="a text that is cut short"),
-        pytest.param({"size": [10, 20], "counts": " é"}, "broken outlines", id="another character"),
-        pytest.param({"size": [10, 20], "counts": ""}, "broken outlines", id="an empty text"),
-        pytest.param([], "things without an outline among others that have one", id="none among others"),
+        pytest.param({"size": [10, 20], "counts": [5, 9]}, "invalid segmentations", id="too few runs"),
+        pytest.param({"size": [10, 20], "counts": [5, -5, 200]}, "invalid segmentations", id="a run below zero"),
+        pytest.param({"size": [10, 20]}, "invalid segmentations", id="no runs"),
+        pytest.param({"size": [10, 20], "counts": "P"}, "invalid segmentations", id="a text that is cut short"),
+        pytest.param({"size": [10, 20], "counts": " é"}, "invalid segmentations", id="another character"),
+        pytest.param({"size": [10, 20], "counts": ""}, "invalid segmentations", id="an empty text"),
+        pytest.param([], "objects without a segmentation", id="none among others"),
     ],
 )
-def test_a_broken_outline_is_counted_and_the_box_stands_for_it(segmentation, says, tmp_path):
+def test_an_invalid_segmentation_is_counted_and_replaced_by_its_box(segmentation, says, tmp_path):
     good = {"segmentation": [[0, 0, 5, 0, 5, 5]]}
     with pytest.warns(OpenVocabWarning, match=says):
         data = data_of(tmp_path, good, {"segmentation": segmentation})
@@ -92,9 +92,9 @@ def test_a_broken_outline_is_counted_and_the_box_stands_for_it(segmentation, say
     assert list(data.faults.values()) == [1]
 
 
-def test_a_broken_part_of_an_outline_is_left_out(tmp_path):
+def test_an_invalid_polygon_is_left_out(tmp_path):
     part = [2, 1, 7, 1, 7, 7, 2, 7]
-    with pytest.warns(OpenVocabWarning, match="polygons that are no list of three points or more, left out: 1"):
+    with pytest.warns(OpenVocabWarning, match="invalid polygons, left out: 1"):
         data = data_of(tmp_path, {"segmentation": [part, [1, 2, 3, 4]]}, {"segmentation": [part]})
     both = pixels(data)
     assert both[0].tolist() == both[1].tolist()

@@ -83,10 +83,10 @@ def test_a_set_of_files(tmp_path):
 
 
 @pytest.mark.parametrize("name", sorted(TORCHVISION))
-def test_an_absent_set_says_what_is_to_lie_there(name, tmp_path):
-    with pytest.raises(BadInput, match=f"torchvision's {name} does not read") as caught:
+def test_a_missing_data_set_lists_the_files_it_needs(name, tmp_path):
+    with pytest.raises(BadInput, match=f"torchvision's {name} cannot read") as caught:
         load_labeled(f"{name}:{tmp_path}", "torchvision")
-    assert TORCHVISION[name].lies in str(caught.value)
+    assert TORCHVISION[name].files in str(caught.value)
     assert not list(tmp_path.iterdir())
 
 

@@ -71,7 +71,7 @@ def test_parity_with_supervision(text, tmp_path):
         pytest.param({"test": "list.txt"}, "test", 1, id="a list"),
     ],
 )
-def test_where_a_split_lies(said, split, expected, tmp_path):
+def test_paths_of_a_split(said, split, expected, tmp_path):
     root = folder(tmp_path / "set", {"a": BOXES, "b": BOXES}, **said)
     (root / "list.txt").write_text("./images/val/a.png\n", "utf-8")
     data = load_annotated(str(root), "yolo", split=split)
@@ -80,7 +80,7 @@ def test_where_a_split_lies(said, split, expected, tmp_path):
 
 
 def test_a_box_alone_is_its_mask_where_others_have_polygons(tmp_path):
-    with pytest.warns(OpenVocabWarning, match="things without an outline among others that have one"):
+    with pytest.warns(OpenVocabWarning, match="objects without a segmentation"):
         data = load_annotated(str(folder(tmp_path, {"a": POLYGONS + "0 0.5 0.5 0.5 0.5\n"})), "yolo")
     masks = data.images[0].masks
     assert masks is not None and coco_mask.area(masks[2]) == 20 * 10
@@ -124,9 +124,9 @@ def test_images_that_cannot_be_had_are_counted(kind, tmp_path):
     ("labels", "said", "says"),
     [
         pytest.param({"a": "5 0.5 0.5 0.1 0.1"}, {}, "a.txt', line 1, has class 5, which has no name", id="no name"),
-        pytest.param({"a": BOXES + "0 0.5 x 1 1"}, {}, "line 3, has a word that is no number", id="no number"),
-        pytest.param({"a": "0 0.5 0.5 0.1"}, {}, "line 1, has 3 numbers behind its class", id="three numbers"),
-        pytest.param({"a": "0 nan 0.5 0.1 0.1"}, {}, "line 1 has a box with an edge that is no number", id="nan"),
+        pytest.param({"a": BOXES + "0 0.5 x 1 1"}, {}, "line 3, has a word that is not a number", id="no number"),
+        pytest.param({"a": "0 0.5 0.5 0.1"}, {}, "line 1, has 3 numbers after its class", id="three numbers"),
+        pytest.param({"a": "0 nan 0.5 0.1 0.1"}, {}, "line 1 has a box with an edge that is not a number", id="nan"),
         pytest.param({"a": BOXES}, {"names": None}, "data.yaml' has no names", id="no names"),
         pytest.param({"a": BOXES}, {"val": None}, "names no val split; it has none", id="no split"),
         pytest.param({"a": BOXES}, {"val": "images/no"}, "images/no' does not exist; check it", id="no folder"),
@@ -143,8 +143,8 @@ def test_bad_folders(labels, said, says, tmp_path):
     ("text", "says"),
     [
         pytest.param(None, "data.yaml' is not a file", id="missing"),
-        pytest.param("[", "data.yaml' is no YAML", id="broken"),
-        pytest.param("1", "says nothing of names and splits", id="a number"),
+        pytest.param("[", "data.yaml' is not YAML", id="broken"),
+        pytest.param("1", "has no names and splits", id="a number"),
     ],
 )
 def test_bad_descriptions(text, says, tmp_path):
@@ -155,7 +155,7 @@ def test_bad_descriptions(text, says, tmp_path):
 
 
 def test_a_split_and_a_folder_of_images_are_for_some_formats_only(tmp_path):
-    with pytest.raises(BadInput, match="a split is for yolo, since coco has none"):
+    with pytest.raises(BadInput, match="a split is for yolo, because coco has none"):
         load_annotated(str(tmp_path), "coco", split="val")
-    with pytest.raises(BadInput, match="since yolo says where they lie"):
+    with pytest.raises(BadInput, match="because yolo has the paths"):
         load_annotated(str(tmp_path), "yolo", images="x")

@@ -128,7 +128,7 @@ def test_segment_with_a_detector_has_mask_ap_too(coco, loaded, tmp_path, capsys)
         pytest.param("chain", ["--limit", "0"], "--limit must be", id="no image"),
         pytest.param("chain", ["--seed", "-1"], "--seed must be", id="negative seed"),
         pytest.param("chain", ["--labels", "dark"], "2 labels that are not among those given", id="labels"),
-        pytest.param("chain", ["--class-map", "rot=red"], "names 'rot', which is no label", id="class map"),
+        pytest.param("chain", ["--class-map", "rot=red"], "names 'rot', which is not a label", id="class map"),
         pytest.param("chain", ["--format", "voc"], "", id="another format"),
         pytest.param("segment", ["--box-threshold", "0.5"], "give --detector too", id="threshold of no detector"),
         pytest.param("segment", ["--preset", "pocket", "--segmenter", "x:y"], "both name a segmenter", id="two"),

@@ -97,14 +97,14 @@ def test_an_unreadable_image_is_reported_and_counted(spec, folder, tmp_path, cap
     ("more", "says"),
     [
         pytest.param(["--labels", "cat, dog"], "2 labels that are not among those given", id="labels do not match"),
-        pytest.param(["--class-map", "kat=cat"], "names 'kat', which is no label", id="class map of another set"),
+        pytest.param(["--class-map", "kat=cat"], "names 'kat', which is not a label", id="class map of another set"),
         pytest.param(["--class-map", "cat"], "--class-map has 'cat'", id="class map without ="),
         pytest.param(["--preset", "pocket"], "--preset and --tagger both", id="two taggers"),
         pytest.param(["--threshold", "0.5"], "a threshold is for multi-label data", id="threshold"),
         pytest.param(["--batch-size", "0"], "--batch-size must be", id="no batch"),
         pytest.param(["--seed", "-1"], "--seed must be", id="negative seed"),
         pytest.param(["--out", "{data}/report"], "lies in --data", id="out in data"),
-        pytest.param(["--data", "{data}/none"], "is no folder", id="no data"),
+        pytest.param(["--data", "{data}/none"], "is not a folder", id="no data"),
     ],
 )
 def test_bad_input_is_one_line(more, says, spec, folder, tmp_path, capsys):

@@ -138,7 +138,7 @@ def test_a_recipe_from_files_to_a_verdict(images, top1, tolerance, status, says,
     [
         pytest.param(["vit-b-32-laion2b-cifar"], "did you mean 'vit-b-32-laion2b-cifar10'", id="another name"),
         pytest.param(["--data", "x"], "--data and --out are for one recipe", id="data without a name"),
-        pytest.param(["vit-b-32-laion2b-cifar10", "--data", "."], "does not read '.'", id="no data there"),
+        pytest.param(["vit-b-32-laion2b-cifar10", "--data", "."], "cannot read '.'", id="no data there"),
         pytest.param(["sam3-ear", "--data", "."], "needs http://images.cocodataset.org/val2", id="no image"),
         pytest.param(["sam3-ear", "--data", ".", "--out", "x"], "--out is for a data set, and sam3-ear", id="a report"),
         pytest.param(["--recipes", "no.toml"], "'no.toml' is not a file", id="no recipes there"),

@@ -1,4 +1,4 @@
-"""Images with labels, written in the formats that are read here."""
+"""Labeled images in the formats that the loaders read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def tiny_tagger(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def image_folder(tmp_path_factory: pytest.TempPathFactory, make_image: Callable[..., Any]) -> Path:
-    """200 images over 20 labels, not as many of each."""
+    """200 images of 20 labels, unevenly distributed."""
     root = tmp_path_factory.mktemp("imagefolder")
     rng = np.random.default_rng(0)
     counts = np.bincount(np.concatenate([np.arange(20), rng.integers(0, 20, 180)]))

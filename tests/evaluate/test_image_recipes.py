@@ -54,13 +54,13 @@ def made_of(stage: str, scores: list[PublishedScore], labels: tuple[str, ...] = 
 
 
 @pytest.mark.parametrize("recipe", SHIPPED.values(), ids=SHIPPED)
-def test_those_that_ship_name_a_loadable_family_an_image_and_a_source(recipe):
+def test_shipped_recipes_name_a_loadable_family_an_image_and_a_source(recipe):
     assert recipe.spec.partition(":")[0] in openvocab.families()[recipe.stage]
     assert recipe.image.startswith("http") and recipe.source.startswith("https://")
     assert 0 < recipe.tolerance <= 0.05 and (recipe.tolerance < 0.02 or recipe.note)
 
 
-def test_those_that_ship_are_of_the_revisions_that_the_records_pin():
+def test_shipped_recipes_have_the_revisions_that_the_manifest_pins():
     pinned = {each.spec.partition("@")[0]: each.spec for each in published().values() if "@" in each.spec}
     for recipe in SHIPPED.values():
         plain = recipe.spec.partition("@")[0]
@@ -145,7 +145,7 @@ def test_masks_and_candidates(off, passed, scene):
     assert [each.score for each in made] == pytest.approx(scores)
 
 
-def test_candidates_are_refused_where_a_segmenter_has_none(scene):
+def test_candidates_are_refused_if_a_segmenter_has_none(scene):
     class BoxesAlone:
         def encode(self, image: Any) -> Any:
             return image

@@ -1,4 +1,4 @@
-"""Recipes: those that ship are sound, and one of the test's own runs from files to a verdict."""
+"""Recipes: shipped ones are consistent, and a test recipe runs from files to a verdict."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def shipped(name: str) -> Recipe:
 
 
 def own(folder: Path, text: str) -> Recipe:
-    """Return the recipe called tiny of a file of the test's own."""
+    """Return the recipe tiny of a test file."""
     found = read_recipes(written(folder, text))["tiny"]
     assert isinstance(found, Recipe)
     return found
@@ -59,7 +59,7 @@ SOURCES = {
 }
 
 
-def test_those_that_ship_are_of_published_tables_and_of_sets_that_can_be_read():
+def test_shipped_recipes_have_a_published_source_and_a_known_data_set():
     of_sets = {name: each for name, each in recipes().items() if isinstance(each, Recipe)}
     assert len(of_sets) == 7
     for name, each in of_sets.items():
@@ -91,7 +91,7 @@ def test_prompts_are_those_of_clip_benchmark(benchmark, ours):
         pytest.param(0.0, 199, False, id="other images"),
     ],
 )
-def test_a_recipe_passes_or_misses(off, images, passed, tiny_tagger, image_folder, tmp_path):
+def test_a_recipe_passes_or_fails(off, images, passed, tiny_tagger, image_folder, tmp_path):
     tagger = openvocab.load_tagger(tiny_tagger, "cpu", "float32")
     run = run_tagger(tagger, load_labeled(str(image_folder), "imagefolder"), openvocab.prompt_set("simple"))
     published = measure_tagger(run, False, tagger.independent, resamples=2).top1.value + off  # type: ignore[union-attr]
@@ -103,7 +103,7 @@ def test_a_recipe_passes_or_misses(off, images, passed, tiny_tagger, image_folde
     assert made.missing == images - 200
 
 
-def test_a_web_dataset_takes_the_place_of_any_data(web_dataset):
+def test_a_web_dataset_replaces_any_data_set(web_dataset):
     data = recipe_data(shipped("vit-b-32-laion2b-cifar10"), str(web_dataset))
     assert data.labels[0] == "thing 00"
 
@@ -121,7 +121,7 @@ def synsets(root: Path, count: int, name: str = "n{:08}") -> Path:
 
 
 @pytest.mark.filterwarnings("ignore::openvocab.errors.OpenVocabWarning")
-def test_imagenet_gets_the_names_of_openai(tmp_path):
+def test_imagenet_labels_are_the_names_of_openai(tmp_path):
     data = recipe_data(shipped("vit-b-32-laion2b-imagenet"), str(synsets(tmp_path, 1000)))
     assert data.labels[:2] == ("tench", "goldfish") and len(data.labels) == 1000
     assert [one.labels for one in data.images()] == [(1,)]
@@ -135,13 +135,13 @@ def test_imagenet_gets_the_names_of_openai(tmp_path):
         pytest.param(3, "thing {}", "has the folder 'thing 0' instead of", id="other names"),
     ],
 )
-def test_imagenet_refuses_other_folders(count, name, says, tmp_path):
+def test_imagenet_refuses_folders_that_are_not_synsets(count, name, says, tmp_path):
     with pytest.raises(BadInput, match=says):
         recipe_data(shipped("vit-b-32-laion2b-imagenet"), str(synsets(tmp_path, count, name)))
 
 
 def test_a_classifier_is_measured_by_index_whatever_its_classes_are_called(image_folder, tmp_path):
-    """Folders stand for the classes in their order; the tiny classifier calls them otherwise."""
+    """Folders are the classes in their order; the tiny classifier has other names for them."""
     spec = f"classifier:{write_classifier(tmp_path / 'model', image_folder)}"
     tagger = openvocab.load_tagger(spec, "cpu", "float32")
     files = sorted(image_folder.rglob("*.png"), key=lambda file: (file.parent.name, file.name))

@@ -1,4 +1,4 @@
-"""The rows that images are compared with are those of open_clip's own zero-shot classifier."""
+"""Class embeddings equal those of open_clip's own zero-shot classifier."""
 
 from __future__ import annotations
 

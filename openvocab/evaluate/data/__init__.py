@@ -55,7 +55,7 @@ def load_labeled(path: str, format: str) -> LabeledSet:  # noqa: A002
 
     Raises:
         UnknownName: there is no format of that name.
-        BadInput: the data cannot be read; the message names the file and, where there is one, the line.
+        BadInput: the data cannot be read; the message names the file and, if known, the line.
     """
     if format not in LABELED:
         raise unknown("format of labeled images", format, LABELED)

@@ -71,9 +71,11 @@ def load_captions(path: str) -> CaptionedSet:
             f"none of the {len(own)} images of {path!r} exists, such as {short_repr(missing[0])}; check paths"
         )
     if missing:
-        said = f"{path!r} lists {len(missing)} images that do not exist, the first on line {lines[missing[0]]}"
-        warnings.warn(f"{said}: {short_repr(missing[0])}; they are left out", OpenVocabWarning, stacklevel=2)
-    kept = [CaptionedImage(Item(file, file), tuple(said)) for file, said in own.items() if file not in set(missing)]
+        message = f"{path!r} lists {len(missing)} images that do not exist, the first on line {lines[missing[0]]}"
+        warnings.warn(f"{message}: {short_repr(missing[0])}; they are left out", OpenVocabWarning, stacklevel=2)
+    kept = [
+        CaptionedImage(Item(file, file), tuple(captions)) for file, captions in own.items() if file not in set(missing)
+    ]
     return CaptionedSet(path, lambda: iter(kept))
 
 
@@ -107,8 +109,8 @@ def _read(shards: Sequence[str]) -> Iterator[CaptionedImage]:
     for shard in shards:
         for key, parts in samples(shard):
             name = f"{shard}::{key}"
-            said = parts.get("txt", b"").decode("utf-8", "replace").splitlines()
-            kept = tuple(each for each in said if each.strip())
+            lines = parts.get("txt", b"").decode("utf-8", "replace").splitlines()
+            kept = tuple(each for each in lines if each.strip())
             if not kept:
                 raise BadInput(f"{name!r} has no .txt with a caption; remove it or add one")
             yield CaptionedImage(Item(name, data=sample_image(name, parts)), kept)

@@ -222,7 +222,7 @@ def read_xml(path: str) -> Any:
     """
     reader = require("defusedxml.ElementTree", extra="evaluate")
     data = read_bytes(path, MAX_SMALL_FILE_BYTES)
-    with parsing(f"{path!r} is not readable XML", "mend it"):
+    with parsing(f"{path!r} is not readable XML", "correct it"):
         return reader.fromstring(data)
 
 

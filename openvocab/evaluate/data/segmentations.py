@@ -80,8 +80,8 @@ def _from_polygons(
 
     good = [points for part in polygons if (points := _points(part, where)) is not None]
     if len(good) < len(polygons):
-        said = "invalid polygons, left out" if good else f"invalid segmentations{_REPLACED}"
-        faults.add(said, where)
+        kind = "invalid polygons, left out" if good else f"invalid segmentations{_REPLACED}"
+        faults.add(kind, where)
     made: dict[str, Any] | None = mask.merge(mask.frPyObjects(good, height, width)) if good else None
     return made
 

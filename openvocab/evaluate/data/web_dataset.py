@@ -113,7 +113,7 @@ def _labeled(name: str, parts: dict[str, bytes], labels: int, multi_label: bool)
     image = sample_image(name, parts)
     found = _several(parts, labels) if multi_label else _one(parts, labels)
     if found is None:
-        wanted = f".npy of {labels} numbers" if multi_label else f".cls with a whole number in 0 to {labels - 1}"
+        wanted = f".npy of {labels} numbers" if multi_label else f".cls with an integer in 0 to {labels - 1}"
         raise BadInput(f"{name!r} has no {wanted}; classnames.txt has {labels} labels")
     return LabeledImage(Item(name, data=image), found)
 

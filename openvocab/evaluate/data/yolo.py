@@ -54,7 +54,7 @@ def load_yolo(path: str, split: str | None = None) -> AnnotatedSet:
 
     Raises:
         BadInput: data.yaml or a label file cannot be read, a class has no name, the split does not exist, or no
-            image of it exists; the message names the file and, where there is one, the line.
+            image of it exists; the message names the file and, if known, the line.
     """
     file = path if is_file(path) else os.path.join(path, "data.yaml")
     description = _described(file)
@@ -173,8 +173,8 @@ def _label_file(image: str) -> str:
     The path is absolute, so relative and absolute paths give the same data set.
     """
     whole = os.path.abspath(image)
-    before, sign, behind = whole.rpartition(f"{os.sep}images{os.sep}")
-    moved = f"{before}{os.sep}labels{os.sep}{behind}" if sign else whole
+    before, sign, after = whole.rpartition(f"{os.sep}images{os.sep}")
+    moved = f"{before}{os.sep}labels{os.sep}{after}" if sign else whole
     return str(Path(moved).with_suffix(".txt"))
 
 

@@ -1,4 +1,4 @@
-"""Loaders of images with boxes: what they read, what they leave out with a count, and what they refuse."""
+"""Loaders of images with boxes: what they load, leave out with a count, and refuse."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def voc(root: Path, objects: list[Thing], size: tuple[int, int] = (20, 10), name
 
 
 def coco(root: Path, **changes: Any) -> Path:
-    """One image of 20 x 10 with two boxes; changes replace whole parts."""
+    """One image of 20 x 10 with two boxes; changes replace its parts."""
     root.mkdir(exist_ok=True)
     Image.new("RGB", (20, 10)).save(root / "a.png")
     whole = {
@@ -73,7 +73,7 @@ def test_coco_takes_images_from_another_folder(tmp_path):
         load_annotated(str(path), "coco")
 
 
-def test_labels_get_other_names_and_places(tmp_path):
+def test_labels_are_renamed_and_reindexed(tmp_path):
     data = load_annotated(str(coco(tmp_path)), "coco").with_labels(["cat", "bird", "hound"], {"dog": "hound"})
     assert data.labels == ("cat", "bird", "hound")
     assert data.images[0].class_ids.tolist() == [2, 0]
@@ -90,7 +90,7 @@ def test_labels_get_other_names_and_places(tmp_path):
     ],
 )
 @pytest.mark.parametrize("kind", ["voc", "coco"])
-def test_odd_boxes_are_counted_with_their_place(kind, box, kept, says, tmp_path):
+def test_invalid_boxes_are_counted_with_their_position(kind, box, kept, says, tmp_path):
     left, top, right, bottom = box
     if kind == "voc":
         path = voc(tmp_path, [("dog", 1, 1, 2, 2), ("dog", *box)])

@@ -1,4 +1,4 @@
-"""Images with sentences: lists and CLIP_benchmark's WebDataset layout, and what is said of bad input."""
+"""Images with captions: lists, CLIP_benchmark's WebDataset layout, and messages for bad input."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def written(folder: Path, kind: str, column: str) -> str:
-    """A list with a row a sentence, or a row an image."""
+    """A list with one row per caption, or one row per image."""
     rows: list[dict[str, Any]] = [
         {"path": name, column: said}
         for name, own in OWN.items()
@@ -66,7 +66,7 @@ def test_web_dataset(tmp_path):
     assert found == [(b"one", ("a dog", "a brown dog")), (b"two", ("a cat",))]
 
 
-def test_a_listed_image_that_is_missing_is_counted_with_its_line(folder):
+def test_a_missing_image_of_a_list_is_counted_with_its_line(folder):
     path = written(folder, "csv", "caption")
     (folder / "b.png").unlink()
     with pytest.warns(OpenVocabWarning, match=r"lists 1 images that do not exist, the first on line 4: .*b.png"):

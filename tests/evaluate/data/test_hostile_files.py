@@ -1,4 +1,4 @@
-"""Annotation files are hostile input: each is read, or refused in one sentence, and none ends or holds the process."""
+"""Hostile annotation files are read, or refused in one sentence; none ends or blocks the process."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _no_file_holds_the_process() -> Iterator[None]:
 
 @pytest.fixture
 def _no_polygon_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fail where a polygon reaches pycocotools, which may end the process; boxes come as arrays."""
+    """Fail if a polygon reaches pycocotools, which may end the process; boxes come as arrays."""
     draw = coco_mask.frPyObjects
 
     def checked(objects: Any, height: int, width: int) -> Any:
@@ -163,14 +163,14 @@ def test_runs_out_of_bounds_never_reach_pycocotools(given, tmp_path):
         pytest.param({"annotations": [{**ANNOTATION, "category_id": {}}]}, r"has {} for category_id", id="category_id"),
     ],
 )
-def test_a_wrong_field_of_coco_is_refused_with_its_place(changes, says, tmp_path):
+def test_a_wrong_field_of_coco_is_refused_with_its_position(changes, says, tmp_path):
     with pytest.raises(BadInput, match=says):
         load_annotated(str(coco(tmp_path, **changes)), "coco")
 
 
 @pytest.mark.parametrize("listed", [[[2]], [{}], [None], "23", 5])
 @pytest.mark.parametrize("name", ["neg_category_ids", "not_exhaustive_category_ids"])
-def test_ids_of_lvis_that_are_no_ids_are_refused(name, listed, tmp_path):
+def test_invalid_category_ids_of_lvis_are_refused(name, listed, tmp_path):
     with pytest.raises(BadInput, match=f"image 7, (names category .*, which has no name|has .*{name})"):
         load_annotated(str(lvis(tmp_path, **{name: listed})), "lvis")
 
@@ -194,7 +194,7 @@ def test_an_address_of_lvis_that_leaves_the_folder_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("size", ["NaN", "Inf", "-1", "0", "9" * 5000, "1e999", "2.5"])
-def test_a_size_of_voc_that_is_none_is_refused(size, tmp_path):
+def test_an_invalid_size_of_voc_is_refused(size, tmp_path):
     root = voc(tmp_path, [("dog", 1, 1, 2, 2)])
     file = root / "Annotations" / "a.xml"
     file.write_text(file.read_text().replace("<width>20<", f"<width>{size}<"))
@@ -203,7 +203,7 @@ def test_a_size_of_voc_that_is_none_is_refused(size, tmp_path):
 
 
 @pytest.mark.parametrize("encoding", ["no-such", "utf-7", "idna", "rot13", "utf-32"])
-def test_an_odd_encoding_of_voc_is_refused(encoding, tmp_path):
+def test_an_unknown_encoding_of_voc_is_refused(encoding, tmp_path):
     root = voc(tmp_path, [("dog", 1, 1, 2, 2)])
     file = root / "Annotations" / "a.xml"
     file.write_text(f'<?xml version="1.0" encoding="{encoding}"?>{file.read_text()}')
@@ -243,7 +243,7 @@ def test_a_hostile_data_yaml_is_refused(text, says, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["2020-99-99", "2020-01-01", "yes", "1_000", "!!python/object:os.system x", "null"])
-def test_names_in_yaml_are_texts_whatever_they_look_like(name, tmp_path):
+def test_names_in_yaml_are_always_strings(name, tmp_path):
     root = folder(tmp_path, {"a": BOXES})
     (root / "data.yaml").write_text(f"val: images/val\nnames: [cat, {name}]\n", "utf-8")
     assert load_annotated(str(root), "yolo").labels == ("cat", name.rpartition("system ")[2])
@@ -299,7 +299,7 @@ SPECIAL: list[Any] = [
 
 @pytest.mark.parametrize("spoil", [pipe, into_folder, loop])
 @pytest.mark.parametrize(("write", "file"), SPECIAL)
-def test_what_is_no_regular_file_is_refused_and_never_opened(write, file, spoil, tmp_path):
+def test_special_files_are_refused_and_never_opened(write, file, spoil, tmp_path):
     path, kind = write(tmp_path)
     spoil(tmp_path / file)
     with pytest.raises(BadInput, match=Path(file).name):
@@ -360,7 +360,7 @@ def pax_sparse() -> bytes:
 
 
 def named(kind: bytes, size: int) -> bytes:
-    """A header that says that a name of that many bytes follows."""
+    """A header that announces a name of that many bytes."""
     member = tarfile.TarInfo("a.png")
     member.type, member.size = kind, size
     return member.tobuf(tarfile.GNU_FORMAT) + bytes(1024)
@@ -413,7 +413,7 @@ def test_a_hostile_npy_is_refused_with_its_sample(data, tmp_path):
         list(load_labeled(str(tmp_path), "webdataset").images())
 
 
-def test_a_parquet_file_with_a_text_that_is_not_utf_8_is_refused(tmp_path):
+def test_a_parquet_file_with_a_string_that_is_not_utf_8_is_refused(tmp_path):
     file = listed(tmp_path, "x.parquet")
     file.write_bytes(fuzzing.parquet([{"path": "a.png", "label": "dog"}]).replace(b"dog", b"d\xffg"))
     for load in (lambda path: load_labeled(path, "list"), load_captions):
@@ -441,7 +441,9 @@ TWO = struct.pack(">IIII", 2051, 2, 28, 28) + bytes(2 * 28 * 28)
     [
         pytest.param(TWO[:100], struct.pack(">II", 2049, 2) + b"\7\0", "cannot read", id="cut short"),
         pytest.param(b"", b"", "cannot read", id="empty"),
-        pytest.param(TWO, struct.pack(">II", 2049, 2) + b"\7\xc8", "has label 200, but the data set has 10", id="label"),
+        pytest.param(
+            TWO, struct.pack(">II", 2049, 2) + b"\7\xc8", "has label 200, but the data set has 10", id="label"
+        ),
         pytest.param(TWO, struct.pack(">II", 2049, 1) + b"\7", "MNIST:.*::1' cannot be read", id="a label too few"),
     ],
 )
@@ -473,7 +475,7 @@ def broken(root: Path, **changes: Any) -> list[str]:
         pytest.param(lambda root: broken(root, annotations=[]), id="no object"),
     ],
 )
-def test_the_command_says_one_sentence_and_ends_with_2(
+def test_the_command_prints_one_sentence_and_exits_with_2(
     write: Callable[[Path], list[str]], tmp_path, capsys: pytest.CaptureFixture[str]
 ):
     assert main(["evaluate", *write(tmp_path), "--out", str(tmp_path / "report")]) == 2

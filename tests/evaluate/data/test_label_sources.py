@@ -1,4 +1,4 @@
-"""A set is the same one by whatever path it is named, and an evaluation without a truth is an error."""
+"""A data set is the same by relative and absolute paths, and data without labels are an error."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ SETS: list[Any] = [
 
 
 def truth(path: str, kind: str) -> list[tuple[Any, ...]]:
-    """What a set says of each image, by the image's name."""
+    """The labels of each image, by its name."""
     if kind in ANNOTATED:
         annotated = load_annotated(path, kind)
         return [(os.path.basename(one.path), one.class_ids.tolist(), one.xyxy.tolist()) for one in annotated.images]
@@ -106,7 +106,7 @@ def test_relative_and_absolute_paths_give_the_same_truth(kind, write, parent, tm
         pytest.param("list", lambda root: rows(root, []), "x.jsonl' has a label; .* its column labels", id="list"),
     ],
 )
-def test_a_set_without_an_object_is_an_error_that_says_where_labels_were_looked_for(kind, write, says, tmp_path):
+def test_a_data_set_without_an_object_is_an_error_that_names_the_source_of_its_labels(kind, write, says, tmp_path):
     name = write(tmp_path)
     with pytest.raises(BadInput, match=says):
         truth(str(tmp_path / name), kind)
@@ -139,7 +139,7 @@ def no_labels_at_first(root: Path) -> str:
         pytest.param(["classify", "--format", "webdataset"], empty_shards, "the .npy of each sample", id="classify"),
     ],
 )
-def test_an_evaluation_without_a_truth_ends_with_2(
+def test_evaluating_data_without_labels_exits_with_2(
     arguments: list[str],
     write: Callable[[Path], str],
     says: str,
@@ -155,8 +155,8 @@ def test_an_evaluation_without_a_truth_ends_with_2(
     assert not (tmp_path / "report").exists()
 
 
-def test_what_cannot_be_read_is_no_truth_of_an_evaluation(tmp_path, capsys):
-    """The one image with an object is broken, so that nothing is left to be found."""
+def test_objects_of_unreadable_images_do_not_count(tmp_path, capsys):
+    """The one image with an object is broken, so no object is left."""
     folder(tmp_path / "set", {"a": None, "b": BOXES}, path=None)
     broken = tmp_path / "set" / "images" / "val" / "b.png"
     Image.effect_noise((40, 20), 99).save(broken, "JPEG")

@@ -1,4 +1,4 @@
-"""Loaders of labeled images: what they read, and what they say of bad input."""
+"""Loaders of labeled images: what they load, and messages for bad input."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_image_folder_is_read_as_torchvision_reads_it(image_folder):
     assert not data.multi_label and data.templates is None
 
 
-def test_images_lie_at_any_depth_and_hidden_ones_are_passed_over(folder):
+def test_images_are_found_at_any_depth_and_hidden_ones_are_skipped(folder):
     png(folder / ".thumbs" / "no.png")
     png(folder / "a" / ".no.png")
     assert seen(load_labeled(str(folder), "imagefolder")) == [("1.png", "a"), ("2.png", "a"), ("3.png", "b")]
@@ -111,7 +111,7 @@ def test_web_dataset_with_several_labels(tmp_path):
     assert [one.labels for one in data.images()] == [(0, 2), ()]
 
 
-def test_other_names_and_other_labels(folder):
+def test_renamed_labels_and_another_vocabulary(folder):
     data = load_labeled(str(folder), "imagefolder")
     turned = data.with_labels(["dog", "cat", "b"], {"a": "cat"})
     assert turned.labels == ("dog", "cat", "b")
@@ -128,7 +128,7 @@ def test_other_names_and_other_labels(folder):
         pytest.param(None, {"aa": "cat"}, "names 'aa', which is not a label of the data; is it 'a'?", id="class map"),
     ],
 )
-def test_labels_that_do_not_match(vocabulary, names, says, folder):
+def test_labels_that_do_not_match_are_refused(vocabulary, names, says, folder):
     with pytest.raises(BadInput) as caught:
         load_labeled(str(folder), "imagefolder").with_labels(vocabulary, names)
     assert says in str(caught.value)
@@ -147,7 +147,7 @@ def test_images_in_no_folder_are_counted(folder):
         load_labeled(str(folder), "imagefolder")
 
 
-def test_a_listed_image_that_is_missing_is_counted_with_its_line(folder):
+def test_a_missing_image_of_a_list_is_counted_with_its_line(folder):
     rows = [{"path": name, "label": "a"} for name in (FILES[0], "gone.png", "gone too.png")]
     with pytest.warns(OpenVocabWarning, match=r"lists 2 images that do not exist, the first on line 3: .*gone.png"):
         data = load_labeled(written(folder, "csv", rows), "list")
@@ -216,7 +216,7 @@ def test_bad_web_datasets(change, says, tmp_path):
         list(load_labeled(str(tmp_path), "webdataset").images())
 
 
-def test_an_unknown_format_is_met_with_those_that_there_are():
+def test_an_unknown_format_is_refused_with_the_known_ones():
     with pytest.raises(UnknownName, match="did you mean 'imagefolder'"):
         load_labeled("x", "imagefolders")
     assert sorted(LABELED) == ["imagefolder", "list", "torchvision", "webdataset"]

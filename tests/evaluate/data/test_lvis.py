@@ -1,4 +1,4 @@
-"""LVIS: what was looked for in each image, and what that does to average precision."""
+"""LVIS: the checked labels of each image, and their effect on average precision."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ URL = "http://images.cocodataset.org/train2017/000000000007.jpg"
 
 
 def lvis(root: Path, folder: str = "", **changes: Any) -> Path:
-    """One image with a cat; dogs were looked for in vain, some birds were seen, and nobody looked for apples."""
+    """One image with a cat; dogs were checked and absent, birds not annotated exhaustively, and apples not checked."""
     (root / folder).mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (20, 10)).save(root / folder / "000000000007.jpg")
     sides = {"height": 10, "width": 20}
@@ -48,7 +48,7 @@ def lvis(root: Path, folder: str = "", **changes: Any) -> Path:
 
 
 @pytest.mark.parametrize("folder", [pytest.param("", id="by name"), pytest.param("train2017", id="by folder and name")])
-def test_what_was_looked_for_is_kept(folder, tmp_path):
+def test_checked_labels_are_loaded(folder, tmp_path):
     [one] = load_annotated(str(lvis(tmp_path, folder)), "lvis").images
     assert one.checked_labels is not None and one.checked_labels.tolist() == [0, 1, 2]
     assert (one.class_ids.tolist(), one.crowd.tolist()) == ([0, 2, 2], [False, False, True])
@@ -56,7 +56,7 @@ def test_what_was_looked_for_is_kept(folder, tmp_path):
     assert one.masks is not None and len(one.masks) == len(one.xyxy)
 
 
-def test_other_names_move_what_was_looked_for(tmp_path):
+def test_renaming_labels_reindexes_checked_labels(tmp_path):
     data = load_annotated(str(lvis(tmp_path)), "lvis").with_labels(
         ["apple", "pet", "bird"], {"cat": "pet", "dog": "pet"}
     )
@@ -64,8 +64,8 @@ def test_other_names_move_what_was_looked_for(tmp_path):
     assert one.checked_labels is not None and one.checked_labels.tolist() == [1, 2]
 
 
-def test_a_bird_too_many_is_neither_right_nor_wrong(tmp_path):
-    """As in LVIS' own evaluation, where an unmatched box of a label that was not seen to its end is ignored."""
+def test_an_unmatched_box_of_a_label_that_is_not_exhaustive_is_ignored(tmp_path):
+    """As in LVIS' own evaluation."""
     data = load_annotated(str(lvis(tmp_path)), "lvis")
     [one] = data.images
     truth = GroundTruth(one.height, one.width, one.xyxy, one.class_ids, one.crowd, areas=one.areas)

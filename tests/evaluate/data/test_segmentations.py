@@ -1,4 +1,4 @@
-"""Outlines of COCO's annotations: polygons and runs as pycocotools reads them, and what stands for a broken one."""
+"""COCO segmentations: polygons and runs as pycocotools decodes them, and the replacement of invalid ones."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def pixels(data: AnnotatedSet) -> Any:
 
 
 def packed(seed: int) -> dict[str, Any]:
-    """Runs of a random image, packed into a text."""
+    """Compressed runs of a random mask."""
     drawn = np.random.default_rng(seed).random((HEIGHT, WIDTH)) < (0.02, 0.5, 0.9)[seed % 3]
     drawn[0, seed % 20] = True
     made = coco_mask.encode(np.asfortranarray(drawn.astype(np.uint8)))

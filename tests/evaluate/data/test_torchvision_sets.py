@@ -68,8 +68,8 @@ def test_mnist(tmp_path):
     assert (data.labels[7], [one.labels for one in data.images()]) == ("7 - seven", [(7,), (0,)])
 
 
-def test_a_set_of_files(tmp_path):
-    """EuroSAT is a folder a class, as torchvision unpacks it."""
+def test_a_data_set_of_files(tmp_path):
+    """EuroSAT has one folder per class, as torchvision unpacks it."""
     for name in ("AnnualCrop", "Forest"):
         folder = tmp_path / "eurosat" / "2750" / name
         folder.mkdir(parents=True)

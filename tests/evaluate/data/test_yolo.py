@@ -1,4 +1,4 @@
-"""YOLO folders: what is read, as supervision reads it too, and what is said of bad input."""
+"""YOLO folders: what is loaded, with parity to supervision, and messages for bad input."""
 
 from __future__ import annotations
 
@@ -79,14 +79,14 @@ def test_paths_of_a_split(said, split, expected, tmp_path):
     assert data.labels == ("cat", "dog")
 
 
-def test_a_box_alone_is_its_mask_where_others_have_polygons(tmp_path):
+def test_a_box_is_its_own_mask_if_others_have_polygons(tmp_path):
     with pytest.warns(OpenVocabWarning, match="objects without a segmentation"):
         data = load_annotated(str(folder(tmp_path, {"a": POLYGONS + "0 0.5 0.5 0.5 0.5\n"})), "yolo")
     masks = data.images[0].masks
     assert masks is not None and coco_mask.area(masks[2]) == 20 * 10
 
 
-def test_a_turned_image_has_the_size_that_is_seen(tmp_path):
+def test_a_rotated_image_has_its_upright_size(tmp_path):
     root = folder(tmp_path, {"a": BOXES})
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -103,13 +103,13 @@ def test_a_turned_image_has_the_size_that_is_seen(tmp_path):
         pytest.param("0 1.0 0.5 0.2 0.2", "boxes partly outside their image, clipped: 1", id="partly outside"),
     ],
 )
-def test_odd_boxes_are_counted_with_their_line(line, says, tmp_path):
+def test_invalid_boxes_are_counted_with_their_line(line, says, tmp_path):
     with pytest.warns(OpenVocabWarning, match=says):
         load_annotated(str(folder(tmp_path, {"a": f"{line}\n{BOXES}"})), "yolo")
 
 
 @pytest.mark.parametrize("kind", ["missing", "no image"])
-def test_images_that_cannot_be_had_are_counted(kind, tmp_path):
+def test_missing_and_unreadable_images_are_counted(kind, tmp_path):
     root = folder(tmp_path, {"a": BOXES, "b": BOXES}, val="list.txt")
     (root / "list.txt").write_text("./images/val/a.png\n./images/val/b.png\n", "utf-8")
     (root / "images" / "val" / "b.png").unlink()

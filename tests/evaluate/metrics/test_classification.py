@@ -1,4 +1,4 @@
-"""Single-label figures: by hand, against naive loops, and against CLIP_benchmark's functions."""
+"""Single-label metrics: by hand, against naive loops, and against CLIP_benchmark's functions."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_rank_breaks_ties_in_the_order_of_labels(logits, truth, rank):
     assert np.argsort(-table[0], kind="stable").tolist().index(truth) == rank
 
 
-def test_figures_by_hand():
+def test_metrics_by_hand():
     logits = np.array([[2, 1, 0], [2, 1, 0], [0, 3, 3], [0, 0, 9.0]], np.float32)
     got = classification_metrics(logits, np.array([0, 1, 2, 2]), ["a", "b", "c"])
     assert (got.top1.value, got.top5, got.ties) == (0.5, None, 1)
@@ -89,7 +89,7 @@ def test_calibration_error_of_the_report_is_that_of_its_bins():
     assert got.calibration_error.low <= got.calibration_error.high
 
 
-def test_intervals_depend_on_the_seed_alone_and_cover_the_figure():
+def test_intervals_depend_on_the_seed_alone_and_contain_the_value():
     logits, truth = scene(150, 7)
     one, same, other = (classification_metrics(logits, truth, LABELS, seed=seed) for seed in (1, 1, 2))
     assert (one.top1, one.mean_per_class_recall) == (same.top1, same.mean_per_class_recall)

@@ -36,7 +36,7 @@ def _masks(rng: np.random.Generator, boxes: Any) -> Any:
 
 
 def synthetic(seed: int) -> tuple[list[GroundTruth], list[Predictions]]:
-    """Six images with crowds, ties in the scores, images without things or without answers, and double answers."""
+    """Six images with crowds, ties, images without objects or without predictions, and duplicates."""
     rng = np.random.default_rng(seed)
     truth, predictions = [], []
     for number in range(6):
@@ -106,7 +106,7 @@ def test_average_precision_is_that_of_pycocotools(seed, kind, tmp_path):
     assert got.per_label["never there"] is None
 
 
-def test_the_synthetic_sets_hold_what_they_promise():
+def test_the_synthetic_data_have_crowds_empty_images_and_empty_predictions():
     sets = [synthetic(seed) for seed in range(24)]
     assert all(any(one.crowd is not None and one.crowd.any() for one in truth) for truth, _ in sets)
     assert all(any(not len(one.xyxy) for one in truth) for truth, _ in sets)
@@ -115,7 +115,7 @@ def test_the_synthetic_sets_hold_what_they_promise():
     assert all(value is not None and 0.05 < value < 0.95 for value in values)
 
 
-def test_nothing_found_is_zero_and_nothing_there_is_none(capsys):
+def test_ap_is_zero_without_predictions_and_none_without_objects(capsys):
     nothing = Predictions(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int))
     object_index = GroundTruth(10, 10, np.array([[1, 1, 5, 5.0]]), np.array([0]))
     empty = GroundTruth(10, 10, np.zeros((0, 4)), np.zeros(0, int))

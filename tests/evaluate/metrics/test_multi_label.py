@@ -1,4 +1,4 @@
-"""Multi-label figures: by hand, by brute force, and against CLIP_benchmark's function."""
+"""Multi-label metrics: by hand, by brute force, and against CLIP_benchmark's function."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def scene(images: int, labels: int, seed: int = 0) -> tuple[Any, Any]:
     return (0.6 * rng.random(truth.shape) + 0.4 * truth * rng.random(truth.shape)).astype(np.float32), truth
 
 
-def test_figures_by_hand():
+def test_metrics_by_hand():
     scores = np.array([[0.9, 0.1, 0.2], [0.8, 0.6, 0.2], [0.1, 0.7, 0.2]], np.float32)
     truth = np.array([[1, 0, 0], [0, 1, 0], [1, 1, 0]], bool)
     got = multi_label_metrics(scores, truth, ["a", "b", "never"])
@@ -69,8 +69,8 @@ def test_mean_average_precision_is_clip_benchmarks(seed):
     assert got.mean_average_precision.value == pytest.approx(expected.mean().item(), abs=1e-6)
 
 
-def test_the_interval_is_that_of_scikit_learn_over_the_same_draws():
-    """Draw by draw, with ties among the scores, and labels that a draw may miss."""
+def test_the_interval_is_that_of_scikit_learn_over_the_same_resamples():
+    """Resample by resample, with ties among the scores, and labels that a resample may miss."""
     from sklearn.metrics import average_precision_score
 
     scores, truth = scene(25, 4, seed=1)

@@ -28,7 +28,7 @@ def test_another_iou_is_that_of_pycocotools(min_iou):
 
 
 def test_a_hundred_boxes_of_an_image_and_label_count():
-    """As in COCO: the one right box is the 101st, so that nothing is found."""
+    """As in COCO: the one correct box is the 101st and does not count."""
     truth = [GroundTruth(100, 100, np.array([[50, 50, 90, 90]]), np.array([0]))]
     boxes = np.concatenate([np.tile([0, 0, 9, 9], (100, 1)), [[50, 50, 90, 90]]]).astype(np.float32)
     predictions = [Predictions(boxes, np.linspace(1, 0, 101, dtype=np.float32), np.zeros(101, np.int64))]
@@ -37,8 +37,8 @@ def test_a_hundred_boxes_of_an_image_and_label_count():
     )
 
 
-def test_a_draw_is_the_same_set_with_images_repeated():
-    """One image that is all right and one all wrong: draws give AP50 of 1, of both together, or of 0."""
+def test_a_resample_is_the_same_data_with_images_repeated():
+    """One image with AP50 1 and one with 0: resamples give 1, the value of both together, or 0."""
     box, zero = np.array([[10, 10, 30, 30]], np.float32), np.array([0])
     truth = [GroundTruth(50, 50, box, zero)] * 2
     predictions = [
@@ -50,7 +50,7 @@ def test_a_draw_is_the_same_set_with_images_repeated():
     assert curves.mean == precision_recall(truth, predictions, ["a"], seed=1).mean
 
 
-def test_nothing_there_and_nothing_found():
+def test_curves_without_objects_or_predictions():
     nothing = Predictions(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
     empty = [GroundTruth(9, 9, np.zeros((0, 4)), np.zeros(0, np.int64))]
     assert np.isnan(precision_recall(empty, [nothing], ["a"]).mean.value)

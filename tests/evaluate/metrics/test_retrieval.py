@@ -1,4 +1,4 @@
-"""RetrievalMetrics: by hand, whatever the size of a block, and against CLIP_benchmark's own loop."""
+"""Retrieval metrics: by hand, at any block size, and against CLIP_benchmark's own loop."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def test_ties_are_ranked_in_the_order_given():
     assert values(got.image_to_text) == values(got.text_to_image) == {1: 0.25, 2: 0.5, 4: 1.0}
 
 
-def test_intervals_depend_on_the_seed_alone_and_draw_images():
-    """With one image's texts all found and the other's all missed, a draw of images gives 0, a half or 1."""
+def test_intervals_depend_on_the_seed_alone_and_resample_images():
+    """With one image's texts all found and the other's all missed, a resample gives 0, a half or 1."""
     images = np.eye(2, dtype=np.float32)
     texts, owner = np.array([[1, 0]] * 8, np.float32), np.repeat([0, 1], 4)
     got = retrieval_metrics(images, texts, owner, at=(1,), seed=3)

@@ -1,4 +1,4 @@
-"""Plots are written for few and for many labels, the same every time, whatever a label is called."""
+"""Plots are written for few and for many labels, the same every time, whatever the labels are."""
 
 from __future__ import annotations
 

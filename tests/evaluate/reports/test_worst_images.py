@@ -28,7 +28,7 @@ def side(name: str = "a.png", size: tuple[int, int] = (40, 30), errors: str = "o
         pytest.param(ImagePair("gray", Image.new("L", (5, 5)), Image.new("RGBA", (5, 5)), ""), id="other modes"),
     ],
 )
-def test_a_row_has_its_room_whatever_the_image(one):
+def test_a_row_has_its_size_whatever_the_image(one):
     alone, two = image_sheet([one]), image_sheet([one, side()])
     assert alone.width == two.width and alone.width < 1400 and alone.height < 800
     assert two.height > alone.height

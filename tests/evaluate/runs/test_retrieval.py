@@ -19,7 +19,7 @@ WORDS = ("a dog", "two cats", "a red car", "nothing", "a tree in a field", "art 
 
 @pytest.fixture(scope="module")
 def captions(tmp_path_factory: pytest.TempPathFactory, image_folder: Path) -> str:
-    """60 images with one to three sentences each."""
+    """60 images with one to three captions each."""
     files = sorted(image_folder.rglob("*.png"))[:60]
     rows = ["path,caption"]
     for number, file in enumerate(files):
@@ -54,7 +54,7 @@ def test_recalls_are_those_of_clip_benchmark(captions, tiny_tagger):
     assert 0 < got.text_to_image[10].value < 1
 
 
-def test_an_image_that_cannot_be_read_takes_its_sentences_with_it(tiny_tagger, tmp_path, make_image):
+def test_an_unreadable_image_is_left_out_with_its_captions(tiny_tagger, tmp_path, make_image):
     from PIL import Image
 
     Image.fromarray(make_image(20, 30, 0)).save(tmp_path / "a.png")

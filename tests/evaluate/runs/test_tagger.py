@@ -25,7 +25,7 @@ def tagger(tiny_tagger: str) -> Any:
 
 @pytest.fixture(scope="module")
 def expected(tiny_tagger: str, image_folder: Path) -> dict[str, float]:
-    """CLIP_benchmark's figures."""
+    """CLIP_benchmark's metrics."""
     upstream = pytest.importorskip("clip_benchmark.metrics.zeroshot_classification")
     import open_clip
     import torch
@@ -45,7 +45,7 @@ def expected(tiny_tagger: str, image_folder: Path) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("kind", ["imagefolder", "webdataset"])
-def test_figures_are_those_of_clip_benchmark(kind, tagger, expected, image_folder, web_dataset):
+def test_metrics_are_those_of_clip_benchmark(kind, tagger, expected, image_folder, web_dataset):
     data = load_labeled(str(image_folder if kind == "imagefolder" else web_dataset), kind)
     scored = run_tagger(tagger, data, PROMPTS)
     assert scored.logits.shape == scored.truth.shape == (200, 20)
@@ -65,7 +65,7 @@ def _some(tmp_path: Path, image: Any) -> Path:
     return tmp_path
 
 
-def test_an_image_that_cannot_be_read_is_counted(tagger, tmp_path, make_image):
+def test_an_unreadable_image_is_counted(tagger, tmp_path, make_image):
     root = _some(tmp_path, make_image)
     (root / "a" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
     scored = run_tagger(tagger, load_labeled(str(root), "imagefolder"), PROMPTS)
@@ -77,7 +77,7 @@ def test_an_image_that_cannot_be_read_is_counted(tagger, tmp_path, make_image):
         run_tagger(tagger, load_labeled(str(root), "imagefolder"), PROMPTS)
 
 
-def test_the_digest_changes_with_images_and_labels_and_not_with_the_place(tagger, tmp_path, make_image):
+def test_the_digest_changes_with_images_and_labels_and_not_with_the_path(tagger, tmp_path, make_image):
     roots = []
     for place in ("one", "two"):
         (tmp_path / place).mkdir()
@@ -88,7 +88,7 @@ def test_the_digest_changes_with_images_and_labels_and_not_with_the_place(tagger
     assert one == two != renamed
 
 
-def test_a_label_that_stands_twice_is_scored_twice(tagger, web_dataset, tmp_path):
+def test_a_label_that_occurs_twice_is_scored_twice(tagger, web_dataset, tmp_path):
     for each in web_dataset.iterdir():
         (tmp_path / each.name).symlink_to(each)
     names = (web_dataset / "classnames.txt").read_text("utf-8").splitlines()

@@ -1,4 +1,4 @@
-"""`openvocab evaluate chain` and `segment` write reports that are whole and the same every time."""
+"""`openvocab evaluate chain` and `segment` write complete and reproducible reports."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_bad_input_is_one_line(task, more, says, coco, loaded, tmp_path, capsys)
     assert not (tmp_path / "out").exists()
 
 
-def test_segment_wants_masks(coco, loaded, tmp_path, capsys):
+def test_segment_needs_masks(coco, loaded, tmp_path, capsys):
     whole = json.loads(coco.read_text("utf-8"))
     for one in whole["annotations"]:
         del one["segmentation"]

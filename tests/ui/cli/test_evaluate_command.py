@@ -1,4 +1,4 @@
-"""`openvocab evaluate` writes reports that are whole, the same every time, and plain about bad input."""
+"""`openvocab evaluate` writes complete and reproducible reports, and refuses bad input in one sentence."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_bad_input_is_one_line(more, says, spec, folder, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_an_unknown_preset_is_met_with_the_nearest(folder, tmp_path, capsys):
+def test_an_unknown_preset_is_refused_with_the_nearest(folder, tmp_path, capsys):
     given = ["--data", str(folder), "--format", "imagefolder", "--out", str(tmp_path / "out"), "--preset", "pockte"]
     assert main(["evaluate", "classify", *given]) == 2
     assert "did you mean 'pocket'" in capsys.readouterr().err
@@ -126,7 +126,7 @@ def test_an_unknown_preset_is_met_with_the_nearest(folder, tmp_path, capsys):
 
 @pytest.fixture
 def blood(tmp_path: Path, make_image) -> Path:
-    """Two images with VOC's boxes, one of which is outside its make_image."""
+    """Two images with VOC's boxes, one of which is outside its image."""
     for folder in ("Annotations", "JPEGImages"):
         (tmp_path / "blood" / folder).mkdir(parents=True)
     for name, box in (("a", (3, 4, 30, 31)), ("b", (90, 1, 99, 9))):
@@ -141,7 +141,7 @@ def blood(tmp_path: Path, make_image) -> Path:
 
 
 @pytest.mark.filterwarnings("default::openvocab.errors.OpenVocabWarning")
-def test_detect_runs_through_and_says_what_it_left_out(blood, owlv2_folder, tmp_path, capsys):
+def test_detect_reports_what_it_left_out(blood, owlv2_folder, tmp_path, capsys):
     given = ["--data", str(blood), "--format", "voc", "--out", str(tmp_path / "out"), "--class-map", "WBC=white cell"]
     model = ["--detector", f"owlv2:{owlv2_folder}", "--device", "cpu", "--dtype", "float32"]
     assert main(["evaluate", "detect", *given, *model, "--labels", "white cell, platelet"]) == 0
@@ -200,7 +200,7 @@ def test_detect_measures_ap_without_suppression_between_labels(given, ap, boxes,
     from openvocab.pipeline.protocols import Boxes, Queries
 
     class Torn:
-        """Finds the cell, a little better a platelet in its place, and that once more."""
+        """Detects the cell, a platelet in its place with a higher score, and that platelet again."""
 
         record = openvocab.ModelRecord("torn", None, "cpu", "float32")
 
@@ -254,7 +254,7 @@ def test_templates_are_the_metrics_of_classify_in_one_table(spec, folder, tmp_pa
     assert "| This is a photo of a {label} | 1 |" in text and "| art of a {label} | 1 |" in text
 
 
-def test_templates_without_a_choice_are_the_four_sets(spec, folder, tmp_path):
+def test_templates_default_to_the_four_prompt_sets(spec, folder, tmp_path):
     given = ["--data", str(folder), "--format", "imagefolder", "--out", str(tmp_path / "out"), "--tagger", spec]
     assert main(["evaluate", "templates", *given, "--device", "cpu"]) == 0
     report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
@@ -267,7 +267,7 @@ def test_templates_without_a_choice_are_the_four_sets(spec, folder, tmp_path):
 
 
 @pytest.mark.parametrize("task", ["classify", "templates"])
-def test_a_missing_extra_is_told_before_a_model_is_loaded(task, tmp_path, monkeypatch, capsys):
+def test_a_missing_extra_is_reported_before_a_model_is_loaded(task, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "sklearn", None)
     monkeypatch.setattr(openvocab, "load_tagger", None)
     assert (

@@ -59,7 +59,7 @@ def test_retrieve(spec, folder, tmp_path, capsys):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
-def test_recipes_are_listed_and_say_what_they_need(capsys):
+def test_recipes_are_listed_with_what_they_need(capsys):
     assert main(["evaluate", "reproduce"]) == 0
     assert "vit-b-32-laion2b-cifar10" in capsys.readouterr().out
     assert main(["evaluate", "reproduce", "vit-b-32-laion2b-cifar10"]) == 0
@@ -68,7 +68,7 @@ def test_recipes_are_listed_and_say_what_they_need(capsys):
     assert "from https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz" in printed and "--data ROOT" in printed
 
 
-def test_recipes_of_one_image_are_listed_and_say_what_they_need(capsys):
+def test_recipes_of_one_image_are_listed_with_what_they_need(capsys):
     assert main(["evaluate", "reproduce"]) == 0
     assert "owlv2-base-cats" in capsys.readouterr().out
     assert main(["evaluate", "reproduce", "grounding-dino-tiny-cats"]) == 0

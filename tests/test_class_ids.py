@@ -105,13 +105,15 @@ def test_downloads_of_the_page_count_the_vocabulary(here: Path) -> None:
 
 def test_names_given_by_hand_follow_the_vocabulary(here: Path) -> None:
     pytest.importorskip("gradio")
-    from openvocab.ui.web.desk import Desk
+    from openvocab.ui.web.annotation_session import AnnotationSession
 
     result = _result()
     renamed = replace(result, detections=replace(result.detections, labels=("apple",)))
     assert renamed.classes == (*LABELS, "apple")
-    desk = Desk.of(result, "pocket", openvocab.Encoded(result.image)).added(result.detections.masks[0], 0.5, "pear")
-    assert desk.result(replace(chain(gate="threshold"))).classes == (*LABELS, "pear")
+    session = AnnotationSession.from_result(result, "pocket", openvocab.Encoded(result.image)).add(
+        result.detections.masks[0], 0.5, "pear"
+    )
+    assert session.result(replace(chain(gate="threshold"))).classes == (*LABELS, "pear")
 
 
 def test_labels_that_lack_one_are_refused_and_those_given_count(here: Path) -> None:

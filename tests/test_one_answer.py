@@ -47,14 +47,14 @@ def _loads(made: Any) -> Any:
 def coco(tmp_path: Path) -> Path:
     """The scene as a COCO data set."""
     boxes = [[left, top, right - left, bottom - top] for left, top, right, bottom in SCENE.xyxy.tolist()]
-    things = [
+    instances = [
         {"id": row, "image_id": 1, "category_id": row, "bbox": box, "area": box[2] * box[3], "iscrowd": 0}
         for row, box in enumerate(boxes, 1)
     ]
     names = [{"id": row, "name": name} for row, name in enumerate(SCENE.labels, 1)]
     images = [{"id": 1, "file_name": str(SCENE.path), "height": 256, "width": 256}]
     path = tmp_path / "coco.json"
-    path.write_text(json.dumps({"images": images, "annotations": things, "categories": names}), "utf-8")
+    path.write_text(json.dumps({"images": images, "annotations": instances, "categories": names}), "utf-8")
     return path
 
 
@@ -124,13 +124,13 @@ def test_evaluate_measures_what_python_answers(
 @every_preset
 def test_the_page_shows_what_python_answers(stand_ins: str) -> None:
     pytest.importorskip("gradio")
-    from openvocab.ui.web.actions import _Actions
+    from openvocab.ui.web.api import _Endpoints
     from openvocab.ui.web.context import Context
     from openvocab.ui.web.models import Models
 
     if preset_records()[stand_ins].detector == "":
         pytest.skip("this preset has no detector")
-    got = _Actions(Context(Models((stand_ins,)))).chain(str(SCENE.path), WORDS, stand_ins)
+    got = _Endpoints(Context(Models((stand_ins,)))).chain(str(SCENE.path), WORDS, stand_ins)
     wanted = plain(openvocab.load(stand_ins)(SCENE.path, WORDS))
     assert json.loads(json.dumps(got)) == wanted | {"source": SCENE.path.name}
 

@@ -15,7 +15,7 @@ from openvocab.ui.web.context import Limits
 
 if TYPE_CHECKING:
     from openvocab.ui.web.context import Context
-    from openvocab.ui.web.serving import Serving
+    from openvocab.ui.web.server import ServerOptions
 
 __all__ = ["add_options", "is_loopback", "serve"]
 
@@ -86,17 +86,17 @@ def serve(args: Namespace) -> int:
     require("gradio", extra="web")
     from openvocab.ui.web.context import Context
     from openvocab.ui.web.models import Models
-    from openvocab.ui.web.serving import Serving
+    from openvocab.ui.web.server import ServerOptions
 
     models = Models(tuple(args.preset or [args.usual_preset]), args.device, args.dtype)
-    serving = Serving(args.host, args.port, accounts, any_name=args.insecure, mcp=args.mcp)
+    serving = ServerOptions(args.host, args.port, accounts, any_host=args.insecure, mcp=args.mcp)
     return _until_signal(Context(models, limits), serving)
 
 
-def _until_signal(context: Context, serving: Serving) -> int:
-    from openvocab.ui.web.serving import running
+def _until_signal(context: Context, serving: ServerOptions) -> int:
+    from openvocab.ui.web.server import run_server
 
-    with running(context, serving) as served, listening() as stop:
+    with run_server(context, serving) as served, listening() as stop:
         complain(f"ready at {served.url}; Ctrl-C ends it")
         while served.thread.is_alive() and not stop():
             served.thread.join(timeout=0.2)

@@ -1,4 +1,4 @@
-"""The tab About the models: what is loaded, and what could be."""
+"""The tab About the models: loaded and available presets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 import openvocab
-from openvocab.ui.web.asking import told
+from openvocab.ui.web.error_messages import report_errors
+from openvocab.ui.web.events import QUICK
 
 if TYPE_CHECKING:
     from openvocab import Preset
@@ -20,21 +21,14 @@ _STAGES = ("tagger", "detector", "segmenter")
 
 
 def build(context: Context) -> None:
-    """Lay out the tab inside the one that is open."""
-    shown = gr.HTML(_page(about(context)), apply_default_css=False, elem_id="about-models", elem_classes="ov-part")
-    again = gr.Button("Look again", size="sm", elem_id="about-again", elem_classes="ov-narrow")
-    again.click(
-        told(lambda: _page(about(context))),
-        None,
-        [shown],
-        api_visibility="private",
-        queue=False,
-        show_progress="hidden",
-    )
+    """Lay out the tab inside the open one."""
+    tables = gr.HTML(_page(about(context)), apply_default_css=False, elem_id="about-models", elem_classes="ov-part")
+    refresh = gr.Button("Refresh", size="sm", elem_id="about-refresh", elem_classes="ov-narrow")
+    refresh.click(report_errors(lambda: _page(about(context))), None, [tables], **QUICK)
 
 
 def about(context: Context) -> dict[str, Any]:
-    """Return what is loaded and what could be, as plain JSON types."""
+    """Return the loaded and the available presets, and the label sets, as JSON."""
     return {
         "openvocab": openvocab.__version__,
         "loaded": [_loaded(context, name) for name in context.models.loaded],
@@ -67,20 +61,20 @@ def _loaded(context: Context, name: str) -> dict[str, Any]:
 
 
 def _fetch(preset: Preset) -> str | None:
-    """Return the command that brings the weights; None where they ship with the package."""
+    """Return the command that downloads the weights; None if the package contains them."""
     return None if preset.name == "pocket" else f"openvocab weights pull {preset.name}"
 
 
 def _page(known: dict[str, Any]) -> str:
-    """Return the tab's markup; every text in it is escaped."""
+    """Return the tab's HTML with all text escaped."""
     return f"""<div class="ov-about">
-<p class="ov-plain">The models that ship with openvocab (<b>pocket</b>) know <b>drawn objects only</b>: the
-{known["label_sets"]["pocket"]} words of the label set <code>pocket</code>, in the style of emoji and icons. They do not
-know photographs, and a score for any other word means nothing. For photographs fetch a larger preset and serve it:</p>
+<p class="ov-plain">The embedded models (<b>pocket</b>) know <b>drawn objects only</b>: the
+{known["label_sets"]["pocket"]} labels of the label set <code>pocket</code>, in the style of emoji and icons. On
+photographs, and for other labels, their scores are meaningless. For photographs download a larger preset:</p>
 <pre><code>openvocab weights pull small
 openvocab serve --preset small</code></pre>
-<h3>Loaded now</h3>
-{"".join(_loaded_table(each) for each in known["loaded"]) or "<p>Nothing yet; the first run loads the models.</p>"}
+<h3>Loaded</h3>
+{"".join(_loaded_table(each) for each in known["loaded"]) or "<p>None; the first run loads the models.</p>"}
 <h3>Presets</h3>
 {_presets_table(known)}
 </div>"""
@@ -99,13 +93,13 @@ def _presets_table(known: dict[str, Any]) -> str:
     def state(each: dict[str, Any]) -> str:
         if each["name"] in [loaded["name"] for loaded in known["loaded"]]:
             return "loaded"
-        return "offered on this page" if each["name"] in known["offered"] else each["fetch"] or each["serve"]
+        return "available on this page" if each["name"] in known["offered"] else each["fetch"] or each["serve"]
 
     rows = [
         [each["name"], each["description"], _size(each["megabytes"]), each["license"], state(each)]
         for each in known["presets"]
     ]
-    return _table(["name", "what it is", "size", "license", "how to get it"], rows, "")
+    return _table(["name", "description", "size", "license", "status"], rows, "")
 
 
 def _table(heads: list[str], rows: list[list[str]], title: str) -> str:
@@ -124,7 +118,7 @@ def _table(heads: list[str], rows: list[list[str]], title: str) -> str:
 
 
 def _digest(sha256: str | None) -> str:
-    return sha256 or "not read"
+    return sha256 or "unknown"
 
 
 def _size(megabytes: float) -> str:

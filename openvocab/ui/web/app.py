@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import gradio as gr
 
-from openvocab.ui.web import about_tab, actions, batch_tab, chain_tab, prompt_tab, tag_tab
+from openvocab.ui.web import about_tab, api, batch_tab, chain_tab, prompt_tab, tag_tab
 
 if TYPE_CHECKING:
     from openvocab.ui.web.context import Context
@@ -17,14 +17,14 @@ _HEADER = """
 <header class="ov-header">
   <div>
     <h1>openvocab</h1>
-    <p>Type words. See which of them are in an image, where, and cut out; correct what is wrong and take it away.</p>
+    <p>Words in; tags, boxes and masks out. Correct the results and download them.</p>
   </div>
   <button type="button" class="ov-theme" aria-label="Switch between light and dark">
     <span class="ov-sun" aria-hidden="true">☀</span><span class="ov-moon" aria-hidden="true">☾</span>
   </button>
 </header>
 """
-_SWITCH = """
+_THEME_SWITCH = """
 element.querySelector('.ov-theme').addEventListener('click', () => {
   const dark = document.body.classList.toggle('dark');
   try { localStorage.setItem('openvocab-theme', dark ? 'dark' : 'light'); } catch (error) { return; }
@@ -34,20 +34,20 @@ _HOUR = 3600
 
 
 def build(context: Context) -> gr.Blocks:
-    """Return the page over these models; it is not served yet. theme.looks() says how it is to be served."""
+    """Build the page. To serve it, pass theme.launch_options()."""
     page: gr.Blocks
     with gr.Blocks(title="openvocab", analytics_enabled=False, delete_cache=(_HOUR, _HOUR)) as page:
-        gr.HTML(html_template=_HEADER, js_on_load=_SWITCH, elem_id="ov-top", apply_default_css=False)
+        gr.HTML(html_template=_HEADER, js_on_load=_THEME_SWITCH, elem_id="ov-top", apply_default_css=False)
         with gr.Tabs(elem_id="ov-tabs") as tabs:
             with gr.Tab("Chain", id="chain"):
-                correct, finding = chain_tab.build(context)
+                correct, token = chain_tab.build(context)
             with gr.Tab("Prompt", id="prompt"):
-                prompt_tab.build(context).corrects(correct, finding, tabs)
+                prompt_tab.build(context).connect_corrections(correct, token, tabs)
             with gr.Tab("Tag", id="tag"):
                 tag_tab.build(context)
             with gr.Tab("Batch", id="batch"):
                 batch_tab.build(context)
             with gr.Tab("About the models", id="about"):
                 about_tab.build(context)
-        actions.build(context)
+        api.build(context)
     return page

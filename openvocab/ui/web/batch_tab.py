@@ -1,4 +1,4 @@
-"""The tab Batch: many images or a zip file in, a run folder or the format of another tool out."""
+"""The tab Batch: images or zip files to a run folder or another tool's format."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 
 import openvocab
-from openvocab.ui.web.asking import told
-from openvocab.ui.web.batching import FORMATS, Order, Work
-from openvocab.ui.web.fields import word_fields
-from openvocab.ui.web.held import Held
+from openvocab.ui.web.batch_job import FORMATS, BatchJob, BatchRequest
+from openvocab.ui.web.error_messages import report_errors
+from openvocab.ui.web.html_component import html_component
 from openvocab.ui.web.images import image_files
-from openvocab.ui.web.parts import part
+from openvocab.ui.web.label_fields import label_fields
+from openvocab.ui.web.lru_store import LRUStore
 
 if TYPE_CHECKING:
     from openvocab.ui.web.context import Context
 
 __all__ = ["build"]
 
-_TASKS = [("Find, box and cut out", "annotate"), ("Tag whole images", "tag")]
-_RUNNING = 64
-"""Batches that can be stopped; the oldest is forgotten first."""
+_TASKS = [("Boxes and masks", "annotate"), ("Tags of whole images", "tag")]
+_MAX_RUNNING = 64
+"""Maximum number of batches with a working Stop button."""
 
 
 def build(context: Context) -> None:
-    """Lay out the tab inside the one that is open."""
+    """Lay out the tab inside the open one."""
     with gr.Row(elem_classes="ov-columns"):
         with gr.Column(scale=5, min_width=300):
             inputs = _lay_out_inputs(context)
@@ -35,9 +35,9 @@ def build(context: Context) -> None:
                 run = gr.Button("Run", variant="primary", size="lg", elem_id="batch-run")
                 stop = gr.Button("Stop", size="lg", elem_id="batch-stop")
         with gr.Column(scale=8, min_width=300):
-            view = part("batch", None, elem_id="batch-view")
+            view = html_component("batch", None, elem_id="batch-view")
             get = gr.DownloadButton("Download the zip", visible="hidden", elem_id="batch-get")
-    _wire(_Batch(context), inputs, run, stop, view, get)
+    _wire(_BatchHandlers(context), inputs, run, stop, view, get)
 
 
 def _lay_out_inputs(context: Context) -> list[Any]:
@@ -47,44 +47,44 @@ def _lay_out_inputs(context: Context) -> list[Any]:
         height=180,
         elem_id="batch-files",
     )
-    fields = word_fields("batch", "Words to look for", context.models.names)
-    template = gr.Textbox("", label="Sentence around each label", placeholder="This is a photo of a {label}", lines=1)
-    task = gr.Radio(_TASKS, value="annotate", label="What to do", elem_id="batch-task")
-    shown = [(title, name) for name, (title, _) in FORMATS.items()]
-    form = gr.Dropdown(shown, value="parquet", label="Format", elem_id="batch-format")
-    draw = gr.Checkbox(label="Also images with the detections drawn on them", elem_id="batch-draw")
-    return [files, fields.words, template, task, form, fields.preset, draw]
+    fields = label_fields("batch", context.models.names)
+    template = gr.Textbox("", label="Template", placeholder="This is a photo of a {label}", lines=1)
+    task = gr.Radio(_TASKS, value="annotate", label="Task", elem_id="batch-task")
+    choices = [(title, name) for name, (title, _) in FORMATS.items()]
+    form = gr.Dropdown(choices, value="parquet", label="Format", elem_id="batch-format")
+    draw = gr.Checkbox(label="Also write annotated images", elem_id="batch-draw")
+    return [files, fields.labels, template, task, form, fields.preset, draw]
 
 
-def _wire(batch: _Batch, inputs: list[Any], run: gr.Button, stop: gr.Button, view: gr.HTML, get: Any) -> None:
-    """Say what the buttons do, and the same for the API."""
+def _wire(batch: _BatchHandlers, inputs: list[Any], run: gr.Button, stop: gr.Button, view: gr.HTML, get: Any) -> None:
+    """Connect the buttons and the API endpoint."""
     token = gr.State(None, time_to_live=3600, delete_callback=batch.stop)
-    one: dict[str, Any] = {"concurrency_id": "batch", "concurrency_limit": 1}
+    serial: dict[str, Any] = {"concurrency_id": "batch", "concurrency_limit": 1}
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    run.click(told(batch.show), inputs, [view, get, token], **private, **one)
-    stop.click(told(batch.stop), [token], None, queue=False, **private)
+    run.click(report_errors(batch.show), inputs, [view, get, token], **private, **serial)
+    stop.click(report_errors(batch.stop), [token], None, queue=False, **private)
     with gr.Row(visible=False):
         api, answer, file = gr.Button(), gr.JSON(), gr.File()
-    api.click(told(batch.batch), inputs, [answer, file], api_name="batch", **one)
+    api.click(report_errors(batch.batch), inputs, [answer, file], api_name="batch", **serial)
 
 
-class _Batch:
+class _BatchHandlers:
     """The handlers of the tab."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._running: Held[Work] = Held(_RUNNING)
+        self._running: LRUStore[BatchJob] = LRUStore(_MAX_RUNNING)
 
-    def show(self, *asked: Any) -> Iterator[tuple[Any, Any, Any]]:
-        """Run a batch, telling how far it is."""
-        work = self._begin(*asked)
-        token = self._running.keep(work, 1)
-        for step in work.steps():
-            yield step, gr.DownloadButton(value=work.file, visible=True if work.file else "hidden"), token
-        self._running.drop(token)
+    def show(self, *inputs: Any) -> Iterator[tuple[Any, Any, Any]]:
+        """Run a batch and yield its progress."""
+        job = self._start(*inputs)
+        token = self._running.put(job, 1)
+        for step in job.progress():
+            yield step, gr.DownloadButton(value=job.file, visible=True if job.file else "hidden"), token
+        self._running.discard(token)
 
     def stop(self, token: str | None) -> None:
-        """End a batch after the images in hand."""
+        """Stop a batch after its pending images."""
         try:
             self._running.get(token).stop()
         except openvocab.BadInput:
@@ -100,12 +100,12 @@ class _Batch:
         preset: str = "",
         draw: bool = False,
     ) -> Iterator[tuple[dict[str, Any], str | None]]:
-        """Run the models over images and zip files; the answer is the count with its errors, and a zip file."""
-        work = self._begin(files, labels, template, task, format, preset, draw)
-        for step in work.steps():
-            yield step, work.file
+        """Run the models over images and zip files; returns the progress with its errors, and a zip file."""
+        job = self._start(files, labels, template, task, format, preset, draw)
+        for step in job.progress():
+            yield step, job.file
 
-    def _begin(
+    def _start(
         self,
         files: list[str],
         labels: str,
@@ -114,6 +114,6 @@ class _Batch:
         form: str,
         preset: str,
         draw: bool,
-    ) -> Work:
-        order = Order(tuple(files or ()), labels, template or "", task, form, preset, bool(draw))
-        return Work(self._context, order, get_upload_folder())
+    ) -> BatchJob:
+        request = BatchRequest(tuple(files or ()), labels, template or "", task, form, preset, bool(draw))
+        return BatchJob(self._context, request, get_upload_folder())

@@ -1,4 +1,4 @@
-"""The canvas that a person marks an image on: a component of its own, and the messages that it is sent."""
+"""The prompt canvas: a custom component, and the messages that it receives."""
 
 from __future__ import annotations
 
@@ -14,31 +14,26 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import openvocab
-from openvocab.ui.web.desk import Desk, Thing
-from openvocab.ui.web.images import MOST_SIDE, data_url
+from openvocab.ui.web.annotation_session import AnnotationSession, Instance
+from openvocab.ui.web.images import MAX_SIDE, data_url, fit
 
-__all__ = ["answer", "candidates", "canvas", "closed", "opening", "things"]
+__all__ = ["canvas", "empty_message", "image_message", "instance_values", "mask_values", "reply"]
 
 Message = dict[str, Any]
 
-_SMALL = 300_000
-"""Pixels up to which an image is sent to the page without loss."""
-
-
-def closed(note: str = "", failed: bool = False) -> Message:
-    """Return the message that empties the canvas; a note is shown below it, red where something failed."""
-    blank: Message = {"image": "", "width": 0, "height": 0, "things": []}
-    return {**blank, "opens": secrets.token_hex(4), "note": note, "failed": failed}
+_LOSSLESS_PIXELS = 300_000
+"""Maximum number of pixels of an image that is sent to the page as a PNG."""
 
 
 def canvas(**options: Any) -> gr.HTML:
-    """Return the canvas. Its event `act` carries what the person does; its value is the answer.
+    """Return the component. Its event `act` carries the visitor's action; its value is the reply.
 
-    Its templates hold no value: Gradio runs templates as code, so the text of people must never be in one.
+    The templates contain no values: Gradio runs templates as code, so user text must never be in one.
     """
-    home = files("openvocab.ui.web")
+    folder = files("openvocab.ui.web")
     html, css, canvas_js, view_js = (
-        home.joinpath(name).read_text("utf-8") for name in ("canvas.html", "canvas.css", "canvas.js", "canvas_view.js")
+        folder.joinpath(name).read_text("utf-8")
+        for name in ("canvas.html", "canvas.css", "canvas.js", "canvas_view.js")
     )
     return gr.HTML(
         value={},
@@ -50,59 +45,60 @@ def canvas(**options: Any) -> gr.HTML:
     )
 
 
-def opening(desk: Desk, note: str = "") -> Message:
-    """Return the message that puts an image with its objects on the canvas, with a note below."""
-    height, width = desk.encoded.image.shape[:2]
-    image = Image.fromarray(desk.encoded.image)
-    small = image.resize(_shown(width, height), Image.Resampling.BOX, reducing_gap=2.0)
+def empty_message(note: str = "", failed: bool = False) -> Message:
+    """Return the message that clears the canvas; with failed, the note is shown as an error."""
+    blank: Message = {"image": "", "width": 0, "height": 0, "instances": []}
+    return {**blank, "opens": secrets.token_hex(4), "note": note, "failed": failed}
+
+
+def image_message(session: AnnotationSession, note: str = "") -> Message:
+    """Return the message that shows an image with its instances and a note."""
+    height, width = session.encoded.image.shape[:2]
+    image = Image.fromarray(session.encoded.image)
+    small = image.resize(fit((width, height), MAX_SIDE), Image.Resampling.BOX, reducing_gap=2.0)
+    url = _png_url(small) if small.width * small.height <= _LOSSLESS_PIXELS else data_url(small)
     size = {"width": width, "height": height}
-    return {"opens": secrets.token_hex(4), "image": _address(small), **size, "things": things(desk), "note": note}
+    return {"opens": secrets.token_hex(4), "image": url, **size, "instances": instance_values(session), "note": note}
 
 
-def answer(serial: object, **parts: Any) -> Message:
-    """Return the answer to the request of that serial number; a note is shown to the person, red where failed."""
+def reply(serial: object, **parts: Any) -> Message:
+    """Return the reply to the action with a serial number."""
     return {"serial": serial if isinstance(serial, int) else 0, **parts}
 
 
-def candidates(masks: NDArray[np.bool_], scores: NDArray[np.float32]) -> list[Message]:
-    """Return (3, H, W) masks with their (3,) scores as the canvas shows them, in the segmenter's order."""
+def mask_values(masks: NDArray[np.bool_], scores: NDArray[np.float32]) -> list[Message]:
+    """Return candidate masks as JSON, in the segmenter's order.
+
+    Args:
+        masks: (3, H, W) masks.
+        scores: (3,) scores of the masks.
+    """
     return [
-        {"png": _png(mask), "score": round(float(score), 4), "box": openvocab.mask_box(mask)}
+        {"png": _mask_url(mask), "score": round(float(score), 4), "box": openvocab.mask_box(mask)}
         for mask, score in zip(masks, scores, strict=True)
     ]
 
 
-def things(desk: Desk) -> list[Message]:
-    """Return a desk's objects as the canvas shows them: the same name has the same color."""
-    names = [thing.name for thing in desk.things]
-    return [_thing(thing, color) for thing, color in zip(desk.things, openvocab.colors_of(names), strict=True)]
+def instance_values(session: AnnotationSession) -> list[Message]:
+    """Return a session's instances as JSON; instances of one name have one color."""
+    colors = openvocab.colors_of([each.name for each in session.instances])
+    return [_instance_value(each, color) for each, color in zip(session.instances, colors, strict=True)]
 
 
-def _thing(thing: Thing, color: str) -> Message:
-    mask = openvocab.decode_mask(thing.mask)
-    plain = {"number": thing.number, "name": thing.name, "score": round(thing.score, 4), "box": thing.xyxy}
-    return {**plain, "color": color, "png": _png(mask)}
+def _instance_value(instance: Instance, color: str) -> Message:
+    plain = {"number": instance.number, "name": instance.name, "score": round(instance.score, 4), "box": instance.xyxy}
+    return {**plain, "color": color, "png": _mask_url(openvocab.decode_mask(instance.mask))}
 
 
-def _shown(width: int, height: int) -> tuple[int, int]:
-    """Return the width and height at which an image is sent to the page."""
-    share = min(1.0, MOST_SIDE / max(width, height))
-    return max(1, round(width * share)), max(1, round(height * share))
-
-
-def _address(image: Image.Image) -> str:
-    """Return an image as an address that holds it: without loss where it is small, else as a JPEG."""
-    return _held(image) if image.width * image.height <= _SMALL else data_url(image)
-
-
-def _png(mask: NDArray[np.bool_]) -> str:
-    """Return an (H, W) mask at the size of the page as the address of a one-bit PNG, clear where it is False."""
+def _mask_url(mask: NDArray[np.bool_]) -> str:
+    """Return an (H, W) mask, downscaled for the page, as a data URL of a 1-bit PNG, transparent where False."""
     height, width = mask.shape
-    small = Image.fromarray(mask.astype(np.uint8) * 255).resize(_shown(width, height), Image.Resampling.NEAREST)
-    return _held(small.convert("1", dither=Image.Dither.NONE), transparency=0)
+    size = fit((width, height), MAX_SIDE)
+    small = Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.NEAREST)
+    return _png_url(small.convert("1", dither=Image.Dither.NONE), transparency=0)
 
 
-def _held(image: Image.Image, **options: Any) -> str:
+def _png_url(image: Image.Image, **options: Any) -> str:
     file = BytesIO()
     image.save(file, "PNG", **options)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

@@ -1,16 +1,16 @@
-// What canvas.js holds, drawn and listed. Text of people goes through textContent alone.
+// Prompt canvas: drawing and lists of the state in canvas.js. User text is written with textContent only.
 
 // --- masks and objects
 
 function showMasks(masks) {
-  state.ink = Object.fromEntries(Object.entries(state.ink).filter(([key]) => !key.startsWith("mask")));
+  state.tints = Object.fromEntries(Object.entries(state.tints).filter(([key]) => !key.startsWith("mask")));
   const scores = masks.map((mask) => mask.score);
   state.choice = Math.max(0, scores.indexOf(Math.max(...scores)));
   find('[data-hint="masks"]').hidden = masks.length > 0;
   if (!masks.length) { state.masks = []; listChoices(); return draw(); }
-  const marks = state.marks;
+  const prompts = state.prompts;
   Promise.all(masks.map((mask) => load(mask.png))).then((images) => {
-    if (state.marks !== marks) return; // cleared, or asked anew
+    if (state.prompts !== prompts) return; // the prompts changed meanwhile
     state.masks = masks.map((mask, row) => ({ ...mask, image: images[row] }));
     listChoices();
     choose(state.choice);
@@ -18,17 +18,17 @@ function showMasks(masks) {
   });
 }
 
-function showThings(things) {
-  const known = Object.fromEntries(state.things.map((thing) => [thing.number, thing]));
-  Promise.all(things.map((thing) => (known[thing.number] ? known[thing.number].image : load(thing.png)))).then((images) => {
-    state.things = things.map((thing, row) => ({ ...thing, image: images[row] }));
-    if (!state.things.some((thing) => thing.number === state.thing)) state.thing = null;
-    listThings();
+function showInstances(instances) {
+  const known = Object.fromEntries(state.instances.map((instance) => [instance.number, instance]));
+  Promise.all(instances.map((instance) => (known[instance.number] ? known[instance.number].image : load(instance.png)))).then((images) => {
+    state.instances = instances.map((instance, row) => ({ ...instance, image: images[row] }));
+    if (!state.instances.some((instance) => instance.number === state.selectedInstance)) state.selectedInstance = null;
+    listInstances();
     draw();
   });
 }
 
-function made(tag, attributes, text) {
+function createNode(tag, attributes, text) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
   if (text !== undefined) node.textContent = text;
@@ -37,8 +37,8 @@ function made(tag, attributes, text) {
 
 function listChoices() {
   const nodes = state.masks.map((mask, row) => {
-    const button = made("button", { type: "button", role: "radio", "aria-checked": row === state.choice, "aria-label": "Mask " + (row + 1) + ", score " + mask.score.toFixed(2) });
-    button.append(thumbnail(mask), made("span", {}, row + 1 + " \u00b7 " + mask.score.toFixed(2)));
+    const button = createNode("button", { type: "button", role: "radio", "aria-checked": row === state.choice, "aria-label": "Mask " + (row + 1) + ", score " + mask.score.toFixed(2) });
+    button.append(thumbnail(mask), createNode("span", {}, row + 1 + " \u00b7 " + mask.score.toFixed(2)));
     button.addEventListener("click", () => choose(row));
     return button;
   });
@@ -46,80 +46,80 @@ function listChoices() {
 }
 
 function thumbnail(mask) {
-  const small = made("canvas", { width: 144, height: 108, "aria-hidden": "true" });
+  const small = createNode("canvas", { width: 144, height: 108, "aria-hidden": "true" });
   const sheet = small.getContext("2d");
   const boxes = state.masks.map((each) => each.box).filter(Boolean);
   const low = [0, 1].map((axis) => Math.min(...boxes.map((box) => box[axis]), [state.width, state.height][axis] - 1));
   const high = [2, 3].map((axis) => Math.max(...boxes.map((box) => box[axis]), 1));
-  const room = 1.15 * Math.max((high[0] - low[0]) / 144, (high[1] - low[1]) / 108);
-  const scale = 1 / Math.max(room, 1e-6);
+  const pixelsPerDot = 1.15 * Math.max((high[0] - low[0]) / 144, (high[1] - low[1]) / 108);
+  const scale = 1 / Math.max(pixelsPerDot, 1e-6);
   sheet.translate(72 - (scale * (low[0] + high[0])) / 2, 54 - (scale * (low[1] + high[1])) / 2);
   sheet.scale(scale, scale);
-  for (const image of [state.image, tinted("mask" + state.masks.indexOf(mask), mask.image, ACCENT, 0.5, "#ffffff")]) {
+  for (const image of [state.image, tintedMask("mask" + state.masks.indexOf(mask), mask.image, ACCENT, 0.5, "#ffffff")]) {
     if (image) sheet.drawImage(image, 0, 0, state.width, state.height);
   }
   return small;
 }
 
-function listThings() {
-  const nodes = state.things.map((thing) => {
-    const row = made("li", { "data-number": thing.number, class: thing.number === state.thing ? "cv-picked" : "" });
-    const chip = made("span", { class: "cv-chip", "aria-hidden": "true" });
-    chip.style.background = thing.color;
-    const name = made("input", { type: "text", "aria-label": "Name of object " + thing.number, maxlength: 200, autocomplete: "off" });
-    name.value = thing.name;
+function listInstances() {
+  const nodes = state.instances.map((instance) => {
+    const row = createNode("li", { "data-number": instance.number, class: instance.number === state.selectedInstance ? "cv-selected" : "" });
+    const chip = createNode("span", { class: "cv-chip", "aria-hidden": "true" });
+    chip.style.background = instance.color;
+    const name = createNode("input", { type: "text", "aria-label": "Name of object " + instance.number, maxlength: 200, autocomplete: "off" });
+    name.value = instance.name;
     if (names.id) name.setAttribute("list", names.id);
-    name.addEventListener("focus", () => pick(thing.number));
-    name.addEventListener("change", () => send({ do: "rename", number: thing.number, name: name.value }));
+    name.addEventListener("focus", () => selectInstance(instance.number));
+    name.addEventListener("change", () => send({ do: "rename", number: instance.number, name: name.value }));
     name.addEventListener("keydown", (event) => event.key === "Enter" && name.blur());
-    const away = made("button", { type: "button", class: "cv-away", "aria-label": "Delete " + thing.name, title: "Delete" }, "\u00d7");
-    away.addEventListener("click", () => removeThing(thing.number));
-    row.addEventListener("click", () => pick(thing.number));
-    row.append(chip, name, made("span", { class: "cv-score" }, thing.score.toFixed(2)), away);
+    const deleteButton = createNode("button", { type: "button", class: "cv-delete", "aria-label": "Delete " + instance.name, title: "Delete" }, "\u00d7");
+    deleteButton.addEventListener("click", () => removeInstance(instance.number));
+    row.addEventListener("click", () => selectInstance(instance.number));
+    row.append(chip, name, createNode("span", { class: "cv-score" }, instance.score.toFixed(2)), deleteButton);
     return row;
   });
-  find(".cv-things").replaceChildren(...nodes);
+  find(".cv-objects").replaceChildren(...nodes);
   find(".cv-count").textContent = nodes.length ? String(nodes.length) : "";
-  find('[data-hint="things"]').hidden = nodes.length > 0;
-  names.replaceChildren(...[...new Set(state.things.map((thing) => thing.name))].map((name) => made("option", { value: name })));
+  find('[data-hint="objects"]').hidden = nodes.length > 0;
+  names.replaceChildren(...[...new Set(state.instances.map((instance) => instance.name))].map((name) => createNode("option", { value: name })));
 }
 
-function pick(number) {
-  if (state.thing === number) return;
-  state.thing = number;
-  all(".cv-things li").forEach((row) => row.classList.toggle("cv-picked", row.dataset.number === String(number)));
+function selectInstance(number) {
+  if (state.selectedInstance === number) return;
+  state.selectedInstance = number;
+  all(".cv-objects li").forEach((row) => row.classList.toggle("cv-selected", row.dataset.number === String(number)));
   draw();
 }
 
 // --- drawing
 
-// A mask (white where the thing is, else clear) in a color, with a firm edge.
-function tinted(key, image, color, strength, rim) {
+// A mask (opaque on the object, transparent elsewhere) filled with a color, with an opaque outline.
+function tintedMask(key, image, color, alpha, outline) {
   if (!image) return null;
-  if (state.ink[key] && state.ink[key].color === color) return state.ink[key].sheet;
+  if (state.tints[key] && state.tints[key].color === color) return state.tints[key].sheet;
   const grow = Math.max(1, Math.min(3, Math.ceil(640 / Math.max(image.width, image.height, 1))));
-  const sheet = made("canvas", { width: image.width * grow, height: image.height * grow });
-  const edge = made("canvas", { width: sheet.width, height: sheet.height });
-  const wide = Math.max(1, Math.max(sheet.width, sheet.height) / 400);
+  const sheet = createNode("canvas", { width: image.width * grow, height: image.height * grow });
+  const edge = createNode("canvas", { width: sheet.width, height: sheet.height });
+  const offset = Math.max(1, Math.max(sheet.width, sheet.height) / 400);
   const ring = edge.getContext("2d");
   for (let turn = 0; turn < 12; turn++) {
-    ring.drawImage(image, wide * Math.cos(turn / 1.91), wide * Math.sin(turn / 1.91), edge.width, edge.height);
+    ring.drawImage(image, offset * Math.cos(turn / 1.91), offset * Math.sin(turn / 1.91), edge.width, edge.height);
   }
   ring.globalCompositeOperation = "destination-out";
   ring.drawImage(image, 0, 0, edge.width, edge.height);
   ring.globalCompositeOperation = "source-in";
-  ring.fillStyle = rim || color;
+  ring.fillStyle = outline || color;
   ring.fillRect(0, 0, edge.width, edge.height);
   const paint = sheet.getContext("2d");
   paint.drawImage(image, 0, 0, sheet.width, sheet.height);
   paint.globalCompositeOperation = "source-in";
-  paint.globalAlpha = strength;
+  paint.globalAlpha = alpha;
   paint.fillStyle = color;
   paint.fillRect(0, 0, sheet.width, sheet.height);
   paint.globalCompositeOperation = "source-over";
   paint.globalAlpha = 1;
   paint.drawImage(edge, 0, 0);
-  state.ink[key] = { color, sheet };
+  state.tints[key] = { color, sheet };
   return sheet;
 }
 
@@ -135,127 +135,127 @@ function resize() {
 }
 
 function draw() {
-  pen.setTransform(1, 0, 0, 1, 0, 0);
-  pen.clearRect(0, 0, canvas.width, canvas.height);
+  context.setTransform(1, 0, 0, 1, 0, 0);
+  context.clearRect(0, 0, canvas.width, canvas.height);
   if (!state.image) return;
   const scale = canvas.width / state.width;
-  const unit = canvas.width / Math.max(1, canvas.getBoundingClientRect().width); // one pixel of the screen
-  pen.imageSmoothingEnabled = true;
-  pen.drawImage(state.image, 0, 0, canvas.width, canvas.height);
-  for (const thing of state.things) drawThing(thing);
+  const unit = canvas.width / Math.max(1, canvas.getBoundingClientRect().width); // one screen pixel
+  context.imageSmoothingEnabled = true;
+  context.drawImage(state.image, 0, 0, canvas.width, canvas.height);
+  for (const instance of state.instances) drawInstance(instance);
   const mask = state.masks[state.choice];
-  if (mask) pen.drawImage(tinted("mask" + state.choice, mask.image, ACCENT, 0.5, "#ffffff") || canvas, 0, 0, canvas.width, canvas.height);
-  for (const thing of state.things) drawName(thing, scale, unit);
-  for (const mark of state.marks) drawMark(mark, scale, unit, mark === state.mark);
-  if (state.drag && state.drag.far) drawMark(underWay(state.drag), scale, unit, true);
-  if (state.corner && state.cross) drawMark({ kind: "box", xyxy: [...state.corner, ...state.cross] }, scale, unit, true);
-  if (state.cross) drawCross(scale, unit);
+  if (mask) context.drawImage(tintedMask("mask" + state.choice, mask.image, ACCENT, 0.5, "#ffffff") || canvas, 0, 0, canvas.width, canvas.height);
+  for (const instance of state.instances) drawName(instance, scale, unit);
+  for (const prompt of state.prompts) drawPrompt(prompt, scale, unit, prompt === state.selectedPrompt);
+  if (state.drag && state.drag.moved) drawPrompt(draggedPrompt(state.drag), scale, unit, true);
+  if (state.corner && state.crosshair) drawPrompt({ kind: "box", xyxy: [...state.corner, ...state.crosshair] }, scale, unit, true);
+  if (state.crosshair) drawCrosshair(scale, unit);
 }
 
-function underWay(drag) {
-  if (state.tool === "stroke" || !drag.plain) return { kind: "stroke", path: drag.path, inside: drag.inside };
+function draggedPrompt(drag) {
+  if (state.tool === "stroke" || !drag.primary) return { kind: "stroke", path: drag.path, inside: drag.inside };
   return { kind: "box", xyxy: [...drag.from, ...drag.to] };
 }
 
-function drawThing(thing) {
-  const sheet = tinted("thing" + thing.number, thing.image, thing.color, 0.4);
-  if (sheet) pen.drawImage(sheet, 0, 0, canvas.width, canvas.height);
+function drawInstance(instance) {
+  const sheet = tintedMask("instance" + instance.number, instance.image, instance.color, 0.4);
+  if (sheet) context.drawImage(sheet, 0, 0, canvas.width, canvas.height);
 }
 
-// Black or white, whichever stands out more from a color such as "#0072B2".
-function inkOn(color) {
+// Black or white, whichever has more contrast with a color such as "#0072B2".
+function textColorOn(color) {
   const [red, green, blue] = [1, 3, 5].map((at) => (parseInt(color.slice(at, at + 2), 16) / 255) ** 2.2);
   return 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.18 ? "#000000" : "#ffffff";
 }
 
-function drawName(thing, scale, unit) {
+function drawName(instance, scale, unit) {
   const size = 13 * unit;
-  pen.font = (thing.number === state.thing ? "700 " : "600 ") + size + "px system-ui, sans-serif";
-  let text = thing.name;
-  while (text.length > 1 && pen.measureText(text + "\u2026").width > canvas.width / 2) text = text.slice(0, -1);
-  if (text !== thing.name) text += "\u2026";
-  const wide = pen.measureText(text).width + size;
-  const high = size * 1.6;
-  const left = held(thing.box[0] * scale, Math.max(0, canvas.width - wide));
-  const top = thing.box[1] * scale >= high ? thing.box[1] * scale - high : thing.box[1] * scale;
-  if (thing.number === state.thing) {
-    pen.lineWidth = 3 * unit;
-    pen.strokeStyle = thing.color;
-    pen.strokeRect(thing.box[0] * scale, thing.box[1] * scale, (thing.box[2] - thing.box[0]) * scale, (thing.box[3] - thing.box[1]) * scale);
+  context.font = (instance.number === state.selectedInstance ? "700 " : "600 ") + size + "px system-ui, sans-serif";
+  let text = instance.name;
+  while (text.length > 1 && context.measureText(text + "\u2026").width > canvas.width / 2) text = text.slice(0, -1);
+  if (text !== instance.name) text += "\u2026";
+  const width = context.measureText(text).width + size;
+  const height = size * 1.6;
+  const left = clamp(instance.box[0] * scale, Math.max(0, canvas.width - width));
+  const top = instance.box[1] * scale >= height ? instance.box[1] * scale - height : instance.box[1] * scale;
+  if (instance.number === state.selectedInstance) {
+    context.lineWidth = 3 * unit;
+    context.strokeStyle = instance.color;
+    context.strokeRect(instance.box[0] * scale, instance.box[1] * scale, (instance.box[2] - instance.box[0]) * scale, (instance.box[3] - instance.box[1]) * scale);
   }
-  pen.fillStyle = thing.color;
-  pen.beginPath();
-  pen.roundRect(left, top, wide, high, 4 * unit);
-  pen.fill();
-  pen.fillStyle = inkOn(thing.color);
-  pen.textBaseline = "middle";
-  pen.fillText(text, left + size / 2, top + high / 2);
+  context.fillStyle = instance.color;
+  context.beginPath();
+  context.roundRect(left, top, width, height, 4 * unit);
+  context.fill();
+  context.fillStyle = textColorOn(instance.color);
+  context.textBaseline = "middle";
+  context.fillText(text, left + size / 2, top + height / 2);
 }
 
-// Each line is drawn twice, dark under light, so that it is seen on any ground.
-function twice(unit, color, wide, path) {
-  for (const [width, style] of [[wide + 2, "rgba(0, 0, 0, 0.65)"], [wide, color]]) {
-    pen.lineWidth = width * unit;
-    pen.strokeStyle = style;
-    pen.beginPath();
+// A light line over a wider dark one is visible on any background.
+function strokeOutlined(unit, color, width, path) {
+  for (const [lineWidth, style] of [[width + 2, "rgba(0, 0, 0, 0.65)"], [width, color]]) {
+    context.lineWidth = lineWidth * unit;
+    context.strokeStyle = style;
+    context.beginPath();
     path();
-    pen.stroke();
+    context.stroke();
   }
 }
 
-function drawMark(mark, scale, unit, picked) {
-  const color = mark.kind === "box" || mark.inside ? "#ffffff" : "#ff8a65";
-  pen.lineCap = pen.lineJoin = "round";
-  if (mark.kind === "box") {
-    const [left, top, right, bottom] = mark.xyxy.map((each) => each * scale);
-    return twice(unit, color, picked ? 3 : 2, () => pen.rect(left, top, right - left, bottom - top));
+function drawPrompt(prompt, scale, unit, selected) {
+  const color = prompt.kind === "box" || prompt.inside ? "#ffffff" : "#ff8a65";
+  context.lineCap = context.lineJoin = "round";
+  if (prompt.kind === "box") {
+    const [left, top, right, bottom] = prompt.xyxy.map((each) => each * scale);
+    return strokeOutlined(unit, color, selected ? 3 : 2, () => context.rect(left, top, right - left, bottom - top));
   }
-  if (mark.kind === "stroke") {
-    return twice(unit, color, picked ? 5 : 4, () => mark.path.forEach(([x, y]) => pen.lineTo(x * scale, y * scale)));
+  if (prompt.kind === "stroke") {
+    return strokeOutlined(unit, color, selected ? 5 : 4, () => prompt.path.forEach(([x, y]) => context.lineTo(x * scale, y * scale)));
   }
-  const [x, y] = mark.at.map((each) => each * scale);
-  const far = (picked ? 8 : 6.5) * unit;
-  pen.beginPath();
-  pen.arc(x, y, far, 0, 7);
-  pen.fillStyle = mark.inside ? "#1b5e20" : "#b71c1c";
-  pen.fill();
-  twice(unit, color, 1.5, () => pen.arc(x, y, far, 0, 7));
-  pen.lineWidth = 2 * unit;
-  pen.strokeStyle = "#ffffff";
-  pen.beginPath();
-  pen.moveTo(x - far / 2, y);
-  pen.lineTo(x + far / 2, y);
-  if (mark.inside) { pen.moveTo(x, y - far / 2); pen.lineTo(x, y + far / 2); }
-  pen.stroke();
+  const [x, y] = prompt.at.map((each) => each * scale);
+  const radius = (selected ? 8 : 6.5) * unit;
+  context.beginPath();
+  context.arc(x, y, radius, 0, 7);
+  context.fillStyle = prompt.inside ? "#1b5e20" : "#b71c1c";
+  context.fill();
+  strokeOutlined(unit, color, 1.5, () => context.arc(x, y, radius, 0, 7));
+  context.lineWidth = 2 * unit;
+  context.strokeStyle = "#ffffff";
+  context.beginPath();
+  context.moveTo(x - radius / 2, y);
+  context.lineTo(x + radius / 2, y);
+  if (prompt.inside) { context.moveTo(x, y - radius / 2); context.lineTo(x, y + radius / 2); }
+  context.stroke();
 }
 
-function drawCross(scale, unit) {
-  const [x, y] = state.cross.map((each) => each * scale);
-  const far = 14 * unit;
-  twice(unit, "#ffffff", 2, () => {
+function drawCrosshair(scale, unit) {
+  const [x, y] = state.crosshair.map((each) => each * scale);
+  const arm = 14 * unit;
+  strokeOutlined(unit, "#ffffff", 2, () => {
     for (const [a, b] of [[-1, 0], [1, 0], [0, -1], [0, 1]]) {
-      pen.moveTo(x + (a * far) / 4, y + (b * far) / 4);
-      pen.lineTo(x + a * far, y + b * far);
+      context.moveTo(x + (a * arm) / 4, y + (b * arm) / 4);
+      context.lineTo(x + a * arm, y + b * arm);
     }
   });
 }
 
-// --- beginning
+// --- setup
 
-const names = made("datalist", { id: "cv-names-" + Math.random().toString(36).slice(2) });
+const names = createNode("datalist", { id: "cv-names-" + Math.random().toString(36).slice(2) });
 root.append(names);
 nameBox.setAttribute("list", names.id);
 all("[data-tool]").forEach((button) => button.addEventListener("click", () => setTool(button.dataset.tool)));
 all("[data-inside]").forEach((button) => button.addEventListener("click", () => setInside(button.dataset.inside === "yes")));
-all("[data-do]").forEach((button) => button.addEventListener("click", () => state.image && deeds[button.dataset.do]()));
+all("[data-do]").forEach((button) => button.addEventListener("click", () => state.image && actions[button.dataset.do]()));
 nameBox.addEventListener("focus", () => nameBox.select());
-canvas.addEventListener("pointerdown", down);
-canvas.addEventListener("pointermove", move);
-canvas.addEventListener("pointerup", up);
+canvas.addEventListener("pointerdown", onPointerDown);
+canvas.addEventListener("pointermove", onPointerMove);
+canvas.addEventListener("pointerup", onPointerUp);
 canvas.addEventListener("pointercancel", () => { state.drag = null; draw(); });
 canvas.addEventListener("contextmenu", (event) => event.preventDefault());
-root.addEventListener("keydown", pressed);
-root.addEventListener("cv-lost", () => answered({ serial: line.serial, failed: true, note: "The server is busy; try again in a moment." }));
+root.addEventListener("keydown", onKeyDown);
+root.addEventListener("cv-busy", () => onAnswer({ serial: queue.serial, failed: true, note: "The server is busy; try again in a moment." }));
 new ResizeObserver(resize).observe(find(".cv-stage"));
 watch("value", receive);
 receive();

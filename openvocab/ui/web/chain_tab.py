@@ -1,4 +1,4 @@
-"""The tab Chain: an image and words in; tags, boxes and masks out, to look at, to correct and to take away."""
+"""The tab Chain: an image and labels in; tags, boxes and masks out, with corrections and downloads."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ import gradio as gr
 import openvocab
 from openvocab import Explored
 from openvocab.ui.web import downloads
-from openvocab.ui.web.asking import sentence, told
+from openvocab.ui.web.corrections import CorrectedResult
+from openvocab.ui.web.download_buttons import download_buttons
+from openvocab.ui.web.error_messages import error_message, report_errors
 from openvocab.ui.web.events import MODEL, QUICK
-from openvocab.ui.web.fields import WordFields, word_fields
-from openvocab.ui.web.finding import Finding, size_of
-from openvocab.ui.web.images import image_input, name_of, read_upload, thumbnail
-from openvocab.ui.web.parts import part
-from openvocab.ui.web.saving import download_buttons
-from openvocab.ui.web.showing import LOOKING, show, steps_of
-from openvocab.ui.web.words import labels_of
+from openvocab.ui.web.examples import example_inputs, examples_component
+from openvocab.ui.web.html_component import html_component
+from openvocab.ui.web.images import file_name, image_input, read_upload
+from openvocab.ui.web.label_fields import LabelFields, label_fields
+from openvocab.ui.web.text_inputs import parse_labels
+from openvocab.ui.web.view_models import RUNNING, chain_view, stage_steps
 
 if TYPE_CHECKING:
     from openvocab.ui.web.context import Context
@@ -27,29 +28,29 @@ if TYPE_CHECKING:
 __all__ = ["build"]
 
 _HOUR = 3600
-_UNSEEN = {"text": "Press Run to look at this image."}
+_NOT_RUN = {"text": "Press Run to process this image."}
 SLIDERS = {
     "tag_threshold": "Tags ≥",
     "box_threshold": "Boxes ≥",
     "mask_threshold": "Masks ≥",
-    "nms_iou": "Overlap ≤",
+    "nms_iou": "NMS IoU ≤",
 }
-"""Setting -> the name of its slider."""
+"""Setting -> title of its slider."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Inputs:
-    """The components that a person fills in."""
+    """The input components."""
 
     image: gr.Image
     examples: gr.HTML
-    fields: WordFields
+    fields: LabelFields
     run: gr.Button
 
 
 @dataclass(frozen=True, slots=True)
 class _Outputs:
-    """The components that show what was found; token is the place of the Finding in context.findings."""
+    """The output components; token holds the key of the result in context.results."""
 
     view: gr.HTML
     note: gr.HTML
@@ -59,47 +60,39 @@ class _Outputs:
 
 
 def build(context: Context) -> tuple[gr.Button, gr.State]:
-    """Lay out the tab inside the one that is open; return the button that asks for a correction, and the token."""
+    """Lay out the tab inside the open one; return the button "Correct in Prompt" and the token of the result."""
     with gr.Row(elem_classes="ov-columns"):
         with gr.Column(scale=5, min_width=300):
             inputs = _lay_out_inputs(context)
         with gr.Column(scale=8, min_width=300):
             outputs = _lay_out_outputs(context)
-            save = download_buttons("chain")
+            connect_downloads = download_buttons("chain")
             correct = gr.Button("Correct in Prompt", size="sm", elem_classes="ov-downloads", elem_id="chain-correct")
-    chain = _Chain(context)
+    chain = _ChainHandlers(context)
     _wire_inputs(chain, inputs, outputs)
     _wire_outputs(chain, outputs)
-    save(chain.download, outputs.token)
+    connect_downloads(chain.download, outputs.token)
     return correct, outputs.token
 
 
 def _lay_out_inputs(context: Context) -> _Inputs:
-    shown = [
-        {
-            "name": scene.path.name,
-            "image": thumbnail(openvocab.read_image(scene.path)),
-            "words": ", ".join(scene.labels),
-        }
-        for scene in openvocab.example_scenes()
-    ]
     image = image_input(
         label="Image",
         height=280,
         sources=["upload", "clipboard", "webcam"],
         buttons=["fullscreen"],
-        alt_text="the image chosen",
+        alt_text="the chosen image",
         elem_id="chain-image",
     )
-    examples = part("examples", shown, elem_id="chain-examples")
-    fields = word_fields("chain", "Words to look for", context.models.names)
+    examples = examples_component("chain")
+    fields = label_fields("chain", context.models.names)
     run = gr.Button("Run", variant="primary", size="lg", elem_id="chain-run")
     return _Inputs(image, examples, fields, run)
 
 
 def _lay_out_outputs(context: Context) -> _Outputs:
-    view = part("view", None, elem_id="chain-view")
-    note = part("note", {"text": ""}, elem_id="chain-note")
+    view = html_component("view", None, elem_id="chain-view")
+    note = html_component("note", {"text": ""}, elem_id="chain-note")
     settings = _settings(context, context.models.names[0])
     with gr.Group(elem_classes="ov-sliders"), gr.Row():
         sliders = [
@@ -115,76 +108,80 @@ def _lay_out_outputs(context: Context) -> _Outputs:
             )
             for name, title in SLIDERS.items()
         ]
-    tables = part("tables", None, elem_id="chain-tables")
-    token = gr.State(None, time_to_live=_HOUR, delete_callback=context.findings.drop)
+    tables = html_component("tables", None, elem_id="chain-tables")
+    token = gr.State(None, time_to_live=_HOUR, delete_callback=context.results.discard)
     return _Outputs(view, note, tables, sliders, token)
 
 
-def _wire_inputs(chain: _Chain, inputs: _Inputs, outputs: _Outputs) -> None:
-    """Say what happens when something is chosen, typed or run."""
+def _wire_inputs(chain: _ChainHandlers, inputs: _Inputs, outputs: _Outputs) -> None:
+    """Connect the input components."""
     fields = inputs.fields
-    shown = [outputs.view, outputs.note, outputs.tables, outputs.token]
+    results = [outputs.view, outputs.note, outputs.tables, outputs.token]
     run: dict[str, Any] = {
-        "fn": told(chain.run),
-        "inputs": [inputs.image, fields.words, fields.preset, outputs.token, *outputs.sliders],
-        "outputs": shown,
+        "fn": report_errors(chain.run),
+        "inputs": [inputs.image, fields.labels, fields.preset, outputs.token, *outputs.sliders],
+        "outputs": results,
         "api_visibility": "private",
         "show_progress": "hidden",
         **MODEL,
     }
     inputs.run.click(**run)
-    fields.words.submit(**run)
-    chosen = inputs.examples.pick(told(chain.example), None, [inputs.image, fields.words, fields.known], **QUICK)
+    fields.labels.submit(**run)
+    chosen = inputs.examples.pick(
+        report_errors(chain.example), None, [inputs.image, fields.labels, fields.label_set], **QUICK
+    )
     chosen.success(**run)
-    inputs.image.input(lambda: (None, _UNSEEN, None), None, shown[:3], **QUICK)
-    fields.preset.input(told(chain.defaults), [fields.preset], outputs.sliders, api_visibility="private", **MODEL)
+    inputs.image.input(lambda: (None, _NOT_RUN, None), None, results[:3], **QUICK)
+    fields.preset.input(
+        report_errors(chain.defaults), [fields.preset], outputs.sliders, api_visibility="private", **MODEL
+    )
 
 
-def _wire_outputs(chain: _Chain, outputs: _Outputs) -> None:
-    """Say what happens when a result is changed."""
-    shown = [outputs.view, outputs.note, outputs.tables]
+def _wire_outputs(chain: _ChainHandlers, outputs: _Outputs) -> None:
+    """Connect the output components."""
+    results = [outputs.view, outputs.note, outputs.tables]
     gr.on(
         [slider.input for slider in outputs.sliders] + [slider.release for slider in outputs.sliders],
-        told(chain.move),
+        report_errors(chain.set_thresholds),
         [outputs.token, *outputs.sliders],
-        shown,
+        results,
         trigger_mode="always_last",
         **QUICK,
     )
-    outputs.tables.rename(told(chain.rename), [outputs.token], shown, **QUICK)
-    outputs.tables.remove(told(chain.remove), [outputs.token], shown, **QUICK)
-    outputs.tables.restore(told(chain.restore), [outputs.token], shown, **QUICK)
+    outputs.tables.rename(report_errors(chain.rename), [outputs.token], results, **QUICK)
+    outputs.tables.remove(report_errors(chain.remove), [outputs.token], results, **QUICK)
+    outputs.tables.restore(report_errors(chain.restore), [outputs.token], results, **QUICK)
 
 
-class _Chain:
+class _ChainHandlers:
     """The handlers of the tab."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
 
     def run(
-        self, image: str | None, words: str, preset: str, token: str | None, *levels: float
+        self, image: str | None, text: str, preset: str, token: str | None, *thresholds: float
     ) -> Iterator[tuple[Any, Any, Any, Any]]:
-        """Answer stage by stage; the encodings of an image that was there before are used again."""
-        before = self._before(token, image, preset)
+        """Yield the results stage by stage; the encodings of the previous image are reused if it is the same."""
+        previous = self._previous(token, image, preset)
         try:
-            labels = labels_of(words)
-            source = before.explored.encoded if before else read_upload(image, self._context.limits.pixels)
-            image_before = show(before).view if before else {}
-            yield {**image_before, "steps": steps_of(None, running=True)}, LOOKING, None, token
-            changes = dict(zip(SLIDERS, levels, strict=True))
-            for explored, last in self._explored(source, labels, preset):
-                finding = Finding(explored, name_of(image), str(image), preset, changes)
+            labels = parse_labels(text)
+            source = previous.explored.encoded if previous else read_upload(image, self._context.limits.pixels)
+            previous_view = chain_view(previous).view if previous else {}
+            yield {**previous_view, "steps": stage_steps(None, running=True)}, RUNNING, None, token
+            chosen = dict(zip(SLIDERS, thresholds, strict=True))
+            for explored, last in self._explore(source, labels, preset):
+                corrected = CorrectedResult(explored, file_name(image), str(image), preset, chosen)
                 if last:
-                    token = self._context.findings.keep(finding, size_of(finding), token)
-                yield *show(finding, running=not last), token
+                    token = self._context.results.put(corrected, corrected.nbytes, token)
+                yield *chain_view(corrected, running=not last), token
         except Exception as error:
-            view, _, tables = show(before) if before else (None, None, None)
-            yield view, {"text": sentence(error), "wrong": True}, tables, token
+            view, _, tables = chain_view(previous) if previous else (None, None, None)
+            yield view, {"text": error_message(error), "wrong": True}, tables, token
             raise
 
-    def _explored(self, source: Any, labels: tuple[str, ...], preset: str) -> Iterator[tuple[Explored, bool]]:
-        """Yield what each stage found, then the last again, with True; the models are let go of in between."""
+    def _explore(self, source: Any, labels: tuple[str, ...], preset: str) -> Iterator[tuple[Explored, bool]]:
+        """Yield the result of each stage, then the last one again with True; the models are unlocked in between."""
         with self._context.models.using(preset) as pipe:
             steps = pipe.explore(source, labels)
             explored = next(steps)
@@ -196,61 +193,57 @@ class _Chain:
                 following = next(steps, None)
         yield explored, True
 
-    def _before(self, token: str | None, image: str | None, preset: str) -> Finding | None:
-        """Return what was found in this very image by these models, if it is still held."""
+    def _previous(self, token: str | None, image: str | None, preset: str) -> CorrectedResult | None:
+        """Return the previous result if it is of the same image and preset and still stored."""
         try:
-            found = self._context.findings.get(token)
+            found = self._context.results.get(token)
         except openvocab.BadInput:
             return None
         return found if (found.upload, found.preset) == (image, preset) else None
 
-    def move(self, token: str | None, *levels: float) -> tuple[Any, Any, Any]:
-        """Read the raw scores again under other thresholds."""
+    def set_thresholds(self, token: str | None, *thresholds: float) -> tuple[Any, Any, Any]:
+        """Apply other thresholds to the raw scores."""
         if token is None:
             return gr.skip(), gr.skip(), gr.skip()
-        return self._kept(token, self._context.findings.get(token).moved(**dict(zip(SLIDERS, levels, strict=True))))
+        chosen = dict(zip(SLIDERS, thresholds, strict=True))
+        return self._replace(token, self._context.results.get(token).with_thresholds(**chosen))
 
     def rename(self, token: str | None, event: gr.EventData) -> tuple[Any, Any, Any]:
-        """Give a detection another label."""
-        found = self._context.findings.get(token)
+        """Rename a detection."""
+        found = self._context.results.get(token)
         try:
-            return self._kept(token, found.with_label(str(event.key), str(event.label)))
+            return self._replace(token, found.rename(str(event.key), str(event.label)))
         except openvocab.OpenVocabError as error:
-            return gr.skip(), {"text": sentence(error), "wrong": True}, show(found).tables
+            return gr.skip(), {"text": error_message(error), "wrong": True}, chain_view(found).tables
 
     def remove(self, token: str | None, event: gr.EventData) -> tuple[Any, Any, Any]:
-        """Take a detection out."""
-        return self._kept(token, self._context.findings.get(token).without(str(event.key)))
+        """Remove a detection."""
+        return self._replace(token, self._context.results.get(token).remove(str(event.key)))
 
     def restore(self, token: str | None) -> tuple[Any, Any, Any]:
-        """Undo every correction."""
-        return self._kept(token, self._context.findings.get(token).as_found())
+        """Revert all corrections."""
+        return self._replace(token, self._context.results.get(token).without_corrections())
 
-    def _kept(self, token: str | None, finding: Finding) -> tuple[Any, Any, Any]:
-        self._context.findings.keep(finding, size_of(finding), token)
-        return show(finding)
+    def _replace(self, token: str | None, corrected: CorrectedResult) -> tuple[Any, Any, Any]:
+        self._context.results.put(corrected, corrected.nbytes, token)
+        return chain_view(corrected)
 
     def download(self, kind: str, token: str | None) -> str:
-        """Write the corrected result as a file."""
+        """Write the corrected result to a file."""
         if token is None:
             raise openvocab.BadInput("there is no result yet; press Run first")
-        return downloads.for_page(self._context.findings.get(token).result(), kind)
+        return downloads.for_page(self._context.results.get(token).result(), kind)
 
     def example(self, event: gr.EventData) -> tuple[Any, str, str]:
-        """Fill in an example's image and words."""
-        from gradio.processing_utils import save_file_to_cache
-        from gradio.utils import get_upload_folder
-
-        scenes = openvocab.example_scenes()
-        scene = scenes[int(event.index) % len(scenes)]
-        return save_file_to_cache(scene.path, get_upload_folder()), ", ".join(scene.labels), ""
+        """Fill in an example's image and labels."""
+        return *example_inputs(event), ""
 
     def defaults(self, preset: str) -> list[float]:
-        """Return the preset's own thresholds, in the order of the sliders."""
+        """Return the preset's thresholds in the order of the sliders."""
         return [_settings(self._context, preset)[name] for name in SLIDERS]
 
 
 def _settings(context: Context, preset: str) -> dict[str, float]:
-    """Return where the sliders begin: at the preset's own settings; it is loaded for that."""
+    """Load a preset and return its thresholds, the initial values of the sliders."""
     with context.models.using(preset) as pipe:
         return {name: getattr(pipe.settings, name) or 0.0 for name in SLIDERS}  # None: there is no such stage

@@ -1,14 +1,14 @@
-"""What the tabs of the page share."""
+"""State and limits that the tabs of the page share."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from openvocab.ui.web.held import Held
+from openvocab.ui.web.lru_store import LRUStore
 
 if TYPE_CHECKING:
-    from openvocab.ui.web.finding import Finding
+    from openvocab.ui.web.corrections import CorrectedResult
     from openvocab.ui.web.models import Models
 
 __all__ = ["Context", "Limits"]
@@ -16,16 +16,17 @@ __all__ = ["Context", "Limits"]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one visitor may ask for.
+    """Limits on requests and on the server's memory and disk.
 
-    upload_bytes     of one uploaded file.
-    pixels           width times height of an image, read from its header before it is decoded.
-    files            images of one batch.
-    unpacked_bytes   of one archive, once unpacked,
-    ratio            and how many times its packed size that may be.
-    waiting          requests that may wait for a model; more are told "busy" at once.
-    stored_bytes     of all uploads and downloads that the server keeps for the moment, together.
-    held_bytes       of the images and raw scores that pages go on from, together.
+    Attributes:
+        upload_bytes: Maximum size of an uploaded file.
+        pixels: Maximum width times height of an image; the header is checked before the image is decoded.
+        files: Maximum number of images in a batch.
+        unpacked_bytes: Maximum total size of the unpacked archives of a batch.
+        ratio: Maximum ratio of an archive's unpacked size to its file size.
+        waiting: Maximum number of queued requests; further requests get "busy" at once.
+        stored_bytes: Maximum total size of all uploads and downloads on disk.
+        cache_bytes: Maximum total size of the images and raw scores of open pages in memory.
     """
 
     upload_bytes: int = 20 * 2**20
@@ -35,17 +36,23 @@ class Limits:
     ratio: int = 100
     waiting: int = 32
     stored_bytes: int = 4 * 2**30
-    held_bytes: int = 2**30
+    cache_bytes: int = 2**30
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Context:
-    """The models that the page uses, what it holds for its visitors, and the limits they are held to."""
+    """State that all tabs share.
+
+    Attributes:
+        models: The loaded presets.
+        limits: Limits on requests and memory.
+        results: Results of open Chain pages, under tokens.
+    """
 
     models: Models
     limits: Limits = field(default_factory=Limits)
-    findings: Held[Finding] = field(init=False)
+    results: LRUStore[CorrectedResult] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Set up what is held."""
-        object.__setattr__(self, "findings", Held(self.limits.held_bytes))
+        """Create the store of results."""
+        object.__setattr__(self, "results", LRUStore(self.limits.cache_bytes))

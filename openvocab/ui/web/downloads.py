@@ -1,4 +1,4 @@
-"""A result as a file to take away."""
+"""Results as downloadable files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import openvocab
 from openvocab import Result
 from openvocab.errors import BadInput, unknown
 
-__all__ = ["KINDS", "Kind", "for_page", "write"]
+__all__ = ["FILE_TYPES", "FileType", "for_page", "write"]
 
 Writer = Callable[[Result, str, Path], Path]
 
@@ -25,11 +25,15 @@ _UNSAFE = frozenset('<>:"/\\|?*')
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """A kind of file: what the button says, what a sentence about it says, and what writes it."""
+class FileType:
+    """A file type.
+
+    Attributes:
+        title: Text of its button.
+        write: Writes a result with a file stem into a folder and returns the file.
+    """
 
     title: str
-    about: str
     write: Writer
 
 
@@ -37,18 +41,20 @@ def write(result: Result, kind: str, folder: str | Path) -> Path:
     """Write a result into an existing folder and return the file, which is named after the image.
 
     Args:
-        kind: one of KINDS.
+        result: The result.
+        kind: One of FILE_TYPES.
+        folder: The folder.
 
     Raises:
-        UnknownName: there is no such kind.
-        BadInput: the kind needs masks or detections, and there are none.
+        UnknownName: there is no file type of this name.
+        BadInput: the file type needs masks or detections, and the result has none.
         CannotWrite: the disk is full.
     """
-    if kind not in KINDS:
-        raise unknown("kind of file", kind, KINDS)
+    if kind not in FILE_TYPES:
+        raise unknown("file type", kind, FILE_TYPES)
     name = _safe(Path(result.source).name) or "image"
     stem = Path(name).stem or "image"
-    return KINDS[kind].write(replace(result, source=name), stem, Path(folder))
+    return FILE_TYPES[kind].write(replace(result, source=name), stem, Path(folder))
 
 
 def _coco(result: Result, stem: str, folder: Path) -> Path:
@@ -66,7 +72,7 @@ def _yolo(result: Result, stem: str, folder: Path) -> Path:
 
 
 def _mask(result: Result, stem: str, folder: Path) -> Path:
-    _need_masks(result)
+    _masks(result)
     made = folder / f"{stem}-masks"
     openvocab.export(result, made, "instance-masks")
     path = folder / f"{stem}-mask.png"
@@ -82,14 +88,14 @@ def _annotated(result: Result, stem: str, folder: Path) -> Path:
 
 
 def _cutouts(result: Result, stem: str, folder: Path) -> Path:
-    masks = _need_masks(result)
+    masks = _masks(result)
     if not len(result.detections):
-        raise BadInput("there is no detection to cut out; lower the thresholds or add words")
+        raise BadInput("there is no detection to crop; lower the thresholds or add labels")
     made = folder / f"{stem}-cutouts"
     made.mkdir()
     for row, (label, box) in enumerate(zip(result.detections.labels, result.detections.xyxy, strict=True), 1):
         pixels = np.dstack([result.image, masks[row - 1].astype(np.uint8) * 255])
-        left, top, right, bottom = _whole(masks[row - 1], box)
+        left, top, right, bottom = _pixel_box(masks[row - 1], box)
         Image.fromarray(pixels[top:bottom, left:right]).save(made / f"{row:03d}-{_safe(label)[:60] or 'detection'}.png")
     return _zipped(made)
 
@@ -100,25 +106,29 @@ def _json(result: Result, stem: str, folder: Path) -> Path:
     return path
 
 
-KINDS: Mapping[str, Kind] = {
-    "coco": Kind("COCO JSON", "boxes and masks, one file", _coco),
-    "yolo": Kind("YOLO", "image and boxes, a zip", _yolo),
-    "mask": Kind("Mask PNG", "a value a detection", _mask),
-    "image": Kind("Annotated image", "as it is shown, full size", _annotated),
-    "cutouts": Kind("Cut-outs", "transparent PNGs, a zip", _cutouts),
-    "json": Kind("JSON", "everything, with models and settings", _json),
+FILE_TYPES: Mapping[str, FileType] = {
+    "coco": FileType("COCO JSON", _coco),
+    "yolo": FileType("YOLO", _yolo),
+    "mask": FileType("Mask PNG", _mask),
+    "image": FileType("Annotated image", _annotated),
+    "cutouts": FileType("Cutouts", _cutouts),
+    "json": FileType("JSON", _json),
 }
 
 
-def _need_masks(result: Result) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-    """Return the (N, H, W) masks, or raise BadInput."""
+def _masks(result: Result) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    """Return the (N, H, W) masks.
+
+    Raises:
+        BadInput: there are none.
+    """
     if result.detections.masks is None:
-        raise BadInput("there are no masks, since no segmenter ran; choose a preset that has one")
+        raise BadInput("the result has no masks, since no segmenter ran; choose a preset that has one")
     return np.asarray(result.detections.masks)
 
 
-def _whole(mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], box: np.ndarray) -> tuple[int, int, int, int]:
-    """Return left, top, right, bottom of what the mask covers, in whole pixels; those of the box where it is empty."""
+def _pixel_box(mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], box: np.ndarray) -> tuple[int, int, int, int]:
+    """Return left, top, right, bottom of a mask in whole pixels; of the box if the mask is empty."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if len(rows):
         return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
@@ -127,13 +137,13 @@ def _whole(mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], box: np.ndarra
 
 
 def _safe(text: str) -> str:
-    """Return text as a part of a file's name: what file systems refuse becomes an underscore."""
-    kept = "".join("_" if letter in _UNSAFE or not letter.isprintable() else letter for letter in text)
-    return kept.strip(" .").encode("utf-8", "replace")[:120].decode("utf-8", "ignore")
+    """Return text as part of a file name, with invalid characters replaced by underscores."""
+    name = "".join("_" if letter in _UNSAFE or not letter.isprintable() else letter for letter in text)
+    return name.strip(" .").encode("utf-8", "replace")[:120].decode("utf-8", "ignore")
 
 
 def _zipped(folder: Path) -> Path:
-    """Replace a folder by a zip of what is in it."""
+    """Replace a folder by a zip archive of its files."""
     path = folder.with_name(f"{folder.name}.zip")
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in sorted(folder.rglob("*")):
@@ -143,7 +153,7 @@ def _zipped(folder: Path) -> Path:
 
 
 def for_page(result: Result, kind: str) -> str:
-    """Write a result into the folder that the page serves files from, and return the file's path there."""
+    """Write a result into the folder of served files and return the file's path."""
     from gradio.processing_utils import save_file_to_cache
     from gradio.utils import get_upload_folder
 

@@ -1,4 +1,4 @@
-"""How the page's events are answered: what Gradio is told of each."""
+"""Options of Gradio event listeners."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 __all__ = ["MODEL", "QUICK"]
 
 MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
-"""Of events that call a model: one at a time, in turn with those of all tabs and visitors."""
+"""Handlers that call a model: they share one queue, and one of them runs at a time."""
 
 QUICK: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
-"""Of inner steps that call no model: at once, past the queue, and no call for programs."""
+"""Handlers that call no model: they bypass the queue and are not part of the API."""

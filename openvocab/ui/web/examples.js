@@ -1,12 +1,12 @@
-// Example images to click. value: [{name, image, words}]
+// Clickable example images. value: [{name, image, labels}]
 const root = element.querySelector('.ov-examples');
 const show = () => {
   root.replaceChildren();
   (props.value || []).forEach((example, index) => {
     const button = document.createElement('button'), image = document.createElement('img');
     button.type = 'button';
-    button.title = example.name + ': ' + example.words;
-    button.setAttribute('aria-label', 'Example ' + example.name + ' with ' + example.words);
+    button.title = example.name + ': ' + example.labels;
+    button.setAttribute('aria-label', 'Example ' + example.name + ' with ' + example.labels);
     image.src = example.image;
     image.alt = '';
     button.append(image);

@@ -1,4 +1,4 @@
-"""What stands before the page: limits of size, names of hosts, an allow-list of routes, and headers of every answer."""
+"""ASGI middleware in front of the page: size limits, allowed hosts and routes, and security headers."""
 
 from __future__ import annotations
 
@@ -15,10 +15,18 @@ from urllib.parse import unquote, urlsplit
 import anyio
 from starlette.datastructures import Headers, MutableHeaders
 
-from openvocab.ui.web.bodies import Body, Parts
-from openvocab.ui.web.logins import Logins
-from openvocab.ui.web.refusals import LOG_IN, NO_ADDRESS, NO_UPLOAD, NOTHING_HERE, TOO_LONG, Refusal, with_sentences
-from openvocab.ui.web.routes import API, is_call, is_known, is_open, is_upload
+from openvocab.ui.web.error_responses import (
+    LOG_IN,
+    NO_UPLOAD,
+    NO_URL,
+    NOT_FOUND,
+    TOO_LONG,
+    ErrorResponse,
+    with_error_messages,
+)
+from openvocab.ui.web.login_limiter import LoginLimiter
+from openvocab.ui.web.request_bodies import MultipartFiles, RequestBody
+from openvocab.ui.web.routes import API, is_allowed, is_call, is_public, is_upload
 from openvocab.ui.web.storage import Storage
 
 if TYPE_CHECKING:
@@ -53,34 +61,34 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
 }
-"""Headers of every answer; a browser that heeds them asks no other host for anything."""
+"""Headers of every response; with them, a browser sends no request to another host."""
 
-_ADDRESS = re.compile(r"\s*([a-z][a-z0-9+.-]*:)?[/\\]{2}", re.IGNORECASE)
-"""How a web address begins, and nothing that Gradio calls an uploaded file."""
+_URL = re.compile(r"\s*([a-z][a-z0-9+.-]*:)?[/\\]{2}", re.IGNORECASE)
+"""Start of a URL; no path of an uploaded file matches."""
 
-_LONGEST_CALL = 32 * 2**20
-"""Bytes of a call that is no upload: labels, settings, scribbles."""
-_LONGEST_FORM = 2**16
-"""Bytes of any other body, such as a log-in."""
-_MOST_CONTAINERS, _MOST_VALUES = 20_000, 1_000_000
-"""Objects and lists, and values, of a call's JSON: a page sends tens; with millions a parser is busy for seconds."""
+_MAX_CALL_BYTES = 32 * 2**20
+"""Maximum body of a call: labels, settings, strokes."""
+_MAX_FORM_BYTES = 2**16
+"""Maximum body of other requests, such as a login."""
+_MAX_CONTAINERS, _MAX_VALUES = 20_000, 1_000_000
+"""Maximum objects and lists, and values, in the JSON of a call. The page sends tens; parsing millions takes seconds."""
 
 _LOGIN = re.compile(r"/login/?")
-_READING = ("GET", "HEAD")
-_FOREIGN = Refusal(403, "requests from pages of other sites are not answered; open this page by its own address")
-_TWO_LENGTHS = Refusal(400, "the request says twice how long it is; send Content-Length or Transfer-Encoding, not both")
-_NO_LENGTH = Refusal(411, "an upload must say how long it is; send Content-Length")
-_TOO_MANY_VALUES = Refusal(413, "the call has too many values; send fewer at once")
-_NO_JSON = Refusal(400, "the body is not JSON that can be read")
-_OTHER_NAME = Refusal(421, "this server answers to its own address only; open the one that it printed")
+_SAFE_METHODS = ("GET", "HEAD")
+_FOREIGN = ErrorResponse(403, "requests from other sites are not answered; open the page at its own address")
+_TWO_LENGTHS = ErrorResponse(400, "the request has two lengths; send Content-Length or Transfer-Encoding, not both")
+_NO_LENGTH = ErrorResponse(411, "an upload must state its length; send Content-Length")
+_TOO_MANY_VALUES = ErrorResponse(413, "the call has too many values; send fewer at once")
+_NO_JSON = ErrorResponse(400, "the body is not valid JSON; send JSON")
+_WRONG_HOST = ErrorResponse(421, "this server only answers at its own address; open the address that it printed")
 
 
 class Guard:
-    """Lets a request pass to the page, or answers it with one sentence.
+    """Passes a request to the page, or rejects it with one sentence.
 
-    Only routes that the page has a use for are answered. Nothing that a request names makes the server fetch from the
-    web or read a file of its own: images are uploaded. Bodies are counted and timed as they arrive. Where accounts are
-    asked for, nothing but the log-in is answered without one.
+    Only allowed routes are served. No request makes the server fetch a URL or read one of its own files: images must
+    be uploaded. Bodies are limited in size and time while they arrive. With accounts, only the login is served to
+    visitors who are not logged in.
     """
 
     def __init__(
@@ -92,32 +100,31 @@ class Guard:
         logged_in: Callable[[Headers], bool] | None = None,
         tools: bool = False,
     ) -> None:
-        """Set up.
+        """Wrap an application.
 
         Args:
-            app: what answers the requests that pass.
-            folder: where uploads lie; a call names no file outside of it.
-            hosts: names that the server may be called by, so that no other site's name leads a browser here; None
-                where any will do.
-            logged_in: tells whether a request's headers are those of a visitor who has logged in; None where all may
-                come in.
-            tools: whether the MCP tools are offered.
+            app: The application.
+            limits: Limits on uploads.
+            folder: Folder of the uploads; calls may only name files in it.
+            hosts: Allowed host names, against DNS rebinding; None allows any.
+            logged_in: Whether the headers of a request belong to a logged-in visitor; None if no login is needed.
+            tools: Whether MCP tools are enabled.
         """
         self._app, self._limits, self._hosts, self._tools = app, limits, hosts, tools
-        self._logged_in, self._logins = logged_in, Logins()
+        self._logged_in, self._login_limiter = logged_in, LoginLimiter()
         self._folder = os.path.join(os.path.realpath(folder), "")
         self._storage = Storage(folder, limits.stored_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         send = _with_headers(send)
-        refusal = self._before_body(scope)
-        if refusal is not None:
-            await refusal.send(scope, receive, send)
-        elif scope["method"] in _READING:
+        rejection = self._before_body(scope)
+        if rejection is not None:
+            await rejection.send(scope, receive, send)
+        elif scope["method"] in _SAFE_METHODS:
             await self._answer(scope, receive, send, quiet=lambda: False)
         elif is_upload(unquote(scope["path"])):
             await self._upload(scope, receive, send)
@@ -126,108 +133,111 @@ class Guard:
         else:
             await self._form(scope, receive, send)
 
-    def _before_body(self, scope: Scope) -> Refusal | None:
+    def _before_body(self, scope: Scope) -> ErrorResponse | None:
         headers, method, path = Headers(scope=scope), scope["method"], unquote(scope["path"])
         if self._hosts is not None and _host(headers.get("host", "")) not in self._hosts:
-            return _OTHER_NAME
-        if not is_known(method, path, tools=self._tools):
-            return NOTHING_HERE
-        if method not in _READING and _is_foreign(headers):
+            return _WRONG_HOST
+        if not is_allowed(method, path, tools=self._tools):
+            return NOT_FOUND
+        if method not in _SAFE_METHODS and _is_foreign(headers):
             return _FOREIGN
-        if self._logged_in is not None and not is_open(path) and not self._logged_in(headers):
+        if self._logged_in is not None and not is_public(path) and not self._logged_in(headers):
             return LOG_IN
-        if path.startswith(f"{API}file=") and _ADDRESS.match(path.removeprefix(f"{API}file=")):
-            return NO_ADDRESS
-        if method not in _READING:
-            return self._length_refused(headers, path)
+        if path.startswith(f"{API}file=") and _URL.match(path.removeprefix(f"{API}file=")):
+            return NO_URL
+        if method not in _SAFE_METHODS:
+            return self._length_rejection(headers, path)
         return None
 
-    def _length_refused(self, headers: Headers, path: str) -> Refusal | None:
+    def _length_rejection(self, headers: Headers, path: str) -> ErrorResponse | None:
         length = headers.get("content-length")
         if length is not None and "transfer-encoding" in headers:
             return _TWO_LENGTHS
         if is_upload(path) and length is None:
             return _NO_LENGTH
-        if length is not None and (not length.isdecimal() or int(length) > self._longest(path)):
+        if length is not None and (not length.isdecimal() or int(length) > self._max_bytes(path)):
             return TOO_LONG
         return None
 
-    def _longest(self, path: str) -> int:
+    def _max_bytes(self, path: str) -> int:
         if is_upload(path):
             return self._limits.unpacked_bytes
-        return _LONGEST_CALL if is_call(path) else _LONGEST_FORM
+        return _MAX_CALL_BYTES if is_call(path) else _MAX_FORM_BYTES
 
     async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
         length = int(headers["content-length"])
-        refusal = await anyio.to_thread.run_sync(self._storage.refusal, length)
-        if refusal is not None:
-            await refusal.send(scope, receive, send)
+        rejection = await anyio.to_thread.run_sync(self._storage.rejection, length)
+        if rejection is not None:
+            await rejection.send(scope, receive, send)
             return
-        parts = Parts(headers.get("content-type", ""), self._limits.files)
+        parts = MultipartFiles(headers.get("content-type", ""), self._limits.files)
         with self._storage.upload(length):
-            await self._pass(scope, Body(receive, send, length, parts.look), receive, send)
+            await self._pass(scope, RequestBody(receive, send, length, parts.check), receive, send)
 
     async def _form(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on a small body; where it is a log-in, count it."""
+        """Pass on a small body; record it if it is a login."""
         with ExitStack() as after:
             if _LOGIN.fullmatch(scope["path"]):
                 address = (scope.get("client") or ("",))[0]
-                refusal = self._logins.refusal(address)
-                if refusal is not None:
-                    await refusal.send(scope, receive, send)
+                rejection = self._login_limiter.rejection(address)
+                if rejection is not None:
+                    await rejection.send(scope, receive, send)
                     return
                 send, statuses = _with_status(send)
-                after.callback(lambda: self._logins.note(address, right=statuses[:1] == [200]))
-            await self._pass(scope, Body(receive, send, _LONGEST_FORM, lambda piece: None), receive, send)
+                after.callback(lambda: self._login_limiter.record(address, success=statuses[:1] == [200]))
+            await self._pass(scope, RequestBody(receive, send, _MAX_FORM_BYTES, lambda chunk: None), receive, send)
 
     async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = Body(receive, send, _LONGEST_CALL, lambda piece: None)
-        data = await _whole(body)
-        refusal = body.refusal or await anyio.to_thread.run_sync(self._odd_content, data, scope["path"])
-        if body.gone:
+        body = RequestBody(receive, send, _MAX_CALL_BYTES, lambda chunk: None)
+        data = await _read_all(body)
+        rejection = body.rejection or await anyio.to_thread.run_sync(self._content_rejection, data, scope["path"])
+        if body.disconnected:
             return
-        if refusal is not None:
-            await refusal.send(scope, receive, send)
+        if rejection is not None:
+            await rejection.send(scope, receive, send)
             return
-        await self._answer(scope, _again(data, receive), send, quiet=lambda: False)
+        await self._answer(scope, _replay(data, receive), send, quiet=lambda: False)
 
-    async def _pass(self, scope: Scope, body: Body, receive: Receive, send: Send) -> None:
-        """Let the page answer; where the body was refused on the way, answer with that instead."""
-        await self._answer(scope, body.receive, body.send, quiet=lambda: body.gone or body.refusal is not None)
-        if body.refusal is not None and not body.answered:
-            await body.refusal.send(scope, receive, send)
+    async def _pass(self, scope: Scope, body: RequestBody, receive: Receive, send: Send) -> None:
+        """Let the page answer; if the body was rejected meanwhile, send the rejection instead."""
+        await self._answer(scope, body.receive, body.send, quiet=lambda: body.interrupted)
+        if body.rejection is not None and not body.answered:
+            await body.rejection.send(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, quiet: Callable[[], bool]) -> None:
-        """Let the page answer. What it raises is logged, and the connection stays; Gradio has answered by then.
+        """Let the page answer. Its exceptions are logged and the connection stays open; Gradio has answered by then.
 
         Args:
-            quiet: tells that the page failed because the request was broken off.
+            scope: ASGI scope.
+            receive: ASGI receive.
+            send: ASGI send.
+            quiet: Whether an exception is expected because the request was interrupted.
         """
         try:
-            await self._app(_uncompressed(scope), receive, with_sentences(send))
+            await self._app(_uncompressed(scope), receive, with_error_messages(send))
         except Exception:
             if not quiet():
                 log.exception("a request failed: %s %s", scope["method"], scope["path"])
 
-    def _odd_content(self, body: bytes, path: str) -> Refusal | None:
-        """Look for files that are no uploads; in calls of tools (MCP) any text may stand for a file."""
-        if body.count(b"{") + body.count(b"[") > _MOST_CONTAINERS or body.count(b",") > _MOST_VALUES:
+    def _content_rejection(self, body: bytes, path: str) -> ErrorResponse | None:
+        """Reject files that are not uploads; in calls of MCP tools any text may be a file."""
+        if body.count(b"{") + body.count(b"[") > _MAX_CONTAINERS or body.count(b",") > _MAX_VALUES:
             return _TOO_MANY_VALUES
         try:
             content = json.loads(body or b"null")
         except (ValueError, RecursionError):
             return _NO_JSON
-        anywhere = path.startswith(f"{API}mcp")
-        for key, text in _texts(content):
-            if (anywhere or key == "path") and _ADDRESS.match(text):
-                return NO_ADDRESS
-            if key == "path" and not self._uploaded(text):
+        is_tool_call = path.startswith(f"{API}mcp")
+        for key, text in _strings(content):
+            if (is_tool_call or key == "path") and _URL.match(text):
+                return NO_URL
+            if key == "path" and not self._is_upload(text):
                 return NO_UPLOAD
         return None
 
-    def _uploaded(self, path: str) -> bool:
-        """Tell whether a path leads to the folder of uploads."""
+    def _is_upload(self, path: str) -> bool:
+        """Whether a path is in the folder of uploads."""
         try:
             return os.path.realpath(path).startswith(self._folder)
         except (OSError, ValueError):  # a NUL, for example
@@ -235,13 +245,13 @@ class Guard:
 
 
 def _host(header: str) -> str:
-    """The name in a Host header, without port and brackets."""
+    """Return the name in a Host header without port and brackets."""
     name = header.rpartition("]")[0] if header.startswith("[") else header.partition(":")[0]
     return name.lstrip("[").lower()
 
 
 def _is_foreign(headers: Headers) -> bool:
-    """Tell whether a browser says that another site's page sends the request (Origin and Sec-Fetch-Site)."""
+    """Whether the request comes from a page of another site (Origin and Sec-Fetch-Site)."""
     if headers.get("sec-fetch-site") in ("cross-site", "same-site"):
         return True
     origin = headers.get("origin")
@@ -252,14 +262,14 @@ def _is_foreign(headers: Headers) -> bool:
 
 
 def _uncompressed(scope: Scope) -> Scope:
-    """The request without the wish for a compressed answer, where answers are looked at for their sentence."""
+    """Remove Accept-Encoding from calls, since their responses are searched for error messages."""
     if not scope["path"].startswith(API) or scope["path"].startswith(f"{API}file="):
         return scope
     return {**scope, "headers": [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"]}
 
 
-async def _whole(body: Body) -> bytes:
-    """Read a body to its end, or to where it is refused."""
+async def _read_all(body: RequestBody) -> bytes:
+    """Read a body until its end or its rejection."""
     data, more = bytearray(), True
     while more:
         message = await body.receive()
@@ -268,8 +278,8 @@ async def _whole(body: Body) -> bytes:
     return bytes(data)
 
 
-def _again(body: bytes, receive: Receive) -> Receive:
-    """Hand on a body that was read, and after it what comes next: that the client is gone."""
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Return a receive that yields a body that was read, then the client's next messages."""
     left: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def given() -> Message:
@@ -278,8 +288,8 @@ def _again(body: bytes, receive: Receive) -> Receive:
     return given
 
 
-def _texts(content: Any) -> Iterator[tuple[str, str]]:
-    """Yield every text in JSON with the key that it stands under, however deep."""
+def _strings(content: Any) -> Iterator[tuple[str, str]]:
+    """Yield every string in JSON with its key, at any depth."""
     left = [("", content)]
     while left:
         key, value = left.pop()
@@ -292,9 +302,9 @@ def _texts(content: Any) -> Iterator[tuple[str, str]]:
 
 
 def _with_headers(send: Send) -> Callable[[Message], Any]:
-    """Return a send that sets HEADERS, and lets no other site read the answer, whatever Gradio would allow it."""
+    """Return a send that sets HEADERS and removes Gradio's CORS headers, so that no other site reads the response."""
 
-    async def sent(message: Message) -> None:
+    async def wrapped(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
             for name in [name for name in headers if name.startswith("access-control-")]:
@@ -303,16 +313,16 @@ def _with_headers(send: Send) -> Callable[[Message], Any]:
                 headers[name] = value
         await send(message)
 
-    return sent
+    return wrapped
 
 
 def _with_status(send: Send) -> tuple[Callable[[Message], Any], list[int]]:
-    """Return a send, and a list that has the status of the answer once it was sent."""
+    """Return a send, and a list to which it appends the status of the response."""
     statuses: list[int] = []
 
-    async def sent(message: Message) -> None:
+    async def wrapped(message: Message) -> None:
         if message["type"] == "http.response.start":
             statuses.append(message["status"])
         await send(message)
 
-    return sent, statuses
+    return wrapped, statuses

@@ -1,4 +1,4 @@
-"""Images on their way in, unread until the library reads them, and on their way out, small enough for a page."""
+"""Uploaded images as paths that only the library decodes, and images downscaled for the page."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ import openvocab
 from openvocab import Result
 from openvocab.errors import BadInput, ImageError
 
-__all__ = ["data_url", "drawn", "image_files", "image_input", "name_of", "read_upload", "thumbnail"]
+__all__ = ["data_url", "draw_for_page", "file_name", "fit", "image_files", "image_input", "read_upload", "thumbnail"]
 
 ImageArray = NDArray[np.uint8]
 
-MOST_SIDE = 1280
-"""Pixels of the longer side of an image that is drawn for the page; downloads have them all."""
+MAX_SIDE = 1280
+"""Maximum longer side in pixels of an image on the page; downloads have the original size."""
 
 
 def image_input(**options: Any) -> gr.Image:
-    """Return an image component whose value is the path of the file as it came.
+    """Return an image component whose value is the path of the uploaded file.
 
-    Gradio's own opens the file, and decodes what is not in the mode that it wants, before any limit is looked at.
+    Gradio's own preprocessing decodes images before any limit is checked.
     """
     made = gr.Image(type="filepath", image_mode=None, **options)
     made.preprocess = _one_path  # type: ignore[method-assign]
@@ -37,7 +37,10 @@ def image_input(**options: Any) -> gr.Image:
 
 
 def image_files(**options: Any) -> gr.File:
-    """Return a component for several files whose value is their paths; Gradio's own leaves an empty file for each."""
+    """Return a component for several files whose value is their paths.
+
+    Gradio's own preprocessing creates an empty temporary file for each.
+    """
     made = gr.File(file_count="multiple", **options)
     made.preprocess = _paths  # type: ignore[method-assign]
     return made
@@ -47,7 +50,7 @@ def _one_path(payload: Any) -> str | None:
     if payload is None:
         return None
     if payload.path is None:
-        raise BadInput("an image is given as an uploaded file; send the file, not its bytes in an address")
+        raise BadInput("an image must be an uploaded file; upload the file instead of a data URL")
     return str(payload.path)
 
 
@@ -57,37 +60,42 @@ def _paths(payload: Any) -> list[str]:
     return [str(each.path) for each in getattr(payload, "root", None) or [payload]]
 
 
-def name_of(path: str | None) -> str:
-    """Return what an image is called: the name of its file, without folders."""
+def file_name(path: str | None) -> str:
+    """Return the name of an image's file without folders."""
     return Path(path).name if path else "image"
 
 
 def read_upload(path: str | None, pixels: int) -> ImageArray:
-    """Return an uploaded image, upright (height, width, 3) uint8 RGB.
+    """Read an uploaded image.
 
     Args:
-        pixels: width times height that is still read; looked up in the header, before anything is decoded.
+        path: Path of the upload.
+        pixels: Maximum width times height, checked in the header before the image is decoded.
+
+    Returns:
+        (H, W, 3) uint8 RGB image, upright.
 
     Raises:
         BadInput: no image was chosen.
-        ImageError: it cannot be read; the message has the file's own name and not its place on the server.
+        ImageError: the image cannot be read; the message has the file's name without its path on the server.
     """
     if not path:
         raise BadInput("there is no image; choose one, paste one, or click an example")
     try:
         return openvocab.read_image(path, max_pixels=pixels)
     except ImageError as error:
-        raise ImageError(error.kind, str(error).replace(repr(path), repr(name_of(path)))) from error
+        raise ImageError(error.kind, str(error).replace(repr(path), repr(file_name(path)))) from error
 
 
-def _fit(size: tuple[int, int], most: int) -> tuple[int, int]:
-    share = min(1.0, most / max(size))
-    return max(1, round(size[0] * share)), max(1, round(size[1] * share))
+def fit(size: tuple[int, int], max_side: int) -> tuple[int, int]:
+    """Return a size scaled down so that its longer side has at most max_side pixels."""
+    scale = min(1.0, max_side / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def drawn(result: Result) -> Image.Image:
-    """Return the result drawn at the size of a page: what is larger is scaled down first, masks by nearest pixel."""
-    width, height = _fit((result.width, result.height), MOST_SIDE)
+def draw_for_page(result: Result) -> Image.Image:
+    """Draw a result; a large image is downscaled to MAX_SIDE first, its masks by nearest neighbor."""
+    width, height = fit((result.width, result.height), MAX_SIDE)
     if (width, height) == (result.width, result.height):
         return result.draw()
     small = np.asarray(Image.fromarray(result.image).resize((width, height), Image.Resampling.BOX, reducing_gap=2.0))
@@ -103,14 +111,14 @@ def drawn(result: Result) -> Image.Image:
 
 
 def data_url(image: Image.Image, quality: int = 88) -> str:
-    """Return an image as the address of a JPEG that holds itself, so that no file is left behind."""
+    """Return an image as a data URL of a JPEG, so that no file is created."""
     file = BytesIO()
     image.save(file, "JPEG", quality=quality)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def thumbnail(image: ImageArray | Image.Image, side: int = 160) -> str:
-    """Return a small copy as data_url does."""
+    """Return a downscaled image as a data URL of a JPEG."""
     opened = image if isinstance(image, Image.Image) else Image.fromarray(image)
-    size: Sequence[int] = _fit(opened.size, side)
+    size: Sequence[int] = fit(opened.size, side)
     return data_url(opened.convert("RGB").resize((size[0], size[1]), Image.Resampling.LANCZOS, reducing_gap=3.0), 82)

@@ -1,4 +1,4 @@
-"""The presets that a page offers: loaded once each, one call at a time, every call counted."""
+"""The presets of a page: each is loaded once, one model call runs at a time, and calls are counted."""
 
 from __future__ import annotations
 
@@ -32,26 +32,29 @@ _COUNTED = frozenset(
         "scores",
     )
 )
-"""Methods of a stage that run a model; reading raw scores again is none of them."""
+"""Methods of a stage that run a model."""
 
 
 class Models:
-    """Loads presets when they are first asked for, and keeps them.
+    """Presets that are loaded on first use.
 
-    Models run in one thread of their own, whoever asks: torch keeps memory for each thread that calls it, and a server
-    has dozens that come and go.
+    All models run in one thread, since torch keeps memory for each calling thread and a server has dozens of them.
 
-    calls  "stage.method" -> how often it was called since the start.
+    Attributes:
+        names: Names of the available presets; the first is the default.
+        calls: "stage.method" -> number of calls since the start.
     """
 
     def __init__(
         self, names: tuple[str, ...], device: str | None = None, dtype: str | None = None, load: Any = None
     ) -> None:
-        """Set up; nothing is loaded yet.
+        """Check the names; no preset is loaded.
 
         Args:
-            names: presets that may be asked for, the first of them the one to begin with.
-            load: what loads a preset, openvocab.load where not given.
+            names: Names of the presets; the first is the default.
+            device: See openvocab.load.
+            dtype: See openvocab.load.
+            load: Function that loads a preset, openvocab.load by default.
 
         Raises:
             UnknownName: there is no preset of one of these names.
@@ -69,16 +72,19 @@ class Models:
 
     @property
     def loaded(self) -> tuple[str, ...]:
-        """Names of the presets that are loaded."""
+        """Names of the loaded presets."""
         return tuple(self._pipes)
 
     @contextmanager
     def using(self, name: str | None = None) -> Iterator[Pipeline]:
-        """Give a preset's pipeline to one caller at a time, loading it first where that has not been done.
+        """Lock the models and return a preset's pipeline; it is loaded on first use.
+
+        Args:
+            name: Name of the preset, the default one if None.
 
         Raises:
             UnknownName: the page does not offer this preset.
-            BadWeights: its weights are absent or not the right ones.
+            BadWeights: its weights are missing or have the wrong digest.
         """
         wanted = name or self.names[0]
         if wanted not in self.names:
@@ -89,37 +95,37 @@ class Models:
             yield self._pipes[wanted]
 
     def sharing(self, name: str | None = None) -> Pipeline:
-        """Return a preset's pipeline for long work: each of its model calls waits its turn among those of others.
+        """Return a preset's pipeline for a long job without a lock; each of its model calls is locked on its own.
 
         Raises:
-            UnknownName, BadWeights: as using.
+            UnknownName, BadWeights: see using.
         """
         with self.using(name) as pipe:
             return pipe
 
     def _counted(self, pipe: Pipeline) -> Pipeline:
         def of(stage: Any, name: str) -> Any:
-            return None if stage is None else _Counted(stage, name, self.calls, self._lock, self._thread)
+            return None if stage is None else _CountedStage(stage, name, self.calls, self._lock, self._thread)
 
         stages = of(pipe.tagger, "tagger"), of(pipe.detector, "detector"), of(pipe.segmenter, "segmenter")
         return openvocab.Pipeline(*stages, pipe.settings)
 
 
-class _Counted:
-    """A stage whose model calls are counted and wait their turn; all else is the stage's own.
+class _CountedStage:
+    """Proxy of a stage that counts its model calls and runs them one at a time in the models' thread.
 
-    Its class has every public name of the stage's class, since isinstance looks protocols' methods up there.
+    Its class has every public name of the stage's class, since isinstance with a protocol looks methods up there.
     """
 
-    def __new__(cls, stage: Any, *rest: Any) -> _Counted:
-        """Make an object of a class that is made for this stage."""
+    def __new__(cls, stage: Any, *rest: Any) -> _CountedStage:
+        """Create a proxy of a class derived for this stage."""
         names = [each for each in dir(type(stage)) if not each.startswith("_")]
         return object.__new__(
-            type("Counted", (cls,), {each: property(partial(_Counted._get, name=each)) for each in names})
+            type("Counted", (cls,), {each: property(partial(_CountedStage._get, name=each)) for each in names})
         )
 
-    def __init__(self, stage: Any, name: str, calls: Counter[str], turn: Any, thread: ThreadPoolExecutor) -> None:
-        self._stage, self._name, self._calls, self._turn, self._thread = stage, name, calls, turn, thread
+    def __init__(self, stage: Any, name: str, calls: Counter[str], lock: Any, thread: ThreadPoolExecutor) -> None:
+        self._stage, self._name, self._calls, self._lock, self._thread = stage, name, calls, lock, thread
 
     def __getattr__(self, name: str) -> Any:
         return self._get(name)
@@ -130,7 +136,7 @@ class _Counted:
             return found
 
         def counted(*args: Any, **kwargs: Any) -> Any:
-            with self._turn:
+            with self._lock:
                 self._calls[f"{self._name}.{name}"] += 1
                 return self._thread.submit(found, *args, **kwargs).result()
 

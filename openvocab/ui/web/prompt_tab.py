@@ -1,4 +1,4 @@
-"""The tab Prompt: mark an object, choose a mask, name it, take it away."""
+"""The tab Prompt: segment objects with point, box and stroke prompts, name and download them."""
 
 from __future__ import annotations
 
@@ -8,142 +8,144 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 import numpy as np
-from gradio.processing_utils import save_file_to_cache
-from gradio.utils import get_upload_folder
 from numpy.typing import NDArray
 
 import openvocab
 from openvocab.errors import BadInput
-from openvocab.ui.web import canvas as board
-from openvocab.ui.web.asking import sentence, told
-from openvocab.ui.web.desk import Desk, Desks, encode, name_of, tight_box
+from openvocab.ui.web import canvas as messages
+from openvocab.ui.web.annotation_session import AnnotationSession, SessionStore, encode, parse_name, tight_box
+from openvocab.ui.web.download_buttons import download_buttons
 from openvocab.ui.web.downloads import for_page
+from openvocab.ui.web.error_messages import error_message, report_errors
 from openvocab.ui.web.events import MODEL
-from openvocab.ui.web.images import image_input, read_upload, thumbnail
-from openvocab.ui.web.images import name_of as file_name
-from openvocab.ui.web.marks import Marks, read_marks
-from openvocab.ui.web.parts import part
-from openvocab.ui.web.saving import download_buttons
+from openvocab.ui.web.examples import example_inputs, examples_component
+from openvocab.ui.web.images import file_name, image_input, read_upload
+from openvocab.ui.web.point_prompts import PointPrompts, parse_prompts
 
 if TYPE_CHECKING:
     from openvocab.ui.web.context import Context
 
-__all__ = ["Prompting", "Tab", "build"]
+__all__ = ["PromptHandlers", "Tab", "build"]
 
-_FOUR_A_ROW = ".ov-examples { grid-template-columns: repeat(4, 1fr); }"
-_INNER: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-_MODEL: dict[str, Any] = {**_INNER, **MODEL}
-_LOST = (
-    "() => document.querySelectorAll('#prompt-canvas .cv').forEach(each => each.dispatchEvent(new Event('cv-lost')))"
+_FOUR_COLUMNS = ".ov-examples { grid-template-columns: repeat(4, 1fr); }"
+_PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+_MODEL: dict[str, Any] = {**_PRIVATE, **MODEL}
+_REQUEST_FAILED = (
+    "() => document.querySelectorAll('#prompt-canvas .cv').forEach(each => each.dispatchEvent(new Event('cv-busy')))"
 )
-"""Tells the canvas that a request was refused, for example because the queue is full."""
+"""Tells the canvas that a request was rejected, for example because the queue is full."""
 
 Message = dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Prompting:
-    """What the tab does, each on one request.
+class PromptHandlers:
+    """The handlers of the tab.
 
-    context  the models and limits.
-    desks    the images that are worked on.
+    Attributes:
+        context: Models and limits.
+        sessions: Annotation sessions of open pages.
     """
 
     context: Context
-    desks: Desks
+    sessions: SessionStore
 
     def open(self, path: str | None, preset: str | None, token: str | None) -> tuple[Message, str | None]:
-        """Encode an image and put it on the canvas; return the message and the token of its desk."""
-        self.desks.drop(token)
+        """Encode an image and start a session; return the message for the canvas and the session's token."""
+        self.sessions.discard(token)
         if not path:
-            return board.closed(), None
+            return messages.empty_message(), None
         try:
             image = read_upload(path, self.context.limits.pixels)
             name = preset or self.context.models.names[0]
             with self.context.models.using(name) as pipe:
-                desk = Desk(file_name(path), name, encode(pipe, image))
-            return board.opening(desk, "Click an object, or drag a box around it."), self.desks.keep(desk)
+                session = AnnotationSession(file_name(path), name, encode(pipe, image))
+            message = messages.image_message(session, "Click an object, or drag a box around it.")
+            return message, self.sessions.put(session)
         except Exception as error:
-            return board.closed(sentence(error), failed=True), None
+            return messages.empty_message(error_message(error), failed=True), None
 
-    def adopt(self, finding: str | None, token: str | None) -> tuple[Message, str, str | None]:
-        """Put what the tab Chain found on the canvas; return the message, the desk's token and the image's path.
+    def open_result(self, result_token: str | None, token: str | None) -> tuple[Message, str, str | None]:
+        """Start a session with a result of the tab Chain.
 
         Args:
-            finding: a token of context.findings.
-            token: the desk that is let go of.
+            result_token: Token of the result in context.results.
+            token: Token of the session to discard.
+
+        Returns:
+            The message for the canvas, the session's token and the path of the image.
 
         Raises:
-            BadInput: there is nothing to correct, or the image is no longer held.
+            BadInput: there is no result, or it is no longer stored.
         """
-        if finding is None:
+        if result_token is None:
             raise BadInput("there is no result to correct yet; press Run first")
-        found = self.context.findings.get(finding)
+        found = self.context.results.get(result_token)
         with self.context.models.using(found.preset) as pipe:
             encoded = encode(pipe, found.explored.encoded)
-        desk = Desk.of(found.result(), found.preset, encoded)
-        self.desks.drop(token)
-        return (
-            board.opening(desk, "Rename or delete what is wrong; click what is missing."),
-            self.desks.keep(desk),
-            found.upload,
-        )
+        session = AnnotationSession.from_result(found.result(), found.preset, encoded)
+        self.sessions.discard(token)
+        message = messages.image_message(session, "Rename or delete wrong objects; click missing ones.")
+        return message, self.sessions.put(session), found.upload
 
     def act(self, token: str | None, event: gr.EventData) -> Message:
-        """Do what the person did on the canvas and return the answer."""
+        """Handle an action on the canvas and return the reply."""
         serial = getattr(event, "serial", 0)
         try:
-            deeds: dict[str, Callable[[str | None, gr.EventData], Message]] = {
-                "prompt": self._prompt,
+            actions: dict[str, Callable[[str | None, gr.EventData], Message]] = {
+                "segment": self._candidates,
                 "accept": self._accept,
                 "remove": self._remove,
                 "rename": self._rename,
                 "undo": self._undo,
             }
-            return board.answer(serial, **deeds[event.do](token, event))
+            return messages.reply(serial, **actions[event.do](token, event))
         except Exception as error:
-            return board.answer(serial, note=sentence(error), failed=True)
+            return messages.reply(serial, note=error_message(error), failed=True)
 
-    def _prompt(self, token: str | None, event: gr.EventData) -> Message:
-        masks, scores = self._asked(self.desks.get(token), event.marks)
-        return {"masks": board.candidates(masks, scores)}
+    def _candidates(self, token: str | None, event: gr.EventData) -> Message:
+        masks, scores = self._segment(self.sessions.get(token), event.prompts)
+        return {"masks": messages.mask_values(masks, scores)}
 
     def _accept(self, token: str | None, event: gr.EventData) -> Message:
-        masks, scores = self._asked(self.desks.get(token), event.marks)
+        masks, scores = self._segment(self.sessions.get(token), event.prompts)
         row = event.choice
         if not isinstance(row, int) or not 0 <= row < len(masks):
             raise BadInput("choose one of the three masks first")
-        desk = self.desks.change(token, lambda desk: desk.added(masks[row], float(scores[row]), event.name))
-        return {"things": board.things(desk), "added": True, "note": f"{desk.things[-1].name} is added."}
+        mask, score = masks[row], float(scores[row])
+        session = self.sessions.update(token, lambda session: session.add(mask, score, event.name))
+        name = session.instances[-1].name
+        return {"instances": messages.instance_values(session), "added": True, "note": f"Added {name}."}
 
     def _remove(self, token: str | None, event: gr.EventData) -> Message:
-        desk = self.desks.change(token, lambda desk: desk.without(event.number))
-        return {"things": board.things(desk), "note": "The object is deleted; U brings it back."}
+        session = self.sessions.update(token, lambda session: session.remove(event.number))
+        return {"instances": messages.instance_values(session), "note": "Deleted the object; press U to undo."}
 
     def _rename(self, token: str | None, event: gr.EventData) -> Message:
-        desk = self.desks.change(token, lambda desk: desk.renamed(event.number, event.name))
-        return {"things": board.things(desk), "note": "The object is renamed."}
+        session = self.sessions.update(token, lambda session: session.rename(event.number, event.name))
+        return {"instances": messages.instance_values(session), "note": "Renamed the object."}
 
     def _undo(self, token: str | None, event: gr.EventData) -> Message:
-        return {"things": board.things(self.desks.change(token, Desk.undone)), "note": "The last change is undone."}
+        session = self.sessions.update(token, AnnotationSession.undo)
+        return {"instances": messages.instance_values(session), "note": "Undid the last change."}
 
-    def _asked(self, desk: Desk, given: object) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-        height, width = desk.encoded.image.shape[:2]
-        marks = read_marks(given, width, height)
-        with self.context.models.using(desk.preset) as pipe:
-            return pipe.prompt(desk.encoded, **marks.asked)
+    def _segment(self, session: AnnotationSession, given: object) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+        height, width = session.encoded.image.shape[:2]
+        prompts = parse_prompts(given, width, height)
+        with self.context.models.using(session.preset) as pipe:
+            return pipe.prompt(session.encoded, **prompts.arguments)
 
     def download(self, kind: str, token: str | None) -> str:
-        """Write the objects of a desk as a file of a kind and return its path.
+        """Write a session's instances to a file and return its path.
 
         Raises:
-            BadInput: there is no object yet.
+            BadInput: the session has no instances.
         """
-        desk = self.desks.get(token)
-        if not desk.things:
-            raise BadInput("there is no object yet; mark one, name it and press Add")
-        with self.context.models.using(desk.preset) as pipe:
-            result = desk.result(pipe)
+        session = self.sessions.get(token)
+        if not session.instances:
+            raise BadInput("there is no object yet; click one, name it and press Add")
+        with self.context.models.using(session.preset) as pipe:
+            result = session.result(pipe)
         return for_page(result, kind)
 
     def segment(
@@ -155,57 +157,57 @@ class Prompting:
         name: str | None = None,
         preset: str | None = None,
     ) -> Message:
-        """Cut one thing out of an image: three masks for a prompt of points, a box, or both.
+        """Segment one object of an image: three masks for a prompt of points, a box, or both.
 
         Args:
             image: an uploaded image.
             points: [[x, y], ...] in pixels of the image.
-            point_labels: [1, 0, ...], 1 on the thing and 0 beside it, one a point; all 1 where not given.
+            point_labels: [1, 0, ...], one per point, 1 for object and 0 for background; default: all 1.
             box: [left, top, right, bottom] in pixels of the image.
-            name: what the thing is called in the answer; "object" where not given.
-            preset: the models; the page's first where not given.
+            name: label of the masks; default: "object".
+            preset: the models' preset; default: the page's first one.
 
         Returns:
             width, height; masks: three, best first, each with label, score, xyxy in pixels (null for an empty mask) and
             mask as COCO run-length encoding.
 
         Raises:
-            BadInput: the image or the prompt cannot be used; the message says why.
+            BadInput: the image or the prompt is invalid; the message states the cause.
         """
         pixels = read_upload(image, self.context.limits.pixels)
-        marks = _marks(points, point_labels, box, pixels)
+        prompts = _parse_points(points, point_labels, box, pixels)
         with self.context.models.using(preset or None) as pipe:
-            masks, scores = pipe.prompt(encode(pipe, pixels), **marks.asked)
-        return _json(masks, scores, name_of(name))
+            masks, scores = pipe.prompt(encode(pipe, pixels), **prompts.arguments)
+        return _masks_json(masks, scores, parse_name(name))
 
 
-def _marks(points: Any, point_labels: Any, box: Any, image: NDArray[np.uint8]) -> Marks:
-    """Return what a program asks.
+def _parse_points(points: Any, point_labels: Any, box: Any, image: NDArray[np.uint8]) -> PointPrompts:
+    """Parse the prompt of an API call.
 
     Raises:
-        BadInput: points, labels or box have another form, or lie outside of the image.
+        BadInput: points, labels or box are invalid, or lie outside the image.
     """
-    places = [] if points is None else points
-    if not isinstance(places, list):
+    points = [] if points is None else points
+    if not isinstance(points, list):
         raise BadInput("points must be a list of [x, y] in pixels of the image")
-    inside = [1] * len(places) if point_labels is None else point_labels
-    if not isinstance(inside, list) or len(inside) != len(places) or any(each not in (0, 1) for each in inside):
-        raise BadInput(f"point_labels must be {len(places)} numbers, 1 on the thing and 0 beside it, one a point")
-    given = [{"kind": "point", "at": at, "inside": bool(on)} for at, on in zip(places, inside, strict=True)]
+    inside = [1] * len(points) if point_labels is None else point_labels
+    if not isinstance(inside, list) or len(inside) != len(points) or any(each not in (0, 1) for each in inside):
+        raise BadInput(f"point_labels must be {len(points)} numbers, one per point, 1 for object and 0 for background")
+    given = [{"kind": "point", "at": at, "inside": bool(on)} for at, on in zip(points, inside, strict=True)]
     if box is not None:
         given.append({"kind": "box", "xyxy": box})
     if not given:
         raise BadInput("a prompt needs a point or a box; give points as [[x, y], ...] or box as four numbers")
     height, width = image.shape[:2]
-    marks = read_marks(given, width, height)
-    for x, y in [*places, *([] if box is None else [box[:2], box[2:]])]:
+    prompts = parse_prompts(given, width, height)
+    for x, y in [*points, *([] if box is None else [box[:2], box[2:]])]:
         if not (0 <= x <= width and 0 <= y <= height):
-            raise BadInput(f"({x:g}, {y:g}) lies outside of the image, {width} x {height} pixels; give a place in it")
-    return marks
+            raise BadInput(f"({x:g}, {y:g}) lies outside the image of {width} x {height} pixels; give a point in it")
+    return prompts
 
 
-def _json(masks: NDArray[np.bool_], scores: NDArray[np.float32], name: str) -> Message:
-    """Return (3, H, W) masks and their scores in JSON types, best first."""
+def _masks_json(masks: NDArray[np.bool_], scores: NDArray[np.float32], name: str) -> Message:
+    """Return (3, H, W) masks and their (3,) scores as JSON, best first."""
 
     def one(row: int) -> Message:
         code = openvocab.encode_mask(masks[row])
@@ -220,43 +222,46 @@ def _json(masks: NDArray[np.bool_], scores: NDArray[np.float32], name: str) -> M
     return {"width": masks.shape[2], "height": masks.shape[1], "masks": [one(int(row)) for row in rows]}
 
 
-# --- the layout
+# --- layout
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Tab:
-    """The components of the tab that other tabs fill.
+    """The components that other tabs fill.
 
-    doing    the tab's handlers.
-    image  where the image is chosen.
-    canvas   where it is marked.
-    token    the desk's.
+    Attributes:
+        handlers: Handlers of the tab.
+        image: The image input.
+        canvas: The prompt canvas.
+        token: State with the session's token.
     """
 
-    doing: Prompting
+    handlers: PromptHandlers
     image: gr.Image
     canvas: gr.HTML
     token: gr.State
 
-    def corrects(self, button: gr.Button, finding: gr.State, tabs: gr.Tabs) -> None:
-        """Let a button bring what was found over to this tab.
+    def connect_corrections(self, button: gr.Button, result_token: gr.State, tabs: gr.Tabs) -> None:
+        """Let a button open a result of the tab Chain in this tab.
 
         Args:
-            finding: holds a token of context.findings.
-            tabs: of which this tab is selected.
+            button: The button.
+            result_token: State with a token of context.results.
+            tabs: The tabs, of which this one is selected.
         """
 
-        def adopt(found: str | None, token: str | None) -> tuple[Message, str, str | None, Any]:
-            return *self.doing.adopt(found, token), gr.Tabs(selected="prompt")
+        def open_result(found: str | None, token: str | None) -> tuple[Message, str, str | None, Any]:
+            return *self.handlers.open_result(found, token), gr.Tabs(selected="prompt")
 
         outputs = [self.canvas, self.token, self.image, tabs]
-        button.click(told(adopt), [finding, self.token], outputs, **_MODEL)
+        button.click(report_errors(open_result), [result_token, self.token], outputs, **_MODEL)
 
 
 def build(context: Context) -> Tab:
-    """Lay out the tab inside the one that is open."""
-    doing = Prompting(context, Desks(context.limits.held_bytes))
-    token = gr.State(None, delete_callback=doing.desks.drop)
+    """Lay out the tab inside the open one."""
+    handlers = PromptHandlers(context, SessionStore(context.limits.cache_bytes))
+    token = gr.State(None, delete_callback=handlers.sessions.discard)
+    names = list(context.models.names)
     with gr.Row(elem_classes="ov-columns"):
         with gr.Column(scale=3, min_width=240):
             image = image_input(
@@ -265,54 +270,37 @@ def build(context: Context) -> Tab:
                 height=180,
                 sources=["upload", "clipboard"],
                 buttons=[],
-                alt_text="the image chosen",
+                alt_text="the chosen image",
                 elem_id="prompt-image",
             )
-            examples = part("examples", _examples(), css_template=_FOUR_A_ROW, elem_id="prompt-examples")
-            preset = _preset(context)
+            examples = examples_component("prompt", css_template=_FOUR_COLUMNS)
+            preset = gr.Dropdown(names, value=names[0], label="Models", visible=len(names) > 1, elem_id="prompt-preset")
         with gr.Column(scale=10, min_width=300):
-            marked = board.canvas(elem_id="prompt-canvas", elem_classes="ov-part")
-            save = download_buttons("prompt")
-    opened: dict[str, Any] = {"inputs": [image, preset, token], "outputs": [marked, token], **_MODEL}
-    examples.pick(told(_example), None, [image], **_INNER, queue=False).success(doing.open, **opened)
+            canvas = messages.canvas(elem_id="prompt-canvas", elem_classes="ov-part")
+            connect_downloads = download_buttons("prompt")
+    opened: dict[str, Any] = {"inputs": [image, preset, token], "outputs": [canvas, token], **_MODEL}
+    examples.pick(report_errors(_example), None, [image], **_PRIVATE, queue=False).success(handlers.open, **opened)
     for event in (image.upload, image.clear, preset.input):
-        event(doing.open, **opened)
-    acted = marked.act(doing.act, [token], [marked], trigger_mode="multiple", **_MODEL)
-    acted.failure(None, js=_LOST, api_visibility="private")
-    save(doing.download, token)
-    _api(doing)
-    return Tab(doing, image, marked, token)
-
-
-def _examples() -> list[dict[str, str]]:
-    return [
-        {
-            "name": scene.path.name,
-            "image": thumbnail(openvocab.read_image(scene.path)),
-            "words": ", ".join(scene.labels),
-        }
-        for scene in openvocab.example_scenes()
-    ]
+        event(handlers.open, **opened)
+    acted = canvas.act(handlers.act, [token], [canvas], trigger_mode="multiple", **_MODEL)
+    acted.failure(None, js=_REQUEST_FAILED, api_visibility="private")
+    connect_downloads(handlers.download, token)
+    _add_endpoint(handlers)
+    return Tab(handlers, image, canvas, token)
 
 
 def _example(event: gr.EventData) -> str:
-    scenes = openvocab.example_scenes()
-    return str(save_file_to_cache(scenes[int(event.index) % len(scenes)].path, get_upload_folder()))
+    return example_inputs(event)[0]
 
 
-def _preset(context: Context) -> gr.Dropdown:
-    names = list(context.models.names)
-    return gr.Dropdown(names, value=names[0], label="Models", visible=len(names) > 1, elem_id="prompt-preset")
-
-
-def _api(doing: Prompting) -> None:
+def _add_endpoint(handlers: PromptHandlers) -> None:
     with gr.Row(visible=False):
         image = image_input(label="image")
         points, point_labels, box = gr.JSON(label="points"), gr.JSON(label="point_labels"), gr.JSON(label="box")
         name, preset = gr.Textbox(label="name"), gr.Textbox(label="preset")
         found, go = gr.JSON(label="found"), gr.Button("segment")
     go.click(
-        told(doing.segment),
+        report_errors(handlers.segment),
         [image, points, point_labels, box, name, preset],
         found,
         api_name="segment_prompt",

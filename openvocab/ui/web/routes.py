@@ -1,20 +1,20 @@
-"""Which requests the page has a use for: an allow-list of methods and paths, so other routes of Gradio are closed."""
+"""Allow-list of the HTTP methods and paths that the page uses; Gradio's other routes are closed."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 
-__all__ = ["API", "is_call", "is_known", "is_open", "is_upload"]
+__all__ = ["API", "is_allowed", "is_call", "is_public", "is_upload"]
 
 API = "/gradio_api/"
 
 _NAME = r"[\w.-]{1,100}"
-_FOR_ALL = (
+_PUBLIC = (
     r"/|/healthz|/logout|/favicon\.ico|/robots\.txt|/manifest\.json"
     rf"|(/gradio_api)?/theme\.css|/(assets|static|svelte)/[\w./@+-]+|{API}startup-events/?"
 )
-"""The page's own files and what its login form needs."""
+"""Static files and what the login form needs."""
 
 _READS = (
     rf"/config/?|{API}(info|openapi\.json|app_id|login_check|upload_progress|queue/data|queue/status)/?"
@@ -26,11 +26,11 @@ _TOOLS = rf"{API}mcp(/.*)?"
 
 
 def _table(tools: bool) -> Mapping[str, re.Pattern[str]]:
-    """Method -> the paths that are answered."""
+    """Method -> pattern of the allowed paths."""
     more = f"|{_TOOLS}" if tools else ""
     table = {
-        "GET": f"{_FOR_ALL}|{_READS}{more}",
-        "HEAD": f"{_FOR_ALL}|{_READS}",
+        "GET": f"{_PUBLIC}|{_READS}{more}",
+        "HEAD": f"{_PUBLIC}|{_READS}",
         "POST": f"/login/?|{_CALLS}|{_UPLOADS}{more}",
         "DELETE": more[1:] or "(?!)",
     }
@@ -38,32 +38,33 @@ def _table(tools: bool) -> Mapping[str, re.Pattern[str]]:
 
 
 _WITH_TOOLS, _WITHOUT_TOOLS = _table(True), _table(False)
-_OPEN = re.compile(f"{_FOR_ALL}|/login/?")
+_PUBLIC_OR_LOGIN = re.compile(f"{_PUBLIC}|/login/?")
 _CALL = re.compile(f"{_CALLS}|{_TOOLS}")
 _UPLOAD = re.compile(_UPLOADS)
 
 
-def is_known(method: str, path: str, *, tools: bool) -> bool:
-    """Tell whether a request is one that the page has a use for.
+def is_allowed(method: str, path: str, *, tools: bool) -> bool:
+    """Whether a request is allowed.
 
     Args:
-        path: decoded, without the query.
-        tools: whether the MCP tools are offered.
+        method: HTTP method.
+        path: Decoded path without the query.
+        tools: Whether MCP tools are enabled.
     """
     paths = (_WITH_TOOLS if tools else _WITHOUT_TOOLS).get(method)
     return paths is not None and paths.fullmatch(path) is not None
 
 
-def is_open(path: str) -> bool:
-    """Tell whether a path is answered to visitors who have not logged in."""
-    return _OPEN.fullmatch(path) is not None
+def is_public(path: str) -> bool:
+    """Whether a path is served without a login."""
+    return _PUBLIC_OR_LOGIN.fullmatch(path) is not None
 
 
 def is_call(path: str) -> bool:
-    """Tell whether the body of a POST there is JSON for a handler."""
+    """Whether a POST to this path calls a handler with JSON."""
     return _CALL.fullmatch(path) is not None
 
 
 def is_upload(path: str) -> bool:
-    """Tell whether a POST there sends files."""
+    """Whether a POST to this path uploads files."""
     return _UPLOAD.fullmatch(path) is not None

@@ -1,4 +1,4 @@
-"""Room for uploads: a bound on all of them together, and nothing left of those that were broken off."""
+"""Disk space of uploads: a limit on their total size, and deletion of interrupted uploads."""
 
 from __future__ import annotations
 
@@ -11,54 +11,55 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from openvocab.ui.web.refusals import Refusal
+from openvocab.ui.web.error_responses import ErrorResponse
 
 __all__ = ["Storage"]
 
-_ARRIVING = re.compile(r"tmp[a-z0-9_]{8}")
-"""How Gradio names a file, directly in the folder, whose upload has not ended (tempfile.NamedTemporaryFile)."""
-_FULL = Refusal(507, "the server has no room for more uploads now; try again later, or ask for a larger --max-stored")
+_PARTIAL_UPLOAD = re.compile(r"tmp[a-z0-9_]{8}")
+"""Name of a file, directly in the folder, that Gradio is still receiving (tempfile.NamedTemporaryFile)."""
+_FULL = ErrorResponse(507, "the server has no disk space for more uploads; try again later, or raise --max-stored")
 
 
 class Storage:
-    """Counts what lies in the folder of uploads and what is on its way there."""
+    """Limits the total size of the upload folder and of the uploads in progress."""
 
-    def __init__(self, folder: str | Path, most: int) -> None:
-        """Set up.
+    def __init__(self, folder: str | Path, max_bytes: int) -> None:
+        """Watch a folder.
 
         Args:
-            most: bytes of all files together.
+            folder: Folder of the uploads.
+            max_bytes: Maximum total size of all files.
         """
-        self._folder, self._most = str(folder), most
-        self._numbers = itertools.count()
-        self._arriving: dict[int, tuple[float, int]] = {}
+        self._folder, self._max_bytes = str(folder), max_bytes
+        self._ids = itertools.count()
+        self._in_progress: dict[int, tuple[float, int]] = {}
 
-    def refusal(self, length: int) -> Refusal | None:
-        """Return why there is no room for an upload of that many bytes, or None."""
-        coming = sum(size for _, size in self._arriving.values())
-        return _FULL if _bytes_in(self._folder) + coming + length > self._most else None
+    def rejection(self, length: int) -> ErrorResponse | None:
+        """Return the error response for an upload of this many bytes if the folder is full, or None."""
+        pending = sum(size for _, size in self._in_progress.values())
+        return _FULL if _bytes_in(self._folder) + pending + length > self._max_bytes else None
 
     @contextmanager
     def upload(self, length: int) -> Iterator[None]:
-        """Keep room for an upload while it arrives; at the end, delete what broken-off uploads left."""
-        number = next(self._numbers)
-        self._arriving[number] = (time.time(), length)
+        """Reserve space for an upload in progress; afterwards, delete what interrupted uploads left behind."""
+        number = next(self._ids)
+        self._in_progress[number] = (time.time(), length)
         try:
             yield
         finally:
-            del self._arriving[number]
-            self._sweep()
+            del self._in_progress[number]
+            self._delete_partial()
 
-    def _sweep(self) -> None:
-        """Delete the unfinished files that are older than every upload that is still arriving."""
-        oldest = min((begun for begun, _ in self._arriving.values()), default=float("inf"))
+    def _delete_partial(self) -> None:
+        """Delete partial files that are older than every upload in progress."""
+        oldest = min((start for start, _ in self._in_progress.values()), default=float("inf"))
         with suppress(OSError), os.scandir(self._folder) as entries:
             for entry in entries:
-                if _ARRIVING.fullmatch(entry.name) and _is_dead(entry, oldest):
+                if _PARTIAL_UPLOAD.fullmatch(entry.name) and _is_abandoned(entry, oldest):
                     os.unlink(entry.path)
 
 
-def _is_dead(entry: os.DirEntry[str], oldest: float) -> bool:
+def _is_abandoned(entry: os.DirEntry[str], oldest: float) -> bool:
     with suppress(OSError):
         found = entry.stat(follow_symlinks=False)
         return stat.S_ISREG(found.st_mode) and found.st_mtime < oldest
@@ -66,7 +67,7 @@ def _is_dead(entry: os.DirEntry[str], oldest: float) -> bool:
 
 
 def _bytes_in(folder: str) -> int:
-    """Return the bytes of all files in a folder, at any depth."""
+    """Return the total size of all files in a folder, recursively."""
     total = 0
     for parent, _, names in os.walk(folder):
         for name in names:

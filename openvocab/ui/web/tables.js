@@ -1,36 +1,30 @@
-// Tags and detections. value: {tags: [{label, score, color}], detections: [{key, label, score, box, color}], corrected, boxes}
+// Tags and detections. value: {tags: [{label, score, color}], detections: [{key, label, score, box, color}], corrections}
 const root = element.querySelector('.ov-tables');
-const make = (tag, name, text) => {
-  const made = document.createElement(tag);
-  if (name) made.className = name;
-  if (text !== undefined) made.textContent = text;
-  return made;
-};
 const chip = (color) => {
-  const made = make('span', color ? 'ov-chip' : 'ov-chip hollow');
-  if (color) made.style.background = color;
-  made.setAttribute('aria-hidden', 'true');
-  return made;
+  const node = createNode('span', color ? 'ov-chip' : 'ov-chip hollow');
+  if (color) node.style.background = color;
+  node.setAttribute('aria-hidden', 'true');
+  return node;
 };
-const table = (name, caption, heads) => {
-  const made = make('table', name), head = make('tr'), thead = make('thead'), body = make('tbody');
-  made.append(make('caption', '', caption));
+const createTable = (name, caption, heads) => {
+  const table = createNode('table', name), head = createNode('tr'), thead = createNode('thead'), body = createNode('tbody');
+  table.append(createNode('caption', '', caption));
   for (const [text, kind] of heads) {
-    const cell = make('th', kind, text);
+    const cell = createNode('th', kind, text);
     cell.scope = 'col';
     head.append(cell);
   }
   thead.append(head);
-  made.append(thead, body);
-  return [made, body];
+  table.append(thead, body);
+  return [table, body];
 };
-const point = (key) => document.dispatchEvent(new CustomEvent('ov-point', { detail: key }));
+const highlight = (key) => document.dispatchEvent(new CustomEvent('ov-highlight', { detail: key }));
 const tags = (value) => {
-  const [made, body] = table('ov-tags', 'Tags', [['label', ''], ['score', 'ov-number']]);
+  const [table, body] = createTable('ov-tags', 'Tags', [['label', ''], ['score', 'ov-number']]);
   for (const tag of value.tags) {
-    const row = make('tr'), name = make('td', 'name'), score = make('td', 'ov-number score');
-    const inner = make('span', 'inner'), bar = make('span', 'bar');
-    inner.append(chip(tag.color), make('span', 'label', tag.label));
+    const row = createNode('tr'), name = createNode('td', 'name'), score = createNode('td', 'ov-number score');
+    const inner = createNode('span', 'inner'), bar = createNode('span', 'bar');
+    inner.append(chip(tag.color), createNode('span', 'label', tag.label));
     bar.style.width = 100 * tag.score + '%';
     if (tag.color) bar.style.background = tag.color;
     name.append(inner, bar);
@@ -38,37 +32,37 @@ const tags = (value) => {
     row.append(name, score);
     body.append(row);
   }
-  return made;
+  return table;
 };
 const detections = (value) => {
-  const [made, body] = table('ov-detections', 'Detections',
+  const [table, body] = createTable('ov-detections', 'Detections',
     [['label', ''], ['score', 'ov-number'], ['box', 'ov-number box'], ['', 'ov-end']]);
   for (const detection of value.detections) {
-    const row = make('tr'), name = make('td', 'name'), inner = make('span', 'inner');
-    const field = make('input', 'label'), away = make('button', 'away', '×'), end = make('td', 'ov-end');
+    const row = createNode('tr'), name = createNode('td', 'name'), inner = createNode('span', 'inner');
+    const field = createNode('input', 'label'), deleteButton = createNode('button', 'delete', '×'), end = createNode('td', 'ov-end');
     row.dataset.key = detection.key;
     field.value = detection.label;
     field.title = detection.label;
     field.maxLength = 1000;
-    field.setAttribute('aria-label', 'Label of the detection; type to correct it');
+    field.setAttribute('aria-label', 'Label of the detection');
     field.addEventListener('change', () => {
       if (field.value.trim() && field.value !== detection.label) trigger('rename', { key: detection.key, label: field.value });
       else field.value = detection.label;
     });
     field.addEventListener('keydown', (event) => { if (event.key === 'Enter') field.blur(); });
-    away.type = 'button';
-    away.title = 'Take this detection out';
-    away.setAttribute('aria-label', 'Take out ' + detection.label);
-    away.addEventListener('click', () => trigger('remove', { key: detection.key }));
+    deleteButton.type = 'button';
+    deleteButton.title = 'Delete this detection';
+    deleteButton.setAttribute('aria-label', 'Delete ' + detection.label);
+    deleteButton.addEventListener('click', () => trigger('remove', { key: detection.key }));
     inner.append(chip(detection.color), field);
     name.append(inner);
-    end.append(away);
-    row.append(name, make('td', 'ov-number', detection.score.toFixed(2)), make('td', 'ov-number box', detection.box.join(' ')), end);
-    for (const over of ['mouseenter', 'focusin']) row.addEventListener(over, () => point(detection.key));
-    for (const out of ['mouseleave', 'focusout']) row.addEventListener(out, () => point(null));
+    end.append(deleteButton);
+    row.append(name, createNode('td', 'ov-number', detection.score.toFixed(2)), createNode('td', 'ov-number box', detection.box.join(' ')), end);
+    for (const over of ['mouseenter', 'focusin']) row.addEventListener(over, () => highlight(detection.key));
+    for (const out of ['mouseleave', 'focusout']) row.addEventListener(out, () => highlight(null));
     body.append(row);
   }
-  return made;
+  return table;
 };
 const show = () => {
   const value = props.value;
@@ -76,14 +70,14 @@ const show = () => {
   if (!value) return;
   if (value.tags.length) root.append(tags(value));
   if (value.detections.length) root.append(detections(value));
-  if (value.corrected) {
-    const undo = make('button', 'ov-undo', 'Undo ' + value.corrected + ' correction' + (value.corrected === 1 ? '' : 's'));
+  if (value.corrections) {
+    const undo = createNode('button', 'ov-undo', 'Undo ' + value.corrections + ' correction' + (value.corrections === 1 ? '' : 's'));
     undo.type = 'button';
     undo.addEventListener('click', () => trigger('restore', {}));
     root.append(undo);
   }
 };
-document.addEventListener('ov-point', (event) => {
+document.addEventListener('ov-highlight', (event) => {
   for (const row of root.querySelectorAll('tr[data-key]')) row.classList.toggle('on', row.dataset.key === event.detail);
 });
 watch('value', show);

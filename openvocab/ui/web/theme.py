@@ -1,4 +1,4 @@
-"""How the page looks: a theme of system fonts and one accent, light and dark, and the style sheet beside this file."""
+"""The page's theme: system fonts, one accent color, light and dark; and its style sheet."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-__all__ = ["looks", "theme"]
+__all__ = ["launch_options", "theme"]
 
 _SANS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "Liberation Sans", "sans-serif")
 _MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "Liberation Mono", "monospace")
@@ -67,11 +67,11 @@ _VALUES = {
     "link_text_color": "*primary_700",
     "link_text_color_dark": "*primary_300",
 }
-"""Variables of the theme that are not Base's; "*name" stands for another variable."""
+"""Theme variables that differ from gradio.themes.Base; "*name" refers to another variable."""
 
 
 def theme() -> Any:
-    """Return the theme: neutral surfaces, one accent, no shadow, nothing fetched from anywhere."""
+    """Return the theme; it uses no web fonts."""
     accent, neutral = (
         gr.themes.Color(*steps, darkest) for steps, darkest in zip((_TEAL, _SLATE), _DEEPEST, strict=True)
     )
@@ -87,12 +87,12 @@ def theme() -> Any:
     return made.set(**_VALUES)
 
 
-def looks() -> dict[str, Any]:
-    """Return what Blocks.launch and mount_gradio_app take: theme, css, head and the links of the footer."""
-    home = files("openvocab.ui.web")
+def launch_options() -> dict[str, Any]:
+    """Return options of Blocks.launch and mount_gradio_app: theme, css, head and footer links."""
+    folder = files("openvocab.ui.web")
     return {
         "theme": theme(),
-        "css": home.joinpath("page.css").read_text("utf-8"),
-        "head": f"<script>{home.joinpath('head.js').read_text('utf-8')}</script>",
+        "css": folder.joinpath("page.css").read_text("utf-8"),
+        "head": f"<script>{folder.joinpath('head.js').read_text('utf-8')}</script>",
         "footer_links": ["api"],
     }

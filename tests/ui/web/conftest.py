@@ -31,12 +31,12 @@ def server() -> Iterator[Any]:
     pytest.importorskip("gradio")
     from openvocab.ui.web.context import Context
     from openvocab.ui.web.models import Models
-    from openvocab.ui.web.serving import Serving, running
+    from openvocab.ui.web.server import ServerOptions, run_server
 
     context = Context(Models(("pocket",), device="cpu"))
     with context.models.using():
         pass
-    with running(context, Serving(port=0)) as served:
+    with run_server(context, ServerOptions(port=0)) as served:
         yield served
 
 

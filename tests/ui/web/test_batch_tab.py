@@ -64,7 +64,7 @@ def test_a_batch_is_a_run_folder_with_its_errors(batch, images, tmp_path):
     assert "/tmp" not in (tmp_path / "run" / "run.json").read_text("utf-8")
 
 
-def test_answers_are_those_of_the_chain(batch, server):
+def test_rows_equal_the_results_of_the_pipeline(batch, server):
     with server.context.models.using() as pipe:
         expected = [pipe(scene.path, LABELS.split(", ")) for scene in SCENES]
     _, files = batch(*(str(scene.path) for scene in SCENES), format="jsonl")
@@ -90,7 +90,7 @@ def test_answers_are_those_of_the_chain(batch, server):
         ("csv", "table.csv"),
     ],
 )
-def test_every_format(batch, form, name):
+def test_every_format_is_exported(batch, form, name):
     summary, files = batch(str(SCENES[0].path), format=form, draw=form == "coco")
     assert (summary["ok"], name in files) == (1, True)
     assert any(each.startswith("images/") for each in files) == (form == "coco")
@@ -99,7 +99,7 @@ def test_every_format(batch, form, name):
     )
 
 
-def test_tags_alone(batch, server):
+def test_the_task_tag_writes_tags_only(batch, server):
     before = server.context.models.calls["detector.detect"]
     _, files = batch(str(SCENES[0].path), task="tag", format="csv")
     rows = list(csv.DictReader(io.StringIO(files["table.csv"].decode())))
@@ -116,19 +116,19 @@ def test_tags_alone(batch, server):
         pytest.param({"template": "{label.__class__}"}, "label", id="template with another"),
     ],
 )
-def test_what_cannot_be_done_is_one_sentence(batch, options, words):
+def test_invalid_requests_are_one_sentence(batch, options, words):
     from gradio_client.exceptions import AppError
 
-    with pytest.raises(AppError, match=words) as told:
+    with pytest.raises(AppError, match=words) as report_errors:
         batch(str(SCENES[0].path), **options)
-    assert "Traceback" not in str(told.value) and "\n" not in str(told.value)
+    assert "Traceback" not in str(report_errors.value) and "\n" not in str(report_errors.value)
 
 
 def folders():
     return set(Path(os.environ.get("TMPDIR", "/tmp")).glob("openvocab-batch-*"))
 
 
-def test_a_cancelled_batch_frees_the_models_and_leaves_nothing(client, server, tmp_path):
+def test_a_canceled_batch_frees_the_models_and_deletes_its_files(client, server, tmp_path):
     from gradio_client import handle_file
 
     many = tmp_path / "many.zip"
@@ -153,12 +153,12 @@ def _until(true, seconds=60):
         time.sleep(0.05)
 
 
-def test_a_person_runs_a_batch(page, images, tmp_path):
+def test_a_batch_in_the_browser(page, images, tmp_path):
     page.get_by_role("tab", name="Batch").click()
     view = page.locator("#batch-view")
     assert "Choose images or a zip file" in view.inner_text()
     page.locator("#batch-files input[type=file]").set_input_files(images)
-    page.locator("#batch-words textarea").fill(LABELS)
+    page.locator("#batch-labels textarea").fill(LABELS)
     page.locator("#batch-files .file-preview").wait_for()
     page.locator("#batch-run").click()
     page.locator("#batch-get").wait_for()
@@ -171,8 +171,8 @@ def test_a_person_runs_a_batch(page, images, tmp_path):
     assert "run/run.json" in zipfile.ZipFile(tmp_path / "run.zip").namelist()
 
 
-def test_without_an_image_the_page_says_what_to_do(page):
+def test_without_an_image_the_page_explains_what_to_do(page):
     page.get_by_role("tab", name="Batch").click()
-    page.locator("#batch-words textarea").fill("dog")
+    page.locator("#batch-labels textarea").fill("dog")
     page.locator("#batch-run").click()
     page.get_by_text("there is no image; choose images or a zip file").wait_for()

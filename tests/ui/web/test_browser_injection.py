@@ -58,7 +58,7 @@ def files(names, data):
 def test_chain_and_prompt(quiet):
     quiet.locator("#chain-image input[type=file]").set_input_files(files([f"{LABELS[4]}.png"], SCENE.path.read_bytes()))
     quiet.locator("#chain-image img").wait_for()
-    quiet.locator("#chain-words textarea").fill("\n".join([*SCENE.labels, *LABELS]))
+    quiet.locator("#chain-labels textarea").fill("\n".join([*SCENE.labels, *LABELS]))
     quiet.locator("#chain-run").click()
     quiet.locator("#chain-note", has_text="detections in").wait_for()
     slide(quiet, "tag-threshold", 0)
@@ -70,9 +70,9 @@ def test_chain_and_prompt(quiet):
     quiet.locator('#prompt-canvas .cv[data-drawn="yes"]').wait_for()
 
 
-def test_chain_says_errors_as_text(quiet):
+def test_chain_shows_errors_as_text(quiet):
     quiet.locator("#chain-image input[type=file]").set_input_files(files([f"{LABELS[4]}.png"], b"no image"))
-    quiet.locator("#chain-words textarea").fill("\n".join(LABELS))
+    quiet.locator("#chain-labels textarea").fill("\n".join(LABELS))
     quiet.locator("#chain-run").click()
     quiet.get_by_text("holds no image in a known format").first.wait_for()
 
@@ -83,7 +83,7 @@ def test_tag(quiet):
         [*files([f"{each}.png" for each in LABELS[:25]], SCENE.path.read_bytes()), *files(LABELS[25:], b"no image")]
     )
     quiet.locator("#tag-images .file-preview").wait_for()
-    quiet.locator("#tag-words textarea").fill("\n".join(LABELS))
+    quiet.locator("#tag-labels textarea").fill("\n".join(LABELS))
     quiet.locator("#tag-run").click()
     quiet.wait_for_function(
         "n => document.querySelectorAll('#tag-cards article').length === n", arg=len(LABELS), timeout=60_000
@@ -98,7 +98,7 @@ def test_batch(quiet, tmp_path):
     quiet.get_by_role("tab", name="Batch").click()
     quiet.locator("#batch-files input[type=file]").set_input_files(str(path))
     quiet.locator("#batch-files .file-preview").wait_for()
-    quiet.locator("#batch-words textarea").fill("\n".join(LABELS))
+    quiet.locator("#batch-labels textarea").fill("\n".join(LABELS))
     quiet.locator("#batch-run").click()
     quiet.locator("#batch-get").wait_for()
     assert quiet.locator("#batch-view tbody tr").count() == len(SCRIPTS)

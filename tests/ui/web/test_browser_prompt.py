@@ -1,4 +1,4 @@
-"""The tab Prompt in a real browser: marks of every kind, the three masks, the list of objects, the keyboard."""
+"""The tab Prompt in a real browser: prompts of every kind, the three masks, the list of objects, the keyboard."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CV = "#prompt-canvas .cv"
 STAGE = f"{CV} .cv-stage canvas"
 
 
-class Board:
+class PromptTab:
     """The tab, as a person uses it. Places are pixels of the image."""
 
     def __init__(self, page: Any) -> None:
@@ -40,16 +40,16 @@ class Board:
             if "do" in event:
                 self.sent.append(event)
 
-    def example(self, row: int = 0) -> Board:
+    def example(self, row: int = 0) -> PromptTab:
         self.page.locator("#prompt-examples button").nth(row).click()
         return self.opened()
 
-    def upload(self, path: Path, size: tuple[int, int]) -> Board:
+    def upload(self, path: Path, size: tuple[int, int]) -> PromptTab:
         self.page.locator("#prompt-image input[type=file]").set_input_files(str(path))
         self.size = size
         return self.opened()
 
-    def opened(self) -> Board:
+    def opened(self) -> PromptTab:
         self.page.wait_for_selector(f'{CV}[data-empty="no"][data-drawn="yes"]')
         self.page.locator(STAGE).scroll_into_view_if_needed()
         return self
@@ -102,11 +102,11 @@ class Board:
 
     def count(self, count: int) -> None:
         self.page.wait_for_function(
-            "([at, count]) => document.querySelectorAll(at).length === count", arg=[f"{CV} .cv-things li", count]
+            "([at, count]) => document.querySelectorAll(at).length === count", arg=[f"{CV} .cv-instances li", count]
         )
 
     def names(self) -> list[str]:
-        return [each.input_value() for each in self.page.locator(f"{CV} .cv-things input").all()]
+        return [each.input_value() for each in self.page.locator(f"{CV} .cv-instances input").all()]
 
     def says(self, text: str) -> None:
         self.page.locator(f"{CV} .cv-status", has_text=re.compile(text)).wait_for()
@@ -122,8 +122,8 @@ class Board:
 
 
 @pytest.fixture
-def board(page: Any) -> Board:
-    return Board(page)
+def board(page: Any) -> PromptTab:
+    return PromptTab(page)
 
 
 def overlap(detection: dict[str, Any], row: int) -> float:
@@ -132,12 +132,12 @@ def overlap(detection: dict[str, Any], row: int) -> float:
     return float((mask & true).sum() / (mask | true).sum())
 
 
-def test_an_empty_canvas_says_what_to_do(board):
+def test_an_empty_canvas_explains_what_to_do(board):
     assert board.page.locator(f"{CV} .cv-empty").is_visible()
     assert not board.page.locator(STAGE).is_visible()
 
 
-def test_a_click_cuts_out_the_object(board):
+def test_a_click_segments_the_object(board):
     board.example().click(ON_THE_TENT)
     assert board.page.locator(f"{CV} .cv-choices button").count() == 3
     board.accept("tent")
@@ -146,7 +146,7 @@ def test_a_click_cuts_out_the_object(board):
     assert overlap(detection, TENT) > 0.7
 
 
-def test_a_box_cuts_out_the_object(board):
+def test_a_box_segments_the_object(board):
     board.example()
     left, top, right, bottom = (float(edge) for edge in SCENE.xyxy[BULB])
     with board.masks():
@@ -155,12 +155,12 @@ def test_a_box_cuts_out_the_object(board):
     assert overlap(board.found()[0], BULB) > 0.7
 
 
-def test_a_scribble_cuts_out_the_object(board):
+def test_a_stroke_segments_the_object(board):
     board.example()
     board.page.click(f"{CV} [data-tool=stroke]")
     with board.masks():
         board.drag((140, 134), (156, 138), (175, 136))
-    assert board.sent[-1]["marks"][0]["kind"] == "stroke" and len(board.sent[-1]["marks"][0]["path"]) > 5
+    assert board.sent[-1]["prompts"][0]["kind"] == "stroke" and len(board.sent[-1]["prompts"][0]["path"]) > 5
     board.accept("controller")
     assert overlap(board.found()[0], CONTROLLER) > 0.7
 
@@ -182,7 +182,7 @@ def test_background_points(board, options, inside):
         board.page.keyboard.down("Shift")
     board.click(ON_THE_CONTROLLER, button=options.get("button", "left"))
     board.page.keyboard.up("Shift")
-    assert [mark["inside"] for mark in board.sent[-1]["marks"]] == [True, inside]
+    assert [mark["inside"] for mark in board.sent[-1]["prompts"]] == [True, inside]
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_background_points(board, options, inside):
         pytest.param(1280, (64, 48), id="small"),
     ],
 )
-def test_places_are_those_of_the_original_image(board, tmp_path, width, size):
+def test_coordinates_are_those_of_the_original_image(board, tmp_path, width, size):
     board.page.set_viewport_size({"width": width, "height": 900})
     path = tmp_path / "odd size.png"
     Image.new("RGB", size, "teal").save(path)
@@ -205,11 +205,11 @@ def test_places_are_those_of_the_original_image(board, tmp_path, width, size):
     assert shown["width"] / shown["height"] == pytest.approx(size[0] / size[1], rel=0.02)
     assert shown["x"] >= 0 and shown["x"] + shown["width"] <= width
     reach = 1.01 * size[0] / shown["width"]  # a pixel of the screen
-    np.testing.assert_allclose(board.sent[-1]["marks"][0]["at"], place, atol=reach)
+    np.testing.assert_allclose(board.sent[-1]["prompts"][0]["at"], place, atol=reach)
     wanted = [size[0] * 0.1, size[1] * 0.2, size[0] * 0.5, size[1] * 0.6]
     with board.masks():
         board.drag((wanted[0], wanted[1]), (wanted[2], wanted[3]))
-    np.testing.assert_allclose(board.sent[-1]["marks"][-1]["xyxy"], wanted, atol=2 * reach)
+    np.testing.assert_allclose(board.sent[-1]["prompts"][-1]["xyxy"], wanted, atol=2 * reach)
 
 
 def test_three_masks_to_choose_from(board):
@@ -226,42 +226,42 @@ def test_three_masks_to_choose_from(board):
     assert board.found()[0]["score"] == pytest.approx(scores[1], abs=0.006)
 
 
-def test_undo_takes_marks_back_then_changes_of_the_list(board):
+def test_undo_reverts_prompts_then_changes_of_the_list(board):
     board.example().click(ON_THE_TENT)
     board.click(ON_THE_CONTROLLER)
     with board.masks():
         board.press("u")
-    assert len(board.sent[-1]["marks"]) == 1
+    assert len(board.sent[-1]["prompts"]) == 1
     board.press("Control+z")
     board.page.wait_for_function("at => !document.querySelector(at)", arg=f"{CV} .cv-choices button")
     board.click(ON_THE_TENT)
     board.accept("tent")
     board.press("u")
     board.count(0)
-    board.says("undone")
+    board.says("Undid")
 
 
-def test_objects_are_renamed_deleted_and_numbered_on(board):
+def test_objects_are_renamed_and_deleted(board):
     board.example().click(ON_THE_TENT)
     board.accept("tent", 1)
     board.click(ON_THE_CONTROLLER)
     board.accept("pad", 2)
-    first = board.page.locator(f"{CV} .cv-things input").first
+    first = board.page.locator(f"{CV} .cv-instances input").first
     first.fill("marquee")
     first.press("Enter")
-    board.says("renamed")
+    board.says("Renamed")
     assert board.names() == ["marquee", "pad"]
     options = board.page.locator(f"{CV} > datalist option")
     assert [each.get_attribute("value") for each in options.all()] == ["marquee", "pad"]
-    board.page.locator(f"{CV} .cv-things .cv-away").first.click()
+    board.page.locator(f"{CV} .cv-instances .cv-delete").first.click()
     board.count(1)
     assert board.names() == ["pad"]
-    board.page.locator(f"{CV} .cv-things li").first.click(position={"x": 8, "y": 20})
+    board.page.locator(f"{CV} .cv-instances li").first.click(position={"x": 8, "y": 20})
     board.press("Delete")
     board.count(0)
 
 
-def test_the_keyboard_alone(board):
+def test_the_keyboard_is_sufficient(board):
     board.example()
     stage = board.page.locator(STAGE)
     board.press("ArrowUp")
@@ -270,7 +270,7 @@ def test_the_keyboard_alone(board):
         board.press("Shift+ArrowRight")
     with board.masks():
         board.press("Space")
-    np.testing.assert_allclose(board.sent[-1]["marks"][0]["at"], [131, 128])
+    np.testing.assert_allclose(board.sent[-1]["prompts"][0]["at"], [131, 128])
     board.press("n")
     board.press("b")
     for _ in range(5):
@@ -278,7 +278,7 @@ def test_the_keyboard_alone(board):
         board.press("ArrowDown")
     with board.masks():
         board.press("b")
-    assert board.sent[-1]["marks"][0]["kind"] == "box"
+    assert board.sent[-1]["prompts"][0]["kind"] == "box"
     board.press("x")
     assert board.page.locator(f"{CV} [data-inside=no]").get_attribute("aria-checked") == "true"
     board.press("Enter")
@@ -286,17 +286,17 @@ def test_the_keyboard_alone(board):
     assert board.names() == ["object"]
 
 
-def test_delete_takes_the_selected_mark(board):
+def test_delete_removes_the_selected_prompt(board):
     board.example().click(ON_THE_TENT)
     board.click(ON_THE_CONTROLLER)
     board.page.mouse.click(*board.at(ON_THE_TENT))
     with board.masks():
         board.press("Backspace")
-    np.testing.assert_allclose(board.sent[-1]["marks"][0]["at"], ON_THE_CONTROLLER, atol=1)
-    assert len(board.sent[-1]["marks"]) == 1
+    np.testing.assert_allclose(board.sent[-1]["prompts"][0]["at"], ON_THE_CONTROLLER, atol=1)
+    assert len(board.sent[-1]["prompts"]) == 1
 
 
-def test_names_are_text_and_nothing_else(board):
+def test_names_are_text_only(board):
     board.example().click(ON_THE_TENT)
     name = "<img src=x onerror='window.__xss=1'>${Object.assign(window,{__xss:2})}`"
     board.accept(name)
@@ -305,13 +305,13 @@ def test_names_are_text_and_nothing_else(board):
     assert board.found()[0]["label"] == name
 
 
-def test_another_session_sees_none_of_it(board, browser, server):
+def test_sessions_are_isolated(board, browser, server):
     board.example().click(ON_THE_TENT)
     board.accept("mine")
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     other = context.new_page()
     other.goto(server.url)
-    second = Board(other)
+    second = PromptTab(other)
     assert second.get("empty") == "yes"
     second.example()
     assert second.names() == []
@@ -321,7 +321,7 @@ def test_another_session_sees_none_of_it(board, browser, server):
     assert [detection["label"] for detection in board.found()] == ["mine"]
 
 
-def test_what_cannot_be_read_is_said_in_a_sentence(board, tmp_path):
+def test_unreadable_images_are_one_sentence(board, tmp_path):
     path = tmp_path / "words.png"
     path.write_text("no image")
     board.page.locator("#prompt-image input[type=file]").set_input_files(str(path))
@@ -336,7 +336,7 @@ def test_downloads(board, kind):
     assert board.download(kind).stat().st_size > 0
 
 
-def test_what_the_chain_found_is_corrected_here(page):
+def test_chain_results_can_be_corrected(page):
     page.locator("#chain-examples button").first.click()
     page.locator("#chain-correct").wait_for()
     page.wait_for_selector("#chain-tables tr[data-key]")
@@ -344,20 +344,20 @@ def test_what_the_chain_found_is_corrected_here(page):
     found = page.locator("#chain-tables tr[data-key]").count()
     page.click("#chain-correct")
     page.wait_for_selector(f'{CV}[data-drawn="yes"]')
-    board = Board(page).opened()
+    board = PromptTab(page).opened()
     board.count(found)
-    board.page.locator(f"{CV} .cv-things .cv-away").first.click()
+    board.page.locator(f"{CV} .cv-instances .cv-delete").first.click()
     board.count(found - 1)
     board.click(ON_THE_TENT)
     board.accept("marquee", found)
     assert board.names()[-1] == "marquee"
 
 
-def test_a_request_that_is_refused_is_said_and_can_be_made_again(browser, server):
+def test_rejected_requests_are_reported_and_can_be_repeated(browser, server):
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
     page.goto(server.url)
-    board = Board(page).example()
+    board = PromptTab(page).example()
     page.route("**/queue/join**", lambda route: route.fulfill(status=503, body='{"detail": "Queue is full."}'))
     page.mouse.click(*board.at(ON_THE_CONTROLLER))
     board.says("server is busy")
@@ -367,12 +367,12 @@ def test_a_request_that_is_refused_is_said_and_can_be_made_again(browser, server
     context.close()
 
 
-def test_a_finger_marks_too(browser, server):
+def test_touch_sets_points(browser, server):
     context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     page = context.new_page()
     page.goto(server.url)
-    board = Board(page).example()
+    board = PromptTab(page).example()
     with board.masks():
         page.touchscreen.tap(*board.at(ON_THE_TENT))
-    np.testing.assert_allclose(board.sent[-1]["marks"][0]["at"], ON_THE_TENT, atol=2)
+    np.testing.assert_allclose(board.sent[-1]["prompts"][0]["at"], ON_THE_TENT, atol=2)
     context.close()

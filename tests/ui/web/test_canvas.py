@@ -12,17 +12,17 @@ import openvocab
 
 pytest.importorskip("gradio")
 
-from openvocab.ui.web import canvas as board
-from openvocab.ui.web.desk import Desk
+from openvocab.ui.web import canvas as messages
+from openvocab.ui.web.annotation_session import AnnotationSession
 
 
 def decoded(address: str) -> Image.Image:
     return Image.open(BytesIO(base64.b64decode(address.partition(",")[2])))
 
 
-def desk(height: int, width: int) -> Desk:
+def session(height: int, width: int) -> AnnotationSession:
     image = np.random.default_rng(7).integers(0, 256, (height, width, 3), np.uint8)
-    return Desk("scene.png", "pocket", openvocab.Encoded(image))
+    return AnnotationSession("scene.png", "pocket", openvocab.Encoded(image))
 
 
 def disc(height: int, width: int) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
@@ -31,22 +31,22 @@ def disc(height: int, width: int) -> np.ndarray[tuple[int, ...], np.dtype[np.boo
 
 
 @pytest.mark.parametrize("name", ["canvas.html", "canvas.css"])
-def test_templates_hold_nothing_that_gradio_would_run(name):
+def test_templates_contain_no_code_for_gradio_to_run(name):
     text = files("openvocab.ui.web").joinpath(name).read_text("utf-8")
     assert not [mark for mark in ("${", "{{", "`", "\\") if mark in text]
 
 
 @pytest.mark.parametrize("name", ["canvas.js", "canvas_view.js"])
-def test_scripts_write_no_markup(name):
+def test_scripts_write_text_only(name):
     text = files("openvocab.ui.web").joinpath(name).read_text("utf-8")
     assert not [
         word for word in ("innerHTML", "outerHTML", "insertAdjacent", "document.write", "eval(") if word in text
     ]
 
 
-def test_masks_are_one_bit_images_of_the_same_pixels():
+def test_masks_are_one_bit_pngs_of_the_same_pixels():
     masks = np.stack([disc(40, 60), ~disc(40, 60), np.zeros((40, 60), bool)])
-    found = board.candidates(masks, np.array([0.5, 0.25, 0.125], np.float32))
+    found = messages.mask_values(masks, np.array([0.5, 0.25, 0.125], np.float32))
     for mask, one in zip(masks, found, strict=True):
         assert np.array_equal(np.asarray(decoded(one["png"]).convert("RGBA"))[..., 3] > 0, mask)
     assert [one["score"] for one in found] == [0.5, 0.25, 0.125]
@@ -61,28 +61,28 @@ def test_masks_are_one_bit_images_of_the_same_pixels():
         pytest.param((3, 2600), (1, 1280), id="a strip"),
     ],
 )
-def test_what_is_large_is_sent_at_the_size_of_the_page(size, shown):
-    message = board.opening(desk(*size))
+def test_large_images_are_downscaled_for_the_page(size, shown):
+    message = messages.image_message(session(*size))
     assert (message["height"], message["width"]) == size
     assert decoded(message["image"]).size == shown[::-1]
-    (mask,) = board.candidates(np.ones((1, *size), bool), np.ones(1, np.float32))
+    (mask,) = messages.mask_values(np.ones((1, *size), bool), np.ones(1, np.float32))
     assert decoded(mask["png"]).size == shown[::-1]
 
 
 def test_small_images_are_sent_without_loss():
-    made = desk(50, 70)
-    assert np.array_equal(np.asarray(decoded(board.opening(made)["image"])), made.encoded.image)
+    made = session(50, 70)
+    assert np.array_equal(np.asarray(decoded(messages.image_message(made)["image"])), made.encoded.image)
 
 
 def test_objects_of_one_name_have_one_color():
-    made = desk(40, 60)
+    made = session(40, 60)
     for name in ("cat", "dog", "cat"):
-        made = made.added(disc(40, 60), 0.5, name)
-    things = board.things(made)
-    assert tuple(thing["color"] for thing in things) == openvocab.colors_of(["cat", "dog", "cat"])
-    assert [thing["number"] for thing in things] == [1, 2, 3]
+        made = made.add(disc(40, 60), 0.5, name)
+    instances = messages.instance_values(made)
+    assert tuple(instance["color"] for instance in instances) == openvocab.colors_of(["cat", "dog", "cat"])
+    assert [instance["number"] for instance in instances] == [1, 2, 3]
 
 
-def test_each_opening_is_told_from_the_last():
-    assert board.closed()["opens"] != board.closed()["opens"]
-    assert board.answer("1")["serial"] == 0
+def test_messages_and_replies_have_ids():
+    assert messages.empty_message()["opens"] != messages.empty_message()["opens"]
+    assert messages.reply("1")["serial"] == 0

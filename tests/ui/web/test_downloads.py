@@ -12,7 +12,7 @@ pytest.importorskip("gradio")
 import openvocab
 from openvocab import Detections, Result, RunRecord, Tag
 from openvocab.errors import BadInput, UnknownName
-from openvocab.ui.web.downloads import KINDS, write
+from openvocab.ui.web.downloads import FILE_TYPES, write
 
 RECORD = RunRecord("0", None, None, None, ("{label}",), "", "", {})
 
@@ -38,13 +38,13 @@ def result_of(source="my image.jpg", *, masks=True, labels=("cat", "a/b")):
         ("json", "my image.json"),
     ],
 )
-def test_a_file_is_named_after_the_image_and_stands_alone(tmp_path, kind, name):
+def test_the_file_is_named_after_the_image(tmp_path, kind, name):
     assert write(result_of(), kind, tmp_path).name == name
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_every_kind_is_tried_above():
-    assert set(KINDS) == {"coco", "yolo", "mask", "image", "cutouts", "json"}
+def test_every_file_type_is_tested():
+    assert set(FILE_TYPES) == {"coco", "yolo", "mask", "image", "cutouts", "json"}
 
 
 def test_coco_loads_in_pycocotools(tmp_path):
@@ -57,7 +57,7 @@ def test_coco_loads_in_pycocotools(tmp_path):
     np.testing.assert_array_equal(np.array(masks, bool), result_of().detections.masks)
 
 
-def test_yolo_has_the_image_beside_its_labels(tmp_path):
+def test_yolo_contains_the_image(tmp_path):
     with zipfile.ZipFile(write(result_of(), "yolo", tmp_path)) as archive:
         names = set(archive.namelist())
         lines = archive.read("labels/my image.txt").decode().splitlines()
@@ -67,7 +67,7 @@ def test_yolo_has_the_image_beside_its_labels(tmp_path):
     assert [float(each) for each in lines[0].split()] == pytest.approx([0, 6 / 30, 4 / 20, 6 / 30, 4 / 20])
 
 
-def test_the_mask_has_a_value_a_detection(tmp_path):
+def test_the_mask_has_one_value_per_detection(tmp_path):
     values = np.asarray(Image.open(write(result_of(), "mask", tmp_path)))
     masks = result_of().detections.masks
     np.testing.assert_array_equal(values, masks[0] * 1 + masks[1] * 2)
@@ -103,7 +103,7 @@ def test_json_is_the_whole_record(tmp_path):
     ],
 )
 @pytest.mark.parametrize("kind", ["coco", "cutouts", "yolo"])
-def test_no_name_leads_out_of_the_folder(tmp_path, kind, source):
+def test_file_names_stay_in_the_folder(tmp_path, kind, source):
     inside = tmp_path / "a" / "b"
     inside.mkdir(parents=True)
     path = write(result_of(source), kind, inside)
@@ -113,7 +113,7 @@ def test_no_name_leads_out_of_the_folder(tmp_path, kind, source):
 
 
 @pytest.mark.parametrize("label", ["../../up", "a" * 900, "<img src=x>", ".", "x\u202e"])
-def test_no_label_leads_out_of_the_archive(tmp_path, label):
+def test_labels_stay_in_the_archive(tmp_path, label):
     with zipfile.ZipFile(write(result_of(labels=(label, "b")), "cutouts", tmp_path)) as archive:
         name = archive.namelist()[0]
     assert "/" not in name
@@ -128,14 +128,14 @@ def test_no_label_leads_out_of_the_archive(tmp_path, label):
         pytest.param("coca", result_of(), UnknownName, "did you mean 'coco'", id="no such kind"),
     ],
 )
-def test_what_cannot_be_written_is_told(tmp_path, kind, result, error, says):
+def test_unwritable_results_are_errors(tmp_path, kind, result, error, says):
     with pytest.raises(error, match=says):
         write(result, kind, tmp_path)
 
 
-def test_nothing_found_can_be_taken_away_too(tmp_path):
+def test_empty_results_can_be_downloaded(tmp_path):
     empty = openvocab.Result("a.png", 30, 20, (), Detections.none((20, 30)), RECORD, result_of().image)
     assert not np.asarray(Image.open(write(empty, "mask", tmp_path))).any()
     assert json.loads(write(empty, "coco", tmp_path).read_text())["annotations"] == []
-    with pytest.raises(BadInput, match="no detection to cut out"):
+    with pytest.raises(BadInput, match="no detection to crop"):
         write(empty, "cutouts", tmp_path)

@@ -14,7 +14,7 @@ from openvocab.ui.web.guard import HEADERS, Guard
 from tests.ui.web.payloads import ADDRESSES, PATHS
 
 CALL = "/gradio_api/queue/join"
-WEB = "images are not fetched from the web; download it and upload the file"
+WEB = "images are not downloaded from URLs; download the image and upload the file"
 
 
 async def echo(request):
@@ -37,37 +37,37 @@ def upload(path):
     "wrap",
     [
         pytest.param(lambda each: {"data": [upload(each)]}, id="an image"),
-        pytest.param(lambda each: {"data": [[{"path": each}]]}, id="in a list, with no mark"),
+        pytest.param(lambda each: {"data": [[{"path": each}]]}, id="in a list, without type"),
         pytest.param(lambda each: {"data": [{"value": {"deep": [upload(each)]}}]}, id="deep"),
     ],
 )
-def test_no_call_names_a_file_of_the_web(address, wrap):
+def test_calls_with_urls_are_rejected(address, wrap):
     answer = guarded().post(CALL, json=wrap(address))
     assert (answer.status_code, answer.json()) == (403, {"detail": WEB})
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
-def test_no_tool_names_an_address_at_all(address):
+def test_tool_calls_with_urls_are_rejected(address):
     call = {"jsonrpc": "2.0", "method": "tools/call", "params": {"arguments": {"image": address}}}
     assert guarded(tools=True).post("/gradio_api/mcp/", json=call).status_code == 403
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1/", "https://10.0.0.1/a.png", "//127.0.0.1/", "ftp://10.0.0.1/a"])
 @pytest.mark.parametrize("encode", [str, lambda each: each.replace(":", "%3A").replace("/", "%2F")], ids=["", "coded"])
-def test_the_server_is_no_proxy(address, encode):
+def test_the_server_does_not_proxy_urls(address, encode):
     assert guarded().get("/gradio_api/file=" + encode(address)).status_code == 403
 
 
-def test_there_are_twenty_addresses_and_more():
+def test_there_are_at_least_twenty_addresses():
     assert len(set(ADDRESSES)) >= 20
 
 
 @pytest.mark.parametrize(
     "path", [*PATHS, "/tmp/gradio", "/tmp/gradio/../a.png", "/tmp/gradio-2/a.png", "a.png", "", "\0"]
 )
-def test_no_call_names_a_file_of_the_server(path):
+def test_calls_with_paths_outside_the_upload_folder_are_rejected(path):
     answer = guarded().post(CALL, json={"data": [upload(path)]})
-    said = "this is no uploaded file; upload it and send the path in the answer"
+    said = "this is not an uploaded file; upload it and send the path in the response"
     assert (answer.status_code, answer.json()) == (403, {"detail": said})
 
 
@@ -82,7 +82,7 @@ def test_no_call_names_a_file_of_the_server(path):
         pytest.param([], id="nothing"),
     ],
 )
-def test_other_calls_pass_whole(content):
+def test_valid_calls_pass_unchanged(content):
     body = json.dumps(content)
     assert guarded().post(CALL, content=body).json() == {"length": len(body)}
 
@@ -102,7 +102,7 @@ def test_other_calls_pass_whole(content):
         "/gradio_api/%64ev/reload",
     ],
 )
-def test_routes_without_a_use_are_closed(path):
+def test_unused_routes_are_closed(path):
     assert guarded().get(path).status_code == 404
 
 
@@ -122,7 +122,7 @@ def test_routes_without_a_use_are_closed(path):
         pytest.param("/login", {}, b"x" * 2**17, 413, id="a long log-in"),
     ],
 )
-def test_sizes(path, headers, body, status):
+def test_request_sizes_are_limited(path, headers, body, status):
     answer = guarded(unpacked_bytes=2**20).post(path, headers=headers, content=body)
     assert answer.status_code == status
     assert status == 200 or isinstance(answer.json()["detail"], str)
@@ -140,7 +140,7 @@ def test_sizes(path, headers, body, status):
         pytest.param("", 421, id="none"),
     ],
 )
-def test_only_its_own_names_are_answered(host, status):
+def test_only_allowed_hosts_are_answered(host, status):
     hosts = frozenset({"localhost", "127.0.0.1", "::1"})
     assert guarded(hosts).get("/", headers={"host": host}).status_code == status
     assert guarded().get("/", headers={"host": host}).status_code == 200
@@ -153,7 +153,7 @@ def multipart(*parts, end=True) -> dict[str, Any]:
 
 
 FILE = 'Content-Disposition: form-data; name="files"; filename="a.png"'
-NOT_FILES = "an upload is multipart/form-data whose parts are files named 'files'"
+NOT_FILES = "an upload must be multipart/form-data whose parts are files named 'files'"
 
 
 @pytest.mark.parametrize(
@@ -174,20 +174,20 @@ NOT_FILES = "an upload is multipart/form-data whose parts are files named 'files
         ),
     ],
 )
-def test_an_upload_is_files_and_nothing_else(given, status, says, tmp_path):
+def test_uploads_contain_only_files(given, status, says, tmp_path):
     answer = guarded(folder=tmp_path, files=8).post("/gradio_api/upload", **given)
     assert answer.status_code == status
     assert says is None or answer.json() == {"detail": says}
 
 
-def test_a_body_that_says_twice_how_long_it_is_is_refused(tmp_path):
+def test_two_lengths_are_rejected(tmp_path):
     given = multipart((FILE, b"x"))
     headers = {**given["headers"], "transfer-encoding": "chunked", "content-length": "10"}
     answer = guarded(folder=tmp_path).post("/gradio_api/upload", content=given["content"], headers=headers)
-    assert (answer.status_code, answer.json()["detail"][:37]) == (400, "the request says twice how long it is")
+    assert (answer.status_code, answer.json()["detail"][:37]) == (400, "the request has two lengths; send Con")
 
 
-def test_bytes_are_counted_as_they_arrive(tmp_path):
+def test_bytes_are_counted_on_arrival(tmp_path):
     """Whatever the server in front makes of a length, no more than that reaches the page."""
     given = multipart((FILE, b"x" * 2**20))
     headers = {**given["headers"], "content-length": "1000"}
@@ -195,13 +195,13 @@ def test_bytes_are_counted_as_they_arrive(tmp_path):
     assert answer.status_code == 413
 
 
-def test_uploads_together_have_a_bound(tmp_path):
+def test_the_total_size_of_uploads_is_limited(tmp_path):
     (tmp_path / "abc").mkdir()
     (tmp_path / "abc" / "a.png").write_bytes(bytes(3000))
     small = multipart((FILE, b"x"))
     assert guarded(folder=tmp_path, stored_bytes=4000).post("/gradio_api/upload", **small).status_code == 200
     answer = guarded(folder=tmp_path, stored_bytes=3050).post("/gradio_api/upload", **small)
-    assert (answer.status_code, answer.json()["detail"][:36]) == (507, "the server has no room for more uplo")
+    assert (answer.status_code, answer.json()["detail"][:36]) == (507, "the server has no disk space for mor")
 
 
 @pytest.mark.parametrize("path", [CALL, "/gradio_api/upload", "/login"])
@@ -218,7 +218,7 @@ def test_uploads_together_have_a_bound(tmp_path):
         pytest.param({"sec-fetch-site": "cross-site"}, True, id="a browser that says only so much"),
     ],
 )
-def test_pages_of_other_sites_send_nothing(path, headers, foreign, tmp_path):
+def test_cross_site_requests_are_rejected(path, headers, foreign, tmp_path):
     given: dict[str, Any] = multipart((FILE, b"x")) if path.endswith("upload") else {"content": b"{}", "headers": {}}
     answer = guarded(folder=tmp_path).post(path, content=given["content"], headers={**given["headers"], **headers})
     assert answer.status_code == (403 if foreign else 200)
@@ -240,7 +240,7 @@ def test_pages_of_other_sites_send_nothing(path, headers, foreign, tmp_path):
         pytest.param("POST", "/gradio_api/upload", False, id="upload"),
     ],
 )
-def test_without_an_account_only_the_log_in_is_answered(method, path, opened, tmp_path):
+def test_without_a_login_only_the_login_is_served(method, path, opened, tmp_path):
     closed = guarded(folder=tmp_path, logged_in=lambda headers: headers.get("cookie") == "right")
     assert closed.request(method, path).status_code == (200 if opened else 401)
     given: dict[str, Any] = multipart((FILE, b"x")) if path.endswith("upload") else {"headers": {}}
@@ -248,7 +248,7 @@ def test_without_an_account_only_the_log_in_is_answered(method, path, opened, tm
     assert closed.request(method, path, **given).status_code == 200
 
 
-def test_wrong_passwords_have_to_wait():
+def test_wrong_passwords_are_delayed():
     async def wrong(request):
         return JSONResponse({"detail": "Incorrect credentials."}, 400)
 
@@ -274,7 +274,7 @@ def test_wrong_passwords_have_to_wait():
         ("GET", "/assets/../../etc/passwd"),
     ],
 )
-def test_a_route_that_is_not_listed_is_closed(method, path):
+def test_unlisted_routes_are_closed(method, path):
     answer = guarded().request(method, path)
     assert answer.status_code == 404
 
@@ -283,13 +283,13 @@ def test_a_route_that_is_not_listed_is_closed(method, path):
     ("body", "status", "said"),
     [
         pytest.param({"error": None}, 500, "the server could not answer this call", id="no reason"),
-        pytest.param({"detail": [{"loc": ["body"], "msg": "x"}]}, 422, "this call is not one", id="a list of fields"),
+        pytest.param({"detail": [{"loc": ["body"], "msg": "x"}]}, 422, "this is not a valid call", id="list of fields"),
         pytest.param("Internal Server Error", 500, "the server could not answer", id="no object"),
         pytest.param({"detail": "The queue is full."}, 503, "The queue is full.", id="a reason stays"),
         pytest.param({"error": "a label is empty; write a word"}, 500, "a label is empty", id="Gradio's own stays"),
     ],
 )
-def test_every_wrong_call_is_answered_with_a_sentence(body, status, said):
+def test_every_invalid_call_gets_a_message(body, status, said):
     async def failing(request):
         return JSONResponse(body, status)
 
@@ -299,16 +299,16 @@ def test_every_wrong_call_is_answered_with_a_sentence(body, status, said):
     assert (content.get("detail") or content["error"]).startswith(said)
 
 
-def test_a_failed_event_has_a_sentence():
+def test_a_failed_event_gets_a_message():
     async def stream(request):
         return Response(b'data: {"msg":"process_completed","output":{"error":null},"success":false}\n\n')
 
     text = guarded(answer=stream).get("/gradio_api/queue/data?session_hash=a").text
     event = json.loads(text.removeprefix("data: "))
-    assert event["output"]["error"].startswith("this call is not one that the page can answer")
+    assert event["output"]["error"].startswith("this is not a valid call")
 
 
-def test_no_other_site_may_read_an_answer():
+def test_responses_have_no_cors_headers():
     async def allowing(request):
         return JSONResponse(
             {}, headers={"access-control-allow-origin": "*", "access-control-allow-credentials": "true"}
@@ -318,7 +318,7 @@ def test_no_other_site_may_read_an_answer():
     assert not [name for name in headers if name.startswith("access-control")]
 
 
-@pytest.mark.parametrize("path", ["/", "/monitoring"], ids=["an answer", "a refusal"])
-def test_every_answer_has_the_headers(path):
+@pytest.mark.parametrize("path", ["/", "/monitoring"], ids=["an answer", "a rejection"])
+def test_every_response_has_the_security_headers(path):
     headers = guarded().get(path).headers
     assert {name: headers.get(name) for name in HEADERS} == HEADERS

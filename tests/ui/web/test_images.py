@@ -17,7 +17,7 @@ pytest.importorskip("gradio")
 import openvocab
 from openvocab import Detections, Result, RunRecord
 from openvocab.errors import BadInput, ImageError
-from openvocab.ui.web.images import data_url, drawn, image_files, image_input, name_of, read_upload, thumbnail
+from openvocab.ui.web.images import data_url, draw_for_page, file_name, image_files, image_input, read_upload, thumbnail
 
 RECORD = RunRecord("0", None, None, None, ("{label}",), "", "", {})
 
@@ -41,7 +41,7 @@ def huge_png():
         pytest.param(b"<svg onload=alert(1)>", "not_an_image", id="svg"),
     ],
 )
-def test_what_cannot_be_read_is_named_without_its_place(tmp_path, data, kind):
+def test_errors_name_the_file_without_its_path(tmp_path, data, kind):
     path = tmp_path / "one's.png"
     path.write_bytes(data)
     with pytest.raises(ImageError, match="one's.png") as raised:
@@ -53,11 +53,11 @@ def test_what_cannot_be_read_is_named_without_its_place(tmp_path, data, kind):
 def test_an_image_is_read_as_the_library_reads_it():
     scene = openvocab.example_scenes()[0]
     np.testing.assert_array_equal(read_upload(str(scene.path), 10**6), openvocab.read_image(scene.path))
-    assert name_of(str(scene.path)) == "scene-1.png"
+    assert file_name(str(scene.path)) == "scene-1.png"
 
 
 @pytest.mark.parametrize("path", [None, ""])
-def test_no_image_is_told(path):
+def test_no_image_is_an_error(path):
     with pytest.raises(BadInput, match="there is no image"):
         read_upload(path, 10)
 
@@ -66,7 +66,7 @@ def _preprocess(component: Any) -> Any:
     return component.preprocess
 
 
-def test_components_hand_over_paths_and_decode_nothing(tmp_path):
+def test_components_return_paths_without_decoding(tmp_path):
     path = tmp_path / "huge.png"
     path.write_bytes(huge_png())
     one, several = map(_preprocess, (image_input(), image_files()))
@@ -95,18 +95,18 @@ def result_of(height, width):
         pytest.param((1, 4000), (1280, 1), id="a line"),
     ],
 )
-def test_a_large_result_is_drawn_at_the_size_of_a_page(size, shown):
-    assert drawn(result_of(*size)).size == shown
+def test_large_results_are_downscaled(size, shown):
+    assert draw_for_page(result_of(*size)).size == shown
 
 
-def test_a_result_that_is_scaled_down_keeps_its_detections_in_place():
-    small = np.asarray(drawn(replace(result_of(2560, 2560), source="b")))
+def test_downscaling_keeps_detections_in_place():
+    small = np.asarray(draw_for_page(replace(result_of(2560, 2560), source="b")))
     inside, outside = small[320, 320], small[1000, 1000]
     assert abs(outside.astype(int) - 200).max() <= 1
     assert abs(inside.astype(int) - 200).max() > 10
 
 
-def test_addresses_hold_a_jpeg():
+def test_data_urls_contain_a_jpeg():
     image = Image.new("RGB", (640, 320), "red")
     url = thumbnail(image, 160)
     head, data = url.split(",")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from benchmarks import web_load
 
 
-def test_clients_at_once_get_their_own_answers(server, tmp_path):
+def test_concurrent_clients_get_their_own_results(server, tmp_path):
     with server.context.models.using() as pipe:
         asked = web_load.questions(pipe, 8, tmp_path)
     tally = web_load.load(server.url, asked, clients=4, seconds=4)

@@ -1,4 +1,4 @@
-"""The tab Prompt without a browser: its named action through gradio_client, and its handlers."""
+"""The tab Prompt without a browser: its API endpoint through gradio_client, and its handlers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TENT = SCENE.labels.index("tent")
 POINT = [96, 59]
 
 
-def ask(client: Any, **changes: Any) -> dict[str, Any]:
+def segment(client: Any, **changes: Any) -> dict[str, Any]:
     from gradio_client import handle_file
 
     given = {"points": [POINT], "point_labels": None, "box": None, "name": "tent", "preset": ""} | changes
@@ -38,8 +38,8 @@ def ask(client: Any, **changes: Any) -> dict[str, Any]:
         pytest.param({"box": SCENE.xyxy[TENT].tolist()}, id="a point and a box"),
     ],
 )
-def test_segment_prompt_answers_with_data(client, prompt):
-    found = ask(client, **prompt)
+def test_segment_prompt_returns_three_masks(client, prompt):
+    found = segment(client, **prompt)
     assert (found["width"], found["height"], len(found["masks"])) == (256, 256, 3)
     scores = [mask["score"] for mask in found["masks"]]
     assert scores == sorted(scores, reverse=True) and all(0 <= score <= 1 for score in scores)
@@ -56,13 +56,13 @@ def test_segment_prompt_takes_its_parameters_by_name(client):
 
     box = SCENE.xyxy[TENT].tolist()
     found = client.predict(image=handle_file(str(SCENE.path)), box=box, api_name="/segment_prompt")
-    assert found == ask(client, points=None, box=box, name="")
+    assert found == segment(client, points=None, box=box, name="")
     assert found["masks"][0]["label"] == "object"
 
 
-def test_segment_prompt_keeps_nothing_between_calls(client):
-    one, other = ask(client), ask(client, points=[[170, 134]])
-    assert one == ask(client) and one["masks"] != other["masks"]
+def test_segment_prompt_is_stateless(client):
+    one, other = segment(client), segment(client, points=[[170, 134]])
+    assert one == segment(client) and one["masks"] != other["masks"]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_segment_prompt_keeps_nothing_between_calls(client):
         pytest.param({"points": {"x": 1}}, "points must be a list", id="points of another form"),
         pytest.param({"points": [[1, "2"]]}, "two finite numbers", id="text for a number"),
         pytest.param({"point_labels": [1, 1]}, "must be 1 numbers", id="more labels than points"),
-        pytest.param({"point_labels": [2]}, "1 on the thing and 0", id="another label"),
+        pytest.param({"point_labels": [2]}, "1 for object and 0", id="another label"),
         pytest.param({"box": [1, 2, 3]}, "four numbers", id="a box of three"),
         pytest.param({"box": [9, 9, 9, 9]}, "no area", id="a box without area"),
         pytest.param({"points": [[96, 59], [300, 59]]}, r"\(300, 59\) lies outside.*256 x 256", id="a point outside"),
@@ -83,28 +83,28 @@ def test_segment_prompt_keeps_nothing_between_calls(client):
         pytest.param({"preset": "huge"}, "no preset named", id="another preset"),
     ],
 )
-def test_segment_prompt_refuses_in_one_sentence(client, prompt, message):
+def test_segment_prompt_rejects_invalid_input_in_one_sentence(client, prompt, message):
     with pytest.raises(Exception, match=message) as caught:
-        ask(client, **prompt)
+        segment(client, **prompt)
     assert "Traceback" not in str(caught.value)
 
 
-def test_segment_prompt_refuses_a_bomb_by_its_header(client, tmp_path):
+def test_segment_prompt_rejects_a_decompression_bomb_by_its_header(client, tmp_path):
     path = tmp_path / "bomb.png"
     Image.new("1", (9000, 9000)).save(path)
     with pytest.raises(Exception, match=r"bomb.png.*9000 x 9000 pixels"):
-        ask(client, path=str(path))
+        segment(client, path=str(path))
 
 
 # --- handlers
 
 
 @pytest.fixture(scope="module")
-def doing(server: Any) -> Any:
-    from openvocab.ui.web.desk import Desks
-    from openvocab.ui.web.prompt_tab import Prompting
+def handlers(server: Any) -> Any:
+    from openvocab.ui.web.annotation_session import SessionStore
+    from openvocab.ui.web.prompt_tab import PromptHandlers
 
-    return Prompting(server.context, Desks(10**9))
+    return PromptHandlers(server.context, SessionStore(10**9))
 
 
 def event(**parts: Any) -> Any:
@@ -115,15 +115,15 @@ def click(*place: float) -> list[dict[str, Any]]:
     return [{"kind": "point", "at": list(place), "inside": True}]
 
 
-def test_an_image_is_encoded_once(doing):
-    calls = doing.context.models.calls
+def test_an_image_is_encoded_once(handlers):
+    calls = handlers.context.models.calls
     before = dict(calls)
-    _, token = doing.open(str(SCENE.path), None, None)
+    _, token = handlers.open(str(SCENE.path), None, None)
     for place in ([96, 59], [170, 134], [43, 183]):
-        answer = doing.act(token, event(do="prompt", marks=click(*place)))
-        assert len(answer["masks"]) == 3 and "failed" not in answer
-    doing.act(token, event(do="accept", marks=click(*POINT), choice=0, name="tent"))
-    doing.act(token, event(do="undo"))
+        reply = handlers.act(token, event(do="segment", prompts=click(*place)))
+        assert len(reply["masks"]) == 3 and "failed" not in reply
+    handlers.act(token, event(do="accept", prompts=click(*POINT), choice=0, name="tent"))
+    handlers.act(token, event(do="undo"))
     assert {name: calls[name] - before.get(name, 0) for name in calls if calls[name] != before.get(name, 0)} == {
         "segmenter.encode": 1,
         "segmenter.prompt": 4,
@@ -133,48 +133,50 @@ def test_an_image_is_encoded_once(doing):
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
-        pytest.param({"do": "prompt", "marks": []}, "no mark", id="no mark"),
+        pytest.param({"do": "segment", "prompts": []}, "no prompt", id="no prompt"),
         pytest.param(
-            {"do": "accept", "marks": click(9, 9), "choice": 3, "name": ""}, "one of the three", id="a fourth"
+            {"do": "accept", "prompts": click(9, 9), "choice": 3, "name": ""}, "one of the three", id="a fourth"
         ),
-        pytest.param({"do": "accept", "marks": click(9, 9), "choice": "0", "name": ""}, "one of the three", id="text"),
-        pytest.param({"do": "remove", "number": 9}, "not there any more", id="delete what is gone"),
+        pytest.param(
+            {"do": "accept", "prompts": click(9, 9), "choice": "0", "name": ""}, "one of the three", id="text"
+        ),
+        pytest.param({"do": "remove", "number": 9}, "does not exist anymore", id="delete an unknown number"),
         pytest.param({"do": "undo"}, "nothing to undo", id="nothing to undo"),
-        pytest.param({"do": "explode"}, "fault on the server", id="an unknown deed"),
-        pytest.param({"do": "prompt"}, "fault on the server", id="a deed without its parts"),
+        pytest.param({"do": "explode"}, "error on the server", id="an unknown action"),
+        pytest.param({"do": "segment"}, "error on the server", id="an action without its fields"),
     ],
 )
-def test_what_fails_is_told_in_the_answer(doing, parts, message):
-    _, token = doing.open(str(SCENE.path), None, None)
-    answer = doing.act(token, event(**parts))
-    assert answer["failed"] is True and answer["serial"] == 1
-    assert message in answer["note"]
+def test_errors_are_part_of_the_reply(handlers, parts, message):
+    _, token = handlers.open(str(SCENE.path), None, None)
+    reply = handlers.act(token, event(**parts))
+    assert reply["failed"] is True and reply["serial"] == 1
+    assert message in reply["note"]
 
 
-def test_a_desk_is_found_by_its_token_alone(doing):
-    _, token = doing.open(str(SCENE.path), None, None)
+def test_sessions_are_found_by_their_token_only(handlers):
+    _, token = handlers.open(str(SCENE.path), None, None)
     for wrong in (None, "", "x" * 22):
-        assert "no longer held" in doing.act(wrong, event(do="prompt", marks=click(*POINT)))["note"]
-    doing.open(None, None, token)
-    assert "no longer held" in doing.act(token, event(do="prompt", marks=click(*POINT)))["note"]
+        assert "no longer stored" in handlers.act(wrong, event(do="segment", prompts=click(*POINT)))["note"]
+    handlers.open(None, None, token)
+    assert "no longer stored" in handlers.act(token, event(do="segment", prompts=click(*POINT)))["note"]
 
 
-def test_nothing_can_be_downloaded_before_there_is_something(doing):
-    _, token = doing.open(str(SCENE.path), None, None)
+def test_an_empty_session_cannot_be_downloaded(handlers):
+    _, token = handlers.open(str(SCENE.path), None, None)
     with pytest.raises(BadInput, match="no object yet"):
-        doing.download("coco", token)
+        handlers.download("coco", token)
 
 
-def test_the_answers_are_small(doing, tmp_path):
+def test_messages_are_small(handlers, tmp_path):
     path = tmp_path / "large.png"
     Image.fromarray(openvocab.read_image(SCENE.path)).resize((3000, 2000)).save(path)
-    message, token = doing.open(str(path), None, None)
+    message, token = handlers.open(str(path), None, None)
     assert (message["width"], message["height"]) == (3000, 2000)
     assert len(message["image"]) < 600_000
-    answer = doing.act(token, event(do="prompt", marks=click(1100, 460)))
-    assert sum(len(mask["png"]) for mask in answer["masks"]) < 60_000
+    reply = handlers.act(token, event(do="segment", prompts=click(1100, 460)))
+    assert sum(len(mask["png"]) for mask in reply["masks"]) < 60_000
 
 
-def test_without_a_result_there_is_nothing_to_correct(doing):
+def test_corrections_need_a_result(handlers):
     with pytest.raises(BadInput, match="press Run first"):
-        doing.adopt(None, None)
+        handlers.open_result(None, None)

@@ -26,14 +26,14 @@ def arriving(folder: Path, name: str, age: float = 0.0) -> Path:
         pytest.param("notes.tmp", True, id="a user's"),
     ],
 )
-def test_what_a_broken_off_upload_left_is_deleted(name: str, stays: bool, tmp_path: Path) -> None:
+def test_partial_uploads_are_deleted(name: str, stays: bool, tmp_path: Path) -> None:
     with suppress(ConnectionError), Storage(tmp_path, 10**6).upload(10):
         left = arriving(tmp_path, name)
         raise ConnectionError
     assert left.exists() == stays
 
 
-def test_what_another_visitor_still_sends_stays(tmp_path: Path) -> None:
+def test_uploads_in_progress_are_kept(tmp_path: Path) -> None:
     storage = Storage(tmp_path, 10**6)
     with storage.upload(10):
         old = arriving(tmp_path, "tmpolder_00", age=100)
@@ -44,23 +44,23 @@ def test_what_another_visitor_still_sends_stays(tmp_path: Path) -> None:
     assert not mine.exists()
 
 
-def test_uploads_that_are_on_their_way_count(tmp_path: Path) -> None:
+def test_uploads_in_progress_count(tmp_path: Path) -> None:
     storage = Storage(tmp_path, 100)
     with storage.upload(70):
-        assert storage.refusal(30) is None
-        refusal = storage.refusal(31)
-        assert refusal is not None and refusal.status == 507
-    assert storage.refusal(100) is None
+        assert storage.rejection(30) is None
+        rejection = storage.rejection(31)
+        assert rejection is not None and rejection.status == 507
+    assert storage.rejection(100) is None
 
 
-def test_no_link_is_followed(tmp_path: Path) -> None:
+def test_links_are_not_followed(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.write_bytes(bytes(1000))
     folder = tmp_path / "uploads"
     folder.mkdir()
     (folder / "tmplink_000").symlink_to(outside)
     storage = Storage(folder, 500)
-    assert storage.refusal(100) is None
+    assert storage.rejection(100) is None
     with storage.upload(1):
         pass
     assert outside.exists() and (folder / "tmplink_000").is_symlink()

@@ -9,8 +9,8 @@ pytest.importorskip("gradio")
 
 import openvocab
 from openvocab.errors import BadInput, OpenVocabWarning
-from openvocab.ui.web.finding import Finding, size_of
-from openvocab.ui.web.showing import show, steps_of
+from openvocab.ui.web.corrections import CorrectedResult
+from openvocab.ui.web.view_models import chain_view, stage_steps
 
 SCENE = openvocab.example_scenes()[0]
 
@@ -26,14 +26,14 @@ def models():
 def found(models):
     with models.using() as pipe:
         *_, explored = pipe.explore(openvocab.read_image(SCENE.path), list(SCENE.labels))
-    return Finding(explored, "scene-1.png")
+    return CorrectedResult(explored, "scene-1.png")
 
 
-def test_a_finding_is_the_chains_own_result_and_calls_no_model(models, found):
+def test_thresholds_give_the_result_of_the_pipeline_without_a_model_call(models, found):
     with models.using() as pipe:
         plain = pipe(openvocab.read_image(SCENE.path), list(SCENE.labels), box_threshold=0.6)
         before = Counter(models.calls)
-        got = found.moved(box_threshold=0.6).result()
+        got = found.with_thresholds(box_threshold=0.6).result()
     assert models.calls == before
     assert got.detections.labels == plain.detections.labels
     np.testing.assert_allclose(got.detections.xyxy, plain.detections.xyxy, atol=1e-3)
@@ -41,7 +41,7 @@ def test_a_finding_is_the_chains_own_result_and_calls_no_model(models, found):
     assert len(got.detections) < len(found.result().detections)
 
 
-def test_other_words_reuse_the_encodings(models, found):
+def test_other_labels_reuse_the_encodings(models, found):
     with models.using() as pipe:
         before = Counter(models.calls)
         *_, explored = pipe.explore(found.explored.encoded, ["tent", "pizza"])
@@ -51,39 +51,39 @@ def test_other_words_reuse_the_encodings(models, found):
     assert {tag.label for tag in explored.result().tags} <= {"tent", "pizza"}
 
 
-def test_corrections_hold_while_thresholds_move(found):
+def test_corrections_survive_changes_of_thresholds(found):
     first, second = found.keys()[:2]
-    corrected = found.with_label(first, " game   pad ").without(second)
+    corrected = found.rename(first, " game   pad ").remove(second)
     assert corrected.result().detections.labels[0] == "game pad"
     assert len(corrected.result().detections) == len(found.result().detections) - 1
     assert corrected.keys() == tuple(key for key in found.keys() if key != second)  # noqa: SIM118
-    moved = corrected.moved(box_threshold=0.9).moved(box_threshold=0.45)
+    moved = corrected.with_thresholds(box_threshold=0.9).with_thresholds(box_threshold=0.45)
     assert moved.result().detections.labels == corrected.result().detections.labels
-    assert moved.as_found().result().detections.labels == found.result().detections.labels
+    assert moved.without_corrections().result().detections.labels == found.result().detections.labels
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        pytest.param(lambda one: one.without("nobody"), "no longer in the table", id="no such detection"),
-        pytest.param(lambda one: one.with_label("nobody", "x"), "no longer in the table", id="none to rename"),
-        pytest.param(lambda one: one.with_label(one.keys()[0], " "), "is blank", id="blank label"),
-        pytest.param(lambda one: one.with_label(one.keys()[0], "a\x01"), "control character", id="control"),
+        pytest.param(lambda one: one.remove("nobody"), "no longer in the table", id="no such detection"),
+        pytest.param(lambda one: one.rename("nobody", "x"), "no longer in the table", id="none to rename"),
+        pytest.param(lambda one: one.rename(one.keys()[0], " "), "is blank", id="blank label"),
+        pytest.param(lambda one: one.rename(one.keys()[0], "a\x01"), "control character", id="control"),
     ],
 )
-def test_a_correction_that_cannot_be_made_is_refused(found, change, says):
+def test_invalid_corrections_are_rejected(found, change, says):
     with pytest.raises(BadInput, match=says):
         change(found)
 
 
-def test_size_counts_image_and_encodings(found):
-    assert size_of(found) > 256 * 256 * 3
-    assert size_of(found) < 50 * 2**20
+def test_nbytes_counts_image_and_encodings(found):
+    assert found.nbytes > 256 * 256 * 3
+    assert found.nbytes < 50 * 2**20
 
 
 def test_tables_and_image_show_the_same_detections_in_the_same_colors(found):
-    view, _, tables = show(found)
-    assert [place["key"] for place in view["detections"]] == [row["key"] for row in tables["detections"]]
+    view, _, tables = chain_view(found)
+    assert [box["key"] for box in view["detections"]] == [row["key"] for row in tables["detections"]]
     assert [row["color"] for row in tables["detections"]] == list(openvocab.colors_of(found.result().detections.labels))
     of_tag = {tag["label"]: tag["color"] for tag in tables["tags"]}
     assert all(of_tag[row["label"]] == row["color"] for row in tables["detections"])
@@ -91,10 +91,10 @@ def test_tables_and_image_show_the_same_detections_in_the_same_colors(found):
     assert "scene-1.png" in view["alt"]
 
 
-def test_stages_have_their_times(found):
-    assert [step["state"] for step in steps_of(found.explored)] == ["done"] * 3
-    assert [step["state"] for step in steps_of(None, running=True)] == ["now", "wait", "wait"]
-    assert steps_of(None) == []
+def test_stages_have_a_state(found):
+    assert [step["state"] for step in stage_steps(found.explored)] == ["done"] * 3
+    assert [step["state"] for step in stage_steps(None, running=True)] == ["now", "wait", "wait"]
+    assert stage_steps(None) == []
 
 
 @pytest.mark.parametrize(
@@ -102,16 +102,16 @@ def test_stages_have_their_times(found):
     [
         pytest.param({}, "4 tags and 4 detections in scene-1.png, 256 × 256 pixels", id="found"),
         pytest.param({"box_threshold": 1.0}, "4 tags and no detections", id="tags alone"),
-        pytest.param({"tag_threshold": 1.0}, "None of the words was found", id="nothing"),
+        pytest.param({"tag_threshold": 1.0}, "No label was found", id="nothing"),
     ],
 )
-def test_the_summary_says_what_was_found(found, changes, says):
-    moved = found.moved(**changes)
-    assert says in show(moved).note["text"]
+def test_the_summary_counts_tags_and_detections(found, changes, says):
+    moved = found.with_thresholds(**changes)
+    assert says in chain_view(moved).note["text"]
 
 
-def test_the_summary_names_letters_that_cannot_be_drawn(found):
-    renamed = found.with_label(found.keys()[0], "a\U000fff00")
+def test_the_summary_names_characters_without_a_font(found):
+    renamed = found.rename(found.keys()[0], "a\U000fff00")
     with pytest.warns(OpenVocabWarning, match="no installed font"):
-        note = show(renamed).note["text"]
-    assert "No font of the server draws \U000fff00," in note
+        note = chain_view(renamed).note["text"]
+    assert "No font on the server has \U000fff00;" in note

@@ -5,7 +5,7 @@ import pytest
 pytest.importorskip("gradio")
 
 from openvocab.errors import BadInput
-from openvocab.ui.web.words import labels_of, said, template_of
+from openvocab.ui.web.text_inputs import describe_labels, parse_labels, parse_template
 
 
 @pytest.mark.parametrize(
@@ -19,23 +19,23 @@ from openvocab.ui.web.words import labels_of, said, template_of
         pytest.param("قطة, 猫", ("قطة", "猫"), id="any script"),
     ],
 )
-def test_labels_are_what_was_typed(words, labels):
-    got = labels_of(words)
+def test_labels_are_parsed(words, labels):
+    got = parse_labels(words)
     assert len(got) == labels if isinstance(labels, int) else got == labels
 
 
-def test_a_file_on_the_server_is_never_read(tmp_path):
+def test_paths_are_labels_not_files(tmp_path):
     path = tmp_path / "secret.txt"
     path.write_text("password one\n")
-    assert labels_of(str(path)) == (str(path),)
+    assert parse_labels(str(path)) == (str(path),)
     with pytest.raises(BadInput, match="no place for the label"):
-        template_of(str(path))
+        parse_template(str(path))
 
 
 @pytest.mark.parametrize(
     ("words", "says", "fine"),
     [
-        pytest.param("", "Separate words", True, id="nothing yet"),
+        pytest.param("", "Separate labels", True, id="nothing yet"),
         pytest.param("apple", "1 label", True, id="one"),
         pytest.param("coco", "80 labels", True, id="a set"),
         pytest.param("dog, Dog", "are the same", False, id="twins"),
@@ -43,8 +43,8 @@ def test_a_file_on_the_server_is_never_read(tmp_path):
         pytest.param("a\x00b", "control character", False, id="NUL"),
     ],
 )
-def test_said_counts_or_says_what_is_wrong(words, says, fine):
-    text, usable = said(words)
+def test_describe_labels_counts_labels_or_reports_the_error(words, says, fine):
+    text, usable = describe_labels(words)
     assert says in text
     assert usable is fine
 
@@ -57,12 +57,12 @@ def test_said_counts_or_says_what_is_wrong(words, says, fine):
         pytest.param("a {label}\n\n the {} ", ("a {label}", "the {label}"), id="several"),
     ],
 )
-def test_templates_are_lines(sentence, templates):
-    got = template_of(sentence)
+def test_templates_are_parsed_by_line(sentence, templates):
+    got = parse_template(sentence)
     assert (got and got.templates) == templates
 
 
 @pytest.mark.parametrize("sentence", ["a photo", "{label} {label}", "{label.__class__}", "{0}"])
-def test_a_template_that_cannot_be_used_is_refused(sentence):
+def test_invalid_templates_are_rejected(sentence):
     with pytest.raises(BadInput, match="template"):
-        template_of(sentence)
+        parse_template(sentence)

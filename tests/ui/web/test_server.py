@@ -61,65 +61,70 @@ def chain_data(path):
     return [image, LABELS, "pocket", "", None, None, None, None]
 
 
-def test_health_says_what_is_loaded(http, server):
+def test_health_lists_the_loaded_presets(http, server):
     answer = http.get("/healthz").json()
     calls = answer.pop("model_calls")
-    assert answer == {"status": "ok", "version": openvocab.__version__, "presets": ["pocket"], "held": answer["held"]}
+    assert answer == {
+        "status": "ok",
+        "version": openvocab.__version__,
+        "presets": ["pocket"],
+        "cached_results": answer["cached_results"],
+    }
     assert calls == dict(server.context.models.calls)
 
 
 @pytest.mark.parametrize("path", ["/", "/config", "/healthz", "/gradio_api/info", "/theme.css", "/nothing"])
-def test_every_answer_has_the_headers(http, path):
+def test_every_response_has_the_security_headers(http, path):
     headers = http.get(path).headers
     assert {name: headers.get(name) for name in HEADERS} == HEADERS
 
 
 @pytest.mark.parametrize("path", ["/monitoring", "/gradio_api/runs", "/gradio_api/deep_link?session_hash=a", "/docs"])
-def test_what_has_no_use_is_not_there(http, path):
+def test_unused_routes_are_closed(http, path):
     assert http.get(path).status_code == 404
 
 
-def test_nothing_is_recorded(http):
+def test_analytics_and_run_history_are_off(http):
     config = http.get("/config").json()
     assert (config["analytics_enabled"], config.get("run_history", False)) == (False, False)
 
 
-def test_another_site_may_not_read(http, server):
+def test_responses_have_no_cors_headers(http, server):
     answer = http.get("/config", headers={"origin": "https://evil.example"})
     assert "access-control-allow-origin" not in answer.headers
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/etc/hostname", "pyproject.toml"])
-def test_no_file_of_the_server_is_served(http, path):
+def test_server_files_are_not_served(http, path):
     assert http.get(f"/gradio_api/file={path}").status_code in (403, 404)
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_no_file_of_the_server_is_an_image(http, path):
+def test_server_files_are_not_read_as_images(http, path):
     answer, _ = join(http, action(http, "chain"), chain_data(path))
     assert answer.status_code == 403
 
 
-def test_gradio_looks_at_the_place_too(server, tmp_path, monkeypatch):
+def test_gradio_also_checks_paths(server, tmp_path, monkeypatch):
     """Behind the guard Gradio's own check refuses; it is off in a mounted page until has_launched is set."""
     from openvocab.ui.web import guard
 
     image = tmp_path / "private.png"
     image.write_bytes(SCENE.path.read_bytes())
-    monkeypatch.setattr(guard.Guard, "_uploaded", lambda self, path: True)
+    monkeypatch.setattr(guard.Guard, "_is_upload", lambda self, path: True)
     with httpx.Client(base_url=server.url, timeout=60) as http:
         _, session = join(http, action(http, "chain"), chain_data(str(image)))
         assert '"success":false' in last_message(http, session)
 
 
-def test_no_address_is_an_image(http):
+def test_urls_are_not_read_as_images(http):
     number = action(http, "chain")
     for address in ADDRESSES:
         answer, _ = join(http, number, chain_data(address))
         assert answer.status_code == 403, address
 
 
-def test_uploads_never_leave_their_folder(http, server):
+def test_uploads_stay_in_their_folder(http, server):
     data = SCENE.path.read_bytes()
     for name in TRAVERSALS:
         try:
@@ -131,7 +136,7 @@ def test_uploads_never_leave_their_folder(http, server):
     assert not list(Path(server.folder).parent.glob("evil*"))
 
 
-def test_a_large_upload_is_refused(http, server):
+def test_large_uploads_are_rejected(http, server):
     size = server.context.limits.upload_bytes
     assert http.post("/gradio_api/upload", files={"files": ("a.png", bytes(size + 1))}).status_code == 413
     assert http.post("/gradio_api/upload", files={"files": ("a.png", bytes(size - 1000))}).status_code == 200
@@ -144,7 +149,7 @@ def huge():
     return file.getvalue()
 
 
-def test_a_huge_image_is_refused_from_its_header(http, server, decoded_sizes):
+def test_huge_images_are_rejected_by_their_header(http, server, decoded_sizes):
     data = huge()
     assert len(data) < 20_000
     path = http.post("/gradio_api/upload", files={"files": ("huge.png", data)}).json()[0]
@@ -156,13 +161,13 @@ def test_a_huge_image_is_refused_from_its_header(http, server, decoded_sizes):
     assert dict(server.context.models.calls) == calls
 
 
-def test_a_full_queue_is_told_at_once(server):
+def test_a_full_queue_is_reported_at_once(server):
     from openvocab.ui.web.context import Context
-    from openvocab.ui.web.serving import Serving, running
+    from openvocab.ui.web.server import ServerOptions, run_server
 
     limits = replace(server.context.limits, waiting=1)
     context = Context(server.context.models, limits)
-    with running(context, Serving(port=0)) as small, httpx.Client(base_url=small.url, timeout=60) as http:
+    with run_server(context, ServerOptions(port=0)) as small, httpx.Client(base_url=small.url, timeout=60) as http:
         path = http.post("/gradio_api/upload", files={"files": ("a.png", SCENE.path.read_bytes())}).json()[0]
         number = action(http, "chain")
         with context.models.using():
@@ -171,13 +176,13 @@ def test_a_full_queue_is_told_at_once(server):
         assert statuses[0] == 200 and statuses[-1] == 503
 
 
-def test_accounts(server):
+def test_accounts_protect_every_route(server):
     from gradio_client import Client
 
-    from openvocab.ui.web.serving import Serving, running
+    from openvocab.ui.web.server import ServerOptions, run_server
 
-    serving = Serving(port=0, accounts=(("user", "word"),))
-    with running(server.context, serving) as closed:
+    options = ServerOptions(port=0, accounts=(("user", "word"),))
+    with run_server(server.context, options) as closed:
         assert httpx.get(f"{closed.url}/healthz").json() == {"status": "ok"}
         for path in ("/openapi.json", "/gradio_api/openapi.json", "/gradio_api/app_id", "/gradio_api/heartbeat/a"):
             assert httpx.get(f"{closed.url}{path}").status_code in (401, 404), path
@@ -212,7 +217,7 @@ def unfinished(server):
     return [each for each in Path(server.folder).iterdir() if each.is_file()]
 
 
-def test_a_length_that_is_not_the_bodys_does_not_pass_the_limit(server):
+def test_a_wrong_content_length_does_not_bypass_the_limit(server):
     head = (
         b"POST /gradio_api/upload HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=cut\r\n"
         b"Transfer-Encoding: chunked\r\nContent-Length: 10\r\n\r\n"
@@ -221,7 +226,7 @@ def test_a_length_that_is_not_the_bodys_does_not_pass_the_limit(server):
     assert got.split(b"\r\n")[0].split()[1] == b"400"
 
 
-def test_a_broken_off_upload_leaves_nothing(server):
+def test_interrupted_uploads_are_deleted(server):
     body = b'--cut\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n' + b"x" * 2**16
     head = (
         b"POST /gradio_api/upload HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=cut\r\n"
@@ -251,10 +256,10 @@ def until(true, tries=500):
         pytest.param([b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", b"GET / HT"], id="half a second head"),
     ],
 )
-def test_a_client_that_sends_no_request_is_let_go_of(server, pieces, monkeypatch):
-    from openvocab.ui.web.slow_clients import PatientProtocol
+def test_clients_without_a_request_are_disconnected(server, pieces, monkeypatch):
+    from openvocab.ui.web.header_timeout import HeaderTimeoutProtocol
 
-    monkeypatch.setattr(PatientProtocol, "head_seconds", 0.2)
+    monkeypatch.setattr(HeaderTimeoutProtocol, "header_seconds", 0.2)
     address = urlsplit(server.url)
     with socket.create_connection((address.hostname, address.port), timeout=20) as connection:
         for piece in pieces:
@@ -284,7 +289,7 @@ ODD: tuple[Any, ...] = (
 
 
 @pytest.mark.parametrize("path", ["/gradio_api/queue/join", "/gradio_api/call/chain", "/gradio_api/run/chain"])
-def test_every_odd_call_is_answered_with_a_sentence(http, path):
+def test_every_malformed_call_gets_a_message(http, path):
     number = action(http, "chain")
     for seed in range(60):
         draw = random.Random(seed)
@@ -306,18 +311,18 @@ def test_every_odd_call_is_answered_with_a_sentence(http, path):
             assert isinstance(found, str) and found, (call, content)
 
 
-def test_the_folder_goes_with_the_server(server):
-    from openvocab.ui.web.serving import Serving, running
+def test_the_upload_folder_is_deleted_on_exit(server):
+    from openvocab.ui.web.server import ServerOptions, run_server
 
     before = os.environ["GRADIO_TEMP_DIR"]
-    with running(server.context, Serving(port=0)) as short:
+    with run_server(server.context, ServerOptions(port=0)) as short:
         httpx.post(f"{short.url}/gradio_api/upload", files={"files": ("a.png", b"a")})
         assert [each for each in short.folder.rglob("*") if each.is_file()]
     assert not short.folder.exists()
     assert os.environ["GRADIO_TEMP_DIR"] == before
 
 
-def test_two_visitors_get_their_own_answers(client, server):
+def test_visitors_get_their_own_results(client, server):
     from gradio_client import Client, handle_file
 
     other = Client(server.url, verbose=False)

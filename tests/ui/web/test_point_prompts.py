@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from openvocab.errors import BadInput
-from openvocab.ui.web.marks import read_marks, stroke_points
+from openvocab.ui.web.point_prompts import parse_prompts, stroke_points
 
 WIDTH, HEIGHT = 200, 100
 
@@ -31,21 +31,21 @@ def stroke(*path: Any, inside: bool = True) -> dict[str, Any]:
         pytest.param([box(10, 20, 30, 40)], [], [], [10, 20, 30, 40], id="a box"),
         pytest.param([box(30, 40, 10, 20)], [], [], [10, 20, 30, 40], id="a box from its last corner"),
         pytest.param([box(0, 0, 9, 9), box(10, 20, 30, 40)], [], [], [10, 20, 30, 40], id="the last box counts"),
-        pytest.param([box(-5, -5, 900, 900)], [], [], [0, 0, 200, 100], id="a box is held to the image"),
-        pytest.param([point(-1, 1000)], [[0, 100]], [1], None, id="a point is held to the image"),
+        pytest.param([box(-5, -5, 900, 900)], [], [], [0, 0, 200, 100], id="a box is clipped to the image"),
+        pytest.param([point(-1, 1000)], [[0, 100]], [1], None, id="a point is clipped to the image"),
         pytest.param([stroke((50, 50))], [[50, 50]], [1], None, id="a stroke of one point"),
         pytest.param([stroke((0, 50), (16, 50), inside=False)], [[4, 50], [12, 50]], [0, 0], None, id="a short stroke"),
         pytest.param([point(1, 2), box(1, 2, 3, 4)], [[1, 2]], [1], [1, 2, 3, 4], id="point and box"),
     ],
 )
-def test_marks_become_points_and_a_box(given, points, labels, wanted_box):
-    marks = read_marks(given, WIDTH, HEIGHT)
-    np.testing.assert_allclose(marks.points, np.array(points, np.float32).reshape(-1, 2))
-    assert marks.points.dtype == np.float32
-    assert marks.point_labels.tolist() == labels
-    assert (None if marks.box is None else marks.box.tolist()) == wanted_box
-    asked = marks.asked
-    assert (asked["points"] is None) == (asked["point_labels"] is None) == (not points)
+def test_prompts_become_points_and_a_box(given, points, labels, wanted_box):
+    prompts = parse_prompts(given, WIDTH, HEIGHT)
+    np.testing.assert_allclose(prompts.points, np.array(points, np.float32).reshape(-1, 2))
+    assert prompts.points.dtype == np.float32
+    assert prompts.point_labels.tolist() == labels
+    assert (None if prompts.box is None else prompts.box.tolist()) == wanted_box
+    arguments = prompts.arguments
+    assert (arguments["points"] is None) == (arguments["point_labels"] is None) == (not points)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_strokes_are_sampled_evenly_without_their_ends(length, count):
     np.testing.assert_allclose(points[:, 1], 5)
 
 
-def test_where_the_hand_was_slow_does_not_matter():
+def test_drawing_speed_does_not_matter():
     even = np.array([[0.0, 0.0], [100.0, 0.0]])
     slow = np.array([[0.0, 0.0], *([[1.0, 0.0]] * 40), [100.0, 0.0]])
     np.testing.assert_allclose(stroke_points(even, WIDTH), stroke_points(slow, WIDTH))
@@ -73,10 +73,10 @@ def test_where_the_hand_was_slow_does_not_matter():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        pytest.param([], "no mark on the image", id="none"),
-        pytest.param(None, "no mark on the image", id="null"),
-        pytest.param("point", "no mark on the image", id="a string"),
-        pytest.param([point(1, 1)] * 201, "201 marks", id="too many"),
+        pytest.param([], "no prompt on the image", id="none"),
+        pytest.param(None, "no prompt on the image", id="null"),
+        pytest.param("point", "no prompt on the image", id="a string"),
+        pytest.param([point(1, 1)] * 201, "201 prompts", id="too many"),
         pytest.param([{"kind": "circle"}], "a point, a stroke or a box, got 'circle'", id="another kind"),
         pytest.param(["point"], "a point, a stroke or a box", id="no mapping"),
         pytest.param([point(float("nan"), 1)], "two finite numbers", id="not finite"),
@@ -84,7 +84,7 @@ def test_where_the_hand_was_slow_does_not_matter():
         pytest.param([point("1", 1)], "two finite numbers", id="text for a number"),
         pytest.param([point(True, 1)], "two finite numbers", id="truth for a number"),
         pytest.param([{"kind": "point", "at": [1]}], "two finite numbers", id="one number"),
-        pytest.param([{"kind": "point"}], "two finite numbers", id="no place"),
+        pytest.param([{"kind": "point"}], "two finite numbers", id="no coordinates"),
         pytest.param([box(1, 2, 3)], "four numbers", id="a box of three"),
         pytest.param([{"kind": "box"}], "four numbers", id="a box of none"),
         pytest.param([box(5, 5, 5, 50)], "no area inside", id="a box without width"),
@@ -94,6 +94,6 @@ def test_where_the_hand_was_slow_does_not_matter():
         pytest.param([{"kind": "stroke", "path": "ab"}], "1 to 2000 points", id="a stroke of letters"),
     ],
 )
-def test_what_is_no_mark_is_refused_in_a_sentence(given, message):
+def test_invalid_prompts_are_rejected_in_one_sentence(given, message):
     with pytest.raises(BadInput, match=message):
-        read_marks(given, WIDTH, HEIGHT)
+        parse_prompts(given, WIDTH, HEIGHT)

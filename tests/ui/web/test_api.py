@@ -21,7 +21,7 @@ SCENE = openvocab.example_scenes()[0]
 WORDS = ", ".join(SCENE.labels)
 
 
-def test_chain_answers_what_the_library_does(client, server):
+def test_chain_returns_the_result_of_the_library(client, server):
     got = client.predict(handle_file(str(SCENE.path)), WORDS, box_threshold=0.5, api_name="/chain")
     with server.context.models.using() as pipe:
         wanted = pipe(SCENE.path, list(SCENE.labels), box_threshold=0.5).to_dict()
@@ -29,7 +29,7 @@ def test_chain_answers_what_the_library_does(client, server):
     assert coco_mask.decode(got["detections"][0]["mask"]).shape == (256, 256)
 
 
-def test_download_answers_a_file(client):
+def test_download_returns_a_file(client):
     path = client.predict(handle_file(str(SCENE.path)), WORDS, "coco", api_name="/download")
     assert path.endswith("scene-1-coco.json")
     assert len(COCO(path).anns) == 4
@@ -39,7 +39,7 @@ def test_download_answers_a_file(client):
         assert len(archive.namelist()) < 4
 
 
-def test_tag_scores_each_image_and_names_the_broken_one(client, tmp_path):
+def test_tag_scores_each_image_and_reports_the_broken_one(client, tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_bytes(SCENE.path.read_bytes()[:2000])
     got = client.predict(
@@ -56,7 +56,7 @@ def test_tag_scores_each_image_and_names_the_broken_one(client, tmp_path):
     assert "'broken.png' is cut short" in second["error"]
 
 
-def test_about_says_what_is_loaded_and_what_could_be(client, server):
+def test_about_lists_loaded_and_available_presets(client, server):
     got = client.predict(api_name="/about")
     with server.context.models.using() as pipe:
         digests = {stage: getattr(pipe, stage).record.sha256 for stage in ("tagger", "detector", "segmenter")}
@@ -65,7 +65,7 @@ def test_about_says_what_is_loaded_and_what_could_be(client, server):
     assert got["label_sets"] == dict(openvocab.label_sets())
 
 
-def test_a_label_set_can_be_read(client):
+def test_label_set_returns_its_labels(client):
     got = client.predict("voc", api_name="/label_set")
     np.testing.assert_array_equal(got, openvocab.read_labels("voc"))
 
@@ -86,7 +86,7 @@ def test_bad_input_is_one_sentence(client, words, changes, says):
     assert "Traceback" not in str(raised.value)
 
 
-def test_only_the_declared_actions_have_a_name(client):
+def test_only_declared_endpoints_are_public(client):
     named = set(client.view_api(return_format="dict", print_info=False)["named_endpoints"])
     assert {"/chain", "/download", "/tag", "/about", "/label_set"} <= named
     assert not [name for name in named if "lambda" in name or name.startswith("/_")]

@@ -1,0 +1,68 @@
+"""The label fields that several tabs share: free text, its label count, and a choice of label sets and models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+import openvocab
+from openvocab.ui.web.error_messages import report_errors
+from openvocab.ui.web.events import QUICK
+from openvocab.ui.web.html_component import html_component
+from openvocab.ui.web.text_inputs import describe_labels, parse_labels
+
+__all__ = ["LabelFields", "label_fields"]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFields:
+    """The components.
+
+    Attributes:
+        labels: Text that the handlers parse.
+        label_set: Label set that fills in the text.
+        preset: Choice of models.
+    """
+
+    labels: gr.Textbox
+    label_set: gr.Dropdown
+    preset: gr.Dropdown
+
+
+def label_fields(tab: str, presets: tuple[str, ...]) -> LabelFields:
+    """Lay out the fields and connect them.
+
+    Args:
+        tab: Prefix of the element IDs TAB-labels, TAB-count, TAB-set and TAB-preset.
+        presets: Names of the available presets.
+    """
+    labels = gr.Textbox(
+        label="Labels",
+        lines=3,
+        max_lines=6,
+        max_length=200_000,
+        placeholder="apple, guitar, dog",
+        elem_id=f"{tab}-labels",
+    )
+    count = html_component("note", _count_note(""), elem_id=f"{tab}-count")
+    sets = [(f"{name} ({size} labels)", name) for name, size in openvocab.label_sets().items()]
+    with gr.Row(elem_classes="ov-choices"):
+        known = gr.Dropdown(
+            [("own labels", ""), *sets], value="", label="Label set", min_width=130, elem_id=f"{tab}-set"
+        )
+        preset = gr.Dropdown(list(presets), value=presets[0], label="Models", min_width=130, elem_id=f"{tab}-preset")
+    labels.change(report_errors(_count_note), [labels], [count], trigger_mode="always_last", **QUICK)
+    labels.input(lambda: "", None, [known], **QUICK)
+    known.input(report_errors(_labels_of_set), [known], [labels], **QUICK)
+    return LabelFields(labels, known, preset)
+
+
+def _count_note(text: str) -> dict[str, Any]:
+    message, valid = describe_labels(text)
+    return {"text": message, "wrong": not valid}
+
+
+def _labels_of_set(name: str) -> str:
+    return ", ".join(parse_labels(name)) if name else ""

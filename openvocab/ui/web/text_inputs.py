@@ -1,0 +1,53 @@
+"""Labels and templates typed into the page.
+
+The library also accepts a path to a file of labels. The page does not, since the file would be on the server.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import openvocab
+from openvocab import PromptSet
+from openvocab.errors import BadInput
+from openvocab.prompts.labels import json_list
+
+__all__ = ["describe_labels", "parse_labels", "parse_template"]
+
+
+def parse_labels(text: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Parse labels separated by commas or newlines, a JSON list, or the name of a label set.
+
+    Raises:
+        BadInput: there is no label, or a label is invalid; the message names it and the cause.
+    """
+    if text is None or isinstance(text, str):
+        text = (text or "").strip()
+        if text in openvocab.label_sets():
+            return openvocab.read_labels(text)
+        text = json_list(text) or [label for label in re.split(r"[,\n\r]", text) if label.strip()]
+        if not text:
+            raise BadInput("there are no labels; type what to look for, for example: apple, guitar, dog")
+    return openvocab.read_labels(list(text))
+
+
+def parse_template(text: str | None) -> PromptSet | None:
+    """Parse templates, one per line; None if the text is blank.
+
+    Raises:
+        BadInput: a template does not contain {label} exactly once, or contains another brace.
+    """
+    lines = [line.strip() for line in (text or "").splitlines() if line.strip()]
+    return openvocab.prompt_set(lines) if lines else None
+
+
+def describe_labels(text: str | None) -> tuple[str, bool]:
+    """Return the number of labels or the error as one line, and whether the labels are valid."""
+    if not (text or "").strip():
+        return "Separate labels with commas or newlines.", True
+    try:
+        count = len(parse_labels(text))
+    except openvocab.OpenVocabError as error:
+        return str(error), False
+    return f"{count} label{'' if count == 1 else 's'}", True

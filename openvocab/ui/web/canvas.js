@@ -48,7 +48,7 @@ function sendNext() {
   const serial = ++queue.serial;
   queue.busy = setTimeout(() => onAnswer({ serial, failed: true, note: "The server did not answer; try again." }), TIMEOUT);
   root.dataset.busy = "yes";
-  trigger("act", { ...line.waiting.shift(), serial });
+  trigger("act", { ...queue.waiting.shift(), serial });
 }
 
 function onAnswer(message) {

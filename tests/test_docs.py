@@ -213,9 +213,9 @@ def url() -> Iterator[str]:
     """The address of a page with the embedded models."""
     from openvocab.ui.web.context import Context
     from openvocab.ui.web.models import Models
-    from openvocab.ui.web.serving import Serving, running
+    from openvocab.ui.web.server import ServerOptions, run_server
 
-    with running(Context(Models(("pocket",), device="cpu")), Serving(port=0)) as served:
+    with run_server(Context(Models(("pocket",), device="cpu")), ServerOptions(port=0)) as served:
         yield served.url.rstrip("/")
 
 

@@ -116,15 +116,7 @@ Scored = tuple[NDArray[np.uint8], tuple[str, ...], float | None, NDArray[np.floa
 def score_files(
     context: Context, paths: Sequence[str], text: str | Sequence[str], template: str, none: bool, preset: str
 ) -> Iterator[tuple[str, Scored | Exception]]:
-    """Score labels for images one by one.
-
-    Args:
-        context: Models and limits.
-        paths: Paths of the uploads.
-        text: Labels as typed.
-        template: Templates as typed.
-        none: Also score the label NONE.
-        preset: Name of the models' preset.
+    """Score labels for images one by one; with none, also score the label NONE.
 
     Yields:
         The path, and either the image, its C labels, the threshold (None if the scores sum to 1) and the (C,) scores,

@@ -28,7 +28,7 @@ from openvocab.ui.cli.serve_command import is_loopback
         pytest.param(["--queue", "0"], {}, "--queue must be at least 1, got 0", id="queue"),
         pytest.param(["--port", "65536"], {}, "--port must be from 0 to 65535, got 65536", id="port"),
         pytest.param(["--preset", "pokcet"], {}, "no preset named 'pokcet'; did you mean 'pocket'?", id="preset"),
-        pytest.param(["--host", "127.0.0.1.", "--insecure"], {}, "cannot listen at port 7860", id="no address"),
+        pytest.param(["--host", "127.0.0.1.", "--insecure"], {}, "cannot listen on port 7860", id="no address"),
     ],
 )
 def test_options_that_cannot_be_used(options, environment, words, monkeypatch, capsys):
@@ -55,7 +55,7 @@ def test_a_port_in_use_is_one_sentence(capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert main(["serve", "--port", str(port)]) == 2
-    assert f"cannot listen at port {port} of 127.0.0.1 (Address already in use)" in capsys.readouterr().err
+    assert f"cannot listen on port {port} of 127.0.0.1 (Address already in use)" in capsys.readouterr().err
 
 
 def test_mcp_without_its_package_is_one_sentence(monkeypatch, capsys):

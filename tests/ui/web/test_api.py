@@ -53,7 +53,7 @@ def test_tag_scores_each_image_and_reports_the_broken_one(client, tmp_path):
     assert {row["label"] for row in first["scores"]} == {"tent", "piano", "none of these"}
     assert first["scores"][0]["label"] == "tent"
     assert (second["name"], second["scores"]) == ("broken.png", [])
-    assert "'broken.png' is cut short" in second["error"]
+    assert "'broken.png' is truncated" in second["error"]
 
 
 def test_about_lists_loaded_and_available_presets(client, server):

@@ -99,7 +99,7 @@ def test_a_broken_image_is_named(page, tmp_path):
     page.locator("#chain-image img").wait_for(state="attached")
     page.locator("#chain-labels textarea").fill("dog")
     page.locator("#chain-run").click()
-    page.locator("#chain-note .wrong", has_text="'cut.png' is cut short").wait_for()
+    page.locator("#chain-note .wrong", has_text="'cut.png' is truncated").wait_for()
 
 
 def test_hovering_a_row_highlights_the_detection(page):

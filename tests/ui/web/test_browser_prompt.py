@@ -102,11 +102,11 @@ class PromptTab:
 
     def count(self, count: int) -> None:
         self.page.wait_for_function(
-            "([at, count]) => document.querySelectorAll(at).length === count", arg=[f"{CV} .cv-instances li", count]
+            "([at, count]) => document.querySelectorAll(at).length === count", arg=[f"{CV} .cv-objects li", count]
         )
 
     def names(self) -> list[str]:
-        return [each.input_value() for each in self.page.locator(f"{CV} .cv-instances input").all()]
+        return [each.input_value() for each in self.page.locator(f"{CV} .cv-objects input").all()]
 
     def says(self, text: str) -> None:
         self.page.locator(f"{CV} .cv-status", has_text=re.compile(text)).wait_for()
@@ -246,17 +246,17 @@ def test_objects_are_renamed_and_deleted(board):
     board.accept("tent", 1)
     board.click(ON_THE_CONTROLLER)
     board.accept("pad", 2)
-    first = board.page.locator(f"{CV} .cv-instances input").first
+    first = board.page.locator(f"{CV} .cv-objects input").first
     first.fill("marquee")
     first.press("Enter")
     board.says("Renamed")
     assert board.names() == ["marquee", "pad"]
     options = board.page.locator(f"{CV} > datalist option")
     assert [each.get_attribute("value") for each in options.all()] == ["marquee", "pad"]
-    board.page.locator(f"{CV} .cv-instances .cv-delete").first.click()
+    board.page.locator(f"{CV} .cv-objects .cv-delete").first.click()
     board.count(1)
     assert board.names() == ["pad"]
-    board.page.locator(f"{CV} .cv-instances li").first.click(position={"x": 8, "y": 20})
+    board.page.locator(f"{CV} .cv-objects li").first.click(position={"x": 8, "y": 20})
     board.press("Delete")
     board.count(0)
 
@@ -346,7 +346,7 @@ def test_chain_results_can_be_corrected(page):
     page.wait_for_selector(f'{CV}[data-drawn="yes"]')
     board = PromptTab(page).opened()
     board.count(found)
-    board.page.locator(f"{CV} .cv-instances .cv-delete").first.click()
+    board.page.locator(f"{CV} .cv-objects .cv-delete").first.click()
     board.count(found - 1)
     board.click(ON_THE_TENT)
     board.accept("marquee", found)

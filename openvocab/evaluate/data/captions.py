@@ -7,14 +7,13 @@ a JSON list. In the WebDataset layout a sample is an image and KEY.txt with one 
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from openvocab.errors import BadInput, OpenVocabWarning
-from openvocab.evaluate.data.lists import image_path, read_rows
+from openvocab.errors import BadInput
+from openvocab.evaluate.data.lists import existing, image_path, read_rows
 from openvocab.evaluate.data.safe_read import parse_json, read_text, short_repr
 from openvocab.evaluate.data.web_dataset import list_shards, sample_image, samples
 from openvocab.images.items import Item
@@ -54,29 +53,17 @@ def load_captions(path: str) -> CaptionedSet:
         path: A .csv, .jsonl or .parquet file, or a folder in the WebDataset layout.
 
     Raises:
-        BadInput: the list or the folder cannot be read, or a caption is missing; the message has the file and, where
-            there is one, the line. While shards are read: one is broken, or a sample has no image or no caption.
+        BadInput: the list or the folder cannot be read, or a caption is missing; the message has the file and, if
+            known, the line. While shards are read: one is broken, or a sample has no image or no caption.
     """
     if os.path.isdir(path):
         return _from_shards(path)
-    own: dict[str, list[str]] = {}
-    lines: dict[str, int] = {}
+    rows: dict[str, tuple[int, str, list[str]]] = {}
     for line, row in read_rows(path, ("caption", "captions")):
         file = image_path(path, line, row, _REMEDY)
-        lines.setdefault(file, line)
-        own.setdefault(file, []).extend(_captions(path, line, row))
-    missing = [file for file in own if not os.path.isfile(file)]
-    if len(missing) == len(own):
-        raise BadInput(
-            f"none of the {len(own)} images of {path!r} exists, such as {short_repr(missing[0])}; check paths"
-        )
-    if missing:
-        message = f"{path!r} lists {len(missing)} images that do not exist, the first on line {lines[missing[0]]}"
-        warnings.warn(f"{message}: {short_repr(missing[0])}; they are left out", OpenVocabWarning, stacklevel=2)
-    kept = [
-        CaptionedImage(Item(file, file), tuple(captions)) for file, captions in own.items() if file not in set(missing)
-    ]
-    return CaptionedSet(path, lambda: iter(kept))
+        rows.setdefault(file, (line, file, []))[2].extend(_captions(path, line, row))
+    images = [CaptionedImage(Item(file, file), tuple(own)) for _, file, own in existing(path, list(rows.values()))]
+    return CaptionedSet(path, lambda: iter(images))
 
 
 def _captions(path: str, line: int, row: Mapping[str, Any]) -> Sequence[str]:

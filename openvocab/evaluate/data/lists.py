@@ -11,7 +11,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from io import StringIO
-from typing import Any
+from typing import Any, TypeVar
 
 from openvocab.errors import BadInput, OpenVocabWarning
 from openvocab.evaluate.data.labeled import LabeledImage, LabeledSet
@@ -19,11 +19,12 @@ from openvocab.evaluate.data.safe_read import parse_json, parsing, read_parquet,
 from openvocab.images.items import Item
 from openvocab.prompts.labels import check_labels
 
-__all__ = ["PATHS", "image_path", "load_list", "read_rows"]
+__all__ = ["PATHS", "existing", "image_path", "load_list", "read_rows"]
 
 PATHS = ("path", "file_name", "filename", "file", "image", "image_path")
 """Names of the column of paths."""
 
+Row = TypeVar("Row", bound=tuple[Any, ...])
 _REMEDY = f"name one column {', '.join(PATHS[:-1])} or {PATHS[-1]}, and one label or labels"
 
 
@@ -37,7 +38,7 @@ def load_list(path: str) -> LabeledSet:
             it exists.
     """
     rows = [(line, *_row(path, line, row)) for line, row in read_rows(path, ("label", "labels"))]
-    kept = _existing(path, rows)
+    kept = existing(path, rows)
     names = sorted({label for _, _, own, _ in rows for label in own})
     if not names:
         message = f"no row of {path!r} has a label; labels were read from its column labels"
@@ -86,10 +87,6 @@ def image_path(path: str, line: int, row: Mapping[str, Any], remedy: str) -> str
     return os.path.join(os.path.dirname(path), file.strip())
 
 
-Row = tuple[int, str, Sequence[str], bool]
-"""Line number, path of the image, labels, and whether there may be several."""
-
-
 def _row(path: str, line: int, plain: Mapping[str, Any]) -> tuple[str, Sequence[str], bool]:
     """Return the path of an image, its labels, and whether there may be several.
 
@@ -107,18 +104,22 @@ def _row(path: str, line: int, plain: Mapping[str, Any]) -> tuple[str, Sequence[
     return file, [" ".join(label.split()) for label in labels], multi_label
 
 
-def _existing(path: str, rows: Sequence[Row]) -> list[Row]:
-    """Return the rows whose image exists; warn if some do not."""
-    missing = [row for row in rows if not os.path.isfile(row[1])]
-    if len(missing) == len(rows):
-        raise BadInput(
-            f"none of the {len(rows)} images of {path!r} exists, such as {short_repr(missing[0][1])}; check paths"
-        )
-    if missing:
-        message = f"{path!r} lists {len(missing)} images that do not exist, the first on line {missing[0][0]}"
-        warnings.warn(f"{message}: {short_repr(missing[0][1])}; they are left out", OpenVocabWarning, stacklevel=3)
-    missing_lines = {row[0] for row in missing}
-    return [row for row in rows if row[0] not in missing_lines]
+def existing(path: str, rows: Sequence[Row]) -> list[Row]:
+    """Return the rows, (line number, path of the image, ...), whose image exists; warn if some do not.
+
+    Raises:
+        BadInput: no image exists.
+    """
+    present = [row for row in rows if os.path.isfile(row[1])]
+    if len(present) < len(rows):
+        line, file = next(row[:2] for row in rows if not os.path.isfile(row[1]))
+        if not present:
+            raise BadInput(
+                f"none of the {len(rows)} images of {path!r} exists, such as {short_repr(file)}; check paths"
+            )
+        message = f"{path!r} lists {len(rows) - len(present)} images that do not exist, the first on line {line}"
+        warnings.warn(f"{message}: {short_repr(file)}; they are left out", OpenVocabWarning, stacklevel=3)
+    return present
 
 
 def _csv(path: str) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -19,11 +19,13 @@ __all__ = ["Exported", "Job", "LabelIndex"]
 class Exported:
     """What an export wrote.
 
-    path      the file or folder.
-    images  rows of answered inputs.
-    errors    rows of inputs without an answer.
-    detections   detections of all images.
-    unlinked  images that were to be linked or copied, and are not there or have changed; images.jsonl says why.
+    Attributes:
+        path: The file or folder.
+        images: Number of rows of answered inputs.
+        errors: Number of rows of inputs without an answer.
+        detections: Number of detections in all images.
+        unlinked: Number of images that could not be linked or copied because they are missing or have changed;
+            images.jsonl gives the reasons.
     """
 
     path: str

@@ -1,4 +1,4 @@
-"""Parts of a library that quicker ones take the place of: the two are compared when a model is loaded.
+"""Replace parts of a library by faster ones, if both give the same answer when a model is loaded.
 
 A substitute is written against code that was read. Another release may have renamed a method, added an argument or
 changed what is returned, and a substitute that still runs may then answer wrongly without a word. So both ways answer
@@ -38,7 +38,7 @@ def replace_checked(
     part: str,
     answer: Callable[[Any], Any] = lambda made: made,
 ) -> bool:
-    """Put a substitute in the place of a part of a loaded model, in place, where it answers as the part does.
+    """Replace a part of a loaded model by a substitute, in place, if both give the same answer.
 
     Args:
         holder: the module that has the part.
@@ -68,7 +68,7 @@ def replace_checked(
 
 
 def same_answers(part: str, kind: type, both: Callable[[], tuple[Any, Any]], tolerance: float = _TOLERANCE) -> bool:
-    """Tell whether a substitute answers as a class of a library does; compared once a process.
+    """Return whether a substitute gives the answer of a library's class; compared once a process.
 
     Args:
         part: what is replaced, as the warning names it.
@@ -97,7 +97,7 @@ def same_answers(part: str, kind: type, both: Callable[[], tuple[Any, Any]], tol
 
 
 def agree(one: Any, other: Any, tolerance: float = _TOLERANCE) -> bool:
-    """Tell whether two answers are of one kind, and their floating-point tensors within a tolerance.
+    """Return whether two answers have the same structure and values within a tolerance.
 
     Tuples, lists, mappings and dataclasses are compared part by part; other values must be equal.
 

@@ -1,7 +1,7 @@
 """Find and load checkpoints in transformers' layout, from a folder or from the hub, never running code from them.
 
-The way is the same for every family: find (what is it, is it of this family, is every weights file sound and trusted),
-then load_model and load_processor through the library's own classes.
+Every family calls find, which checks the model type and verifies the weights files, then load_model and
+load_processor, which call the library's classes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from openvocab.pipeline.quiet import quiet_loading
 from openvocab.pipeline.result import ModelRecord
 from openvocab.weights.fetch import hub_file
 from openvocab.weights.files import first_line, read_state
-from openvocab.weights.trust import FileMark, file_mark, refuse_changed, trusted_sha256
+from openvocab.weights.trust import FileState, file_state, refuse_changed, trusted_sha256
 
 __all__ = ["Found", "find", "load_model", "load_processor"]
 
@@ -32,16 +32,17 @@ _PICKLED, _PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A checkpoint whose weights were looked at and trusted.
+    """A checkpoint whose weights files are verified.
 
-    spec      FAMILY:REST, as records name it.
-    location  the folder, or the hub's repository.
-    revision  of the repository; None for a folder or where none was asked for.
-    local     whether location is a folder.
-    config    config.json.
-    weights   the weights files, all of them safetensors or all plain torch files.
-    sha256    of the weights file; of the shards' digests, one after the other, where there are several.
-    marks     of each weights file, taken before it was measured: size, times and inode.
+    Attributes:
+        spec: FAMILY:REST, as records name it.
+        location: The folder, or the hub's repository.
+        revision: Of the repository; None for a folder, or if none is given.
+        local: Whether location is a folder.
+        config: Content of config.json.
+        weights: The weights files, all of them safetensors or all plain torch files.
+        sha256: Of the weights file; of the shards' digests, one after the other, where there are several.
+        marks: Of each weights file, taken before it was measured: size, times and inode.
     """
 
     spec: str
@@ -51,7 +52,7 @@ class Found:
     config: Mapping[str, Any]
     weights: tuple[Path, ...]
     sha256: str
-    marks: tuple[FileMark, ...] = ()
+    states: tuple[FileState, ...] = ()
 
     def record(self, device: str | None, dtype: str | None) -> ModelRecord:
         """Return the record of this checkpoint on that device in that precision, each the best there is if None.
@@ -64,7 +65,7 @@ class Found:
 
 
 def find(family: str, rest: str, kind: str, model_types: Collection[str | None]) -> Found:
-    """Find a checkpoint and look at its weights.
+    """Find a checkpoint and verify its weights.
 
     Args:
         family: the family's name, for the record.
@@ -82,13 +83,13 @@ def find(family: str, rest: str, kind: str, model_types: Collection[str | None])
     if config.get("model_type") not in model_types:
         raise BadWeights(f"{rest}: this is no {kind} but one of type {config.get('model_type')!r}")
     weights = _weights(repository, revision or None, folder, kind)
-    marks, digests = tuple(file_mark(path) for path in weights), []
+    states, digests = tuple(file_state(path) for path in weights), []
     for path in weights:
         read_state(path)
         source = "@".join(filter(None, (repository, revision)))
         digests.append(trusted_sha256(str(path) if folder else f"{source}/{path.name}", path))
     whole = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
-    return Found(f"{family}:{rest}", repository, revision or None, folder is not None, config, weights, whole, marks)
+    return Found(f"{family}:{rest}", repository, revision or None, folder is not None, config, weights, whole, states)
 
 
 def load_model(found: Found, model_class: Any, kind: str, **options: Any) -> Any:
@@ -116,14 +117,14 @@ def load_model(found: Found, model_class: Any, kind: str, **options: Any) -> Any
     if not (isinstance(made, tuple) and len(made) == 2 and "missing_keys" in made[1]):
         raise _other_release(f"from_pretrained returns a {type(made).__name__}")
     model, report = made
-    refuse_changed(found.weights, found.marks)
+    refuse_changed(found.weights, found.states)
     if report["missing_keys"]:
         raise BadWeights(f"{found.location}: the weights lack {len(report['missing_keys'])} parameters of the model")
     return model.eval()
 
 
 def load_processor(found: Found, processor_class: Any, kind: str, **options: Any) -> Any:
-    """Return the processor, image processor or tokenizer that lies beside the model.
+    """Return the processor, image processor or tokenizer of a checkpoint.
 
     Raises:
         BadWeights: Its files are absent or damaged.
@@ -140,7 +141,7 @@ def load_processor(found: Found, processor_class: Any, kind: str, **options: Any
 
 
 def _refuse_other_release(error: Exception, keywords: Collection[str]) -> None:
-    """Do nothing unless an error says that the library has no argument or function of that name any more.
+    """Raise MissingExtra if an error says that the library lacks an argument or a function.
 
     Args:
         error: What from_pretrained raised.
@@ -167,7 +168,7 @@ def _other_release(why: str) -> MissingExtra:
 
 
 def _folder(rest: str) -> Path | None:
-    """Return the folder that is named, or None where it is a repository of the hub."""
+    """Return the folder that is named, or None for a repository of the hub."""
     folder = Path(rest).expanduser()
     if folder.is_dir():
         return folder
@@ -196,7 +197,7 @@ def _config(repository: str, revision: str | None, folder: Path | None, kind: st
 
 
 def _weights(repository: str, revision: str | None, folder: Path | None, kind: str) -> tuple[Path, ...]:
-    """Return the weights files; safetensors go before others."""
+    """Return the weights files; safetensors are preferred."""
     for whole, index in ((_SAFE, _SAFE_INDEX), (_PICKLED, _PICKLED_INDEX)):
         path = _file(repository, revision, folder, whole)
         if path is not None:

@@ -65,7 +65,7 @@ def _fast_bfloat16(device: torch.device) -> bool:
 
 
 def _cpu_has_bfloat16() -> bool:
-    """Say whether the processor has bfloat16 products (AVX-512 BF16 or AMX); False where torch cannot tell."""
+    """Return whether the processor has bfloat16 products (AVX-512 BF16 or AMX); False if torch cannot tell."""
     queries = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
     return any(bool(query()) for query in queries if query is not None)
 

@@ -1,4 +1,4 @@
-"""The embedded models as stages: their files are verified, then read by the adapters of their families."""
+"""Load the embedded models: their files are verified, then read by the adapters of their families."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from openvocab.pipeline.quiet import quiet_loading
 from openvocab.pipeline.result import ModelRecord
 from openvocab.weights.files import read_state
 from openvocab.weights.manifest import Checkpoint, checkpoint
-from openvocab.weights.trust import file_mark, refuse_changed
+from openvocab.weights.trust import file_state, refuse_changed
 
 __all__ = ["load_detector", "load_segmenter", "load_tagger"]
 
@@ -30,20 +30,20 @@ def _record(kept: Checkpoint, device: str | None, dtype: str | None) -> ModelRec
 
 @contextmanager
 def _verified(name: str) -> Iterator[Checkpoint]:
-    """Give an embedded checkpoint whose file is the pinned one while it is loaded.
+    """Yield a verified embedded checkpoint; its file must not change while it is loaded.
 
     Raises:
         BadWeights: its file is absent, not the pinned one, or was replaced before this is left.
     """
     kept = checkpoint(name)
-    mark = file_mark(kept.path)
+    before = file_state(kept.path)
     kept.verified()
     yield kept
-    refuse_changed([kept.path], [mark])
+    refuse_changed([kept.path], [before])
 
 
 def load_tagger(device: str | None = None, dtype: str | None = None) -> OpenClipTagger:
-    """The embedded open_clip model.
+    """Load the embedded open_clip model.
 
     Raises:
         BadWeights: its file is absent, not the pinned one, or was replaced meanwhile.
@@ -57,7 +57,7 @@ def load_tagger(device: str | None = None, dtype: str | None = None) -> OpenClip
 
 
 def load_detector(device: str | None = None, dtype: str | None = None) -> Owlv2Detector:
-    """The embedded OWLv2 with its convolutional stem.
+    """Load the embedded OWLv2 with its convolutional stem.
 
     Raises:
         BadWeights: its file is absent, not the pinned one, or was replaced meanwhile.
@@ -76,7 +76,7 @@ def load_detector(device: str | None = None, dtype: str | None = None) -> Owlv2D
 
 
 def load_segmenter(device: str | None = None, dtype: str | None = None) -> SamSegmenter:
-    """The embedded Sam.
+    """Load the embedded SAM.
 
     Raises:
         BadWeights: its file is absent, not the pinned one, of another architecture, or was replaced meanwhile.

@@ -1,4 +1,4 @@
-"""Load a whole pipeline by the name of a preset, by SPECs, or by both."""
+"""Load a pipeline by the name of a preset, by SPECs, or by both."""
 
 from __future__ import annotations
 
@@ -99,14 +99,14 @@ def _record(preset: str) -> PresetRecord:
 
 
 def _refuse_absent(record: PresetRecord | None, specs: list[str | None]) -> None:
-    """Look up the weights of those SPECs that are the preset's own, before the first is loaded."""
+    """Raise if weights of the preset are absent, before the first model is loaded."""
     if record:
         theirs = (record.tagger, record.detector, record.segmenter)
         refuse_absent(record.name, [spec for spec in specs if spec and spec in theirs])
 
 
 def _stages(record: PresetRecord | None, given: list[str | None], tags_alone: bool) -> list[str | None]:
-    """Return the SPECs of tagger, detector and segmenter that are to be loaded: those given, else the preset's.
+    """Return the SPECs of tagger, detector and segmenter to load: the given ones, else the preset's.
 
     Raises:
         BadInput: there is neither tagger nor detector.

@@ -1,4 +1,4 @@
-"""What adapters over transformers ask of a text tower's tokenizer: is it whole, and does each sentence fit."""
+"""Checks of a text tower's tokenizer: whether it is complete, and whether each sentence fits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TEXTS_TOGETHER = 1024
 
 
 def check_tokenizer(spec: str, tokens: int, expected: int) -> None:
-    """Refuse the empty tokenizer that transformers makes where the files of the real one are absent.
+    """Refuse the empty tokenizer that transformers builds if tokenizer files are absent.
 
     Args:
         spec: names the model in the message.

@@ -1,4 +1,4 @@
-"""Labels and the sentences around them: data, checked when it is read."""
+"""Labels and prompt templates, checked when they are read."""
 
 from __future__ import annotations
 

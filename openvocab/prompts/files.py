@@ -1,4 +1,4 @@
-"""The small text files that a caller writes labels or templates into."""
+"""Read text files with labels or templates."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["is_file", "read_lines", "read_text"]
 
 
 def is_file(path: str | Path) -> bool:
-    """Tell whether path is a regular file; a text that cannot be a path is none."""
+    """Return whether path is a regular file; False for a text that cannot be a path."""
     try:
         return os.path.isfile(path)
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Labels: where they are read from, and what is refused before any model sees them."""
+"""Read and validate labels."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _label(label: object, position: int) -> str:
 
 
 def _refuse_twins(labels: Sequence[str]) -> None:
-    """Raise BadInput where two labels differ in case only."""
+    """Raise BadInput if two labels differ in case only."""
     first: dict[str, int] = {}
     for position, label in enumerate(labels):
         twin = first.setdefault(unicodedata.normalize("NFC", label.casefold()), position)
@@ -89,7 +89,7 @@ def check_threshold(name: str, value: float) -> float:
     """Return value as a float.
 
     Args:
-        name: what the threshold is called in the message.
+        name: name of the threshold in the message.
         value: a number in 0 to 1.
 
     Raises:
@@ -133,7 +133,7 @@ def label_set(name: str) -> tuple[str, ...]:
 
 
 def read_labels(spec: str | Sequence[str] | Path) -> tuple[str, ...]:
-    """Return the labels that spec means, checked.
+    """Read labels and check them.
 
     A text that means something else than it seems to, such as labels with semicolons between them, is an
     OpenVocabWarning.
@@ -174,7 +174,7 @@ def json_list(text: str) -> list[str] | None:
 
 
 def _warn_of_odd(text: str, labels: Sequence[str]) -> None:
-    """Warn where a text was probably meant in another way."""
+    """Warn about a text that probably means something else."""
     near = get_close_matches(text.casefold(), _sets(), n=1, cutoff=_NEAR) if "," not in text else []
     for sign in (";", "|"):
         odd = next((label for label in labels if sign in label), None)
@@ -191,7 +191,7 @@ def _warn(message: str) -> None:
 
 
 def _means_a_file(text: str) -> bool:
-    """Tell whether text is a path: it ends like a text file, and it exists or could be nothing but a path."""
+    """Return whether text is a path: it ends like a text file, and it exists or could be nothing but a path."""
     return text.lower().endswith(_LIKE_A_FILE) and (is_file(text) or not re.search(r"[,\n\r]", text))
 
 
@@ -242,7 +242,7 @@ def _from_text(text: str) -> list[str]:
 
 
 def _nearly(word: str, name: str) -> bool:
-    """Tell whether word is name but for case, punctuation, a number behind it, a doubled letter or swapped letters."""
+    """Return whether word equals name but for case, punctuation, a final number, doubled or swapped letters."""
     one, two = (re.sub(r"[\W_]|\d+$", "", text.casefold()) for text in (word, name))
     return sorted(one) == sorted(two) or re.sub(r"(.)\1+", r"\1", one) == two
 
@@ -256,9 +256,9 @@ def check_context(labels: Sequence[str], lengths: Sequence[int], limit: int, kep
     Args:
         labels: C labels.
         lengths: C token counts of the filled prompts, special tokens included.
-        limit: the most tokens that the tower reads.
-        kept: C texts that are left of the prompts after truncation.
-        tower: what the text tower is called in messages.
+        limit: maximum number of tokens of the tower.
+        kept: C prompts after truncation.
+        tower: name of the text tower in messages.
 
     Raises:
         BadInput: two labels are the same text after truncation.

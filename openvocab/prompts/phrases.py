@@ -1,4 +1,4 @@
-"""Which labels a sentence mentions: whole words, in any case, singular or plural, the longest label first."""
+"""Find the labels that a sentence mentions: whole words, in any case, singular or plural, the longest label first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prompt templates: the sentences that a label is put into. They are data, and {label} is replaced literally."""
+"""Prompt templates: sentences with a {label} placeholder, which is replaced literally."""
 
 from __future__ import annotations
 
@@ -42,10 +42,11 @@ def _normalized(template: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PromptSet:
-    """One or more sentences that a label is put into; several are averaged over.
+    """One or more templates; the embeddings of several are averaged.
 
-    name       what the set is called in results.
-    templates  each holds {label} exactly once; {} is accepted and stored as {label}.
+    Attributes:
+        name: What the set is called in results.
+        templates: Each holds {label} exactly once; {} is accepted and stored as {label}.
     """
 
     name: str
@@ -68,7 +69,7 @@ class PromptSet:
         return hashlib.sha256(json.dumps(self.templates).encode()).hexdigest()[:12]
 
     def fill(self, label: str) -> tuple[str, ...]:
-        """Return one sentence per template with the label in its place, whatever characters the label holds."""
+        """Return one sentence per template with the label filled in, whatever characters it contains."""
         return tuple(template.replace(_SLOT, label) for template in self.templates)
 
 
@@ -80,7 +81,7 @@ def prompt_sets() -> Mapping[str, PromptSet]:
 
 
 def prompt_set(spec: str | Sequence[str] | PromptSet | None = None) -> PromptSet:
-    """Return the prompt set that spec means.
+    """Return the prompt set of a name, a file or a template.
 
     Args:
         spec: a name, one template, a list of templates, the path of a .txt file with one template a line,
@@ -102,7 +103,7 @@ def prompt_set(spec: str | Sequence[str] | PromptSet | None = None) -> PromptSet
 
 
 def _from_text(text: str) -> PromptSet:
-    """Tell name, file and template apart; raise UnknownName where the text is none of them."""
+    """Read a text as a name, a file or a template; raise UnknownName if it is none of them."""
     sets = prompt_sets()
     if text in sets:
         return sets[text]

@@ -111,14 +111,14 @@ def _write(out: Path, head: Mapping[str, Any], files: Mapping[Item, Path]) -> No
 
 
 def _add(tar: tarfile.TarFile, name: str, size: int, content: IO[bytes]) -> None:
-    """Add a member that says nothing of this machine: no owner, no time."""
+    """Add a member without owner or time, so that equal content gives equal bytes."""
     info = tarfile.TarInfo(name)
     info.size, info.mode = size, 0o644
     tar.addfile(info, content)
 
 
 def unpack(bundle: Path) -> list[Path]:
-    """Put the files of a bundle where the loaders find them; nothing is put anywhere before every file was checked.
+    """Unpack a bundle to where the loaders find its files, after all of them are verified.
 
     Returns:
         the files, in the order of their names in the bundle.
@@ -186,7 +186,7 @@ def _home(repository: str) -> Path:
 
 
 def _check_room(index: Index, targets: list[Path], bundle: Path) -> None:
-    """Refuse files that the disk has no room for, before one is written.
+    """Refuse files that do not fit on the disk, before one is written.
 
     Raises:
         BadWeights: their sizes come to more than the free space.

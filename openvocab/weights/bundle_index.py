@@ -1,4 +1,4 @@
-"""What a bundle says of itself, checked to the last field before anything of it is used."""
+"""The index of a bundle, validated before any of its files is used."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """The files of a bundle, in their order, and what it says of their repositories."""
+    """The files of a bundle, in order, and the snapshots of their repositories."""
 
     items: tuple[Item, ...]
     snapshots: tuple[Snapshot, ...]
@@ -72,7 +72,7 @@ def inside(name: str, bundle: Path) -> PurePosixPath:
 
 
 def read_index(tar: tarfile.TarFile, bundle: Path) -> Index:
-    """Read the first member and check all that it says.
+    """Read and validate the first member.
 
     Raises:
         BadWeights: it is no index, of another format, not of the form that pack writes, or names what does not belong

@@ -1,6 +1,6 @@
-"""Get files: from the hub through huggingface_hub (its cache, locks, HF_HOME, HF_ENDPOINT, HF_HUB_OFFLINE), or by URL.
+"""Fetch files from the hub through huggingface_hub (its cache, locks, HF_HOME, HF_ENDPOINT, HF_HUB_OFFLINE) or by URL.
 
-What goes wrong is told in own words, never with the text of a request: that may hold a token.
+Error messages never contain the text of a request, which may hold a token.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def offline() -> bool:
 
 
 def hub_file(repository: str, name: str, revision: str | None = None) -> Path | None:
-    """Return a file of a repository, from the cache where it is, else fetched; None where there is no such file.
+    """Return a file of a repository, from the cache or fetched; None if there is no such file.
 
     Raises:
         BadWeights: the repository is absent, gated or out of reach, the file could not be fetched whole, the disk is
@@ -43,7 +43,7 @@ def hub_file(repository: str, name: str, revision: str | None = None) -> Path | 
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     known = try_to_load_from_cache(repository, name, revision=revision)
-    with _told(f"{repository}: {name}", repository):
+    with _as_bad_weights(f"{repository}: {name}", repository):
         if known is None and not offline():
             _reach(repository, revision)
         try:
@@ -58,10 +58,9 @@ def hub_file(repository: str, name: str, revision: str | None = None) -> Path | 
 
 @lru_cache(maxsize=128)
 def _reach(repository: str, revision: str | None) -> None:
-    """Ask for a repository once, before a file of it is fetched.
+    """Request a repository's metadata once, before a file of it is fetched.
 
-    Where the hub is out of reach this fails at once. A download tries again several times, which takes half a minute
-    for each file, without a word.
+    This fails at once if the hub is out of reach. A download retries silently for half a minute for each file.
     """
     from huggingface_hub import HfApi
 
@@ -69,12 +68,12 @@ def _reach(repository: str, revision: str | None) -> None:
 
 
 def hub_reach(repository: str, revision: str | None = None) -> None:
-    """Ask for a repository, so that one that cannot be fetched from is known at once.
+    """Request a repository's metadata, to fail early if it cannot be fetched.
 
     Raises:
         BadWeights: it is absent or out of reach, or openvocab is offline.
     """
-    with _told(repository, repository):
+    with _as_bad_weights(repository, repository):
         _reach(repository, revision)
 
 
@@ -86,13 +85,13 @@ def hub_listing(repository: str, revision: str | None = None) -> tuple[str, ...]
     """
     from huggingface_hub import HfApi
 
-    with _told(f"{repository}: the list of its files", repository):
+    with _as_bad_weights(f"{repository}: the list of its files", repository):
         found = HfApi().model_info(repository, revision=revision).siblings
     return tuple(file.rfilename for file in found or ())
 
 
 def url_path(url: str) -> Path | None:
-    """Return where the file of a URL is kept, or will be; None where there is no cache folder."""
+    """Return the cache path of a URL's file; None if there is no cache folder."""
     folder = cache_folder()
     if folder is None:
         return None
@@ -100,10 +99,10 @@ def url_path(url: str) -> Path | None:
 
 
 def url_file(url: str, sha256: str | None = None, size: int | None = None) -> Path:
-    """Return the file of a URL, from the cache where it is, else fetched whole, checked and moved into place.
+    """Return the file of a URL, from the cache, or fetched, verified and moved into the cache.
 
     Args:
-        sha256: what the file must have; None checks nothing.
+        sha256: what the file must have; None for no check.
         size: its length in bytes; None takes what the server says.
 
     Raises:
@@ -114,10 +113,10 @@ def url_file(url: str, sha256: str | None = None, size: int | None = None) -> Pa
 
     path = url_path(url)
     if path is None:
-        raise BadWeights(f"{url}: there is no folder to keep it in; set OPENVOCAB_CACHE to one")
+        raise BadWeights(f"{url}: there is no cache folder; set OPENVOCAB_CACHE to one")
     if path.is_file():
         return path
-    with _told(url, ""):
+    with _as_bad_weights(url, ""):
         if offline():
             raise FileNotFoundError(errno.ENOENT, "not in the cache")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -128,10 +127,10 @@ def url_file(url: str, sha256: str | None = None, size: int | None = None) -> Pa
 
 
 def _download(url: str, path: Path, sha256: str | None, size: int | None) -> None:
-    """Fetch into a file beside path; only a whole one that has the digest takes path's name.
+    """Fetch into a temporary file beside path, verify it, and rename it to path.
 
-    Where a digest tells whether the whole is right, what had come when a connection broke or a process ended is kept,
-    and the next call goes on behind it. The lock of path lets one process at a time do this.
+    With a digest, an interrupted download is kept and the next call resumes it. The lock of path admits one process
+    at a time.
     """
     from huggingface_hub.file_download import http_get
 
@@ -152,15 +151,15 @@ def _download(url: str, path: Path, sha256: str | None, size: int | None) -> Non
 
 
 def _broke_off(error: Exception) -> bool:
-    """Whether a download ended because the connection did, so that what came before is good."""
+    """Whether a download ended because the connection broke, so that it can be resumed."""
     names = [type(each).__name__ for each in _causes(error)]
     cut = ("RemoteProtocolError", "ReadError", "IncompleteRead", "ConnectError", "ConnectionError")
     return any(name in cut or "Timeout" in name for name in names)
 
 
 @contextmanager
-def _told(what: str, repository: str) -> Iterator[None]:
-    """Turn what the client libraries raise into one sentence."""
+def _as_bad_weights(what: str, repository: str) -> Iterator[None]:
+    """Turn errors of the client libraries into BadWeights with one sentence."""
     try:
         yield
     except BadWeights:
@@ -170,7 +169,7 @@ def _told(what: str, repository: str) -> Iterator[None]:
 
 
 def _why(error: Exception, repository: str) -> str:
-    """Say why something could not be fetched and what to do."""
+    """Return why a fetch failed and what to do."""
     from huggingface_hub import errors
 
     if offline():
@@ -193,7 +192,7 @@ def _why(error: Exception, repository: str) -> str:
 
 
 def _trouble(error: Exception) -> str:
-    """Say what broke on the way, found anywhere in the chain of causes."""
+    """Return the cause of a failed fetch, found anywhere in the chain of causes."""
     chain = list(_causes(error))
     names = [type(each).__name__ for each in chain]
     status = next((code for code in map(_status, chain) if code is not None), None)

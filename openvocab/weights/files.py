@@ -1,4 +1,4 @@
-"""Weight files: their digests, and reading them without ever running code that is inside."""
+"""Weights files: compute digests, and read tensors without running code from the file."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _PAGES = (b"<!doctype", b"<html", b"<head", b"<body", b"<?xml", b"<!--")
 
 
 def first_line(error: Exception) -> str:
-    """Return what an upstream error says first, in at most 160 characters; of a list with a heading, its first item."""
+    """Return the first line of an upstream error, cut to 160 characters; for a list with a heading, its first item."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = lines[1] if len(lines) > 1 and lines[0].endswith(":") else (lines or [type(error).__name__])[0]
-    return told if len(told) <= 160 else told[:157] + "..."
+    line = lines[1] if len(lines) > 1 and lines[0].endswith(":") else (lines or [type(error).__name__])[0]
+    return line if len(line) <= 160 else line[:157] + "..."
 
 
 def sha256_of(path: Path) -> str:
@@ -38,7 +38,7 @@ def sha256_of(path: Path) -> str:
 
 
 def verify(path: Path, expected_sha256: str, name: str) -> str:
-    """Return the digest of path if it is the expected one, byte for byte.
+    """Return the digest of path if it is the expected one.
 
     Raises:
         BadWeights: the file is absent or another one.
@@ -72,7 +72,7 @@ def _present(path: Path) -> None:
 
 
 def refuse_stand_ins(path: Path) -> None:
-    """Refuse what often lies where weights should be.
+    """Refuse files that are often found in place of weights, such as Git LFS pointers.
 
     Raises:
         BadWeights: the file is absent, empty, a Git LFS pointer or a web page.

@@ -1,4 +1,4 @@
-"""The folder where openvocab keeps what it fetched and what it remembers, and small tables of JSON in it."""
+"""The cache folder, and small JSON tables in it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LOCK_SECONDS = 10
 
 
 def cache_folder() -> Path | None:
-    """Return OPENVOCAB_CACHE, else the platform's place for caches (XDG_CACHE_HOME); None where no home is known."""
+    """Return OPENVOCAB_CACHE, else the platform's cache folder (XDG_CACHE_HOME); None if no home is known."""
     if given := os.environ.get("OPENVOCAB_CACHE"):
         return Path(given).expanduser().absolute()
     try:
@@ -38,14 +38,14 @@ def _usual_caches() -> Path:
 
 
 def temporary_beside(path: Path) -> Path:
-    """Return the path of a new empty file in the same folder, to be moved over path once it is whole."""
+    """Return the path of a new empty file in the same folder, to be renamed to path when it is complete."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     os.close(handle)
     return Path(name)
 
 
 def read_table(name: str) -> dict[str, Any]:
-    """Return a table of the cache folder; an empty one where it was never written.
+    """Return a table of the cache folder; empty if it was never written.
 
     Raises:
         BadWeights: the file is there but is no table.
@@ -68,7 +68,7 @@ def read_table(name: str) -> dict[str, Any]:
 
 
 def update_table(name: str, key: str, value: Any) -> bool:
-    """Write one entry into a table, in place of what was there; False where the cache cannot be written.
+    """Set one entry of a table; return False if the cache cannot be written.
 
     The file is replaced as a whole, under a lock, so that processes can do this at the same time.
 

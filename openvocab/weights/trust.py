@@ -1,6 +1,6 @@
-"""Which weights are trusted: a file's digest, checked when it is first loaded and remembered after that.
+"""Trust of weights files: a file's digest is checked when it is first loaded and stored after that.
 
-Three kinds of source are told apart. A file that the manifest pins must have that digest. Any other file of the hub or
+There are three kinds of source. A file that the manifest pins must have that digest. Any other file of the hub or
 of a URL is trusted when it is first used: its digest is written to trusted.json in the cache, and must stay the same.
 A file of the user's own disk is only measured.
 
@@ -21,29 +21,29 @@ from openvocab.weights.files import sha256_of
 from openvocab.weights.folders import cache_folder, read_table, update_table
 from openvocab.weights.manifest import pinned_sha256, published
 
-__all__ = ["FileMark", "file_mark", "measured_sha256", "refuse_changed", "source_of", "trusted_sha256"]
+__all__ = ["FileState", "file_state", "measured_sha256", "refuse_changed", "source_of", "trusted_sha256"]
 
 _LOG = logging.getLogger("openvocab")
 _DIGESTS, _TRUSTED = "digests.json", "trusted.json"
 _SETTLED_NS = 2_000_000_000
 
-FileMark = tuple[int, ...]
-"""Size, the times of the last change of content and of state, and inode; empty where there is no file."""
+FileState = tuple[int, ...]
+"""Size, the times of the last change of content and of state, and inode; empty if there is no file."""
 
 
-def file_mark(path: Path) -> FileMark:
-    """Return what tells a file from another that takes its place."""
-    return tuple(_mark(path.resolve()) or ())
+def file_state(path: Path) -> FileState:
+    """Return size, times and inode of a file, which change if another file replaces it."""
+    return tuple(_stat(path.resolve()) or ())
 
 
-def refuse_changed(paths: Sequence[Path], marks: Sequence[FileMark]) -> None:
-    """Refuse files that are no longer those that were measured, after they were loaded.
+def refuse_changed(paths: Sequence[Path], states: Sequence[FileState]) -> None:
+    """Refuse files that changed between measuring and loading.
 
     Raises:
-        BadWeights: one was replaced or written meanwhile.
+        BadWeights: one was replaced or written in between.
     """
-    for path, mark in zip(paths, marks, strict=True):
-        if file_mark(path) != mark:
+    for path, state in zip(paths, states, strict=True):
+        if file_state(path) != state:
             raise BadWeights(f"{path}: this file changed while it was loaded; load it again once it is whole")
 
 
@@ -53,7 +53,7 @@ def trusted_sha256(source: str, path: Path, *, anew: bool = False) -> str:
     Args:
         source: where the file came from: REPOSITORY/FILE or REPOSITORY@REVISION/FILE of a hub, a URL, or its path.
         path: the file.
-        anew: read the file, whatever is remembered of it.
+        anew: read the file even if its digest is stored.
 
     Raises:
         BadWeights: the file is absent, not the one that the manifest pins, or not the one that was first used.
@@ -72,7 +72,7 @@ def trusted_sha256(source: str, path: Path, *, anew: bool = False) -> str:
 
 
 def _first_use(source: str, path: Path, digest: str) -> None:
-    """Trust a source's digest the first time, and hold it to that digest ever after."""
+    """Trust a source's digest at its first use; refuse another digest later."""
     before = read_table(_TRUSTED).get(source)
     if before is None:
         if update_table(_TRUSTED, source, digest):
@@ -85,7 +85,7 @@ def _first_use(source: str, path: Path, digest: str) -> None:
 
 
 def _remedy(source: str, path: Path) -> str:
-    """Say what brings the right file back: the hub's cache links to a copy, which has to go too."""
+    """Return how to restore the right file: the hub's cache links to a copy, which must be deleted too."""
     real = path.resolve()
     if path.is_symlink():
         return f"delete it and {real}, which it links to, and fetch it again"
@@ -95,34 +95,34 @@ def _remedy(source: str, path: Path) -> str:
 
 
 def measured_sha256(path: Path, *, anew: bool = False) -> str:
-    """Return the sha256 of a file, from memory where the file has not changed since it was measured.
+    """Return the sha256 of a file, stored if the file has not changed since it was measured.
 
     Args:
-        anew: read the file in any case.
+        anew: read the file even if its digest is stored.
 
     Raises:
         BadWeights: there is no such file.
     """
     real = path.resolve()
-    mark = _mark(real)
-    if mark is None or anew:
+    state = _stat(real)
+    if state is None or anew:
         return sha256_of(path)
     kept = _remembered(str(real))
-    if kept is not None and kept[:-1] == mark:
+    if kept is not None and kept[:-1] == state:
         return str(kept[-1])
     digest = sha256_of(path)
-    if _mark(real) == mark and time.time_ns() - max(mark[1], mark[2]) > _SETTLED_NS:
-        update_table(_DIGESTS, str(real), [*mark, digest])
+    if _stat(real) == state and time.time_ns() - max(state[1], state[2]) > _SETTLED_NS:
+        update_table(_DIGESTS, str(real), [*state, digest])
     return digest
 
 
-def _mark(path: Path) -> list[int] | None:
-    """Return size, the times of the last change of content and of state, and inode; None where there is no file."""
+def _stat(path: Path) -> list[int] | None:
+    """Return size, the times of the last change of content and of state, and inode; None if there is no file."""
     try:
-        seen = path.stat()
+        stat = path.stat()
     except OSError:
         return None
-    return [seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino]
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
 
 
 def _remembered(key: str) -> list[int | str] | None:
@@ -131,7 +131,7 @@ def _remembered(key: str) -> list[int | str] | None:
 
 
 def source_of(path: Path) -> str:
-    """Return the source of a file by where it lies: REPOSITORY/FILE in the hub's cache, a URL in ours, else a path."""
+    """Return the source of a file by its path: REPOSITORY/FILE in the hub's cache, a URL in ours, else the path."""
     for each in published().values():
         if each.url and url_path(each.url) == path:
             return each.url

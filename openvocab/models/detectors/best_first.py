@@ -1,4 +1,4 @@
-"""From a detector's rows to boxes inside the image, and to the Boxes of one image."""
+"""Clip a detector's boxes to the image and sort them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ __all__ = ["best_first", "inside"]
 
 
 def best_first(xyxy: Tensor, scores: Tensor, label_index: Tensor, image: ImageArray) -> Boxes:
-    """Clip boxes to the image, drop those with nothing left and put the best first; ties keep their order.
+    """Clip boxes to the image, drop empty ones and sort by score; ties keep their order.
 
     Args:
         xyxy: (N, 4) left, top, right, bottom in pixels of the image.
         scores: (N,) in 0 to 1.
-        label_index: (N,) into the labels that were asked for.
+        label_index: (N,) indices into the labels.
         image: (H, W, 3).
     """
     clipped, rows = inside(xyxy, image)
@@ -30,7 +30,7 @@ def best_first(xyxy: Tensor, scores: Tensor, label_index: Tensor, image: ImageAr
 
 
 def inside(xyxy: Tensor, image: ImageArray) -> tuple[Tensor, Tensor]:
-    """Return (N, 4) boxes clipped to the image, and the rows of those with something left, in order."""
+    """Return (N, 4) boxes clipped to the image, and the indices of the boxes that are not empty."""
     height, width = image.shape[:2]
     edges = xyxy.new_tensor([width, height, width, height])
     clipped = torch.minimum(xyxy.clamp(min=0), edges)

@@ -26,7 +26,7 @@ Shapes = Sequence[tuple[int, int]]
 
 
 class GatheredAttention(nn.Module):
-    """Takes the place of a deformable attention of transformers; its parameters keep their names.
+    """Replaces a deformable attention of transformers; parameter names are the same.
 
     Points and weights are computed in float32 whatever the precision of the products is: a point that is rounded to
     bfloat16 moves by half a place of a map that is 128 places wide.
@@ -64,13 +64,13 @@ class GatheredAttention(nn.Module):
         shape = (*asking.shape[:2], self.heads, self.levels, self.points)
         offsets = self.sampling_offsets(asking).view(*shape, 2)
         weights = self.attention_weights(asking).view(*shape[:3], -1).softmax(-1).view(shape)
-        places = self._places(reference_points, offsets, spatial_shapes_list)
-        mixed = gather_points(value.unflatten(-1, (self.heads, -1)), spatial_shapes_list, places, weights)
+        locations = self._sampling_locations(reference_points, offsets, spatial_shapes_list)
+        mixed = gather_points(value.unflatten(-1, (self.heads, -1)), spatial_shapes_list, locations, weights)
         features: Tensor = self.output_proj(mixed)
         return features, None
 
-    def _places(self, reference: Tensor, offsets: Tensor, shapes: Shapes) -> Tensor:
-        """Return (B, queries, heads, levels, points, 2) x and y as shares of each map."""
+    def _sampling_locations(self, reference: Tensor, offsets: Tensor, shapes: Shapes) -> Tensor:
+        """Return (B, queries, heads, levels, points, 2) x and y, 0 to 1 on each map."""
         center = reference[:, :, None, :, None, :2]
         if reference.shape[-1] == 2:
             sizes = torch.tensor([(width, height) for height, width in shapes], device=offsets.device)
@@ -80,7 +80,7 @@ class GatheredAttention(nn.Module):
 
 
 def use_gathered_attention(layers: Any, name: str) -> None:
-    """Replace the deformable attention of each layer, in place, where it answers alike.
+    """Replace the deformable attention of each layer, in place, if the answers agree.
 
     Args:
         layers: the layers of one loaded encoder or decoder.
@@ -91,10 +91,10 @@ def use_gathered_attention(layers: Any, name: str) -> None:
 
 
 def _two_queries(old: Any) -> Example:
-    """Two queries over maps of a few places."""
+    """Return the arguments for two queries over small maps."""
     weight = old.value_proj.weight
     shapes = [(3 + level % 2, 4) for level in range(old.n_levels)]
-    places = sum(height * width for height, width in shapes)
+    locations = sum(height * width for height, width in shapes)
 
     def values(*shape: int) -> Tensor:
         return torch.rand(*shape).to(weight.device, weight.dtype)
@@ -102,7 +102,7 @@ def _two_queries(old: Any) -> Example:
     starts = torch.tensor([0, *(height * width for height, width in shapes[:-1])]).cumsum(0)
     return (), {
         "hidden_states": values(1, 2, weight.shape[1]),
-        "encoder_hidden_states": values(1, places, weight.shape[1]),
+        "encoder_hidden_states": values(1, locations, weight.shape[1]),
         "position_embeddings": values(1, 2, weight.shape[1]),
         "reference_points": values(1, 2, old.n_levels, 4),
         "spatial_shapes": torch.tensor(shapes, device=weight.device),
@@ -111,7 +111,7 @@ def _two_queries(old: Any) -> Example:
     }
 
 
-def gather_points(value: Tensor, shapes: Shapes, places: Tensor, weights: Tensor) -> Tensor:
+def gather_points(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Tensor:
     """Sum bilinear samples of feature maps; outside a map there are zeros.
 
     Args:
@@ -123,13 +123,13 @@ def gather_points(value: Tensor, shapes: Shapes, places: Tensor, weights: Tensor
     Returns:
         (B, queries, heads * length).
     """
-    table, maps = _tables(value, shapes), _maps(shapes, places.shape[4], value.device)
-    out = value.new_empty(*places.shape[:3], value.shape[-1])
-    for image in range(places.shape[0]):
-        for start in range(0, places.shape[1], _QUERIES_A_BLOCK):
+    table, maps = _tables(value, shapes), _maps(shapes, locations.shape[4], value.device)
+    out = value.new_empty(*locations.shape[:3], value.shape[-1])
+    for image in range(locations.shape[0]):
+        for start in range(0, locations.shape[1], _QUERIES_A_BLOCK):
             block = slice(start, start + _QUERIES_A_BLOCK)
-            for head in range(places.shape[2]):
-                x, y = places[image, block, head].flatten(1, 2).unbind(-1)
+            for head in range(locations.shape[2]):
+                x, y = locations[image, block, head].flatten(1, 2).unbind(-1)
                 rows, shares = _corners(x, y, weights[image, block, head].flatten(1), maps)
                 out[image, block, head] = nn.functional.embedding_bag(
                     rows, table[image, head], per_sample_weights=shares.to(table.dtype), mode="sum"
@@ -140,10 +140,13 @@ def gather_points(value: Tensor, shapes: Shapes, places: Tensor, weights: Tensor
 class _Maps(NamedTuple):
     """For each of the levels * points samples of a query: its map's size, and how its table is laid out.
 
-    width, height   float32.
-    last_x, last_y  int32, the same, where a sample's left and upper corner ends.
-    stride          int32, rows of the table from one row of the map to the next.
-    start           int32, the first row of the map in the table.
+    Attributes:
+        width: float32.
+        height: float32.
+        last_x: int32, where a sample's left and upper corner ends.
+        last_y: int32, where a sample's left and upper corner ends.
+        stride: int32, rows of the table from one row of the map to the next.
+        start: int32, the first row of the map in the table.
     """
 
     width: Tensor

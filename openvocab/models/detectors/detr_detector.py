@@ -36,9 +36,10 @@ class DetrDetector:
     et al. 2023). Images go through one at a time, since padding to a common size would change the answer. The model
     stays in float32: boxes come out of a stack of refinements that bfloat16 moves by pixels.
 
-    model      the library's model for object detection, in evaluation mode, on its device.
-    processor  its image processor.
-    record     what the model is; its dtype is always "float32".
+    Attributes:
+        model: The library's model for object detection, in evaluation mode, on its device.
+        processor: Its image processor.
+        record: What the model is; its dtype is always "float32".
     """
 
     model: Any
@@ -51,7 +52,7 @@ class DetrDetector:
 
         Args:
             spec: "facebook/detr-resnet-50" (ORG/NAME or ORG/NAME@REVISION), or the path of a folder.
-            device: "cuda", "mps", "cpu"; None takes the best there is.
+            device: "cuda", "mps", "cpu"; None for the best there is.
             dtype: "float32", "bfloat16" or "float16"; the model stays in float32 with either.
 
         Raises:
@@ -87,7 +88,7 @@ class DetrDetector:
         return Queries(names, "", torch.tensor([classes[name.casefold()] for name in names]))
 
     def detect(self, images: Sequence[ImageArray], queries: Queries, threshold: float) -> list[Boxes]:
-        """Return one Boxes per image: what scores over the threshold, as the library's post-processing has it.
+        """Return one Boxes per image: the boxes over the threshold, as the library's post-processing gives them.
 
         DETR gives each of its boxes the asked label that scores best there; its score is the share that the softmax
         over all classes and "no object" gives that label. The other kinds score each pair of box and label by itself,
@@ -102,7 +103,7 @@ class DetrDetector:
             logits, boxes = self._forward(image)
             if not (torch.isfinite(logits).all() and torch.isfinite(boxes).all()):
                 raise BadOutput(f"the detector's answer for image {row} is not finite")
-            given = SimpleNamespace(logits=self._asked(logits, queries.embeddings), pred_boxes=boxes)
+            given = SimpleNamespace(logits=self._class_logits(logits, queries.embeddings), pred_boxes=boxes)
             sizes = torch.tensor([image.shape[:2]])
             one = self.processor.post_process_object_detection(given, threshold, sizes)[0]
             found.append(best_first(one["boxes"], one["scores"], one["labels"], image))
@@ -115,14 +116,14 @@ class DetrDetector:
         answer = self.model(**given)
         return answer.logits, answer.pred_boxes
 
-    def _asked(self, logits: Tensor, classes: Tensor) -> Tensor:
-        """Return the logits of the asked classes; for a softmax, all others are put together as "no object"."""
-        asked = logits[..., classes.to(logits.device)]
+    def _class_logits(self, logits: Tensor, classes: Tensor) -> Tensor:
+        """Return the logits of the given classes; for a softmax, all others are merged into "no object"."""
+        chosen = logits[..., classes.to(logits.device)]
         if self.model.config.model_type not in _SOFTMAX:
-            return asked
+            return chosen
         others = torch.ones(logits.shape[-1], dtype=torch.bool, device=logits.device)
         others[classes.to(logits.device)] = False
-        return torch.cat([asked, logits[..., others].logsumexp(-1, keepdim=True)], -1)
+        return torch.cat([chosen, logits[..., others].logsumexp(-1, keepdim=True)], -1)
 
 
 def _classes(names: Mapping[int, str]) -> dict[str, int]:

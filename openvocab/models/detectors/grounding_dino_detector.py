@@ -59,11 +59,12 @@ class GroundingDinoDetector:
     as the library's does; it does not depend on their order. A vocabulary that is too long for one prompt is shared
     out to several, which cost a pass each, all but the image's backbone.
 
-    model        the library's model for object detection, in evaluation mode, on its device.
-    processor    its processor.
-    record       what the model is; with dtype "bfloat16" most of the products of the image's side are in that
-                 precision, see openvocab.models.detectors.grounding_dino_forward.use_faster_parts.
-    label_score  how the probabilities of a label's tokens become its score, see grounding_dino_text.best_labels.
+    Attributes:
+        model: The library's model for object detection, in evaluation mode, on its device.
+        processor: Its processor.
+        record: What the model is; with dtype "bfloat16" most of the products of the image's side are in that precision,
+            see openvocab.models.detectors.grounding_dino_forward.use_faster_parts.
+        label_score: How the probabilities of a label's tokens become its score, see grounding_dino_text.best_labels.
     """
 
     model: Any
@@ -83,8 +84,8 @@ class GroundingDinoDetector:
         Args:
             spec: "IDEA-Research/grounding-dino-tiny" (ORG/NAME or ORG/NAME@REVISION), or the path of a folder; with
                 "+max" behind it, a label's score is the maximum over its tokens instead of their mean.
-            device: "cuda", "mps", "cpu"; None takes the best there is.
-            dtype: "float32", "bfloat16" or "float16", for the image's side; None takes what is fast there.
+            device: "cuda", "mps", "cpu"; None for the best there is.
+            dtype: "float32", "bfloat16" or "float16", for the image's side; None for what is fast on the device.
 
         Raises:
             BadInput: there is no such device or precision.
@@ -108,7 +109,7 @@ class GroundingDinoDetector:
         return cls(model, processor, record, label_score)
 
     def encode_labels(self, labels: Sequence[str], template: str | None = None) -> Queries:
-        """Encode each label once, as every prompt holds it.
+        """Encode each label once; every prompt reuses its features.
 
         Labels are read in lower case. "." and "?" end a label in the model's prompts, so they are left out of it.
 
@@ -151,11 +152,11 @@ class GroundingDinoDetector:
             BadOutput: the model gave a score or a box that is not finite; the message names the image's index.
         """
         tokens: LabelTokens = queries.embeddings
-        asked = [prompt(tokens, rows) for rows in chunks(tokens.blocks, self._context - _FRAME)]
+        text_prompts = [prompt(tokens, rows) for rows in chunks(tokens.blocks, self._context - _FRAME)]
         found: list[Boxes] = []
         for index, image in enumerate(images):
             parts = []
-            for one, (logits, boxes) in zip(asked, self._answers(image, asked), strict=True):
+            for one, (logits, boxes) in zip(text_prompts, self._answers(image, text_prompts), strict=True):
                 if not (torch.isfinite(logits).all() and torch.isfinite(boxes).all()):
                     raise BadOutput(f"the detector's answer for image {index} is not finite")
                 parts.append((boxes, *best_labels(logits, one, self.label_score)))

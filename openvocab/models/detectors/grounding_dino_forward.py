@@ -1,4 +1,4 @@
-"""Grounding DINO's forward pass in two halves: what depends on the image alone, and what depends on the prompt too.
+"""Grounding DINO's forward pass in two halves: one depends on the image only, the other on the prompt too.
 
 A vocabulary that takes several prompts runs the first half once. The layers are the library's own, some with quicker
 parts: the same numbers but for rounding.
@@ -36,7 +36,7 @@ _EXACT = ("sampling_offsets", "attention_weights")
 
 
 def use_faster_parts(core: Any, dtype: torch.dtype) -> None:
-    """Give one loaded model its quicker parts, in place.
+    """Replace parts of a loaded model by faster ones, in place.
 
     In bfloat16 are then the products of the backbone, of the encoder's feed-forward layers, and those that its
     deformable attention reads from and writes to. The text tower, the fusion, where attention looks, the decoder with
@@ -57,11 +57,12 @@ def use_faster_parts(core: Any, dtype: torch.dtype) -> None:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ImageFeatures:
-    """The feature maps of one image, one after the other, N places in all.
+    """The concatenated feature maps of one image, N positions in all.
 
-    features   (1, N, D).
-    positions  (1, N, D).
-    shapes     (height, width) of each map.
+    Attributes:
+        features: (1, N, D).
+        positions: (1, N, D).
+        shapes: (height, width) of each map.
     """
 
     features: Tensor
@@ -71,16 +72,18 @@ class ImageFeatures:
 
 @torch.inference_mode()
 def encode_image(core: Any, pixels: Tensor) -> ImageFeatures:
-    """Run the image's backbone.
+    """Run the backbone on one image.
 
     Args:
         core: the GroundingDinoModel or MMGroundingDinoModel.
         pixels: (1, 3, height, width), normalized, without padding: padding would change what the backbone sees.
     """
     whole = torch.ones(1, *pixels.shape[2:], dtype=torch.int64, device=pixels.device)
-    seen, positions = core.backbone(pixels, whole)
-    maps = [project(features) for project, (features, _) in zip(core.input_proj_vision, seen, strict=False)]
-    last = seen[-1][0]
+    features_of_levels, positions = core.backbone(pixels, whole)
+    maps = [
+        project(features) for project, (features, _) in zip(core.input_proj_vision, features_of_levels, strict=False)
+    ]
+    last = features_of_levels[-1][0]
     for project in core.input_proj_vision[len(maps) :]:
         maps.append(project(last))
         last = maps[-1]
@@ -152,8 +155,8 @@ def library_objects(model: Any, pixels: Tensor, blocks: Sequence[Block]) -> tupl
 
 
 @torch.inference_mode()
-def find_objects(model: Any, image: ImageFeatures, asked: Prompt) -> tuple[Tensor, Tensor]:
-    """Run the rest of the model.
+def find_objects(model: Any, image: ImageFeatures, text_prompt: Prompt) -> tuple[Tensor, Tensor]:
+    """Run encoder, decoder and heads for one prompt.
 
     Args:
         model: the GroundingDinoForObjectDetection or MMGroundingDinoForObjectDetection.
@@ -174,9 +177,9 @@ def find_objects(model: Any, image: ImageFeatures, asked: Prompt) -> tuple[Tenso
         vision_features=image.features,
         vision_attention_mask=torch.zeros(image.features.shape[:2], dtype=torch.bool, device=device),
         vision_position_embedding=image.positions,
-        text_features=asked.features,
-        text_self_attention_masks=~asked.together,
-        text_position_ids=asked.positions.to(asked.features.dtype),  # see _rounds_positions
+        text_features=text_prompt.features,
+        text_self_attention_masks=~text_prompt.together,
+        text_position_ids=text_prompt.positions.to(text_prompt.features.dtype),  # see _rounds_positions
         **maps,
     )
     vision, text = encoded.last_hidden_state_vision, encoded.last_hidden_state_text
@@ -192,7 +195,7 @@ def find_objects(model: Any, image: ImageFeatures, asked: Prompt) -> tuple[Tenso
 
 
 def _proposals(core: Any, vision: Tensor, text: Tensor, image: ImageFeatures) -> Tensor:
-    """Return (1, Q, 4) boxes, center and size: those of the places that fit any token of the prompt best."""
+    """Return (1, Q, 4) boxes, center and size: those of the positions that score best for any token of the prompt."""
     padding = torch.zeros(vision.shape[:2], dtype=torch.bool, device=vision.device)
     places, anchors = core.generate_encoder_output_proposals(vision, padding, image.shapes)
     fit = core.encoder_output_class_embed(places, text, _whole(text)).amax(-1)
@@ -202,7 +205,7 @@ def _proposals(core: Any, vision: Tensor, text: Tensor, image: ImageFeatures) ->
 
 
 def _heads(model: Any, decoded: Any, text: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
-    """Apply the last layer's heads, the only ones whose answer counts."""
+    """Apply the last layer's heads."""
     hidden = decoded.intermediate_hidden_states[:, -1]
     before = torch.cat([start[:, None], decoded.intermediate_reference_points], 1)[:, -2]
     logits = model.class_embed[-1](hidden, text, _whole(text))[0, :, : text.shape[1]]

@@ -1,4 +1,4 @@
-"""Grounding DINO's prompts: which tokens a label is read as, which of them are scored for it, and who shares a prompt.
+"""Grounding DINO's prompts: the tokens of each label, how they are scored, and which labels share a prompt.
 
 The model reads "[CLS] cat . dog . [SEP]". Inside its text tower a label sees itself and its full stop only, with
 positions counted from its own start, so a label's features are the same in every prompt and are computed once. Prompts
@@ -41,11 +41,12 @@ _BLOCKS_A_BATCH = 256
 
 @dataclass(frozen=True, eq=False, slots=True)
 class LabelTokens:
-    """A vocabulary as Grounding DINO sees it; [rows] picks labels by a list of their indices.
+    """An encoded vocabulary; [rows] selects labels by a list of indices.
 
-    blocks    C labels.
-    features  C tensors of (tokens, D) float32: what the text tower and its projection make of each block.
-    frame     (2, D): the same of [CLS] and [SEP].
+    Attributes:
+        blocks: C labels.
+        features: C tensors of (tokens, D) float32: what the text tower and its projection make of each block.
+        frame: (2, D): the same of [CLS] and [SEP].
     """
 
     blocks: tuple[Block, ...]
@@ -65,13 +66,14 @@ class LabelTokens:
 class Prompt:
     """Labels that go through the model together.
 
-    features   (1, T, D) of [CLS], the labels and [SEP].
-    positions  (1, T) int64, counted from the start of each block.
-    together   (1, T, T) bool, True where two tokens are of one block.
-    owner      (T,) int64: the row of labels that a token belongs to, len(labels) where it belongs to none.
-    named      (T,) bool: True for the tokens of a label's own words, False for full stops, [CLS] and [SEP].
-    labels     (L,) int64: indices into the vocabulary.
-    blocks     the L labels' tokens.
+    Attributes:
+        features: (1, T, D) of [CLS], the labels and [SEP].
+        positions: (1, T) int64, counted from the start of each block.
+        together: (1, T, T) bool, True for two tokens of one block.
+        owner: (T,) int64: the row of labels that a token belongs to, len(labels) for tokens of no label.
+        named: (T,) bool: True for the tokens of a label's own words, False for full stops, [CLS] and [SEP].
+        labels: (L,) int64: indices into the vocabulary.
+        blocks: The L labels' tokens.
     """
 
     features: Tensor
@@ -84,7 +86,7 @@ class Prompt:
 
 
 def chunks(blocks: Sequence[Block], room: int) -> list[list[int]]:
-    """Share labels out to prompts.
+    """Distribute labels over prompts.
 
     The order of the blocks changes nothing: labels are sorted by their tokens, and prompts filled one after the other.
     There are as few prompts as this order allows, and they are filled evenly, so that each label has about as much
@@ -108,7 +110,7 @@ def chunks(blocks: Sequence[Block], room: int) -> list[list[int]]:
 
 
 def _fill(lengths: Sequence[int], room: int) -> list[range]:
-    """Cut the places of lengths into runs whose sum is at most room."""
+    """Split the indices of lengths into runs whose sum is at most room."""
     cuts, used = [0], 0
     for place, length in enumerate(lengths):
         if used + length > room:
@@ -143,7 +145,7 @@ def prompt(tokens: LabelTokens, rows: Sequence[int]) -> Prompt:
     )
 
 
-def best_labels(logits: Tensor, asked: Prompt, rule: LabelScore) -> tuple[Tensor, Tensor]:
+def best_labels(logits: Tensor, text_prompt: Prompt, rule: LabelScore) -> tuple[Tensor, Tensor]:
     """Return (Q,) the score of each query's best label, in 0 to 1, and (Q,) its index.
 
     Args:
@@ -153,17 +155,17 @@ def best_labels(logits: Tensor, asked: Prompt, rule: LabelScore) -> tuple[Tensor
             convert_grounding_to_cls_scores); "max" takes the best of its tokens, its full stop included, as the
             library's post-processing does, so that labels that share a word share its score.
     """
-    count = len(asked.labels)
+    count = len(text_prompt.labels)
     if rule == "mean":
-        owner = torch.where(asked.named, asked.owner, count)
+        owner = torch.where(text_prompt.named, text_prompt.owner, count)
         shares = torch.nn.functional.one_hot(owner, count + 1)[:, :count].to(logits.dtype)
         scores = logits.sigmoid() @ (shares / shares.sum(0))
     else:
         by_label = logits.new_full((len(logits), count + 1), float("-inf"))
-        owner = asked.owner.expand(len(logits), -1)
+        owner = text_prompt.owner.expand(len(logits), -1)
         scores = by_label.scatter_reduce(1, owner, logits, "amax")[:, :count].sigmoid()
     best, row = scores.max(1)
-    return best, asked.labels[row]
+    return best, text_prompt.labels[row]
 
 
 def special_tokens(model: Any) -> list[int]:

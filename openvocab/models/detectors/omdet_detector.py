@@ -34,11 +34,12 @@ _NO_SUPPRESSION = 2.0
 
 @dataclass(frozen=True, eq=False, slots=True)
 class OmDetTexts:
-    """A vocabulary as OmDet-Turbo sees it; texts[rows] picks labels.
+    """An encoded vocabulary; texts[rows] selects labels.
 
-    classes  (C, D) float32, one row a label.
-    task     (T, D) float32, one row a token of the task, which names all labels; None where some were picked since,
-             so that detect encodes the task anew.
+    Attributes:
+        classes: (C, D) float32, one row a label.
+        task: (T, D) float32, one row a token of the task, which names all labels; None where some were picked since, so
+            that detect encodes the task anew.
     """
 
     classes: Tensor
@@ -59,9 +60,10 @@ class OmDetDetector:
     asked together, in the task and in the choice of the places that become queries. That choice makes bfloat16 swap
     whole boxes, so the model stays in float32. Images go through one at a time.
 
-    model      an OmDetTurboForObjectDetection, in evaluation mode, on its device.
-    processor  its OmDetTurboProcessor.
-    record     what the model is; its dtype is always "float32".
+    Attributes:
+        model: An OmDetTurboForObjectDetection, in evaluation mode, on its device.
+        processor: Its OmDetTurboProcessor.
+        record: What the model is; its dtype is always "float32".
     """
 
     model: Any
@@ -74,7 +76,7 @@ class OmDetDetector:
 
         Args:
             spec: "omlab/omdet-turbo-swin-tiny-hf" (ORG/NAME or ORG/NAME@REVISION), or the path of a folder.
-            device: "cuda", "mps", "cpu"; None takes the best there is.
+            device: "cuda", "mps", "cpu"; None for the best there is.
             dtype: "float32", "bfloat16" or "float16"; the model stays in float32 with either.
 
         Raises:
@@ -93,7 +95,7 @@ class OmDetDetector:
         return made
 
     def encode_labels(self, labels: Sequence[str], template: str | None = None) -> Queries:
-        """Encode each label, as it stands, and the task that names them all.
+        """Encode each label without a template, and the task that names them all.
 
         Args:
             labels: C labels.

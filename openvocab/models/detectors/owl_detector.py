@@ -34,10 +34,11 @@ _TEXTS_A_BATCH = 256
 
 @dataclass(frozen=True, eq=False, slots=True)
 class OwlEncoding:
-    """What all words on one image share: the N places that have a box in it.
+    """An encoded image: its N boxes and their features, shared by all vocabularies.
 
-    features   (N, D) float32, on the model's device.
-    xyxy       (N, 4) float32: left, top, right, bottom in pixels of the image, clipped to it.
+    Attributes:
+        features: (N, D) float32, on the model's device.
+        xyxy: (N, 4) float32: left, top, right, bottom in pixels of the image, clipped to it.
     """
 
     features: Tensor
@@ -51,11 +52,12 @@ class OwlDetector:
     Minderer et al. 2022, "Simple Open-Vocabulary Object Detection with Vision Transformers", and 2023, "Scaling
     Open-Vocabulary Object Detection". Load one of its two kinds, OwlVitDetector or Owlv2Detector.
 
-    model      the library's model for object detection, in evaluation mode, on its device.
-    processor  its processor.
-    record     what the model is; with dtype "bfloat16" the products of the image tower are in that precision, its
-               sums and normalizations, the text tower and the heads are not.
-    batch      images that go through the model together.
+    Attributes:
+        model: The library's model for object detection, in evaluation mode, on its device.
+        processor: Its processor.
+        record: What the model is; with dtype "bfloat16" the products of the image tower are in that precision, its sums
+            and normalizations, the text tower and the heads are not.
+        batch: Images that go through the model together.
     """
 
     model: Any
@@ -73,8 +75,8 @@ class OwlDetector:
 
         Args:
             spec: "google/owlv2-base-patch16-ensemble" (ORG/NAME or ORG/NAME@REVISION), or the path of a folder.
-            device: "cuda", "mps", "cpu"; None takes the best there is.
-            dtype: "float32", "bfloat16" or "float16", for the image tower; None takes what is fast there.
+            device: "cuda", "mps", "cpu"; None for the best there is.
+            dtype: "float32", "bfloat16" or "float16", for the image tower; None for what is fast on the device.
 
         Raises:
             BadInput: there is no such device or precision.
@@ -150,8 +152,8 @@ class OwlDetector:
         names = check_labels(labels)
         if len(images) != len(names):
             raise BadInput(f"{len(images)} example images for {len(names)} labels; give one image for each label")
-        asked = [None] * len(names) if xyxy is None else list(_check_boxes(xyxy, images))
-        rows = [self._exemplar(*given) for given in zip(images, asked, names, strict=True)]
+        crops = [None] * len(names) if xyxy is None else list(_check_boxes(xyxy, images))
+        rows = [self._exemplar(*given) for given in zip(images, crops, names, strict=True)]
         return Queries(names, "", _finite(unit(torch.stack(rows)), names))
 
     def detect(self, images: Sequence[ImageArray], queries: Queries, threshold: float) -> list[Boxes]:
@@ -179,7 +181,7 @@ class OwlDetector:
 
     @torch.inference_mode()
     def encode(self, image: ImageArray) -> OwlEncoding:
-        """Return what all words on this image share.
+        """Encode one image; every vocabulary reuses the encoding.
 
         Raises:
             BadOutput: the model gave a box or a place that is not finite.
@@ -194,7 +196,7 @@ class OwlDetector:
 
     @torch.inference_mode()
     def score_boxes(self, encoded: OwlEncoding, queries: Queries) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return (N, 4) boxes in pixels, one a place, and (N, C) scores in 0 to 1, in the order of the places.
+        """Return (N, 4) boxes in pixels, and (N, C) scores in 0 to 1, in the order of the encoding.
 
         Raises:
             BadOutput: the model gave a score that is not finite.
@@ -260,7 +262,7 @@ class OwlDetector:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class OwlVitDetector(OwlDetector):
-    """OWL-ViT: the image is squashed to a square."""
+    """OWL-ViT: the image is resized to a square."""
 
     family = "owlvit"
     kind = "OWL-ViT model"
@@ -284,7 +286,7 @@ class Owlv2Detector(OwlDetector):
 
 
 def join_queries(first: Queries, *others: Queries) -> Queries:
-    """Put queries of one model together, in that order: labels' and example images' may be mixed.
+    """Concatenate queries of one model; queries of labels and of example images may be mixed.
 
     Returns:
         all labels and embeddings; the template is that of the labels, several with " | " between them.

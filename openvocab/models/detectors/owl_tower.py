@@ -68,7 +68,7 @@ def _patch_dtype(model: Any) -> torch.dtype:
 
 
 def _tiny_grids(kind: Any, config: Any) -> tuple[Tensor, Tensor]:
-    """Return the features of a tiny model of the library's class, by its own way and by ours."""
+    """Return the features of a tiny model of the library's class, by the library's code and by ours."""
     sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     vision, text = {**sizes, "image_size": 16, "patch_size": 8}, {**sizes, **_WORDS}
     tiny = kind(type(config)(vision_config=vision, text_config=text, projection_dim=16)).eval()
@@ -92,7 +92,7 @@ def _grid(model: Any, pixels: Tensor) -> Tensor:
 
 
 def _in_blocks(perceptron: Any, tokens: Tensor) -> Tensor:
-    """Return perceptron(tokens) for (P, N, D) tokens, which do not see each other there."""
+    """Return perceptron(tokens) for (P, N, D) tokens, block by block."""
     if tokens.device.type != "cpu":
         return torch.as_tensor(perceptron(tokens))
     return torch.cat([perceptron(block) for block in torch.split(tokens, _ROWS, 1)], 1)

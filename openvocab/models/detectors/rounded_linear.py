@@ -15,7 +15,7 @@ __all__ = ["RoundedLinear", "round_products"]
 
 
 class RoundedLinear(nn.Module):
-    """Takes the place of a linear layer; its parameters keep their names.
+    """Replaces a linear layer; parameter names are the same.
 
     Args:
         linear: the layer to replace.

@@ -23,7 +23,7 @@ __all__ = ["ShortTextFusion", "use_short_text_fusion"]
 
 
 class ShortTextFusion(nn.Module):
-    """Takes the place of transformers' bi-directional attention; its parameters keep their names.
+    """Replaces transformers' bi-directional attention; parameter names are the same.
 
     The library also cuts scores that differ by over 50,000; such a score has no weight in float32 anyway.
 
@@ -57,8 +57,8 @@ class ShortTextFusion(nn.Module):
         scores = torch.einsum("bpd,bhwd->bphw", vision_features, keys @ self._by_head(self.vision_proj.weight))
         scores = scores + (keys @ self._by_head(self.vision_proj.bias[:, None])).squeeze(3)[:, None]
         to_text = _hide(scores, vision_attention_mask, 1).softmax(1)
-        seen = torch.einsum("bphw,bpd->bhwd", to_text, vision_features)
-        read = seen @ self._by_head(self.values_vision_proj.weight).mT
+        context = torch.einsum("bphw,bpd->bhwd", to_text, vision_features)
+        read = context @ self._by_head(self.values_vision_proj.weight).mT
         read = read.transpose(1, 2).flatten(2) + self.values_vision_proj.bias
         to_image = _hide(scores, text_attention_mask, 3).softmax(3)
         values = self._split(self.values_text_proj(text_features)) @ self._by_head(self.out_vision_proj.weight.mT)
@@ -75,19 +75,19 @@ class ShortTextFusion(nn.Module):
 
 
 def use_short_text_fusion(layers: Any) -> None:
-    """Replace the fusion attention of each layer of one loaded encoder, in place, where it answers alike."""
+    """Replace the fusion attention of each layer of a loaded encoder, in place, if the answers agree."""
     for layer in layers:
         part = "the attention between image and text of Grounding DINO"
         replace_checked(layer.fusion_layer, "attn", ShortTextFusion, _few_words, part, _both_ways)
 
 
 def _both_ways(made: Any) -> tuple[Tensor, Tensor]:
-    """What is read of the answer: what image and text read; the library adds their weights."""
+    """Return the features of image and text; the library also returns attention weights."""
     return made[0][0], made[1][0]
 
 
 def _few_words(old: Any) -> Example:
-    """Five places and three words, of which one of each is padding."""
+    """Return the arguments for five positions and three words, one of each padding."""
     weight = old.vision_proj.weight
 
     def values(count: int, width: int) -> Tensor:

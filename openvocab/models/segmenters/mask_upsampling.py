@@ -1,4 +1,4 @@
-"""Masks at the image's own size from a model's small maps, computed only where a mask can be.
+"""Resize a model's mask logits to the image's size, computed only where a mask can be.
 
 A bilinear value is a mean of its neighbors with weights that sum to 1, so it is over a threshold only if one of them
 is: outside the rows and columns that such values reach, the mask is empty, and nothing is computed there. Bilinear
@@ -20,7 +20,7 @@ __all__ = ["axis_weights", "upsampled"]
 
 
 def axis_weights(size: int, steps: Sequence[tuple[int, int]], device: torch.device | None = None) -> Tensor:
-    """Return what bilinear interpolation (align_corners=False) does along one axis.
+    """Return the matrix of bilinear interpolation (align_corners=False) along one axis.
 
     Args:
         size: samples of the axis.
@@ -37,7 +37,7 @@ def axis_weights(size: int, steps: Sequence[tuple[int, int]], device: torch.devi
 
 
 def upsampled(maps: Tensor, rows: Tensor, columns: Tensor, threshold: float) -> NDArray[np.bool_]:
-    """Return where the upsampled maps are over the threshold.
+    """Return the masks of the upsampled maps over the threshold.
 
     Args:
         maps: (N, h, w) float32.

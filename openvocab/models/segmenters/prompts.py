@@ -1,4 +1,4 @@
-"""What a person points at: points and a box, checked once for every segmenter that takes them."""
+"""Prompts of a segmenter, points and a box, checked once for every segmenter that takes them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ __all__ = ["Prompt"]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Prompt:
-    """Points, a box or both, of which at least one is there.
+    """Points, a box, or both.
 
-    points  (P, 2) float32 x and y in pixels of the image; None where there is none.
-    labels  (P,) int64, 1 where the thing is, 0 where it is not; None where there is no point.
-    box     (4,) float32 left, top, right, bottom in pixels of the image, clipped to it; None where there is none.
+    Attributes:
+        points: (P, 2) float32 x and y in pixels of the image; None without points.
+        labels: (P,) int64, 1 on the object, 0 beside it; None without points.
+        box: (4,) float32 left, top, right, bottom in pixels of the image, clipped to it; None without a box.
     """
 
     points: NDArray[np.float32] | None
@@ -28,7 +29,7 @@ class Prompt:
 
     @classmethod
     def of(cls, points: Any, labels: Any, box: Any, size: tuple[int, int]) -> Prompt:
-        """Check what was given.
+        """Check a prompt.
 
         Args:
             points: (P, 2), or None.
@@ -42,7 +43,7 @@ class Prompt:
         """
         count, named = (0 if given is None else len(given) for given in (points, labels))
         if count != named:
-            raise BadInput(f"{count} points need as many labels, 1 for the thing and 0 for what is not it")
+            raise BadInput(f"{count} points need as many labels, 1 on the object and 0 beside it")
         if not count and box is None:
             raise BadInput("a prompt needs a point or a box")
         edges = np.array(size[::-1], np.float32)
@@ -51,7 +52,7 @@ class Prompt:
             return cls(None, None, whole)
         marks = np.asarray(labels)
         if marks.shape != (count,) or not np.isin(marks, (0, 1)).all():
-            raise BadInput(f"labels of points must be 1 for the thing and 0 for what is not it, got {labels!r:.100}")
+            raise BadInput(f"labels of points must be 1 on the object and 0 beside it, got {labels!r:.100}")
         return cls(_points(_numbers(points, "points", (count, 2)), edges), marks.astype(np.int64), whole)
 
 

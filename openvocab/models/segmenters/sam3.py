@@ -39,10 +39,11 @@ _MASK_THRESHOLD = 0.5
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Sam3Texts:
-    """C labels as the model reads them; rows are picked by a list of indices.
+    """C encoded labels; rows are selected by a list of indices.
 
-    features  (C, T, D) float32, one row a token.
-    valid     (C, T) bool, False where a text has ended.
+    Attributes:
+        features: (C, T, D) float32, one row a token.
+        valid: (C, T) bool, False for padding.
     """
 
     features: Tensor
@@ -57,17 +58,18 @@ class Sam3Texts:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Sam3Detector:
-    """Finds every instance of a word, with its mask: the image is encoded once, then looked at for each label.
+    """Finds every instance of a label, with its mask: the image is encoded once and reused for each label.
 
     A score is the place's own times the model's presence score, which says whether the label is in the image at
     all; it is that of the library's post-processing. Each label is looked for by itself, so no label's score depends
     on the others.
 
-    model      a Sam3Model, in evaluation mode, on its device.
-    processor  its Sam3Processor.
-    record     what the model is; with dtype "bfloat16" the vision backbone is in that precision, its rotary angles
-               and all that follows are in float32.
-    labels     how many labels go through the model together.
+    Attributes:
+        model: A Sam3Model, in evaluation mode, on its device.
+        processor: Its Sam3Processor.
+        record: What the model is; with dtype "bfloat16" the vision backbone is in that precision, its rotary angles and
+            all that follows are in float32.
+        labels: How many labels go through the model together.
     """
 
     model: Any
@@ -82,8 +84,8 @@ class Sam3Detector:
         Args:
             spec: "facebook/sam3" (ORG/NAME or ORG/NAME@REVISION), or the path of a folder. The published weights,
                 which hold a tracker for videos too, are read for their detector.
-            device: "cuda", "mps", "cpu"; None takes the best there is.
-            dtype: "float32", "bfloat16" or "float16", for the vision backbone; None takes what is fast there.
+            device: "cuda", "mps", "cpu"; None for the best there is.
+            dtype: "float32", "bfloat16" or "float16", for the vision backbone; None for what is fast on the device.
 
         Raises:
             BadInput: there is no such device or precision.
@@ -131,7 +133,7 @@ class Sam3Detector:
         return Queries(names, sentence, Sam3Texts(features, valid))
 
     def detect(self, images: Sequence[ImageArray], queries: Queries, threshold: float) -> list[Boxes]:
-        """Return one Boxes per image: for each label, the boxes that score over the threshold. No mask is made.
+        """Return one Boxes per image: for each label, the boxes that score over the threshold. No mask is computed.
 
         Boxes are clipped to the image; those with nothing left are dropped.
 

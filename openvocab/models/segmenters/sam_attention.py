@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from openvocab.models.checked import Example, replace_checked
 
-__all__ = ["MaskFreeAttention", "contiguous_patches", "contiguous_places", "mask_free"]
+__all__ = ["MaskFreeAttention", "contiguous_patches", "contiguous_positions", "mask_free"]
 
 _PART = "the image attention of SAM"
 _LENGTHS = 32
@@ -27,7 +27,7 @@ _LENGTHS = 32
 
 
 class MaskFreeAttention(nn.Module):
-    """Takes the place of an attention with decomposed relative position; its parameters keep their names.
+    """Replaces an attention with decomposed relative position; parameter names are the same.
 
     Args:
         attention: the module to replace, with qkv, proj, rel_pos_h and rel_pos_w, and scale.
@@ -51,7 +51,7 @@ class MaskFreeAttention(nn.Module):
         return (features, None) if self.pair else features
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, height: int, width: int) -> Tensor:
-        """Return (B, heads, places, length) of three tensors of that shape."""
+        """Return (B, heads, N, length) of three tensors of that shape."""
         length = query.shape[-1]
         rows, columns = slice(length, length + height), slice(length + height, length + height + width)
         longer = -(-columns.stop // _LENGTHS) * _LENGTHS
@@ -81,7 +81,7 @@ def _by_distance(table: Tensor, size: int) -> Tensor:
 
 
 def mask_free(layers: Any, name: str = "attn", pair: bool = False) -> None:
-    """Replace the attention of each layer, in place, wherever it has relative positions and answers alike.
+    """Replace each attention with relative positions, in place, if the answers agree.
 
     Args:
         layers: the blocks of one loaded image encoder.
@@ -104,7 +104,7 @@ def _substitute(old: Any, pair: bool) -> MaskFreeAttention:
 
 
 def _window(old: Any) -> Example:
-    """One window of features, as large as the relative positions say."""
+    """Return the arguments for one window of features, of the size that the relative positions have."""
     table = old.rel_pos_h
     height, width = ((len(each) + 1) // 2 for each in (table, old.rel_pos_w))
     places = torch.randn(1, height, width, old.qkv.in_features)
@@ -116,7 +116,7 @@ def contiguous_patches(patch_embed: nn.Module) -> None:
     patch_embed.register_forward_hook(lambda _, arguments, places: places.contiguous())
 
 
-def contiguous_places(decoder_transformer: nn.Module) -> None:
+def contiguous_positions(decoder_transformer: nn.Module) -> None:
     """Give a mask decoder's two-way transformer its maps with the channels of one place side by side, in place.
 
     It flattens (B, channels, h, w) maps into (B, h * w, channels) views; of such maps those views are contiguous, so

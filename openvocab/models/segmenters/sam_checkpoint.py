@@ -1,4 +1,4 @@
-"""Read a Sam from a checkpoint in the format of the official ones; its sizes are told by the shapes of its weights."""
+"""Load a Sam from a checkpoint in the official format; the shapes of the weights give its sizes."""
 
 from __future__ import annotations
 
@@ -105,5 +105,5 @@ def _encoder(state: Mapping[str, Tensor]) -> Any:
 
 
 def _count(state: Mapping[str, Tensor], prefix: str) -> int:
-    """Return how many numbered modules stand under the prefix."""
+    """Return the number of numbered modules under a prefix."""
     return len({name[len(prefix) :].split(".")[0] for name in state if name.startswith(prefix)})

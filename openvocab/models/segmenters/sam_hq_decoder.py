@@ -59,7 +59,7 @@ def _has_parts(decoder: Any) -> bool:
 
 
 def _draws_on_mixed_map(decoder: Any) -> bool:
-    """Say whether what is upsampled is what the transformer returned; False where another release has other parts."""
+    """Return whether the decoder upsamples the map that the transformer returns; False if its parts differ."""
     try:
         return _has_parts(decoder) and _compare(decoder)
     except Exception:  # of another release: other names, arguments or shapes, each with an error of its own
@@ -76,10 +76,12 @@ def _compare(decoder: Any) -> bool:
         return torch.randn(*shape, generator=draw).to(weight.device, weight.dtype)
 
     wide, early = weight.shape[1], decoder.compress_vit_conv1.in_channels
-    seen: dict[str, Tensor] = {}
+    captured: dict[str, Tensor] = {}
     hooks = [
-        decoder.transformer.register_forward_hook(lambda module, args, output: seen.update(mixed=output[1].clone())),
-        decoder.upscale_conv1.register_forward_hook(lambda module, args, output: seen.update(drawn=args[0])),
+        decoder.transformer.register_forward_hook(
+            lambda module, args, output: captured.update(mixed=output[1].clone())
+        ),
+        decoder.upscale_conv1.register_forward_hook(lambda module, args, output: captured.update(drawn=args[0])),
     ]
     try:
         decoder(
@@ -94,5 +96,5 @@ def _compare(decoder: Any) -> bool:
     finally:
         for hook in hooks:
             hook.remove()
-    expected = seen["mixed"].transpose(-1, -2).reshape(seen["drawn"].shape)
-    return bool(torch.allclose(seen["drawn"], expected, atol=1e-5, rtol=1e-4))
+    expected = captured["mixed"].transpose(-1, -2).reshape(captured["drawn"].shape)
+    return bool(torch.allclose(captured["drawn"], expected, atol=1e-5, rtol=1e-4))

@@ -17,13 +17,13 @@ from openvocab.models.checked import same_answers
 from openvocab.models.device import dtype_of, pick_device, pick_dtype
 from openvocab.models.segmenters.mask_upsampling import axis_weights, upsampled
 from openvocab.models.segmenters.prompts import Prompt
-from openvocab.models.segmenters.sam_attention import contiguous_places, mask_free
+from openvocab.models.segmenters.sam_attention import contiguous_positions, mask_free
 from openvocab.models.segmenters.sam_checkpoint import load_sam
 from openvocab.pipeline.protocols import ImageArray
 from openvocab.pipeline.result import ModelRecord
 from openvocab.weights.manifest import published_for
 from openvocab.weights.store import url_weights
-from openvocab.weights.trust import file_mark, refuse_changed, trusted_sha256
+from openvocab.weights.trust import file_state, refuse_changed, trusted_sha256
 
 __all__ = ["SamEncoding", "SamSegmenter", "thickened"]
 
@@ -33,11 +33,12 @@ _BOXES_A_CALL = 4
 
 @dataclass(frozen=True, eq=False, slots=True)
 class SamEncoding:
-    """What all prompts on one image share.
+    """An encoded image, shared by all prompts.
 
-    features       (1, channels, h, w) float32, the image encoder's answer.
-    original_size  height and width of the image.
-    input_size     height and width it was resized to; the rest of the encoder's square is padding.
+    Attributes:
+        features: (1, channels, h, w) float32, the image encoder's answer.
+        original_size: Height and width of the image.
+        input_size: Height and width it was resized to; the rest of the encoder's square is padding.
     """
 
     features: Tensor
@@ -47,13 +48,14 @@ class SamEncoding:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class SamSegmenter:
-    """Cuts out what lies in a box.
+    """Segments the object in a box or under points.
 
-    model       a segment_anything Sam, in evaluation mode, on its device. The blocks of its image encoder may be in
-                bfloat16; all else is in float32.
-    record      what the model is, with the precision of those blocks.
-    multimask   False takes the mask that the model gives for a clear prompt, as is advised for boxes; True takes, of
-                its three candidates, the one whose estimated IoU is highest.
+    Attributes:
+        model: A segment_anything Sam, in evaluation mode, on its device. The blocks of its image encoder may be in
+            bfloat16; all else is in float32.
+        record: What the model is, with the precision of those blocks.
+        multimask: False takes the mask that the model gives for a clear prompt, as is advised for boxes; True takes, of
+            its three candidates, the one whose estimated IoU is highest.
     """
 
     model: Any
@@ -67,8 +69,8 @@ class SamSegmenter:
         Args:
             spec: "vit_b", "vit_l" or "vit_h" for the official weights; "vit_b@PATH" and so on for a file; "vit@PATH"
                 for one of other sizes in the same format.
-            device: "cuda", "mps", "cpu"; None takes the best there is.
-            dtype: "float32", "bfloat16" or "float16", for the image encoder's blocks; None takes what is fast there.
+            device: "cuda", "mps", "cpu"; None for the best there is.
+            dtype: "float32", "bfloat16" or "float16", for the image encoder's blocks; None for the fastest.
 
         Raises:
             BadInput: the spec has another form, or there is no such device or precision.
@@ -76,22 +78,22 @@ class SamSegmenter:
             BadWeights: the file is absent, cannot be fetched or read, holds another model, or is not the trusted one.
         """
         kind, source, path = _weights(spec)
-        mark = file_mark(path)
+        before = file_state(path)
         target = pick_device(device)
         precision = pick_dtype(target, dtype)
         model = load_sam(kind, path).to(target).eval()
         mask_free(model.image_encoder.blocks)
-        contiguous_places(model.mask_decoder.transformer)
+        contiguous_positions(model.mask_decoder.transformer)
         model.image_encoder.blocks.to(precision)
         digest = trusted_sha256(source, path)
-        refuse_changed([path], [mark])
+        refuse_changed([path], [before])
         made = cls(model, ModelRecord(f"sam:{spec}", digest, str(target), str(precision).removeprefix("torch.")))
         made.resizes_alike()
         return made
 
     @torch.inference_mode()
     def encode(self, image: ImageArray) -> SamEncoding:
-        """Return what all prompts on this image share.
+        """Encode one image; all prompts on it reuse the encoding.
 
         Raises:
             BadOutput: the image encoder's answer is not finite.
@@ -121,7 +123,7 @@ class SamSegmenter:
 
         Returns:
             masks (N, height, width) bool at the image's size, and (N,) float32 the model's own estimates of
-            their IoU, held to 0 to 1.
+            their IoU, clipped to 0 to 1.
 
         Raises:
             BadOutput: a mask or its estimate is not finite.
@@ -145,28 +147,28 @@ class SamSegmenter:
         point_labels: NDArray[np.int64] | None = None,
         box: NDArray[np.float32] | None = None,
     ) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-        """Return three candidate masks for one thing, as one click may mean a part, an object or a group.
+        """Return three candidate masks for one prompt, as one click may mean a part, an object or a group.
 
         Args:
             encoded: what encode returned for the image.
             points: (P, 2) x and y in pixels of the image.
-            point_labels: (P,) 1 where the thing is, 0 where it is not.
+            point_labels: (P,) 1 on the object, 0 beside it.
             box: (4,) left, top, right, bottom in pixels of the image.
 
         Returns:
-            masks (3, height, width) bool and (3,) float32 estimates of their IoU, held to 0 to 1; not sorted.
+            masks (3, height, width) bool and (3,) float32 estimates of their IoU, clipped to 0 to 1; not sorted.
 
         Raises:
             BadInput: there is neither a point nor a box, points and their labels do not go together, or one lies
                 outside the image.
             BadOutput: a mask or its estimate is not finite.
         """
-        asked = Prompt.of(points, point_labels, box, encoded.original_size)
+        checked = Prompt.of(points, point_labels, box, encoded.original_size)
         given = None
-        if asked.points is not None:
-            labels = torch.as_tensor(asked.labels, dtype=torch.int, device=self.model.device)
-            given = (self._scaled(encoded, asked.points)[None], labels[None])
-        boxes = None if asked.box is None else self._scaled(encoded, asked.box[None])
+        if checked.points is not None:
+            labels = torch.as_tensor(checked.labels, dtype=torch.int, device=self.model.device)
+            given = (self._scaled(encoded, checked.points)[None], labels[None])
+        boxes = None if checked.box is None else self._scaled(encoded, checked.box[None])
         maps, quality = self._decode(encoded, given, boxes, True)
         return self._resized(encoded, maps[0]), quality[0].clamp(0, 1).cpu().numpy()
 
@@ -211,13 +213,13 @@ class SamSegmenter:
         return torch.as_tensor(large[:, 0] > self.model.mask_threshold)
 
     def _scaled(self, encoded: SamEncoding, places: NDArray[np.float32]) -> Tensor:
-        """Return (N, 2) or (N, 4) places of the image as places of the encoder's square."""
+        """Return (N, 2) or (N, 4) coordinates of the image as coordinates of the encoder's square."""
         (height, width), (tall, wide) = encoded.original_size, encoded.input_size
         factors = np.tile([wide / width, tall / height], places.shape[1] // 2)
         return torch.as_tensor(places * factors, dtype=torch.float32, device=self.model.device)
 
     def _axes(self, encoded: SamEncoding) -> tuple[Tensor, Tensor]:
-        """Return the weights along both axes that Sam.postprocess_masks comes to."""
+        """Return the weights along both axes that Sam.postprocess_masks amounts to."""
         square = self.model.image_encoder.img_size
         side = 4 * self.model.prompt_encoder.image_embedding_size[0]
         rows, columns = (
@@ -228,7 +230,7 @@ class SamSegmenter:
 
 
 def _weights(spec: str) -> tuple[str, str, Path]:
-    """Return the kind of model, what trust calls its file, and the file, fetched where it is an official one."""
+    """Return the kind of model, the source of its file, and the file, fetched if it is an official one."""
     kind, at, name = spec.partition("@")
     if name:
         return kind, name, Path(name)

@@ -23,19 +23,20 @@ __all__ = ["SegGptSegmenter"]
 
 _KIND = "SegGPT model"
 _CLASSES = 1
-"""The thing, painted white; what is not it is black."""
+"""The object's color in the painted mask; the background is black."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class SegGptSegmenter:
-    """Cuts out what is like the thing that an example shows (Wang et al. 2023, "SegGPT: Segmenting Everything In
+    """Segments what resembles the masked object of an example (Wang et al. 2023, "SegGPT: Segmenting Everything In
     Context"): the model paints the image as the example is painted, and what is nearer to white is the mask.
 
-    model            a SegGptForImageSegmentation, in evaluation mode, on its device.
-    image_processor  its SegGptImageProcessor.
-    record           what the model is; with dtype "bfloat16" all of it is in that precision: black and white are far
-                     enough apart.
-    batch            images that go through the model together.
+    Attributes:
+        model: A SegGptForImageSegmentation, in evaluation mode, on its device.
+        image_processor: Its SegGptImageProcessor.
+        record: What the model is; with dtype "bfloat16" all of it is in that precision: black and white are far enough
+            apart.
+        batch: Images that go through the model together.
     """
 
     model: Any
@@ -49,8 +50,8 @@ class SegGptSegmenter:
 
         Args:
             spec: "BAAI/seggpt-vit-large" (ORG/NAME or ORG/NAME@REVISION), or the path of a folder.
-            device: "cuda", "mps", "cpu"; None takes the best there is.
-            dtype: "float32", "bfloat16" or "float16"; None takes what is fast there.
+            device: "cuda", "mps", "cpu"; None for the best there is.
+            dtype: "float32", "bfloat16" or "float16"; None for what is fast on the device.
 
         Raises:
             BadInput: there is no such device or precision.
@@ -69,12 +70,12 @@ class SegGptSegmenter:
     def segment_like(
         self, images: Sequence[ImageArray], example: ImageArray, mask: NDArray[np.bool_]
     ) -> list[NDArray[np.bool_]]:
-        """Return one mask per image: where something like the masked thing of the example is.
+        """Return one mask per image: what resembles the masked object of the example.
 
         Args:
             images: P images of any sizes.
-            example: (h, w, 3), an image that shows the thing.
-            mask: (h, w) bool, where the thing is in the example.
+            example: (h, w, 3), an image that shows the object.
+            mask: (h, w) bool, the object in the example.
 
         Returns:
             P masks (H, W) bool, each at its image's own size.
@@ -123,10 +124,10 @@ class SegGptSegmenter:
 
 
 def _check_mask(example: ImageArray, mask: NDArray[np.bool_]) -> None:
-    """Raise BadInput unless the mask marks something in the example."""
+    """Raise BadInput if the mask is empty or does not fit the example."""
     if mask.dtype != np.bool_:
         raise BadInput(f"the example's mask must be bool, got {mask.dtype.name}; write mask > 0")
     if mask.shape != example.shape[:2]:
         raise BadInput(f"the example's mask must have shape {example.shape[:2]}, got {mask.shape}")
     if not mask.any():
-        raise BadInput("the example's mask marks nothing; mark the thing that is looked for")
+        raise BadInput("the example's mask is empty; mark the object to look for")

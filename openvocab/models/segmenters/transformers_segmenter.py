@@ -31,11 +31,12 @@ _BOXES_A_CALL = 4
 
 @dataclass(frozen=True, eq=False, slots=True)
 class SamMaps:
-    """What all boxes on one image share.
+    """An encoded image, shared by all prompts.
 
-    maps           the image encoder's answer, float32, in the order in which the model's forward takes them.
-    original_size  height and width of the image.
-    input_size     height and width it was resized to; the rest of the encoder's square is padding.
+    Attributes:
+        maps: The image encoder's answer, float32, in the order in which the model's forward takes them.
+        original_size: Height and width of the image.
+        input_size: Height and width it was resized to; the rest of the encoder's square is padding.
     """
 
     maps: tuple[Tensor, ...]
@@ -45,11 +46,12 @@ class SamMaps:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class TransformersSegmenter:
-    """Cuts out what lies in a box. The families below say which model it is.
+    """Segments the object in a box or under points. Subclasses name the model.
 
-    model            in evaluation mode, on its device; its vision encoder may be in bfloat16, all else is in float32.
-    image_processor  the preprocessing that belongs to it.
-    record           what the model is, with the precision of the vision encoder.
+    Attributes:
+        model: In evaluation mode, on its device; its vision encoder may be in bfloat16, all else is in float32.
+        image_processor: The preprocessing that belongs to it.
+        record: What the model is, with the precision of the vision encoder.
     """
 
     model: Any
@@ -68,8 +70,8 @@ class TransformersSegmenter:
 
         Args:
             spec: ORG/NAME or ORG/NAME@REVISION, or the path of a folder.
-            device: "cuda", "mps", "cpu"; None takes the best there is.
-            dtype: "float32", "bfloat16" or "float16", for the vision encoder; None takes what is fast there.
+            device: "cuda", "mps", "cpu"; None for the best there is.
+            dtype: "float32", "bfloat16" or "float16", for the vision encoder; None for what is fast on the device.
 
         Raises:
             BadInput: there is no such device or precision.
@@ -89,7 +91,7 @@ class TransformersSegmenter:
 
     @torch.inference_mode()
     def encode(self, image: ImageArray) -> SamMaps:
-        """Return what all boxes on this image share.
+        """Encode one image; all prompts on it reuse the encoding.
 
         Raises:
             BadOutput: the vision encoder's answer is not finite.
@@ -104,7 +106,7 @@ class TransformersSegmenter:
 
     @torch.inference_mode()
     def masks(self, encoded: SamMaps, xyxy: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-        """Return one mask a box, the one that the model gives where a single mask is asked for.
+        """Return one mask a box: the model's single-mask output.
 
         Args:
             encoded: what encode returned for the image.
@@ -112,7 +114,7 @@ class TransformersSegmenter:
 
         Returns:
             masks (N, height, width) bool at the image's size, and (N,) float32 the model's own estimates of
-            their IoU, held to 0 to 1.
+            their IoU, clipped to 0 to 1.
 
         Raises:
             BadOutput: a mask or its estimate is not finite.
@@ -134,16 +136,16 @@ class TransformersSegmenter:
         point_labels: NDArray[np.int64] | None = None,
         box: NDArray[np.float32] | None = None,
     ) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-        """Return three candidate masks for one thing, as one click may mean a part, an object or a group.
+        """Return three candidate masks for one prompt, as one click may mean a part, an object or a group.
 
         Args:
             encoded: what encode returned for the image.
             points: (P, 2) x and y in pixels of the image.
-            point_labels: (P,) 1 where the thing is, 0 where it is not.
+            point_labels: (P,) 1 on the object, 0 beside it.
             box: (4,) left, top, right, bottom in pixels of the image.
 
         Returns:
-            masks (3, height, width) bool and (3,) float32 estimates of their IoU, held to 0 to 1, in the order in
+            masks (3, height, width) bool and (3,) float32 estimates of their IoU, clipped to 0 to 1, in the order in
             which the model gives them.
 
         Raises:
@@ -151,13 +153,13 @@ class TransformersSegmenter:
                 outside the image.
             BadOutput: a mask or its estimate is not finite.
         """
-        asked = Prompt.of(points, point_labels, box, encoded.original_size)
+        checked = Prompt.of(points, point_labels, box, encoded.original_size)
         given: dict[str, Tensor] = {}
-        if asked.points is not None:
-            given["input_points"] = self._scaled(encoded, asked.points)[None, None]
-            given["input_labels"] = torch.as_tensor(asked.labels, device=self.model.device)[None, None]
-        if asked.box is not None:
-            given["input_boxes"] = self._scaled(encoded, asked.box[None])[None]
+        if checked.points is not None:
+            given["input_points"] = self._scaled(encoded, checked.points)[None, None]
+            given["input_labels"] = torch.as_tensor(checked.labels, device=self.model.device)[None, None]
+        if checked.box is not None:
+            given["input_boxes"] = self._scaled(encoded, checked.box[None])[None]
         logits, quality = self._answer(encoded, multimask=True, **given)
         return self._resized(encoded, logits[0]), quality[0].clamp(0, 1).cpu().numpy()
 
@@ -200,7 +202,7 @@ class TransformersSegmenter:
         return masks
 
     def _prepare(self, precision: torch.dtype) -> None:
-        """Make the vision encoder quick and give it its precision."""
+        """Replace slow parts of the vision encoder and set its precision."""
         encoder = self.model.vision_encoder
         mask_free(encoder.layers, pair=True)
         contiguous_patches(encoder.patch_embed)
@@ -216,12 +218,12 @@ class TransformersSegmenter:
     def _encode(self, pixels: Tensor) -> tuple[Tensor, ...]:
         return (self.model.get_image_embeddings(pixels).float(),)
 
-    def _decode(self, maps: tuple[Tensor, ...], **asked: Any) -> Any:
+    def _decode(self, maps: tuple[Tensor, ...], **prompt: Any) -> Any:
         """Return the model's answer, with pred_masks (1, N, M, h, w) and iou_scores (1, N, M); M is 3 or 1."""
-        return self.model(image_embeddings=maps[0], **asked)
+        return self.model(image_embeddings=maps[0], **prompt)
 
     def _axes(self, encoded: SamMaps, size: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Return the weights along both axes that post_process_masks comes to, for maps of that height and width."""
+        """Return the weights along both axes that post_process_masks amounts to, for maps of that height and width."""
         padded = self.image_processor.pad_size["height"], self.image_processor.pad_size["width"]
         steps = zip(size, padded, encoded.input_size, encoded.original_size, strict=True)
         rows, columns = (
@@ -230,7 +232,7 @@ class TransformersSegmenter:
         return rows, columns
 
     def _scaled(self, encoded: SamMaps, places: NDArray[np.float32]) -> Tensor:
-        """Return (N, 2) or (N, 4) places of the image as places of the encoder's square."""
+        """Return (N, 2) or (N, 4) coordinates of the image as coordinates of the encoder's square."""
         (height, width), (tall, wide) = encoded.original_size, encoded.input_size
         factors = np.tile([wide / width, tall / height], places.shape[1] // 2)
         return torch.as_tensor(places * factors, dtype=torch.float32, device=self.model.device)
@@ -262,8 +264,8 @@ class SamHqSegmenter(TransformersSegmenter):
         last, earlier = self.model.get_image_embeddings(pixels)
         return (last.float(), earlier[0].float())
 
-    def _decode(self, maps: tuple[Tensor, ...], **asked: Any) -> Any:
-        return self.model(image_embeddings=maps[0], intermediate_embeddings=list(maps[1:]), **asked)
+    def _decode(self, maps: tuple[Tensor, ...], **prompt: Any) -> Any:
+        return self.model(image_embeddings=maps[0], intermediate_embeddings=list(maps[1:]), **prompt)
 
 
 class Sam2Segmenter(TransformersSegmenter):
@@ -293,8 +295,8 @@ class Sam2Segmenter(TransformersSegmenter):
         decoder, unremembered = self.model.mask_decoder, self.model.no_memory_embedding.reshape(1, -1, 1, 1)
         return decoder.conv_s0(finest), decoder.conv_s1(finer), coarse + unremembered
 
-    def _decode(self, maps: tuple[Tensor, ...], **asked: Any) -> Any:
-        return self.model(image_embeddings=list(maps), **asked)
+    def _decode(self, maps: tuple[Tensor, ...], **prompt: Any) -> Any:
+        return self.model(image_embeddings=list(maps), **prompt)
 
     def _library_masks(self, encoded: SamMaps, logits: Tensor) -> Tensor:
         masks: Tensor = self.image_processor.post_process_masks([logits[None]], [encoded.original_size])[0][0]

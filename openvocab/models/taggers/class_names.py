@@ -1,4 +1,4 @@
-"""What a label may be for a classifier: a name of a class, and for ImageNet-1k any name that stands above classes."""
+"""Labels of a classifier: names of its classes, and for ImageNet-1k also WordNet names above them."""
 
 from __future__ import annotations
 
@@ -33,10 +33,11 @@ _SINGULARS = {
 
 @dataclass(frozen=True, slots=True)
 class ClassNames:
-    """The K classes of a classifier and what they may be called.
+    """The K classes of a classifier and the labels that name them.
 
-    names   the K names, as the checkpoint has them; "tench, Tinca tinca" is one class with two names.
-    rows    what a label may be, in lower case, with the indices of its classes.
+    Attributes:
+        names: The K names, as the checkpoint has them; "tench, Tinca tinca" is one class with two names.
+        rows: What a label may be, in lower case, with the indices of its classes.
     """
 
     names: tuple[str, ...]
@@ -59,7 +60,7 @@ class ClassNames:
         return cls(tuple(names), MappingProxyType(own | _above(names) | whole_names))
 
     def find(self, label: str) -> tuple[int, ...]:
-        """Return the indices of a label's classes; a plural means what its singular does, two words what one does.
+        """Return the indices of a label's classes; a plural is its singular, and two words are tried as one.
 
         Raises:
             BadInput: no class stands for it; the nearest names are given.

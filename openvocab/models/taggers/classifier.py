@@ -1,4 +1,4 @@
-"""Tags for whole images from a classifier: a vocabulary that is closed, the classes that the model was trained on."""
+"""Tags for whole images from a classifier, whose vocabulary is the classes that it was trained on."""
 
 from __future__ import annotations
 
@@ -33,12 +33,13 @@ class Classifier(ABC):
     label that several classes carry (ImageNet has two called "crane", and 118 below "dog") gets the sum of their
     probabilities, or, where classes do not exclude each other, the best of them.
 
-    model            in evaluation mode, on its device, in its precision.
-    image_processor  the checkpoint's own.
-    record           what the model is.
-    classes          the names of the K classes, and what a label may be.
-    independent      whether classes do not exclude each other (sigmoid); else the probabilities of all K sum to 1.
-    batch            images that go through the model together.
+    Attributes:
+        model: In evaluation mode, on its device, in its precision.
+        image_processor: The checkpoint's own.
+        record: What the model is.
+        classes: The names of the K classes, and what a label may be.
+        independent: Whether classes do not exclude each other (sigmoid); else the probabilities of all K sum to 1.
+        batch: Images that go through the model together.
     """
 
     model: Any

@@ -32,8 +32,8 @@ class ClassifierTagger(Classifier):
             spec: "google/vit-base-patch16-224" (ORG/NAME or ORG/NAME@REVISION), or the path of a folder, in
                 transformers' layout or in timm's; "tf_efficientnet_lite2@PATH.pth", an architecture of timm and its
                 weights; or such an architecture alone, where the manifest names its weights.
-            device: "cuda", "mps", "cpu"; None takes the best there is.
-            dtype: "float32", "bfloat16" or "float16", for the weights; None takes what is fast there.
+            device: "cuda", "mps", "cpu"; None for the best there is.
+            dtype: "float32", "bfloat16" or "float16", for the weights; None for what is fast on the device.
 
         Raises:
             BadInput: there is no such device or precision.

@@ -1,4 +1,4 @@
-"""Where the weights of an open_clip SPEC are, and the model that open_clip builds of them."""
+"""Find the weights of an open_clip SPEC and build the model from them."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ _CONFIG, _SAFE, _PICKLED = "open_clip_config.json", "open_clip_model.safetensors
 
 @dataclass(frozen=True, slots=True)
 class ClipFound:
-    """The weights of a SPEC and how open_clip is asked for the model.
+    """The weights of a SPEC and the arguments with which open_clip builds the model.
 
-    spec        after its family.
-    name        open_clip's name of the model, for its configuration and its tokenizer.
-    weights     the file.
-    source      what trust calls it.
-    repository  of the hub that it is from, at revision (None for the newest commit); empty for a file or folder.
-    tag         open_clip's configuration of a pretrained tag: pixels and activation; empty where there is none.
+    Attributes:
+        spec: After its family.
+        name: Open_clip's name of the model, for its configuration and its tokenizer.
+        weights: The file.
+        source: What trust calls it.
+        repository: Of the hub that it is from, at revision (None for the newest commit); empty for a file or folder.
+        tag: Open_clip's configuration of a pretrained tag: pixels and activation; empty where there is none.
     """
 
     spec: str
@@ -51,7 +52,7 @@ class ClipFound:
 
 
 def find(spec: str) -> ClipFound:
-    """Find the weights of a SPEC, fetched where they are not here.
+    """Find the weights of a SPEC; fetch them if they are absent.
 
     Raises:
         BadInput: the spec has another form.

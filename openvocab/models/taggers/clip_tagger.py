@@ -19,7 +19,7 @@ from openvocab.pipeline.protocols import ImageArray
 from openvocab.pipeline.quiet import quiet_loading
 from openvocab.pipeline.result import ModelRecord
 from openvocab.weights.files import read_state
-from openvocab.weights.trust import file_mark, refuse_changed, trusted_sha256
+from openvocab.weights.trust import file_state, refuse_changed, trusted_sha256
 
 __all__ = ["OpenClipTagger", "preprocessing"]
 
@@ -28,11 +28,12 @@ __all__ = ["OpenClipTagger", "preprocessing"]
 class OpenClipTagger(DualEncoder):
     """Scores labels for whole images with an open_clip model: CLIP, SigLIP, CoCa or another.
 
-    model       in evaluation mode, on its device, in its precision.
-    tokenizer   the model's own, as open_clip.get_tokenizer returns it.
-    preprocess  a (height, width, 3) uint8 image to a (3, height, width) float tensor: the model's own way; with
-                bfloat16 weights, uint8 resizing where clip_pixels has it, whose error is less than that rounding's.
-    tower       the model's image tower in a quicker form; None where the model's own runs.
+    Attributes:
+        model: In evaluation mode, on its device, in its precision.
+        tokenizer: The model's own, as open_clip.get_tokenizer returns it.
+        preprocess: A (height, width, 3) uint8 image to a (3, height, width) float tensor: the model's own way; with
+            bfloat16 weights, uint8 resizing where clip_pixels has it, whose error is less than that rounding's.
+        tower: The model's image tower in a quicker form; None where the model's own runs.
     """
 
     model: Any
@@ -47,8 +48,8 @@ class OpenClipTagger(DualEncoder):
         Args:
             spec: "ViT-B-32/laion2b_s34b_b79k" (architecture and weights; weights may be a file), "hf-hub:ORG/NAME",
                 or "local-dir:PATH" of a folder with open_clip_config.json and its weights.
-            device: "cuda", "mps", "cpu"; None takes the best there is.
-            dtype: "float32", "bfloat16" or "float16", for the weights; None takes what is fast there.
+            device: "cuda", "mps", "cpu"; None for the best there is.
+            dtype: "float32", "bfloat16" or "float16", for the weights; None for what is fast on the device.
 
         Raises:
             BadInput: the spec has another form, or there is no such device or precision.
@@ -59,14 +60,14 @@ class OpenClipTagger(DualEncoder):
         precision = pick_dtype(target, dtype)
         with quiet_loading():
             found = find(spec)
-        mark = file_mark(found.weights)
+        before = file_state(found.weights)
         if found.weights.suffix not in (".npz", ".npy"):
             read_state(found.weights)
         digest = trusted_sha256(found.source, found.weights)
         with quiet_loading():
             model, exact = build(found)
             tokenizer = load_tokenizer(found)
-        refuse_changed([found.weights], [mark])
+        refuse_changed([found.weights], [before])
         scale, bias = logit_terms(model)
         model = model.to(target, precision).eval()
         return cls(
@@ -81,7 +82,7 @@ class OpenClipTagger(DualEncoder):
 
     @property
     def context(self) -> int:
-        """The most tokens that the text tower reads, special ones included."""
+        """The maximum number of tokens of the text tower, special ones included."""
         return int(self.tokenizer.context_length)
 
     @property
@@ -116,7 +117,7 @@ def preprocessing(
 
 
 def _measure(tokenizer: Any, text: str, limit: int) -> tuple[int, str]:
-    """Return how many tokens a text needs, and what of it fits into limit tokens."""
+    """Return the number of tokens of a text, and the part of it that fits into limit tokens."""
     if hasattr(tokenizer, "encode"):
         tokens = tokenizer.encode(text)
         return len(tokens) + 2, str(tokenizer.decode(tokens[: limit - 2])).strip()

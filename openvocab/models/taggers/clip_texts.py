@@ -31,8 +31,8 @@ def encode_texts(model: Any, tokens: Tensor) -> Tensor:
         return rows
     reach = int(ends.max()) + 1
     words = tower.token_embedding(tokens[:, :reach]) + tower.positional_embedding[:reach]
-    seen = tower.transformer(words, attn_mask=tower.attn_mask[:reach, :reach])
-    return _projected(tower, tower.ln_final(seen[torch.arange(len(tokens), device=tokens.device), ends]))
+    hidden = tower.transformer(words, attn_mask=tower.attn_mask[:reach, :reach])
+    return _projected(tower, tower.ln_final(hidden[torch.arange(len(tokens), device=tokens.device), ends]))
 
 
 def _ends(model: Any, tower: Any, tokens: Tensor) -> Tensor | None:

@@ -89,8 +89,8 @@ class _Block:
         packed = self.attention_in(self.attention_norm(tokens))[:, :, : 3 * width]
         queries, keys, values = packed.view(images, count, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         kept = tokens[:, :keep].contiguous()
-        seen = functional.scaled_dot_product_attention(queries[:, :, :keep], keys, values)
-        kept = self.attention_out.added(seen.transpose(1, 2).reshape(images, -1, width), kept)
+        attended = functional.scaled_dot_product_attention(queries[:, :, :keep], keys, values)
+        kept = self.attention_out.added(attended.transpose(1, 2).reshape(images, -1, width), kept)
         return self.mlp_out.added(self._hidden(self.mlp_norm(kept)), kept)
 
     def _hidden(self, tokens: Tensor) -> Tensor:
@@ -104,7 +104,8 @@ class _Block:
 class PackedTower:
     """A VisionTransformer of open_clip with its weights packed; they are kept beside the model's own.
 
-    visual  the tower whose weights they are.
+    Attributes:
+        visual: The tower whose weights they are.
     """
 
     visual: Any
@@ -124,7 +125,7 @@ class PackedTower:
 
 
 def packed_tower(model: Any) -> PackedTower | None:
-    """Return the image tower of an open_clip model in another form, or None where it has to run as it is.
+    """Return the image tower of an open_clip model in another form, or None if it cannot be replaced.
 
     None is for other devices and precisions than bfloat16 on a processor, a torch without oneDNN, and towers that are
     built in another way: with layer scales, attentional or average pooling, other blocks, no projection. It is also for
@@ -164,7 +165,7 @@ def _here() -> bool:
 
 
 def _plain(visual: Any) -> bool:
-    """Whether a VisionTransformer is built as PackedTower takes it."""
+    """Whether PackedTower supports a VisionTransformer."""
     weights = (visual.conv1.weight, visual.proj)
     return (
         all(each is not None and each.dtype == torch.bfloat16 and each.device.type == "cpu" for each in weights)

@@ -38,8 +38,10 @@ _MOST_TOKENS, _LEAST_TOKENS = 30, 5
 class CocaCaptioner:
     """Describes images in English; scores the labels that its captions mention.
 
-    tagger  the same weights as a tagger; with dtype "bfloat16" the image tower has such weights, while the text tower
-            and the decoder stay in float32: where two words are nearly as likely, rounding would choose between them.
+    Attributes:
+        tagger: The same weights as a tagger; with dtype "bfloat16" the image tower has such weights, while the text
+            tower and the decoder stay in float32: where two words are nearly as likely, rounding would choose between
+            them.
     """
 
     tagger: OpenClipTagger
@@ -50,8 +52,8 @@ class CocaCaptioner:
 
         Args:
             spec: as OpenClipTagger.load takes it, e.g. "coca_ViT-B-32/mscoco_finetuned_laion2b_s13b_b90k".
-            device: "cuda", "mps", "cpu"; None takes the best there is.
-            dtype: "float32", "bfloat16" or "float16", for the image tower; None takes what is fast there.
+            device: "cuda", "mps", "cpu"; None for the best there is.
+            dtype: "float32", "bfloat16" or "float16", for the image tower; None for what is fast on the device.
 
         Raises:
             BadInput: the spec has another form, or there is no such device or precision.
@@ -87,13 +89,13 @@ class CocaCaptioner:
         return [caption for _, captions in self._described(images) for caption in captions]
 
     def encode_labels(self, labels: Sequence[str], prompts: PromptSet | None = None) -> TextEmbeddings:
-        """Return the labels as the tagger sees them (see OpenClipTagger.encode_labels)."""
+        """Return the labels as the tagger encodes them (see OpenClipTagger.encode_labels)."""
         return self.tagger.encode_labels(labels, prompts)
 
     def score(self, images: Sequence[ImageArray], vocabulary: TextEmbeddings | Sequence[str]) -> Floats:
         """Return (P, C) float32: for a label that an image's caption mentions, the tagger's score of it, else 0.
 
-        What counts as mentioned is told in openvocab.prompts.phrases. The tagger's scores are those over the whole
+        openvocab.prompts.phrases defines what counts as mentioned. The tagger's scores are those over the whole
         vocabulary, as OpenClipTagger.score gives them for the same weights.
 
         Raises:
@@ -121,8 +123,8 @@ class CocaCaptioner:
     @torch.inference_mode()
     def _describe(self, images: Sequence[ImageArray], first: int) -> tuple[Floats, list[list[int]]]:
         """Return embeddings and caption tokens of a batch; first is the index of its first image."""
-        seen = self.tagger.model(self.tagger.pixels(images)["image"])
-        latent, places = unit(seen["image_features"]), seen["image_embs"].float()
+        features = self.tagger.model(self.tagger.pixels(images)["image"])
+        latent, places = unit(features["image_features"]), features["image_embs"].float()
         broken = (~torch.isfinite(latent).all(1)).nonzero()
         if len(broken):
             raise BadOutput(f"the captioner's embedding of image {first + int(broken[0])} is not finite")
@@ -147,8 +149,8 @@ class CocaCaptioner:
         end, length = self._ends[0], texts.shape[1]
         if length + 1 >= min(_MOST_TOKENS, int(self.tagger.model.context_length)):
             return torch.full_like(rows, end)
-        told = self.tagger.model(None, texts, image_latent=latent, image_embs=places, output_labels=False)
-        logits: Tensor = told["logits"][:, -1].float()
+        output = self.tagger.model(None, texts, image_latent=latent, image_embs=places, output_labels=False)
+        logits: Tensor = output["logits"][:, -1].float()
         broken = (~torch.isfinite(logits).all(1)).nonzero()
         if len(broken):
             raise BadOutput(f"the caption of image {first + int(rows[int(broken[0])])} is not finite")

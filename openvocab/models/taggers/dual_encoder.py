@@ -1,4 +1,4 @@
-"""What every tagger with an image tower and a text tower does in the same way: cosines of two sets of unit rows."""
+"""Shared code of taggers with an image tower and a text tower: cosines of two sets of unit rows."""
 
 from __future__ import annotations
 
@@ -41,10 +41,11 @@ _PROBE = "The QUICK brown fox, déjà-vu 犬!"
 class DualEncoder(ABC):
     """Scores labels for whole images: a Tagger whose library says how to encode sentences and images.
 
-    record  what the model is.
-    scale   factor on the cosine; exp of the model's logit_scale.
-    bias    added to it where the model was trained with a sigmoid; None where with a softmax.
-    batch   images that go through the model together.
+    Attributes:
+        record: What the model is.
+        scale: Factor on the cosine; exp of the model's logit_scale.
+        bias: Added to it where the model was trained with a sigmoid; None where with a softmax.
+        batch: Images that go through the model together.
     """
 
     record: ModelRecord
@@ -53,7 +54,7 @@ class DualEncoder(ABC):
     batch: int = 32
 
     def __post_init__(self) -> None:
-        """Look at the factor and the bias, which no score is right without.
+        """Check the factor and the bias of the logits.
 
         Raises:
             BadWeights: one is not finite, or the factor is 0.
@@ -66,11 +67,11 @@ class DualEncoder(ABC):
     @property
     @abstractmethod
     def context(self) -> int:
-        """The most tokens that the text tower reads, special ones included."""
+        """The maximum number of tokens of the text tower, special ones included."""
 
     @abstractmethod
     def _measure(self, text: str) -> tuple[int, str]:
-        """Return how many tokens a sentence needs, and what of it the text tower reads."""
+        """Return the number of tokens of a sentence, and the part of it that the text tower reads."""
 
     @abstractmethod
     def _embed_texts(self, texts: list[str]) -> Tensor:
@@ -128,7 +129,7 @@ class DualEncoder(ABC):
         return names
 
     def embed(self, names: Sequence[str], prompts: PromptSet) -> Floats:
-        """Return encode_labels' embeddings of labels that check_labels has seen, or of some of them.
+        """Return encode_labels' embeddings of labels that check_labels returned, or of some of them.
 
         Raises:
             BadOutput: the model gave an embedding that is not finite.
@@ -144,7 +145,7 @@ class DualEncoder(ABC):
 
     @torch.inference_mode()
     def prepare(self, image: ImageArray) -> Prepared:
-        """Return an image as the model takes it, to stand for it in encode_images and score."""
+        """Return the model's input for an image, which encode_images and score accept in its place."""
         with on_one_core():
             return Prepared(self._prepare(image))
 
@@ -183,7 +184,7 @@ class DualEncoder(ABC):
         """Return (P, C) float32 scores in 0 to 1, for (P, D) embeddings of images.
 
         Raises:
-            BadOutput: a logit is not finite, such as an infinite one, which a sigmoid would make a sure score of.
+            BadOutput: a logit is not finite, such as an infinite one, which a sigmoid would turn into a score of 1.
         """
         logits = self.logits(embeddings, vocabulary)
         if not np.isfinite(logits).all():
@@ -201,7 +202,7 @@ class DualEncoder(ABC):
         return self.scores(self.encode_images(images), known)
 
     def _check_context(self, labels: tuple[str, ...], prompts: PromptSet) -> None:
-        """Warn of each label that does not fit into the text tower, in the template that leaves it least room."""
+        """Warn of each label that does not fit into the text tower, in the longest template."""
         lengths = [self._measure(text)[0] for text in prompts.fill(labels[0])]
         longest = PromptSet(prompts.name, (prompts.templates[int(np.argmax(lengths))],))
         rows = label_batches(len(labels), 1, "tokenizing labels")

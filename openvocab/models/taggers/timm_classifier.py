@@ -22,7 +22,7 @@ from openvocab.models.taggers.classifier import Classifier
 from openvocab.pipeline.result import ModelRecord
 from openvocab.weights.files import first_line, read_state
 from openvocab.weights.store import package_weights
-from openvocab.weights.trust import file_mark, refuse_changed, trusted_sha256
+from openvocab.weights.trust import file_state, refuse_changed, trusted_sha256
 
 __all__ = ["TimmClassifier", "is_architecture", "is_timm", "load_architecture", "load_found"]
 
@@ -74,10 +74,10 @@ def load_architecture(spec: str, device: str | None, dtype: str | None) -> TimmC
     if not timm.is_model(name):
         raise unknown("timm architecture", name, timm.list_models())
     path, source = (Path(file).expanduser(), file) if file else package_weights(f"classifier:{name}")
-    mark = file_mark(path)
+    before = file_state(path)
     state = _renamed(read_state(path), name, path)
     digest = trusted_sha256(str(path) if file else source, path)
-    refuse_changed([path], [mark])
+    refuse_changed([path], [before])
     usual = timm.get_pretrained_cfg(name)
     config = {"architecture": name, "pretrained_cfg": asdict(usual) if usual else {}}
     return _load(str(path), f"classifier:{spec}", config, state, digest, device, dtype)
@@ -93,7 +93,7 @@ def load_found(found: Found, device: str | None, dtype: str | None) -> TimmClass
     if not timm.is_model(str(found.config["architecture"])):
         raise unknown("timm architecture", str(found.config["architecture"]), timm.list_models())
     state = {name: weight for path in found.weights for name, weight in read_state(path).items()}
-    refuse_changed(found.weights, found.marks)
+    refuse_changed(found.weights, found.states)
     return _load(found.location, found.spec, found.config, state, found.sha256, device, dtype)
 
 
@@ -139,8 +139,8 @@ def _names(config: Mapping[str, Any], count: int, where: str) -> tuple[str, ...]
         return tuple(ImageNetInfo(subset).label_descriptions())
     if len(labels) != count:
         raise BadWeights(f"{where}: config.json has {len(labels)} label_names for {count} classes")
-    told = config.get("label_descriptions") or {}
-    return tuple(str(told.get(label, label) if isinstance(told, dict) else label) for label in labels)
+    descriptions = config.get("label_descriptions") or {}
+    return tuple(str(descriptions.get(label, label) if isinstance(descriptions, dict) else label) for label in labels)
 
 
 def _build(

@@ -25,9 +25,10 @@ class TransformersTagger(DualEncoder):
 
     Scores are those of the pipeline zero-shot-image-classification with the same sentences, as _clean makes them.
 
-    model            in evaluation mode, on its device, in its precision.
-    tokenizer        the checkpoint's own.
-    image_processor  the checkpoint's own.
+    Attributes:
+        model: In evaluation mode, on its device, in its precision.
+        tokenizer: The checkpoint's own.
+        image_processor: The checkpoint's own.
     """
 
     FAMILY: ClassVar[str]
@@ -45,8 +46,8 @@ class TransformersTagger(DualEncoder):
 
         Args:
             spec: ORG/NAME or ORG/NAME@REVISION, or the path of a folder.
-            device: "cuda", "mps", "cpu"; None takes the best there is.
-            dtype: "float32", "bfloat16" or "float16", for the weights; None takes what is fast there.
+            device: "cuda", "mps", "cpu"; None for the best there is.
+            dtype: "float32", "bfloat16" or "float16", for the weights; None for what is fast on the device.
 
         Raises:
             BadInput: there is no such device or precision.
@@ -72,7 +73,7 @@ class TransformersTagger(DualEncoder):
 
     @property
     def context(self) -> int:
-        """The most tokens that the text tower reads, special ones included."""
+        """The maximum number of tokens of the text tower, special ones included."""
         return int(self.model.config.text_config.max_position_embeddings)
 
     @property
@@ -81,7 +82,7 @@ class TransformersTagger(DualEncoder):
         return f"{self.model!r} {self.image_processor.to_json_string()} {self.PADDING}"
 
     def _clean(self, text: str) -> str:
-        """Return a sentence as the text tower was trained on it, where its tokenizer does not see to that."""
+        """Return a sentence as the text tower was trained on it, if its tokenizer does not do that."""
         return text
 
     def _measure(self, text: str) -> tuple[int, str]:
@@ -169,6 +170,6 @@ def _tokenizer(found: Found, kind: str) -> Any:
 
 
 def _check_tokenizer(spec: str, tokens: int, expected: int) -> None:
-    """Refuse the empty tokenizer that transformers makes where the files of the real one are absent."""
+    """Refuse the empty tokenizer that transformers builds if tokenizer files are absent."""
     if tokens <= expected // 2:
         raise BadWeights(f"{spec}: the tokenizer knows {tokens} tokens where the model expects {expected}")

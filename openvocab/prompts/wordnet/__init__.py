@@ -1,4 +1,4 @@
-"""What stands above ImageNet-1k's classes in WordNet: its names, each with the classes that it means."""
+"""WordNet's names above the classes of ImageNet-1k, each with the classes below it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ __all__ = ["ImageNetNames", "imagenet"]
 class ImageNetNames:
     """Names in lower case.
 
-    classes  name -> indices of the classes that it means, ascending; the 1,000 classes are in ImageNet's usual order.
-    plurals  irregular plural -> singular.
-    rare     names that usually mean something else, which no class shows: "bank" is a piggy bank.
+    Attributes:
+        classes: Name -> indices of the classes that it means, ascending; the 1,000 classes are in ImageNet's usual
+            order.
+        plurals: Irregular plural -> singular.
+        rare: Names that usually mean something else, which no class shows: "bank" is a piggy bank.
     """
 
     classes: Mapping[str, tuple[int, ...]]
@@ -28,7 +30,7 @@ class ImageNetNames:
 
 @cache
 def imagenet() -> ImageNetNames:
-    """Read imagenet.toml; build.py says what a name means there that has several senses."""
+    """Read imagenet.toml; build.py documents how names with several senses are resolved."""
     data = tomllib.loads(Path(__file__).with_name("imagenet.toml").read_text("utf-8"))
     classes: dict[str, set[int]] = {}
     for synset in data["synsets"].values():

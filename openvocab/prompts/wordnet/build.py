@@ -40,11 +40,12 @@ _HEADER = """\
 class _Nouns:
     """WordNet's nouns.
 
-    names    synset -> its names.
-    above    synset -> its hypernyms.
-    senses   word in lower case -> its synsets, the most usual first.
-    uses     (word in lower case, synset) -> how often the sense was met in WordNet's tagged texts.
-    plurals  irregular plural -> singulars.
+    Attributes:
+        names: Synset -> its names.
+        above: Synset -> its hypernyms.
+        senses: Word in lower case -> its synsets, the most usual first.
+        uses: (word in lower case, synset) -> how often the sense was met in WordNet's tagged texts.
+        plurals: Irregular plural -> singulars.
     """
 
     names: Mapping[str, tuple[str, ...]]

@@ -9,7 +9,7 @@ import torch
 from segment_anything.modeling.image_encoder import Attention, Block
 from segment_anything.modeling.transformer import TwoWayTransformer
 
-from openvocab.models.segmenters.sam_attention import MaskFreeAttention, contiguous_places, mask_free
+from openvocab.models.segmenters.sam_attention import MaskFreeAttention, contiguous_positions, mask_free
 
 
 def _random(module: Any) -> Any:
@@ -70,7 +70,7 @@ def test_the_layout_of_maps_changes_no_answer_of_the_decoder() -> None:
     maps, places, tokens = torch.randn(3, 32, 4, 4), torch.randn(1, 32, 4, 4), torch.randn(3, 5, 32)
     with torch.no_grad():
         expected = mixer(maps, places.expand(3, -1, -1, -1), tokens)
-        contiguous_places(mixer)
+        contiguous_positions(mixer)
         got = mixer(maps, places.expand(3, -1, -1, -1), tokens)
     for one, other in zip(got, expected, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)

@@ -124,7 +124,7 @@ def test_attention_runs_without_a_mask(segmenter: SegGptSegmenter) -> None:
     [
         pytest.param(np.ones((50, 60), np.uint8), "must be bool, got uint8", id="not bool"),
         pytest.param(np.ones((60, 50), np.bool_), r"shape \(50, 60\), got \(60, 50\)", id="another size"),
-        pytest.param(np.zeros((50, 60), np.bool_), "marks nothing", id="empty"),
+        pytest.param(np.zeros((50, 60), np.bool_), "mask is empty", id="empty"),
     ],
 )
 def test_a_bad_mask_is_refused(

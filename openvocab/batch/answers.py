@@ -1,4 +1,4 @@
-"""What became of one input: in full where it was made, and small where it goes to the writer or to another process."""
+"""The answer to one input: complete in the engine, and without pixels for the writer or another process."""
 
 from __future__ import annotations
 
@@ -27,21 +27,22 @@ if TYPE_CHECKING:
 __all__ = ["DRAWN_ID", "About", "Answer", "Answering", "drawn_id", "kind_of", "portable", "results"]
 
 DRAWN_ID = "openvocab-image"
-"""Keyword of the text in a drawing that says which image it is of."""
+"""Keyword of the PNG text chunk that identifies the image of a drawing."""
 
 
 def drawn_id(id: str) -> str:  # noqa: A002
-    """Return what the drawing of the image of that id says: a digest of the id, which may be any text."""
+    """Return the text by which a drawing identifies its image: a digest of the id, which may be any text."""
     return hashlib.sha256(id.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What a run folder says of who answers.
+    """The models and the vocabulary of a run, for run.json.
 
-    record          the models and settings.
-    labels          all of them, in order.
-    embedding_size  the length D of the embeddings that rows have; None where they have none.
+    Attributes:
+        record: The models and settings.
+        labels: The vocabulary, in order.
+        embedding_size: The length D of the embeddings in the rows, or None if rows have none.
     """
 
     record: RunRecord
@@ -50,10 +51,11 @@ class About:
 
 
 class Answering(Protocol):
-    """Answers inputs: in this process, in others, or on other machines.
+    """Answers inputs in this process, in worker processes, or on other machines.
 
-    skipped      inputs so far that the source had been told to skip.
-    batch_sizes  stage -> images at once in the end, where memory made it halve its batches.
+    Attributes:
+        skipped: The number of skipped inputs so far.
+        batch_sizes: The final batch size of each stage that halved it because memory ran out.
     """
 
     @property
@@ -63,23 +65,26 @@ class Answering(Protocol):
     def batch_sizes(self) -> dict[str, int]: ...
 
     def answers(self, items: Iterable[Item]) -> Iterator[Answer]:
-        """Yield one answer for each item that is not skipped, in order."""
+        """Yield one answer per item that is not skipped, in order."""
 
 
 @dataclass(eq=False, slots=True)
 class Answer:
-    """What became of one input; the engine fills it in.
+    """The answer to one input; the engine fills it in stage by stage.
 
-    item       the input.
-    decoded    the image and its file; None where it could not be read.
-    error      why there is no answer; None where there is one.
-    wanted     the labels that the detector looks for; None where there is an error.
-    notes      why there is neither a tag nor a detection.
-    embedding  (D,) float32 of length 1, where it was asked for.
-    rows       (V, D) float32: the embeddings of the image and its windows, where there is a use for them.
-    prepared   the image as the tagger's model takes it, until it was asked; decoded has no pixels then.
-    kept       what a run keeps of it, where it was made already; see light.
-    drawn      the annotated image as a PNG file, where it was drawn already.
+    Attributes:
+        item: The input.
+        decoded: The image and its file, or None if it could not be read.
+        error: Why the input has no answer, or None.
+        wanted: The labels that the detector searches for, or None after an error.
+        tags: The tags, best first.
+        detections: The detections, best first.
+        notes: Why there are no tags and no detections.
+        embedding: (D,) float32 of length 1, if embeddings were requested.
+        rows: (V, D) float32 embeddings of the image and its windows, if they are used later.
+        prepared: The image as the tagger's model takes it, until the tagger ran; decoded then has no pixels.
+        kept: The finished row, if it was made before; see light.
+        drawn: The annotated image as a PNG file, if it was drawn before.
     """
 
     item: Item
@@ -97,26 +102,30 @@ class Answer:
 
     @property
     def kind(self) -> ErrorKind | None:
-        """Why there is no answer, as a Row says it."""
+        """The kind of the error, as in a Row, or None."""
         return None if self.error is None else kind_of(self.error)
 
     def result(self, record: RunRecord, labels: tuple[str, ...] = ()) -> Result:
-        """Return the answer to an input that has one; its source is the input's id, and labels are the vocabulary.
+        """Return the answer as a Result whose source is the input's id.
+
+        Args:
+            record: The models and settings.
+            labels: The vocabulary.
 
         Raises:
-            BadInput: the image was decoded smaller than it is.
+            BadInput: The input could not be read, or was decoded at a smaller size.
         """
         if self.decoded is None:
-            raise BadInput(f"{self.item.id!r} could not be read, so that it has no result")
+            raise BadInput(f"{self.item.id!r} could not be read, so it has no result")
         file, detections = self.decoded, Detections.none() if self.detections is None else self.detections
         known = {"notes": self.notes, "labels": labels}
         return Result(self.item.id, file.width, file.height, self.tags, detections, record, file.pixels, **known)
 
     def png(self, record: RunRecord) -> bytes:
-        """Return the annotated image of an answer, as a PNG file.
+        """Return the annotated image as a PNG file.
 
         Raises:
-            BadInput: as result.
+            BadInput: As result.
         """
         if self.drawn is None:
             file = BytesIO()
@@ -127,10 +136,10 @@ class Answer:
         return self.drawn
 
     def light(self, record: RunRecord | None = None) -> Answer:
-        """Return it without pixels and masks: small, and fit to pass between processes; its row is made.
+        """Return a small, picklable copy without pixels and masks, with its row made.
 
         Args:
-            record: where given, the annotated image is drawn too.
+            record: The models and settings; if given, the annotated image is drawn too.
         """
         drawn = None if record is None or self.error is not None else self.png(record)
         detections = None if self.detections is None else replace(self.detections, masks=None, mask_scores=None)
@@ -148,7 +157,7 @@ class Answer:
         )
 
     def row(self) -> Row:
-        """Return what a run keeps of it."""
+        """Return the row of this answer."""
         if self.kept is not None:
             return self.kept
         file = self.decoded
@@ -156,8 +165,8 @@ class Answer:
         if file is not None:
             known = Row(self.item.id, file.sha256, file.width, file.height, file.frames)
         if self.error is not None:
-            said = " ".join(str(self.error).split()) or type(self.error).__name__
-            plain = said[:1000].encode("utf-8", "backslashreplace").decode()
+            message = " ".join(str(self.error).split()) or type(self.error).__name__
+            plain = message[:1000].encode("utf-8", "backslashreplace").decode()
             return replace(known, error_kind=self.kind, error=plain)
         found = None if self.detections is None else self.detections.encoded()
         return replace(known, tags=self.tags, detections=found, notes=self.notes, embedding=self.embedding)
@@ -169,7 +178,7 @@ def results(
     labels: tuple[str, ...],
     on_error: Callable[[Path, Exception], None] | None,
 ) -> Iterator[Result]:
-    """Yield the results of answers, in order; errors are raised, or handed to on_error with the input's id."""
+    """Yield the results of answers in order; errors are raised, or passed to on_error with the input's id."""
     for answer in answers:
         if answer.error is None:
             yield answer.result(record, labels)
@@ -181,7 +190,7 @@ def results(
 
 
 def kind_of(error: Exception) -> ErrorKind:
-    """Return the kind of row that an error of the engine becomes."""
+    """Return the error kind of the row for an error of the engine."""
     if isinstance(error, ImageError):
         return error.kind
     if isinstance(error, OutOfMemory):
@@ -190,7 +199,7 @@ def kind_of(error: Exception) -> ErrorKind:
 
 
 def portable(error: Exception) -> Exception:
-    """Return an error that another process can read: itself, or a RuntimeError with its words."""
+    """Return an error that can be pickled: the error itself, or a RuntimeError with its message."""
     bare = error.with_traceback(None)
     bare.__context__ = bare.__cause__ = None
     try:

@@ -1,4 +1,4 @@
-"""One stage over several images: in batches that shrink where memory ends, with errors kept to their image."""
+"""Running a stage over batches that shrink when memory runs out, with one error per failing image."""
 
 from __future__ import annotations
 
@@ -15,24 +15,26 @@ from openvocab.pipeline.protocols import ImageArray
 __all__ = ["Batches", "is_out_of_memory"]
 
 R = TypeVar("R")
-_MOST_FAILURES = 10
-"""Images in a row that may fail, batch after batch, before the stage is at fault."""
+_MAX_FAILURES = 10
+"""The number of consecutive failing images after which the stage itself is taken to fail."""
 _PROBE_SIDE = 32
 _SIGNS = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error of a model means that memory was short."""
+    """Return whether an error of a model means that memory ran out."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in _SIGNS)
 
 
 class Batches(Generic[R]):
-    """Runs one stage, whatever its images do to it.
+    """Runs one stage over batches of images and contains its failures.
 
-    size     images, or views of them, that the model sees at once; halved each time memory is short, down to 1.
-    halved   how often that was.
+    Attributes:
+        stage: The name of the stage in error messages.
+        size: The number of images, or views of them, per model call; halved each time memory runs out, down to 1.
+        halved: How often size was halved.
     """
 
     def __init__(self, stage: str, size: int) -> None:
@@ -42,14 +44,14 @@ class Batches(Generic[R]):
     def __call__(
         self, work: Callable[[Sequence[ImageArray], int], list[R]], images: Sequence[ImageArray]
     ) -> list[R | Exception]:
-        """Return one answer an image, or the error that kept it from one: OutOfMemory, BadOutput, or the model's own.
+        """Return one answer per image, or its error: OutOfMemory, BadOutput, or the model's own.
 
         Args:
-            work: the stage; takes images and how many the model may see at once, and answers each.
-            images: the batch.
+            work: The stage; it takes images and the number of images per model call, and returns one answer per image.
+            images: The batch.
 
         Raises:
-            ModelFailed: every image fails, ten in a row or those of a batch and a plain one too.
+            ModelFailed: Every image fails: ten consecutive ones, or a whole batch and a plain test image.
         """
         while True:
             try:
@@ -69,19 +71,19 @@ class Batches(Generic[R]):
     def _apart(
         self, work: Callable[[Sequence[ImageArray], int], list[R]], images: Sequence[ImageArray], error: Exception
     ) -> list[R | Exception]:
-        """Answer each image by itself, so that only those at fault have an error."""
+        """Answer each image by itself, so that only the failing ones have an error."""
         if len(images) == 1:
             made: list[R | Exception] = [self._named(error)]
         else:
             made = [self._alone(work, image) for image in images]
         odd = [one for one in made if isinstance(one, Exception)]
         self._failures = self._failures + len(odd) if len(odd) == len(made) else 0
-        if self._failures >= _MOST_FAILURES or (1 < len(odd) == len(made) and self._fails_on_a_plain_one(work)):
+        if self._failures >= _MAX_FAILURES or (1 < len(odd) == len(made) and self._fails_on_a_plain_one(work)):
             raise _failed(self.stage, self._failures, odd[-1])
         return made
 
     def _fails_on_a_plain_one(self, work: Callable[[Sequence[ImageArray], int], list[R]]) -> bool:
-        """Whether the stage also fails on an image that nothing is wrong with, so that the images are not at fault."""
+        """Return whether the stage also fails on a plain test image."""
         shades = np.linspace(0, 255, _PROBE_SIDE, dtype=np.uint8)
         plain = np.ascontiguousarray(np.broadcast_to(shades[None, :, None], (_PROBE_SIDE, _PROBE_SIDE, 3)))
         return isinstance(self._alone(work, plain), Exception)
@@ -97,7 +99,9 @@ class Batches(Generic[R]):
 
     def _named(self, error: Exception) -> Exception:
         if is_out_of_memory(error):
-            return OutOfMemory(f"the {self.stage} ran out of memory on it alone; make it smaller or use another device")
+            return OutOfMemory(
+                f"the {self.stage} ran out of memory on this image alone; make it smaller or use another device"
+            )
         return error
 
 
@@ -111,7 +115,7 @@ def _failed(stage: str, count: int, error: Exception) -> ModelFailed:
 
 
 def _bare(error: Exception) -> Exception:
-    """Let go of the frames that an error holds, and with them of what filled the memory."""
+    """Drop the frames that an error references, and with them the memory that they hold."""
     error.__context__ = error.__cause__ = None
     return error.with_traceback(None)
 

@@ -1,7 +1,7 @@
-"""What became of a run's inputs since their rows were written: replaced, removed, added, or not among those named.
+"""Changes to a run's inputs since their rows were written: replaced, removed, added, or no longer given.
 
-A file that was touched after the run that wrote its row began is read again, and its digest compared with the row's, so
-that a resumed run of a folder that nobody touched reads nothing twice.
+A file that was modified after the session that wrote its row began is read again, and its digest is compared with the
+row's. A resumed run therefore reads no unmodified file twice.
 """
 
 from __future__ import annotations
@@ -29,21 +29,22 @@ if TYPE_CHECKING:
 __all__ = ["Changes", "Known", "OnChange", "dated", "refuse_changes"]
 
 OnChange = Literal["keep", "redo", "refuse"]
-"""What a resumed run does about inputs that have changed: keep their rows, answer replaced ones again, or nothing."""
+"""What a resumed run does about changed inputs: keep their rows, answer replaced ones again, or raise an error."""
 
 _BEGAN = b"openvocab.began"
 _SLACK = 2.0
-"""Seconds by which the times of files may be coarse."""
+"""The precision in seconds assumed for the times of files."""
 
 
 @dataclass(slots=True)
 class Changes:
-    """Inputs that have changed since their rows were written.
+    """The numbers of inputs that have changed since their rows were written.
 
-    replaced   files with other bytes.
-    removed    rows whose file is gone.
-    added      inputs that were not there when the run was complete.
-    elsewhere  rows of inputs that exist, but are not among those named.
+    Attributes:
+        replaced: Files with other bytes.
+        removed: Rows whose file no longer exists.
+        added: Inputs that did not exist when the run was complete.
+        elsewhere: Rows of inputs that exist but were not given this time.
     """
 
     replaced: int = 0
@@ -53,12 +54,12 @@ class Changes:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Those that are not 0."""
+        """The numbers that are not 0."""
         return {name: count for name, count in asdict(self).items() if count}
 
 
 def refuse_changes(folder: str | os.PathLike[str], changes: Changes) -> None:
-    """Raise BadInput where something has changed."""
+    """Raise BadInput if an input has changed."""
     if changes.counts:
         said = ", ".join(f"{count} {name}" for name, count in changes.counts.items())
         remedy = "give --on-change keep or redo, or another folder"
@@ -66,25 +67,27 @@ def refuse_changes(folder: str | os.PathLike[str], changes: Changes) -> None:
 
 
 def dated(kind: pa.Schema, began: float) -> pa.Schema:
-    """Return the schema of parts that say when the session that writes them began, in seconds since the epoch."""
+    """Return the schema with the start of the session, in seconds since the epoch, as metadata."""
     return kind.with_metadata({**(kind.metadata or {}), _BEGAN: str(began - _SLACK).encode()})
 
 
 class Known:
-    """The rows of a run folder, held against its inputs as they come by.
+    """The finished rows of a run folder, compared with its inputs as they are read.
 
-    changes    what was found so far.
-    replaced   the ids, as text_of writes them, of the inputs whose bytes are others.
+    Attributes:
+        changes: The changes found so far.
+        replaced: The ids of inputs with other bytes, as text_of writes them.
     """
 
     def __init__(self, run: Path, again: Collection[str] = ()) -> None:
-        """Read which inputs have a row.
+        """Read the ids of the finished inputs.
 
         Args:
-            again: ids, as text_of writes them, that had a row until now and do not count as added.
+            run: The run folder.
+            again: Ids, as text_of writes them, whose rows were just removed; they do not count as added.
 
         Raises:
-            BadInput: a part cannot be read.
+            BadInput: A part cannot be read.
         """
         made = Run(run)
         self._parts, self._again = part_files(made.path), again
@@ -109,12 +112,12 @@ class Known:
         return len(self._rows)
 
     def skip(self, name: str) -> bool:
-        """Tell the source whether an input has a row, and need not be looked at."""
+        """Return whether an input has a row and was not modified since, so that the source can skip it."""
         row = self._rows.get(text_of(name))
         return row is not None and not self._touched(name, row)
 
     def over(self, items: Iterable[Item]) -> Iterator[Item]:
-        """Yield the inputs that a source gives for skip; those that have a row with nothing to read."""
+        """Yield the items of a source; those with a row are skipped."""
         for item in items:
             text = text_of(item.id)
             row = self._rows.get(text)
@@ -130,28 +133,28 @@ class Known:
             yield item if item.skipped else Item(item.id)
 
     def place(self, name: str) -> Place | None:
-        """Return the place of the part before which the new row of an input stands; None where it stands at the end.
+        """Return the position before which the new row of an input belongs, or None for the end.
 
         Args:
-            name: an id without a row that over has yielded; it is told once.
+            name: An id without a row that over has yielded; its position is returned once.
         """
         return self._places.pop(text_of(name), None)
 
     def _note_place(self, text: str) -> None:
-        """Keep where a new row stands: between two parts, if the last row of the first came by just before it."""
+        """Store the position of a new row between two parts, if the last row of the first part precedes it."""
         following = self._last + 1
         part = bisect_right(self._starts, following) - 1
         if following < len(self._rows) and self._starts[part] == following:
             self._places[text] = place_of(self._parts[part])
 
     def survey(self, source: Callable[[Callable[[str], bool]], Iterator[Item]]) -> Changes:
-        """Go through the inputs without reading those that are new, and return what has changed."""
+        """Compare all inputs with their rows without reading new ones, and return the changes."""
         for _ in self.over(source(lambda name: text_of(name) not in self._rows or self.skip(name))):
             pass
         return self.finish()
 
     def finish(self) -> Changes:
-        """Count the rows whose inputs did not come by, after the last of them, and return all changes."""
+        """Count the rows without an input, once the source has ended, and return all changes."""
         missing = [id_of(text) for text, row in self._rows.items() if not self._seen[row]]
         if missing:
             read = {text.partition("::")[0] for text, row in self._rows.items() if self._seen[row] and "::" in text}
@@ -160,13 +163,13 @@ class Known:
         return self.changes
 
     def _touched(self, name: str, row: int) -> bool:
-        """Whether the file of an input changed after the session that wrote its row began, as its times say."""
+        """Return whether the file of an input was modified after the session that wrote its row began."""
         began = self._began[bisect_right(self._starts, row) - 1]
         time = None if began is None else self._time(split_frame(name)[0])
         return began is not None and time is not None and time >= began
 
     def _time(self, name: str) -> float | None:
-        """Return when a file was touched, or the shard or dataset that holds an input; None where there is none."""
+        """Return when a file, or the shard or dataset of an input, was modified; None if there is none."""
         found = None if is_like_member(name) else _touched_at(name)
         source = name.partition("::")[0]
         if found is not None or source == name:
@@ -176,7 +179,7 @@ class Known:
         return self._times[source]
 
     def _differs(self, item: Item, row: int) -> bool:
-        """Whether the bytes of an input are not those of its row; an error row without a digest is left alone."""
+        """Return whether the digest of an input differs from its row's; an error row without a digest never differs."""
         digest = self._digest(row)
         if digest is None:
             return False
@@ -186,7 +189,7 @@ class Known:
             return True
 
     def _digest(self, row: int) -> str | None:
-        """Return the sha256 in a row; those of its part are kept for the next ones."""
+        """Return the sha256 of a row; the digests of its part are cached."""
         part = bisect_right(self._starts, row) - 1
         if self._digests[0] != part:
             self._digests = part, read_part(self._parts[part], ["sha256"]).column("sha256").to_pylist()
@@ -194,7 +197,7 @@ class Known:
 
 
 def _touched_at(path: str) -> float | None:
-    """Return the later of the times at which a file's bytes and its entry were changed."""
+    """Return the later of a file's modification and status change times, or None."""
     try:
         found = os.stat(path)
     except (OSError, ValueError):
@@ -203,7 +206,7 @@ def _touched_at(path: str) -> float | None:
 
 
 def _is_gone(name: str, read: Collection[str]) -> bool:
-    """Whether the file of a row is not there any more, or its shard or dataset was read and did not hold it."""
+    """Return whether the file of a row no longer exists, or its shard or dataset was read and did not contain it."""
     base = split_frame(name)[0]
     source = base.partition("::")[0]
     if "://" in base or (os.path.lexists(base) and not is_like_member(base)):

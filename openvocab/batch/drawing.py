@@ -1,4 +1,4 @@
-"""Annotated images of a run, beside its parts."""
+"""Annotated images in a run folder."""
 
 from __future__ import annotations
 
@@ -7,39 +7,39 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from openvocab.batch.answers import DRAWN_ID, Answer, drawn_id
+from openvocab.batch.atomic import write_atomic
 from openvocab.batch.file_names import FileNames
 from openvocab.batch.ownership import IMAGES
 from openvocab.batch.rows import id_of
 from openvocab.batch.run_folder import make_folder
-from openvocab.batch.whole import write_whole
 from openvocab.images.files import open_regular
 from openvocab.pipeline.result import RunRecord
 
 __all__ = ["Drawing"]
 
 _HEAD = 1024
-"""Bytes at the start of a PNG file in which its text chunks lie."""
+"""The number of bytes at the start of a PNG file that contain its text chunks."""
 
 
 class Drawing:
-    """Writes the images of answers into a run folder, beside any files of somebody else there."""
+    """Writes annotated images into a run folder without overwriting the user's files."""
 
     def __init__(self, run: Path, record: RunRecord) -> None:
         self._run, self._record, self._names = run, record, FileNames()
 
-    def name_all(self, texts: Sequence[str]) -> None:
-        """Give the names of the rows there are, so that new ones get others."""
+    def reserve_names(self, texts: Sequence[str]) -> None:
+        """Reserve the file names of existing rows."""
         for text in texts:
             self._names(id_of(text))
 
     def __call__(self, answer: Answer) -> str | None:
-        """Write the image of an answer, and return its path from the run folder; None where there is an error.
+        """Write the annotated image of an answer and return its path relative to the run folder; None after an error.
 
-        A file of that name stays, and the drawing gets the next one, unless it is a drawing of the same image, left by
-        a session that was killed.
+        An existing file is not overwritten, except a drawing of the same image that a killed session left; the drawing
+        gets the next free name.
 
         Raises:
-            CannotWrite: the disk is full, or the folder read-only.
+            CannotWrite: The disk is full, or the folder is read-only.
         """
         name = self._name(answer.item.id)
         if answer.error is not None:
@@ -47,7 +47,7 @@ class Drawing:
         while not _is_free(self._run / name, answer.item.id):
             name = self._name(answer.item.id)
         make_folder(self._run / IMAGES)
-        write_whole(self._run / name, answer.png(self._record))
+        write_atomic(self._run / name, answer.png(self._record))
         return name
 
     def _name(self, id: str) -> str:  # noqa: A002
@@ -55,7 +55,7 @@ class Drawing:
 
 
 def _is_free(path: Path, id: str) -> bool:  # noqa: A002
-    """Whether there is no file of that name, or the drawing of the same image."""
+    """Return whether no file has that name, or it is a drawing of the same image."""
     if not os.path.lexists(path):
         return True
     try:

@@ -1,11 +1,11 @@
-"""Embeddings on disk, so that an image or a sentence goes through the tagger once.
+"""A cache of embeddings on disk, so that each image and each text is embedded once.
 
-One SQLite file in a folder, in write-ahead mode: several processes of one machine may use it together. An image is
-named by the sha256 of its file, a text by label and templates; both by the tagger: the sha256 of its weights, its
-precision, its architecture and how it prepares what it reads. Windows and scaled decoding are part of an image's key.
+The cache is one SQLite file in write-ahead mode, which several processes of one machine can share. The key of an image
+is the sha256 of its file, the windows and the decode size; that of a text is its label and templates. Both include the
+tagger: the sha256 of its weights, its precision, its architecture and its preprocessing.
 
-Every entry has a checksum over its key and all its columns, which is verified when it is read: a damaged entry is not
-found, so it is made anew and replaced. A damaged file is set aside, and a new one begun.
+Every entry has a checksum over its key and columns, verified on reading: a damaged entry counts as missing and is
+computed again. A damaged file is renamed, and a new one is started.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from openvocab.prompts.templates import PromptSet
 if TYPE_CHECKING:
     from openvocab.pipeline.protocols import Tagger
 
-__all__ = ["CacheFailed", "EmbeddingCache", "Kept", "Recall", "Recalled", "cached_labels", "open_cache"]
+__all__ = ["CacheEntry", "CacheFailed", "CachedImage", "EmbeddingCache", "ImageCache", "cached_labels", "open_cache"]
 
 Floats = NDArray[np.float32]
 T = TypeVar("T")
@@ -45,15 +45,15 @@ _LOG = logging.getLogger("openvocab")
 
 _FILE = "embeddings.sqlite"
 _FORMAT = 1
-"""Part of every key: raised where this package comes to embed the same thing in another way."""
+"""Part of every key; incremented when this package changes how it embeds."""
 _PATIENCE = 60.0
-"""Seconds to wait while another process writes."""
+"""The number of seconds to wait while another process writes."""
 _TOGETHER = 500
 _TABLE = """create table if not exists embeddings (
     key blob primary key, width integer, height integer, frames integer, count integer, check_sum integer, data blob
 )"""
 _COLUMNS = "key, width, height, frames, count, check_sum, data"
-"""Named in each query: a damaged table definition that lacks one of them is an error of SQLite's."""
+"""Named in each query, so that SQLite reports a damaged table definition that lacks one."""
 _REFUSED = {
     sqlite3.SQLITE_PERM,
     sqlite3.SQLITE_BUSY,
@@ -67,15 +67,18 @@ _REFUSED = {
     sqlite3.SQLITE_NOLFS,
     sqlite3.SQLITE_AUTH,
 }
-"""The primary result codes (https://www.sqlite.org/rescode.html) that disk, permissions or other processes cause."""
+"""Primary result codes (https://www.sqlite.org/rescode.html) caused by the disk, permissions or other processes."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Kept:
-    """What is kept of an image, or of a text, whose size and frames are 0.
+class CacheEntry:
+    """The cached embeddings of an image or a text.
 
-    width, height, frames   as in images.Decoded.
-    rows                    (V, D) float32: the whole image's embedding first, then those of its windows.
+    Attributes:
+        width: The width in pixels of the upright image; 0 for a text.
+        height: The height in pixels of the upright image; 0 for a text.
+        frames: The number of frames in the file; 0 for a text.
+        rows: (V, D) float32: the embedding of the whole image, then those of its windows.
     """
 
     width: int
@@ -85,13 +88,13 @@ class Kept:
 
 
 class EmbeddingCache:
-    """Embeddings by key; open_cache makes it. Safe for threads and for processes."""
+    """Embeddings by key, safe for threads and processes; see open_cache."""
 
     def __init__(self, folder: Path) -> None:
         """Open or make the file; see open_cache."""
         self._file = folder / _FILE
         self._lock = threading.Lock()
-        with _told(self._file):
+        with _cache_errors(self._file):
             self._connection, self._opened = _connected(self._file)
         try:
             self._do(_set_up)
@@ -99,21 +102,21 @@ class EmbeddingCache:
             self.close()
             raise
 
-    def find(self, keys: Sequence[bytes]) -> dict[bytes, Kept]:
-        """Return the entries of those keys; one that does not match its checksum is left out.
+    def find(self, keys: Sequence[bytes]) -> dict[bytes, CacheEntry]:
+        """Return the entries of keys, without those that do not match their checksum.
 
         Raises:
-            BadInput: the cache is closed, or a new file in place of a damaged one is damaged too.
-            CannotWrite: the file cannot be read, or a damaged one cannot be set aside.
+            BadInput: The cache is closed, or the new file in place of a damaged one is damaged too.
+            CannotWrite: The file cannot be read, or a damaged file cannot be renamed.
         """
         return self._do(lambda connection: _found(connection, keys))
 
-    def add(self, entries: Iterable[tuple[bytes, Kept]]) -> None:
-        """Keep embeddings, each in place of what there is under its key.
+    def add(self, entries: Iterable[tuple[bytes, CacheEntry]]) -> None:
+        """Store entries by key, replacing existing ones.
 
         Raises:
-            BadInput: as find.
-            CannotWrite: the disk is full, the folder read-only, or a damaged file cannot be set aside.
+            BadInput: As find.
+            CannotWrite: The disk is full, the folder is read-only, or a damaged file cannot be renamed.
         """
         plain: list[tuple[Any, ...]] = []
         for key, kept in entries:
@@ -124,29 +127,29 @@ class EmbeddingCache:
 
         def write(connection: sqlite3.Connection) -> None:
             with connection:
-                told = f"insert or replace into embeddings ({_COLUMNS}) values (?, ?, ?, ?, ?, ?, ?)"
-                connection.executemany(told, plain)
+                statement = f"insert or replace into embeddings ({_COLUMNS}) values (?, ?, ?, ?, ?, ?, ?)"
+                connection.executemany(statement, plain)
                 if len(_found(connection, keys)) < len(keys):
                     raise sqlite3.DatabaseError("entries are not found after they were written")
 
         self._do(write)
 
     def close(self) -> None:
-        """Close the file once no thread reads from it; a thread that still comes after is told that it is closed.
+        """Close the file once no thread reads from it; later calls raise BadInput.
 
-        A run that ends early leaves its readers to finish what they have in hand, and SQLite does not survive a
-        connection that is closed under a query.
+        Reader threads of a run that ends early finish their current item, and SQLite crashes if a connection is closed
+        during a query.
         """
         with self._lock:
             self._connection.close()
 
     def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Return what work makes of the file, or of a new file where that one is found to be damaged.
+        """Call work with the connection, or with that of a new file if this one turns out to be damaged.
 
         Raises:
-            BadInput, CannotWrite: as find.
+            BadInput, CannotWrite: As find.
         """
-        with self._lock, _told(self._file):
+        with self._lock, _cache_errors(self._file):
             try:
                 return work(self._connection)
             except sqlite3.Error as error:
@@ -156,14 +159,14 @@ class EmbeddingCache:
             return work(self._connection)
 
     def _moved(self) -> bool:
-        """Whether another process has set this file aside."""
+        """Return whether another process has renamed this file."""
         return _identity_of(self._file) != self._opened
 
     def _renew(self, error: sqlite3.Error) -> None:
-        """Set the damaged file aside, unless another process did, and open the one in its place.
+        """Rename the damaged file, unless another process did, and open a new one.
 
-        What is said of it is logged and no warning of Python's, which a filter may turn into an exception; in a thread
-        that reads images that would become an image's error.
+        This is logged, not warned with Python's warnings: a filter may turn a warning into an exception, which would
+        become an image's error in a reader thread.
         """
         from filelock import FileLock
 
@@ -171,29 +174,29 @@ class EmbeddingCache:
         self._connection.close()
         with FileLock(f"{self._file}.lock", timeout=_PATIENCE):
             if not self._moved() and self._opened is not None:
-                for suffix in ("", "-wal", "-shm"):  # what other processes have open goes along
+                for suffix in ("", "-wal", "-shm"):  # files that other processes have open move too
                     part = self._file.with_name(_FILE + suffix)
                     if part.exists():
                         part.replace(f"{aside}{suffix}")
-                said = "warning: %s is damaged (%s); it is set aside as %s, and images are embedded anew"
-                _LOG.warning(said, self._file, error, aside.name)
+                message = "warning: %s is damaged (%s); it is renamed to %s, and images are embedded again"
+                _LOG.warning(message, self._file, error, aside.name)
             self._connection, self._opened = _connected(self._file)
             _set_up(self._connection)
 
 
 @contextmanager
 def open_cache(folder: str | os.PathLike[str]) -> Iterator[EmbeddingCache]:
-    """Open or make the cache in a folder; a damaged file is set aside, which is logged as a warning.
+    """Open or create the cache in a folder; a damaged file is renamed, and a warning is logged.
 
     Raises:
-        BadInput: as EmbeddingCache.find.
-        CannotWrite: the folder cannot be written.
+        BadInput: As EmbeddingCache.find.
+        CannotWrite: The folder cannot be written.
     """
     place = Path(folder)
     try:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CannotWrite(f"--cache {str(place)!r} cannot be made a folder ({error.strerror}); name another") from error
+        raise CannotWrite(f"--cache {str(place)!r} cannot be made a folder ({error.strerror}); give another") from error
     cache = EmbeddingCache(place)
     try:
         yield cache
@@ -202,35 +205,37 @@ def open_cache(folder: str | os.PathLike[str]) -> Iterator[EmbeddingCache]:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Recalled:
-    """An image that was embedded before: what is known of its file, and the rows of Kept.
+class CachedImage:
+    """An image whose embeddings are cached.
 
-    decoded has no pixels (0 x 0), unless they are wanted.
+    Attributes:
+        decoded: The image's file; without pixels (0 x 0) unless they were requested.
+        rows: (V, D) float32 embeddings of the image and its windows.
     """
 
     decoded: Decoded
     rows: Floats
 
 
-class Recall:
-    """One tagger's images in a cache."""
+class ImageCache:
+    """The images of one tagger in a cache."""
 
     def __init__(self, cache: EmbeddingCache, tagger: Tagger, windows: int, decode_size: int | None) -> None:
-        """Set up.
+        """Compute the part of the keys that all images share.
 
         Raises:
-            BadInput: the digest of the tagger's weights is not known.
+            BadInput: The sha256 of the tagger's weights is not known.
         """
         self._cache = cache
         self._start = _digest("image", *_identity(tagger), windows, decode_size)
 
     def read(
         self, item: Item, decoder: Callable[[Item], Decoded], max_pixels: int, *, pixels: bool
-    ) -> Decoded | Recalled | CacheFailed:
-        """Read the bytes of an item, and decode them only where they are not known, or pixels are wanted.
+    ) -> Decoded | CachedImage | CacheFailed:
+        """Read an item, and decode it only if its embeddings are not cached or pixels are requested.
 
         Raises:
-            ImageError: as decode.decode_item.
+            ImageError: As decode.decode_item.
         """
         data = read_item(item, max_pixels)
         digest = hashlib.sha256(data).digest()
@@ -243,18 +248,18 @@ class Recall:
         if kept is None or kept.width * kept.height > max_pixels:
             return decoder(held)
         if pixels:
-            return Recalled(decoder(held), kept.rows)
-        return Recalled(Decoded(NO_PIXELS, digest.hex(), kept.width, kept.height, kept.frames), kept.rows)
+            return CachedImage(decoder(held), kept.rows)
+        return CachedImage(Decoded(NO_PIXELS, digest.hex(), kept.width, kept.height, kept.frames), kept.rows)
 
-    def keep(self, seen: Iterable[tuple[int, Decoded, Floats]]) -> None:
-        """Keep images, each with which frame of its file it is and the (V, D) embeddings of its views.
+    def store(self, images: Iterable[tuple[int, Decoded, Floats]]) -> None:
+        """Store images: the frame index, the image, and the (V, D) embeddings of its views.
 
         Raises:
-            BadInput, CannotWrite: as EmbeddingCache.add.
+            BadInput, CannotWrite: As EmbeddingCache.add.
         """
         self._cache.add(
-            (self._key(bytes.fromhex(one.sha256), frame), Kept(one.width, one.height, one.frames, rows))
-            for frame, one, rows in seen
+            (self._key(bytes.fromhex(one.sha256), frame), CacheEntry(one.width, one.height, one.frames, rows))
+            for frame, one, rows in images
         )
 
     def _key(self, digest: bytes, frame: int) -> bytes:
@@ -263,7 +268,7 @@ class Recall:
 
 @dataclass(frozen=True, slots=True)
 class CacheFailed:
-    """Why a cache could not be looked into: not the image's error, but the run's."""
+    """An error of the cache itself, which ends the run and is not the image's."""
 
     error: BadInput | CannotWrite
 
@@ -271,13 +276,14 @@ class CacheFailed:
 def cached_labels(
     folder: str | os.PathLike[str], tagger: Tagger, labels: Sequence[str], prompts: PromptSet
 ) -> TextEmbeddings:
-    """Return tagger.encode_labels(labels, prompts), with only new labels through its text tower.
+    """Return tagger.encode_labels(labels, prompts), and run the text tower only for labels that are not cached.
 
-    A classifier, which has no text tower, is simply asked.
+    A classifier has no text tower and is called directly.
 
     Raises:
-        BadInput, BadOutput: as the tagger does; as the cache does.
-        CannotWrite: as the cache does.
+        BadInput: As the tagger or the cache does.
+        BadOutput: As the tagger does.
+        CannotWrite: As the cache does.
     """
     from openvocab.models.taggers.dual_encoder import DualEncoder
 
@@ -291,21 +297,21 @@ def cached_labels(
         missing = [name for name in names if keys[name] not in found]
         if missing:
             rows = tagger.embed(missing, prompts)
-            new = {keys[name]: Kept(0, 0, 0, row[None]) for name, row in zip(missing, rows, strict=True)}
+            new = {keys[name]: CacheEntry(0, 0, 0, row[None]) for name, row in zip(missing, rows, strict=True)}
             cache.add(new.items())
             found |= new
     return TextEmbeddings(names, prompts, np.concatenate([found[keys[name]].rows for name in names]))
 
 
 def _connected(file: Path) -> tuple[sqlite3.Connection, tuple[int, int] | None]:
-    """Return a connection and which file it is of."""
+    """Return a connection and the identity of its file."""
     connection = sqlite3.connect(file, timeout=_PATIENCE, check_same_thread=False)
     connection.text_factory = bytes  # a damaged type may make text of a blob
     return connection, _identity_of(file)
 
 
 def _identity_of(file: Path) -> tuple[int, int] | None:
-    """Return (device, inode), by which a file and another of the same name are told apart; None where there is none."""
+    """Return (device, inode), which distinguishes files of the same name; None if there is no file."""
     try:
         known = file.stat()
     except FileNotFoundError:
@@ -320,27 +326,27 @@ def _set_up(connection: sqlite3.Connection) -> None:
         connection.execute(_TABLE)
 
 
-def _found(connection: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes, Kept]:
-    """Return the sound entries of those keys."""
-    found: dict[bytes, Kept] = {}
+def _found(connection: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes, CacheEntry]:
+    """Return the entries of keys whose checksums match."""
+    found: dict[bytes, CacheEntry] = {}
     for at in range(0, len(keys), _TOGETHER):
         some = keys[at : at + _TOGETHER]
-        asked = f"select {_COLUMNS} from embeddings where key in ({','.join('?' * len(some))})"
-        for key, width, height, frames, count, check, data in connection.execute(asked, some):
+        query = f"select {_COLUMNS} from embeddings where key in ({','.join('?' * len(some))})"
+        for key, width, height, frames, count, check, data in connection.execute(query, some):
             if isinstance(data, bytes) and _checksum(key, width, height, frames, count, data) == check:
-                found[key] = Kept(width, height, frames, np.frombuffer(data, np.float32).reshape(count, -1))
+                found[key] = CacheEntry(width, height, frames, np.frombuffer(data, np.float32).reshape(count, -1))
     return found
 
 
 def _checksum(key: Any, width: Any, height: Any, frames: Any, count: Any, data: bytes) -> int:
-    """Return the CRC-32 of an entry; a damaged one's columns may be of any type."""
+    """Return the CRC-32 of an entry; the columns of a damaged one may have any type."""
     return zlib.crc32(data, zlib.crc32(repr((key, width, height, frames, count)).encode()))
 
 
 def _is_damage(error: sqlite3.Error, file: Path) -> bool:
-    """Whether the file itself is at fault, not the disk, its permissions or another process.
+    """Return whether an error means a damaged file, not a fault of the disk, permissions or another process.
 
-    A file that calls itself read-only, though it may be written, has a damaged header.
+    A writable file that SQLite reports as read-only has a damaged header.
     """
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
     if code & 0xFF == sqlite3.SQLITE_READONLY:
@@ -359,14 +365,14 @@ def _digest(*parts: Any) -> bytes:
 
 
 @contextmanager
-def _told(file: Path) -> Iterator[None]:
-    """Raise BadInput for a damaged file and CannotWrite for what the disk or its permissions refuse."""
+def _cache_errors(file: Path) -> Iterator[None]:
+    """Turn errors of SQLite into BadInput for a damaged file, and CannotWrite for disk and permissions."""
     try:
         yield
     except sqlite3.ProgrammingError as error:  # a DatabaseError too, but the file is sound
         raise BadInput(f"the cache {file} is closed; open it again") from error
     except (sqlite3.OperationalError, OSError) as error:
-        message = f"{file} cannot be used ({error}); check the disk and the permissions, or name another --cache"
+        message = f"{file} cannot be used ({error}); check the disk and the permissions, or give another --cache"
         raise CannotWrite(message) from error
     except sqlite3.DatabaseError as error:
-        raise BadInput(f"{file} is damaged ({error}); delete it, and images are embedded anew") from error
+        raise BadInput(f"{file} is damaged ({error}); delete it; images are then embedded again") from error

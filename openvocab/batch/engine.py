@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from openvocab.batch.answers import Answer, kind_of
 from openvocab.batch.batches import Batches
-from openvocab.batch.embedding_cache import CacheFailed, EmbeddingCache, Recall, Recalled
-from openvocab.batch.ready import Ready, make_ready
+from openvocab.batch.embedding_cache import CachedImage, CacheFailed, EmbeddingCache, ImageCache
+from openvocab.batch.prepare import PreparedImage, prepare_image
 from openvocab.errors import BadInput, BadOutput, OutOfMemory
 from openvocab.images.decode import Isolated, decode_item
 from openvocab.images.items import Item
@@ -37,7 +37,7 @@ Scored = tuple[NDArray[np.float32], NDArray[np.float32] | None]
 """The tagger's answer for one image: (C,) scores and, on request, (V, D) embeddings of the image and its windows."""
 
 
-Outcome = Decoded | Ready | Recalled | CacheFailed | Exception | None
+Outcome = Decoded | PreparedImage | CachedImage | CacheFailed | Exception | None
 """The outcome of reading an item; None where it is skipped."""
 
 _MAX_BYTES = 2**28
@@ -116,9 +116,9 @@ class Engine:
         self._pixels = pixels or stages.detector is not None
         ahead = isinstance(stages.tagger, PreparingTagger) and not self._pixels and not stages.settings.windows
         self._preparing = cast("PreparingTagger", stages.tagger) if ahead else None
-        self._recall: Recall | None = None
+        self._recall: ImageCache | None = None
         if cache is not None and stages.tagger is not None:
-            self._recall = Recall(cache, stages.tagger, stages.settings.windows, reading.decode_size)
+            self._recall = ImageCache(cache, stages.tagger, stages.settings.windows, reading.decode_size)
         size = stages.settings.batch_size
         self._taggers: Batches[Scored] = Batches("tagger", size)
         self._detectors: Batches[Detections] = Batches("detector", size)
@@ -180,9 +180,9 @@ class Engine:
             batch.append(Answer(replace(item, data=None), error=outcome))
         elif isinstance(outcome, CacheFailed):
             raise outcome.error
-        elif isinstance(outcome, Recalled):
+        elif isinstance(outcome, CachedImage):
             batch.append(Answer(replace(item, data=None), outcome.decoded, rows=outcome.rows))
-        elif isinstance(outcome, Ready):
+        elif isinstance(outcome, PreparedImage):
             batch.append(Answer(replace(item, data=None), outcome.decoded, prepared=outcome.prepared))
         else:
             batch.append(Answer(replace(item, data=None), outcome))
@@ -219,7 +219,7 @@ class Engine:
             else:
                 self._fill(answer, one)
         if self._recall is not None and new:
-            self._recall.keep(
+            self._recall.store(
                 (each.item.frame, each.decoded, each.rows) for each in new if each.decoded and each.rows is not None
             )
 
@@ -307,13 +307,13 @@ def _outcome(read: Callable[[Item], Outcome], item: Item) -> Outcome:
 def _prepared(tagger: PreparingTagger, read: Callable[[Item], Outcome], item: Item) -> Outcome:
     """Read an item and preprocess the image for the tagger, where the tagger can."""
     outcome = read(item)
-    return (make_ready(tagger, outcome) or outcome) if isinstance(outcome, Decoded) else outcome
+    return (prepare_image(tagger, outcome) or outcome) if isinstance(outcome, Decoded) else outcome
 
 
 def _bytes_of(outcome: Outcome) -> int:
-    if isinstance(outcome, Ready):
+    if isinstance(outcome, PreparedImage):
         return outcome.prepared.nbytes
-    decoded = outcome.decoded if isinstance(outcome, Recalled) else outcome
+    decoded = outcome.decoded if isinstance(outcome, CachedImage) else outcome
     return decoded.pixels.nbytes if isinstance(decoded, Decoded) else 0
 
 

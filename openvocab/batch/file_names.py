@@ -1,4 +1,4 @@
-"""File names for what is written of each image, in run folders and in exports."""
+"""Unique, portable file names for images, in run folders and exports."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from openvocab.images.frames import split_frame
 
 __all__ = ["FileNames"]
 
-_LONGEST_STEM = 120
-"""Bytes of a stem that are kept, so that what is added to it fits in the 255 that file systems allow."""
+_MAX_STEM_BYTES = 120
+"""The maximum length of a stem in bytes; the suffixes then fit the 255 bytes that file systems allow."""
 
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*\ud800-\udfff]')
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 
 
 class FileNames:
-    """File names without a suffix: the image's own stem, and a digest of its id where that name was taken.
+    """Assigns file names without a suffix: the image's stem, with a digest of its id if that name is taken.
 
-    The names hold no character that a file system refuses, and no two of them differ in case only. About 70 bytes are
-    kept of each.
+    Names contain no character that a file system refuses, and no two differ in case only. Each takes about 70 bytes of
+    memory.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class FileNames:
             if self._new(name):
                 return name
         number = 2
-        while not self._new(f"{name}-{number}"):  # one id twice, or an id made to look like this
+        while not self._new(f"{name}-{number}"):  # the same id twice, or an id crafted to collide
             number += 1
         return f"{name}-{number}"
 
@@ -47,10 +47,10 @@ class FileNames:
 
 
 def _stem(id: str) -> str:  # noqa: A002
-    """Return the last part of an id without its suffix, fit for a file's name on any system, and a frame's number."""
+    """Return the last part of an id without its suffix, as a portable file name, with the frame number."""
     name, frame = split_frame(id)
     last = re.split(r"[/\\]|::", name.rstrip("/\\"))[-1]
     stem = last[: last.rfind(".")] if last.rfind(".") > 0 else last
-    safe = _UNSAFE.sub("_", stem).encode()[:_LONGEST_STEM].decode("utf-8", "ignore").strip(" .")
+    safe = _UNSAFE.sub("_", stem).encode()[:_MAX_STEM_BYTES].decode("utf-8", "ignore").strip(" .")
     safe = f"_{safe}" if not safe or _RESERVED.fullmatch(safe) else safe
     return safe if frame is None else f"{safe}-frame{frame}"

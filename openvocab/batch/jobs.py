@@ -1,4 +1,4 @@
-"""What a worker is told: how to load its models and what to answer; all of it can pass between processes."""
+"""The picklable description of a worker's job: how to load its models, and what to answer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import openvocab
 from openvocab.batch.answers import About, Answer
-from openvocab.batch.writer import RunOptions, about, opened_engine
+from openvocab.batch.writer import RunOptions, about, open_engine
 from openvocab.errors import BadInput
 from openvocab.prompts.templates import PromptSet
 
@@ -19,15 +19,21 @@ if TYPE_CHECKING:
     from openvocab.images.items import Item
     from openvocab.pipeline.pipeline import Pipeline
 
-__all__ = ["Job", "Loader", "Stage", "opened_stage", "read_devices"]
+__all__ = ["Job", "Loader", "Stage", "open_stage", "read_devices"]
 
 
 @dataclass(frozen=True, slots=True)
 class Loader:
-    """How a worker loads its models: what openvocab.load takes, but for the device.
+    """Loads the models of a worker: the arguments of openvocab.load, except the device.
 
-    tags_alone   load the tagger and nothing else, also of a preset.
-    settings     settings to change.
+    Attributes:
+        preset: The preset.
+        tagger: The SPEC of the tagger.
+        detector: The SPEC of the detector.
+        segmenter: The SPEC of the segmenter.
+        dtype: The precision.
+        tags_alone: Whether only the tagger is loaded.
+        settings: The settings to change.
     """
 
     preset: str | None = None
@@ -39,10 +45,10 @@ class Loader:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self, device: str | None = None) -> Pipeline:
-        """Load the pipeline on a device; the best there is where not given.
+        """Load the pipeline on a device, by default the best available.
 
         Raises:
-            UnknownName, BadInput, BadWeights: as openvocab.load.
+            UnknownName, BadInput, BadWeights: As openvocab.load.
         """
         given = {"tagger": self.tagger, "detector": self.detector, "segmenter": self.segmenter}
         specs: dict[str, Any] = {stage: spec for stage, spec in given.items() if spec}
@@ -52,12 +58,14 @@ class Loader:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One run, as each of its workers is told of it.
+    """One run, as every worker gets it.
 
-    load      makes the pipeline on a device; see Loader. It must be picklable.
-    labels    all of them, in order; prompts are the tagger's sentences.
-    changes   settings to change.
-    options   those of the run; on_answer and stop stay with who writes.
+    Attributes:
+        load: Loads the pipeline on a device; it must be picklable. See Loader.
+        labels: The vocabulary, in order.
+        prompts: The tagger's templates.
+        changes: The settings to change.
+        options: The options of the run; on_answer and stop stay in the writing process.
     """
 
     load: Callable[[str], Pipeline]
@@ -67,16 +75,16 @@ class Job:
     options: RunOptions
 
     def portable(self) -> Job:
-        """Return it without what stays with who writes."""
+        """Return a picklable copy, without the callbacks of the writing process."""
         plain = RunOptions()
         return replace(self, options=replace(self.options, stop=plain.stop, on_answer=plain.on_answer))
 
 
 class Stage:
-    """The loaded models of one worker: inputs in, light answers out; opened_stage makes it.
+    """The loaded models of one worker; see open_stage.
 
-    about         what run.json says of it.
-    batch_sizes   as Engine's.
+    Attributes:
+        about: The models and the vocabulary, for run.json.
     """
 
     def __init__(self, engine: Any, made: About, draw: bool) -> None:
@@ -84,12 +92,12 @@ class Stage:
 
     @property
     def batch_sizes(self) -> dict[str, int]:
-        """Stage -> images at once, where memory made it halve its batches."""
+        """The final batch size of each stage that halved it because memory ran out."""
         sizes: dict[str, int] = self._engine.batch_sizes
         return sizes
 
     def answers(self, items: Iterable[Item]) -> Iterator[Answer]:
-        """Yield an answer for each item, in order, fit to pass between processes."""
+        """Yield a picklable answer per item, in order."""
         record = self.about.record if self._draw else None
         for answer in self._engine.answers(items):
             yield answer.light(record)
@@ -97,30 +105,30 @@ class Stage:
 
 
 @contextmanager
-def opened_stage(job: Job, device: str, stop: Callable[[], bool]) -> Iterator[Stage]:
-    """Load the models on a device, encode the labels, and give what answers.
+def open_stage(job: Job, device: str, stop: Callable[[], bool]) -> Iterator[Stage]:
+    """Load the models on a device, encode the labels, and open a Stage.
 
     Raises:
-        UnknownName, BadInput, BadWeights: as the loader, Pipeline.vocabulary and Engine do.
+        UnknownName, BadInput, BadWeights: As the loader, Pipeline.vocabulary and Engine do.
     """
     pipe = job.load(device).changed(**job.changes)
     options = replace(job.options, stop=stop)
     vocabulary = pipe.vocabulary(job.labels, job.prompts, cache=options.cache)
-    with opened_engine(pipe, vocabulary, options) as engine:
+    with open_engine(pipe, vocabulary, options) as engine:
         yield Stage(engine, about(pipe, vocabulary, options), options.draw)
 
 
 def read_devices(text: str) -> tuple[str, ...]:
-    """Return the devices that words separated by commas mean; NAME*N stands for N workers on that device.
+    """Parse a comma-separated list of devices; NAME*N means N workers on that device.
 
     Raises:
-        BadInput: there is none, or N is no whole number of at least 1.
+        BadInput: There is no device, or N is not an integer of at least 1.
     """
     found: list[str] = []
     for word in filter(None, (part.strip() for part in text.split(","))):
         name, star, count = word.partition("*")
         if star and not (count.isdecimal() and int(count)):
-            raise BadInput(f"{word!r} is no number of workers; write for example cuda*2")
+            raise BadInput(f"{word!r} is not a number of workers; write for example cuda*2")
         found += [name.strip()] * (int(count) if star else 1)
     if not found:
         raise BadInput("no device is named; write for example cuda:0,cuda:1")

@@ -1,7 +1,7 @@
-"""The manifest of a run's parts, parts.jsonl: one line a part, so that a part that is not what was written is noticed.
+"""The manifest of a run's parts, parts.jsonl: one line per part, which detects parts that are damaged or missing.
 
-A new part is written first and its line after; of a part that is replaced or removed the line comes first. So a part
-is sound if it fits one of its last two lines, or has none yet and can be read.
+The line of a new part is written after the part; that of a replaced or removed part is written before. A part is
+therefore valid if it matches one of its last two lines, or has no line yet and can be read.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from openvocab.batch.atomic import append_line, cannot_write, sync_folder, write_atomic
 from openvocab.batch.part_files import part_files, read_part, readable
-from openvocab.batch.whole import append_line, cannot_write, sync_folder, write_whole
 from openvocab.errors import BadInput
 
 if TYPE_CHECKING:
@@ -28,18 +28,22 @@ __all__ = ["DAMAGED", "PARTS", "Line", "add_line", "faults", "gone", "line_of", 
 
 PARTS = "parts.jsonl"
 DAMAGED = ".damaged"
-"""What is added to the name of a part that was set aside."""
+"""The suffix of a damaged part that was renamed."""
 _TAIL = 8
-"""Bytes at the end of a Parquet file: the length of its footer, 4 bytes little-endian, and PAR1."""
+"""The size of the end of a Parquet file: the length of its footer, 4 bytes little-endian, and PAR1."""
 _LOG = logging.getLogger("openvocab")
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What the manifest says of a part; of one that was removed, that it has no bytes.
+    """The manifest's record of a part; that of a removed part has 0 bytes.
 
-    sha256   of the whole file.
-    footer   sha256 of its footer, with the length and the mark behind it.
+    Attributes:
+        name: The file name.
+        rows: The number of rows.
+        bytes: The size of the file.
+        sha256: The digest of the whole file.
+        footer: The sha256 of the footer, including its length and the PAR1 marker.
     """
 
     name: str
@@ -50,56 +54,56 @@ class Line:
 
 
 def line_of(name: str, data: Any, rows: int) -> Line:
-    """Return the line of a part with these bytes."""
+    """Return the line of a part with the given bytes."""
     view = memoryview(data)
     size = _TAIL + int.from_bytes(view[-_TAIL:-4], "little")
     return Line(name, rows, len(view), hashlib.sha256(view).hexdigest(), hashlib.sha256(view[-size:]).hexdigest())
 
 
 def gone(name: str) -> Line:
-    """Return the line of a part that is removed."""
+    """Return the line of a removed part."""
     return Line(name, 0, 0, "", "")
 
 
 def add_line(folder: Path, line: Line) -> None:
-    """Add a line to the manifest.
+    """Append a line to the manifest.
 
     Raises:
-        CannotWrite: the disk is full, or the folder read-only.
+        CannotWrite: The disk is full, or the folder is read-only.
     """
     append_line(folder / PARTS, _text(line))
 
 
 def verified(part: Path) -> pa.Buffer:
-    """Return the bytes of a part, once they are those that its line says.
+    """Return the bytes of a part after checking them against its line.
 
     Raises:
-        BadInput: they are others, or cannot be read.
+        BadInput: The bytes differ from the line, or cannot be read.
     """
     import pyarrow as pa
 
     with readable(part):
         data = part.read_bytes()
-        lines = _lines(part.parent).get(part.name, ())  # after the bytes, since a part is replaced after its line
+        lines = _lines(part.parent).get(part.name, ())  # read after the bytes, since a part is replaced after its line
         if lines and all((each.bytes, each.sha256) != _whole(data) for each in lines):
             raise ValueError("its bytes are not those that were written")
     return pa.py_buffer(data)
 
 
 def sound_parts(folder: Path) -> list[Path]:
-    """Return the parts of a run in order, each of the size and with the footer that its line says.
+    """Return the parts of a run in order, after checking their sizes and footers against the manifest.
 
     Raises:
-        BadInput: a part is missing, damaged, or there twice.
+        BadInput: A part is missing, damaged or duplicated.
     """
-    found = faults(folder) and faults(folder)  # again, as a part may have been replaced in between
+    found = faults(folder) and faults(folder)  # twice, since a part may be replaced in between
     for name, (cause, remedy) in found.items():
         raise BadInput(f"{folder / name} {cause}; {remedy}")
     return part_files(folder)
 
 
 def faults(folder: Path) -> dict[str, tuple[str, str]]:
-    """Return what is wrong with the parts of a run by their sizes and footers: (cause, remedy) by name."""
+    """Return the parts of a run whose size or footer is wrong: (cause, remedy) by name."""
     lines, found = _lines(folder), dict[str, tuple[str, str]]()
     parts = {part.name: part for part in part_files(folder)}
     digests = {kept[-1].sha256: name for name, kept in lines.items()}
@@ -116,13 +120,13 @@ def faults(folder: Path) -> dict[str, tuple[str, str]]:
 
 
 def mend(folder: Path) -> None:
-    """Set aside what is damaged or there twice, with a warning each, and bring the manifest up to date.
+    """Rename damaged and duplicate parts, with a warning each, and update the manifest.
 
-    A part without a line, as a killed process leaves it, is read as a whole and gets its line. What is set aside or
-    missing is not known any more, so that its rows are answered again. The caller holds the lock of the folder.
+    A part without a line, as a killed process leaves it, is read completely and gets its line. The rows of renamed and
+    missing parts are answered again. The caller holds the folder's lock.
 
     Raises:
-        CannotWrite: the folder cannot be written.
+        CannotWrite: The folder cannot be written.
     """
     lines, kept, seen = _lines(folder), list[Line](), set[str]()
     for name, (cause, _) in faults(folder).items():
@@ -145,7 +149,7 @@ def _rewrite(folder: Path, text: bytes) -> None:
         if (folder / PARTS).read_bytes() == text:
             return
     if text or (folder / PARTS).exists():
-        write_whole(folder / PARTS, text)
+        write_atomic(folder / PARTS, text)
 
 
 def _set_aside(part: Path, cause: str, then: str) -> None:
@@ -161,7 +165,7 @@ def _set_aside(part: Path, cause: str, then: str) -> None:
 
 
 def _adopted(part: Path) -> Line | None:
-    """Return the line of a part that has none, once all of it was read; None where it cannot be."""
+    """Read a part without a line completely and return its line, or None if it cannot be read."""
     try:
         return line_of(part.name, part.read_bytes(), len(read_part(part)))
     except (BadInput, OSError):
@@ -169,7 +173,7 @@ def _adopted(part: Path) -> Line | None:
 
 
 def _has_ids(part: Path) -> bool:
-    """Whether the columns that a resumed run reads can be read."""
+    """Return whether the columns that a resumed run needs can be read."""
     try:
         read_part(part, ["id", "status"])
     except BadInput:
@@ -178,7 +182,7 @@ def _has_ids(part: Path) -> bool:
 
 
 def _fitting(part: Path, lines: tuple[Line, ...]) -> Line | None:
-    """Return the line that has the size and the footer of a part."""
+    """Return the line that matches the size and the footer of a part, or None."""
     try:
         with open(part, "rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -204,7 +208,7 @@ def _whole(data: bytes) -> tuple[int, str]:
 
 
 def _lines(folder: Path) -> Mapping[str, tuple[Line, ...]]:
-    """Return the last two lines of each part, the newest last; a line that was spoilt is as good as none."""
+    """Return the last two lines of each part, the newest last; damaged lines are ignored."""
     try:
         made = (folder / PARTS).stat()
         return _read(folder, made.st_ino, made.st_mtime_ns, made.st_size)
@@ -214,7 +218,7 @@ def _lines(folder: Path) -> Mapping[str, tuple[Line, ...]]:
 
 @lru_cache(maxsize=2)
 def _read(folder: Path, *_: int) -> Mapping[str, tuple[Line, ...]]:
-    """Read the manifest; the numbers tell one state of the file from another."""
+    """Read the manifest; the numbers identify a state of the file for the cache."""
     found = dict[str, tuple[Line, ...]]()
     for each in (folder / PARTS).read_bytes().splitlines():
         line = _line(each)

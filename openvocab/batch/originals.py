@@ -1,4 +1,4 @@
-"""The images that the ids of a run mean, found again: files, members of shards, rows of datasets, their frames."""
+"""Finding the original image of a row: a file, a member of a shard or a row of a dataset, and its frame."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}")
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """An image as it can be put elsewhere.
+    """The original image of a row, to be linked or copied.
 
-    path    the file that holds it and nothing else, where its bytes were not asked for; else None.
-    data    its bytes, those of a frame as PNG; None where there is a path.
-    suffix  for the name of a file, in lower case with the dot; "" where none is known.
+    Attributes:
+        path: The file that contains only this image, if its bytes were not requested.
+        data: The bytes of the image, or of a frame as PNG, if there is no path.
+        suffix: The lower-case suffix with the dot, or "" if it is not known.
     """
 
     path: str | None
@@ -39,25 +40,26 @@ class Original:
 
 
 class Originals:
-    """Finds images by their rows; a shard or dataset stays open and is read once, while rows come in its order."""
+    """Finds images by their rows; a shard or dataset stays open and is read once for rows in its order."""
 
     def __init__(self) -> None:
         self._source: _Source | None = None
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close the open shard or dataset."""
         if self._source is not None:
             self._source.close()
             self._source = None
 
     def find(self, row: Row, *, read: bool = True) -> Original:
-        """Return the image of a row.
+        """Return the original image of a row.
 
         Args:
-            read: return the bytes of a file too.
+            row: The row.
+            read: Whether the bytes of a file are returned.
 
         Raises:
-            ImageError: it is not there, cannot be read, or is another by now.
+            ImageError: The image is missing, cannot be read, or has changed.
         """
         error: ImageError | None = None
         for name, frame in _meant(row):
@@ -65,7 +67,7 @@ class Originals:
                 return self._original(row, name, frame, read)
             except ImageError as raised:
                 error = error or raised
-        raise error or ImageError("missing", f"{text_of(row.id)!r} is no image on this machine; put it back")
+        raise error or ImageError("missing", f"{text_of(row.id)!r} is not an image on this machine; restore it")
 
     def _original(self, row: Row, name: str, frame: int | None, read: bool) -> Original:
         item = self._item(name)
@@ -78,10 +80,10 @@ class Originals:
         return _read(item, row, frame, suffix)
 
     def _item(self, name: str) -> Item:
-        """Return the file or the bytes that an id without a frame means.
+        """Return the item of an id without a frame.
 
         Raises:
-            ImageError: there is none.
+            ImageError: There is none.
         """
         if os.path.isfile(name) and not is_like_member(name):
             return Item(name, name)
@@ -92,15 +94,15 @@ class Originals:
             found = self._source.find(name)
             if found is not None:
                 return found
-        if os.path.isfile(name):  # a Result, or a run of an earlier version, names the file so
+        if os.path.isfile(name):  # as a Result, or a run of an earlier version, names the file
             return Item(name, name)
-        raise ImageError("missing", f"{text_of(name)!r} is no image on this machine; put it back, or do without it")
+        raise ImageError("missing", f"{text_of(name)!r} is not an image on this machine; restore it")
 
 
 def _meant(row: Row) -> list[tuple[str, int | None]]:
-    """Return what an id can mean, likeliest first: a name, and the frame of it; None means the whole file.
+    """Return the possible meanings of an id, most likely first: a name, and a frame or None for the whole file.
 
-    A Result, and a run of an earlier version, may name a file whose own name ends in #frame=N.
+    A Result, or a run of an earlier version, may name a file whose own name ends in #frame=N.
     """
     name, frame = split_frame(row.id)
     if frame is None:
@@ -112,10 +114,10 @@ def _meant(row: Row) -> list[tuple[str, int | None]]:
 
 
 def _same(data: bytes, row: Row) -> bytes:
-    """Return the bytes if they are those that were answered.
+    """Return the bytes if their digest is that of the row.
 
     Raises:
-        ImageError: they are others by now.
+        ImageError: The image has changed.
     """
     if row.sha256 is not None and hashlib.sha256(data).hexdigest() != row.sha256:
         raise ImageError("vanished", f"{text_of(row.id)!r} has changed since it was answered; run it again")
@@ -133,16 +135,16 @@ def _read(item: Item, row: Row, frame: int | None, suffix: str) -> Original:
 
 
 def _suffix(data: bytes) -> str:
-    """Return the suffix for what Pillow takes the bytes for."""
+    """Return the suffix of the format that Pillow detects."""
     try:
         with Image.open(BytesIO(data)) as image:
             return mimetypes.guess_extension(Image.MIME.get(image.format or "", "")) or ""
-    except Exception:  # it was answered, so it can be decoded; a name is not worth an error
+    except Exception:  # it was decoded before; a missing suffix is not worth an error
         return ""
 
 
 def _sources(name: str) -> Iterator[str]:
-    """Yield the shards and datasets that an id SOURCE::REST can come from."""
+    """Yield the shards and datasets that an id SOURCE::REST can belong to."""
     from openvocab.images.datasets_on_disk import is_dataset
 
     for at in re.finditer("::", name):
@@ -153,7 +155,7 @@ def _sources(name: str) -> Iterator[str]:
 
 
 class _Source:
-    """A shard or dataset that is gone through forwards, and again from its start for what comes out of order."""
+    """A shard or dataset that is read forwards, and again from its start for an id that is out of order."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -166,7 +168,7 @@ class _Source:
         self._items.close()  # type: ignore[attr-defined]  # a generator
 
     def find(self, name: str) -> Item | None:
-        """Return the item of that id; None where there is none, after which the source is not begun again."""
+        """Return the item of an id, or None; after the first missing id the source is not restarted."""
         if self._found is not None and self._found.id == name:  # the next frame of the same image
             return self._found
         self._wanted = name

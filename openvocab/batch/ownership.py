@@ -1,4 +1,4 @@
-"""Which files of a folder are of a run, so that nothing else is removed or written over."""
+"""Which files of a folder belong to a run, so that no other file is removed or overwritten."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from openvocab.batch.atomic import cannot_write
 from openvocab.batch.folder_lock import LOCK, PID
 from openvocab.batch.manifest import DAMAGED, PARTS
 from openvocab.batch.part_files import MARK, part_files
-from openvocab.batch.whole import cannot_write
 from openvocab.errors import BadInput
 
 __all__ = ["IMAGES", "RECORD", "is_of_a_run", "refuse_foreign", "remove_run"]
@@ -19,14 +19,14 @@ __all__ = ["IMAGES", "RECORD", "is_of_a_run", "refuse_foreign", "remove_run"]
 IMAGES, RECORD = "images", "run.json"
 _DRAWING = re.compile(rf"{IMAGES}/[^/\\\0]+\.png")
 _COLUMNS = {"id", "sha256", "status", "error_kind", "error", "tags", "detections"}
-"""Columns of every part; those of an earlier version bear no mark."""
+"""The columns of every part; parts of an earlier version have no mark."""
 
 
 def refuse_foreign(path: Path) -> None:
-    """Look at a folder that a run is to be written to, and touch nothing.
+    """Refuse a target folder with files that no run wrote; nothing is changed.
 
     Raises:
-        BadInput: it holds files and no run, or a part that no run wrote.
+        BadInput: The folder holds files and no run, or a part that no run wrote.
     """
     if not path.is_dir():
         return
@@ -41,10 +41,10 @@ def refuse_foreign(path: Path) -> None:
 
 
 def remove_run(path: Path) -> None:
-    """Remove the files of a run, its record last; what else the folder holds stays.
+    """Remove the files of a run, its record last; other files stay.
 
     Raises:
-        CannotWrite: a file cannot be removed.
+        CannotWrite: A file cannot be removed.
     """
     recorded = _has_record(path)
     parts = [part for part in part_files(path) if _is_ours(part, recorded)]
@@ -58,7 +58,7 @@ def remove_run(path: Path) -> None:
 
 
 def is_of_a_run(path: Path) -> bool:
-    """Whether a path is that of a run's own file, which nothing but a run may replace."""
+    """Return whether a path is a file of a run, which only a run may replace."""
     folder = path.parent
     if folder.name == IMAGES and _has_record(folder.parent):
         return True
@@ -66,7 +66,7 @@ def is_of_a_run(path: Path) -> bool:
 
 
 def _has_record(path: Path) -> bool:
-    """Whether the folder has a run.json that a run wrote."""
+    """Return whether a folder has a run.json that a run wrote."""
     try:
         record = json.loads((path / RECORD).read_text("utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -76,7 +76,7 @@ def _has_record(path: Path) -> bool:
 
 
 def _is_ours(part: Path, recorded: bool) -> bool:
-    """Whether a run wrote a part; one that cannot be read belongs to the run of its folder, if there is one."""
+    """Return whether a run wrote a part; an unreadable part belongs to the run of its folder, if there is one."""
     import pyarrow.parquet as pq
 
     try:
@@ -87,7 +87,7 @@ def _is_ours(part: Path, recorded: bool) -> bool:
 
 
 def _drawings(part: Path) -> Iterator[str]:
-    """Yield the drawings that rows of a part name; none where it cannot be read."""
+    """Yield the drawings that the rows of a part name; none if it cannot be read."""
     import pyarrow.parquet as pq
 
     try:

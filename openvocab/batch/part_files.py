@@ -1,4 +1,4 @@
-"""The files of a run's rows: which there are, and reading and writing one."""
+"""The Parquet files of a run's rows: listing, naming, reading and writing them."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 __all__ = ["MARK", "Place", "free_name", "part_bytes", "part_files", "place_of", "read_part", "readable"]
 
 Place = tuple[int, int]
-"""Where a part stands: its number, and the piece: 0, or more for rows put in behind part-NUMBER.parquet later."""
+"""The position of a part: its number, and 0, or the index of a part inserted after part-NUMBER.parquet."""
 _NAME = re.compile(r"part-([0-9]+)(?:_([0-9]+))?\.parquet")
 
 MARK = b"openvocab.rows"
-"""Key in a part's schema metadata that says that a run wrote it."""
+"""The key in a part's schema metadata that marks parts written by a run."""
 
 
 @contextmanager
 def readable(part: Path) -> Iterator[None]:
-    """Raise BadInput for a part that cannot be read."""
+    """Turn errors of reading a part into BadInput."""
     try:
         yield
     except (OSError, ValueError, LookupError, TypeError, NotImplementedError) as error:
@@ -33,10 +33,10 @@ def readable(part: Path) -> Iterator[None]:
 
 
 def read_part(part: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Return a part as a table, or some columns of it.
+    """Return a part, or some of its columns, as a table.
 
     Raises:
-        BadInput: it cannot be read.
+        BadInput: The part cannot be read.
     """
     import pyarrow.parquet as pq
 
@@ -46,7 +46,7 @@ def read_part(part: Path, columns: Sequence[str] | None = None) -> pa.Table:
 
 
 def part_bytes(table: pa.Table) -> Any:
-    """Return the bytes of a Parquet file whose pages have checksums."""
+    """Return a table as the bytes of a Parquet file with page checksums."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -57,21 +57,22 @@ def part_bytes(table: pa.Table) -> Any:
 
 
 def part_files(path: Path) -> list[Path]:
-    """Return the files of a run folder's rows, in order."""
+    """Return the parts of a run folder, in order."""
     return sorted((each for each in path.glob("part-*.parquet") if _NAME.fullmatch(each.name)), key=place_of)
 
 
 def place_of(part: Path) -> Place:
-    """Return where a part stands."""
+    """Return the position of a part."""
     found = _NAME.fullmatch(part.name)
     return (-1, 0) if found is None else (int(found[1]), int(found[2] or 0))
 
 
 def free_name(parts: Sequence[Path], before: Place | None = None) -> str:
-    """Return the name of a new part just before another one; at the end for None, or where there is no room.
+    """Return the name of a new part directly before a position, or at the end for None or if no number is free.
 
     Args:
-        parts: those there are, in order.
+        parts: The existing parts, in order.
+        before: The position.
     """
     places = [place_of(part) for part in parts]
     end = (places[-1][0] + 1 if places else 0, 0)

@@ -1,8 +1,7 @@
-"""Several devices of one machine: a worker process for each, and answers from all of them in the order of the source.
+"""A pool of worker processes, one per device, whose answers come in the order of the source.
 
-The processes are spawned, never forked, and load their own models; this one loads none. A worker that dies is started
-again. What it had in hand is tried again one input at a time, so that the one that takes its worker down is found: at
-the second time it is answered with an error, and the others are answered as ever.
+The processes are spawned, never forked, and load their own models; the parent loads none. A worker that dies is
+restarted, and its pending inputs are retried one by one. An input that kills a worker twice gets an error row.
 """
 
 from __future__ import annotations
@@ -20,106 +19,112 @@ from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from openvocab.batch.answers import About, Answer, portable
-from openvocab.batch.jobs import Job, opened_stage
+from openvocab.batch.jobs import Job, open_stage
 from openvocab.errors import BadInput, ImageError
 from openvocab.images.items import Item
 
-__all__ = ["Crew", "crashed", "opened_crew", "refuse_difference"]
+__all__ = ["WorkerPool", "crashed", "open_worker_pool", "refuse_difference"]
 
 _FLUSH, _END = "flush", "end"
 _TICK = 0.1
-_MOST_DEATHS = 10
-"""Workers that may die with no answer between them; then the fault is not an image's."""
+_MAX_DEATHS = 10
+"""The number of workers that may die without an answer in between before the run fails."""
 _PATIENCE = 10.0
-"""Seconds that a worker may take to leave once it was told to."""
+"""The number of seconds that a worker may take to exit."""
 
 
 class _Inbox:
-    """The worker's side: what it is handed, as streams that end where a batch is not to wait for more."""
+    """The inputs of a worker, as streams that end where a batch must not wait for more items."""
 
-    def __init__(self, handed: Connection, stop: Callable[[], bool]) -> None:
-        self._handed, self._stop, self.ended = handed, stop, False
+    def __init__(self, incoming: Connection, stop: Callable[[], bool]) -> None:
+        self._incoming, self._stop, self.ended = incoming, stop, False
 
     def stream(self) -> Iterator[Item]:
-        """Yield items up to the next mark."""
+        """Yield items up to the next flush or end message."""
         while not self.ended:
             if self._stop():
                 self.ended = True
-            elif self._handed.poll(_TICK):
+            elif self._incoming.poll(_TICK):
                 try:
-                    said = self._handed.recv()
-                except (EOFError, OSError):  # who handed them out is gone
-                    said = _END
-                self.ended = said == _END
-                if said in (_FLUSH, _END):
+                    message = self._incoming.recv()
+                except (EOFError, OSError):  # the parent has exited
+                    message = _END
+                self.ended = message == _END
+                if message in (_FLUSH, _END):
                     return
-                yield said
+                yield message
 
 
-def _work(job: Job, device: str, handed: Connection, told: Connection, halt: Connection) -> None:
-    """What a worker process does: load, say so, and answer until it is told to end."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # both reach every process of a terminal or a job; one decides
+def _work(job: Job, device: str, incoming: Connection, outgoing: Connection, halt: Connection) -> None:
+    """Load the models, report them, and answer items until the end message; the target of a worker process."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # a terminal sends both to every process; the parent handles them
         signal.signal(number, signal.SIG_IGN)
     with suppress(BrokenPipeError):
         try:
-            with opened_stage(job, device, halt.poll) as stage:
-                told.send(stage.about)
-                inbox = _Inbox(handed, halt.poll)
+            with open_stage(job, device, halt.poll) as stage:
+                outgoing.send(stage.about)
+                inbox = _Inbox(incoming, halt.poll)
                 while not inbox.ended:
                     for answer in stage.answers(inbox.stream()):
-                        told.send(answer)
-                    told.send(stage.batch_sizes)
+                        outgoing.send(answer)
+                    outgoing.send(stage.batch_sizes)
         except BrokenPipeError:
             raise
         except Exception as error:
-            told.send(portable(error))
+            outgoing.send(portable(error))
 
 
 @dataclass(eq=False, slots=True)
 class _Worker:
-    """One worker, as the process that hands out sees it.
+    """The parent's view of one worker.
 
-    hand   the numbers of the inputs that it has and did not answer, in order.
-    open   whether it was handed inputs since the last mark.
-    about  what it said once its models were loaded.
+    Attributes:
+        device: The device of its models.
+        process: The process.
+        inbox: The connection that items are sent through.
+        halt: The connection that stops it.
+        pending: The numbers of its unanswered items, in order.
+        unflushed: Whether it got items since the last flush.
+        about: Its models and vocabulary, once they are loaded.
     """
 
     device: str
     process: SpawnProcess
-    handed: Connection
+    inbox: Connection
     halt: Connection
-    hand: deque[int] = field(default_factory=deque)
-    open: bool = False
+    pending: deque[int] = field(default_factory=deque)
+    unflushed: bool = False
     about: About | None = None
 
-    def send(self, said: Item | str) -> None:
-        """Hand something over; whether it lives is found out elsewhere."""
+    def send(self, message: Item | str) -> None:
+        """Send an item or a message; a dead worker is noticed elsewhere."""
         with suppress(BrokenPipeError, ConnectionResetError):
-            self.handed.send(said)
+            self.inbox.send(message)
 
     def flush(self) -> None:
-        """Let it answer what it has without waiting for more."""
-        if self.open:
+        """Have the worker answer its items without waiting for more."""
+        if self.unflushed:
             self.send(_FLUSH)
-            self.open = False
+            self.unflushed = False
 
 
-Said = tuple[_Worker, Any]
+Message = tuple[_Worker, Any]
 
 
-class Crew:
-    """Worker processes that answer inputs; opened_crew makes it.
+class WorkerPool:
+    """Worker processes that answer inputs; see open_worker_pool.
 
-    about         what run.json says of them; None where stop said so before their models were loaded.
-    skipped       inputs so far that the source had been told to skip.
-    batch_sizes   stage -> images at once in the end, where memory made a worker halve its batches: the least.
+    Attributes:
+        about: The models and the vocabulary, for run.json; None if the run was stopped before they were loaded.
+        skipped: The number of skipped inputs so far.
+        batch_sizes: The smallest final batch size of each stage that a worker halved because memory ran out.
     """
 
     def __init__(self, job: Job, devices: Iterable[str]) -> None:
-        """Start the workers; opened_crew waits for them."""
+        """Start the workers without waiting for them."""
         self._stop, self._batch = job.options.stop, 1
         self._sent = job.portable()
-        self._said: queue.Queue[Said] = queue.Queue()
+        self._messages: queue.Queue[Message] = queue.Queue()
         self.skipped, self.batch_sizes = 0, dict[str, int]()
         self._items: dict[int, Item] = {}
         self._done: dict[int, Answer] = {}
@@ -131,46 +136,46 @@ class Crew:
 
     def _start(self, device: str) -> _Worker:
         context = get_context("spawn")
-        (theirs, handed), (told, telling), (halted, halt) = (context.Pipe(duplex=False) for _ in range(3))
+        (theirs, inbox), (outbox, telling), (halted, halt) = (context.Pipe(duplex=False) for _ in range(3))
         process = context.Process(target=_work, args=(self._sent, device, theirs, telling, halted))
         process.start()
         for each in (theirs, telling, halted):
             each.close()
-        worker = _Worker(device, process, handed, halt)
-        threading.Thread(target=self._listen, args=(worker, told), name="openvocab-crew", daemon=True).start()
+        worker = _Worker(device, process, inbox, halt)
+        threading.Thread(target=self._listen, args=(worker, outbox), name="openvocab-pool", daemon=True).start()
         return worker
 
-    def _listen(self, worker: _Worker, told: Connection) -> None:
-        """Pass on what a worker says, None at its end; runs in a thread of its own."""
-        with told:
+    def _listen(self, worker: _Worker, outbox: Connection) -> None:
+        """Queue the messages of a worker, and None when it exits; runs in a thread of its own."""
+        with outbox:
             try:
                 while True:
-                    self._said.put((worker, told.recv()))
+                    self._messages.put((worker, outbox.recv()))
             except (EOFError, OSError):
-                self._said.put((worker, None))
+                self._messages.put((worker, None))
 
     def answers(self, items: Iterable[Item]) -> Iterator[Answer]:
         """Yield one answer for each item that is not skipped, in order.
 
         Raises:
-            BadInput: workers die again and again.
-            Exception: what a stage raises for every image, and what the source raises.
+            BadInput: Workers die repeatedly.
+            Exception: An error that a stage raises for every image, or an error of the source.
         """
         source, given = iter(items), 0
         while not self._stopping:
             self._hand_out(source, given)
             if self._exhausted and not self._items:
                 break
-            self._hear(_TICK)
+            self._receive(_TICK)
             for answer in self._in_order(given):
                 given += 1
                 yield answer
             self._stopping = self._stop()
-        self._finish()
+        self._shut_down()
         yield from self._in_order(given)
 
     def _in_order(self, given: int) -> Iterator[Answer]:
-        """Yield the answers that are next."""
+        """Yield the finished answers that are next in order."""
         while (answer := self._done.pop(given, None)) is not None:
             del self._items[given]
             self._strikes.pop(given, None)
@@ -178,28 +183,28 @@ class Crew:
             yield answer
 
     def _hand_out(self, source: Iterator[Item], given: int) -> None:
-        """Give work to the workers that have little: first what is to be tried again, one at a time."""
+        """Send items to workers with few pending ones; items to retry go first, one at a time."""
         room = 8 * self._batch * len(self._workers)
-        for worker in sorted(self._workers, key=lambda each: len(each.hand)):
-            if worker.about is None or self._tries_again(worker):
+        for worker in sorted(self._workers, key=lambda each: len(each.pending)):
+            if worker.about is None or self._is_retrying(worker):
                 continue
-            if self._again and not worker.hand:
-                self._give(worker, self._again.popleft())
+            if self._again and not worker.pending:
+                self._assign(worker, self._again.popleft())
                 worker.flush()
                 continue
-            while len(worker.hand) < 2 * self._batch and self._next - given < room and not self._exhausted:
-                for number in self._numbered(source):
-                    self._give(worker, number)
+            while len(worker.pending) < 2 * self._batch and self._next - given < room and not self._exhausted:
+                for number in self._draw(source):
+                    self._assign(worker, number)
         if self._exhausted or self._next - given >= room:
             for worker in self._workers:
                 worker.flush()
 
-    def _tries_again(self, worker: _Worker) -> bool:
-        """Whether a worker has an input that may take it down."""
-        return any(number in self._strikes for number in worker.hand)
+    def _is_retrying(self, worker: _Worker) -> bool:
+        """Return whether a worker has an item that may kill it."""
+        return any(number in self._strikes for number in worker.pending)
 
-    def _numbered(self, source: Iterator[Item]) -> list[int]:
-        """Take a batch from the source, and return the numbers that it was given."""
+    def _draw(self, source: Iterator[Item]) -> list[int]:
+        """Draw a batch from the source and return the numbers of its items."""
         wanted: list[int] = []
         for item in source:
             if item.skipped:
@@ -213,54 +218,54 @@ class Crew:
         self._exhausted = True
         return wanted
 
-    def _give(self, worker: _Worker, number: int) -> None:
-        worker.hand.append(number)
-        worker.open = True
+    def _assign(self, worker: _Worker, number: int) -> None:
+        worker.pending.append(number)
+        worker.unflushed = True
         worker.send(self._items[number])
 
-    def _hear(self, seconds: float) -> None:
-        """Take what the workers have said, waiting for the first word.
+    def _receive(self, seconds: float) -> None:
+        """Handle the messages of the workers; wait for the first one.
 
         Raises:
-            Exception: what a worker could not go on after.
+            Exception: A fatal error of a worker.
         """
         with suppress(queue.Empty):
-            worker, said = self._said.get(timeout=seconds)
+            worker, message = self._messages.get(timeout=seconds)
             while True:
-                self._take(worker, said)
-                worker, said = self._said.get_nowait()
+                self._take(worker, message)
+                worker, message = self._messages.get_nowait()
 
-    def _take(self, worker: _Worker, said: Any) -> None:
-        if isinstance(said, Answer):
-            self._done[worker.hand.popleft()] = said
+    def _take(self, worker: _Worker, message: Any) -> None:
+        if isinstance(message, Answer):
+            self._done[worker.pending.popleft()] = message
             self._deaths = 0
-        elif isinstance(said, About):
-            worker.about = said
-        elif isinstance(said, dict):
-            for stage, size in said.items():
+        elif isinstance(message, About):
+            worker.about = message
+        elif isinstance(message, dict):
+            for stage, size in message.items():
                 self.batch_sizes[stage] = min(size, self.batch_sizes.get(stage, size))
-        elif isinstance(said, Exception):
-            raise said
+        elif isinstance(message, Exception):
+            raise message
         else:
-            self._mourn(worker)
+            self._replace_dead(worker)
 
-    def _mourn(self, worker: _Worker) -> None:
-        """Put another in the place of a worker that died, and have its inputs tried again.
+    def _replace_dead(self, worker: _Worker) -> None:
+        """Replace a worker that died, and retry its pending items.
 
         Raises:
-            BadInput: it had not loaded its models yet, or one after the other dies.
+            BadInput: The worker had not loaded its models, or workers die repeatedly.
         """
         worker.process.join(_PATIENCE)
         self._workers.remove(worker)
         if self._stopping:
             return
         self._deaths += 1
-        said = f"the worker on {worker.device} ended with status {worker.process.exitcode}"
+        message = f"the worker on {worker.device} ended with status {worker.process.exitcode}"
         if worker.about is None:
-            raise BadInput(f"{said} before its models were loaded; try that device alone with --device")
-        if self._deaths > _MOST_DEATHS:
-            raise BadInput(f"{said}, as {_MOST_DEATHS} before it; try that device alone with --device")
-        for number in worker.hand:
+            raise BadInput(f"{message} before its models were loaded; try that device alone with --device")
+        if self._deaths > _MAX_DEATHS:
+            raise BadInput(f"{message}, as {_MAX_DEATHS} before it; try that device alone with --device")
+        for number in worker.pending:
             self._strikes[number] = self._strikes.get(number, 0) + 1
             if self._strikes[number] > 1:
                 self._done[number] = crashed(self._items[number])
@@ -269,8 +274,8 @@ class Crew:
         self._again = deque(sorted(self._again))
         self._workers.append(self._start(worker.device))
 
-    def _finish(self) -> None:
-        """Let the workers end what is in hand, and hear what they say last."""
+    def _shut_down(self) -> None:
+        """Let the workers finish their pending items, and handle their last messages."""
         for worker in self._workers:
             if self._stopping:
                 worker.halt.send(True)
@@ -279,26 +284,26 @@ class Crew:
                 worker.process.kill()
         self._stopping = True
         while self._workers:
-            self._hear(_TICK)
+            self._receive(_TICK)
 
     def wait(self) -> None:
-        """Wait until each has loaded its models, or stop says so.
+        """Wait until every worker has loaded its models, or the run is stopped.
 
         Raises:
-            BadInput: one died over it, or their records differ.
-            Exception: what loading raised.
+            BadInput: A worker died while loading, or the workers' models differ.
+            Exception: An error of loading.
         """
         while any(worker.about is None for worker in self._workers):
             if self._stop():
                 return
-            self._hear(_TICK)
+            self._receive(_TICK)
         found = [worker.about for worker in self._workers if worker.about is not None]
         for one in found[1:]:
             refuse_difference(found[0], one)
         self.about, self._batch = found[0], int(found[0].record.settings["batch_size"])
 
     def end(self) -> None:
-        """End every process that is left."""
+        """Kill the remaining processes."""
         self._stopping = True
         for worker in self._workers:
             worker.process.kill()
@@ -306,36 +311,36 @@ class Crew:
 
 
 @contextmanager
-def opened_crew(job: Job, devices: Iterable[str]) -> Iterator[Crew]:
-    """Start a worker process a device, and end them all when this is left.
+def open_worker_pool(job: Job, devices: Iterable[str]) -> Iterator[WorkerPool]:
+    """Start a worker process per device, and end them when the context exits.
 
     Raises:
-        BadInput: a worker died before its models were loaded, or the devices answer in different precision.
-        Exception: what loading raised.
+        BadInput: A worker died while loading, or the devices use different precisions.
+        Exception: An error of loading.
     """
-    crew = Crew(job, devices)
+    pool = WorkerPool(job, devices)
     try:
-        crew.wait()
-        yield crew
+        pool.wait()
+        yield pool
     finally:
-        crew.end()
+        pool.end()
 
 
 def refuse_difference(one: About, other: About) -> None:
-    """Compare what two workers loaded.
+    """Refuse two workers whose models would give different rows.
 
     Raises:
-        BadInput: they would not give the same rows.
+        BadInput: The weights or the precision of a stage differ.
     """
     for stage in ("tagger", "detector", "segmenter"):
         models = [getattr(each.record, stage) for each in (one, other)]
         kinds = [None if each is None else (each.sha256, each.dtype) for each in models]
         if kinds[0] != kinds[1]:
             first, second = (f"{each.dtype} on {each.device}" for each in models)
-            raise BadInput(f"the {stage} is {first} and {second}; give --dtype, so that all rows are alike")
+            raise BadInput(f"the {stage} is {first} and {second}; give --dtype, so that all workers use the same")
 
 
 def crashed(item: Item) -> Answer:
-    """Return the answer to an input that took its workers down."""
-    error = ImageError("decoder_crashed", f"{item.id!r} took two workers down; save it anew with another program")
+    """Return the error answer to an input that killed its workers."""
+    error = ImageError("decoder_crashed", f"{item.id!r} crashed two workers; save it again with another program")
     return Answer(replace(item, data=None), error=error).light()

@@ -1,8 +1,8 @@
-"""Ray Data: the same stage as an actor class in map_batches, for runs past one machine.
+"""A pool of Ray Data actors, for runs on several machines.
 
-Images are read and decoded within the actors by this package's own code, so that one that is broken costs its row and
-not the job. Inputs go to Ray a slab at a time, and answers come back in their order. What a dead actor had in hand is
-tried again by another, one input at a time; the one that takes its actor down twice is answered with an error.
+The actors read and decode images with this package's own code, so a broken image costs its row, not the job. Inputs go
+to Ray in slabs, and answers come back in order. The pending inputs of a dead actor are retried one by one by another;
+an input that kills an actor twice gets an error row.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openvocab.batch.answers import About, Answer, portable
-from openvocab.batch.jobs import Job, opened_stage
+from openvocab.batch.jobs import Job, open_stage
 from openvocab.batch.pool import crashed
 from openvocab.errors import require
 from openvocab.images.items import Item
 
-__all__ = ["RayActors", "opened_ray"]
+__all__ = ["RayActors", "open_ray"]
 
 _SLAB, _SLAB_BYTES = 20_000, 2**28
-"""Inputs that go to Ray at once, at most, and bytes of members of shards among them."""
+"""The maximum number of inputs in a slab, and of bytes of shard members in it."""
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
@@ -39,31 +39,31 @@ Columns = dict[str, NDArray[Any]]
 
 
 class _Ledger:
-    """What was begun and not finished; an actor of its own, so that it outlives those that die."""
+    """The attempts at unfinished inputs; an actor of its own, which survives the death of others."""
 
     def __init__(self) -> None:
         self._begun: dict[int, int] = {}
 
     def begin(self, number: int) -> int:
-        """Note that an input, or the batch that begins with it, is tried, and return how often it was now."""
+        """Count an attempt at an input, or at the batch that begins with it, and return the number of attempts."""
         self._begun[number] = self._begun.get(number, 0) + 1
         return self._begun[number]
 
     def done(self, number: int) -> None:
-        """Note that it was finished."""
+        """Forget an input that is finished."""
         self._begun.pop(number, None)
 
 
 class _Actor:
-    """One worker: Ray Data makes it and hands it batches."""
+    """One worker; Ray Data creates it and sends it batches."""
 
     def __init__(self, job: Job, device: str, ledger: Any) -> None:
         self._ledger = ledger
-        self._held = opened_stage(job, device, lambda: False)
+        self._held = open_stage(job, device, lambda: False)
         self._stage = self._held.__enter__()
 
     def __call__(self, batch: Columns) -> Columns:
-        """Answer a batch: columns number and item in, number and answer out, both pickled."""
+        """Answer a batch with the columns number and item; the answers and batch sizes returned are pickled."""
         import ray
 
         numbers = [int(number) for number in batch["number"]]
@@ -74,7 +74,7 @@ class _Actor:
                 made: list[Answer | Exception] = list(self._stage.answers(items))
             else:
                 made = [self._alone(number, item) for number, item in zip(numbers, items, strict=True)]
-        except Exception as error:  # the stage is at fault: who writes is told, and Ray does not try again
+        except Exception as error:  # the stage fails: the writer gets the error, and Ray does not retry
             made = [portable(error)] * len(items)
         ray.get(self._ledger.done.remote(key))
         sizes = pickle.dumps(self._stage.batch_sizes)
@@ -91,11 +91,12 @@ class _Actor:
 
 
 class RayActors:
-    """A pool of actors that answers inputs; opened_ray makes it.
+    """Actors that answer inputs; see open_ray.
 
-    about         what run.json says of them.
-    skipped       inputs so far that the source had been told to skip.
-    batch_sizes   stage -> images at once in the end, where memory made an actor halve its batches: the least.
+    Attributes:
+        about: The models and the vocabulary, for run.json.
+        skipped: The number of skipped inputs so far.
+        batch_sizes: The smallest final batch size of each stage that an actor halved because memory ran out.
     """
 
     def __init__(self, job: Job, devices: tuple[str, ...], made: About, ledger: Any) -> None:
@@ -107,7 +108,7 @@ class RayActors:
         """Yield one answer for each item that is not skipped, in order.
 
         Raises:
-            Exception: what a stage raises for every image, what the source raises, and what Ray does.
+            Exception: An error that a stage raises for every image, an error of the source, or one of Ray.
         """
         source, numbers = iter(items), count()
         while not self._stop() and (slab := self._slab(source)):
@@ -122,7 +123,7 @@ class RayActors:
                     return
 
     def _slab(self, source: Iterator[Item]) -> list[Item]:
-        """Take what goes to Ray together."""
+        """Draw the next slab of items."""
         wanted: list[Item] = []
         held = 0
         while len(wanted) < _SLAB and held < _SLAB_BYTES:
@@ -155,15 +156,16 @@ class RayActors:
 
 
 @contextmanager
-def opened_ray(job: Job, devices: tuple[str, ...]) -> Iterator[RayActors]:
-    """Join or start Ray, and leave it, with its folder removed, when this is left.
+def open_ray(job: Job, devices: tuple[str, ...]) -> Iterator[RayActors]:
+    """Join or start Ray, and leave it and remove its folder when the context exits.
 
     Args:
-        devices: an actor each, all of one kind; Ray gives each that is not for the cpu a graphics card of its own.
+        job: The job of the actors.
+        devices: One device per actor, all of one kind; Ray assigns each actor that does not use the CPU its own GPU.
 
     Raises:
         MissingExtra: Ray is not installed.
-        UnknownName, BadInput, BadWeights: as opened_stage does.
+        UnknownName, BadInput, BadWeights: As open_stage.
     """
     before = {name: os.environ.get(name) for name in _QUIET}
     os.environ.update(_QUIET)
@@ -183,7 +185,7 @@ def opened_ray(job: Job, devices: tuple[str, ...]) -> Iterator[RayActors]:
 
 @contextmanager
 def _joined(ray: Any, devices: tuple[str, ...]) -> Iterator[None]:
-    """Connect to the cluster of RAY_ADDRESS, or start one here in a folder that is removed."""
+    """Connect to the cluster of RAY_ADDRESS, or start a local one in a temporary folder."""
     own = "RAY_ADDRESS" not in os.environ
     with tempfile.TemporaryDirectory(prefix="ov-", ignore_cleanup_errors=True) as place:
         start = {"include_dashboard": False, "_temp_dir": place, "num_cpus": len(devices) + 1} if own else {}
@@ -201,16 +203,16 @@ def _joined(ray: Any, devices: tuple[str, ...]) -> Iterator[None]:
 
 
 def _about(job: Job, device: str) -> About | Exception:
-    """Load the models where the actors will, to know what they are."""
+    """Load the models on a machine of the cluster, and return their description."""
     try:
-        with opened_stage(job, device, lambda: False) as stage:
+        with open_stage(job, device, lambda: False) as stage:
             return stage.about
     except Exception as error:
         return portable(error)
 
 
 def _plain(device: str) -> str:
-    """Return a device as an actor sees it: Ray shows each its own graphics card alone."""
+    """Return a device without its index: Ray shows each actor only its own GPU."""
     return device.partition(":")[0]
 
 

@@ -1,7 +1,7 @@
-"""Other labels for a run that kept its embeddings: no image is read, and only the tagger's text side runs.
+"""New labels for a run with stored embeddings: no image is read, and only the tagger's text tower runs.
 
-What is scored is the whole image, also where the run scored windows of it too: a row has one embedding. Embeddings
-kept as float16 give scores that differ from the run's own by that rounding.
+A row has one embedding, so the whole image is scored even if the run also scored windows. Embeddings stored as float16
+give scores that differ from the run's by that rounding.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from openvocab.batch.changes import Known
 from openvocab.batch.part_files import Place
 from openvocab.batch.rows import id_of, schema
 from openvocab.batch.run_folder import Run, RunFolder, describe, open_run
-from openvocab.batch.writer import Summary, noted, refuse_target
+from openvocab.batch.writer import Summary, refuse_target, session_record
 from openvocab.errors import BadInput, BadOutput
 from openvocab.images.items import Item
 from openvocab.pipeline.chain import Stages, run_record, score_features, tag
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["refuse_without_embeddings", "relabel"]
 
 _SCORES = 2**22
-"""Scores that are in memory at once, at most, where a row has fewer than that."""
+"""The maximum number of scores in memory at once, but at least one row."""
 
 
 def relabel(
@@ -54,21 +54,22 @@ def relabel(
 ) -> Summary:
     """Write a run folder with the rows of a run and tags for another vocabulary.
 
-    Ids, digests, sizes, errors and embeddings are kept; detections are dropped, since they belong to the old labels.
+    Ids, digests, sizes, errors and embeddings are copied; detections are dropped, since they belong to the old labels.
     Calling it again resumes.
 
     Args:
-        run: a run whose rows have embeddings.
-        tagger: the model that made them; only its text side is used, and that was for the vocabulary.
-        folder: the run folder to write.
-        vocabulary: the new labels, encoded with that tagger.
+        run: A run whose rows have embeddings.
+        tagger: The tagger of the run.
+        folder: The run folder to write.
+        vocabulary: The new labels, encoded with that tagger.
         settings: tag_threshold and max_tags are used; windows is recorded as 0.
-        overwrite: begin anew, whatever the folder holds.
+        overwrite: Whether an existing run in the folder is replaced.
 
     Raises:
-        BadInput: the run has no embeddings or another tagger's, lies in the folder, or the folder holds another run.
-        BadOutput: a score is not finite.
-        CannotWrite: the folder cannot be written, or another process is at it.
+        BadInput: The run has no embeddings, or those of another tagger; or the folder is that of the run, or holds
+            another run.
+        BadOutput: A score is not finite.
+        CannotWrite: The folder cannot be written, or another process is writing it.
     """
     refuse_without_embeddings(run)
     _refuse_another(run, tagger.record)
@@ -93,24 +94,22 @@ def _session(run: Run, target: RunFolder, relabeled: Callable[[pa.Table], pa.Tab
     summary = Summary(str(target.path), ok, dict(counts), skipped, before.errors, seconds)
     if summary.rows:
         said = {"began": began, "openvocab": openvocab.__version__, "relabeled_from": str(run.path)}
-        target.note(said | noted(summary))
+        target.note(said | session_record(summary))
     return summary
 
 
 def refuse_without_embeddings(run: Run) -> None:
-    """Look at whether a run kept embeddings.
+    """Refuse a run without embeddings.
 
     Raises:
-        BadInput: it did not.
+        BadInput: The run has no embeddings.
     """
     if not run.record.get("embeddings"):
-        raise BadInput(
-            f"{run.path} holds no embeddings, so that it cannot be relabeled; run it with --embeddings float32"
-        )
+        raise BadInput(f"{run.path} holds no embeddings, so it cannot be relabeled; run it with --embeddings float32")
 
 
 def _refuse_another(run: Run, loaded: ModelRecord) -> None:
-    """Raise BadInput unless the run's embeddings are of the loaded tagger, in its precision."""
+    """Raise BadInput unless the run's embeddings come from the loaded tagger, in the same precision."""
     made: Mapping[str, Any] = run.record.get("tagger") or {}
     same = made.get("sha256") == loaded.sha256 and (loaded.sha256 is not None or made.get("spec") == loaded.spec)
     if not same or made.get("dtype") != loaded.dtype:
@@ -125,7 +124,7 @@ def _named(spec: Any, sha256: Any, dtype: Any) -> str:
 
 
 def _missing(run: Run, done: frozenset[str], known: Known) -> Iterator[tuple[pa.Table, Place | None]]:
-    """Yield the run's parts as tables, without the rows that are done, and the place of each as Known.place has it."""
+    """Yield a run's parts as tables without finished rows, each with the place of its new part; see Known.place."""
     import pyarrow as pa
 
     for table in run.tables(without=("tags", "detections")):
@@ -137,7 +136,7 @@ def _missing(run: Run, done: frozenset[str], known: Known) -> Iterator[tuple[pa.
 
 
 def _relabeled(table: pa.Table, kind: pa.Schema, stages: Stages, vocabulary: Vocabulary) -> pa.Table:
-    """Return a table of the schema: the columns that are kept, new tags, and no detections."""
+    """Return a table of the schema with the copied columns, new tags, and no detections."""
     import pyarrow as pa
 
     columns: dict[str, Any] = {name: table.column(name) for name in table.column_names}
@@ -150,7 +149,7 @@ def _relabeled(table: pa.Table, kind: pa.Schema, stages: Stages, vocabulary: Voc
 def _tags(
     table: pa.Table, kind: pa.DataType, stages: Stages, vocabulary: Vocabulary
 ) -> tuple[pa.Array, list[tuple[str, ...]]]:
-    """Return the tags and the notes of each row; an error has none."""
+    """Return the tags and the notes of each row; both are empty for an error."""
     import pyarrow as pa
 
     answered = np.flatnonzero(np.array(table.column("error_kind").is_null()))
@@ -177,8 +176,8 @@ def _embeddings(column: pa.FixedSizeListArray, table: pa.Table) -> NDArray[np.fl
     """Return (N, D) float32 rows.
 
     Raises:
-        BadInput: an answered row has no embedding.
-        BadOutput: one is not finite.
+        BadInput: An answered row has no embedding.
+        BadOutput: An embedding is not finite.
     """
     flat = np.asarray(column.flatten().to_numpy(zero_copy_only=False), np.float32)
     if len(flat) < len(column) * column.type.list_size or np.isnan(flat).any():

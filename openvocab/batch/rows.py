@@ -1,4 +1,4 @@
-"""One row per input: what a run keeps of each image, in memory and as an Arrow table."""
+"""Rows: the stored answer to each input, in memory and as an Arrow table."""
 
 from __future__ import annotations
 
@@ -24,29 +24,32 @@ __all__ = ["ErrorKind", "Row", "from_table", "id_of", "row_of", "schema", "text_
 _RAW = "bytes:"
 
 ErrorKind = Literal[ImageErrorKind, "nonfinite", "oom", "failed"]
-"""Why an input has no answer: the kinds of ImageError, and what can go wrong after decoding.
+"""Why an input has no answer: a kind of ImageError, or a failure after decoding.
 
-nonfinite  a model answered with numbers that are not finite.
-oom        the image was too much for the memory, even alone.
-failed     a model raised an error of another kind on this image, and not on others.
+nonfinite: A model returned numbers that are not finite.
+oom: The image ran out of memory, even alone.
+failed: A model raised another error on this image, and not on others.
 """
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Row:
-    """What is known of one input, whether it could be answered or not.
+    """The stored answer to one input, or its error.
 
-    id             names the input: unique and stable within a source.
-    sha256         of the bytes that were decoded; None where none could be read.
-    width, height  pixels of the upright image; None where it could not be decoded.
-    frames         how many the file holds; the first one is answered.
-    error_kind     None where the input was answered.
-    error          one sentence; None where the input was answered.
-    tags           best first; detections best first; both empty where there is an error.
-    notes          why there is neither a tag nor a detection.
-    embedding      (D,) of length 1, where it was asked for.
-    drawing        the annotated image, as a path from the run folder; None where none was drawn.
-    labels         the vocabulary, in its order; empty where it is not known. A run has it in run.json, not in its rows.
+    Attributes:
+        id: The name of the input, unique and stable within its source.
+        sha256: The digest of the decoded bytes, or None if the input could not be read.
+        width: The width in pixels of the upright image, or None if it could not be decoded.
+        height: The height in pixels of the upright image, or None if it could not be decoded.
+        frames: The number of frames in the file.
+        error_kind: Why the input has no answer, or None.
+        error: The error in one sentence, or None.
+        tags: The tags, best first; empty after an error.
+        detections: The detections, best first; None after an error.
+        notes: Why there are no tags and no detections.
+        embedding: (D,) of length 1, if the run stores embeddings.
+        drawing: The path of the annotated image relative to the run folder, if it was drawn.
+        labels: The vocabulary in order, or empty if it is not known; a run stores it in run.json, not in its rows.
     """
 
     id: str
@@ -76,7 +79,7 @@ class Row:
 
 
 def row_of(result: Result, *, id: str | None = None, sha256: str | None = None, frames: int | None = None) -> Row:  # noqa: A002
-    """Return the row of a Result; id is its source where none is given."""
+    """Return the row of a Result; id defaults to its source."""
     return Row(
         result.source if id is None else id,
         sha256,
@@ -94,8 +97,8 @@ def schema(embedding: int | None = None, half: bool = True) -> pa.Schema:
     """Return the Arrow schema of rows.
 
     Args:
-        embedding: the length D of embeddings, where rows have one: a fixed-size list.
-        half: embeddings as float16, else float32.
+        embedding: The length D of the embeddings, a fixed-size list, or None for rows without them.
+        half: Whether embeddings are float16, else float32.
     """
     import pyarrow as pa
 
@@ -129,10 +132,10 @@ def schema(embedding: int | None = None, half: bool = True) -> pa.Schema:
 
 
 def to_table(rows: Iterable[Row], kind: pa.Schema) -> pa.Table:
-    """Return the rows as a table of that schema.
+    """Return rows as a table of a schema.
 
     Raises:
-        BadInput: the schema has embeddings and an answered row has none, or one of another length.
+        BadInput: A row has an embedding of another length than the schema.
     """
     import pyarrow as pa
 
@@ -151,7 +154,7 @@ def to_table(rows: Iterable[Row], kind: pa.Schema) -> pa.Table:
 
 
 def from_table(table: pa.Table | pa.RecordBatch, labels: tuple[str, ...] = ()) -> Iterator[Row]:
-    """Yield the rows of a table that to_table made, each with the vocabulary."""
+    """Yield the rows of a table made by to_table, each with the vocabulary."""
     has_embedding = "embedding" in table.schema.names
     for plain in table.to_pylist():
         given = plain["embedding"] if has_embedding else None
@@ -168,7 +171,7 @@ def from_table(table: pa.Table | pa.RecordBatch, labels: tuple[str, ...] = ()) -
 
 
 def text_of(name: str) -> str:
-    """Return an id as the table holds it: itself, or bytes: and its percent-encoded bytes where it is not Unicode."""
+    """Return an id as stored in a table: itself, or "bytes:" and its percent-encoded bytes if it is not Unicode."""
     try:
         name.encode()
         plain = not name.startswith(_RAW)
@@ -178,7 +181,7 @@ def text_of(name: str) -> str:
 
 
 def id_of(text: str) -> str:
-    """Return the id that text_of made the text from; os.fsencode of it is the file's name."""
+    """Return the id of a stored text, the inverse of text_of; os.fsencode of it is the file name."""
     return os.fsdecode(unquote_to_bytes(text.removeprefix(_RAW))) if text.startswith(_RAW) else text
 
 
@@ -198,7 +201,7 @@ def _plain(detections: Detections) -> list[dict[str, Any]]:
 
 
 def _detections(plain: dict[str, Any], classes: tuple[str, ...]) -> Detections | None:
-    """Return the detections of a row of a table; None where it has none."""
+    """Return the detections of a row of a table, or None."""
     rows = plain["detections"]
     if rows is None:
         return None
@@ -216,7 +219,7 @@ def _detections(plain: dict[str, Any], classes: tuple[str, ...]) -> Detections |
 
 
 def _embeddings(rows: Sequence[Row], kind: pa.DataType) -> pa.Array:
-    """Return a fixed-size list array; NaN where a row has none, since pyarrow before 26 cannot read null ones."""
+    """Return a fixed-size list array, with NaN for rows without an embedding: pyarrow before 26 cannot read nulls."""
     import pyarrow as pa
 
     length, narrow = kind.list_size, np.float16 if kind.value_type == pa.float16() else np.float32

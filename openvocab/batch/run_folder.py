@@ -1,6 +1,6 @@
-"""The run folder: run.json says what made the rows, part-NNNNN.parquet hold them, one row an input.
+"""The run folder: run.json records how the rows were made, and part-NNNNN.parquet hold them, one row per input.
 
-Every file is written under another name, synced and renamed, so that at any moment the folder holds whole files only.
+Every file is written under a temporary name, synced and renamed, so that the folder never holds partial files.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from openvocab.batch.atomic import cannot_write, clear_leftovers, remove_durably, write_atomic
 from openvocab.batch.folder_lock import locked
 from openvocab.batch.manifest import add_line, gone, line_of, mend, sound_parts, verified
 from openvocab.batch.ownership import IMAGES, RECORD, refuse_foreign, remove_run
@@ -26,7 +27,6 @@ from openvocab.batch.part_files import (
     readable,
 )
 from openvocab.batch.rows import Row, from_table, schema, to_table
-from openvocab.batch.whole import cannot_write, clear_leftovers, remove_whole, write_whole
 from openvocab.errors import BadInput
 
 if TYPE_CHECKING:
@@ -55,14 +55,19 @@ _FREE = (
     "detector.device",
     "segmenter.device",
 )
-"""What may differ between the sessions of one run."""
+"""The entries of run.json that may differ between the sessions of one run."""
 _IMPLIED = {"settings.mask_threshold": 0.0}
-"""What a run did whose record, of an earlier version, does not name the setting yet."""
+"""The values of settings that records of earlier versions do not contain."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The rows that a run folder holds: their ids as text_of writes them, in order, and how many are errors."""
+    """The rows of a run folder.
+
+    Attributes:
+        ids: The ids in order, as text_of writes them.
+        errors: The number of error rows.
+    """
 
     ids: list[str]
     errors: int
@@ -70,15 +75,15 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """A run folder that this process alone writes; open_run makes it."""
+    """A run folder that this process alone writes; see open_run."""
 
     path: Path
 
     def finished(self) -> Finished:
-        """Read which inputs have a row.
+        """Return the ids of the finished inputs.
 
         Raises:
-            BadInput: a part cannot be read.
+            BadInput: A part cannot be read.
         """
         import pyarrow.compute as pc
 
@@ -91,22 +96,22 @@ class RunFolder:
         return Finished(ids, errors)
 
     def drop_errors(self) -> list[str]:
-        """Remove the rows that are errors, so that their inputs count as not done, and return their ids; see drop.
+        """Remove the error rows, so that their inputs are answered again, and return their ids; see drop.
 
         Raises:
-            BadInput, CannotWrite: as drop.
+            BadInput, CannotWrite: As drop.
         """
         return self.drop("status", ["error"])
 
     def drop(self, column: str, values: Sequence[str]) -> list[str]:
-        """Remove the rows that have one of the values in a column; each part is replaced whole.
+        """Remove the rows with one of the given values in a column; each part is replaced atomically.
 
         Returns:
-            the ids of these rows, as text_of writes them.
+            The ids of the removed rows, as text_of writes them.
 
         Raises:
-            BadInput: a part cannot be read.
-            CannotWrite: as add_table.
+            BadInput: A part cannot be read.
+            CannotWrite: As add_table.
         """
         import pyarrow as pa
         import pyarrow.compute as pc
@@ -123,9 +128,9 @@ class RunFolder:
             data = part_bytes(kept)
             add_line(self.path, line_of(part.name, data, len(kept)) if len(kept) else gone(part.name))
             if len(kept):
-                write_whole(part, data)
+                write_atomic(part, data)
             else:
-                remove_whole(part)
+                remove_durably(part)
         return dropped
 
     def add(self, rows: Sequence[Row], kind: pa.Schema, before: Place | None = None) -> None:
@@ -133,45 +138,46 @@ class RunFolder:
         self.add_table(to_table(rows, kind), before)
 
     def add_table(self, table: pa.Table, before: Place | None = None) -> None:
-        """Write a new part, at the end or just before another one.
+        """Write a new part, at the end or directly before a position.
 
         Raises:
-            CannotWrite: the disk is full, or the folder read-only; what was written before is whole.
+            CannotWrite: The disk is full, or the folder is read-only; earlier parts stay complete.
         """
         part, data = self.path / free_name(part_files(self.path), before), part_bytes(table)
-        write_whole(part, data)
+        write_atomic(part, data)
         add_line(self.path, line_of(part.name, data, len(table)))
 
     def note(self, session: Mapping[str, Any]) -> None:
-        """Add what a session did to run.json.
+        """Add a session to run.json.
 
         Raises:
-            CannotWrite: as add.
+            CannotWrite: As add.
         """
         record = _record(self.path)
         record["sessions"] = [*record.get("sessions", []), dict(session)]
-        write_whole(self.path / RECORD, _json(record))
+        write_atomic(self.path / RECORD, _json(record))
 
 
 class Run:
-    """A finished or unfinished run, to be read.
+    """A finished or unfinished run, opened for reading.
 
-    path     the folder.
-    record   what run.json holds: package version, models, templates, labels, settings, sessions.
+    Attributes:
+        path: The folder.
+        record: The content of run.json: package version, models, templates, labels, settings and sessions.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Read run.json.
 
         Raises:
-            BadInput: there is no run in that folder.
+            BadInput: The folder holds no run.
         """
         self.path = Path(path)
         self.record = _record(self.path)
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The labels of the run, in order."""
+        """The vocabulary of the run, in order."""
         return tuple(self.record["labels"])
 
     @property
@@ -179,15 +185,15 @@ class Run:
         """The files of the rows, in order.
 
         Raises:
-            BadInput: one is missing, damaged, or there twice.
+            BadInput: A part is missing, damaged or duplicated.
         """
         return sound_parts(self.path)
 
     def __len__(self) -> int:
-        """How many rows there are.
+        """Return the number of rows.
 
         Raises:
-            BadInput: a part cannot be read.
+            BadInput: A part cannot be read.
         """
         import pyarrow.parquet as pq
 
@@ -198,10 +204,10 @@ class Run:
         return count
 
     def __iter__(self) -> Iterator[Row]:
-        """Yield the rows in order, a few in memory at a time.
+        """Yield the rows in order, with a few in memory at a time.
 
         Raises:
-            BadInput: a part cannot be read.
+            BadInput: A part cannot be read.
         """
         labels = self.labels
         for part in self.parts:
@@ -210,10 +216,10 @@ class Run:
                     yield from from_table(batch, labels)
 
     def tables(self, without: Sequence[str] = ()) -> Iterator[pa.Table]:
-        """Yield the parts in order, each as a table, without some columns.
+        """Yield the parts in order as tables, without some columns.
 
         Raises:
-            BadInput: a part cannot be read.
+            BadInput: A part cannot be read.
         """
         for part in self.parts:
             with readable(part), _opened(part) as file:
@@ -223,10 +229,10 @@ class Run:
 
     @property
     def dataset(self) -> pads.Dataset:
-        """The rows as a pyarrow dataset, which DuckDB, Polars and pandas read as it is; every part is verified first.
+        """The rows as a pyarrow dataset, which DuckDB, Polars and pandas read directly; every part is verified first.
 
         Raises:
-            BadInput: a part is damaged, missing, or there twice.
+            BadInput: A part is damaged, missing or duplicated.
         """
         import pyarrow.dataset as pads
 
@@ -242,7 +248,7 @@ class Run:
 
 
 def _opened(part: Path) -> pq.ParquetFile:
-    """Open a part whose bytes were verified; see verified."""
+    """Open a part after verifying its bytes."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -250,21 +256,21 @@ def _opened(part: Path) -> pq.ParquetFile:
 
 
 def read_run(path: str | os.PathLike[str]) -> Run:
-    """Return the run in a folder: iterate over it for rows, or take its `dataset`.
+    """Open the run in a folder: iterate over it for rows, or use its `dataset`.
 
     Raises:
-        BadInput: there is no run in that folder.
+        BadInput: The folder holds no run.
     """
     return Run(path)
 
 
 def describe(record: Mapping[str, Any], labels: Sequence[str], **more: Any) -> dict[str, Any]:
-    """Return what run.json holds.
+    """Return the content of run.json.
 
     Args:
-        record: a RunRecord as a dictionary.
-        labels: all of them, in order.
-        more: what else decides what a row holds.
+        record: A RunRecord as a dictionary.
+        labels: The vocabulary, in order.
+        more: Other options that decide the content of rows.
     """
     digest = hashlib.sha256(json.dumps(list(labels)).encode()).hexdigest()
     made = {"format": _FORMAT, **record, "labels_digest": digest, **more, "labels": list(labels), "sessions": []}
@@ -274,16 +280,17 @@ def describe(record: Mapping[str, Any], labels: Sequence[str], **more: Any) -> d
 
 @contextmanager
 def open_run(path: Path, record: Mapping[str, Any], *, overwrite: bool = False) -> Iterator[RunFolder]:
-    """Make or continue a run folder, and hold its lock.
+    """Create or resume a run folder, and hold its lock.
 
     Args:
-        record: what describe returns.
-        overwrite: begin anew, and remove what the folder holds of another run.
+        path: The folder.
+        record: The content of run.json, as describe returns it.
+        overwrite: Whether an existing run is replaced.
 
     Raises:
-        BadInput: path is no folder, holds files that no run wrote, or a run with another record; the message lists what
-            differs. Nothing was removed.
-        CannotWrite: the folder cannot be written, or another process is at it; the message has its pid.
+        BadInput: path is not a folder, holds files that no run wrote, or holds a run with another record; the message
+            lists the differences. Nothing was removed.
+        CannotWrite: The folder cannot be written, or another process is writing it; the message has its pid.
     """
     refuse_foreign(path)
     make_folder(path)
@@ -293,16 +300,16 @@ def open_run(path: Path, record: Mapping[str, Any], *, overwrite: bool = False) 
         elif (path / RECORD).exists():
             _refuse_another(path, _record(path), record)
         elif part_files(path):
-            raise BadInput(f"{path} holds parts and no {RECORD}; give another folder, or --overwrite to start anew")
+            raise BadInput(f"{path} holds parts and no {RECORD}; give another folder, or --overwrite to start again")
         _clear(path)
         mend(path)
         if not (path / RECORD).exists():
-            write_whole(path / RECORD, _json(record))
+            write_atomic(path / RECORD, _json(record))
         yield RunFolder(path)
 
 
 def _clear(path: Path) -> None:
-    """Remove what a killed process left half written."""
+    """Remove the temporary files of killed processes."""
     try:
         clear_leftovers(path, locked=True)
         clear_leftovers(path / IMAGES, locked=True)
@@ -322,18 +329,18 @@ def _record(path: Path) -> dict[str, Any]:
             f"{path} holds no run ({RECORD} is missing); give a folder that was written with --out"
         ) from error
     except (OSError, ValueError) as error:
-        raise BadInput(f"{path / RECORD} cannot be read ({str(error)[:100]}); --overwrite starts anew") from error
+        raise BadInput(f"{path / RECORD} cannot be read ({str(error)[:100]}); --overwrite starts again") from error
     if not isinstance(record, dict) or record.get("format") != _FORMAT:
         raise BadInput(f"{path / RECORD} is not of format {_FORMAT}; read it with the version that wrote it")
     return record
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder, if it is not there.
+    """Create a folder if it does not exist.
 
     Raises:
-        BadInput: something else is there.
-        CannotWrite: the disk or its permissions do not allow it.
+        BadInput: The path is not a folder.
+        CannotWrite: The folder cannot be created.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -351,7 +358,7 @@ def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _refuse_another(path: Path, kept: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    """Raise BadInput with the differences, unless the rows of both would be the same."""
+    """Raise BadInput with the differences, unless both records give the same rows."""
     before, now = _IMPLIED | _flat(kept), _IMPLIED | _flat(new)
     odd = [
         f"{name}: {_short(before.get(name))} -> {_short(now.get(name))}"
@@ -360,7 +367,7 @@ def _refuse_another(path: Path, kept: Mapping[str, Any], new: Mapping[str, Any])
     ]
     if odd:
         said = "; ".join(each for each in odd if not each.startswith("labels_digest") or len(odd) == 1)
-        raise BadInput(f"{path} holds another run ({said}); give another folder, or --overwrite to start anew")
+        raise BadInput(f"{path} holds another run ({said}); give another folder, or --overwrite to start again")
 
 
 def _short(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""How a run folder is written, and what writing it came to."""
+"""Options for writing a run folder, and the summary of a session."""
 
 from __future__ import annotations
 
@@ -21,32 +21,37 @@ def _never() -> bool:
 
 
 def _ignore(answer: Answer, skipped: int) -> None:
-    """Do nothing."""
+    """Ignore an answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How a run folder is written; settings of the chain are not among them.
+    """Options for writing a run folder; the settings of the chain are separate.
 
-    embeddings    also keep the tagger's unit-length embedding of each image, in that precision.
-    cache         the folder of a cache of embeddings, made where there is none: what the tagger has seen before is not
-                  decoded, unless there is a detector or something to draw, and does not go through it again.
-    draw          also write each image with its detections drawn on it, as images/NAME.png, which its row names.
-    overwrite     begin anew, whatever the folder holds.
-    on_change     what a resumed run does about inputs that are not what they were: "keep" counts them, "redo" also
-                  answers replaced files again, in rows at the end, "refuse" ends before anything is written.
-    retry_errors  drop the rows that are errors first, so that they are done again; the new ones stand at the end.
-    frames        of an image with several frames or pages: "first" answers one, "all" each, N the first N of them;
-                  but for "first" each is an input of its own, PATH#frame=3.
-    strict        stop at the first input without an answer, raising its error; its row is not written.
-    allow_urls, workers, isolate, decode_size, max_pixels    see Pipeline.run and engine.Reading.
-    part_rows     rows after which a part is written,
-    part_seconds  or seconds after its first row,
-    part_bytes    or bytes that its rows take in memory, whichever comes first.
-    on_answer     called with each answer, and how many inputs were skipped so far, before its row is written.
-    stop          looked at between images; once true, the image in hand is the last one.
-    asked         what the command line was given, for unchanged.nothing_to_do.
-    devices       noted in run.json.
+    Attributes:
+        embeddings: Also store the tagger's unit-length embedding of each image, in this precision.
+        cache: The folder of an embedding cache, created if it does not exist. Cached images are not embedded again, and
+            are not decoded unless there is a detector or annotated images are written.
+        draw: Also write each annotated image as images/NAME.png, which its row names.
+        overwrite: Replace an existing run.
+        on_change: What a resumed run does about changed inputs: "keep" counts them, "redo" also answers replaced files
+            again, in rows at the end, and "refuse" raises an error before anything is written.
+        retry_errors: Remove error rows first, so that their inputs are answered again, in rows at the end.
+        frames: Which frames or pages of an image are answered: "first", "all", or the first N. Except for "first", each
+            is an input of its own, PATH#frame=3.
+        strict: Stop at the first input without an answer and raise its error; its row is not written.
+        allow_urls: See Pipeline.run.
+        workers: See Pipeline.run.
+        isolate: See Pipeline.run.
+        decode_size: See Pipeline.run.
+        max_pixels: See Pipeline.run.
+        part_rows: Write a part after this many rows,
+        part_seconds: or this many seconds after its first row,
+        part_bytes: or when its rows take this many bytes of memory, whichever comes first.
+        on_answer: Called with each answer and the number of skipped inputs so far, before the row is written.
+        stop: Polled between images; once it returns True, the run ends after the current batch.
+        command: The digest of the command line, for unchanged.nothing_to_do.
+        devices: The devices of the workers, for run.json.
     """
 
     embeddings: Literal["float16", "float32"] | None = None
@@ -67,14 +72,14 @@ class RunOptions:
     part_bytes: int = 2**24
     on_answer: Callable[[Answer, int], None] = _ignore
     stop: Callable[[], bool] = _never
-    asked: Mapping[str, Any] | None = None
+    command: Mapping[str, Any] | None = None
     devices: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check the values.
+        """Validate the values.
 
         Raises:
-            BadInput: one does not fit.
+            BadInput: A value is invalid.
         """
         if self.embeddings not in (None, "float16", "float32"):
             raise BadInput(f"embeddings must be 'float16' or 'float32', got {self.embeddings!r}")
@@ -82,7 +87,7 @@ class RunOptions:
         if self.on_change not in get_args(OnChange):
             raise BadInput(f"on_change must be 'keep', 'redo' or 'refuse', got {self.on_change!r}")
         if self.part_rows < 1:
-            raise BadInput(f"part_rows must be a whole number of at least 1, got {self.part_rows!r}")
+            raise BadInput(f"part_rows must be an integer of at least 1, got {self.part_rows!r}")
 
     @classmethod
     def names(cls) -> list[str]:
@@ -91,10 +96,10 @@ class RunOptions:
 
     @classmethod
     def parted(cls, given: Mapping[str, Any]) -> tuple[RunOptions, dict[str, Any]]:
-        """Return what is given as options of a run, and what is left: settings of the chain.
+        """Split keyword arguments into run options and the settings of the chain.
 
         Raises:
-            BadInput: an option does not fit.
+            BadInput: An option is invalid.
         """
         own = cls.names()
         rest = {name: value for name, value in given.items() if name not in own}
@@ -103,17 +108,18 @@ class RunOptions:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What one call did.
+    """The summary of one session of a run.
 
-    folder       the run folder.
-    ok           rows written for inputs that were answered.
-    errors       rows written for others, by kind.
-    skipped      inputs that had a row already.
-    errors_kept  how many of the rows there before are errors.
-    seconds      from the first look at the folder to the last file.
-    stopped      whether it ended early because stop said so.
-    batch_sizes  stage -> images at once in the end, where memory made it halve its batches.
-    changed      inputs that are not what they were: "replaced", "removed", "added", "elsewhere" -> count.
+    Attributes:
+        folder: The run folder.
+        ok: The number of rows written for answered inputs.
+        errors: The number of rows written for other inputs, by error kind.
+        skipped: The number of inputs that already had a row.
+        errors_kept: The number of error rows of earlier sessions.
+        seconds: The duration of the session.
+        stopped: Whether the session was stopped early.
+        batch_sizes: The final batch size of each stage that halved it because memory ran out.
+        changed: The number of changed inputs: "replaced", "removed", "added" and "elsewhere".
     """
 
     folder: str
@@ -128,5 +134,5 @@ class Summary:
 
     @property
     def rows(self) -> int:
-        """Rows written by this call."""
+        """The number of rows written in this session."""
         return self.ok + sum(self.errors.values())

@@ -1,4 +1,4 @@
-"""Whether a command has anything left to do, told without loading a model."""
+"""Deciding without loading a model whether a command has anything left to do."""
 
 from __future__ import annotations
 
@@ -18,45 +18,45 @@ from openvocab.batch.writer import source_of
 from openvocab.errors import OpenVocabError
 from openvocab.images.sources import Names
 
-__all__ = ["asked", "nothing_to_do"]
+__all__ = ["command_record", "nothing_to_do"]
 
 
-def asked(models: Mapping[str, str | None], **more: Any) -> dict[str, Any] | None:
-    """Return what a command was given, for run.json; None where a model lies in a folder or file of the user's.
+def command_record(models: Mapping[str, str | None], **more: Any) -> dict[str, Any] | None:
+    """Return the digest of a command for run.json, or None if a model is a local file or folder.
 
-    Such weights may be other ones the next time, so that they have to be read to be known; those of presets and of the
-    hub are pinned.
+    Local weights may change between runs, so they have to be read; those of presets and of the hub are pinned.
 
     Args:
-        models: preset and SPECs, where they are given.
-        more: all else that decides what rows hold.
+        models: The preset and SPECs, by option.
+        more: All other options that decide the content of rows.
     """
-    if any(_lies_here(spec) for spec in models.values() if spec):
+    if any(_is_local(spec) for spec in models.values() if spec):
         return None
     text = json.dumps([{name: spec for name, spec in models.items() if spec}, more], sort_keys=True, default=str)
     return {"digest": hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()}
 
 
-def _lies_here(spec: str) -> bool:
+def _is_local(spec: str) -> bool:
     rest = spec.partition(":")[2]
     return any(os.path.exists(part) for part in (rest, rest.partition(":")[2], rest.partition("@")[2]) if part)
 
 
 def nothing_to_do(folder: str, images: Names, options: RunOptions) -> Summary | None:
-    """Return what a run comes to that has every row already; None where models have to be loaded to know.
+    """Return the summary of a run that is complete, or None if models have to be loaded.
 
-    The folder must hold a run of the same command, written by this version; nothing in it is touched.
+    The folder must hold a run of the same command, written by this version. Nothing in it is changed.
 
     Raises:
-        BadInput: nothing is found, an input lies in the folder, a part cannot be read, or options refuse what changed.
+        BadInput: There is no image, an input is in the folder, a part cannot be read, or inputs have changed and the
+            options refuse that.
     """
-    if options.asked is None or options.overwrite or not os.path.isdir(folder):
+    if options.command is None or options.overwrite or not os.path.isdir(folder):
         return None
     try:
         record = read_run(folder).record
     except OpenVocabError:
         return None
-    if record.get("asked") != dict(options.asked) or record.get("openvocab") != openvocab.__version__:
+    if record.get("asked") != dict(options.command) or record.get("openvocab") != openvocab.__version__:
         return None
     if faults(Path(folder)):
         return None

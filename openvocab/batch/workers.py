@@ -1,4 +1,4 @@
-"""A run by workers that load their own models: a process a device here, or Ray actors here and on other machines."""
+"""Runs by workers that load their own models: one process per device, or Ray actors on one or more machines."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from openvocab.batch.jobs import Job, Loader
-from openvocab.batch.pool import opened_crew
+from openvocab.batch.pool import open_worker_pool
 from openvocab.batch.writer import RunOptions, Summary, source_of, write_answers
 from openvocab.errors import BadInput
 from openvocab.images.sources import Names
@@ -18,7 +18,7 @@ from openvocab.prompts.labels import read_labels
 from openvocab.prompts.templates import PromptSet, prompt_set
 
 if TYPE_CHECKING:
-    from openvocab.batch.pool import Crew
+    from openvocab.batch.pool import WorkerPool
     from openvocab.batch.ray_actors import RayActors
     from openvocab.pipeline.pipeline import Pipeline
 
@@ -27,14 +27,15 @@ __all__ = ["Workers"]
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """Who answers a run in place of one loaded pipeline; this process then loads no model.
+    """Runs with several workers in place of one loaded pipeline; this process loads no model.
 
-    A script that uses it needs the usual `if __name__ == "__main__":`, since worker processes are spawned.
+    A script that uses this class needs `if __name__ == "__main__":`, since worker processes are spawned.
 
-    loader    how each loads its models: a Loader, or any picklable function from a device to a Pipeline.
-    devices   one worker each; a name may be there more than once.
-    engine    "process": a process a device on this machine. "ray": actors of Ray Data, which need the extra `ray`, on
-              the cluster that the environment variable RAY_ADDRESS names, or else on this machine alone.
+    Attributes:
+        loader: Loads the models of each worker: a Loader, or any picklable function from a device to a Pipeline.
+        devices: One device per worker; a device may be repeated.
+        engine: "process" runs one process per device on this machine. "ray" runs actors of Ray Data, which need the
+            extra `ray`, on the cluster of the environment variable RAY_ADDRESS, or on this machine.
     """
 
     loader: Loader | Callable[[str], Pipeline]
@@ -42,10 +43,10 @@ class Workers:
     engine: Literal["process", "ray"] = "process"
 
     def __post_init__(self) -> None:
-        """Check the values.
+        """Validate the values.
 
         Raises:
-            BadInput: no device, or no such engine.
+            BadInput: There is no device, or the engine is unknown.
         """
         if not self.devices:
             raise BadInput("no device is named; give for example devices=('cuda:0', 'cuda:1')")
@@ -79,18 +80,18 @@ class Workers:
         Settings().changed_in(Workers.run_to, changes, RunOptions.names())
         job = Job(self.loader, read_labels(labels), prompt_set(template), changes, chosen)
         source = source_of(os.fspath(folder), images, chosen)
-        with self._opened(job) as crew:
-            if crew.about is None:
+        with self._opened(job) as pool:
+            if pool.about is None:
                 return Summary(os.fspath(folder), stopped=True)
-            return write_answers(os.fspath(folder), source, crew, crew.about, chosen)
+            return write_answers(os.fspath(folder), source, pool, pool.about, chosen)
 
     @contextmanager
-    def _opened(self, job: Job) -> Iterator[Crew | RayActors]:
+    def _opened(self, job: Job) -> Iterator[WorkerPool | RayActors]:
         if self.engine == "process":
-            with opened_crew(job, self.devices) as crew:
-                yield crew
+            with open_worker_pool(job, self.devices) as pool:
+                yield pool
             return
-        from openvocab.batch.ray_actors import opened_ray
+        from openvocab.batch.ray_actors import open_ray
 
-        with opened_ray(job, self.devices) as actors:
+        with open_ray(job, self.devices) as actors:
             yield actors

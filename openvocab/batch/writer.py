@@ -1,4 +1,4 @@
-"""A run into its folder: the engine's answers through one writer thread, which alone touches the folder."""
+"""Writing a run: one thread writes the answers of an engine into the run folder."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ __all__ = [
     "Source",
     "Summary",
     "about",
-    "noted",
-    "opened_engine",
+    "open_engine",
     "refuse_target",
+    "session_record",
     "source_of",
     "stream",
     "write_answers",
@@ -55,29 +55,29 @@ __all__ = [
 ]
 
 Source = Callable[[Skip], Iterator[Item]]
-"""What yields the inputs of a run, those that are to be skipped with nothing to read."""
+"""Yields the items of a run; takes a function that returns whether an id is skipped."""
 
 _WAITING = 16
 _TICK = 0.2
 
 
 def write_run(stages: Stages, folder: str, images: Names, vocabulary: Vocabulary, options: RunOptions) -> Summary:
-    """Answer what has no row yet and write the rows; see Pipeline.run_to.
+    """Answer the inputs without a row and write their rows; see Pipeline.run_to.
 
     Raises:
-        BadInput: nothing is found, an input lies in the folder, or the folder holds another run.
-        CannotWrite: the folder cannot be written, or another process is at it.
+        BadInput: There is no image, an input is in the folder, or the folder holds another run.
+        CannotWrite: The folder cannot be written, or another process is writing it.
     """
     source = source_of(folder, images, options)
-    with opened_engine(stages, vocabulary, options) as engine:
+    with open_engine(stages, vocabulary, options) as engine:
         return write_answers(folder, source, engine, about(stages, vocabulary, options), options)
 
 
 def source_of(folder: str, images: Names, options: RunOptions) -> Source:
-    """Return what yields the inputs of a run; its one argument tells which ids to skip.
+    """Return the source of a run.
 
     Raises:
-        BadInput: nothing is found, or an input lies in the folder.
+        BadInput: There is no image, or an input is in the folder.
     """
     refuse_target(folder, images)
     source = _source(images, options, folder)
@@ -100,40 +100,40 @@ def stream(
     options: RunOptions,
     on_error: Callable[[Path, Exception], None] | None,
 ) -> Iterator[Result]:
-    """Yield results as they are made, and write nothing; see Pipeline.run.
+    """Yield results as they are computed, without writing them; see Pipeline.run.
 
     Raises:
-        BadInput: nothing is found; as Engine.
-        Exception: the error of an input, where on_error is not given.
+        BadInput: There is no image; or as Engine.
+        Exception: The error of an input, if on_error is not given.
     """
-    with opened_engine(stages, vocabulary, replace(options, draw=True)) as engine:
+    with open_engine(stages, vocabulary, replace(options, draw=True)) as engine:
         answers = engine.answers(_source(images, options)(lambda _: False))
         first = next(answers, None)
         if first is None:
             raise _nothing_found(images)
         found = chain([first], answers)
-        del first  # the caller alone holds an image once it has the result
+        del first  # only the caller references an image once it has the result
         yield from results(found, run_record(stages, vocabulary), vocabulary.labels, on_error)
 
 
 def _nothing_found(named: Images) -> BadInput:
-    """Return the error for names that mean no image."""
+    """Return the error for a source without images."""
     given: Any = [named] if isinstance(named, str | os.PathLike) else named
-    return BadInput(f"no image in {', '.join(map(str, given))}; give an image or a folder that holds some")
+    return BadInput(f"no image in {', '.join(map(str, given))}; give an image or a folder with images")
 
 
 def about(stages: Stages, vocabulary: Vocabulary, options: RunOptions) -> About:
-    """Return what run.json says of a pipeline."""
+    """Return the models and the vocabulary of a pipeline, for run.json."""
     size = vocabulary.texts.embeddings.shape[1] if vocabulary.texts and options.embeddings else None
     return About(run_record(stages, vocabulary), vocabulary.labels, size)
 
 
 @contextmanager
-def opened_engine(stages: Stages, vocabulary: Vocabulary, options: RunOptions) -> Iterator[Engine]:
-    """Give an engine as the options say, with its cache open.
+def open_engine(stages: Stages, vocabulary: Vocabulary, options: RunOptions) -> Iterator[Engine]:
+    """Open an engine and its cache for run options.
 
     Raises:
-        BadInput: as Engine.
+        BadInput: As Engine.
     """
     reading = Reading(options.workers, options.isolate, options.decode_size, options.max_pixels)
     with ExitStack() as stack:
@@ -150,11 +150,11 @@ def opened_engine(stages: Stages, vocabulary: Vocabulary, options: RunOptions) -
 
 
 def write_answers(folder: str, source: Source, engine: Answering, made: About, options: RunOptions) -> Summary:
-    """Write what is missing of a run folder, whoever answers.
+    """Write the missing rows of a run folder with the answers of an engine or of workers.
 
     Raises:
-        BadInput: the folder holds another run, or the inputs have changed and options refuse that.
-        CannotWrite: the folder cannot be written, or another process is at it.
+        BadInput: The folder holds another run, or inputs have changed and the options refuse that.
+        CannotWrite: The folder cannot be written, or another process is writing it.
     """
     more: dict[str, Any] = {
         "embeddings": options.embeddings,
@@ -163,8 +163,8 @@ def write_answers(folder: str, source: Source, engine: Answering, made: About, o
     }
     if options.frames != "first":
         more["frames"] = options.frames
-    if options.asked is not None:
-        more["asked"] = dict(options.asked)
+    if options.command is not None:
+        more["asked"] = dict(options.command)
     record = describe(asdict(made.record), made.labels, **more)
     with open_run(Path(folder), record, overwrite=options.overwrite) as run:
         changes, again = _changed(run, source, options)
@@ -176,14 +176,14 @@ def write_answers(folder: str, source: Source, engine: Answering, made: About, o
 
 
 def _changed(run: RunFolder, source: Source, options: RunOptions) -> tuple[Changes | None, list[str]]:
-    """Look at the inputs of rows before anything is written, where options ask for that.
+    """Compare the inputs with their rows before anything is written, if the options require it.
 
     Returns:
-        (changes, ids): what has changed; whose rows were removed, so that they are answered again.
+        (changes, ids): the changes, or None; and the ids whose rows were removed to be answered again.
 
     Raises:
-        BadInput: something has changed, and options refuse that.
-        CannotWrite: as RunFolder.drop.
+        BadInput: Inputs have changed, and the options refuse that.
+        CannotWrite: As RunFolder.drop.
     """
     if options.on_change == "keep":
         return None, []
@@ -204,12 +204,12 @@ def _session(
     known: Known,
     changes: Changes | None,
 ) -> Summary:
-    """Write what is missing, and note in run.json what was done."""
+    """Write the missing rows, and add the session to run.json."""
     began, started = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     kind = dated(kind, time.time())
     finished, counts = run.finished(), Counter[str]()
     if drawing:
-        drawing.name_all(finished.ids)
+        drawing.reserve_names(finished.ids)
     with _Writer(run, kind, drawing, known, options) as writer:
         for answer in engine.answers(known.over(source(known.skip))):
             if answer.error is not None and options.strict:
@@ -231,26 +231,26 @@ def _session(
     )
     if summary.rows:
         devices = {"devices": list(options.devices)} if options.devices else {}
-        run.note({"began": began, "openvocab": openvocab.__version__, **devices, **noted(summary)})
+        run.note({"began": began, "openvocab": openvocab.__version__, **devices, **session_record(summary)})
     return summary
 
 
 def _counted(known: Known, changes: Changes | None, options: RunOptions) -> Changes:
-    """Return what has changed: as it was found first, or else as it came by; of a run that was ended, in part."""
+    """Return the changes: those found before writing, or those found while reading; partial for a stopped run."""
     return changes or (known.changes if options.stop() else known.finish())
 
 
-def noted(summary: Summary) -> dict[str, Any]:
-    """Return what run.json keeps of a session."""
+def session_record(summary: Summary) -> dict[str, Any]:
+    """Return the record of a session for run.json."""
     kept = asdict(summary)
     return {name: kept[name] for name in ("ok", "errors", "skipped", "seconds", "stopped", "batch_sizes", "changed")}
 
 
 def refuse_target(folder: str, images: Names) -> None:
-    """Look at a folder that is to be written to.
+    """Refuse a target that is not a folder, or that contains inputs.
 
     Raises:
-        BadInput: it is no folder, or what is read lies in it or has no name.
+        BadInput: The target is not a folder, an input is in it, or an input is an image in memory.
     """
     refuse_in_memory(images)
     target = os.path.realpath(folder)
@@ -266,7 +266,7 @@ def refuse_target(folder: str, images: Names) -> None:
 
 
 class _Writer:
-    """The one thread that writes: rows gather here until they make a part."""
+    """The writer thread, which collects rows into parts."""
 
     def __init__(
         self, run: RunFolder, kind: pa.Schema, drawing: Drawing | None, known: Known, options: RunOptions
@@ -284,17 +284,17 @@ class _Writer:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        """Write what is left, also after an error elsewhere; raise the writer's own where there is no other."""
+        """Write the remaining rows, also after an error; raise the writer's error if there is no other."""
         self._put(None)
         self._thread.join()
         if self._error is not None and error is None:
             raise self._error
 
     def put(self, answer: Answer) -> None:
-        """Hand an answer to the writer, waiting while it is behind.
+        """Queue an answer; wait while the queue is full.
 
         Raises:
-            CannotWrite: what it had before could not be written.
+            CannotWrite: An earlier answer could not be written.
         """
         if self._drawing is None and answer.decoded is not None:
             answer.decoded = replace(answer.decoded, pixels=NO_PIXELS)
@@ -312,17 +312,17 @@ class _Writer:
 
     def _work(self) -> None:
         try:
-            to_table((), self._kind)  # pyarrow loads its parts on first use: now, not when a signal waits for a part
+            to_table((), self._kind)  # loads pyarrow's modules now, not while a signal waits for a part
             while (answer := self._next()) is not None:
                 drawing = None if self._drawing is None else self._drawing(answer)
                 self._keep(replace(answer.row(), drawing=drawing))
                 del answer
             self._flush()
-        except Exception as error:  # raised where the next answer is put
+        except Exception as error:  # put raises it
             self._error = error
 
     def _next(self) -> Answer | None:
-        """Wait for an answer, and write the part meanwhile if its time has come."""
+        """Wait for an answer; meanwhile write the part when part_seconds have passed."""
         while True:
             if self._rows and time.monotonic() - self._since >= self._options.part_seconds:
                 self._flush()
@@ -338,7 +338,7 @@ class _Writer:
             self._place = place
         self._since = self._since if self._rows else time.monotonic()
         self._rows.append(row)
-        self._bytes += _weight(row)
+        self._bytes += _memory_size(row)
         if len(self._rows) >= self._options.part_rows or self._bytes >= self._options.part_bytes:
             self._flush()
 
@@ -348,8 +348,8 @@ class _Writer:
             self._rows, self._bytes = [], 0
 
 
-def _weight(row: Row) -> int:
-    """Bytes that a row takes in memory, roughly."""
+def _memory_size(row: Row) -> int:
+    """Return the approximate size of a row in memory, in bytes."""
     found = row.detections
     masks = sum(map(len, found.masks.counts)) if found is not None and isinstance(found.masks, EncodedMasks) else 0
     detections = 0 if found is None else 200 * len(found)

@@ -20,11 +20,11 @@ from openvocab.formats.job import Job
 from openvocab.formats.targets import (
     ImageFiles,
     JsonList,
+    atomic_file,
+    atomic_folder,
     dumps,
     open_text,
     spool,
-    whole_file,
-    whole_folder,
 )
 from openvocab.pipeline.detections import Detection
 
@@ -36,13 +36,13 @@ def write_instances(job: Job) -> None:
 
     Tags stand in each image as `tags`; inputs without an answer, which have no size, in the list `errors` of the file.
     """
-    with whole_file(job.path) as file:
+    with atomic_file(job.path) as file:
         _instances(job, file, job.path, job.image)
 
 
 def write_fiftyone(job: Job) -> None:
     """Write the folder of FiftyOne's COCODetectionDataset: labels.json, and data/ with linked or copied images."""
-    with whole_folder(job.path) as folder, ImageFiles(job, folder, "data/") as images:
+    with atomic_folder(job.path) as folder, ImageFiles(job, folder, "data/") as images:
 
         def name(row: Row) -> str:
             _, file = images.add(row)
@@ -61,7 +61,7 @@ def write_results(job: Job) -> None:
         BadInput: match cannot be read, or lacks an image or a label.
     """
     ids = _Ids.of(job)
-    with whole_file(job.path) as file:
+    with atomic_file(job.path) as file:
         results = JsonList(file)
         for number, row in enumerate(job, 1):
             for detection in detections_of(row, job):

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 from openvocab.batch.rows import Row
 from openvocab.formats.detections import Crop, crop, detections_of, mask_of, run_lengths
 from openvocab.formats.job import Job
-from openvocab.formats.targets import whole_file
+from openvocab.formats.targets import atomic_file
 from openvocab.formats.xml_text import attributes, element
 from openvocab.pipeline.detections import Detection
 
@@ -20,7 +20,7 @@ def write_cvat(job: Job) -> None:
 
     Where both shapes of a detection are asked for, they have a group in common.
     """
-    with whole_file(job.path) as file:
+    with atomic_file(job.path) as file:
         file.write('<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n<version>1.1</version>\n')
         _write(file, _meta(job))
         number = 0

@@ -11,7 +11,7 @@ from typing import Any
 from openvocab.batch.rows import Row
 from openvocab.formats.detections import counts_of, detections_of, tags_of
 from openvocab.formats.job import Job
-from openvocab.formats.targets import ImageFiles, dumps, open_text, whole_folder
+from openvocab.formats.targets import ImageFiles, atomic_folder, dumps, open_text
 
 __all__ = ["write_image_folder"]
 
@@ -23,7 +23,7 @@ def write_image_folder(job: Job) -> None:
     """
     refer = job.options.images == "refer"
     with (
-        whole_folder(job.path) as folder,
+        atomic_folder(job.path) as folder,
         ImageFiles(job, folder, "images/") as images,
         open_text(folder / "metadata.jsonl") as metadata,
     ):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from openvocab.batch.rows import Row
 from openvocab.formats.detections import detections_of, mask_of, run_lengths
 from openvocab.formats.job import Job
-from openvocab.formats.targets import JsonList, open_text, whole_folder
+from openvocab.formats.targets import JsonList, atomic_folder, open_text
 from openvocab.formats.xml_text import element
 from openvocab.pipeline.detections import Detection, shortest
 
@@ -29,7 +29,7 @@ def write_label_studio(job: Job) -> None:
 
     prefix is put before the ids, such as "/data/local-files/?d=" for images on the server's disk.
     """
-    with whole_folder(job.path) as folder:
+    with atomic_folder(job.path) as folder:
         with open_text(folder / "labeling-config.xml") as config:
             config.write(label_config(job.labels.names) + "\n")
         with open_text(folder / "tasks.json") as file:

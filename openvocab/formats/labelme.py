@@ -14,7 +14,7 @@ from PIL import Image
 from openvocab.batch.rows import Row
 from openvocab.formats.detections import Crop, crop, detections_of, mask_of
 from openvocab.formats.job import Job
-from openvocab.formats.targets import ImageFiles, dumps, open_text, whole_folder
+from openvocab.formats.targets import ImageFiles, atomic_folder, dumps, open_text
 from openvocab.pipeline.detections import Detection
 
 __all__ = ["write_labelme"]
@@ -25,7 +25,7 @@ _VERSION = "5.5.0"
 
 def write_labelme(job: Job) -> None:
     """Write a JSON file an image; where both shapes of a detection are asked for, they have a group in common."""
-    with whole_folder(job.path) as folder, ImageFiles(job, folder, "") as images:
+    with atomic_folder(job.path) as folder, ImageFiles(job, folder, "") as images:
         with open_text(folder / "labels.txt") as labels:
             labels.writelines(f"{name}\n" for name in job.labels.names)
         for row in job:

@@ -19,7 +19,7 @@ from openvocab.batch.rows import Row
 from openvocab.errors import BadInput
 from openvocab.formats.detections import detections_of, mask_of
 from openvocab.formats.job import Job
-from openvocab.formats.targets import ImageFiles, dumps, open_text, whole_folder
+from openvocab.formats.targets import ImageFiles, atomic_folder, dumps, open_text
 from openvocab.pipeline.detections import Detection
 
 __all__ = ["palette", "write_instance_masks", "write_semantic_masks"]
@@ -33,7 +33,7 @@ def write_instance_masks(job: Job) -> None:
     Raises:
         BadInput: an image has more than 65535 detections.
     """
-    with whole_folder(job.path) as folder, ImageFiles(job, folder, "images/") as images:
+    with atomic_folder(job.path) as folder, ImageFiles(job, folder, "images/") as images:
         (folder / "masks").mkdir()
         for row in job:
             found = list(enumerate(detections_of(row, job), 1))
@@ -51,7 +51,7 @@ def write_semantic_masks(job: Job) -> None:
         BadInput: there are more than 65535 labels.
     """
     _check(len(job.labels), "there are", "labels")
-    with whole_folder(job.path) as folder, ImageFiles(job, folder, "images/") as images:
+    with atomic_folder(job.path) as folder, ImageFiles(job, folder, "images/") as images:
         (folder / "masks").mkdir()
         colors = palette().reshape(-1, 3).tolist() if len(job.labels) <= _MOST_IN_PALETTE else []
         with open_text(folder / "values.json") as values:

@@ -9,7 +9,7 @@ from typing import Any
 from openvocab.batch.rows import Row, text_of
 from openvocab.formats.detections import counts_of, detections_of, tags_of
 from openvocab.formats.job import Job
-from openvocab.formats.targets import dumps, whole_file
+from openvocab.formats.targets import atomic_file, dumps
 from openvocab.pipeline.detections import shortest
 
 __all__ = ["COLUMNS", "FORMULA", "escaped", "write_csv", "write_json_lines"]
@@ -31,7 +31,7 @@ def escaped(text: str) -> str:
 
 def write_csv(job: Job) -> None:
     """Write one line a tag or detection, and one for an image that has neither; texts are escaped unless raw is set."""
-    with whole_file(job.path) as file:
+    with atomic_file(job.path) as file:
         lines = csv.writer(file)
         lines.writerow(COLUMNS)
         for row in job:
@@ -67,7 +67,7 @@ def _lines(row: Row, job: Job) -> Iterator[dict[str, Any]]:
 
 def write_json_lines(job: Job) -> None:
     """Write one line an image with all that its row holds; boxes, scores and embeddings are exact."""
-    with whole_file(job.path) as file:
+    with atomic_file(job.path) as file:
         for row in job:
             file.write(dumps(_plain(row, job)) + "\n")
 

@@ -11,15 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, TextIO
 
+from openvocab.batch.atomic import clear_leftovers, temporary_name
 from openvocab.batch.file_names import FileNames
 from openvocab.batch.originals import Originals
 from openvocab.batch.ownership import is_of_a_run
 from openvocab.batch.rows import Row, text_of
-from openvocab.batch.whole import clear_leftovers, temporary_name
 from openvocab.errors import BadInput, CannotWrite, ImageError, OpenVocabError
 from openvocab.formats.job import Job
 
-__all__ = ["ImageFiles", "JsonList", "dumps", "open_text", "spool", "whole_file", "whole_folder"]
+__all__ = ["ImageFiles", "JsonList", "atomic_file", "atomic_folder", "dumps", "open_text", "spool"]
 
 
 def dumps(plain: Any) -> str:
@@ -33,7 +33,7 @@ def open_text(path: Path) -> TextIO:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[TextIO]:
+def atomic_file(path: Path) -> Iterator[TextIO]:
     """Open a text file that takes its name only when it is complete; one of that name is replaced.
 
     Raises:
@@ -45,7 +45,7 @@ def whole_file(path: Path) -> Iterator[TextIO]:
     if is_of_a_run(path):
         raise BadInput(f"{path} is a file of a run; give another name")
     hidden = temporary_name(path)
-    with _told(path):
+    with _write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         clear_leftovers(path.parent)
         try:
@@ -59,7 +59,7 @@ def whole_file(path: Path) -> Iterator[TextIO]:
 
 
 @contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a hidden folder that takes the name of path when all is written.
 
     Raises:
@@ -70,7 +70,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
         what = "holds something already" if path.is_dir() else "is a file, and this format is a folder"
         raise BadInput(f"{path} {what}; give a new folder")
     hidden = temporary_name(path)
-    with _told(path):
+    with _write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         clear_leftovers(path.parent)
         try:
@@ -91,7 +91,7 @@ def spool(beside: Path) -> Iterator[IO[str]]:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _write_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OpenVocabError:
@@ -149,15 +149,15 @@ class ImageFiles:
             (name, file): the name for its annotations, without a suffix; the image's path from the top of the layout,
             or None where it is not there.
         """
-        name, told, file = self._names(row.id), more, None
+        name, extra, file = self._names(row.id), more, None
         if row.status == "ok" and self._job.options.images != "refer":
             try:
                 file = self._place(row, name)
             except ImageError as error:
                 self._job.unlinked += 1
-                told = {"left_out": str(error), **more}
+                extra = {"left_out": str(error), **more}
         known = {"width": row.width, "height": row.height, "error_kind": row.error_kind, "error": row.error}
-        line = {"name": name, "id": text_of(row.id), "status": row.status, "file": file} | known | told
+        line = {"name": name, "id": text_of(row.id), "status": row.status, "file": file} | known | extra
         self._list.write(dumps(line) + "\n")
         return name, file
 

@@ -14,7 +14,7 @@ from openvocab.batch.rows import Row
 from openvocab.formats.detections import detections_of
 from openvocab.formats.job import Job
 from openvocab.formats.mask_images import palette
-from openvocab.formats.targets import ImageFiles, dumps, open_text, whole_folder
+from openvocab.formats.targets import ImageFiles, atomic_folder, dumps, open_text
 from openvocab.formats.xml_text import element
 from openvocab.pipeline.detections import Detection
 
@@ -23,7 +23,7 @@ __all__ = ["write_voc"]
 
 def write_voc(job: Job) -> None:
     """Write Annotations/, JPEGImages/ with linked or copied images, ImageSets/, labels.json and labelmap.txt."""
-    with whole_folder(job.path) as folder, ImageFiles(job, folder, "JPEGImages/") as images:
+    with atomic_folder(job.path) as folder, ImageFiles(job, folder, "JPEGImages/") as images:
         (folder / "Annotations").mkdir()
         (folder / "ImageSets" / "Main").mkdir(parents=True)
         _list_labels(job.labels.names, folder)

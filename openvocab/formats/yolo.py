@@ -11,7 +11,7 @@ from pathlib import Path
 from openvocab.batch.rows import Row
 from openvocab.formats.detections import clipped, detections_of, mask_of, outline
 from openvocab.formats.job import Job
-from openvocab.formats.targets import ImageFiles, open_text, whole_folder
+from openvocab.formats.targets import ImageFiles, atomic_folder, open_text
 from openvocab.pipeline.detections import Detection
 
 __all__ = ["write_boxes", "write_polygons"]
@@ -30,7 +30,7 @@ def write_polygons(job: Job) -> None:
 
 
 def _write(job: Job, numbers: Numbers) -> None:
-    with whole_folder(job.path) as folder:
+    with atomic_folder(job.path) as folder:
         (folder / "labels").mkdir()
         (folder / "images").mkdir()
         _describe(job, folder / "data.yaml")

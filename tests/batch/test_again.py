@@ -13,7 +13,7 @@ from PIL import Image
 import openvocab
 from openvocab import BadInput, CannotWrite, RunOptions
 from openvocab.batch import run_folder
-from openvocab.batch.unchanged import asked, nothing_to_do
+from openvocab.batch.unchanged import command_record, nothing_to_do
 from tests.helpers.stages import LABELS, chain, save_images, tagging
 
 
@@ -100,16 +100,16 @@ MODELS = {"preset": "pocket", "tagger": None, "detector": None, "segmenter": Non
 
 
 def options_of(**changes: Any) -> RunOptions:
-    return dataclasses.replace(RunOptions(asked=asked(MODELS, labels=LABELS)), **changes)
+    return dataclasses.replace(RunOptions(command=command_record(MODELS, labels=LABELS)), **changes)
 
 
 @pytest.mark.parametrize(
     ("changes", "known"),
     [
         pytest.param({}, True, id="the same"),
-        pytest.param({"asked": asked(MODELS, labels=("a", "b"))}, False, id="other labels"),
-        pytest.param({"asked": asked({**MODELS, "preset": "base"}, labels=LABELS)}, False, id="other models"),
-        pytest.param({"asked": None}, False, id="from Python"),
+        pytest.param({"command": command_record(MODELS, labels=("a", "b"))}, False, id="other labels"),
+        pytest.param({"command": command_record({**MODELS, "preset": "base"}, labels=LABELS)}, False, id="models"),
+        pytest.param({"command": None}, False, id="from Python"),
         pytest.param({"overwrite": True}, False, id="overwrite"),
         pytest.param({"retry_errors": True}, False, id="errors again"),
         pytest.param({"frames": "all"}, True, id="frames of files of one"),
@@ -120,7 +120,7 @@ def test_nothing_to_do_is_known_without_models(
 ) -> None:
     run = str(tmp_path / "run")
     assert nothing_to_do(run, images, options_of()) is None
-    tagging().run_to(run, images, LABELS, asked=options_of().asked)
+    tagging().run_to(run, images, LABELS, command=options_of().command)
     before = {each.name: each.stat().st_mtime_ns for each in Path(run).iterdir()}
     summary = nothing_to_do(run, images, options_of(**changes))
     assert (summary is not None) is known
@@ -139,19 +139,19 @@ def test_nothing_to_do_is_known_without_models(
 )
 def test_what_is_left_to_do_is_left_to_the_run(images: Path, tmp_path: Path, change: Any) -> None:
     run = tmp_path / "run"
-    tagging().run_to(run, images, LABELS, asked=options_of().asked, part_rows=4)
+    tagging().run_to(run, images, LABELS, command=options_of().command, part_rows=4)
     change(images, run)
     assert nothing_to_do(str(run), images, options_of()) is None
 
 
 def test_another_version_looks_again(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tagging().run_to(tmp_path / "run", images, LABELS, asked=options_of().asked)
+    tagging().run_to(tmp_path / "run", images, LABELS, command=options_of().command)
     monkeypatch.setattr(openvocab, "__version__", "9.9")
     assert nothing_to_do(str(tmp_path / "run"), images, options_of()) is None
 
 
 def test_what_was_asked_may_differ_where_rows_are_alike(images: Path, tmp_path: Path) -> None:
-    tagging().run_to(tmp_path / "run", images, LABELS, asked=options_of().asked)
+    tagging().run_to(tmp_path / "run", images, LABELS, command=options_of().command)
     assert tagging().run_to(tmp_path / "run", images, LABELS).skipped == 12
 
 
@@ -165,10 +165,10 @@ def test_what_was_asked_may_differ_where_rows_are_alike(images: Path, tmp_path: 
     ],
 )
 def test_weights_of_the_users_own_are_read(tmp_path: Path, spec: str, pinned: bool) -> None:
-    assert (asked({"detector": spec.format(place=tmp_path)}) is not None) is pinned
+    assert (command_record({"detector": spec.format(place=tmp_path)}) is not None) is pinned
 
 
 def test_an_input_in_the_folder_is_refused_here_too(images: Path, tmp_path: Path) -> None:
-    tagging().run_to(tmp_path / "run", images, LABELS, asked=options_of().asked)
+    tagging().run_to(tmp_path / "run", images, LABELS, command=options_of().command)
     with pytest.raises(BadInput, match="could be overwritten"):
         nothing_to_do(str(tmp_path / "run"), [tmp_path / "run"], options_of())

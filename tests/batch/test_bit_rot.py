@@ -12,7 +12,7 @@ import pytest
 
 import openvocab
 from openvocab import BadInput
-from openvocab.batch import manifest, part_files, whole
+from openvocab.batch import atomic, manifest, part_files
 from openvocab.batch.run_folder import Run, RunFolder
 from tests.helpers.stages import LABELS, chain, save_images, tagging
 
@@ -177,7 +177,7 @@ def test_a_part_without_a_line_is_read_and_gets_one(run: Run) -> None:
 @pytest.mark.parametrize("at", ["before", "after"])
 def test_a_part_that_was_being_replaced_is_sound_either_way(run: Run, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
     whole_rows = plain(run)[0][1:]
-    real = whole.write_whole
+    real = atomic.write_atomic
 
     def dying(path: Path, data: Any) -> None:
         if at == "after":
@@ -185,7 +185,7 @@ def test_a_part_that_was_being_replaced_is_sound_either_way(run: Run, monkeypatc
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("openvocab.batch.run_folder.write_whole", dying)
+        patch.setattr("openvocab.batch.run_folder.write_atomic", dying)
         with pytest.raises(KeyboardInterrupt):
             RunFolder(run.path).drop("id", ["photos/00000.png"])
     assert plain(run)[0][-5:] == whole_rows

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import openvocab
-from openvocab.batch.embedding_cache import Kept, cached_labels, open_cache
+from openvocab.batch.embedding_cache import CacheEntry, cached_labels, open_cache
 from tests.batch.test_embedding_cache import NEW, assert_same, run
 from tests.helpers.stages import save_images
 
@@ -67,7 +67,7 @@ def test_a_damaged_file_is_set_aside_with_one_warning(
     assert_same("again", "plain")
     (message,) = caplog.messages
     assert "embeddings.sqlite is damaged (" in message
-    assert "set aside as embeddings.sqlite.damaged, and images are embedded anew" in message
+    assert "renamed to embeddings.sqlite.damaged, and images are embedded again" in message
     assert Path("cache/embeddings.sqlite.damaged").is_file()
     run("rest", NEW, cache="cache")  # what was still read from the damaged file
     assert run("last", NEW, cache="cache") == []
@@ -132,7 +132,7 @@ def test_a_label_whose_entry_is_damaged_is_encoded_anew(clip_folders: Any) -> No
 
 def test_two_that_have_a_damaged_file_open_set_it_aside_once(caplog: pytest.LogCaptureFixture) -> None:
     """The second finds another file in its place, and takes that one."""
-    entries = {number.to_bytes(8): Kept(1, 2, 3, np.full((2, 600), number, np.float32)) for number in range(40)}
+    entries = {number.to_bytes(8): CacheEntry(1, 2, 3, np.full((2, 600), number, np.float32)) for number in range(40)}
     with open_cache("cache") as cache:
         cache.add(entries.items())
     with open_cache("cache") as one, open_cache("cache") as other:
@@ -140,7 +140,7 @@ def test_two_that_have_a_damaged_file_open_set_it_aside_once(caplog: pytest.LogC
         assert one.find(list(entries)) == {}
         one.add(entries.items())
         assert set(other.find(list(entries))) == set(entries)
-        other.add([(b"more", Kept(1, 2, 3, np.zeros((1, 4), np.float32)))])
+        other.add([(b"more", CacheEntry(1, 2, 3, np.zeros((1, 4), np.float32)))])
         assert set(one.find([b"more"])) == {b"more"}
     assert len(caplog.messages) == 1
     with open_cache("cache") as cache:
@@ -148,14 +148,14 @@ def test_two_that_have_a_damaged_file_open_set_it_aside_once(caplog: pytest.LogC
 
 
 SOUND = {
-    hashlib.sha256(bytes([number])).digest() * 2: Kept(
+    hashlib.sha256(bytes([number])).digest() * 2: CacheEntry(
         64 + number, 48, 1, np.random.default_rng(number).random((1 + number % 3, 8), np.float32)
     )
     for number in range(40)
 }
 
 
-def wrong(found: dict[bytes, Kept]) -> int:
+def wrong(found: dict[bytes, CacheEntry]) -> int:
     """Return how many entries are not what was kept under their key."""
     return sum(
         (one.width, one.height, one.frames) != (SOUND[key].width, SOUND[key].height, SOUND[key].frames)

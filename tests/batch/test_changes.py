@@ -14,7 +14,7 @@ from PIL import Image
 import openvocab
 from openvocab import BadInput
 from openvocab.batch import changes
-from openvocab.batch.unchanged import asked, nothing_to_do
+from openvocab.batch.unchanged import command_record, nothing_to_do
 from tests.helpers.stages import LABELS, save_images, tagging
 
 
@@ -153,15 +153,15 @@ def test_a_folder_that_nobody_touched_is_not_read_again(
 )
 def test_a_command_without_models_knows_of_changes(folder: Path, tmp_path: Path, on_change: Any, known: bool) -> None:
     run = str(tmp_path / "run")
-    said = asked({"preset": "pocket"}, labels=LABELS)
-    tagging().run_to(run, folder, LABELS, asked=said)
+    said = command_record({"preset": "pocket"}, labels=LABELS)
+    tagging().run_to(run, folder, LABELS, command=said)
     replace(folder)
-    summary = nothing_to_do(run, folder, openvocab.RunOptions(asked=said, on_change=on_change))
+    summary = nothing_to_do(run, folder, openvocab.RunOptions(command=said, on_change=on_change))
     assert (summary is not None) is known
     if summary is not None:
         assert summary.changed == {"replaced": 1}
     with pytest.raises(BadInput, match="1 replaced"):
-        nothing_to_do(run, folder, openvocab.RunOptions(asked=said, on_change="refuse"))
+        nothing_to_do(run, folder, openvocab.RunOptions(command=said, on_change="refuse"))
 
 
 def test_other_words_are_refused() -> None:

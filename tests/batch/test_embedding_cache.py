@@ -14,7 +14,7 @@ import pytest
 import openvocab
 from openvocab import BadInput, CannotWrite, Pipeline, Settings
 from openvocab.batch import engine
-from openvocab.batch.embedding_cache import EmbeddingCache, Kept, cached_labels, open_cache
+from openvocab.batch.embedding_cache import CacheEntry, EmbeddingCache, cached_labels, open_cache
 from openvocab.batch.rows import Row
 from openvocab.images import decode
 from openvocab.images import read as images
@@ -194,7 +194,7 @@ def test_several_writers_lose_nothing() -> None:
     def write(start: int) -> None:
         with open_cache("cache") as cache:
             for number in range(start, start + 50):
-                cache.add([(number.to_bytes(8), Kept(1, 2, 3, np.full((2, 4), number, np.float32)))])
+                cache.add([(number.to_bytes(8), CacheEntry(1, 2, 3, np.full((2, 4), number, np.float32)))])
 
     threads = [threading.Thread(target=write, args=(start,)) for start in (0, 25, 50, 75)]
     for thread in threads:
@@ -233,7 +233,7 @@ def test_closing_waits_for_readers(tmp_path: Path) -> None:
                 return
 
     with open_cache(tmp_path) as cache:
-        cache.add((key, Kept(1, 1, 1, rows)) for key in keys)
+        cache.add((key, CacheEntry(1, 1, 1, rows)) for key in keys)
         readers = [threading.Thread(target=read, args=(cache,)) for _ in range(4)]
         for reader in readers:
             reader.start()

@@ -123,19 +123,19 @@ def test_a_shard_is_read_once_for_rows_in_its_order(sources: list[Path], monkeyp
         found.find(row)
     assert opened == [str(sources[1])]
     for number in range(20):
-        with pytest.raises(ImageError, match="put it back"):
+        with pytest.raises(ImageError, match="restore it"):
             found.find(Row(f"{sources[1]}::gone{number}.jpg", None, 8, 8, 1))
     assert len(opened) == 2  # what a shard lacks does not have it read again for each image
 
 
 BROKEN = [
-    pytest.param("gone.png", b"", "missing", "put it back", id="gone"),
-    pytest.param("https://e.org/y.png?v=1", b"", "missing", "put it back", id="a web address"),
+    pytest.param("gone.png", b"", "missing", "restore it", id="gone"),
+    pytest.param("https://e.org/y.png?v=1", b"", "missing", "restore it", id="a web address"),
     pytest.param(
         "photos/a::b.png", _bytes("blue"), "vanished", "has changed since it was answered", id="another by now"
     ),
     pytest.param("photos/walk.gif#frame=1", _bytes("blue"), "vanished", "has changed", id="a frame of another by now"),
-    pytest.param("s.tar::x/a.jpg", b"no tar file", "missing", "put it back", id="another shard by now"),
+    pytest.param("s.tar::x/a.jpg", b"no tar file", "missing", "restore it", id="another shard by now"),
 ]
 
 

@@ -15,7 +15,7 @@ import pytest
 
 import openvocab
 from openvocab import BadInput, CannotWrite
-from openvocab.batch.whole import clear_leftovers, temporary_name, write_whole
+from openvocab.batch.atomic import clear_leftovers, temporary_name, write_atomic
 from tests.helpers.stages import LABELS, chain, save_images, tagging
 
 
@@ -165,5 +165,5 @@ def test_leftovers_of_dead_processes_go_and_all_else_stays(tmp_path: Path, monke
 
 def test_a_long_name_has_a_temporary_one_that_fits(tmp_path: Path) -> None:
     path = tmp_path / ("é" * 120 + ".json")
-    write_whole(path, b"data")
+    write_atomic(path, b"data")
     assert path.read_bytes() == b"data" and [each.name for each in tmp_path.iterdir()] == [path.name]

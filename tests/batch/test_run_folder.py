@@ -19,11 +19,11 @@ from PIL import Image
 
 import openvocab
 from openvocab import BadInput, CannotWrite, ImageError, Settings
-from openvocab.batch import whole
+from openvocab.batch import atomic
+from openvocab.batch.atomic import temporary_name
 from openvocab.batch.part_files import read_part
 from openvocab.batch.rows import Row, schema
 from openvocab.batch.run_folder import RunFolder
-from openvocab.batch.whole import temporary_name
 from openvocab.testing import FakeTagger
 from openvocab.ui.cli.main import main
 from tests.helpers.stages import LABELS, chain, save_images, tagging
@@ -302,7 +302,7 @@ def test_any_failing_write_stops_the_run_cleanly(
         return real(*given, **named)
 
     if call == "write":
-        monkeypatch.setattr(whole, "open", failing, raising=False)
+        monkeypatch.setattr(atomic, "open", failing, raising=False)
     else:
         monkeypatch.setattr(os, call, failing)
     with pytest.raises(CannotWrite, match=os.strerror(code)):

@@ -136,5 +136,5 @@ def test_find_images_expands_patterns(pattern: str, found: list[str], tmp_path: 
     save_images(tmp_path, 3)
     (tmp_path / "notes.md").write_text("no image", "utf-8")
     assert [path.name for path in openvocab.find_images(tmp_path / pattern)] == found
-    with pytest.raises(BadInput, match="no file fits"):
+    with pytest.raises(BadInput, match="no file matches"):
         openvocab.find_images([tmp_path / "*.bmp"])

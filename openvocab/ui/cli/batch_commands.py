@@ -109,7 +109,7 @@ def fill_run(args: Namespace, loader: Loader, prompts: PromptSet, *, draw: bool 
 
     given = {name: getattr(args, name, None) for name in _PASSED_ON}
     options = {name: value for name, value in given.items() if value is not None}
-    options |= {"draw": draw, "asked": _asked(args, loader, prompts)}
+    options |= {"draw": draw, "command": _command(args, loader, prompts)}
     workers = _workers(args, loader)
     summary = nothing_to_do(args.out, args.paths, openvocab.RunOptions(**options))
     if summary is not None:
@@ -127,15 +127,15 @@ def fill_run(args: Namespace, loader: Loader, prompts: PromptSet, *, draw: bool 
     return stop.status if stop() else status
 
 
-def _asked(args: Namespace, loader: Loader, prompts: PromptSet) -> dict[str, Any] | None:
+def _command(args: Namespace, loader: Loader, prompts: PromptSet) -> dict[str, Any] | None:
     """Return what rows depend on, as far as the command says it."""
-    from openvocab.batch.unchanged import asked
+    from openvocab.batch.unchanged import command_record
 
     models = {name: getattr(loader, name) for name in ("preset", "tagger", "detector", "segmenter")}
     options = {name: getattr(args, name, None) for name in _DECIDING}
     settings = {name: value for name, value in loader.settings.items() if value is not None and name != "batch_size"}
     words = {"labels": openvocab.read_labels(args.labels), "templates": prompts.templates}
-    return asked(models, **options, **words, settings=settings)
+    return command_record(models, **options, **words, settings=settings)
 
 
 def _workers(args: Namespace, loader: Loader) -> openvocab.Workers | None:

@@ -149,7 +149,7 @@ def test_strict_stops_at_the_first(options: list[str], capsys: pytest.CaptureFix
         pytest.param(["--out", "p"], 2, "could be overwritten", id="the images' own folder"),
         pytest.param(["--out", "run", "--workers", "0"], 2, "workers must be", id="no worker"),
         pytest.param(["https://example.org/a.png"], 2, "--allow-urls", id="web address"),
-        pytest.param(["*.jpg"], 2, "no file fits", id="pattern"),
+        pytest.param(["*.jpg"], 2, "no file matches", id="pattern"),
     ],
 )
 def test_what_cannot_be_used(arguments: list[str], status: int, words: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -166,7 +166,7 @@ def test_an_output_that_cannot_be_written_is_status_3(monkeypatch: pytest.Monkey
         raise CannotWrite("run cannot be written; make room")
 
     save_images(Path("p"), 1)
-    monkeypatch.setattr("openvocab.batch.run_folder.write_whole", refuse)
+    monkeypatch.setattr("openvocab.batch.run_folder.write_atomic", refuse)
     assert tag("--out", "run") == 3
 
 

@@ -1,7 +1,7 @@
-"""Files that are there whole or not at all, under temporary names that tell whose they are.
+"""Atomic and durable writes, under temporary names that identify the writing process.
 
-A temporary name is `.NAME.HOST-PID.openvocab.tmp`, where HOST is a short digest of the machine's name: what lacks that
-form was written by somebody else, and is left alone.
+A temporary name is `.NAME.HOST-PID.openvocab.tmp`, where HOST is a short digest of the machine's name. Files without
+that form belong to other programs and are not touched.
 """
 
 from __future__ import annotations
@@ -24,37 +24,38 @@ __all__ = [
     "cannot_write",
     "clear_leftovers",
     "is_alive",
-    "remove_whole",
+    "remove_durably",
     "sync_folder",
     "temporary_name",
-    "write_whole",
+    "write_atomic",
 ]
 
 _ENDING = ".openvocab.tmp"
 _MARKED = re.compile(rf"\..*\.([0-9a-f]{{8}})-([0-9]+){re.escape(_ENDING)}", re.DOTALL)
-_LONGEST = 160
-"""Bytes of a name that are kept, so that what is added to it fits in the 255 that file systems allow."""
+_MAX_NAME_BYTES = 160
+"""The maximum length of a name in bytes; the temporary name then fits the 255 bytes that file systems allow."""
 
 
 def temporary_name(path: Path) -> Path:
-    """Return the name, beside path, that this process writes it under until it is complete."""
-    kept = os.fsencode(path.name)[:_LONGEST].decode("utf-8", "ignore")
+    """Return the name in the same folder under which this process writes a file until it is complete."""
+    kept = os.fsencode(path.name)[:_MAX_NAME_BYTES].decode("utf-8", "ignore")
     return path.with_name(f".{kept}.{_host()}-{os.getpid()}{_ENDING}")
 
 
 def clear_leftovers(folder: Path, *, locked: bool = False) -> None:
-    """Remove the marked temporary files and folders of processes that ended before they were done.
+    """Remove the temporary files and folders of processes that were killed.
 
     Args:
-        locked: this process holds the lock of the folder, so that what bears its own number, or is of another machine,
-            was left as well. Otherwise only those of processes of this machine go whose number no process has now.
+        folder: The folder.
+        locked: Whether this process holds the folder's lock. Leftovers with its own pid or of another machine are then
+            removed as well; otherwise only those of this machine whose pid no process has.
 
     Raises:
-        OSError: one of them cannot be removed, in a locked folder; otherwise it stays.
+        OSError: One of them cannot be removed from a locked folder; in other folders it stays.
     """
     for left in sorted(folder.glob(f".*{_ENDING}")):
         named = _MARKED.fullmatch(left.name)
-        if named is None or not _is_left(named[1], int(named[2]), locked):
+        if named is None or not _is_leftover(named[1], int(named[2]), locked):
             continue
         if left.is_dir() and not left.is_symlink():
             shutil.rmtree(left, ignore_errors=not locked)
@@ -64,7 +65,7 @@ def clear_leftovers(folder: Path, *, locked: bool = False) -> None:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process of this machine has that number; True where the system cannot be asked without harm."""
+    """Return whether a process of this machine has a pid; True on systems without a safe check."""
     if os.name != "posix":
         return True
     try:
@@ -76,7 +77,7 @@ def is_alive(pid: int) -> bool:
     return True
 
 
-def _is_left(host: str, pid: int, locked: bool) -> bool:
+def _is_leftover(host: str, pid: int, locked: bool) -> bool:
     if host != _host():
         return locked
     return (locked and pid == os.getpid()) or not is_alive(pid)
@@ -87,11 +88,11 @@ def _host() -> str:
     return hashlib.sha256(platform.node().encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
-def write_whole(path: Path, data: Any) -> None:
-    """Write a file so that there is either all of it or none of it, even if the power fails.
+def write_atomic(path: Path, data: Any) -> None:
+    """Write a file atomically and durably: after a crash or a power failure it is complete or absent.
 
     Raises:
-        CannotWrite: the message has the path, the bytes needed and the cause.
+        CannotWrite: The file cannot be written; the message has the path, the size and the cause.
     """
     hidden = temporary_name(path)
     try:
@@ -108,10 +109,10 @@ def write_whole(path: Path, data: Any) -> None:
 
 
 def append_line(path: Path, data: bytes) -> None:
-    """Add a line to a file, made if it is not there; what was there before is kept, even if the power fails.
+    """Append a line to a file durably, and create the file if it does not exist.
 
     Raises:
-        CannotWrite: the message has the path, the bytes needed and the cause.
+        CannotWrite: The file cannot be written; the message has the path, the size and the cause.
     """
     try:
         made = not path.exists()
@@ -125,11 +126,11 @@ def append_line(path: Path, data: bytes) -> None:
         raise cannot_write(path, error, len(data)) from error
 
 
-def remove_whole(path: Path) -> None:
-    """Remove a file, even if the power fails afterwards.
+def remove_durably(path: Path) -> None:
+    """Remove a file durably.
 
     Raises:
-        CannotWrite: the message has the path and the cause.
+        CannotWrite: The file cannot be removed; the message has the path and the cause.
     """
     try:
         path.unlink(missing_ok=True)
@@ -139,7 +140,7 @@ def remove_whole(path: Path) -> None:
 
 
 def cannot_write(path: Path, error: OSError, size: int | None = None) -> CannotWrite:
-    """Return the error for a file or folder that cannot be written, with the bytes needed where they are known."""
+    """Return the error for a file or folder that cannot be written, with the size in bytes if it is known."""
     needed = "" if size is None else f", {size} bytes needed"
     remedy = "make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check the disk and the permissions"
     cause = error.strerror or str(error)
@@ -147,7 +148,7 @@ def cannot_write(path: Path, error: OSError, size: int | None = None) -> CannotW
 
 
 def sync_folder(folder: Path) -> None:
-    """Let the names in a folder last, even if the power fails."""
+    """Flush the entries of a folder to disk."""
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
         try:

@@ -1,7 +1,6 @@
-"""Exporters: rows, from a run folder or a single result, in the formats of other tools.
+"""Exporters: rows of a run, or single results, in the formats of other tools.
 
-Each takes a Job and writes it; what is costly to import is imported when a format is first used.
-docs/formats.md says what each format keeps and loses.
+Each exporter writes a Job. A format is imported on first use. docs/formats.md lists what each format keeps and loses.
 """
 
 from __future__ import annotations
@@ -124,7 +123,7 @@ FORMATS: Mapping[str, Callable[[], Exporter]] = {
     "yolo": _yolo,
     "yolo-seg": _yolo_seg,
 }
-"""Name of a format -> what returns its exporter."""
+"""The function that returns the exporter of each format, by name."""
 
 
 def export(
@@ -134,20 +133,20 @@ def export(
     labels: Sequence[str] | None = None,
     **options: Any,
 ) -> Exported:
-    """Write results in the format of another tool; either all of it is there in the end, or nothing.
+    """Write results in the format of another tool, atomically: the output is complete or absent.
 
     Args:
-        rows: a Result or a Row, several of them, or a run that read_run returned. They are read once, one at a time.
-        path: the file or folder to write; FORMATS and docs/formats.md say which.
-        format: one of FORMATS, such as "coco".
-        labels: the vocabulary, whose order numbers the categories; a run, a Result and a Row of a run know their own.
-        options: those of ExportOptions.
+        rows: A Result or a Row, several of them, or a run from read_run. Rows are read once, one at a time.
+        path: The file or folder to write, depending on the format; see docs/formats.md.
+        format: The name of the format, such as "coco".
+        labels: The vocabulary, whose order numbers the categories. A run, a Result and a Row of a run have their own.
+        options: The options of ExportOptions.
 
     Raises:
-        UnknownName: there is no format of that name.
-        BadInput: an option is unknown or of no use to the format, no labels are given for several rows, a row has a
-            label that is not among them, or path cannot be taken.
-        CannotWrite: the disk is full, or the place cannot be written.
+        UnknownName: There is no format of that name.
+        BadInput: An option is unknown or not used by the format, labels are missing for several rows, a row has a label
+            that is not among them, or path cannot be used.
+        CannotWrite: The disk is full, or the path cannot be written.
     """
     from openvocab.batch.rows import Row
     from openvocab.formats.job import Job, LabelIndex
@@ -161,7 +160,7 @@ def export(
         known = rows.classes if labels is None else labels
         rows = [rows]
     if known is None:
-        raise BadInput("labels are needed, since several rows may have any; give the vocabulary in its order")
+        raise BadInput("labels are required for several rows; give the vocabulary in order")
     job = Job(_rows(rows), LabelIndex(known), Path(path), chosen)
     FORMATS[format]()(job)
     return job.done()

@@ -1,7 +1,7 @@
 """COCO JSON: instances, results, and the folder that FiftyOne loads.
 
-Masks are run-length encoded with iscrowd 0, so that an evaluation counts them. Ids of images are the numbers of their
-rows and ids of categories those of the labels, both from 1. Files grow item by item; nothing is held in memory.
+Masks are run-length encoded with iscrowd 0, so that an evaluation counts them. Image ids number the rows and category
+ids number the labels, both from 1. Files are written item by item, with constant memory.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ __all__ = ["write_fiftyone", "write_instances", "write_results"]
 
 
 def write_instances(job: Job) -> None:
-    """Write one instances file: images, annotations with scores, categories.
+    """Write one instances file: images, annotations with scores, and categories.
 
-    Tags stand in each image as `tags`; inputs without an answer, which have no size, in the list `errors` of the file.
+    The tags of an image are its entry `tags`. Inputs without an answer, which have no size, are listed in `errors`.
     """
     with atomic_file(job.path) as file:
         _instances(job, file, job.path, job.image)
@@ -53,9 +53,9 @@ def write_fiftyone(job: Job) -> None:
 
 
 def write_results(job: Job) -> None:
-    """Write a results file, as pycocotools' loadRes reads it: a list of detections with scores.
+    """Write a results file for pycocotools' loadRes: a list of detections with scores.
 
-    With match, the ids are those of that file.
+    The option match gives the file whose ids are used.
 
     Raises:
         BadInput: match cannot be read, or lacks an image or a label.
@@ -71,7 +71,7 @@ def write_results(job: Job) -> None:
 
 
 def _absolute(job: Job, row: Row) -> str:
-    """Return where an image lies, from the root, unless a prefix says where."""
+    """Return the absolute path of an image, unless there is a prefix."""
     name = job.image(row)
     return name if job.options.prefix or "::" in name or not Path(name).is_file() else str(Path(name).absolute())
 
@@ -83,12 +83,12 @@ def _common(detection: Detection, row: Row) -> dict[str, Any]:
 
 
 def _instances(job: Job, file: IO[str], beside: Path, name: Callable[[Row], str]) -> None:
-    """Write the file; annotations and errors wait in files of their own until the images are through."""
-    with spool(beside) as waiting, spool(beside) as failed:
+    """Write the file; annotations and errors are buffered in temporary files until all images are written."""
+    with spool(beside) as buffered, spool(beside) as failed:
         head = {"description": "openvocab", "version": openvocab.__version__}
-        categories = [{"id": place, "name": label} for place, label in enumerate(job.labels.names, 1)]
+        categories = [{"id": number, "name": label} for number, label in enumerate(job.labels.names, 1)]
         file.write(f'{{"info": {dumps(head)},\n"licenses": [],\n"categories": {dumps(categories)},\n"images": ')
-        images, annotations, errors = JsonList(file), JsonList(waiting), JsonList(failed)
+        images, annotations, errors = JsonList(file), JsonList(buffered), JsonList(failed)
         number = 0
         for image, row in enumerate(job, 1):
             named = {"id": image, "file_name": name(row)}
@@ -100,7 +100,7 @@ def _instances(job: Job, file: IO[str], beside: Path, name: Callable[[Row], str]
                 number += 1
                 annotations.add({"id": number, "image_id": image} | _annotation(detection, row))
         images.close()
-        for each, title, from_file in ((annotations, "annotations", waiting), (errors, "errors", failed)):
+        for each, title, from_file in ((annotations, "annotations", buffered), (errors, "errors", failed)):
             each.close()
             from_file.seek(0)
             file.write(f',\n"{title}": ')
@@ -127,7 +127,7 @@ class _Ids:
 
     @classmethod
     def of(cls, job: Job) -> _Ids:
-        """Read the ids of match, if there is one."""
+        """Read the ids of the match file, if there is one."""
         path = job.options.match
         if path is None:
             return cls(job, None, None)
@@ -136,10 +136,10 @@ class _Ids:
             images = {image["file_name"]: image["id"] for image in given["images"]}
             return cls(job, images, {each["name"]: each["id"] for each in given["categories"]})
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise BadInput(f"match: {path} is no COCO file with images and categories ({error!r})") from error
+            raise BadInput(f"match: {path} is not a COCO file with images and categories ({error!r})") from error
 
     def image(self, number: int, row: Row) -> int:
-        """Return the id of a row's image: by its name, or by the last part of it."""
+        """Return the id of a row's image, found by its name or by the last part of its name."""
         if self._images is None:
             return number
         names = [self._job.image(row), text_of(row.id).replace("\\", "/").rpartition("/")[2]]

@@ -1,4 +1,4 @@
-"""CVAT for images 1.1: one XML file with boxes, masks and tags. The scores are lost."""
+"""CVAT for images 1.1: one XML file with boxes, masks and tags, without scores."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["write_cvat"]
 
 
 def write_cvat(job: Job) -> None:
-    """Write the file, one <image> at a time; inputs without an answer, which have no size, are left out.
+    """Write the file, one <image> at a time, without inputs that have no answer, which have no size.
 
-    Where both shapes of a detection are asked for, they have a group in common.
+    With shapes="both", the box and the mask of a detection share a group.
     """
     with atomic_file(job.path) as file:
         file.write('<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n<version>1.1</version>\n')
@@ -65,8 +65,8 @@ def _shapes(image: ElementTree.Element, job: Job, row: Row, detection: Detection
         common["group_id"] = group
     if mask is not None:
         inside = crop(mask)
-        place = {"left": inside.left, "top": inside.top, "width": inside.width, "height": inside.height}
-        element(image, "mask", **common, rle=_runs(inside), **place)
+        bounds = {"left": inside.left, "top": inside.top, "width": inside.width, "height": inside.height}
+        element(image, "mask", **common, rle=_runs(inside), **bounds)
     if mask is None or job.options.shapes == "both":
         edges = zip(("xtl", "ytl", "xbr", "ybr"), detection.xyxy, strict=True)
         element(image, "box", **common, **dict(edges))

@@ -1,4 +1,4 @@
-"""The detections of a row one by one, and their masks as runs, crops and polygons."""
+"""The detections of a row, and their masks as run lengths, crops and polygons."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Mask = NDArray[np.bool_]
 
 
 def clipped(detection: Detection, row: Row) -> tuple[float, float, float, float]:
-    """Return left, top, right, bottom of a box, clipped to the image."""
+    """Return the left, top, right and bottom of a box, clipped to the image."""
     left, top, right, bottom = detection.xyxy
     width, height = float(row.width or 0), float(row.height or 0)
     return _clip(left, width), _clip(top, height), _clip(right, width), _clip(bottom, height)
@@ -31,13 +31,13 @@ def _clip(edge: float, largest: float) -> float:
 
 
 def mask_of(detection: Detection) -> Mask | None:
-    """Return the (height, width) bool mask; None where there is none or it is empty."""
+    """Return the (height, width) bool mask, or None if there is none or it is empty."""
     mask = detection.mask
     return mask if mask is not None and mask.any() else None
 
 
 def counts_of(detection: Detection) -> str | None:
-    """Return the COCO run-length counts of the mask; None where there is none."""
+    """Return the COCO run-length counts of the mask, or None if there is none."""
     code = detection.rle
     return None if code is None else str(code["counts"])
 
@@ -46,7 +46,7 @@ def detections_of(row: Row, job: Job) -> Iterator[Detection]:
     """Yield the detections of a row, best first; class ids are indices into the export's vocabulary.
 
     Raises:
-        BadInput: a label is not in the vocabulary.
+        BadInput: A label is not in the vocabulary.
     """
     for each in row.detections or ():
         yield replace(each, class_id=job.labels.class_id(each.label, row))
@@ -59,7 +59,13 @@ def tags_of(row: Row) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """The smallest rectangle that holds a mask: its corner, and the (h, w) bool mask inside."""
+    """The bounding box of a mask and the mask inside it.
+
+    Attributes:
+        left: The first column.
+        top: The first row.
+        mask: (h, w) bool.
+    """
 
     left: int
     top: int
@@ -67,24 +73,24 @@ class Crop:
 
     @property
     def width(self) -> int:
-        """Columns."""
+        """The number of columns."""
         return int(self.mask.shape[1])
 
     @property
     def height(self) -> int:
-        """Rows."""
+        """The number of rows."""
         return int(self.mask.shape[0])
 
 
 def crop(mask: Mask) -> Crop:
-    """Cut a (height, width) mask with at least one pixel down to its pixels."""
+    """Crop a (height, width) mask with at least one pixel to its bounding box."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     inside = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     return Crop(int(columns[0]), int(rows[0]), inside)
 
 
 def run_lengths(flat: Mask) -> NDArray[np.int64]:
-    """Return the lengths of the runs of a (N,) mask, in turn off and on; the first one is off and may be 0."""
+    """Return the lengths of the runs of an (N,) mask, alternating off and on; the first one is off and may be 0."""
     changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     edges = np.concatenate([[0], changes, [flat.size]])
     lengths = np.diff(edges)
@@ -94,13 +100,13 @@ def run_lengths(flat: Mask) -> NDArray[np.int64]:
 def outline(mask: Mask) -> NDArray[np.int64]:
     """Return one closed polygon through the outermost pixels of a mask, as OpenCV's fillPoly reads it.
 
-    Holes are filled. Parts that do not touch are joined by a line from one to the next and back, a pixel thin.
+    Holes are filled. Separate parts are joined by a one-pixel line from each to the next and back.
 
     Args:
-        mask: (height, width) bool with at least one pixel.
+        mask: (height, width) bool, with at least one pixel.
 
     Returns:
-        (N, 2) x and y of pixels, N at least 3.
+        (N, 2) int64 x and y of pixels, N at least 3.
     """
     inside = crop(mask)
     contours = _contours(_filled(inside.mask))
@@ -120,7 +126,7 @@ def outline(mask: Mask) -> NDArray[np.int64]:
 
 
 def _open(points: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Drop last points that repeat the first one, as long as three are left."""
+    """Remove trailing points that repeat the first one while more than three remain."""
     while len(points) > 3 and (points[-1] == points[0]).all():
         points = points[:-1]
     return points
@@ -131,7 +137,7 @@ def _nearest(points: NDArray[np.int64], to: NDArray[Any]) -> int:
 
 
 def _filled(mask: Mask) -> Mask:
-    """Fill the holes of a mask: what cannot be reached from outside through edges of pixels."""
+    """Fill the holes of a mask: background that is not 4-connected to the outside."""
     from scipy import ndimage
 
     outside, _ = ndimage.label(np.pad(~mask, 1, constant_values=True))
@@ -140,7 +146,7 @@ def _filled(mask: Mask) -> Mask:
 
 
 def _contours(filled: Mask) -> list[NDArray[np.int64]]:
-    """Return the (N, 2) contour of each part of a mask without holes, in the order in which rows meet them."""
+    """Return the (N, 2) contour of each part of a mask without holes, in scan order."""
     quiet_supervision()
     import supervision
     from scipy import ndimage
@@ -150,7 +156,7 @@ def _contours(filled: Mask) -> list[NDArray[np.int64]]:
     for contour in supervision.mask_to_polygons(filled):
         found[int(parts[contour[0, 1], contour[0, 0]])] = contour.astype(np.int64)
     for number, (rows, columns) in enumerate(ndimage.find_objects(parts), 1):
-        if number not in found:  # a pixel or a straight line, which has no polygon of three corners
+        if number not in found:  # a pixel or a straight line has no polygon of three corners
             top, bottom, left, right = rows.start, rows.stop - 1, columns.start, columns.stop - 1
             ends = [[left, top], [right, bottom]] if parts[top, left] == number else [[right, top], [left, bottom]]
             found[number] = np.array(ends, np.int64)

@@ -1,7 +1,7 @@
-"""Hugging Face ImageFolder: metadata.jsonl, a line an image, with objects and tags as lists of equal length.
+"""Hugging Face ImageFolder: metadata.jsonl with one line per image, and objects and tags as lists of equal length.
 
-The images must lie in the folder for `datasets` to load it: link or copy them, or put the file where they are and
-name them from there with relative_to.
+`datasets` loads only images in the folder: link or copy them, or move the file to the images and name them with
+relative_to.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ __all__ = ["write_image_folder"]
 
 
 def write_image_folder(job: Job) -> None:
-    """Write metadata.jsonl; boxes are left, top, width, height, masks COCO run-length encoding, as loaders expect.
+    """Write metadata.jsonl with boxes as left, top, width, height and masks in COCO run-length encoding.
 
-    Inputs without an answer, and images that could not be linked or copied, stand in images.jsonl alone.
+    Inputs without an answer, and images that could not be linked or copied, are listed only in images.jsonl.
     """
     refer = job.options.images == "refer"
     with (

@@ -1,4 +1,4 @@
-"""What an exporter is given: rows, the vocabulary, where to write, and how."""
+"""The input of an exporter: rows, the vocabulary, the path and the options."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Exported", "Job", "LabelIndex"]
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What an export wrote.
+    """The summary of an export.
 
     Attributes:
         path: The file or folder.
@@ -36,41 +36,46 @@ class Exported:
 
 
 class LabelIndex:
-    """The vocabulary in its order, and the place of each label in it."""
+    """The vocabulary in order, and the index of each label in it."""
 
     def __init__(self, labels: Sequence[str]) -> None:
-        """Keep the labels.
+        """Index the labels.
 
         Raises:
-            BadInput: a label stands there twice.
+            BadInput: A label is duplicated.
         """
         self.names = tuple(labels)
-        self._places = {label: place for place, label in enumerate(self.names)}
-        if len(self._places) < len(self.names):
-            twice = next(label for place, label in enumerate(self.names) if self._places[label] != place)
-            raise BadInput(f"the label {twice!r} stands twice in the vocabulary; give each label once")
+        self._indices = {label: index for index, label in enumerate(self.names)}
+        if len(self._indices) < len(self.names):
+            twice = next(label for index, label in enumerate(self.names) if self._indices[label] != index)
+            raise BadInput(f"the label {twice!r} is in the vocabulary twice; give each label once")
 
     def __len__(self) -> int:
         return len(self.names)
 
     def class_id(self, label: str, row: Row) -> int:
-        """Return the index of a label that a row has, from 0.
+        """Return the index of a label of a row.
 
         Raises:
-            BadInput: it is not in the vocabulary.
+            BadInput: The label is not in the vocabulary.
         """
-        if label not in self._places:
+        if label not in self._indices:
             raise BadInput(
                 f"{row.id!r} has the label {label!r}, which is not among the {len(self)} given; give the run's labels"
             )
-        return self._places[label]
+        return self._indices[label]
 
 
 @dataclass(slots=True)
 class Job:
-    """One export: what is written, where and how, and a count of what has been written.
+    """One export.
 
-    path is the place that the caller named; an exporter of a folder writes into a hidden one that takes its place.
+    Attributes:
+        rows: The rows; they are read once.
+        labels: The vocabulary.
+        path: The file or folder to write; exporters write to a temporary path and rename it.
+        options: The options.
+        unlinked: The number of images that could not be linked or copied so far.
     """
 
     rows: Iterator[Row]
@@ -81,24 +86,24 @@ class Job:
     _count: dict[str, int] = field(init=False, default_factory=lambda: {"images": 0, "errors": 0, "detections": 0})
 
     def __iter__(self) -> Iterator[Row]:
-        """Yield the rows, once, and count them."""
+        """Yield and count the rows."""
         for row in self.rows:
             self._count["images" if row.status == "ok" else "errors"] += 1
             self._count["detections"] += 0 if row.detections is None else len(row.detections)
             yield row
 
     def image(self, row: Row) -> str:
-        """Return how the row's image is named in the output."""
+        """Return the name of a row's image in the output."""
         name = split_frame(row.id)[0] if row.frames == 1 else row.id
         return self.options.prefix + _below(text_of(name), self.options.relative_to)
 
     def done(self) -> Exported:
-        """Return what was written."""
+        """Return the summary."""
         return Exported(str(self.path), unlinked=self.unlinked, **self._count)
 
 
 def _below(name: str, folder: str | None) -> str:
-    """Return the path from folder to name, with slashes, where name lies below it; else name."""
+    """Return the path of name relative to folder, with slashes, if it is inside; else name."""
     if folder is None or "://" in name:
         return name
     inside = os.path.relpath(os.path.abspath(name), os.path.abspath(folder))

@@ -1,4 +1,4 @@
-"""Label Studio: tasks.json with predicted rectangles, brushes and choices, and the labeling configuration for them."""
+"""Label Studio: tasks.json with predicted rectangles, brushes and choices, and their labeling configuration."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from openvocab.pipeline.detections import Detection, shortest
 __all__ = ["brush", "label_config", "write_label_studio"]
 
 _SIZES = np.array([3, 4, 8, 16])
-"""Bits in which the length of a run is written, the four that Label Studio itself chooses."""
+"""The sizes in bits of run lengths, the same four that Label Studio uses."""
 
 _VALUE_BITS = 8
 
 
 def write_label_studio(job: Job) -> None:
-    """Write tasks.json and labeling-config.xml; inputs without an answer are left out.
+    """Write tasks.json and labeling-config.xml, without inputs that have no answer.
 
-    prefix is put before the ids, such as "/data/local-files/?d=" for images on the server's disk.
+    The option prefix is prepended to ids, such as "/data/local-files/?d=" for images on the server's disk.
     """
     with atomic_folder(job.path) as folder:
         with open_text(folder / "labeling-config.xml") as config:
@@ -41,7 +41,7 @@ def write_label_studio(job: Job) -> None:
 
 
 def label_config(labels: tuple[str, ...]) -> str:
-    """Return the labeling configuration that the predictions fit."""
+    """Return the labeling configuration of the predictions."""
     view = ElementTree.Element("View")
     element(view, "Image", name="image", value="$image")
     for tag, name, inner in (("RectangleLabels", "box", "Label"), ("BrushLabels", "mask", "Label")):
@@ -58,7 +58,7 @@ def label_config(labels: tuple[str, ...]) -> str:
 def _task(job: Job, row: Row, number: int) -> dict[str, Any]:
     found = list(detections_of(row, job))
     result = [
-        shape for place, detection in enumerate(found) for shape in _shapes(job, row, detection, f"{number}-{place}")
+        shape for index, detection in enumerate(found) for shape in _shapes(job, row, detection, f"{number}-{index}")
     ]
     if row.tags:
         value = {"choices": [tag.label for tag in row.tags]}
@@ -93,14 +93,14 @@ def _shapes(job: Job, row: Row, detection: Detection, name: str) -> Iterator[dic
 def brush(mask: NDArray[np.bool_]) -> list[int]:
     """Return a (height, width) mask as the bytes of a Label Studio brush.
 
-    The code is that of the rle-pack library (thi.ng/umbrella) over the four bytes of each pixel's RGBA, here 0 or 255:
-    32 bits of length, 5 of the value's size, four times 4 of the sizes of lengths; then for each run a 1, two bits that
-    choose a size, the length less one, and the value.
+    The encoding is that of the rle-pack library (thi.ng/umbrella), applied to the four RGBA bytes of each pixel, here 0
+    or 255. The header has 32 bits for the number of values, 5 bits for the size of a value, and 4 times 4 bits for the
+    sizes of run lengths. Each run is a 1, two bits for the size, the length minus one, and the value.
     """
     whole = run_lengths(mask.ravel()) * 4
     values = np.arange(whole.size) % 2 * 255
     longest = 1 << int(_SIZES[-1])
-    pieces = np.maximum(-(-whole // longest), 0)  # a run of no pixel has none
+    pieces = np.maximum(-(-whole // longest), 0)  # an empty run has none
     lengths = np.full(pieces.sum(), longest)
     ends = pieces.cumsum()[pieces > 0] - 1
     lengths[ends] = (whole - (pieces - 1) * longest)[pieces > 0]
@@ -115,7 +115,7 @@ def brush(mask: NDArray[np.bool_]) -> list[int]:
 
 
 def _bits(words: NDArray[np.int64], used: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return the last bits of each word, as many as are used, one after the other."""
+    """Return the used low bits of each word, concatenated."""
     places = np.arange(int(used.max(initial=1)) - 1, -1, -1)
     bits: NDArray[np.bool_] = (words[:, None] >> places & 1).astype(np.bool_)
     return bits[places < used[:, None]]

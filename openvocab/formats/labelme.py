@@ -1,4 +1,4 @@
-"""LabelMe: NAME.json, an image each, with shapes of type mask and rectangle. Tags become the image's flags."""
+"""LabelMe: one NAME.json per image, with mask and rectangle shapes, and tags as the image's flags."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from openvocab.pipeline.detections import Detection
 __all__ = ["write_labelme"]
 
 _VERSION = "5.5.0"
-"""The oldest release that reads these files as they are: masks came with 5.2.0."""
+"""The LabelMe release of the files; masks need 5.2.0."""
 
 
 def write_labelme(job: Job) -> None:
-    """Write a JSON file an image; where both shapes of a detection are asked for, they have a group in common."""
+    """Write one JSON file per image; with shapes="both", the box and the mask of a detection share a group."""
     with atomic_folder(job.path) as folder, ImageFiles(job, folder, "") as images:
         with open_text(folder / "labels.txt") as labels:
             labels.writelines(f"{name}\n" for name in job.labels.names)
@@ -36,7 +36,7 @@ def write_labelme(job: Job) -> None:
 
 
 def _from_folder(job: Job, row: Row) -> str:
-    """Return the path from the finished folder to the image, which LabelMe goes by."""
+    """Return the path of an image relative to the output folder, which LabelMe uses."""
     name = job.image(row)
     if job.options.prefix or not os.path.isfile(row.id):
         return name
@@ -80,7 +80,7 @@ def _shapes(job: Job, row: Row, detection: Detection, group: int) -> Iterator[di
 
 
 def _png(inside: Crop) -> str:
-    """Return a PNG of zeros and ones as base64, as LabelMe writes it."""
+    """Return a mask as a base64-encoded PNG of zeros and ones, as LabelMe writes it."""
     file = BytesIO()
     Image.fromarray(inside.mask.astype(np.uint8)).save(file, "PNG")
     return base64.b64encode(file.getvalue()).decode()

@@ -1,8 +1,8 @@
-"""Masks as PNG files: a value a detection, or a value a label.
+"""Masks as PNG files, with one value per detection (instance) or per label (semantic).
 
-0 is the background; the value of a detection is its index in its row plus 1, that of a label its index in the
-vocabulary plus 1. Where masks overlap, the detection with the better score has the pixel. Files have a palette where
-255 values are enough, and are 16-bit gray where they are not. The boxes are lost, and what lies under another mask.
+0 is the background. The value of a detection is its index in its row plus 1; that of a label is its index in the
+vocabulary plus 1. Where masks overlap, the detection with the better score gets the pixel. Files have a palette for up
+to 255 values, and are 16-bit gray for more. Boxes and hidden parts of masks are lost.
 """
 
 from __future__ import annotations
@@ -24,36 +24,38 @@ from openvocab.pipeline.detections import Detection
 
 __all__ = ["palette", "write_instance_masks", "write_semantic_masks"]
 
-_MOST_IN_PALETTE, _MOST = 255, 65535
+_MAX_PALETTE, _MAX_VALUES = 255, 65535
 
 
 def write_instance_masks(job: Job) -> None:
-    """Write masks/NAME.png with a value a detection; images.jsonl says which value is which label and score.
+    """Write masks/NAME.png with one value per detection; images.jsonl maps values to labels and scores.
 
     Raises:
-        BadInput: an image has more than 65535 detections.
+        BadInput: An image has more than 65535 detections.
     """
     with atomic_folder(job.path) as folder, ImageFiles(job, folder, "images/") as images:
         (folder / "masks").mkdir()
         for row in job:
             found = list(enumerate(detections_of(row, job), 1))
-            told = [{"value": value, "label": detection.label, "score": detection.score} for value, detection in found]
-            name, _ = images.add(row, detections=told, mask=_has_masks(row))
+            listed = [
+                {"value": value, "label": detection.label, "score": detection.score} for value, detection in found
+            ]
+            name, _ = images.add(row, detections=listed, mask=_has_masks(row))
             if _has_masks(row):
                 _check(len(found), f"{row.id!r} has", "detections")
                 _save(_painted(row, iter(found[::-1])), len(found), folder / "masks" / f"{name}.png")
 
 
 def write_semantic_masks(job: Job) -> None:
-    """Write masks/NAME.png with a value a label; values.json says which.
+    """Write masks/NAME.png with one value per label; values.json maps values to labels.
 
     Raises:
-        BadInput: there are more than 65535 labels.
+        BadInput: There are more than 65535 labels.
     """
     _check(len(job.labels), "there are", "labels")
     with atomic_folder(job.path) as folder, ImageFiles(job, folder, "images/") as images:
         (folder / "masks").mkdir()
-        colors = palette().reshape(-1, 3).tolist() if len(job.labels) <= _MOST_IN_PALETTE else []
+        colors = palette().reshape(-1, 3).tolist() if len(job.labels) <= _MAX_PALETTE else []
         with open_text(folder / "values.json") as values:
             named = [
                 {"value": value, "label": label, "color": colors[value] if colors else None}
@@ -69,9 +71,9 @@ def write_semantic_masks(job: Job) -> None:
 
 @cache
 def palette() -> NDArray[np.uint8]:
-    """Return 768 bytes, red, green and blue of 256 values: the colors of Pascal VOC.
+    """Return the (768,) uint8 RGB palette of Pascal VOC for 256 values.
 
-    From the last bit of the value on, three bits at a time go to the three colors, from the first bit of each on.
+    The bits of a value, from the lowest and three at a time, become the bits of red, green and blue from the highest.
     """
     values = np.arange(256)
     colors = np.zeros((256, 3), np.uint8)
@@ -83,13 +85,13 @@ def palette() -> NDArray[np.uint8]:
 
 
 def _has_masks(row: Row) -> bool:
-    """Tell whether there is a mask to draw, or it is known that there is nothing."""
+    """Return whether a row has masks, or has no detections."""
     return row.detections is not None and (row.detections.masks is not None or not len(row.detections))
 
 
 def _check(count: int, who: str, what: str) -> None:
-    if count > _MOST:
-        raise BadInput(f"{who} {count} {what}, and a PNG holds {_MOST} values; take another format")
+    if count > _MAX_VALUES:
+        raise BadInput(f"{who} {count} {what}, and a PNG holds {_MAX_VALUES} values; choose another format")
 
 
 def _painted(row: Row, last_first: Iterator[tuple[int, Detection]]) -> NDArray[np.uint16]:
@@ -101,8 +103,8 @@ def _painted(row: Row, last_first: Iterator[tuple[int, Detection]]) -> NDArray[n
     return found
 
 
-def _save(values: NDArray[np.uint16], most: int, path: Path) -> None:
-    if most > _MOST_IN_PALETTE:
+def _save(values: NDArray[np.uint16], count: int, path: Path) -> None:
+    if count > _MAX_PALETTE:
         Image.fromarray(values).save(path)
         return
     image = Image.fromarray(values.astype(np.uint8))

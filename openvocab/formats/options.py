@@ -1,4 +1,4 @@
-"""The options of an export; light to import, since the command line reads its arguments here."""
+"""The options of an export, in a module that is fast to import for the command line."""
 
 from __future__ import annotations
 
@@ -32,22 +32,23 @@ USED: Mapping[str, tuple[str, ...]] = {
     "yolo": ("images",),
     "yolo-seg": ("images",),
 }
-"""Name of a format -> the options that its output depends on."""
+"""The options that each format uses, by name."""
 
 _NOTHING: Mapping[str, Any] = {"images": "refer", "relative_to": None, "prefix": "", "raw": False, "match": None}
-"""Values that ask for nothing, so that any format may be given them."""
+"""Values that have no effect and are accepted for any format."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
-    """How a format is written; what a format has no use for is refused, see USED.
+    """The options of an export; a format refuses options that it does not use, see USED.
 
-    images     where a layout has a place for images: name them where they lie, link to them, or copy them.
-    relative_to  a folder: images below it are named by their path from there; None names them by their ids.
-    prefix       put before the name of an image, such as the address that it is served from.
-    shapes       where a detection could be written as box or as mask: the mask if it has one, the box, or both.
-    raw          in CSV, write cells as they are, also those that a spreadsheet takes for a formula.
-    match        for coco-results: a COCO file whose ids of images (by name) and categories (by name) are used.
+    Attributes:
+        images: In a layout with images: refer to the originals, link to them, or copy them.
+        relative_to: The folder that image names are relative to; None names images by their ids.
+        prefix: The text before an image name, such as the address that images are served from.
+        shapes: In formats with boxes and masks: write the mask if there is one, the box, or both.
+        raw: In CSV: write cells unescaped, also those that a spreadsheet would run as a formula.
+        match: For coco-results: a COCO file whose image and category ids, found by name, are used.
     """
 
     images: Images = "refer"
@@ -58,10 +59,10 @@ class ExportOptions:
     match: str | None = None
 
     def __post_init__(self) -> None:
-        """Check the choices.
+        """Validate the values.
 
         Raises:
-            BadInput: images or shapes is none of theirs.
+            BadInput: images or shapes has an unknown value.
         """
         for name, choices in (("images", get_args(Images)), ("shapes", get_args(Shapes))):
             if getattr(self, name) not in choices:
@@ -69,22 +70,22 @@ class ExportOptions:
 
     @classmethod
     def of(cls, given: dict[str, Any], format: str) -> ExportOptions:  # noqa: A002
-        """Make options of keywords, for a format of USED.
+        """Make options from keyword arguments for a format.
 
         Raises:
-            BadInput: there is no option of that name, or the format cannot use it.
+            BadInput: An option is unknown, or the format does not use it.
         """
         known = [each.name for each in fields(cls)]
         odd = [name for name in given if name not in known]
         if odd:
-            raise BadInput(f"{odd[0]!r} is no option of an export; there are {', '.join(known)}")
+            raise BadInput(f"{odd[0]!r} is not an export option; the options are {', '.join(known)}")
         made = cls(**given)
-        asked = {name for name, value in given.items() if name not in _NOTHING or value != _NOTHING[name]}
-        unused = sorted(asked.difference(USED[format]))
+        chosen = {name for name, value in given.items() if name not in _NOTHING or value != _NOTHING[name]}
+        unused = sorted(chosen.difference(USED[format]))
         if unused:
-            raise BadInput(f"{format} cannot use {unused[0]}; leave it out. It can use {', '.join(USED[format])}")
-        if format == "coco-results" and asked and "match" not in asked:
+            raise BadInput(f"{format} does not use {unused[0]}; leave it out. It uses {', '.join(USED[format])}")
+        if format == "coco-results" and chosen and "match" not in chosen:
             raise BadInput(
-                f"coco-results names images only to find them in match; give match, or leave {min(asked)} out"
+                f"coco-results names images only to find them in match; give match, or leave {min(chosen)} out"
             )
         return made

@@ -1,4 +1,4 @@
-"""supervision.Detections of a row."""
+"""Conversion to supervision.Detections."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ def to_supervision(row: Row | Result, labels: Sequence[str] | None = None) -> su
     """Return the detections of a row as supervision.Detections.
 
     Args:
-        labels: the vocabulary, that of the row where not given; class_id is a label's place in it, so that the rows of
-            one run agree. The label itself is data["class_name"].
+        row: The row or result.
+        labels: The vocabulary, by default that of the row. class_id is a label's index in it, so the rows of one run
+            agree; the label is data["class_name"].
 
     Raises:
-        BadInput: a detection's label is not among them.
+        BadInput: A detection's label is not in the vocabulary.
     """
     quiet_supervision()
     import supervision

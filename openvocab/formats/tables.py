@@ -1,4 +1,4 @@
-"""CSV with one line a tag or detection, and JSON Lines with one line an image."""
+"""CSV with one line per tag or detection, and JSON Lines with one line per image."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ COLUMNS = (
     *("id", "status", "error_kind", "error", "width", "height", "kind", "label", "score"),
     *("detector_score", "mask_score", "left", "top", "right", "bottom", "counts"),
 )
-"""The columns of a CSV file; kind is tag or detection, and empty for an image that has neither."""
+"""The columns of a CSV file; kind is tag or detection, or empty for an image with neither."""
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", "'")
-"""What a text must not begin with, since a spreadsheet would run it, and the quote that is put before it."""
+"""The prefixes of cells that a spreadsheet would run as a formula, and the quote that escapes them."""
 
 
 def escaped(text: str) -> str:
-    """Return a text that no spreadsheet takes for a formula; without its first ' where it has one, it is the text."""
+    """Escape a text that a spreadsheet would run as a formula, by prepending a quote."""
     return f"'{text}" if text.startswith(FORMULA) else text
 
 
 def write_csv(job: Job) -> None:
-    """Write one line a tag or detection, and one for an image that has neither; texts are escaped unless raw is set."""
+    """Write one line per tag or detection, or per image with neither; cells are escaped unless raw is set."""
     with atomic_file(job.path) as file:
         lines = csv.writer(file)
         lines.writerow(COLUMNS)
@@ -66,7 +66,7 @@ def _lines(row: Row, job: Job) -> Iterator[dict[str, Any]]:
 
 
 def write_json_lines(job: Job) -> None:
-    """Write one line an image with all that its row holds; boxes, scores and embeddings are exact."""
+    """Write one line per image with the complete row; boxes, scores and embeddings are exact."""
     with atomic_file(job.path) as file:
         for row in job:
             file.write(dumps(_plain(row, job)) + "\n")

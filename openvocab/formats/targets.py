@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all, and file names that are safe and never the same."""
+"""Output files and folders, written atomically, and the images of a layout."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ __all__ = ["ImageFiles", "JsonList", "atomic_file", "atomic_folder", "dumps", "o
 
 
 def dumps(plain: Any) -> str:
-    """Return JSON on one line, in Unicode; a float32 taken through short() keeps all its digits."""
+    """Return JSON on one line, in Unicode."""
     return json.dumps(plain, ensure_ascii=False, allow_nan=False)
 
 
 def open_text(path: Path) -> TextIO:
-    """Open a new UTF-8 file with \\n at the ends of lines, whatever the system's habit."""
+    """Create a UTF-8 file with \\n line ends on every system."""
     return open(path, "x", encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[TextIO]:
-    """Open a text file that takes its name only when it is complete; one of that name is replaced.
+    """Open a text file that appears, or replaces an existing file, only when it is complete.
 
     Raises:
-        BadInput: a folder is there, or a file of a run.
-        CannotWrite: the disk is full, or the place cannot be written.
+        BadInput: path is a folder, or a file of a run.
+        CannotWrite: The disk is full, or the path cannot be written.
     """
     if path.is_dir():
         raise BadInput(f"{path} is a folder, and this format is one file; give the name of a file")
@@ -60,14 +60,14 @@ def atomic_file(path: Path) -> Iterator[TextIO]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a hidden folder that takes the name of path when all is written.
+    """Yield a temporary folder that is renamed to path when it is complete.
 
     Raises:
-        BadInput: path is a file, or a folder that holds something.
-        CannotWrite: the disk is full, or the place cannot be written.
+        BadInput: path is a file, or a folder that is not empty.
+        CannotWrite: The disk is full, or the path cannot be written.
     """
     if path.is_file() or (path.is_dir() and any(path.iterdir())):
-        what = "holds something already" if path.is_dir() else "is a file, and this format is a folder"
+        what = "is not empty" if path.is_dir() else "is a file, and this format is a folder"
         raise BadInput(f"{path} {what}; give a new folder")
     hidden = temporary_name(path)
     with _write_errors(path):
@@ -85,7 +85,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def spool(beside: Path) -> Iterator[IO[str]]:
-    """Open a nameless text file on the disk of beside, for what comes later in the output."""
+    """Open a temporary text file on the disk of a path, for text that comes later in the output."""
     with tempfile.TemporaryFile("w+", dir=beside.parent, encoding="utf-8", errors="backslashreplace") as file:
         yield file
 
@@ -102,7 +102,7 @@ def _write_errors(path: Path) -> Iterator[None]:
 
 
 class JsonList:
-    """A JSON list that is written item by item, one a line."""
+    """A JSON list that is written item by item, one per line."""
 
     def __init__(self, file: IO[str]) -> None:
         self._file = file
@@ -114,19 +114,20 @@ class JsonList:
         self._before = ",\n"
 
     def close(self) -> None:
-        """End the list; the file stays open."""
+        """Write the end of the list; the file stays open."""
         self._file.write("[]" if self._before == "[\n" else "\n]")
 
 
 class ImageFiles:
-    """The images of a layout: linked or copied where that is asked for, and listed in images.jsonl in any case."""
+    """The images of a layout: listed in images.jsonl, and linked or copied if requested."""
 
     def __init__(self, job: Job, folder: Path, below: str) -> None:
-        """Open images.jsonl in folder.
+        """Create images.jsonl.
 
         Args:
-            folder: the top of the layout.
-            below: the folder in it that images go into; "" is the top itself.
+            job: The export.
+            folder: The root of the layout.
+            below: The folder of images in it, such as "images/", or "" for the root.
         """
         self._job, self._top, self._below = job, folder, below
         self._names, self._originals = FileNames(), Originals()
@@ -143,11 +144,12 @@ class ImageFiles:
         """Link or copy a row's image and list it.
 
         Args:
-            more: what else its line in images.jsonl says.
+            row: The row.
+            more: Further entries of its line in images.jsonl.
 
         Returns:
-            (name, file): the name for its annotations, without a suffix; the image's path from the top of the layout,
-            or None where it is not there.
+            (name, file): the name for its annotations, without a suffix; and the path of the image relative to the root
+            of the layout, or None if it is not there.
         """
         name, extra, file = self._names(row.id), more, None
         if row.status == "ok" and self._job.options.images != "refer":
@@ -162,10 +164,10 @@ class ImageFiles:
         return name, file
 
     def _place(self, row: Row, name: str) -> str:
-        """Link or copy an image and return where it is now.
+        """Link or copy an image and return its path relative to the root.
 
         Raises:
-            ImageError: it cannot be found, or is another by now.
+            ImageError: The image cannot be found, or has changed.
         """
         found = self._originals.find(row, read=self._job.options.images == "copy")
         inside = f"{self._below}{name}{found.suffix}"

@@ -1,7 +1,7 @@
-"""Pascal VOC: Annotations/NAME.xml, an image each, with boxes.
+"""Pascal VOC: one Annotations/NAME.xml per image, with boxes.
 
-As in the VOC devkit, pixels count from 1 and the last one is inside: a half-open left or top is written plus 1, a right
-or bottom as it is. Fractions are kept. The masks, the tags and the order of the labels (kept in labels.json) are lost.
+As in the VOC devkit, pixels are numbered from 1 and ranges are closed: left and top of a half-open box are written plus
+1, right and bottom unchanged. Fractions are kept. Masks and tags are lost; the order of labels is in labels.json.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def write_voc(job: Job) -> None:
 
 
 def _list_labels(names: tuple[str, ...], folder: Path) -> None:
-    """Write labels.json, and labelmap.txt as CVAT and Datumaro want it, which cannot hold a colon."""
+    """Write labels.json, and labelmap.txt for CVAT and Datumaro, whose labels cannot contain a colon."""
     with open_text(folder / "labels.json") as labels:
         labels.write(dumps(names) + "\n")
     colors = palette().reshape(-1, 3).tolist()

@@ -1,6 +1,6 @@
-"""YOLO text files: a line a detection with its class and numbers relative to the image, and data.yaml.
+"""YOLO text files: one line per detection with its class and relative coordinates, and data.yaml.
 
-The scores, the tags and the holes of masks are lost. An image of which nothing was found has an empty file.
+Scores, tags and the holes of masks are lost. An image without detections has an empty file.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def write_boxes(job: Job) -> None:
 
 
 def write_polygons(job: Job) -> None:
-    """Write the layout for segmentation: class and one polygon; the corners of the box where there is no mask."""
+    """Write the layout for segmentation: class and one polygon, or the corners of the box if there is no mask."""
     _write(job, _polygon)
 
 
@@ -49,7 +49,7 @@ def _describe(job: Job, path: Path) -> None:
 
     names = dict(enumerate(job.labels.names))
     plain = {"train": "images", "val": "images", "nc": len(names), "names": names}
-    plainly = all(name.isprintable() for name in job.labels.names)  # a line separator of Unicode would end a line
+    plainly = all(name.isprintable() for name in job.labels.names)  # a Unicode line separator would end a line
     with open_text(path) as file:
         yaml.safe_dump(plain, file, allow_unicode=plainly, sort_keys=False)
 

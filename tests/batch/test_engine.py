@@ -163,7 +163,7 @@ def test_an_image_that_runs_out_of_memory_alone_is_one_row(tmp_path: Path) -> No
     pipe = tagging(max_height=50, batch_size=4)
     found = answers(pipe, tmp_path)
     assert [one.kind for one in found] == [None, None, "oom", None, None]
-    with pytest.raises(OutOfMemory, match="ran out of memory on it alone"):
+    with pytest.raises(OutOfMemory, match="ran out of memory on this image alone"):
         list(pipe.run(tmp_path, LABELS))
 
 

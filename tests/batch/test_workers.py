@@ -165,7 +165,7 @@ def test_devices_are_read(text: str, devices: tuple[str, ...]) -> None:
     assert read_devices(text) == devices
 
 
-@pytest.mark.parametrize(("text", "words"), [(",", "no device is named"), ("cpu*x", "no number of workers")])
+@pytest.mark.parametrize(("text", "words"), [(",", "no device is named"), ("cpu*x", "not a number of workers")])
 def test_devices_that_cannot_be_read(text: str, words: str) -> None:
     with pytest.raises(BadInput, match=words):
         read_devices(text)

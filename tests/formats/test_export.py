@@ -94,9 +94,9 @@ def test_an_unknown_format_is_met_with_the_nearest(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "labels", "options", "says"),
     [
-        pytest.param([], None, {}, "labels are needed", id="no labels"),
-        pytest.param([], ["a", "b", "a"], {}, "the label 'a' stands twice", id="a label twice"),
-        pytest.param([], ["a"], {"image": "link"}, "'image' is no option of an export", id="unknown option"),
+        pytest.param([], None, {}, "labels are required", id="no labels"),
+        pytest.param([], ["a", "b", "a"], {}, "the label 'a' is in the vocabulary twice", id="a label twice"),
+        pytest.param([], ["a"], {"image": "link"}, "'image' is not an export option", id="unknown option"),
         pytest.param([], ["a"], {"images": "move"}, "images must be one of refer, link, copy", id="unknown choice"),
         pytest.param([_result()], ["c"], {}, "has the label 'b', which is not among the 1 given", id="foreign label"),
     ],
@@ -114,7 +114,7 @@ def test_a_file_is_replaced_and_a_full_folder_is_not(tmp_path):
     assert (tmp_path / "out.json").read_text("utf-8") != "old"
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").touch()
-    with pytest.raises(BadInput, match="full holds something already; give a new folder"):
+    with pytest.raises(BadInput, match="full is not empty; give a new folder"):
         openvocab.export(_result(), tmp_path / "full", "yolo")
     with pytest.raises(BadInput, match=r"out.json is a file, and this format is a folder"):
         openvocab.export(_result(), tmp_path / "out.json", "yolo")

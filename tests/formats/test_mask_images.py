@@ -69,7 +69,7 @@ def test_more_than_255_values_need_16_bits(tmp_path):
 
 def test_too_many_labels_are_refused(tmp_path):
     labels = [str(number) for number in range(65536)]
-    with pytest.raises(BadInput, match="there are 65536 labels, and a PNG holds 65535 values; take another format"):
+    with pytest.raises(BadInput, match="there are 65536 labels, and a PNG holds 65535 values; choose another format"):
         openvocab.export([], tmp_path / "m", "semantic-masks", labels)
     assert not list(tmp_path.iterdir())
 

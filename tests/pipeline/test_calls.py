@@ -118,7 +118,7 @@ def test_an_image_in_memory_that_cannot_be_used_is_one_error() -> None:
 
 @pytest.mark.parametrize("given", [pytest.param([IMAGES[0]], id="array"), pytest.param([b"x" * 172_000], id="bytes")])
 def test_a_run_folder_wants_names(given: list[Any], tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"knows images by their paths.*use pipe.run\(\)") as raised:
+    with pytest.raises(BadInput, match=r"identifies images by their paths.*use pipe.run\(\)") as raised:
         chain().run_to(tmp_path / "run", given, LABELS)
     assert len(str(raised.value)) < 300 and not (tmp_path / "run").exists()
 

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from openvocab.batch.engine import Reading
-from openvocab.batch.ready import make_ready
+from openvocab.batch.prepare import prepare_image
 from openvocab.errors import OpenVocabError
 from openvocab.evaluate.data.captions import CaptionedImage
 from openvocab.evaluate.data.labeled import LabeledImage
@@ -83,7 +83,7 @@ def _prepare(tagger: Tagger, item: Item) -> TaggerInput | Exception:
     decoded = _decode(item)
     if isinstance(decoded, Exception):
         return decoded
-    ready = make_ready(tagger, decoded) if isinstance(tagger, PreparingTagger) else None
+    ready = prepare_image(tagger, decoded) if isinstance(tagger, PreparingTagger) else None
     return (decoded, decoded.pixels) if ready is None else (ready.decoded, ready.prepared)
 
 

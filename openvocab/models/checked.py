@@ -1,8 +1,8 @@
 """Replace parts of a library by faster ones, if both give the same answer when a model is loaded.
 
-A substitute is written against code that was read. Another release may have renamed a method, added an argument or
-changed what is returned, and a substitute that still runs may then answer wrongly without a word. So both ways answer
-once for a tiny input. Where they differ, or where one of them fails, the library's own part stays, with one warning.
+A substitute is written against the code of one release. Another release may rename a method, add an argument or return
+something else, and a substitute that still runs may then give wrong answers silently. So both run once on a tiny input.
+If their answers differ, or if one of them fails, the library's part stays, with one warning.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def replace_checked(
         name: the attribute that it is.
         substitute: builds the substitute of the part.
         example: returns the arguments of the part's forward for a tiny input, on its device.
-        part: what it is, as the warning names it, e.g. "the image attention of SAM".
-        answer: picks what is read of what the part returns.
+        part: its name in the warning, e.g. "the image attention of SAM".
+        answer: selects what is compared and used of the part's answer.
 
     Returns:
         Whether it was replaced.
@@ -71,13 +71,13 @@ def same_answers(part: str, kind: type, both: Callable[[], tuple[Any, Any]], tol
     """Return whether a substitute gives the answer of a library's class; compared once a process.
 
     Args:
-        part: what is replaced, as the warning names it.
+        part: name of the part in the warning.
         kind: the library's class.
         both: returns the library's answer and the substitute's to the same tiny input; random numbers are seeded.
         tolerance: see agree.
 
     Returns:
-        False, with one OpenVocabWarning, where the answers differ in kind, shape or value, or where either way fails.
+        False, with one OpenVocabWarning, if the answers differ in structure, shape or value, or if one of them fails.
     """
     key = (part, kind)
     if key not in _verdicts:
@@ -88,8 +88,8 @@ def same_answers(part: str, kind: type, both: Callable[[], tuple[Any, Any]], tol
             version = getattr(import_module(library), "__version__", "")
             release = f"{library} {version}".strip()
             warnings.warn(
-                f"{release} answers otherwise than openvocab's quicker form of {part} ({why}); the library's own is "
-                "used, which is slower",
+                f"{release} gives another answer than openvocab's faster code for {part} ({why}); the library's "
+                "slower code is used",
                 OpenVocabWarning,
                 stacklevel=4,
             )

@@ -41,7 +41,7 @@ class Found:
         local: Whether location is a folder.
         config: Content of config.json.
         weights: The weights files, all of them safetensors or all plain torch files.
-        sha256: Of the weights file; of the shards' digests, one after the other, where there are several.
+        sha256: Of the weights file; of the shards' digests, concatenated, if there are several.
         marks: Of each weights file, taken before it was measured: size, times and inode.
     """
 
@@ -70,8 +70,8 @@ def find(family: str, rest: str, kind: str, model_types: Collection[str | None])
     Args:
         family: the family's name, for the record.
         rest: a folder, ORG/NAME of the hub, or ORG/NAME@REVISION.
-        kind: how messages call the model, e.g. "OWLv2 model".
-        model_types: what its config.json may say under "model_type"; None where it may say nothing.
+        kind: name of the model in messages, e.g. "OWLv2 model".
+        model_types: allowed values of "model_type" in config.json; None if it may be absent.
 
     Raises:
         BadWeights: there is no such folder or repository, it holds another kind of model, or its weights are absent,

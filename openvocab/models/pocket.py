@@ -23,9 +23,9 @@ from openvocab.weights.trust import file_state, refuse_changed
 __all__ = ["load_detector", "load_segmenter", "load_tagger"]
 
 
-def _record(kept: Checkpoint, device: str | None, dtype: str | None) -> ModelRecord:
+def _record(pinned: Checkpoint, device: str | None, dtype: str | None) -> ModelRecord:
     where = pick_device(device)
-    return ModelRecord(kept.name, kept.sha256, str(where), str(pick_dtype(where, dtype)).removeprefix("torch."))
+    return ModelRecord(pinned.name, pinned.sha256, str(where), str(pick_dtype(where, dtype)).removeprefix("torch."))
 
 
 @contextmanager
@@ -35,11 +35,11 @@ def _verified(name: str) -> Iterator[Checkpoint]:
     Raises:
         BadWeights: its file is absent, not the pinned one, or was replaced before this is left.
     """
-    kept = checkpoint(name)
-    before = file_state(kept.path)
-    kept.verified()
-    yield kept
-    refuse_changed([kept.path], [before])
+    pinned = checkpoint(name)
+    before = file_state(pinned.path)
+    pinned.verified()
+    yield pinned
+    refuse_changed([pinned.path], [before])
 
 
 def load_tagger(device: str | None = None, dtype: str | None = None) -> OpenClipTagger:
@@ -51,9 +51,9 @@ def load_tagger(device: str | None = None, dtype: str | None = None) -> OpenClip
     from openvocab.weights.pocket import architecture
 
     architecture.register()
-    with _verified("pocket-tagger") as kept:
-        tagger = OpenClipTagger.load(f"local-dir:{kept.path.parent}", device, dtype)
-    return replace(tagger, record=replace(tagger.record, spec=kept.name))
+    with _verified("pocket-tagger") as pinned:
+        tagger = OpenClipTagger.load(f"local-dir:{pinned.path.parent}", device, dtype)
+    return replace(tagger, record=replace(tagger.record, spec=pinned.name))
 
 
 def load_detector(device: str | None = None, dtype: str | None = None) -> Owlv2Detector:
@@ -66,13 +66,13 @@ def load_detector(device: str | None = None, dtype: str | None = None) -> Owlv2D
 
     from openvocab.weights.pocket.architecture import PocketOwlv2
 
-    with _verified("pocket-detector") as kept, quiet_loading():
-        folder = kept.path.parent
+    with _verified("pocket-detector") as pinned, quiet_loading():
+        folder = pinned.path.parent
         model: Any = PocketOwlv2.from_pretrained(
             folder, local_files_only=True, attn_implementation="eager", dtype=torch.float32
         )
     processor = Owlv2Processor.from_pretrained(folder, local_files_only=True)
-    return Owlv2Detector.of(model.eval(), processor, _record(kept, device, dtype))
+    return Owlv2Detector.of(model.eval(), processor, _record(pinned, device, dtype))
 
 
 def load_segmenter(device: str | None = None, dtype: str | None = None) -> SamSegmenter:
@@ -84,10 +84,10 @@ def load_segmenter(device: str | None = None, dtype: str | None = None) -> SamSe
     from openvocab.weights.pocket.architecture import build_sam
 
     model = build_sam()
-    with _verified("pocket-segmenter") as kept:
-        state = {name: weight.float() for name, weight in read_state(kept.path).items()}
+    with _verified("pocket-segmenter") as pinned:
+        state = {name: weight.float() for name, weight in read_state(pinned.path).items()}
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
-        raise BadWeights(f"{kept.path}: not the embedded segmenter's weights; reinstall openvocab") from error
-    return SamSegmenter(model.to(pick_device(device)).eval(), _record(kept, device, "float32"))
+        raise BadWeights(f"{pinned.path}: not the embedded segmenter's weights; reinstall openvocab") from error
+    return SamSegmenter(model.to(pick_device(device)).eval(), _record(pinned, device, "float32"))

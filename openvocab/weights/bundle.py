@@ -126,7 +126,7 @@ def unpack(bundle: Path) -> list[Path]:
     Raises:
         BadWeights: the bundle is absent, damaged, holds what its index does not name or what does not belong to its
             preset, a link, a file with holes or a path that leads out of it, a file that is not the one of its index or
-            of the manifest, or the cache cannot be written or has too little room.
+            of the manifest, or the cache cannot be written or the disk is too small.
     """
     parts: dict[Path, Path] = {}
     try:
@@ -232,7 +232,7 @@ def _check(item: Item, path: Path, bundle: Path) -> None:
 
 
 def _tell_hub(index: Index) -> None:
-    """Write the references and the marks of absent files that the hub's cache had where the bundle was packed.
+    """Write the references and the markers of absent files of the hub's cache that the bundle was packed from.
 
     A reference that this cache has already stays: it may mean a newer commit, which others use.
     """

@@ -25,7 +25,7 @@ _COMMIT, _DIGEST = re.compile(r"[0-9a-f]{40}"), re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One file: its member in the tar, where it comes from (repository and commit, or url), and what it must be."""
+    """One file: its member in the tar, its source (repository and commit, or url), size and digest."""
 
     member: str
     size: int

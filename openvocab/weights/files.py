@@ -56,7 +56,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
     Raises:
         BadWeights: the file is absent, a Git LFS pointer, a web page, cut short, unpacks to more than it is, holds
-            other things than tensors, or a tensor of them has NaN or an axis of stride 0.
+            objects other than tensors, or a tensor of them has NaN or an axis of stride 0.
     """
     refuse_stand_ins(path)
     if path.suffix == ".safetensors":
@@ -129,7 +129,7 @@ def _refuse_compressed(path: Path) -> None:
 
 
 def _checked(path: Path, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return a state whose tensors each have their own numbers, all of them finite or infinite but none NaN."""
+    """Return a state after checking that no tensor shares memory by a stride of 0 or contains NaN."""
     for name, value in state.items():
         if any(stride == 0 and size > 1 for stride, size in zip(value.stride(), value.shape, strict=True)):
             raise BadWeights(f"{path}: {name} repeats one number over a whole axis (stride 0); save it contiguous")

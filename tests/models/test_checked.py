@@ -1,4 +1,4 @@
-"""A quicker form of a library's part is used only where it answers as the installed release does."""
+"""Faster code for a part of a library is used only where it answers as the installed release does."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_a_part_that_answers_alike_is_replaced() -> None:
     ],
 )
 def test_another_release_keeps_its_own_part_with_one_warning(release: type[Doubling]) -> None:
-    with pytest.warns(OpenVocabWarning, match="quicker form of doubling"):
+    with pytest.warns(OpenVocabWarning, match="faster code for doubling"):
         holder, done = replace(release())
     assert not done and type(holder["part"]) is release
     assert not replace(release())[1]  # a second warning would be an error here

@@ -134,7 +134,7 @@ def test_another_releases_own_forward_answers(
     another_release(family, answer)
     with pytest.warns(OpenVocabWarning, match=FORWARDS[family][3]) as warned:
         after = found(folder(family), image)
-    assert sum("quicker form" in str(each.message) for each in warned) == 1
+    assert sum("faster code for" in str(each.message) for each in warned) == 1
     for one, other in zip(before, after, strict=True):
         if answer is None:
             assert len(other.scores) and not np.allclose(one.scores[:1], other.scores[:1], atol=1e-3)

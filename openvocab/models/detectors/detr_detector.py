@@ -92,8 +92,8 @@ class DetrDetector:
 
         DETR gives each of its boxes the asked label that scores best there; its score is the share that the softmax
         over all classes and "no object" gives that label. The other kinds score each pair of box and label by itself,
-        and the best pairs are kept: 100, RT-DETR as many as it has boxes. Classes that were not asked for take no
-        place. Boxes are clipped to the image; those with nothing left are dropped.
+        and the best pairs are kept: 100, RT-DETR as many as it has boxes. Other classes take no
+        slot. Boxes are clipped to the image; those with nothing left are dropped.
 
         Raises:
             BadOutput: the model gave a score or a box that is not finite; the message names the image's index.

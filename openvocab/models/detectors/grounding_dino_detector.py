@@ -230,7 +230,7 @@ def _check_parts(spec: str, model: Any, tokenizer: Any) -> None:
     """Refuse a tokenizer of another model, and a model without the stage that proposes boxes.
 
     Raises:
-        BadWeights: as said.
+        BadWeights: The tokenizer or the model is another one.
     """
     wanted = special_tokens(model)
     got = tokenizer.convert_tokens_to_ids(list(_DELIMITERS))

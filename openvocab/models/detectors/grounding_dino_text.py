@@ -2,7 +2,7 @@
 
 The model reads "[CLS] cat . dog . [SEP]". Inside its text tower a label sees itself and its full stop only, with
 positions counted from its own start, so a label's features are the same in every prompt and are computed once. Prompts
-are put together from tokens, never from text: nothing that stands in a label can end it.
+are put together from tokens, never from text: so no text of a label can end it.
 """
 
 from __future__ import annotations

@@ -99,8 +99,8 @@ class OmDetDetector:
 
         Args:
             labels: C labels.
-            template: the task, with one {label} where the labels go, ", " between them; None takes DEFAULT_TASK. What
-                goes beyond the model's context is cut off, as the library does.
+            template: the task, with one {label} where the labels go, ", " between them; None takes DEFAULT_TASK. It is
+                truncated to the model's context, as in the library.
 
         Returns:
             embeddings of the kind OmDetTexts, on the model's device.

@@ -32,7 +32,7 @@ def lower_products(tower: nn.Module, dtype: torch.dtype) -> None:
 
 @torch.no_grad()
 def fold_quick_gelu(tower: Any) -> None:
-    """Move the constant of x * sigmoid(1.702 * x) into the weights around it, in place, where a tower uses it.
+    """Move the constant of x * sigmoid(1.702 * x) into the weights around it, in place, if a tower uses it.
 
     With y = 1.702 * x that unit is y * sigmoid(y) / 1.702: one pass over its input, in place, where the library's needs
     three and as many copies. Call it on float32 weights, before they are lowered.

@@ -41,7 +41,7 @@ def round_products(
     """Replace the linear layers of a module, at any depth, in place; with float32 nothing is replaced.
 
     Args:
-        inner: names of layers whose answer stays in dtype, because it only goes into another product.
+        inner: names of layers whose answer stays in dtype, because it is only used in another product.
         keep: names of layers that stay as they are.
     """
     if dtype == torch.float32:

@@ -50,8 +50,8 @@ class ShortTextFusion(nn.Module):
         Args:
             vision_features: (B, places, D).
             text_features: (B, words, D).
-            vision_attention_mask: (B, places) bool, True where there is padding.
-            text_attention_mask: (B, words) bool, True where there is padding.
+            vision_attention_mask: (B, places) bool, True for padding.
+            text_attention_mask: (B, words) bool, True for padding.
         """
         keys = self._split(self.text_proj(text_features)) * self.scale
         scores = torch.einsum("bpd,bhwd->bphw", vision_features, keys @ self._by_head(self.vision_proj.weight))

@@ -207,7 +207,7 @@ class Sam3Detector:
         shares, scores, labels = (torch.cat(each) for each in zip(*parts, strict=True))
         height, width = image.shape[:2]
         best = best_first(shares * torch.tensor([width, height] * 2), scores, torch.arange(len(scores)), image)
-        kept = torch.from_numpy(best.label_index)  # the rows, as they were counted above
+        kept = torch.from_numpy(best.label_index)  # indices into the concatenated rows
         whole = torch.cat([each for each in maps if len(each)] or maps)
         return Boxes(best.xyxy, best.scores, labels[kept].numpy()), whole[kept.to(device)] if with_maps else whole
 

@@ -28,7 +28,7 @@ def load_sam(kind: str, path: Path) -> Any:
     """Return the Sam of a checkpoint, in float32, on the CPU.
 
     Args:
-        kind: "vit_b", "vit_l" or "vit_h"; "vit" where it is none of these.
+        kind: "vit_b", "vit_l" or "vit_h"; "vit" for other sizes.
         path: the checkpoint.
 
     Raises:

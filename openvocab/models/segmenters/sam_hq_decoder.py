@@ -68,7 +68,7 @@ def _draws_on_mixed_map(decoder: Any) -> bool:
 
 @torch.inference_mode()
 def _compare(decoder: Any) -> bool:
-    """Run two prompts on a small random map and compare what is upsampled with what the transformer returned."""
+    """Run two prompts on a small random map; compare the upsampled map with the transformer's."""
     weight = decoder.iou_token.weight
     draw = torch.Generator().manual_seed(0)
 

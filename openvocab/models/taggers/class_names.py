@@ -70,7 +70,7 @@ class ClassNames:
             raise self._unknown(label)
         if known in imagenet().rare and _above(self.names):
             shown = "; ".join(self.names[row] for row in self.rows[known][:3])
-            message = f"label {label!r} usually means what none of the classes shows; here it stands for: {shown}"
+            message = f"label {label!r} usually means something that no class shows; here it means: {shown}"
             warnings.warn(message, OpenVocabWarning, stacklevel=4)
         return self.rows[known]
 

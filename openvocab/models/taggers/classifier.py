@@ -65,7 +65,7 @@ class Classifier(ABC):
         Args:
             labels: C labels, each a name of a class, or one of the names that it has between commas, in any case; for
                 ImageNet-1k also any name that WordNet has for classes or above them, see prompts/wordnet/README.md.
-            prompts: kept in the answer; a classifier reads no sentence.
+            prompts: stored in the answer; a classifier uses no template.
 
         Returns:
             embeddings of shape (C, K), float32: 1 for each class of the label, else 0.

@@ -34,7 +34,7 @@ class ClipFound:
         weights: The file.
         source: What trust calls it.
         repository: Of the hub that it is from, at revision (None for the newest commit); empty for a file or folder.
-        tag: Open_clip's configuration of a pretrained tag: pixels and activation; empty where there is none.
+        tag: open_clip's configuration of a pretrained tag: pixels and activation; empty if there is none.
     """
 
     spec: str

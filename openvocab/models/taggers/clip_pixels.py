@@ -68,7 +68,7 @@ def _width_first(given: tuple[int, ...], size: tuple[int, int]) -> bool:
 
 
 def _centered(pixels: Tensor, target: tuple[int, int]) -> Tensor:
-    """Cut (3, H, W) to target around its center, where it is larger, and pad it with zeros, where it is smaller."""
+    """Crop (3, H, W) to target around its center; pad it with zeros if it is smaller."""
     for axis, wanted in zip((1, 2), target, strict=True):
         spare = pixels.shape[axis] - wanted
         if spare > 0:
@@ -92,6 +92,6 @@ def _three(values: Any) -> tuple[float, ...]:
 
 @cache
 def _terms(mean: tuple[float, ...], deviation: tuple[float, ...]) -> tuple[Tensor, Tensor]:
-    """Return what gray levels are multiplied with, and what is added then: (3, 1, 1) each."""
+    """Return the factor and the offset of gray levels, (3, 1, 1) each."""
     means, deviations = (torch.tensor(values).reshape(3, 1, 1) for values in (mean, deviation))
     return 1 / (255 * deviations), -means / deviations

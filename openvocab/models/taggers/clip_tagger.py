@@ -33,7 +33,7 @@ class OpenClipTagger(DualEncoder):
         tokenizer: The model's own, as open_clip.get_tokenizer returns it.
         preprocess: A (height, width, 3) uint8 image to a (3, height, width) float tensor: the model's own way; with
             bfloat16 weights, uint8 resizing where clip_pixels has it, whose error is less than that rounding's.
-        tower: The model's image tower in a quicker form; None where the model's own runs.
+        tower: The model's image tower with packed weights; None if the model's own runs.
     """
 
     model: Any

@@ -102,7 +102,7 @@ class _Block:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class PackedTower:
-    """A VisionTransformer of open_clip with its weights packed; they are kept beside the model's own.
+    """A VisionTransformer of open_clip with its weights packed; the model's own weights stay in memory.
 
     Attributes:
         visual: The tower whose weights they are.

@@ -145,7 +145,7 @@ class CocaCaptioner:
         return [done[row] for row in range(len(places))]
 
     def _next(self, latent: Tensor, places: Tensor, texts: Tensor, first: int, rows: Tensor) -> Tensor:
-        """Return (B,) tokens that come after texts: the likeliest ones, or the end where a caption is long enough."""
+        """Return (B,) tokens that come after texts: the most probable ones, or the end token at the maximum length."""
         end, length = self._ends[0], texts.shape[1]
         if length + 1 >= min(_MOST_TOKENS, int(self.tagger.model.context_length)):
             return torch.full_like(rows, end)

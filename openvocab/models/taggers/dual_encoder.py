@@ -28,7 +28,7 @@ __all__ = ["DualEncoder", "logit_terms"]
 Floats = NDArray[np.float32]
 
 TEXTS_A_BATCH = 256
-"""Sentences that go through a text tower together, at most, where a label has fewer templates than that."""
+"""Sentences that go through a text tower together, at most, if a label has fewer templates."""
 
 ROWS_A_PRODUCT = 32
 """Rows of each product of cosines; other numbers of rows make a BLAS add in another order, to other last digits."""
@@ -44,7 +44,7 @@ class DualEncoder(ABC):
     Attributes:
         record: What the model is.
         scale: Factor on the cosine; exp of the model's logit_scale.
-        bias: Added to it where the model was trained with a sigmoid; None where with a softmax.
+        bias: Added to it, for models trained with a sigmoid; None for a softmax.
         batch: Images that go through the model together.
     """
 
@@ -119,7 +119,7 @@ class DualEncoder(ABC):
         return TextEmbeddings(names, chosen, self.embed(names, chosen))
 
     def check_labels(self, labels: Sequence[str], prompts: PromptSet) -> tuple[str, ...]:
-        """Return the labels as they are kept; warn of each that does not fit into the text tower.
+        """Return the normalized labels; warn about each that does not fit into the text tower.
 
         Raises:
             BadInput: as encode_labels.

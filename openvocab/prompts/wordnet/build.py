@@ -24,7 +24,7 @@ ALSO_UNDER = {"n04524313": ("n04019101",), "n03791235": ("n02924116",)}
 """Synset -> what WordNet leaves out: public transport is vehicles, buses are motor vehicles."""
 
 LEAST_SHARE = 0.2
-"""A sense counts where it is used more than this share as often as the word's most usual sense that has classes."""
+"""A sense counts if it is used more than this share as often as the word's most frequent sense with classes."""
 
 RARE_SHARE, RARE_FROM = 0.1, 10
 """A word usually means something else where senses with classes make less than this share of at least so many uses."""

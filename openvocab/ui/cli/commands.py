@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Callable, Iterator
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +17,12 @@ from openvocab.ui.cli.options import DEFAULT_PRESET
 from openvocab.ui.cli.output import complain, detections_of, megabytes, progress, say, say_json, table, tags_of
 from openvocab.ui.cli.relabel_command import relabel
 from openvocab.ui.cli.serve_command import serve
+from openvocab.ui.cli.shared_options import prompts_of
 from openvocab.ui.cli.weights_commands import weights
 from openvocab.weights.manifest import preset_records
 
 if TYPE_CHECKING:
-    from openvocab import Loader, Pipeline, PromptSet, Result
+    from openvocab import Loader, Pipeline, Result
 
 __all__ = ["COMMANDS"]
 
@@ -89,16 +90,10 @@ def _settings(args: Namespace) -> dict[str, Any]:
     return {field.name: getattr(args, field.name, None) for field in fields(openvocab.Settings)}
 
 
-def _template(args: Namespace) -> PromptSet:
-    """The prompts: one --template may also be the name of a set or a file."""
-    given = args.template
-    return openvocab.prompt_set(given[0] if given and len(given) == 1 else given)
-
-
 def _check(args: Namespace) -> None:
     """Refuse words and settings that cannot be used, since loading models takes longer than this."""
     openvocab.read_labels(args.labels)
-    _template(args)
+    prompts_of(args)
     openvocab.Settings().changed(**_settings(args))
 
 
@@ -162,13 +157,13 @@ def tag(args: Namespace) -> int:
     _refuse_paths(args)
     _check(args)
     loader = _loader(args, "tagger")
-    return fill_run(args, loader, _template(args)) if args.out else _print_tags(loader(args.device), args)
+    return fill_run(args, loader, prompts_of(args)) if args.out else _print_tags(loader(args.device), args)
 
 
 def _print_tags(pipe: Pipeline, args: Namespace) -> int:
     failures = _Failures(say_json if args.json else lambda row: None)
     reading = {name: getattr(args, name) for name in ("allow_urls", "workers", "isolate", "cache", "frames")}
-    results = pipe.run(args.paths, args.labels, template=_template(args), on_error=failures, **reading)
+    results = pipe.run(args.paths, args.labels, template=prompts_of(args), on_error=failures, **reading)
     for result in progress(_until_failure(results, failures) if args.strict else results):
         if args.json:
             say_json(_row(result))
@@ -210,12 +205,16 @@ def annotate(args: Namespace) -> int:
     _check(args)
     loader = _loader(args, "tagger", "detector", "segmenter")
     _refuse_unused(args, loader)
-    return fill_run(args, loader, _template(args), draw=args.images, line=True)
+    return fill_run(args, loader, prompts_of(args), draw=args.images, line=True)
 
 
 def models(args: Namespace) -> int:
     """Print the presets and the families."""
     presets = openvocab.presets()
+    if args.json:
+        families = {stage: list(names) for stage, names in openvocab.families().items()}
+        say_json({"presets": [asdict(one) for one in presets], "families": families})
+        return OK
     table(
         ("preset", "what it is", "license", "size"),
         [(one.name, one.description, one.license, megabytes(one.size_bytes)) for one in presets],
@@ -228,12 +227,15 @@ def models(args: Namespace) -> int:
 def labels(args: Namespace) -> int:
     """Print the label sets, or the labels of one."""
     sets = openvocab.label_sets()
+    if args.name is not None and args.name not in sets:
+        raise unknown("label set", args.name, sets)
+    if args.json:
+        say_json(dict(sets) if args.name is None else list(openvocab.read_labels(args.name)))
+        return OK
     if args.name is None:
         rows = [(name, str(count), ", ".join(openvocab.read_labels(name)[:6])) for name, count in sets.items()]
         table(("label set", "labels", "begins with"), rows)
         return OK
-    if args.name not in sets:
-        raise unknown("label set", args.name, sets)
     for label in openvocab.read_labels(args.name):
         say(label)
     return OK

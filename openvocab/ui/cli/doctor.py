@@ -1,4 +1,4 @@
-"""What `openvocab doctor` prints: versions, devices, disk, cache, and what can run here, in one screen."""
+"""`openvocab doctor`: versions, devices, disk space, caches, and which presets can run here."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 import openvocab
-from openvocab.ui.cli.output import megabytes, say
+from openvocab.ui.cli.output import megabytes, say_json, table
 from openvocab.weights.fetch import offline
 from openvocab.weights.folders import cache_folder
 from openvocab.weights.manifest import STAGES, preset_records, published
@@ -22,7 +22,7 @@ _PACKAGES = ("openvocab", "torch", "torchvision", "transformers", "open_clip_tor
 
 
 def doctor(args: Namespace) -> int:
-    """Print what this machine has; whatever is missing, the exit status is 0."""
+    """Print the state of this installation; the exit status is always 0."""
     rows = [
         ("versions", _versions()),
         ("system", _system()),
@@ -31,9 +31,10 @@ def doctor(args: Namespace) -> int:
         ("network", _network()),
         *_models(),
     ]
-    wide = max(len(name) for name, _ in rows)
-    for name, value in rows:
-        say(f"{name.ljust(wide)}  {value}".rstrip())
+    if args.json:
+        say_json(dict(rows))
+    else:
+        table(None, rows)
     return 0
 
 
@@ -45,7 +46,7 @@ def _version(name: str) -> str:
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
-        return openvocab.__version__ if name == "openvocab" else "absent"
+        return openvocab.__version__ if name == "openvocab" else "not installed"
 
 
 def _system() -> str:
@@ -60,8 +61,8 @@ def _devices() -> list[tuple[str, str]]:
     best = pick_device(None)
     names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     dtype = str(pick_dtype(best, None)).removeprefix("torch.")
-    also = "float32 and bfloat16" if dtype == "bfloat16" else "float32; bfloat16 works, but is not faster here"
-    return [("device", ", ".join([str(best), *names])), ("precision", f"{dtype} is the default ({also})")]
+    others = "float32 and bfloat16" if dtype == "bfloat16" else "float32; bfloat16 works, but is not faster here"
+    return [("device", ", ".join([str(best), *names])), ("precision", f"{dtype} is the default ({others})")]
 
 
 def _folders() -> list[tuple[str, str]]:
@@ -75,15 +76,15 @@ def _folders() -> list[tuple[str, str]]:
 
 
 def _folder(path: Path) -> str:
-    """Say how much a folder holds, and how much room its disk has."""
-    there = next((each for each in (path, *path.parents) if each.is_dir()), None)
-    room = "" if there is None else f", {shutil.disk_usage(there).free / 1e9:.1f} GB free"
-    writable = "" if there is not None and os.access(there, os.W_OK) else ", not writable"
-    return f"{path} ({megabytes(_bytes(path))}{room}{writable})"
+    """Describe a folder: its size, and the free space of its disk."""
+    existing = next((each for each in (path, *path.parents) if each.is_dir()), None)
+    free = "" if existing is None else f", {shutil.disk_usage(existing).free / 1e9:.1f} GB free"
+    writable = "" if existing is not None and os.access(existing, os.W_OK) else ", not writable"
+    return f"{path} ({megabytes(_bytes(path))}{free}{writable})"
 
 
 def _bytes(folder: Path) -> int:
-    """Bytes of all files below a folder, each counted once; links to them are not followed."""
+    """Return the total size of all files below a folder; links are not followed."""
     total = 0
     for root, _, names in os.walk(folder):
         for name in names:
@@ -103,15 +104,15 @@ def _models() -> list[tuple[str, str]]:
     here = {name for name, each in published().items() if weights_here(each)}
     lines = []
     for name, preset in preset_records().items():
-        lacking = [each for each in preset.checkpoints if each not in here]
-        extra = next((published()[each].extra for each in lacking if published()[each].extra), "")
+        missing = [each for each in preset.checkpoints if each not in here]
+        extra = next((published()[each].extra for each in missing if published()[each].extra), "")
         command = f"pip install 'openvocab[{extra}]'" if extra else f"openvocab weights pull {name}"
-        told = f"lacks {', '.join(lacking)}; run: {command}" if lacking else "can run"
-        strange = [spec for stage in STAGES if (spec := getattr(preset, stage)) and not _loads(stage, spec)]
-        lines.append((f"preset {name}", f"cannot run: no family for {', '.join(strange)}" if strange else told))
-    return [*lines, ("checkpoints", ", ".join(sorted(here)) or "none here but the embedded ones")]
+        status = f"missing {', '.join(missing)}; run: {command}" if missing else "can run"
+        unknown = [spec for stage in STAGES if (spec := getattr(preset, stage)) and not _has_family(stage, spec)]
+        lines.append((f"preset {name}", f"cannot run: no family for {', '.join(unknown)}" if unknown else status))
+    return [*lines, ("checkpoints", ", ".join(sorted(here)) or "only the embedded ones")]
 
 
-def _loads(stage: str, spec: str) -> bool:
-    """Whether there is a family that loads this SPEC."""
+def _has_family(stage: str, spec: str) -> bool:
+    """Whether a model family loads this SPEC."""
     return spec.partition(":")[0] in openvocab.families()[stage]

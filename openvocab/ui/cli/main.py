@@ -1,7 +1,7 @@
 """The command `openvocab`.
 
-Exit status: 0 all went well; 1 some images could not be answered, the others were; 2 the command, the input or a
-model cannot be used, nothing was done; 3 the output cannot be written; 130 and 143 ended by Ctrl-C and SIGTERM.
+Exit status: 0 success; 1 some images failed; 2 the command, the input or a model is invalid; 3 the output cannot be
+written; 130 and 143 interrupted by Ctrl-C and SIGTERM.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ UNUSABLE, NOT_WRITTEN, INTERRUPTED = 2, 3, 130
 
 
 def _quiet_libraries() -> None:
-    """Keep the retries of the hub's client off stderr, and the libraries' progress bars where it is no terminal."""
+    """Silence the hub client's retries, and the libraries' progress bars unless stderr is a terminal."""
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -36,7 +36,7 @@ def _quiet_libraries() -> None:
 
 
 def _stay_offline() -> None:
-    """Keep every client library off the network, whether it was imported before or not."""
+    """Disable the network in all client libraries, including those already imported."""
     os.environ["HF_HUB_OFFLINE"] = "1"
     if "huggingface_hub" in sys.modules:
         from huggingface_hub import constants
@@ -44,15 +44,15 @@ def _stay_offline() -> None:
         constants.HF_HUB_OFFLINE = True
 
 
-class _Told(logging.Handler):
-    """Print what this package logs for people, such as that a file is trusted from now on."""
+class _StderrHandler(logging.Handler):
+    """Print this package's log messages."""
 
     def emit(self, record: logging.LogRecord) -> None:
         complain(record.getMessage())
 
 
-def _show_plainly() -> None:
-    """Print this package's warnings as one line each, and leave those of others as they are."""
+def _show_own_warnings() -> None:
+    """Print this package's warnings as one line each; other warnings are unchanged."""
     others = warnings.showwarning
 
     def show(
@@ -75,18 +75,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status.
 
     Args:
-        argv: the arguments, without the name of the program; None takes those of the process.
+        argv: Arguments without the program name; None uses sys.argv.
     """
     args = parser().parse_args(argv)
     _quiet_libraries()
     if args.offline:
         _stay_offline()
     log = logging.getLogger("openvocab")
-    if not any(isinstance(handler, _Told) for handler in log.handlers):
-        log.addHandler(_Told(logging.INFO))
+    if not any(isinstance(handler, _StderrHandler) for handler in log.handlers):
+        log.addHandler(_StderrHandler(logging.INFO))
         log.setLevel(logging.INFO)
     with warnings.catch_warnings():
-        _show_plainly()
+        _show_own_warnings()
         try:
             return COMMANDS[args.command](args)
         except CannotWrite as error:
@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             complain("interrupted")
             return INTERRUPTED
-        except BrokenPipeError:  # the reader of stdout, such as head, has seen enough
+        except BrokenPipeError:  # the reader of stdout, such as head, closed it
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
         except OSError as error:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, _ArgumentGroup
-from collections.abc import Callable
+from argparse import SUPPRESS, ArgumentParser, _ArgumentGroup
+from collections.abc import Callable, Sequence
 from dataclasses import Field, fields
 from types import NoneType
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
@@ -12,17 +12,20 @@ import openvocab
 from openvocab.ui.cli import relabel_command, serve_command
 from openvocab.ui.cli.evaluate_command import add_tasks
 from openvocab.ui.cli.export_command import add_options
+from openvocab.ui.cli.shared_options import DEVICE_HELP, DTYPE_HELP, add_label_options
+from openvocab.ui.cli.weights_commands import JSON_HELP as LIST_JSON_HELP
 from openvocab.ui.cli.weights_commands import add_actions
 
-__all__ = ["DEFAULT_PRESET", "TAG_OPTIONS", "Parser", "parser"]
+__all__ = ["DEFAULT_PRESET", "Parser", "parser"]
 
 DEFAULT_PRESET = "pocket"
 """The models of a command line that names none."""
 
-TAG_OPTIONS = {"threshold": "tag_threshold", "top": "max_tags", "windows": "windows", "batch_size": "batch_size"}
-"""Option of `openvocab tag` -> the setting that it gives."""
+_TAG_SETTINGS = ("tag_threshold", "max_tags", "windows", "batch_size")
 
 PATHS_HELP = "an image, a folder, a pattern, a list (.txt, .csv, .parquet), a shard (.tar), a dataset saved to disk"
+
+_OFFLINE_HELP = "never use the network, like HF_HUB_OFFLINE=1"
 
 JSON_HELP = "print JSON and nothing else: one summary of the run with --out, else one row an image"
 
@@ -30,7 +33,14 @@ PRESET_HELP = f"models that belong together, see: openvocab models (default: {DE
 
 
 class Parser(ArgumentParser):
-    """An argument parser that says what is wrong in one line, with exit status 2."""
+    """An argument parser with the global options, whose errors are one line and exit status 2."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Add the global options, so that they work before and after the command."""
+        super().__init__(*args, **kwargs)
+        group = self.add_argument_group("global options")
+        group.add_argument("--offline", action="store_true", default=SUPPRESS, help=_OFFLINE_HELP)
+        group.add_argument("--version", action="version", version=f"openvocab {openvocab.__version__}")
 
     def error(self, message: str) -> NoReturn:
         """Print the message and leave."""
@@ -51,20 +61,20 @@ def _how(hint: Any) -> dict[str, Any]:
     return {"type": kind, "metavar": "N" if kind is int else "X"}
 
 
-def _setting(group: _ArgumentGroup, option: str, field: Field[Any], hint: Any) -> None:
-    """Add one setting; left out, it is None in the parsed arguments, so that Settings decides."""
-    usual = "" if field.default is None else f" (default: {field.default})"
-    said = f"{field.metadata['help']}{usual}".replace("%", "%%")
-    group.add_argument(f"--{option.replace('_', '-')}", dest=field.name, default=None, help=said, **_how(hint))
+def _setting(group: _ArgumentGroup, field: Field[Any], hint: Any) -> None:
+    """Add one setting; its default is None, so that Settings decides."""
+    default = "" if field.default is None else f" (default: {field.default})"
+    text = f"{field.metadata['help']}{default}".replace("%", "%%")
+    group.add_argument(f"--{field.name.replace('_', '-')}", default=None, help=text, **_how(hint))
 
 
-def _settings(command: ArgumentParser, options: dict[str, str]) -> None:
-    """Add settings, given as option -> name of the field."""
-    group = command.add_argument_group("settings", "a preset may have defaults of its own")
+def _settings(command: ArgumentParser, names: Sequence[str]) -> None:
+    """Add settings by name; a setting has the same option in every command."""
+    group = command.add_argument_group("settings", "a preset may have its own defaults")
     known = {field.name: field for field in fields(openvocab.Settings)}
     hints = get_type_hints(openvocab.Settings)
-    for option, name in options.items():
-        _setting(group, option, known[name], hints[name])
+    for name in names:
+        _setting(group, known[name], hints[name])
 
 
 def _models(command: ArgumentParser, stages: tuple[str, ...]) -> None:
@@ -72,19 +82,13 @@ def _models(command: ArgumentParser, stages: tuple[str, ...]) -> None:
     group.add_argument("--preset", metavar="NAME", help=PRESET_HELP)
     for stage in stages:
         group.add_argument(f"--{stage}", metavar="SPEC", help=f"any {stage}, as FAMILY:CHECKPOINT")
-    group.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
-    group.add_argument("--dtype", help="float32, bfloat16 or float16 (default: what suits the device)")
+    group.add_argument("--device", help=DEVICE_HELP)
+    group.add_argument("--dtype", help=DTYPE_HELP)
 
 
 def _images(command: ArgumentParser) -> None:
     command.add_argument("paths", nargs="+", metavar="PATH", help=PATHS_HELP)
-    command.add_argument("--labels", required=True, help='"a, b", a file with one label a line, or a label set')
-    command.add_argument(
-        "--template",
-        action="append",
-        metavar="T",
-        help='a sentence with {label}, for example "a drawing of a {label}"; given more than once, they are averaged',
-    )
+    add_label_options(command)
     command.add_argument("--json", action="store_true", help=JSON_HELP)
 
 
@@ -92,24 +96,24 @@ def _run(command: ArgumentParser, out: str, *, required: bool = False) -> None:
     """Add how images are read and where rows are kept."""
     group = command.add_argument_group("run")
     group.add_argument("--out", required=required, metavar="RUN", help=out)
-    group.add_argument("--overwrite", action="store_true", help="begin anew, whatever the folder holds of another run")
+    group.add_argument("--overwrite", action="store_true", help="replace an existing run in the folder")
     group.add_argument(
         "--on-change",
         choices=("keep", "redo", "refuse"),
-        help="inputs that were replaced since: keep their rows, answer them again, or stop (default: keep)",
+        help="for replaced inputs: keep their rows, process them again, or stop (default: keep)",
     )
-    group.add_argument("--retry-errors", action="store_true", help="do the inputs again whose rows are errors")
+    group.add_argument("--retry-errors", action="store_true", help="process inputs again whose rows are errors")
     group.add_argument(
         "--frames",
         type=lambda text: int(text) if text.isdecimal() else text,
         default="first",
         metavar="first | all | N",
-        help="frames or pages that are answered; but for first, each is a row, PATH#frame=3 (default: %(default)s)",
+        help="frames or pages to process; with all or N, each is a row PATH#frame=3 (default: %(default)s)",
     )
-    group.add_argument("--strict", action="store_true", help="stop at the first image that has no answer")
+    group.add_argument("--strict", action="store_true", help="stop at the first image that fails")
     group.add_argument("--allow-urls", action="store_true", help="fetch images named by http:// and https://")
     group.add_argument("--workers", type=int, metavar="N", help="threads that decode (default: one a core, 8 at most)")
-    group.add_argument("--isolate", action="store_true", help="decode in worker processes, which a bad file may crash")
+    group.add_argument("--isolate", action="store_true", help="decode in processes that may crash")
     group.add_argument("--devices", metavar="A,B", help="a worker process each: cuda:0,cuda:1; cuda*2 names one twice")
     group.add_argument(
         "--engine",
@@ -128,24 +132,26 @@ def _run(command: ArgumentParser, out: str, *, required: bool = False) -> None:
 
 def _others(add: Callable[[str, str], Parser]) -> None:
     """Add the commands that run no chain; add makes the parser of a name and what it says."""
-    add("models", "List the presets and the families of models.")
+    models = add("models", "List the presets and the model families.")
+    models.add_argument("--json", action="store_true", help=LIST_JSON_HELP)
     labels = add("labels", "List the label sets, or the labels of one.")
+    labels.add_argument("--json", action="store_true", help=LIST_JSON_HELP)
     labels.add_argument("name", nargs="?", help="a label set: print its labels, one a line")
     add_actions(add("weights", "List, fetch, check and carry the checkpoints that openvocab knows."))
     add_options(add("export", "Write the rows of a run in the format of another tool."))
     relabel = add("relabel", "Give the images of a run other tags from the embeddings that it kept; reads no image.")
     relabel_command.add_options(relabel)
-    _settings(relabel, {"tag_threshold": "tag_threshold", "max_tags": "max_tags"})
+    _settings(relabel, ("tag_threshold", "max_tags"))
     add_tasks(add("evaluate", "Score models on images whose labels are known."), DEFAULT_PRESET)
     serve_command.add_options(add("serve", "Open the web demo: a page to try, correct and export."), DEFAULT_PRESET)
-    add("doctor", "Show versions, devices, caches and what can run here.")
+    doctor = add("doctor", "Show versions, devices, caches and which presets can run here.")
+    doctor.add_argument("--json", action="store_true", help=LIST_JSON_HELP)
 
 
 def parser() -> Parser:
     """Return the parser of `openvocab`; the parsed arguments name the command as `command`."""
     made = Parser(prog="openvocab", description="Words in; tags, boxes and masks out.", allow_abbrev=False)
-    made.add_argument("--version", action="version", version=f"openvocab {openvocab.__version__}")
-    made.add_argument("--offline", action="store_true", help="never use the network, as HF_HUB_OFFLINE=1 does")
+    made.set_defaults(offline=False)
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def add(name: str, says: str) -> Parser:
@@ -156,23 +162,21 @@ def parser() -> Parser:
         "--out", default="openvocab-demo", metavar="DIR", help="for the annotated images (default: %(default)s)"
     )
 
-    tag = add("tag", "Say which labels fit whole images.")
+    tag = add("tag", "Tag whole images with labels.")
     _images(tag)
-    _run(tag, "keep the rows in this run folder and go on where it ends, in place of printing them")
+    _run(tag, "write the rows to this run folder, or resume it, instead of printing them")
     tag.add_argument(
         "--decode-size", type=int, metavar="N", help="decode JPEGs smaller, their shorter side N pixels or more"
     )
     _models(tag, ("tagger",))
-    _settings(tag, TAG_OPTIONS)
+    _settings(tag, _TAG_SETTINGS)
 
-    annotate = add(
-        "annotate", "Find, box and cut out what the labels name; write rows and annotated images to a run folder."
-    )
+    annotate = add("annotate", "Find boxes and masks of labels; write rows and annotated images to a run folder.")
     _images(annotate)
     _run(annotate, "the run folder: rows, and annotated images in its images/", required=True)
     annotate.add_argument("--no-images", dest="images", action="store_false", help="write no annotated image")
     _models(annotate, ("tagger", "detector", "segmenter"))
-    _settings(annotate, {field.name: field.name for field in fields(openvocab.Settings)})
+    _settings(annotate, [field.name for field in fields(openvocab.Settings)])
 
     _others(add)
     return made

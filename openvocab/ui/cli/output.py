@@ -1,11 +1,14 @@
-"""What the command line prints: tables and lines on stdout, progress and complaints on stderr."""
+"""Output of the command line: tables and lines on stdout, progress and errors on stderr."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+from itertools import zip_longest
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
 if TYPE_CHECKING:
     from openvocab import Result
@@ -15,9 +18,11 @@ __all__ = ["complain", "detections_of", "megabytes", "progress", "say", "say_jso
 
 T = TypeVar("T")
 
+_MIN_COLUMN = 8
+
 
 def _printable(text: str) -> str:
-    """Replace what would move the cursor or color the terminal: a file may be called anything."""
+    """Replace control characters, which a file name may contain."""
     return "".join(character if character.isprintable() else "�" for character in text)
 
 
@@ -36,8 +41,8 @@ def say(line: str) -> None:
     _line(_printable(line), sys.stdout)
 
 
-def say_json(row: dict[str, Any]) -> None:
-    """Print one row of JSON on stdout; in ASCII, so that it can be printed whatever a file is called."""
+def say_json(row: object) -> None:
+    """Print one line of JSON on stdout, in ASCII, so that any file name can be printed."""
     _line(json.dumps(row), sys.stdout)
 
 
@@ -53,14 +58,30 @@ def progress(items: Iterable[T], total: int | None = None) -> Iterator[T]:
     yield from tqdm(items, total=total, unit=" images", leave=False, disable=None)
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows in aligned columns; nothing is cut."""
-    cells = [tuple(header), *(tuple(row) for row in rows)]
-    widths = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]
+def table(header: Sequence[str] | None, rows: Iterable[Sequence[str]]) -> None:
+    """Print rows in aligned columns; on a terminal, long cells are wrapped so that the table fits its width."""
+    cells = [tuple(row) for row in ([header] if header else []) + list(rows)]
+    widths = _column_widths(cells)
     for number, row in enumerate(cells):
-        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-        if number == 0:
+        wrapped = [_wrap(cell, width) for cell, width in zip(row, widths, strict=True)]
+        for line in zip_longest(*wrapped, fillvalue=""):
+            say("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        if number == 0 and header:
             say("  ".join("-" * width for width in widths))
+
+
+def _column_widths(cells: Sequence[Sequence[str]]) -> list[int]:
+    """Return the widths of the columns; on a terminal the widest ones are narrowed until the table fits."""
+    widths = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]
+    if sys.stdout.isatty():
+        available = shutil.get_terminal_size().columns - 2 * (len(widths) - 1)
+        while sum(widths) > available and max(widths) > _MIN_COLUMN:
+            widths[widths.index(max(widths))] -= 1
+    return widths
+
+
+def _wrap(cell: str, width: int) -> list[str]:
+    return [cell] if len(cell) <= width else textwrap.wrap(cell, width, break_on_hyphens=False)
 
 
 def _listed(pairs: Sequence[tuple[str, float]], most: int | None) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from openvocab.errors import BadInput, require
 from openvocab.ui.cli.batch_commands import listening
 from openvocab.ui.cli.output import complain
+from openvocab.ui.cli.shared_options import DEVICE_HELP, DTYPE_HELP
 from openvocab.ui.web.context import Limits
 
 if TYPE_CHECKING:
@@ -21,93 +22,97 @@ __all__ = ["add_options", "is_loopback", "serve"]
 
 _ACCOUNT = "OPENVOCAB_AUTH"
 _MEGABYTE = 2**20
-_USUAL = Limits()
+_DEFAULTS = Limits()
 _QUIET = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
-_ENDED = 2
+_SERVER_STOPPED = 2
 
 
-def add_options(command: ArgumentParser, usual_preset: str) -> None:
+def add_options(command: ArgumentParser, default_preset: str) -> None:
     """Add the arguments of `openvocab serve` to its parser."""
-    command.add_argument("--host", default="127.0.0.1", help="the address to listen at (default: %(default)s)")
-    command.add_argument("--port", type=int, default=7860, metavar="N", help="0: a free one (default: %(default)s)")
+    command.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    command.add_argument(
+        "--port", type=int, default=7860, metavar="N", help="port to listen on, 0 for a free one (default: %(default)s)"
+    )
     command.add_argument(
         "--preset",
         action="append",
         metavar="NAME",
-        help=f"models to offer, the first of them loaded at once; may be given again (default: {usual_preset})",
+        help=f"preset to offer; repeat for more, the first one is loaded at startup (default: {default_preset})",
     )
-    command.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
-    command.add_argument("--dtype", help="float32, bfloat16 or float16 (default: what suits the device)")
-    command.set_defaults(usual_preset=usual_preset)
+    command.add_argument("--device", help=DEVICE_HELP)
+    command.add_argument("--dtype", help=DTYPE_HELP)
+    command.set_defaults(default_preset=default_preset)
     group = command.add_argument_group("visitors")
     group.add_argument(
         "--auth",
         metavar="USER:PASSWORD",
-        help=f"who may come in; in the environment as {_ACCOUNT} it is not seen in the list of processes",
+        help=f"require a login; the environment variable {_ACCOUNT} hides it from the process list",
     )
-    group.add_argument("--insecure", action="store_true", help="let others than this machine come in without --auth")
-    group.add_argument("--max-upload", type=int, default=_USUAL.upload_bytes // _MEGABYTE, metavar="MB", help=_MOST_MB)
+    group.add_argument("--insecure", action="store_true", help="allow access from other machines without --auth")
     group.add_argument(
-        "--max-stored", type=int, default=_USUAL.stored_bytes // _MEGABYTE, metavar="MB", help=_STORED_MB
+        "--max-upload", type=int, default=_DEFAULTS.upload_bytes // _MEGABYTE, metavar="MB", help=_UPLOAD_HELP
     )
-    group.add_argument("--max-pixels", type=int, default=_USUAL.pixels, metavar="N", help=_MOST_PIXELS)
-    group.add_argument("--queue", type=int, default=_USUAL.waiting, metavar="N", help=_MOST_WAITING)
-    group.add_argument("--mcp", action="store_true", help="also offer the actions as MCP tools (extra: mcp)")
+    group.add_argument(
+        "--max-stored", type=int, default=_DEFAULTS.stored_bytes // _MEGABYTE, metavar="MB", help=_STORED_HELP
+    )
+    group.add_argument("--max-pixels", type=int, default=_DEFAULTS.pixels, metavar="N", help=_PIXELS_HELP)
+    group.add_argument("--queue", type=int, default=_DEFAULTS.waiting, metavar="N", help=_QUEUE_HELP)
+    group.add_argument("--mcp", action="store_true", help="also offer the API as MCP tools (extra: mcp)")
 
 
-_MOST_MB = "megabytes of one uploaded file (default: %(default)s)"
-_STORED_MB = "megabytes of all uploads together, which are deleted after an hour (default: %(default)s)"
-_MOST_PIXELS = "width times height of an image that is still read (default: %(default)s)"
-_MOST_WAITING = 'requests that may wait; more are told "busy" at once (default: %(default)s)'
+_UPLOAD_HELP = "maximum size of an uploaded file in megabytes (default: %(default)s)"
+_STORED_HELP = "maximum size of all uploads in megabytes; they are deleted after an hour (default: %(default)s)"
+_PIXELS_HELP = "maximum width times height of an image (default: %(default)s)"
+_QUEUE_HELP = 'maximum number of queued requests; more get "busy" at once (default: %(default)s)'
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether only this machine reaches what listens at an address or name."""
+    """Whether an address or host name is only reachable from this machine."""
     with suppress(ValueError):
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     return host.lower() == "localhost"
 
 
 def serve(args: Namespace) -> int:
-    """Serve the page until a signal ends it, and return the exit status.
+    """Serve the page until a signal arrives, and return the exit status.
 
     Raises:
-        BadInput: an option that cannot be used, a port that is taken, or a host that others reach and no account.
+        BadInput: an option is invalid, the port is in use, or other machines can reach the host and --auth is missing.
         MissingExtra: gradio, or with --mcp the package mcp, is not installed.
     """
     accounts, limits = _accounts(args), _limits(args)
     if not is_loopback(args.host) and not accounts:
         if not args.insecure:
             raise BadInput(
-                f"others can reach {args.host}; say who may come in with --auth USER:PASSWORD, or add --insecure"
+                f"other machines can reach {args.host}; require a login with --auth USER:PASSWORD, or add --insecure"
             )
-        complain(f"warning: everyone who reaches {args.host} may use this page, since --insecure is given")
+        complain(f"warning: everyone who can reach {args.host} can use this page, since --insecure is given")
     os.environ.update(_QUIET)
     require("gradio", extra="web")
     from openvocab.ui.web.context import Context
     from openvocab.ui.web.models import Models
     from openvocab.ui.web.server import ServerOptions
 
-    models = Models(tuple(args.preset or [args.usual_preset]), args.device, args.dtype)
-    serving = ServerOptions(args.host, args.port, accounts, any_host=args.insecure, mcp=args.mcp)
-    return _until_signal(Context(models, limits), serving)
+    models = Models(tuple(args.preset or [args.default_preset]), args.device, args.dtype)
+    options = ServerOptions(args.host, args.port, accounts, any_host=args.insecure, mcp=args.mcp)
+    return _until_signal(Context(models, limits), options)
 
 
-def _until_signal(context: Context, serving: ServerOptions) -> int:
+def _until_signal(context: Context, options: ServerOptions) -> int:
     from openvocab.ui.web.server import run_server
 
-    with run_server(context, serving) as served, listening() as stop:
-        complain(f"ready at {served.url}; Ctrl-C ends it")
+    with run_server(context, options) as served, listening() as stop:
+        complain(f"ready at {served.url}; press Ctrl-C to stop")
         while served.thread.is_alive() and not stop():
             served.thread.join(timeout=0.2)
-    return stop.status if stop() else _ENDED
+    return stop.status if stop() else _SERVER_STOPPED
 
 
 def _accounts(args: Namespace) -> tuple[tuple[str, str], ...]:
-    """The account that is given as an option, or else in the environment.
+    """Return the account of --auth or of the environment variable.
 
     Raises:
-        BadInput: it is not USER:PASSWORD.
+        BadInput: it is not of the form USER:PASSWORD.
     """
     source = "--auth" if args.auth is not None else _ACCOUNT
     given = os.environ.get(_ACCOUNT) if args.auth is None else args.auth
@@ -115,15 +120,15 @@ def _accounts(args: Namespace) -> tuple[tuple[str, str], ...]:
         return ()
     user, _, password = given.partition(":")
     if not user.strip() or not password:
-        raise BadInput(f"{source} is not a name and a password with a colon between; give USER:PASSWORD")
+        raise BadInput(f"{source} must be a user and a password separated by a colon; give USER:PASSWORD")
     return ((user.strip(), password),)
 
 
 def _limits(args: Namespace) -> Limits:
-    """The limits that the options give.
+    """Return the limits given as options.
 
     Raises:
-        BadInput: one of them is less than 1, or there is no such port.
+        BadInput: a limit is less than 1, or the port is invalid.
     """
     for name in ("max_upload", "max_stored", "max_pixels", "queue"):
         if getattr(args, name) < 1:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from openvocab.errors import BadWeights, unknown
-from openvocab.ui.cli.output import complain, megabytes, say, table
+from openvocab.ui.cli.output import complain, megabytes, say, say_json, table
 from openvocab.weights.manifest import (
     STAGES,
     Published,
@@ -23,6 +23,7 @@ from openvocab.weights.manifest import (
 __all__ = ["add_actions", "weights"]
 
 OK = 0
+JSON_HELP = "print the list as JSON"
 
 
 def add_actions(command: ArgumentParser) -> None:
@@ -32,7 +33,8 @@ def add_actions(command: ArgumentParser) -> None:
     def add(name: str, says: str) -> ArgumentParser:
         return actions.add_parser(name, help=says, description=says, allow_abbrev=False)
 
-    add("list", "List the checkpoints that openvocab knows, and the presets that name them.")
+    listing = add("list", "List the known checkpoints, and the presets that use them.")
+    listing.add_argument("--json", action="store_true", help=JSON_HELP)
     pull = add("pull", "Fetch checkpoints, or all those of a preset.")
     pull.add_argument("names", nargs="+", metavar="NAME", help="a checkpoint, a preset or a SPEC")
     verify = add("verify", "Read every byte of the checkpoints that are here and check their digests.")
@@ -41,6 +43,7 @@ def add_actions(command: ArgumentParser) -> None:
     )
     where = add("where", "Print the paths of the weights of a checkpoint or preset.")
     where.add_argument("name", metavar="NAME", help="a checkpoint or a preset")
+    where.add_argument("--json", action="store_true", help=JSON_HELP)
     pack = add("pack", "Write the checkpoints of a preset into one file, for a machine without a network.")
     pack.add_argument("name", metavar="PRESET", help="a preset or a checkpoint")
     pack.add_argument("-o", "--out", required=True, metavar="FILE.tar", help="the file to write")
@@ -55,18 +58,24 @@ def weights(args: Namespace) -> int:
 
 def _list(args: Namespace) -> int:
     shipped = [checkpoint(name) for name in embedded()]
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (each.name, each.name.rpartition("-")[2], "-", megabytes(each.size), each.license, "ships") for each in shipped
     ]
-    table(
-        ("name", "stage", "parameters", "size", "license", "here"),
-        [*rows, *(_row(each) for each in published().values())],
-    )
-    say("")
+    rows += [_row(each) for each in published().values()]
     presets = preset_records().values()
     lines = [(each.name, *(_short(getattr(each, stage)) for stage in STAGES), each.license) for each in presets]
-    table(("preset", *STAGES, "license"), lines)
+    heads = ("name", "stage", "parameters", "size", "license", "here"), ("preset", *STAGES, "license")
+    if args.json:
+        say_json({"checkpoints": _records(heads[0], rows), "presets": _records(heads[1], lines)})
+        return OK
+    table(heads[0], rows)
+    say("")
+    table(heads[1], lines)
     return OK
+
+
+def _records(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[dict[str, str]]:
+    return [dict(zip(head, row, strict=True)) for row in rows]
 
 
 def _row(each: Published) -> tuple[str, ...]:
@@ -157,12 +166,17 @@ def _verify(args: Namespace) -> int:
 def _where(args: Namespace) -> int:
     from openvocab.weights.store import weights_here
 
+    found: list[str] = []
     for name in named(args.name):
         paths = (checkpoint(name).path,) if name in embedded() else weights_here(published()[name])
         if not paths:
             raise BadWeights(f"{name} is not on this machine; run: openvocab weights pull {name}")
-        for path in paths:
-            say(str(path))
+        found += map(str, paths)
+    if args.json:
+        say_json(found)
+        return OK
+    for path in found:
+        say(path)
     return OK
 
 

@@ -134,8 +134,8 @@ def test_models_are_loaded_as_named(loads, images, tmp_path, given, loaded):
 @pytest.mark.parametrize(
     ("command", "given", "name", "value"),
     [
-        pytest.param("tag", ["--top", "3"], "max_tags", 3, id="top"),
-        pytest.param("tag", ["--threshold", "0.5"], "tag_threshold", 0.5, id="threshold"),
+        pytest.param("tag", ["--max-tags", "3"], "max_tags", 3, id="max tags"),
+        pytest.param("tag", ["--tag-threshold", "0.5"], "tag_threshold", 0.5, id="threshold"),
         pytest.param("tag", ["--windows", "3"], "windows", 3, id="windows"),
         pytest.param("annotate", ["--box-threshold", "0.125"], "box_threshold", 0.125, id="box threshold"),
         pytest.param("annotate", ["--mask-threshold", "0.5"], "mask_threshold", 0.5, id="mask threshold"),
@@ -156,7 +156,7 @@ def test_options_become_settings(loads, images, tmp_path, command, given, name, 
         pytest.param(["tag", "{here}/none.png", "--labels", " "], "label", id="no labels"),
         pytest.param(["tag", "{here}", "--labels", "a, A"], "label", id="duplicate labels"),
         pytest.param(["tag", "{here}/empty", "--labels", "a, b"], "no image", id="empty folder"),
-        pytest.param(["tag", "{here}", "--labels", "a, b", "--threshold", "2"], "0 to 1", id="threshold"),
+        pytest.param(["tag", "{here}", "--labels", "a, b", "--tag-threshold", "2"], "0 to 1", id="threshold"),
         pytest.param(["annotate", "{here}", "--labels", "a, b", "--out", "{here}"], "overwritten", id="own folder"),
         pytest.param(["annotate", "{here}", "--labels", "a, b", "--out", "{here}/a.png"], "--out", id="out is a file"),
         pytest.param(
@@ -194,7 +194,7 @@ def test_bad_input_is_one_line_and_status_2(loads, images, capsys, arguments, sa
         pytest.param([], id="no command"),
         pytest.param(["tagg"], id="unknown command"),
         pytest.param(["tag", "a.png"], id="no labels"),
-        pytest.param(["tag", "a.png", "--labels", "a", "--top", "many"], id="no number"),
+        pytest.param(["tag", "a.png", "--labels", "a", "--max-tags", "many"], id="no number"),
         pytest.param(["annotate", "a.png", "--labels", "a"], id="no folder"),
     ],
 )

@@ -16,13 +16,13 @@ from openvocab.ui.cli.serve_command import is_loopback
 @pytest.mark.parametrize(
     ("options", "environment", "words"),
     [
-        pytest.param(["--host", "0.0.0.0"], {}, "others can reach 0.0.0.0; say who may come in", id="open host"),
-        pytest.param(["--host", "::"], {}, "others can reach ::", id="open host of version 6"),
-        pytest.param(["--host", "example.org"], {}, "others can reach example.org", id="open name"),
-        pytest.param(["--auth", "user"], {}, "--auth is not a name and a password", id="no password"),
-        pytest.param(["--auth", ":word"], {}, "--auth is not a name and a password", id="no user"),
+        pytest.param(["--host", "0.0.0.0"], {}, "other machines can reach 0.0.0.0; require a login", id="open host"),
+        pytest.param(["--host", "::"], {}, "other machines can reach ::", id="open host of version 6"),
+        pytest.param(["--host", "example.org"], {}, "other machines can reach example.org", id="open name"),
+        pytest.param(["--auth", "user"], {}, "--auth must be a user and a password", id="no password"),
+        pytest.param(["--auth", ":word"], {}, "--auth must be a user and a password", id="no user"),
         pytest.param(["--auth", "user:"], {}, "give USER:PASSWORD", id="empty password"),
-        pytest.param([], {"OPENVOCAB_AUTH": "user"}, "OPENVOCAB_AUTH is not a name", id="environment"),
+        pytest.param([], {"OPENVOCAB_AUTH": "user"}, "OPENVOCAB_AUTH must be a user", id="environment"),
         pytest.param(["--max-upload", "0"], {}, "--max-upload must be at least 1, got 0", id="upload"),
         pytest.param(["--max-pixels", "-1"], {}, "--max-pixels must be at least 1, got -1", id="pixels"),
         pytest.param(["--queue", "0"], {}, "--queue must be at least 1, got 0", id="queue"),
@@ -105,7 +105,7 @@ def test_a_signal_ends_it_and_leaves_nothing(number, status, tmp_path):
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as run:
         assert run.stderr is not None
         said = next(line for line in run.stderr if "ready at" in line)
-        assert re.search(r"ready at http://127\.0\.0\.1:\d+; Ctrl-C ends it", said)
+        assert re.search(r"ready at http://127\.0\.0\.1:\d+; press Ctrl-C to stop", said)
         assert list(tmp_path.glob("openvocab-web-*"))
         run.send_signal(number)
         out, rest = run.communicate(timeout=60)

@@ -75,7 +75,7 @@ def test_a_label_that_no_class_stands_for_is_refused_with_the_nearest(
 
 
 def test_a_word_for_something_else_is_accepted_with_a_warning(imagenet: ClassNames) -> None:
-    with pytest.warns(OpenVocabWarning, match="'bank' usually means .* stands for: piggy bank"):
+    with pytest.warns(OpenVocabWarning, match="'bank' usually means .* here it means: piggy bank"):
         assert _named(imagenet, "bank") == ["piggy bank"]
 
 

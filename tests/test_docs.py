@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import ast
 import importlib.util
+import inspect
 import json
 import re
 import shlex
@@ -16,7 +17,7 @@ import shutil
 import tomllib
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,14 @@ def test_every_public_name_is_in_the_reference_once() -> None:
     names = [*openvocab.__all__, *openvocab.evaluate.__all__, *openvocab.testing.__all__]
     assert sorted(each.rpartition(".")[2] for each in listed) == sorted(names)
     assert all(each in pages["reference/index.md"] for each in listed)
+
+
+@pytest.mark.parametrize("name", [name for name in openvocab.__all__ if is_dataclass(getattr(openvocab, name))])
+def test_every_attribute_of_a_public_record_is_documented(name: str) -> None:
+    section = (inspect.getdoc(getattr(openvocab, name)) or "").partition("Attributes:\n")[2]
+    documented = set(re.findall(r"^ +(\w+)(?: \(.+?\))?:", section, re.M))
+    public = {each.name for each in fields(getattr(openvocab, name)) if not each.name.startswith("_")}
+    assert public <= documented or name == "Settings"  # its table is generated from the help texts
 
 
 def test_every_command_and_option_is_in_the_reference() -> None:

@@ -330,7 +330,7 @@ def test_the_first_signal_finishes_the_pending_batches(tmp_path: Path, number: s
     time.sleep(1.0)
     running.send_signal(number)
     out, err = running.communicate(timeout=20)
-    assert (running.returncode, "finishing what is in hand" in err, "Traceback" in err) == (status, True, False)
+    assert (running.returncode, "finishing the current batch" in err, "Traceback" in err) == (status, True, False)
     summary = json.loads(out)
     done = ids_in(tmp_path / "run")
     assert summary["stopped"] is True

@@ -1,4 +1,4 @@
-"""`tag --out` and `annotate`: many images into a run folder, with progress, signals and a summary."""
+"""`tag --out` and `annotate`: fill a run folder, with progress, signal handling and a summary."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["Stop", "fill_run", "listening"]
 Runner = Callable[..., "Summary"]
 
 OK, SOME_FAILED = 0, 1
-_MOST_COMPLAINTS = 20
+_MAX_MESSAGES = 20
 _CHANGED = {
     "replaced": "replaced (--on-change redo answers them again)",
     "removed": "removed (their rows are kept)",
@@ -52,36 +52,37 @@ _DECIDING = ("command", "device", "devices", "dtype", "embeddings", "decode_size
 
 
 class Stop:
-    """Whether a signal has asked the run to end, and which.
+    """Records a signal that stops the run.
 
-    number   the signal; None before there was one.
+    Attributes:
+        number: The signal, None before one arrived.
     """
 
     def __init__(self) -> None:
         self.number: int | None = None
 
     def __call__(self) -> bool:
-        """Tell whether to end."""
+        """Whether the run must stop."""
         return self.number is not None
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """Ask the run to end after the batch in hand; at the second signal, die of it."""
+        """Stop the run after the current batch; a second signal kills the process."""
         if self.number is None:
             self.number = number
-            os.write(2, b"\nopenvocab: finishing what is in hand; again to stop at once\n")
+            os.write(2, b"\nopenvocab: finishing the current batch; press Ctrl-C again to stop at once\n")
         else:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
 
     @property
     def status(self) -> int:
-        """The exit status of a process that a signal ended: 130 or 143."""
+        """Exit status of a process killed by the signal: 130 or 143."""
         return 128 + (self.number or 0)
 
 
 @contextmanager
 def listening() -> Iterator[Stop]:
-    """Turn Ctrl-C and SIGTERM into a Stop while this is open; outside the main thread they stay as they are."""
+    """Convert SIGINT and SIGTERM to a Stop; outside the main thread signals are unchanged."""
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -115,13 +116,13 @@ def fill_run(args: Namespace, loader: Loader, prompts: PromptSet, *, draw: bool 
     if summary is not None:
         return _report(summary, args, draw)
     run = _in_workers(args, workers, prompts) if workers else _in_process(args, loader, prompts)
-    with listening() as stop, _Teller(args, line and not args.json) as tell:
+    with listening() as stop, _Progress(args, line and not args.json) as tell:
         try:
             summary = run(stop=stop, on_answer=tell, **options)
         except (ImageError, BadOutput, OutOfMemory) as error:
             if not args.strict:
                 raise
-            complain(f"{error}; stopped here, since --strict is given")
+            complain(f"{error}; stopped, since --strict is given")
             return SOME_FAILED
     status = _report(summary, args, draw)
     return stop.status if stop() else status
@@ -139,13 +140,13 @@ def _command(args: Namespace, loader: Loader, prompts: PromptSet) -> dict[str, A
 
 
 def _workers(args: Namespace, loader: Loader) -> openvocab.Workers | None:
-    """Return who answers in place of this process, where the command asks for it."""
+    """Return the worker pool of --devices, or None."""
     if not args.devices:
         if args.engine == "ray":
-            raise BadInput("--engine ray needs to know its actors; name them, for example with --devices 'cuda*4'")
+            raise BadInput("--engine ray needs --devices; name the actors, for example --devices 'cuda*4'")
         return None
     if args.device:
-        raise BadInput("--device and --devices do not go together; leave one out")
+        raise BadInput("--device and --devices cannot be combined; leave one out")
     return openvocab.Workers(loader, openvocab.read_devices(args.devices), args.engine)
 
 
@@ -159,7 +160,7 @@ def _in_process(args: Namespace, loader: Loader, prompts: PromptSet) -> Runner:
 
 
 def _report(summary: Summary, args: Namespace, draw: bool) -> int:
-    """Print what a run came to, and return its exit status."""
+    """Print the summary of a run and return the exit status."""
     if args.json:
         say_json({**asdict(summary), "rows": summary.rows})
     else:
@@ -177,15 +178,15 @@ def _say_summary(summary: Summary, draw: bool) -> None:
         said = ", ".join(f"{count} {_CHANGED[name]}" for name, count in summary.changed.items())
         say(f"since these rows were written: {said}")
     if summary.stopped:
-        say("not finished: run the same command again to go on")
+        say("not finished; rerun the command to resume")
     if summary.errors_kept:
         say(f"{summary.errors_kept} of the rows from before are errors")
     for stage, size in summary.batch_sizes.items():
         say(f"memory was short: the {stage} went down to batches of {size}")
 
 
-class _Teller:
-    """Tells of each answer: a progress bar on stderr, complaints, and lines where they are wanted."""
+class _Progress:
+    """Reports each result: a progress bar and errors on stderr, and optionally one line per image."""
 
     def __init__(self, args: Namespace, line: bool) -> None:
         from tqdm import tqdm
@@ -215,22 +216,22 @@ class _Teller:
             self._bar.update(skipped + self._ok + self._errors - self._bar.n)
 
     def _note(self, answer: Answer) -> None:
-        """Say on stderr why nothing was found, for the first such images."""
+        """Print on stderr why nothing was found, for the first such images."""
         self._notes += bool(answer.notes)
-        if answer.notes and self._notes <= _MOST_COMPLAINTS:
+        if answer.notes and self._notes <= _MAX_MESSAGES:
             complain(f"{answer.item.id}: {'; '.join(answer.notes)}")
-        if answer.notes and self._notes == _MOST_COMPLAINTS + 1:
+        if answer.notes and self._notes == _MAX_MESSAGES + 1:
             complain("there are more images with nothing found; the rows say why")
 
     def _complain(self, error: Exception) -> None:
         self._errors += 1
-        if self._errors <= _MOST_COMPLAINTS:
+        if self._errors <= _MAX_MESSAGES:
             complain(str(error))
-        if self._errors == _MOST_COMPLAINTS + 1:
+        if self._errors == _MAX_MESSAGES + 1:
             complain("there are more errors; each has its row")
 
     def _count(self, paths: Sequence[str], allow_urls: bool) -> None:
-        """Find out how many images there are while the first are worked on; shards would have to be read for it."""
+        """Count the images while the first are processed; shards are not counted, since that would read them."""
         from openvocab.images.sources import SHARDS, items
 
         if not any("{" in path or path.lower().endswith(SHARDS) for path in paths):

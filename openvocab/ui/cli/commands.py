@@ -1,4 +1,4 @@
-"""What each command does, in terms of the public API."""
+"""The commands, implemented with the public API."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ _OF_STAGE = {
 
 
 class _Failures:
-    """Rows for the images that could not be read, told as they are met."""
+    """Prints and counts the errors of images that cannot be read, and reports their rows."""
 
     def __init__(self, tell: Callable[[dict[str, Any]], None]) -> None:
         self.count = 0
         self._tell = tell
 
     def __call__(self, source: str | Path, error: Exception) -> None:
-        """Count the error, print it and hand on its row."""
+        """Count the error, print it and report its row."""
         from openvocab.batch.engine import kind_of
 
         self.count += 1
@@ -57,10 +57,10 @@ class _Failures:
 
 
 def _folder(path: str) -> Path:
-    """Make a folder, if it is not there.
+    """Create a folder if it does not exist.
 
     Raises:
-        BadInput: it cannot be made.
+        BadInput: the folder cannot be created.
     """
     folder = Path(path)
     try:
@@ -71,7 +71,7 @@ def _folder(path: str) -> Path:
 
 
 def _refuse_paths(args: Namespace) -> None:
-    """Look for the first image and at --out, since loading models takes longer than this.
+    """Check --out and that there is an image, before models are loaded.
 
     Raises:
         BadInput: there is no image, one lies in --out, or that is no folder.
@@ -91,17 +91,17 @@ def _settings(args: Namespace) -> dict[str, Any]:
 
 
 def _check(args: Namespace) -> None:
-    """Refuse words and settings that cannot be used, since loading models takes longer than this."""
+    """Validate labels, templates and settings before models are loaded."""
     openvocab.read_labels(args.labels)
     prompts_of(args)
     openvocab.Settings().changed(**_settings(args))
 
 
 def _refuse_unused(args: Namespace, loader: Loader) -> None:
-    """Look at whether each option is for a stage that is loaded.
+    """Check that the stage of each option is loaded.
 
     Raises:
-        BadInput: one is for a stage that is not there.
+        BadInput: an option belongs to a stage that is not loaded.
     """
     record = preset_records().get(loader.preset or "")
     if loader.preset and record is None:
@@ -135,8 +135,10 @@ def demo(args: Namespace) -> int:
     results = pipe.run([scene.path for scene in scenes], DEMO_LABELS)
     for scene, result in zip(scenes, progress(results, len(scenes)), strict=True):
         result.save(folder / f"{scene.name}.png")
-        rows.append((scene.name, ", ".join(scene.labels), tags_of(result, most=5), detections_of(result, most=6)))
-    table(("image", "what is there", "tags", "detections"), rows)
+        rows.append(
+            (scene.name, ", ".join(scene.labels), tags_of(result, max_items=5), detections_of(result, max_items=6))
+        )
+    table(("image", "objects", "tags", "detections"), rows)
     say("")
     say(f"{len(rows)} annotated images in {folder}")
     return OK
@@ -216,7 +218,7 @@ def models(args: Namespace) -> int:
         say_json({"presets": [asdict(one) for one in presets], "families": families})
         return OK
     table(
-        ("preset", "what it is", "license", "size"),
+        ("preset", "description", "license", "size"),
         [(one.name, one.description, one.license, megabytes(one.size_bytes)) for one in presets],
     )
     say("")
@@ -242,7 +244,7 @@ def labels(args: Namespace) -> int:
 
 
 def doctor(args: Namespace) -> int:
-    """Print what this machine has and what can run here."""
+    """Print the state of this installation."""
     from openvocab.ui.cli.doctor import doctor as examine
 
     return examine(args)
@@ -261,4 +263,4 @@ COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "relabel": relabel,
     "serve": serve,
 }
-"""Command -> what it does; each returns the exit status."""
+"""Command -> function that runs it and returns the exit status."""

@@ -84,23 +84,23 @@ def _wrap(cell: str, width: int) -> list[str]:
     return [cell] if len(cell) <= width else textwrap.wrap(cell, width, break_on_hyphens=False)
 
 
-def _listed(pairs: Sequence[tuple[str, float]], most: int | None) -> str:
-    shown = ", ".join(f"{label} {score:.2f}" for label, score in pairs[:most])
-    more = len(pairs) - len(pairs[:most])
+def _listed(pairs: Sequence[tuple[str, float]], max_items: int | None) -> str:
+    shown = ", ".join(f"{label} {score:.2f}" for label, score in pairs[:max_items])
+    more = len(pairs) - len(pairs[:max_items])
     return (f"{shown}, +{more}" if more else shown) or "nothing"
 
 
-def tags_of(result: Result | Answer, most: int | None = None) -> str:
-    """The tags with their scores, best first; with most, that many and how many there are besides."""
-    return _listed([(tag.label, tag.score) for tag in result.tags], most)
+def tags_of(result: Result | Answer, max_items: int | None = None) -> str:
+    """Format tags with their scores, best first; with max_items, list that many and count the rest."""
+    return _listed([(tag.label, tag.score) for tag in result.tags], max_items)
 
 
-def detections_of(result: Result | Answer, most: int | None = None) -> str:
-    """The labels of the detections with their scores, best first; with most, that many and how many more there are."""
+def detections_of(result: Result | Answer, max_items: int | None = None) -> str:
+    """Format detections as labels with scores, best first; with max_items, list that many and count the rest."""
     found = result.detections
-    return _listed([] if found is None else list(zip(found.labels, found.scores.tolist(), strict=True)), most)
+    return _listed([] if found is None else list(zip(found.labels, found.scores.tolist(), strict=True)), max_items)
 
 
 def megabytes(size: int | None) -> str:
-    """A size in bytes for people; a dash where it is not known."""
+    """Format a size in bytes as megabytes; a dash if it is unknown."""
     return "-" if size is None else f"{size / 1e6:.1f} MB"

@@ -1,4 +1,4 @@
-"""What `openvocab weights` does: list, pull, verify, where, pack, unpack."""
+"""`openvocab weights`: list, pull, verify, where, pack, unpack."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ def add_actions(command: ArgumentParser) -> None:
 
     listing = add("list", "List the known checkpoints, and the presets that use them.")
     listing.add_argument("--json", action="store_true", help=JSON_HELP)
-    pull = add("pull", "Fetch checkpoints, or all those of a preset.")
+    pull = add("pull", "Download checkpoints, or all checkpoints of a preset.")
     pull.add_argument("names", nargs="+", metavar="NAME", help="a checkpoint, a preset or a SPEC")
-    verify = add("verify", "Read every byte of the checkpoints that are here and check their digests.")
+    verify = add("verify", "Verify the digests of downloaded checkpoints.")
     verify.add_argument(
-        "names", nargs="*", metavar="NAME", help="a checkpoint or a preset (default: all that are here)"
+        "names", nargs="*", metavar="NAME", help="a checkpoint or a preset (default: all downloaded ones)"
     )
     where = add("where", "Print the paths of the weights of a checkpoint or preset.")
     where.add_argument("name", metavar="NAME", help="a checkpoint or a preset")
     where.add_argument("--json", action="store_true", help=JSON_HELP)
-    pack = add("pack", "Write the checkpoints of a preset into one file, for a machine without a network.")
+    pack = add("pack", "Pack the checkpoints of a preset into one file, for a machine without a network.")
     pack.add_argument("name", metavar="PRESET", help="a preset or a checkpoint")
     pack.add_argument("-o", "--out", required=True, metavar="FILE.tar", help="the file to write")
-    unpack = add("unpack", "Put the checkpoints of such a file where they are found.")
-    unpack.add_argument("bundle", metavar="FILE.tar", help="what openvocab weights pack wrote")
+    unpack = add("unpack", "Install the checkpoints of a packed file.")
+    unpack.add_argument("bundle", metavar="FILE.tar", help="a file written by openvocab weights pack")
 
 
 def weights(args: Namespace) -> int:
-    """Do the action that was named."""
+    """Run an action and return the exit status."""
     return _ACTIONS[args.action](args)
 
 
@@ -99,13 +99,13 @@ def _short(spec: str) -> str:
 
 
 def _names_of(given: str) -> tuple[str, ...]:
-    """The checkpoints that a name, or the SPEC of one of them, means."""
+    """Return the checkpoints of a name or a SPEC."""
     known = published_for(given) if ":" in given else None
     return (known.name,) if known else named(given)
 
 
 def _pull_spec(spec: str) -> None:
-    """Fetch what a SPEC that has no record needs, by loading it: whatever its loader asks for is kept then.
+    """Download the weights of a SPEC without a record by loading it.
 
     Raises:
         UnknownName: there is no such family.

@@ -141,9 +141,9 @@ def test_strict_stops_at_the_first(options: list[str], capsys: pytest.CaptureFix
     [
         pytest.param(["--overwrite"], 2, "name one with --out", id="no run folder"),
         pytest.param(["--devices", "cpu,cpu"], 2, "name one with --out", id="devices and no run folder"),
-        pytest.param(["--out", "run", "--engine", "ray"], 2, "needs to know its actors", id="no actors"),
+        pytest.param(["--out", "run", "--engine", "ray"], 2, "needs --devices", id="no actors"),
         pytest.param(["--out", "run", "--devices", "cpu*x"], 2, "not a number of workers", id="devices"),
-        pytest.param(["--out", "run", "--devices", "cpu", "--device", "cpu"], 2, "do not go together", id="both"),
+        pytest.param(["--out", "run", "--devices", "cpu", "--device", "cpu"], 2, "cannot be combined", id="both"),
         pytest.param(["--out", "run", "--frames", "some"], 2, "frames must be", id="frames"),
         pytest.param(["--out", "p/00000.png"], 2, "cannot be made a folder", id="a file"),
         pytest.param(["--out", "p"], 2, "could be overwritten", id="the images' own folder"),

@@ -12,8 +12,9 @@ from openvocab.batch.changes import OnChange
 from openvocab.errors import BadInput
 from openvocab.images.frames import Frames, check_frames
 from openvocab.images.read import MAX_PIXELS
+from openvocab.pipeline.settings import SettingChanges
 
-__all__ = ["RunOptions", "Summary"]
+__all__ = ["RunChoices", "RunOptions", "Summary"]
 
 
 def _never() -> bool:
@@ -104,6 +105,31 @@ class RunOptions:
         own = cls.names()
         rest = {name: value for name, value in given.items() if name not in own}
         return cls(**{name: value for name, value in given.items() if name in own}), rest
+
+
+class RunChoices(SettingChanges, total=False):
+    """Keywords of run_to: fields of RunOptions, and settings to change."""
+
+    embeddings: Literal["float16", "float32"] | None
+    cache: str | os.PathLike[str] | None
+    draw: bool
+    overwrite: bool
+    on_change: OnChange
+    retry_errors: bool
+    frames: Frames
+    strict: bool
+    allow_urls: bool
+    workers: int | None
+    isolate: bool
+    decode_size: int | None
+    max_pixels: int
+    part_rows: int
+    part_seconds: float
+    part_bytes: int
+    on_answer: Callable[[Answer, int], None]
+    stop: Callable[[], bool]
+    command: Mapping[str, Any] | None
+    devices: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

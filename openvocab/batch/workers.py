@@ -6,10 +6,11 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, Unpack
 
 from openvocab.batch.jobs import Job, Loader
 from openvocab.batch.pool import open_worker_pool
+from openvocab.batch.run_options import RunChoices
 from openvocab.batch.writer import RunOptions, Summary, source_of, write_answers
 from openvocab.errors import BadInput
 from openvocab.images.sources import Names
@@ -60,7 +61,7 @@ class Workers:
         labels: str | Sequence[str],
         *,
         template: str | Sequence[str] | PromptSet | None = None,
-        **options: Any,
+        **options: Unpack[RunChoices],
     ) -> Summary:
         """Write the rows that Pipeline.run_to would, in the same order, into the same kind of folder.
 

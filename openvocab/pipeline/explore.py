@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Unpack, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from openvocab.pipeline.gate import Choice, choose
 from openvocab.pipeline.masks import EncodedMasks
 from openvocab.pipeline.protocols import ImageArray, LateFusionDetector, PromptSegmenter, Vocabulary, nbytes_of
 from openvocab.pipeline.result import ModelRecord, Result, RunRecord
-from openvocab.pipeline.settings import Settings
+from openvocab.pipeline.settings import SettingChanges, Settings
 from openvocab.pipeline.views import views
 
 __all__ = ["Encoded", "Explored", "Stage", "encode", "explore", "prompt"]
@@ -104,7 +104,7 @@ class Explored:
         masks = 0 if self.masks is None else sum(map(len, self.masks.counts))
         return self.encoded.nbytes + nbytes_of(own) + masks
 
-    def result(self, source: str = "array", **changes: Any) -> Result:
+    def result(self, source: str = "array", **changes: Unpack[SettingChanges]) -> Result:
         """Return the result under other settings; no model is called.
 
         Args:

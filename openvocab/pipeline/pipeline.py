@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +21,12 @@ from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.explore import Encoded, Explored, Stage
 from openvocab.pipeline.protocols import ImageArray, Vocabulary
 from openvocab.pipeline.result import Result, RunRecord, Tag
+from openvocab.pipeline.settings import SettingChanges
 from openvocab.prompts.labels import read_labels
 from openvocab.prompts.templates import PromptSet, prompt_set
 
 if TYPE_CHECKING:
-    from openvocab.batch.run_options import Summary
+    from openvocab.batch.run_options import RunChoices, Summary
     from openvocab.images.frames import Frames
 
 __all__ = ["Pipeline"]
@@ -81,7 +82,9 @@ class Pipeline(Stages):
         queries = self.detector.encode_labels(names, detector_template) if self.detector else None
         return Vocabulary(names, prompts, texts, queries)
 
-    def __call__(self, image: Source, labels: Labels, *, template: Template = None, **changes: Any) -> Result:
+    def __call__(
+        self, image: Source, labels: Labels, *, template: Template = None, **changes: Unpack[SettingChanges]
+    ) -> Result:
         """Run the chain on one image.
 
         Args:
@@ -112,7 +115,7 @@ class Pipeline(Stages):
         isolate: bool = False,
         cache: str | os.PathLike[str] | None = None,
         frames: Frames = "first",
-        **changes: Any,
+        **changes: Unpack[SettingChanges],
     ) -> Iterator[Result]:
         """Run the chain over many images and yield results in the order of the images.
 
@@ -148,7 +151,7 @@ class Pipeline(Stages):
         labels: Labels,
         *,
         template: Template = None,
-        **options: Any,
+        **options: Unpack[RunChoices],
     ) -> Summary:
         """Run the chain over many images into a run folder; the same call again resumes it.
 
@@ -170,7 +173,9 @@ class Pipeline(Stages):
         vocabulary = self.vocabulary(labels, template, cache=chosen.cache)
         return write_run(stages, os.fspath(folder), images, vocabulary, chosen)
 
-    def tag_scores(self, images: Sequence[ImageArray], vocabulary: Vocabulary, **changes: Any) -> NDArray[np.float32]:
+    def tag_scores(
+        self, images: Sequence[ImageArray], vocabulary: Vocabulary, **changes: Unpack[SettingChanges]
+    ) -> NDArray[np.float32]:
         """Return (P, C) scores; with windows, each label's best over the image and its windows.
 
         Raises:
@@ -179,7 +184,7 @@ class Pipeline(Stages):
         """
         return chain.score(self.changed(**changes), images, vocabulary)[0]
 
-    def tag(self, image: ImageArray, vocabulary: Vocabulary, **changes: Any) -> tuple[Tag, ...]:
+    def tag(self, image: ImageArray, vocabulary: Vocabulary, **changes: Unpack[SettingChanges]) -> tuple[Tag, ...]:
         """Stage 1 alone: the labels over the threshold, best first; ties keep the order of the vocabulary."""
         if self.tagger is None or vocabulary.texts is None:
             return ()
@@ -187,7 +192,11 @@ class Pipeline(Stages):
         return chain.tag(stages, chain.score(stages, [image], vocabulary)[0][0], vocabulary.labels).tags
 
     def detect(
-        self, image: ImageArray, vocabulary: Vocabulary, wanted: Sequence[str] | None = None, **changes: Any
+        self,
+        image: ImageArray,
+        vocabulary: Vocabulary,
+        wanted: Sequence[str] | None = None,
+        **changes: Unpack[SettingChanges],
     ) -> Detections:
         """Stage 2 alone: boxes of the wanted labels (all of the vocabulary where not given), best first.
 
@@ -197,7 +206,9 @@ class Pipeline(Stages):
         """
         return chain.detect(self.changed(**changes), [image], vocabulary, wanted)[0]
 
-    def segment(self, image: ImageArray, detections: Detections, encoded: Any = None, **changes: Any) -> Detections:
+    def segment(
+        self, image: ImageArray, detections: Detections, encoded: Any = None, **changes: Unpack[SettingChanges]
+    ) -> Detections:
         """Stage 3 alone: the detections with masks, without those of a low-scoring or empty mask.
 
         Args:
@@ -229,7 +240,7 @@ class Pipeline(Stages):
         template: Template = None,
         min_score: float = 0.05,
         max_candidates: int = 60,
-        **changes: Any,
+        **changes: Unpack[SettingChanges],
     ) -> Iterator[Explored]:
         """Answer one image stage by stage, so that thresholds can be moved later without a model call; see Explored.
 
@@ -276,7 +287,7 @@ class Pipeline(Stages):
         """Return what someone else needs to get the same numbers."""
         return chain.run_record(self, vocabulary)
 
-    def changed(self, **changes: Any) -> Pipeline:
+    def changed(self, **changes: Unpack[SettingChanges]) -> Pipeline:
         """Return the same models with some settings changed; None leaves a setting as it is.
 
         Raises:

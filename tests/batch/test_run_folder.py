@@ -445,5 +445,5 @@ def test_a_run_over_100_000_labels_writes_only_the_best(tmp_path: Path) -> None:
 def test_settings_and_options_are_told_apart(tmp_path: Path) -> None:
     save_images(tmp_path / "p", 1)
     with pytest.raises(BadInput, match="no option or setting named 'treshold'"):
-        tagging().run_to(tmp_path / "run", tmp_path / "p", LABELS, treshold=1)
+        tagging().run_to(tmp_path / "run", tmp_path / "p", LABELS, treshold=1)  # type: ignore[call-arg]
     assert Settings().batch_size == 32

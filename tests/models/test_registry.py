@@ -5,6 +5,7 @@ import pytest
 
 import openvocab
 from openvocab import BadInput, UnknownName
+from openvocab.batch.run_options import RunChoices
 from openvocab.pipeline.settings import SettingChanges
 
 
@@ -56,6 +57,13 @@ def test_every_setting_is_a_typed_keyword_of_load() -> None:
     names = [each.name for each in fields(openvocab.Settings)]
     assert list(SettingChanges.__annotations__) == names
     assert openvocab.load.__annotations__["settings"] == "Unpack[SettingChanges]"
+    assert openvocab.Pipeline.__call__.__annotations__["changes"] == "Unpack[SettingChanges]"
+
+
+def test_every_run_option_is_a_typed_keyword_of_run_to() -> None:
+    options = {each.name for each in fields(openvocab.RunOptions)}
+    assert set(RunChoices.__annotations__) == options | set(SettingChanges.__annotations__)
+    assert openvocab.Pipeline.run_to.__annotations__["options"] == "Unpack[RunChoices]"
 
 
 def test_every_family_is_listed() -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 import openvocab
 from openvocab import BadInput, ImageError, Pipeline, PromptSet, Settings
 from openvocab.pipeline.protocols import TextEmbeddings
+from openvocab.pipeline.settings import SettingChanges
 from openvocab.pipeline.views import views
 from openvocab.testing import FakeDetector, FakeSegmenter, FakeTagger
 
@@ -154,7 +155,7 @@ def test_with_windows_each_label_keeps_its_best() -> None:
 def test_neighbors_in_a_batch_change_no_score(windows: int) -> None:
     images = [np.full((30 + at, 50, 3), 10 + 40 * at, np.uint8) for at in range(5)]
     made = pipeline()
-    vocabulary, settings = made.vocabulary(LABELS), {"windows": windows, "batch_size": 3}
+    vocabulary, settings = made.vocabulary(LABELS), SettingChanges(windows=windows, batch_size=3)
     together = made.tag_scores(images, vocabulary, **settings)
     apart = np.concatenate([made.tag_scores([image], vocabulary, **settings) for image in images])
     np.testing.assert_allclose(together, apart, atol=1e-6)

@@ -119,7 +119,7 @@ class _Endpoints:
     ) -> Result:
         vocabulary, prompts = parse_labels(labels), parse_template(template)
         pixels = read_upload(image, self.context.limits.pixels)
-        changes = dict(zip(_THRESHOLDS, thresholds, strict=True))
+        changes: dict[str, Any] = dict(zip(_THRESHOLDS, thresholds, strict=True))
         with self.context.models.using(preset) as pipe:
             return replace(pipe(pixels, vocabulary, template=prompts, **changes), source=file_name(image))
 

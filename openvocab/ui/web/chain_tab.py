@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import gradio as gr
 
 import openvocab
 from openvocab import Explored
+from openvocab.pipeline.settings import SettingChanges
 from openvocab.ui.web import downloads
 from openvocab.ui.web.corrections import CorrectedResult
 from openvocab.ui.web.download_buttons import download_buttons
@@ -169,7 +170,7 @@ class _ChainHandlers:
             source = previous.explored.encoded if previous else read_upload(image, self._context.limits.pixels)
             previous_view = chain_view(previous).view if previous else {}
             yield {**previous_view, "steps": stage_steps(None, running=True)}, RUNNING, None, token
-            chosen = dict(zip(SLIDERS, thresholds, strict=True))
+            chosen = _slider_settings(thresholds)
             for explored, last in self._explore(source, labels, preset):
                 corrected = CorrectedResult(explored, file_name(image), str(image), preset, chosen)
                 if last:
@@ -205,7 +206,7 @@ class _ChainHandlers:
         """Apply other thresholds to the raw scores."""
         if token is None:
             return gr.skip(), gr.skip(), gr.skip()
-        chosen = dict(zip(SLIDERS, thresholds, strict=True))
+        chosen = _slider_settings(thresholds)
         return self._replace(token, self._context.results.get(token).with_thresholds(**chosen))
 
     def rename(self, token: str | None, event: gr.EventData) -> tuple[Any, Any, Any]:
@@ -247,3 +248,9 @@ def _settings(context: Context, preset: str) -> dict[str, float]:
     """Load a preset and return its thresholds, the initial values of the sliders."""
     with context.models.using(preset) as pipe:
         return {name: getattr(pipe.settings, name) or 0.0 for name in SLIDERS}  # None: there is no such stage
+
+
+def _slider_settings(thresholds: Sequence[float]) -> SettingChanges:
+    """Return the settings that the sliders show, for their values in order."""
+    changes: dict[str, Any] = dict(zip(SLIDERS, thresholds, strict=True))
+    return SettingChanges(**changes)

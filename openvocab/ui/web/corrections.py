@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Unpack
 
 from openvocab import Detections, Explored, Result, read_labels
 from openvocab.errors import BadInput
+from openvocab.pipeline.settings import SettingChanges
 
 __all__ = ["CorrectedResult", "detection_keys"]
 
@@ -36,7 +38,7 @@ class CorrectedResult:
     name: str
     upload: str = ""
     preset: str = ""
-    thresholds: Mapping[str, float] = field(default_factory=dict)
+    thresholds: SettingChanges = field(default_factory=SettingChanges)
     renamed: Mapping[str, str] = field(default_factory=dict)
     removed: frozenset[str] = frozenset()
 
@@ -86,9 +88,9 @@ class CorrectedResult:
         """Revert all corrections."""
         return replace(self, renamed={}, removed=frozenset())
 
-    def with_thresholds(self, **thresholds: float) -> CorrectedResult:
+    def with_thresholds(self, **thresholds: Unpack[SettingChanges]) -> CorrectedResult:
         """Change thresholds."""
-        return replace(self, thresholds={**self.thresholds, **thresholds})
+        return replace(self, thresholds=SettingChanges(**{**self.thresholds, **thresholds}))
 
     def _raw(self) -> Result:
         return self.explored.result(self.name, **self.thresholds)

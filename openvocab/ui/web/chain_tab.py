@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import gradio as gr
 
@@ -252,5 +252,4 @@ def _settings(context: Context, preset: str) -> dict[str, float]:
 
 def _slider_settings(thresholds: Sequence[float]) -> SettingChanges:
     """Return the settings that the sliders show, for their values in order."""
-    changes: dict[str, Any] = dict(zip(SLIDERS, thresholds, strict=True))
-    return SettingChanges(**changes)
+    return cast("SettingChanges", dict(zip(SLIDERS, thresholds, strict=True)))

@@ -45,6 +45,7 @@ from training.tower import Texts, Tower, dense_loss, detection_loss, tag_loss
 log = logging.getLogger("openvocab.pocket")
 
 WILD = SceneKind(ORDINARY.counts, 28, 140, wild=1.0)
+PLAIN = SceneKind(ORDINARY.counts, 28, 128, wild=0.2)
 DEV_SEED, DEV_SCENES = 990001, 300
 
 
@@ -83,12 +84,14 @@ def make_pools(work: Path, packages: Path, scenes: int) -> None:
         log.info("composing part %d of 2", part + 1)
         write_pool(work / f"dense-{part}", scenes, 111 + part, every, DENSE)
         write_pool(work / f"ordinary-{part}", scenes, 121 + part, every, WILD)
+    log.info("composing the plain part")
+    write_pool(work / "plain", scenes, 131, trained, PLAIN)
 
 
 def training_pools(work: Path) -> tuple[list[Pool], list[float]]:
     """The pools of training and the share of batches that comes from each."""
-    pools = [Pool(work / f"{kind}-{part}") for kind in ("dense", "ordinary") for part in range(2)]
-    return pools, [0.2, 0.2, 0.3, 0.3]
+    shares = {"dense-0": 0.15, "dense-1": 0.15, "ordinary-0": 0.15, "ordinary-1": 0.15, "plain": 0.4}
+    return [Pool(work / name) for name in shares], list(shares.values())
 
 
 def _segmenter_iou(sam: torch.nn.Module, pool: Pool, count: int) -> float:
@@ -254,7 +257,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--drawings", type=Path, default=Path("node_modules/@iconify-json"), help="the style packages")
     parser.add_argument("--steps", type=int, default=9000)
     parser.add_argument("--minutes", type=float, default=math.inf, help="end after so long, whatever the step")
-    parser.add_argument("--scenes", type=int, default=9000, help="scenes in each of the four parts of the pool")
+    parser.add_argument("--scenes", type=int, default=9000, help="scenes in each of the five parts of the pool")
     parser.add_argument("--shipped", action="store_true", help="start from the shipped weights where no checkpoint is")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,6 +49,8 @@ _MESSAGES = {
     500: "the server could not answer this call; compare it with 'Use via API' in the page's footer and try again",
     503: "the server is busy; try again in a moment",
 }
+_NULL_ERROR = re.compile(rb'("output":\s*\{\s*"error":\s*)null')
+"""The error of a failed call in an event of Gradio's queue."""
 _MAX_ERROR_BYTES = 2**16
 """Bytes of an error response that are searched for a message."""
 
@@ -80,11 +83,8 @@ def with_error_messages(send: Send) -> Callable[[Message], Awaitable[None]]:
 
 
 def _fill_null_errors(events: bytes) -> bytes:
-    """Add a message to events of failed calls that have none."""
-    reason = json.dumps(_INVALID_CALL).encode()
-    for null in (b'"error":null', b'"error": null'):
-        events = events.replace(null, b'"error":' + reason)
-    return events
+    """Add a message to events of failed calls that have none; an "error": null inside an answer's data stays."""
+    return _NULL_ERROR.sub(rb"\g<1>" + json.dumps(_INVALID_CALL).encode(), events)
 
 
 async def _finish(send: Send, start: Message, body: bytes, last: Message) -> None:

@@ -308,6 +308,17 @@ def test_a_failed_event_gets_a_message():
     assert event["output"]["error"].startswith("this is not a valid call")
 
 
+def test_an_error_that_is_null_inside_an_answer_stays_null():
+    row = {"name": "a.png", "scores": [], "error": None}
+    sent = {"msg": "process_completed", "output": {"data": [{"images": [row]}]}, "success": True}
+
+    async def stream(request):
+        return Response(f"data: {json.dumps(sent)}\n\n")
+
+    text = guarded(answer=stream).get("/gradio_api/queue/data?session_hash=a").text
+    assert json.loads(text.removeprefix("data: ")) == sent
+
+
 def test_responses_have_no_cors_headers():
     async def allowing(request):
         return JSONResponse(

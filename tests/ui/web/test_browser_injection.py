@@ -62,7 +62,7 @@ def test_chain_and_prompt(quiet):
     quiet.locator("#chain-run").click()
     quiet.locator("#chain-note", has_text="detections in").wait_for()
     slide(quiet, "tag-threshold", 0)
-    quiet.locator(".ov-tags .label", has_text="onerror").first.wait_for()
+    quiet.wait_for_function("n => document.querySelectorAll('.ov-tags td .label').length > n", arg=len(SCENE.labels))
     quiet.locator(".ov-detections input.label").first.fill(LABELS[3])
     quiet.keyboard.press("Enter")
     quiet.get_by_role("button", name="Undo 1 correction").wait_for()

@@ -31,9 +31,9 @@ def found(models):
 
 def test_thresholds_give_the_result_of_the_pipeline_without_a_model_call(models, found):
     with models.using() as pipe:
-        plain = pipe(openvocab.read_image(SCENE.path), list(SCENE.labels), box_threshold=0.6)
+        plain = pipe(openvocab.read_image(SCENE.path), list(SCENE.labels), box_threshold=0.75)
         before = Counter(models.calls)
-        got = found.with_thresholds(box_threshold=0.6).result()
+        got = found.with_thresholds(box_threshold=0.75).result()
     assert models.calls == before
     assert got.detections.labels == plain.detections.labels
     np.testing.assert_allclose(got.detections.xyxy, plain.detections.xyxy, atol=1e-3)

@@ -309,7 +309,7 @@ def test_a_failed_event_gets_a_message():
 
 
 def test_an_error_that_is_null_inside_an_answer_stays_null():
-    row = {"name": "a.png", "scores": [], "error": None}
+    row: dict[str, Any] = {"name": "a.png", "scores": [], "error": None}
     sent = {"msg": "process_completed", "output": {"data": [{"images": [row]}]}, "success": True}
 
     async def stream(request):

@@ -28,7 +28,7 @@ from openvocab.batch.writer import Summary, refuse_target, session_record
 from openvocab.errors import BadInput, BadOutput
 from openvocab.images.items import Item
 from openvocab.pipeline.chain import Stages, run_record, score_features, tag
-from openvocab.pipeline.ranking import rank_labels
+from openvocab.pipeline.gate import best_labels
 from openvocab.pipeline.result import ModelRecord
 
 if TYPE_CHECKING:
@@ -156,11 +156,11 @@ def _tags(
     rows = _embeddings(table.column("embedding").combine_chunks().take(pa.array(answered)), table)
     counts, labels, scores = np.zeros(len(table), np.int32), [np.zeros(0, np.intp)], [np.zeros(0, np.float32)]
     notes: list[tuple[str, ...]] = [()] * len(table)
-    step, threshold = max(1, _SCORES // len(vocabulary.labels)), stages.settings.threshold("tag_threshold")
+    step = max(1, _SCORES // len(vocabulary.labels))
     for start in range(0, len(rows), step):
         block = score_features(stages, rows[start : start + step], vocabulary)
         for row, given in zip(answered[start : start + step], block, strict=True):
-            best = rank_labels(given, threshold, stages.settings.max_tags)
+            best = best_labels(given, stages.settings)
             counts[row] = len(best)
             if not len(best):
                 notes[row] = tag(stages, given, vocabulary.labels).notes

@@ -156,13 +156,14 @@ def to_table(rows: Iterable[Row], kind: pa.Schema) -> pa.Table:
 def from_table(table: pa.Table | pa.RecordBatch, labels: tuple[str, ...] = ()) -> Iterator[Row]:
     """Yield the rows of a table made by to_table, each with the vocabulary."""
     has_embedding = "embedding" in table.schema.names
+    index = {label: row for row, label in enumerate(dict.fromkeys(labels))}
     for plain in table.to_pylist():
         given = plain["embedding"] if has_embedding else None
         yield Row(
             id_of(plain["id"]),
             **{name: plain[name] for name in ("sha256", "width", "height", "frames", "error_kind", "error")},
             tags=tuple(Tag(tag["label"], tag["score"]) for tag in plain["tags"]),
-            detections=_detections(plain, labels),
+            detections=_detections(plain, index),
             notes=tuple(plain.get("notes") or ()),
             embedding=None if given is None or given[0] != given[0] else np.asarray(given, np.float32),  # NaN
             drawing=plain.get("drawing"),  # rows of an earlier version have none
@@ -200,8 +201,8 @@ def _plain(detections: Detections) -> list[dict[str, Any]]:
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
-def _detections(plain: dict[str, Any], classes: tuple[str, ...]) -> Detections | None:
-    """Return the detections of a row of a table, or None."""
+def _detections(plain: dict[str, Any], index: dict[str, int]) -> Detections | None:
+    """Return the detections of a row of a table, or None; labels that the index lacks come after it."""
     rows = plain["detections"]
     if rows is None:
         return None
@@ -215,7 +216,8 @@ def _detections(plain: dict[str, Any], classes: tuple[str, ...]) -> Detections |
         np.array([one["mask_score"] for one in rows], np.float32) if masked else None,
         EncodedMasks(tuple(one["counts"] for one in rows), plain["height"], plain["width"]) if masked else None,
     )
-    return found.indexed(tuple(dict.fromkeys([*classes, *labels])))
+    new = [label for label in dict.fromkeys(labels) if label not in index]
+    return found.indexed(index | {label: len(index) + at for at, label in enumerate(new)} if new else index)
 
 
 def _embeddings(rows: Sequence[Row], kind: pa.DataType) -> pa.Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,10 +38,5 @@ def to_supervision(row: Row | Result, labels: Sequence[str] | None = None) -> su
     if detections is None or not len(detections):
         return supervision.Detections.empty()
     index = LabelIndex(one.classes if labels is None else labels)
-    return supervision.Detections(
-        xyxy=detections.xyxy.copy(),
-        mask=None if detections.masks is None else np.asarray(detections.masks),
-        confidence=detections.scores.copy(),
-        class_id=np.array([index.class_id(label, one) for label in detections.labels], int),
-        data={"class_name": np.array(detections.labels, dtype=str)},
-    )
+    class_ids = np.array([index.class_id(label, one) for label in detections.labels], np.int64)
+    return replace(detections, class_ids=class_ids).to_supervision()

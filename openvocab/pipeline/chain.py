@@ -138,13 +138,13 @@ def detect(
     queries = vocabulary.queries
     if stages.detector is None or queries is None:
         raise BadInput("this pipeline has no detector; load one with detector=SPEC")
+    class_ids = np.arange(len(queries.labels))
     if wanted is not None and tuple(wanted) != queries.labels:
-        picked = [vocabulary.labels.index(label) for label in wanted]
-        queries = Queries(tuple(wanted), queries.template, queries.embeddings[picked])
+        class_ids = np.array([vocabulary.labels.index(label) for label in wanted], np.int64)
+        queries = Queries(tuple(wanted), queries.template, queries.embeddings[class_ids.tolist()])
     with_masks, threshold = stages.masks_from_detector, stages.settings.threshold("box_threshold")
     if not queries.labels:
         return [Detections.none(image.shape[:2] if with_masks else None) for image in images]
-    class_ids = _class_ids(queries.labels, vocabulary.labels)
     if with_masks is not None:
         return [
             _ranked(boxes, queries.labels, class_ids, stages.settings, masks)
@@ -202,11 +202,6 @@ def _texts(stages: Stages, vocabulary: Vocabulary) -> tuple[Tagger, Any]:
     if vocabulary.texts is None:
         raise BadInput("this vocabulary was made without a tagger; make it with this pipeline's vocabulary()")
     return stages.tagger, vocabulary.texts
-
-
-def _class_ids(labels: Sequence[str], classes: Sequence[str]) -> NDArray[np.int64]:
-    index = {label: row for row, label in enumerate(classes)}
-    return np.array([index[label] for label in labels], np.int64)
 
 
 def _ranked(

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from openvocab.errors import BadInput
 from openvocab.pipeline.masks import EncodedMasks, Masks, decode_mask, encode_mask, mask_box
+from openvocab.pipeline.quiet import quiet_supervision
+
+if TYPE_CHECKING:
+    import supervision
 
 __all__ = ["Detection", "Detections", "check_array", "check_scores", "shortest"]
 
@@ -233,13 +237,26 @@ class Detections:
             return self
         return replace(self, masks=EncodedMasks.encode(self.masks))
 
-    def indexed(self, classes: Sequence[str]) -> Detections:
-        """Return the same with class ids that are indices into classes.
+    def indexed(self, classes: Sequence[str] | Mapping[str, int]) -> Detections:
+        """Return the same with class ids that are indices into classes, or the values of a mapping from labels.
 
         Raises:
             BadInput: a label is not among the classes.
         """
         return replace(self, class_ids=_ids(self.labels, classes))
+
+    def to_supervision(self) -> supervision.Detections:
+        """Return supervision.Detections with the same class ids; the labels are data["class_name"]."""
+        quiet_supervision()
+        import supervision
+
+        return supervision.Detections(
+            xyxy=self.xyxy.copy(),
+            mask=None if self.masks is None else np.asarray(self.masks),
+            confidence=self.scores.copy(),
+            class_id=self.class_ids.astype(int),
+            data={"class_name": np.array(self.labels, dtype=str)},
+        )
 
     def without(self, row: int) -> Detections:
         """Return all rows but one.
@@ -297,8 +314,8 @@ class Detections:
         )
 
 
-def _ids(labels: Sequence[str], classes: Sequence[str]) -> NDArray[np.int64]:
-    places = {label: place for place, label in enumerate(classes)}
+def _ids(labels: Sequence[str], classes: Sequence[str] | Mapping[str, int]) -> NDArray[np.int64]:
+    places = classes if isinstance(classes, Mapping) else {label: place for place, label in enumerate(classes)}
     for label in labels:
         if label not in places:
             raise BadInput(f"the label {label!r} is not among the {len(places)} classes; add it")

@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 
 from openvocab.errors import BadInput
 from openvocab.pipeline.detections import Detection, Detections, check_array
-from openvocab.pipeline.quiet import quiet_supervision
 
 if TYPE_CHECKING:
     import supervision
     from PIL.Image import Image as PILImage
 
-__all__ = ["Detections", "ModelRecord", "Result", "RunRecord", "Tag"]
+__all__ = ["ModelRecord", "Result", "RunRecord", "Tag"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +113,9 @@ class Result:
                 raise BadInput(
                     f"masks must have shape (any, {self.height}, {self.width}), got (any, {size[0]}, {size[1]})"
                 )
-        indexed = self.detections.indexed(self.classes)
-        if not np.array_equal(indexed.class_ids, self.detections.class_ids):
-            object.__setattr__(self, "detections", indexed)
+        pairs = zip(self.detections.class_ids.tolist(), self.detections.labels, strict=True)
+        if not all(0 <= row < len(self.labels) and self.labels[row] == label for row, label in pairs):
+            object.__setattr__(self, "detections", self.detections.indexed(self.classes))
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -131,17 +130,7 @@ class Result:
 
     def to_supervision(self) -> supervision.Detections:
         """Return the detections as supervision.Detections; class_id is the index of the label in `classes`."""
-        quiet_supervision()
-        import supervision
-
-        found = self.detections
-        return supervision.Detections(
-            xyxy=found.xyxy,
-            mask=None if found.masks is None else np.asarray(found.masks),
-            confidence=found.scores,
-            class_id=found.class_ids.astype(int),
-            data={"class_name": np.array(found.labels, dtype=str)},
-        )
+        return self.detections.to_supervision()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types; masks as COCO run-length encoding (size is [height, width])."""

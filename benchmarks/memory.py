@@ -62,7 +62,7 @@ def main() -> int:
         folder.mkdir()
         save_images(folder, args.images, args.side)
         started = time.perf_counter()
-        summary = pipe.run_to(Path(place, "run"), folder, "pocket", embeddings="float16", on_answer=note)
+        summary = pipe.run_to(Path(place, "run"), folder, "pocket", features="float16", on_answer=note)
         seconds = time.perf_counter() - started
     growth = seen[-1][1] - seen[0][1]
     print(f"{summary.rows} rows in {seconds:.0f} s; grown by {growth:.1f} MB between {seen[0][0]} and {seen[-1][0]}")

@@ -1,4 +1,4 @@
-"""Images that were embedded before, under other labels: from the cache, and from a run folder's embeddings.
+"""Images that were embedded before, under other labels: from the cache, and from a run folder's features.
 
 python benchmarks/relabel.py [--images 1000] [--labels 100] [--threads 1]
 
@@ -61,7 +61,7 @@ def main() -> None:
         before = pipe.vocabulary([f"thing {number}" for number in range(asked.labels)])
         photos, cache = str(folder / "photos"), str(folder / "cache")
         pipe.run_to(folder / "warm", f"{photos}/0000*.jpg", before)
-        options = {"embeddings": "float32", "workers": asked.threads}
+        options = {"features": "float32", "workers": asked.threads}
         first = timed(lambda: pipe.run_to(folder / "first", photos, before, cache=cache, **options))
         made: list[openvocab.Vocabulary] = []
         texts = timed(lambda: made.append(pipe.vocabulary([f"other {number}" for number in range(asked.labels)])))

@@ -43,7 +43,7 @@ class FakeTagger:
     Attributes:
         label_scores: The score of each label on every image; labels that are not listed get 0. None scores by color.
         independent: Whether scores are independent of each other. False applies a softmax over the vocabulary.
-        preparation: The description that decides, with the record, whether cached embeddings are reused.
+        preparation: The description that decides, with the record, whether cached features are reused.
         record: The model's record.
         calls: The number of images of each call of encode_images, in order.
     """
@@ -66,21 +66,21 @@ class FakeTagger:
         rows = [[*image.mean((0, 1)), 10.0] for image in images]
         return _unit(np.array(rows, np.float32).reshape(-1, 4))
 
-    def logits(self, embeddings: Floats, vocabulary: TextEmbeddings) -> Floats:
-        """Return (P, C) float32 logits for (P, 4) embeddings: cosines, or the log-odds of label_scores."""
+    def logits(self, features: Floats, vocabulary: TextEmbeddings) -> Floats:
+        """Return (P, C) float32 logits for (P, 4) features: cosines, or the log-odds of label_scores."""
         if self.label_scores is None:
             # not a matrix product, whose rounding depends on the batch size
-            return np.asarray(np.einsum("pd,cd->pc", embeddings, vocabulary.embeddings), np.float32)
-        scores = self.scores(embeddings, vocabulary)
+            return np.asarray(np.einsum("pd,cd->pc", features, vocabulary.embeddings), np.float32)
+        scores = self.scores(features, vocabulary)
         with np.errstate(divide="ignore"):
             return np.log(scores) - np.log1p(-scores)
 
-    def scores(self, embeddings: Floats, vocabulary: TextEmbeddings) -> Floats:
-        """Return (P, C) float32 scores in 0 to 1 for (P, 4) embeddings."""
+    def scores(self, features: Floats, vocabulary: TextEmbeddings) -> Floats:
+        """Return (P, C) float32 scores in 0 to 1 for (P, 4) features."""
         if self.label_scores is not None:
             row = np.array([self.label_scores.get(label, 0.0) for label in vocabulary.labels], np.float32)
-            return np.tile(row, (len(embeddings), 1))
-        logits = self.logits(embeddings, vocabulary)
+            return np.tile(row, (len(features), 1))
+        logits = self.logits(features, vocabulary)
         return sigmoid(logits) if self.independent else softmax(logits)
 
     def score(self, images: Sequence[ImageArray], vocabulary: TextEmbeddings | Sequence[str]) -> Floats:

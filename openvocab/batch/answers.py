@@ -42,12 +42,12 @@ class About:
     Attributes:
         record: The models and settings.
         labels: The vocabulary, in order.
-        embedding_size: The length D of the embeddings in the rows, or None if rows have none.
+        feature_size: The length D of the features in the rows, or None if rows have none.
     """
 
     record: RunRecord
     labels: tuple[str, ...]
-    embedding_size: int | None
+    feature_size: int | None
 
 
 class Answering(Protocol):
@@ -80,8 +80,8 @@ class Answer:
         tags: The tags, best first.
         detections: The detections, best first.
         notes: Why there are no tags and no detections.
-        embedding: (D,) float32 of length 1, if embeddings were requested.
-        rows: (V, D) float32 embeddings of the image and its windows, if they are used later.
+        features: (D,) float32 of length 1, if features were requested.
+        rows: (V, D) float32 features of the image and its windows, if they are used later.
         prepared: The image as the tagger's model takes it, until the tagger ran; decoded then has no pixels.
         kept: The finished row, if it was made before; see light.
         drawn: The annotated image as a PNG file, if it was drawn before.
@@ -94,7 +94,7 @@ class Answer:
     tags: tuple[Tag, ...] = ()
     detections: Detections | None = None
     notes: tuple[str, ...] = ()
-    embedding: NDArray[np.float32] | None = None
+    features: NDArray[np.float32] | None = None
     rows: NDArray[np.float32] | None = None
     prepared: Prepared | None = None
     kept: Row | None = None
@@ -169,7 +169,7 @@ class Answer:
             plain = message[:1000].encode("utf-8", "backslashreplace").decode()
             return replace(known, error_kind=self.kind, error=plain)
         found = None if self.detections is None else self.detections.encoded()
-        return replace(known, tags=self.tags, detections=found, notes=self.notes, embedding=self.embedding)
+        return replace(known, tags=self.tags, detections=found, notes=self.notes, features=self.features)
 
 
 def results(

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from openvocab.batch.answers import Answer, kind_of
 from openvocab.batch.batches import Batches
-from openvocab.batch.embedding_cache import CachedImage, CacheFailed, EmbeddingCache, ImageCache
+from openvocab.batch.feature_cache import CachedImage, CacheFailed, FeatureCache, ImageCache
 from openvocab.batch.prepare import PreparedImage, prepare_image
 from openvocab.errors import BadInput, BadOutput, OutOfMemory
 from openvocab.images.decode import Isolated, decode_item
@@ -34,7 +34,7 @@ from openvocab.pipeline.protocols import ImageArray, PreparingTagger, Vocabulary
 __all__ = ["Answer", "Engine", "Reading", "kind_of"]
 
 Scored = tuple[NDArray[np.float32], NDArray[np.float32] | None]
-"""The tagger's answer for one image: (C,) scores and, on request, (V, D) embeddings of the image and its windows."""
+"""The tagger's answer for one image: (C,) scores and, on request, (V, D) features of the image and its windows."""
 
 
 Outcome = Decoded | PreparedImage | CachedImage | CacheFailed | Exception | None
@@ -90,9 +90,9 @@ class Engine:
         vocabulary: Vocabulary,
         reading: Reading,
         *,
-        embeddings: bool = False,
+        features: bool = False,
         pixels: bool = False,
-        cache: EmbeddingCache | None = None,
+        cache: FeatureCache | None = None,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
         """Set up; reading starts with answers.
@@ -101,18 +101,18 @@ class Engine:
             stages: The models and settings.
             vocabulary: The labels.
             reading: How inputs are read.
-            embeddings: Also return the unit-length embedding of each image.
+            features: Also return the unit-length features of each image.
             pixels: Answers need pixels; else an image in the cache has none, unless there is a detector.
-            cache: Cache of the tagger's embeddings.
+            cache: Cache of the tagger's features.
             stop: Checked between images; once true, the current answer is the last one.
 
         Raises:
-            BadInput: embeddings or cache without a tagger or the digest of its weights, or decode_size with a
+            BadInput: features or cache without a tagger or the digest of its weights, or decode_size with a
                 detector, whose boxes need every pixel.
         """
-        _refuse(stages, reading, embeddings=embeddings, cache=cache is not None)
+        _refuse(stages, reading, features=features, cache=cache is not None)
         self._stages, self._vocabulary = stages, vocabulary
-        self._reading, self._embeddings, self._stop = reading, embeddings, stop
+        self._reading, self._features, self._stop = reading, features, stop
         self._pixels = pixels or stages.detector is not None
         ahead = isinstance(stages.tagger, PreparingTagger) and not self._pixels and not stages.settings.windows
         self._preparing = cast("PreparingTagger", stages.tagger) if ahead else None
@@ -201,7 +201,7 @@ class Engine:
         return self._stages.detector is not None and self._stop()
 
     def _tag(self, batch: Sequence[Answer]) -> None:
-        """Fill in tags, embeddings and the labels that the detector gets."""
+        """Fill in tags, features and the labels that the detector gets."""
         good = [answer for answer in batch if answer.error is None]
         if self._stages.tagger is None or not good:
             for answer in good:
@@ -224,7 +224,7 @@ class Engine:
             )
 
     def _scored(self, known: Sequence[Answer]) -> Iterable[NDArray[np.float32]]:
-        """Return the (C,) scores of answers whose embeddings come from the cache."""
+        """Return the (C,) scores of answers whose features come from the cache."""
         rows = [answer.rows for answer in known if answer.rows is not None]
         if not rows:
             return ()
@@ -236,8 +236,8 @@ class Engine:
         """Fill in the tagger's answer."""
         self._choose(answer, seen[0])
         answer.rows = seen[1]
-        if self._embeddings and seen[1] is not None:
-            answer.embedding = seen[1][0]
+        if self._features and seen[1] is not None:
+            answer.features = seen[1][0]
 
     def _choose(self, answer: Answer, scores: NDArray[np.float32] | None) -> None:
         """Fill in the tags, the labels that the detector gets, and the notes."""
@@ -246,7 +246,7 @@ class Engine:
 
     def _score_batch(self, images: Sequence[ImageArray], size: int) -> list[Scored]:
         sized = replace(self._stages, settings=replace(self._stages.settings, batch_size=size))
-        wanted = self._embeddings or self._recall is not None
+        wanted = self._features or self._recall is not None
         scores, rows = score(sized, images, self._vocabulary, features=wanted)
         if not np.isfinite(scores).all() or not all(np.isfinite(each).all() for each in rows or ()):
             raise BadOutput("the tagger's scores are not finite; try --dtype float32")
@@ -282,12 +282,12 @@ class Engine:
                 answer.notes = () if len(made) else answer.notes
 
 
-def _refuse(stages: Stages, reading: Reading, *, embeddings: bool, cache: bool) -> None:
+def _refuse(stages: Stages, reading: Reading, *, features: bool, cache: bool) -> None:
     """Raise BadInput for options that exclude each other."""
-    if embeddings and stages.tagger is None:
-        raise BadInput("embeddings are the tagger's, and this pipeline has none; load one with tagger=SPEC")
+    if features and stages.tagger is None:
+        raise BadInput("features are the tagger's, and this pipeline has none; load one with tagger=SPEC")
     if cache and stages.tagger is None:
-        raise BadInput("a cache keeps the tagger's embeddings, and this pipeline has none; load one with tagger=SPEC")
+        raise BadInput("a cache keeps the tagger's features, and this pipeline has none; load one with tagger=SPEC")
     if reading.decode_size is not None and stages.detector is not None:
         raise BadInput("decode_size is for tags alone, since boxes and masks need every pixel; leave it out")
 

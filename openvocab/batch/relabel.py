@@ -1,7 +1,7 @@
-"""New labels for a run with stored embeddings: no image is read, and only the tagger's text tower runs.
+"""New labels for a run with stored features: no image is read, and only the tagger's text tower runs.
 
-A row has one embedding, so the whole image is scored even if the run also scored windows. Embeddings stored as float16
-give scores that differ from the run's by that rounding.
+A row has the features of the whole image, so that is scored even if the run also scored windows. Features stored as
+float16 give scores that differ from the run's by that rounding.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from openvocab.pipeline.protocols import Tagger, Vocabulary
     from openvocab.pipeline.settings import Settings
 
-__all__ = ["refuse_without_embeddings", "relabel"]
+__all__ = ["refuse_without_features", "relabel"]
 
 _SCORES = 2**22
 """The maximum number of scores in memory at once, but at least one row."""
@@ -54,11 +54,11 @@ def relabel(
 ) -> Summary:
     """Write a run folder with the rows of a run and tags for another vocabulary.
 
-    Ids, digests, sizes, errors and embeddings are copied; detections are dropped, since they belong to the old labels.
+    Ids, digests, sizes, errors and features are copied; detections are dropped, since they belong to the old labels.
     Calling it again resumes.
 
     Args:
-        run: A run whose rows have embeddings.
+        run: A run whose rows have features.
         tagger: The tagger of the run.
         folder: The run folder to write.
         vocabulary: The new labels, encoded with that tagger.
@@ -66,19 +66,19 @@ def relabel(
         overwrite: Whether an existing run in the folder is replaced.
 
     Raises:
-        BadInput: The run has no embeddings, or those of another tagger; or the folder is that of the run, or holds
+        BadInput: The run has no features, or those of another tagger; or the folder is that of the run, or holds
             another run.
         BadOutput: A score is not finite.
         CannotWrite: The folder cannot be written, or another process is writing it.
     """
-    refuse_without_embeddings(run)
+    refuse_without_features(run)
     _refuse_another(run, tagger.record)
     refuse_target(os.fspath(folder), [run.path])
     settings = replace(settings, windows=0)
     stages = Stages(tagger, None, None, settings)
-    kept = {name: run.record.get(name) for name in ("embeddings", "embedding_size", "decode_size")}
+    kept = {name: run.record.get(name) for name in ("features", "feature_size", "decode_size")}
     made_by = describe(asdict(run_record(stages, vocabulary)), vocabulary.labels, **kept)
-    kind = schema(kept["embedding_size"], kept["embeddings"] == "float16")
+    kind = schema(kept["feature_size"], kept["features"] == "float16")
     with open_run(Path(folder), made_by, overwrite=overwrite) as target:
         return _session(run, target, partial(_relabeled, kind=kind, stages=stages, vocabulary=vocabulary))
 
@@ -98,24 +98,24 @@ def _session(run: Run, target: RunFolder, relabeled: Callable[[pa.Table], pa.Tab
     return summary
 
 
-def refuse_without_embeddings(run: Run) -> None:
-    """Refuse a run without embeddings.
+def refuse_without_features(run: Run) -> None:
+    """Refuse a run without features.
 
     Raises:
-        BadInput: The run has no embeddings.
+        BadInput: The run has no features.
     """
-    if not run.record.get("embeddings"):
-        raise BadInput(f"{run.path} holds no embeddings, so it cannot be relabeled; run it with --embeddings float32")
+    if not run.record.get("features"):
+        raise BadInput(f"{run.path} holds no features, so it cannot be relabeled; run it with --features float32")
 
 
 def _refuse_another(run: Run, loaded: ModelRecord) -> None:
-    """Raise BadInput unless the run's embeddings come from the loaded tagger, in the same precision."""
+    """Raise BadInput unless the run's features come from the loaded tagger, in the same precision."""
     made: Mapping[str, Any] = run.record.get("tagger") or {}
     same = made.get("sha256") == loaded.sha256 and (loaded.sha256 is not None or made.get("spec") == loaded.spec)
     if not same or made.get("dtype") != loaded.dtype:
         before = _named(made.get("spec"), made.get("sha256"), made.get("dtype"))
         now = _named(loaded.spec, loaded.sha256, loaded.dtype)
-        raise BadInput(f"the embeddings in {run.path} were made by {before}, not by {now}; load that tagger")
+        raise BadInput(f"the features in {run.path} were made by {before}, not by {now}; load that tagger")
 
 
 def _named(spec: Any, sha256: Any, dtype: Any) -> str:
@@ -153,7 +153,7 @@ def _tags(
     import pyarrow as pa
 
     answered = np.flatnonzero(np.array(table.column("error_kind").is_null()))
-    rows = _embeddings(table.column("embedding").combine_chunks().take(pa.array(answered)), table)
+    rows = _features(table.column("features").combine_chunks().take(pa.array(answered)), table)
     counts, labels, scores = np.zeros(len(table), np.int32), [np.zeros(0, np.intp)], [np.zeros(0, np.float32)]
     notes: list[tuple[str, ...]] = [()] * len(table)
     step = max(1, _SCORES // len(vocabulary.labels))
@@ -172,17 +172,17 @@ def _tags(
     return pa.ListArray.from_arrays(pa.array(offsets), pairs, type=kind), notes
 
 
-def _embeddings(column: pa.FixedSizeListArray, table: pa.Table) -> NDArray[np.float32]:
+def _features(column: pa.FixedSizeListArray, table: pa.Table) -> NDArray[np.float32]:
     """Return (N, D) float32 rows.
 
     Raises:
-        BadInput: An answered row has no embedding.
-        BadOutput: An embedding is not finite.
+        BadInput: An answered row has no features.
+        BadOutput: Features are not finite.
     """
     flat = np.asarray(column.flatten().to_numpy(zero_copy_only=False), np.float32)
     if len(flat) < len(column) * column.type.list_size or np.isnan(flat).any():
-        raise BadInput(f"a row near {table.column('id')[0]} is answered and has no embedding; run it again")
+        raise BadInput(f"a row near {table.column('id')[0]} is answered and has no features; run it again")
     rows = flat.reshape(len(column), column.type.list_size)
     if not np.isfinite(rows).all():
-        raise BadOutput(f"an embedding near {table.column('id')[0]} is not finite; run it again")
+        raise BadOutput(f"features near {table.column('id')[0]} are not finite; run it again")
     return rows

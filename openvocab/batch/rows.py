@@ -47,7 +47,7 @@ class Row:
         tags: The tags, best first; empty after an error.
         detections: The detections, best first; None after an error.
         notes: Why there are no tags and no detections.
-        embedding: (D,) of length 1, if the run stores embeddings.
+        features: (D,) of length 1, if the run stores features.
         drawing: The path of the annotated image relative to the run folder, if it was drawn.
         labels: The vocabulary in order, or empty if it is not known; a run stores it in run.json, not in its rows.
     """
@@ -62,7 +62,7 @@ class Row:
     tags: tuple[Tag, ...] = ()
     detections: Detections | None = None
     notes: tuple[str, ...] = ()
-    embedding: NDArray[np.floating[Any]] | None = None
+    features: NDArray[np.floating[Any]] | None = None
     drawing: str | None = None
     labels: tuple[str, ...] = field(default=(), kw_only=True)
 
@@ -93,12 +93,12 @@ def row_of(result: Result, *, id: str | None = None, sha256: str | None = None, 
     )
 
 
-def schema(embedding: int | None = None, half: bool = True) -> pa.Schema:
+def schema(features: int | None = None, half: bool = True) -> pa.Schema:
     """Return the Arrow schema of rows.
 
     Args:
-        embedding: The length D of the embeddings, a fixed-size list, or None for rows without them.
-        half: Whether embeddings are float16, else float32.
+        features: The length D of the features, a fixed-size list, or None for rows without them.
+        half: Whether features are float16, else float32.
     """
     import pyarrow as pa
 
@@ -126,8 +126,8 @@ def schema(embedding: int | None = None, half: bool = True) -> pa.Schema:
         ("notes", pa.list_(pa.string())),
         ("drawing", pa.string()),
     ]
-    if embedding is not None:
-        fields.append(("embedding", pa.list_(pa.float16() if half else pa.float32(), embedding)))
+    if features is not None:
+        fields.append(("features", pa.list_(pa.float16() if half else pa.float32(), features)))
     return pa.schema(fields)
 
 
@@ -135,7 +135,7 @@ def to_table(rows: Iterable[Row], kind: pa.Schema) -> pa.Table:
     """Return rows as a table of a schema.
 
     Raises:
-        BadInput: A row has an embedding of another length than the schema.
+        BadInput: A row has features of another length than the schema.
     """
     import pyarrow as pa
 
@@ -147,25 +147,25 @@ def to_table(rows: Iterable[Row], kind: pa.Schema) -> pa.Table:
     columns["id"] = [text_of(row.id) for row in kept]
     columns["tags"] = [[{"label": tag.label, "score": tag.score} for tag in row.tags] for row in kept]
     columns["detections"] = [None if row.detections is None else _plain(row.detections) for row in kept]
-    arrays = [pa.array(columns[each.name], each.type) for each in kind if each.name != "embedding"]
-    if "embedding" in kind.names:
-        arrays.append(_embeddings(kept, kind.field("embedding").type))
+    arrays = [pa.array(columns[each.name], each.type) for each in kind if each.name != "features"]
+    if "features" in kind.names:
+        arrays.append(_features(kept, kind.field("features").type))
     return pa.Table.from_arrays(arrays, schema=kind)
 
 
 def from_table(table: pa.Table | pa.RecordBatch, labels: tuple[str, ...] = ()) -> Iterator[Row]:
     """Yield the rows of a table made by to_table, each with the vocabulary."""
-    has_embedding = "embedding" in table.schema.names
+    has_features = "features" in table.schema.names
     index = {label: row for row, label in enumerate(dict.fromkeys(labels))}
     for plain in table.to_pylist():
-        given = plain["embedding"] if has_embedding else None
+        given = plain["features"] if has_features else None
         yield Row(
             id_of(plain["id"]),
             **{name: plain[name] for name in ("sha256", "width", "height", "frames", "error_kind", "error")},
             tags=tuple(Tag(tag["label"], tag["score"]) for tag in plain["tags"]),
             detections=_detections(plain, index),
             notes=tuple(plain.get("notes") or ()),
-            embedding=None if given is None or given[0] != given[0] else np.asarray(given, np.float32),  # NaN
+            features=None if given is None or given[0] != given[0] else np.asarray(given, np.float32),  # NaN
             drawing=plain.get("drawing"),  # rows of an earlier version have none
             labels=labels,
         )
@@ -220,15 +220,15 @@ def _detections(plain: dict[str, Any], index: dict[str, int]) -> Detections | No
     return found.indexed(index | {label: len(index) + at for at, label in enumerate(new)} if new else index)
 
 
-def _embeddings(rows: Sequence[Row], kind: pa.DataType) -> pa.Array:
-    """Return a fixed-size list array, with NaN for rows without an embedding: pyarrow before 26 cannot read nulls."""
+def _features(rows: Sequence[Row], kind: pa.DataType) -> pa.Array:
+    """Return a fixed-size list array, with NaN for rows without features: pyarrow before 26 cannot read nulls."""
     import pyarrow as pa
 
     length, narrow = kind.list_size, np.float16 if kind.value_type == pa.float16() else np.float32
     flat = np.full((len(rows), length), np.nan, narrow)
     for number, row in enumerate(rows):
-        if row.embedding is not None:
-            if row.embedding.shape != (length,):
-                raise BadInput(f"{row.id}: its embedding has shape {row.embedding.shape}, not ({length},)")
-            flat[number] = row.embedding
+        if row.features is not None:
+            if row.features.shape != (length,):
+                raise BadInput(f"{row.id}: its features have shape {row.features.shape}, not ({length},)")
+            flat[number] = row.features
     return pa.FixedSizeListArray.from_arrays(pa.array(flat.ravel()), type=kind)

@@ -238,7 +238,7 @@ class Run:
 
         for part in (parts := self.parts):
             verified(part)
-        size, half = self.record.get("embedding_size"), self.record.get("embeddings") == "float16"
+        size, half = self.record.get("feature_size"), self.record.get("features") == "float16"
         kind = schema(size, half)
         checked = pads.ParquetFileFormat(
             default_fragment_scan_options=pads.ParquetFragmentScanOptions(page_checksum_verification=True)

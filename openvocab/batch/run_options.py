@@ -30,8 +30,8 @@ class RunOptions:
     """Options for writing a run folder; the settings of the chain are separate.
 
     Attributes:
-        embeddings: Also store the tagger's unit-length embedding of each image, in this precision.
-        cache: The folder of an embedding cache, created if it does not exist. Cached images are not embedded again, and
+        features: Also store the tagger's unit-length features of each image, in this precision.
+        cache: Folder of a cache of features, created if it does not exist. Cached images are not encoded again, and
             are not decoded unless there is a detector or annotated images are written.
         draw: Also write each annotated image as images/NAME.png, which its row names.
         overwrite: Replace an existing run.
@@ -55,7 +55,7 @@ class RunOptions:
         devices: The devices of the workers, for run.json.
     """
 
-    embeddings: Literal["float16", "float32"] | None = None
+    features: Literal["float16", "float32"] | None = None
     cache: str | os.PathLike[str] | None = None
     draw: bool = False
     overwrite: bool = False
@@ -82,8 +82,8 @@ class RunOptions:
         Raises:
             BadInput: A value is invalid.
         """
-        if self.embeddings not in (None, "float16", "float32"):
-            raise BadInput(f"embeddings must be 'float16' or 'float32', got {self.embeddings!r}")
+        if self.features not in (None, "float16", "float32"):
+            raise BadInput(f"features must be 'float16' or 'float32', got {self.features!r}")
         check_frames(self.frames)
         if self.on_change not in get_args(OnChange):
             raise BadInput(f"on_change must be 'keep', 'redo' or 'refuse', got {self.on_change!r}")
@@ -110,7 +110,7 @@ class RunOptions:
 class RunChoices(SettingChanges, total=False):
     """Keywords of run_to: fields of RunOptions, and settings to change."""
 
-    embeddings: Literal["float16", "float32"] | None
+    features: Literal["float16", "float32"] | None
     cache: str | os.PathLike[str] | None
     draw: bool
     overwrite: bool

@@ -20,8 +20,8 @@ import openvocab
 from openvocab.batch.answers import About, Answer, Answering, results
 from openvocab.batch.changes import Changes, Known, dated, refuse_changes
 from openvocab.batch.drawing import Drawing
-from openvocab.batch.embedding_cache import open_cache
 from openvocab.batch.engine import Engine, Reading
+from openvocab.batch.feature_cache import open_cache
 from openvocab.batch.part_files import Place
 from openvocab.batch.rows import Row, schema, to_table
 from openvocab.batch.run_folder import RunFolder, describe, open_run
@@ -124,7 +124,7 @@ def _nothing_found(named: Images) -> BadInput:
 
 def about(stages: Stages, vocabulary: Vocabulary, options: RunOptions) -> About:
     """Return the models and the vocabulary of a pipeline, for run.json."""
-    size = vocabulary.texts.embeddings.shape[1] if vocabulary.texts and options.embeddings else None
+    size = vocabulary.texts.embeddings.shape[1] if vocabulary.texts and options.features else None
     return About(run_record(stages, vocabulary), vocabulary.labels, size)
 
 
@@ -142,7 +142,7 @@ def open_engine(stages: Stages, vocabulary: Vocabulary, options: RunOptions) -> 
             stages,
             vocabulary,
             reading,
-            embeddings=bool(options.embeddings),
+            features=bool(options.features),
             pixels=options.draw,
             cache=cache,
             stop=options.stop,
@@ -157,8 +157,8 @@ def write_answers(folder: str, source: Source, engine: Answering, made: About, o
         CannotWrite: The folder cannot be written, or another process is writing it.
     """
     more: dict[str, Any] = {
-        "embeddings": options.embeddings,
-        "embedding_size": made.embedding_size,
+        "features": options.features,
+        "feature_size": made.feature_size,
         "decode_size": options.decode_size,
     }
     if options.frames != "first":
@@ -170,7 +170,7 @@ def write_answers(folder: str, source: Source, engine: Answering, made: About, o
         changes, again = _changed(run, source, options)
         if options.retry_errors:
             again += run.drop_errors()
-        kind = schema(made.embedding_size, options.embeddings == "float16")
+        kind = schema(made.feature_size, options.features == "float16")
         drawing = Drawing(run.path, made.record) if options.draw else None
         return _session(run, engine, source, drawing, kind, options, Known(run.path, frozenset(again)), changes)
 
@@ -353,4 +353,4 @@ def _memory_size(row: Row) -> int:
     found = row.detections
     masks = sum(map(len, found.masks.counts)) if found is not None and isinstance(found.masks, EncodedMasks) else 0
     detections = 0 if found is None else 200 * len(found)
-    return 500 + 100 * len(row.tags) + detections + masks + (0 if row.embedding is None else row.embedding.nbytes)
+    return 500 + 100 * len(row.tags) + detections + masks + (0 if row.features is None else row.features.nbytes)

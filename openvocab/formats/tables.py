@@ -66,7 +66,7 @@ def _lines(row: Row, job: Job) -> Iterator[dict[str, Any]]:
 
 
 def write_json_lines(job: Job) -> None:
-    """Write one line per image with the complete row; boxes, scores and embeddings are exact."""
+    """Write one line per image with the complete row; boxes, scores and features are exact."""
     with atomic_file(job.path) as file:
         for row in job:
             file.write(dumps(_plain(row, job)) + "\n")
@@ -85,6 +85,6 @@ def _plain(row: Row, job: Job) -> dict[str, Any]:
             for detection in detections_of(row, job)
         ]
     )
-    if row.embedding is not None:
-        plain["embedding"] = [shortest(value) for value in row.embedding]
+    if row.features is not None:
+        plain["features"] = [shortest(value) for value in row.features]
     return plain

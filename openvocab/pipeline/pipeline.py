@@ -60,7 +60,7 @@ class Pipeline(Stages):
             labels: Label names, a named label set, a file of labels, or words separated by commas.
             template: The tagger's sentence or sentences; "This is a photo of a {label}" where not given.
             detector_template: The detector's sentence; the model family's own where not given.
-            cache: Folder of an embedding cache, see run_to; labels in it are not encoded again for the tagger.
+            cache: Folder of a cache of features, see run_to; labels in it are not encoded again for the tagger.
 
         Raises:
             BadInput: labels or templates that cannot be used, or templates for labels that are encoded already.
@@ -74,7 +74,7 @@ class Pipeline(Stages):
         names, prompts = read_labels(labels), prompt_set(template)
         texts = None
         if self.tagger and cache is not None:
-            from openvocab.batch.embedding_cache import cached_labels
+            from openvocab.batch.feature_cache import cached_labels
 
             texts = cached_labels(cache, self.tagger, names, prompts)
         elif self.tagger:
@@ -129,7 +129,7 @@ class Pipeline(Stages):
             allow_urls: Fetch images that are named by a web address.
             workers: Threads that read and decode; one a processor core, 8 at most, where not given.
             isolate: Decode in worker processes, so that a crashing decoder costs one image.
-            cache: Folder of an embedding cache; see RunOptions.
+            cache: Folder of a cache of features; see RunOptions.
             frames: Frames of an animation to answer; see RunOptions.
             changes: Settings to change for this call.
 
@@ -160,7 +160,7 @@ class Pipeline(Stages):
             images: See run.
             labels: What to look for; see vocabulary.
             template: See vocabulary.
-            options: Those of RunOptions, e.g. embeddings="float16", cache="DIR", and settings to change.
+            options: Those of RunOptions, e.g. features="float16", cache="DIR", and settings to change.
 
         Raises:
             BadInput: the folder holds a run of other models, labels, templates or settings; the message says which.

@@ -83,14 +83,14 @@ class Tagger(Protocol):
         """Return (P, D) float32 features: embeddings of length 1; for a classifier, log-probabilities or log-odds."""
         ...
 
-    def logits(self, embeddings: Floats, vocabulary: TextEmbeddings) -> Floats:
+    def logits(self, features: Floats, vocabulary: TextEmbeddings) -> Floats:
         """Return (P, C) float32, for (P, D) rows of encode_images.
 
         These are scale * cosine + bias; for a classifier, the labels' log-probabilities or log-odds.
         """
         ...
 
-    def scores(self, embeddings: Floats, vocabulary: TextEmbeddings) -> Floats:
+    def scores(self, features: Floats, vocabulary: TextEmbeddings) -> Floats:
         """Return (P, C) float32 scores in 0 to 1, for (P, D) rows of encode_images."""
         ...
 

@@ -23,7 +23,7 @@ FLIPS = 150
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.chdir(tmp_path)
     save_images(Path("photos"), 12)
-    chain().run_to("run", "photos", LABELS, embeddings="float32", part_rows=6)
+    chain().run_to("run", "photos", LABELS, features="float32", part_rows=6)
     return openvocab.read_run("run")
 
 
@@ -170,7 +170,7 @@ def test_a_part_without_a_line_is_read_and_gets_one(run: Run) -> None:
     for text in (lines.splitlines(True)[0], lines[:-9], b"\xff\n[]\n{}\n", b""):
         (run.path / "parts.jsonl").write_bytes(text)
         assert len(plain(run)) == 2
-        assert chain().run_to("run", "photos", LABELS, embeddings="float32").skipped == 12
+        assert chain().run_to("run", "photos", LABELS, features="float32").skipped == 12
         assert (run.path / "parts.jsonl").read_bytes() == lines
 
 

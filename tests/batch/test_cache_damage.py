@@ -1,4 +1,4 @@
-"""Damage to the cache of embeddings: no wrong answer, no error of an image, and what is damaged is made anew."""
+"""Damage to the cache of features: no wrong answer, no error of an image, and what is damaged is made anew."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import openvocab
-from openvocab.batch.embedding_cache import CacheEntry, cached_labels, open_cache
-from tests.batch.test_embedding_cache import NEW, assert_same, run
+from openvocab.batch.feature_cache import CacheEntry, cached_labels, open_cache
+from tests.batch.test_feature_cache import NEW, assert_same, run
 from tests.helpers.stages import save_images
 
 
@@ -27,7 +27,7 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def spoil(where: int) -> None:
     """Write 3,000 bytes of nonsense into the file."""
-    file = Path("cache/embeddings.sqlite")
+    file = Path("cache/features.sqlite")
     data = bytearray(file.read_bytes())
     data[where : where + 3000] = b"\x5a" * len(data[where : where + 3000])
     file.write_bytes(data)
@@ -35,7 +35,7 @@ def spoil(where: int) -> None:
 
 def spoil_bytes(old: bytes, new: bytes) -> None:
     """Replace bytes that are there once, each by one that differs in one bit."""
-    file = Path("cache/embeddings.sqlite")
+    file = Path("cache/features.sqlite")
     data = file.read_bytes()
     assert data.count(old) == 1
     assert all((one ^ other).bit_count() <= 1 for one, other in zip(old, new, strict=True))
@@ -66,9 +66,9 @@ def test_a_damaged_file_is_set_aside_with_one_warning(
     run("again", NEW, cache="cache", isolate=isolate)
     assert_same("again", "plain")
     (message,) = caplog.messages
-    assert "embeddings.sqlite is damaged (" in message
-    assert "renamed to embeddings.sqlite.damaged, and images are embedded again" in message
-    assert Path("cache/embeddings.sqlite.damaged").is_file()
+    assert "features.sqlite is damaged (" in message
+    assert "renamed to features.sqlite.damaged, and images are embedded again" in message
+    assert Path("cache/features.sqlite.damaged").is_file()
     run("rest", NEW, cache="cache")  # what was still read from the damaged file
     assert run("last", NEW, cache="cache") == []
     assert_same("last", "plain")
@@ -89,14 +89,14 @@ def test_a_damaged_file_is_set_aside_with_one_warning(
         "data = substr(data, 2)",
         "data = 3",
         "data = null",
-        "data = (select data from embeddings limit 1)",
+        "data = (select data from features limit 1)",
     ],
 )
 def test_a_damaged_entry_is_embedded_anew_and_rewritten(changed: str, caplog: pytest.LogCaptureFixture) -> None:
     run("first", cache="cache")
     run("plain", NEW)
-    with sqlite3.connect("cache/embeddings.sqlite") as file:
-        file.execute(f"update embeddings set {changed} where rowid in (4, 6)")
+    with sqlite3.connect("cache/features.sqlite") as file:
+        file.execute(f"update features set {changed} where rowid in (4, 6)")
     file.close()
     assert sum(run("again", NEW, cache="cache")) == 2
     assert_same("again", "plain")
@@ -108,10 +108,10 @@ def test_a_damaged_entry_is_embedded_anew_and_rewritten(changed: str, caplog: py
 def test_entries_under_exchanged_keys_are_not_each_others_answers() -> None:
     run("first", cache="cache")
     run("plain", NEW)
-    with sqlite3.connect("cache/embeddings.sqlite") as file:
-        (one,), (other,) = file.execute("select key from embeddings where rowid in (4, 6) order by rowid")
+    with sqlite3.connect("cache/features.sqlite") as file:
+        (one,), (other,) = file.execute("select key from features where rowid in (4, 6) order by rowid")
         for row, key in ((4, b"none"), (6, one), (4, other)):
-            file.execute("update embeddings set key = ? where rowid = ?", (key, row))
+            file.execute("update features set key = ? where rowid = ?", (key, row))
     file.close()
     assert sum(run("again", NEW, cache="cache")) == 2
     assert_same("again", "plain")
@@ -121,8 +121,8 @@ def test_a_label_whose_entry_is_damaged_is_encoded_anew(clip_folders: Any) -> No
     tagger = openvocab.load_tagger(f"open_clip:local-dir:{clip_folders['softmax']}", "cpu", "float32")
     prompts = openvocab.prompt_set("a {label}")
     wanted = cached_labels("cache", tagger, ["dog", "cat"], prompts).embeddings
-    with sqlite3.connect("cache/embeddings.sqlite") as file:
-        file.execute("update embeddings set data = (select data from embeddings limit 1)")
+    with sqlite3.connect("cache/features.sqlite") as file:
+        file.execute("update features set data = (select data from features limit 1)")
     file.close()
     for _ in range(2):
         np.testing.assert_allclose(
@@ -165,13 +165,13 @@ def wrong(found: dict[bytes, CacheEntry]) -> int:
 
 
 @pytest.mark.parametrize("flips", [60, pytest.param(1500, marks=pytest.mark.long)])
-@pytest.mark.parametrize("name", ["embeddings.sqlite", "embeddings.sqlite-wal"])
+@pytest.mark.parametrize("name", ["features.sqlite", "features.sqlite-wal"])
 def test_no_flipped_bit_is_served_and_every_entry_can_be_written_again(name: str, flips: int) -> None:
     with open_cache("cache") as cache:
         for entry in SOUND.items():
             cache.add([entry])
         if name.endswith("-wal"):  # as a process that was killed leaves it
-            shutil.copytree("cache", "sound", ignore=lambda *_: ["embeddings.sqlite-shm"])
+            shutil.copytree("cache", "sound", ignore=lambda *_: ["features.sqlite-shm"])
     if not name.endswith("-wal"):
         shutil.copytree("cache", "sound")
     rng, served, missed = random.Random(7), 0, 0

@@ -49,7 +49,7 @@ def answers(pipe: Pipeline, named: Any, reading: Reading | None = None, **option
 def numbers(answer: Answer) -> Any:
     tags = {tag.label: tag.score for tag in answer.tags}
     boxes = None if answer.detections is None else answer.detections.scores
-    return [*(tags[label] for label in LABELS), *([] if boxes is None else boxes), *answer.embedding]  # type: ignore[misc]
+    return [*(tags[label] for label in LABELS), *([] if boxes is None else boxes), *answer.features]  # type: ignore[misc]
 
 
 @pytest.fixture(scope="module")
@@ -65,14 +65,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [pytest.param(1, 1, id="one by one"), pytest.param(7, 3, id="7 and 3"), pytest.param(64, 8, id="all at once")],
 )
 def test_no_answer_depends_on_batch_size_or_workers(folder: Path, batch_size: int, workers: int, windows: int) -> None:
-    reference = answers(chain(batch_size=5, windows=windows), folder, Reading(workers=1), embeddings=True)
+    reference = answers(chain(batch_size=5, windows=windows), folder, Reading(workers=1), features=True)
     pipe = chain(batch_size=batch_size, windows=windows)
-    found = answers(pipe, folder, Reading(workers=workers), embeddings=True)
+    found = answers(pipe, folder, Reading(workers=workers), features=True)
     assert [one.item.id for one in found] == sorted(map(str, folder.iterdir()))
     for one, other in zip(found, reference, strict=True):
         np.testing.assert_allclose(numbers(one), numbers(other), atol=1e-4)
-        assert one.embedding is not None
-        np.testing.assert_allclose(np.linalg.norm(one.embedding), 1, rtol=1e-5)
+        assert one.features is not None
+        np.testing.assert_allclose(np.linalg.norm(one.features), 1, rtol=1e-5)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
@@ -108,7 +108,7 @@ class Preparing(FragileTagger):
     ("settings", "options", "ahead"),
     [
         pytest.param({}, {}, True, id="ahead"),
-        pytest.param({}, {"embeddings": True}, True, id="ahead, with embeddings"),
+        pytest.param({}, {"features": True}, True, id="ahead, with features"),
         pytest.param({"windows": 1}, {}, False, id="not with windows"),
         pytest.param({}, {"pixels": True}, False, id="not where answers need their pixels"),
     ],
@@ -148,9 +148,9 @@ def test_a_batch_that_runs_out_of_memory_is_halved(folder: Path, most: int, wind
         FragileTagger(max_batch=most), None, None, Settings(tag_threshold=0.0, batch_size=16, windows=windows)
     )
     free = Pipeline(FragileTagger(), None, None, made.settings)
-    engine = engine_of(made, embeddings=True)
+    engine = engine_of(made, features=True)
     found = list(engine.answers(items(folder)))
-    for one, other in zip(found, answers(free, folder, embeddings=True), strict=True):
+    for one, other in zip(found, answers(free, folder, features=True), strict=True):
         np.testing.assert_allclose(numbers(one), numbers(other), atol=1e-4)
     assert engine.batch_sizes == {"tagger": {8: 8, 5: 4, 1: 1}[most]}
     assert isinstance(made.tagger, FragileTagger)
@@ -387,9 +387,9 @@ def test_scaled_decoding_keeps_the_side_and_tells_the_whole_size(
     [
         pytest.param(lambda: engine_of(chain(), Reading(decode_size=8)), "tags alone", id="scaled boxes"),
         pytest.param(
-            lambda: engine_of(Pipeline(None, chain().detector, None, Settings()), embeddings=True),
+            lambda: engine_of(Pipeline(None, chain().detector, None, Settings()), features=True),
             "this pipeline has none",
-            id="embeddings without a tagger",
+            id="features without a tagger",
         ),
         pytest.param(lambda: Reading(workers=0), "workers must be", id="no worker"),
     ],

@@ -120,7 +120,7 @@ def test_relabel_leaves_a_users_folder_alone(photos: Path, tmp_path: Path) -> No
     from openvocab.batch.relabel import relabel
 
     pipe: Any = tagging()
-    pipe.run_to(tmp_path / "run", photos, LABELS, embeddings="float16")
+    pipe.run_to(tmp_path / "run", photos, LABELS, features="float16")
     folder = project(tmp_path / "proj")
     before = files_in(folder)
     words = pipe.vocabulary(["cat"])

@@ -44,9 +44,9 @@ def renew(source: Path, out: Path, tagger: Any = None, labels: Any = NEW, settin
     ("kept", "within"), [pytest.param("float32", 1e-6, id="32"), pytest.param("float16", 1e-3, id="16")]
 )
 def test_rows_are_those_of_a_run_with_the_new_labels(made: Any, kept: Any, within: float, photos: Path) -> None:
-    made().run_to("run", photos, LABELS, embeddings=kept, part_rows=4)
+    made().run_to("run", photos, LABELS, features=kept, part_rows=4)
     fresh = Pipeline(FragileTagger(), None, None, SETTINGS)
-    fresh.run_to("fresh", photos, NEW, embeddings=kept)
+    fresh.run_to("fresh", photos, NEW, features=kept)
     shutil.rmtree(photos)
     tagger = FragileTagger()
     summary = renew(Path("run"), Path("new"), tagger)
@@ -58,13 +58,13 @@ def test_rows_are_those_of_a_run_with_the_new_labels(made: Any, kept: Any, withi
         assert got.detections is None or not len(got.detections)
         assert [tag.label for tag in got.tags] == [tag.label for tag in wanted.tags]
         np.testing.assert_allclose([t.score for t in got.tags], [t.score for t in wanted.tags], atol=within)
-        assert (got.embedding is None) == (wanted.embedding is None)
+        assert (got.features is None) == (wanted.features is None)
     record = openvocab.read_run("new").record
     assert record["settings"]["windows"] == 0 and record["labels"] == list(NEW) and record["detector"] is None
 
 
 def test_the_same_call_again_does_nothing_and_a_part_that_is_missing_is_made(photos: Path) -> None:
-    tagging().run_to("run", photos, LABELS, embeddings="float32", part_rows=4)
+    tagging().run_to("run", photos, LABELS, features="float32", part_rows=4)
     renew(Path("run"), Path("new"))
     whole = [row.id for row in rows(Path("new"))]
     assert renew(Path("run"), Path("new")).rows == 0
@@ -82,7 +82,7 @@ HALF = replace(FragileTagger(), record=replace(FragileTagger().record, dtype="bf
 @pytest.mark.parametrize(
     ("kept", "tagger", "out", "said"),
     [
-        pytest.param(None, None, "new", "holds no embeddings, .* --embeddings float32", id="no embeddings"),
+        pytest.param(None, None, "new", "holds no features, .* --features float32", id="no features"),
         pytest.param(
             "float32", OTHER, "new", "made by fake:tagger .*, not by other .*load that tagger", id="other weights"
         ),
@@ -97,14 +97,14 @@ HALF = replace(FragileTagger(), record=replace(FragileTagger().record, dtype="bf
     ],
 )
 def test_what_cannot_be_relabeled_is_refused(kept: Any, tagger: Any, out: str, said: str, photos: Path) -> None:
-    tagging().run_to("run", photos, LABELS, embeddings=kept)
+    tagging().run_to("run", photos, LABELS, features=kept)
     with pytest.raises(BadInput, match=said):
         renew(Path("run"), Path(out), tagger)
     assert out == "run" or not Path(out).exists()
 
 
 def test_a_label_set_larger_than_a_block_of_scores(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tagging().run_to("run", photos, LABELS, embeddings="float32")
+    tagging().run_to("run", photos, LABELS, features="float32")
     renew(Path("run"), Path("whole"))
     monkeypatch.setattr("openvocab.batch.relabel._SCORES", 4)
     renew(Path("run"), Path("blocks"))
@@ -114,7 +114,7 @@ def test_a_label_set_larger_than_a_block_of_scores(photos: Path, monkeypatch: py
 def test_the_command_loads_the_run_s_tagger(
     photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tagging().run_to("run", photos, LABELS, embeddings="float32")
+    tagging().run_to("run", photos, LABELS, features="float32")
     asked: list[Any] = []
 
     def load(**given: Any) -> Pipeline:

@@ -31,7 +31,7 @@ ROWS = [
     pytest.param(Row("c", "1" * 64, WIDTH, HEIGHT, 3, detections=_detections(4, True).encoded()), id="masks"),
     pytest.param(Row("d", "1" * 64, WIDTH, HEIGHT, 1, detections=_detections(2, False).encoded()), id="boxes alone"),
     pytest.param(Row("e", "1" * 64, WIDTH, HEIGHT, 1, detections=_detections(0, False).encoded()), id="nothing found"),
-    pytest.param(Row("f\n\t", "1" * 64, WIDTH, HEIGHT, 1, embedding=np.array([0.6, 0.8], np.float32)), id="embedding"),
+    pytest.param(Row("f\n\t", "1" * 64, WIDTH, HEIGHT, 1, features=np.array([0.6, 0.8], np.float32)), id="features"),
 ]
 
 
@@ -46,12 +46,12 @@ def _same(one: Row, other: Row) -> None:
 
 @pytest.mark.parametrize("row", ROWS)
 def test_a_row_survives_the_table(row: Row) -> None:
-    kind = schema(2, half=False) if row.embedding is not None else schema()
+    kind = schema(2, half=False) if row.features is not None else schema()
     back = list(from_table(to_table([row], kind)))
     assert len(back) == 1
     _same(row, back[0])
-    if row.embedding is not None:
-        np.testing.assert_array_equal(back[0].embedding, row.embedding)
+    if row.features is not None:
+        np.testing.assert_array_equal(back[0].features, row.features)
 
 
 def test_masks_come_back_bit_for_bit() -> None:
@@ -59,23 +59,23 @@ def test_masks_come_back_bit_for_bit() -> None:
     np.testing.assert_array_equal(np.asarray(detections.encoded().masks), detections.masks)
 
 
-def test_rows_without_an_embedding_have_one_of_nan_that_every_pyarrow_reads(tmp_path: Path) -> None:
-    rows = [Row("a", embedding=np.array([1, 0], np.float16)), Row("b", None, error_kind="empty", error="b is empty")]
+def test_rows_without_features_have_one_of_nan_that_every_pyarrow_reads(tmp_path: Path) -> None:
+    rows = [Row("a", features=np.array([1, 0], np.float16)), Row("b", None, error_kind="empty", error="b is empty")]
     parquet.write_table(to_table(rows, schema(2)), tmp_path / "rows.parquet")
     table = parquet.read_table(tmp_path / "rows.parquet")
-    np.testing.assert_array_equal(table.column("embedding").to_pylist(), [[1, 0], [np.nan, np.nan]])
+    np.testing.assert_array_equal(table.column("features").to_pylist(), [[1, 0], [np.nan, np.nan]])
     back = list(from_table(table))
-    assert back[0].embedding is not None
-    assert back[1].embedding is None
+    assert back[0].features is not None
+    assert back[1].features is None
 
 
-def test_rows_of_runs_whose_absent_embeddings_are_null_are_read() -> None:
+def test_rows_of_runs_whose_absent_features_are_null_are_read() -> None:
     row = Row("b", None, error_kind="empty", error="b is empty")
-    last, kind = len(schema(2)) - 1, schema(2).field("embedding")
+    last, kind = len(schema(2)) - 1, schema(2).field("features")
     table = to_table([row], schema(2)).set_column(last, kind, pa.nulls(1, kind.type))
-    assert next(from_table(table)).embedding is None
+    assert next(from_table(table)).features is None
 
 
-def test_an_embedding_of_another_length_is_refused() -> None:
-    with pytest.raises(BadInput, match=r"a: its embedding has shape \(3,\), not \(2,\)"):
-        to_table([Row("a", embedding=np.ones(3, np.float32))], schema(2))
+def test_features_of_another_length_are_refused() -> None:
+    with pytest.raises(BadInput, match=r"a: its features have shape \(3,\), not \(2,\)"):
+        to_table([Row("a", features=np.ones(3, np.float32))], schema(2))

@@ -78,18 +78,18 @@ def tag_job(images: Path, run: Path, *options: str, seconds: float = 0.0, **envi
 
 def test_one_row_an_input_in_order_and_the_second_call_does_nothing(images: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    first = chain().run_to(run, images, LABELS, part_rows=6, embeddings="float16")
+    first = chain().run_to(run, images, LABELS, part_rows=6, features="float16")
     assert (first.rows, first.ok, first.errors, first.skipped) == (20, 18, {"empty": 1, "not_an_image": 1}, 0)
     assert ids_in(run) == names(images)
     before = files_of(run)
-    second = chain().run_to(run, images, LABELS, part_rows=6, embeddings="float16")
+    second = chain().run_to(run, images, LABELS, part_rows=6, features="float16")
     assert (second.rows, second.skipped, second.errors_kept) == (0, 20, 2)
     assert {**files_of(run), ".pid": 0, ".lock": 0} == {**before, ".pid": 0, ".lock": 0}
 
 
 def test_rows_hold_what_the_chain_says(images: Path, tmp_path: Path) -> None:
     pipe = chain()
-    pipe.run_to(tmp_path / "run", images, LABELS, embeddings="float32", draw=True)
+    pipe.run_to(tmp_path / "run", images, LABELS, features="float32", draw=True)
     vocabulary = pipe.vocabulary(LABELS)
     for row in openvocab.read_run(tmp_path / "run"):
         if row.status == "error":
@@ -102,7 +102,7 @@ def test_rows_hold_what_the_chain_says(images: Path, tmp_path: Path) -> None:
         assert row.detections is not None and row.width is not None and row.height is not None
         np.testing.assert_array_equal(np.asarray(row.detections.masks), result.detections.masks)
         np.testing.assert_array_equal(row.detections.xyxy, result.detections.xyxy)
-        assert row.embedding is not None and np.linalg.norm(row.embedding) == pytest.approx(1, abs=1e-5)
+        assert row.features is not None and np.linalg.norm(row.features) == pytest.approx(1, abs=1e-5)
     drawn = sorted(path.stem for path in (tmp_path / "run" / "images").iterdir())
     assert drawn == [Path(row.id).stem for row in openvocab.read_run(tmp_path / "run") if row.status == "ok"]
 
@@ -121,7 +121,7 @@ def test_what_was_added_since_is_done_and_drawn_under_another_name(tmp_path: Pat
 @pytest.mark.parametrize("tool", ["pyarrow", "pandas", "polars", "duckdb"])
 def test_the_rows_open_elsewhere(images: Path, tmp_path: Path, tool: str) -> None:
     module = pytest.importorskip(tool)
-    chain().run_to(tmp_path / "run", images, LABELS, part_rows=7, embeddings="float32")
+    chain().run_to(tmp_path / "run", images, LABELS, part_rows=7, features="float32")
     dataset = openvocab.read_run(tmp_path / "run").dataset
     if tool == "pyarrow":
         assert dataset.count_rows() == 20
@@ -155,7 +155,7 @@ CHANGES = [
     pytest.param(tagging, {"template": "a {label}"}, 'a photo of a {label}"] -> ["a {label}"]', id="template"),
     pytest.param(tagging, {"tag_threshold": 0.5}, "settings.tag_threshold: 0.0 -> 0.5", id="threshold"),
     pytest.param(tagging, {"windows": 2}, "settings.windows: 0 -> 2", id="windows"),
-    pytest.param(tagging, {"embeddings": "float16"}, 'embeddings: null -> "float16"', id="embeddings"),
+    pytest.param(tagging, {"features": "float16"}, 'features: null -> "float16"', id="features"),
     pytest.param(tagging, {"decode_size": 64}, "decode_size: null -> 64", id="decoding"),
     pytest.param(_other_weights, {}, f'tagger.sha256: "{FakeTagger().record.sha256}" -> "{"f" * 64}"', id="weights"),
     pytest.param(chain, {}, "detector: null -> ", id="one more stage"),

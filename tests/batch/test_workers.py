@@ -26,9 +26,9 @@ BOTH = ("cpu", "cpu")
 def plain(row: Row) -> Any:
     """What a row says, to be compared."""
     detections = [] if row.detections is None else [(each.label, each.rle, each.xyxy) for each in row.detections]
-    embedding = None if row.embedding is None else row.embedding.round(3).tolist()
+    features = None if row.features is None else row.features.round(3).tolist()
     tags = sorted((tag.label, round(tag.score, 4)) for tag in row.tags)
-    return row.id, row.sha256, row.width, row.height, row.frames, row.error_kind, row.error, tags, detections, embedding
+    return row.id, row.sha256, row.width, row.height, row.frames, row.error_kind, row.error, tags, detections, features
 
 
 def rows_in(run: Path) -> list[Any]:
@@ -49,7 +49,7 @@ def images(tmp_path: Path) -> Path:
     ("devices", "loader", "options"),
     [
         pytest.param(("cpu",), FakeLoader(), {}, id="one"),
-        pytest.param(BOTH, FakeLoader(), {"embeddings": "float32", "part_rows": 7}, id="two, embeddings"),
+        pytest.param(BOTH, FakeLoader(), {"features": "float32", "part_rows": 7}, id="two, features"),
         pytest.param(BOTH, FakeLoader(tags_alone=False), {"draw": True}, id="two, the chain, drawn"),
         pytest.param(("cpu",) * 3, FakeLoader(batch_size=64), {"workers": 1}, id="three, batches never full"),
     ],

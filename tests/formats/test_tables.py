@@ -82,12 +82,12 @@ def test_json_lines_come_back(scene, tmp_path):
     assert tuple(one["mask"]["counts"] for one in lines[0]["detections"]) == scene.rows[0].detections.masks.counts
 
 
-def test_an_embedding_comes_back(tmp_path):
+def test_features_come_back(tmp_path):
     vector = np.random.default_rng(0).normal(size=7).astype(np.float32)
-    row = openvocab.Row("a", "0" * 64, 1, 1, 1, embedding=vector)
+    row = openvocab.Row("a", "0" * 64, 1, 1, 1, features=vector)
     made = openvocab.export(row, tmp_path / "rows.jsonl", "jsonl")
     with open(made.path, encoding="utf-8") as file:
-        np.testing.assert_array_equal(np.array(json.loads(file.read())["embedding"], np.float32), vector)
+        np.testing.assert_array_equal(np.array(json.loads(file.read())["features"], np.float32), vector)
 
 
 @pytest.mark.parametrize("name", ["csv", "jsonl"])

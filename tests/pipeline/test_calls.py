@@ -35,18 +35,16 @@ CALLS: dict[str, Callable[[Pipeline, Path, dict[str, Any]], Any]] = {
         pytest.param(
             "pipe", "box_treshold", "pipe.. has no option .* mean 'box_threshold'.*options: template;", id="call"
         ),
-        pytest.param("pipe", "embeddings", "options: template; settings: batch_size, box_threshold", id="call, run's"),
+        pytest.param("pipe", "features", "options: template; settings: batch_size, box_threshold", id="call, run's"),
         pytest.param(
             "run", "on_eror", "run.. has no .* mean 'on_error'.*options: template, on_error.*settings", id="run"
         ),
-        pytest.param(
-            "run_to", "embedings", "run_to.. has no .* mean 'embeddings'.*retry_errors.*settings", id="run_to"
-        ),
+        pytest.param("run_to", "featurs", "run_to.. has no .* mean 'features'.*retry_errors.*settings", id="run_to"),
         pytest.param(
             "explore", "min_scor", "explore.. has no .* mean 'min_score'.*options: template, min_score", id="explore"
         ),
         pytest.param("load", "dtipe", "load.. has no .* mean 'dtype'.*tags_alone; settings: batch_size", id="load"),
-        pytest.param("workers", "embedings", "run_to.. has no .* mean 'embeddings'", id="workers"),
+        pytest.param("workers", "featurs", "run_to.. has no .* mean 'features'", id="workers"),
     ],
 )
 def test_a_wrong_name_is_met_with_the_right_ones_of_that_call(call: str, given: str, says: str, tmp_path: Path) -> None:

@@ -33,11 +33,11 @@ class LengthTagger(FakeTagger):
         self.calls.append(len(images))
         return np.array([[image.mean()] for image in images], np.float32)
 
-    def logits(self, embeddings: np.ndarray, vocabulary: TextEmbeddings) -> np.ndarray:
-        return embeddings * vocabulary.embeddings[:, 0]
+    def logits(self, features: np.ndarray, vocabulary: TextEmbeddings) -> np.ndarray:
+        return features * vocabulary.embeddings[:, 0]
 
-    def scores(self, embeddings: np.ndarray, vocabulary: TextEmbeddings) -> np.ndarray:
-        return (self.logits(embeddings, vocabulary) / (255 * 10)).clip(0, 1).astype(np.float32)
+    def scores(self, features: np.ndarray, vocabulary: TextEmbeddings) -> np.ndarray:
+        return (self.logits(features, vocabulary) / (255 * 10)).clip(0, 1).astype(np.float32)
 
 
 GRAY = np.full((40, 60, 3), 128, np.uint8)

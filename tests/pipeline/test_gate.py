@@ -39,8 +39,8 @@ class Scoring:
     def encode_images(self, images: Sequence[Any]) -> np.ndarray:
         return np.ones((len(images), 1), np.float32)
 
-    def scores(self, embeddings: np.ndarray, vocabulary: TextEmbeddings) -> np.ndarray:
-        made: np.ndarray = embeddings @ vocabulary.embeddings.T
+    def scores(self, features: np.ndarray, vocabulary: TextEmbeddings) -> np.ndarray:
+        made: np.ndarray = features @ vocabulary.embeddings.T
         return made
 
     logits = scores
@@ -213,7 +213,7 @@ def test_relabeled_rows_say_why_they_have_no_tag(image: Path) -> None:
     from openvocab.batch.relabel import relabel
 
     tags = Pipeline(Scoring(), None, None, Settings(tag_threshold=0.5))
-    tags.run_to(image.parent / "run", image, LABELS, embeddings="float32")
+    tags.run_to(image.parent / "run", image, LABELS, features="float32")
     run = openvocab.read_run(image.parent / "run")
     relabel(run, Scoring(), image.parent / "other", tags.vocabulary(LABELS), tags.settings)
     assert next(iter(openvocab.read_run(image.parent / "other"))).notes == (NO_TAG,)

@@ -93,16 +93,16 @@ class Classifier(ABC):
             raise BadOutput(f"the classifier's answer for image {int(broken[0])} is not finite")
         return rows
 
-    def logits(self, embeddings: Floats, vocabulary: TextEmbeddings) -> Floats:
+    def logits(self, features: Floats, vocabulary: TextEmbeddings) -> Floats:
         """Return (P, C) float32: the labels' log-probabilities or log-odds, for (P, K) rows of encode_images."""
         pool = np.maximum if self.independent else np.logaddexp
         chosen = [np.flatnonzero(row) for row in vocabulary.embeddings]
-        parts = [pool.reduce(embeddings[:, columns], axis=1) for columns in chosen]
+        parts = [pool.reduce(features[:, columns], axis=1) for columns in chosen]
         return np.asarray(np.stack(parts, axis=1), np.float32)
 
-    def scores(self, embeddings: Floats, vocabulary: TextEmbeddings) -> Floats:
+    def scores(self, features: Floats, vocabulary: TextEmbeddings) -> Floats:
         """Return (P, C) float32 scores in 0 to 1, for (P, K) rows of encode_images."""
-        logits = self.logits(embeddings, vocabulary)
+        logits = self.logits(features, vocabulary)
         return sigmoid(logits) if self.independent else np.minimum(np.exp(logits), np.float32(1))
 
     def score(self, images: Sequence[ImageArray], vocabulary: TextEmbeddings | Sequence[str]) -> Floats:

@@ -164,29 +164,29 @@ class DualEncoder(ABC):
         _check_finite(embeddings, "image", range(len(images)))
         return embeddings
 
-    def logits(self, embeddings: Floats, vocabulary: TextEmbeddings) -> Floats:
-        """Return (P, C) float32: scale * cosine + bias, for (P, D) embeddings of images.
+    def logits(self, features: Floats, vocabulary: TextEmbeddings) -> Floats:
+        """Return (P, C) float32: scale * cosine + bias, for (P, D) features of images.
 
         A row's logits do not depend on the other rows or their number. The product is torch's, as the towers' are: the
         threads of numpy's spin for a while after each one.
         """
         texts = torch.from_numpy(np.require(vocabulary.embeddings, np.float32, "W"))
-        logits = np.empty((len(embeddings), len(texts)), np.float32)
-        for start in range(0, len(embeddings), ROWS_A_PRODUCT):
-            some = np.asarray(embeddings[start : start + ROWS_A_PRODUCT], np.float32)
+        logits = np.empty((len(features), len(texts)), np.float32)
+        for start in range(0, len(features), ROWS_A_PRODUCT):
+            some = np.asarray(features[start : start + ROWS_A_PRODUCT], np.float32)
             rows = torch.zeros(ROWS_A_PRODUCT, some.shape[1])
             rows.numpy()[: len(some)] = some
             product = (rows @ texts.T).mul_(self.scale).add_(self.bias or 0)
             logits[start : start + len(some)] = product.numpy()[: len(some)]
         return logits
 
-    def scores(self, embeddings: Floats, vocabulary: TextEmbeddings) -> Floats:
-        """Return (P, C) float32 scores in 0 to 1, for (P, D) embeddings of images.
+    def scores(self, features: Floats, vocabulary: TextEmbeddings) -> Floats:
+        """Return (P, C) float32 scores in 0 to 1, for (P, D) features of images.
 
         Raises:
             BadOutput: a logit is not finite, such as an infinite one, which a sigmoid would turn into a score of 1.
         """
-        logits = self.logits(embeddings, vocabulary)
+        logits = self.logits(features, vocabulary)
         if not np.isfinite(logits).all():
             raise BadOutput("the tagger's logits are not finite; try --dtype float32, or check its weights")
         return sigmoid(logits) if self.independent else softmax(logits)

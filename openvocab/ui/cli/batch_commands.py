@@ -39,7 +39,7 @@ _PASSED_ON = (
     "allow_urls",
     "workers",
     "isolate",
-    "embeddings",
+    "features",
     "decode_size",
     "part_rows",
     "cache",
@@ -47,7 +47,7 @@ _PASSED_ON = (
     "on_change",
     "frames",
 )
-_DECIDING = ("command", "device", "devices", "dtype", "embeddings", "decode_size", "frames")
+_DECIDING = ("command", "device", "devices", "dtype", "features", "decode_size", "frames")
 """Options, besides models, labels, prompts and settings, that rows may depend on."""
 
 

@@ -150,10 +150,10 @@ def tag(args: Namespace) -> int:
     Raises:
         BadInput: an option that is about a run folder, and none is named.
     """
-    about_folders = ("overwrite", "embeddings", "decode_size", "retry_errors", "on_change", "devices", "part_rows")
+    about_folders = ("overwrite", "features", "decode_size", "retry_errors", "on_change", "devices", "part_rows")
     if not args.out and (any(getattr(args, name) for name in about_folders) or args.engine != "process"):
         given = (
-            "--overwrite, --embeddings, --decode-size, --retry-errors, --on-change, --devices, --part-rows and --engine"
+            "--overwrite, --features, --decode-size, --retry-errors, --on-change, --devices, --part-rows and --engine"
         )
         raise BadInput(f"{given} are about a run folder; name one with --out")
     _refuse_paths(args)

@@ -126,7 +126,7 @@ def _run(command: ArgumentParser, out: str, *, required: bool = False) -> None:
     )
     group.add_argument("--cache", metavar="DIR", help="keep what the tagger makes of images and labels, for other runs")
     group.add_argument(
-        "--embeddings", choices=("float16", "float32"), help="also keep the tagger's embedding of each image"
+        "--features", choices=("float16", "float32"), help="also store the tagger's features of each image"
     )
 
 
@@ -139,7 +139,7 @@ def _others(add: Callable[[str, str], Parser]) -> None:
     labels.add_argument("name", nargs="?", help="a label set: print its labels, one a line")
     add_actions(add("weights", "List, fetch, check and carry the checkpoints that openvocab knows."))
     add_options(add("export", "Write the rows of a run in the format of another tool."))
-    relabel = add("relabel", "Give the images of a run other tags from the embeddings that it kept; reads no image.")
+    relabel = add("relabel", "Give the images of a run other tags from its stored features; reads no image.")
     relabel_command.add_options(relabel)
     _settings(relabel, ("tag_threshold", "max_tags"))
     add_tasks(add("evaluate", "Score models on images whose labels are known."), DEFAULT_PRESET)

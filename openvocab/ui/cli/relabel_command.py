@@ -1,4 +1,4 @@
-"""`openvocab relabel`: tag a run folder again with other labels, from its stored embeddings."""
+"""`openvocab relabel`: tag a run folder again with other labels, from its stored features."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _EMBEDDED = {"pocket-tagger": "pocket"}
 
 def add_options(command: ArgumentParser) -> None:
     """Add the arguments of `openvocab relabel` to its parser, except settings."""
-    command.add_argument("run", metavar="RUN", help="a run folder written with --embeddings")
+    command.add_argument("run", metavar="RUN", help="a run folder written with --features")
     add_label_options(command)
     command.add_argument("--json", action="store_true", help="print the summary as JSON")
     command.add_argument("--out", metavar="RUN2", help="run folder to write (default: RUN-relabeled)")
@@ -30,13 +30,13 @@ def relabel(args: Namespace) -> int:
     """Tag a run folder again with other labels.
 
     Raises:
-        BadInput: the run has no embeddings, or --tagger is not a tagger.
+        BadInput: the run has no features, or --tagger is not a tagger.
     """
-    from openvocab.batch.relabel import refuse_without_embeddings
+    from openvocab.batch.relabel import refuse_without_features
     from openvocab.batch.relabel import relabel as write
 
     run = openvocab.read_run(args.run)
-    refuse_without_embeddings(run)
+    refuse_without_features(run)
     names = openvocab.read_labels(args.labels)
     prompts = prompts_of(args)
     settings = openvocab.Settings().changed(**run.record["settings"])

@@ -37,8 +37,8 @@ class Tags:
     def encode_images(self, images: Any) -> Any:
         return np.stack([np.isin(np.arange(3), one[0, 0, :2]) for one in images]).astype(np.float32)
 
-    def logits(self, embeddings: Any, vocabulary: Any) -> Any:
-        return embeddings @ vocabulary.embeddings.T
+    def logits(self, features: Any, vocabulary: Any) -> Any:
+        return features @ vocabulary.embeddings.T
 
     scores = logits
 

@@ -24,7 +24,7 @@ class MeanColorTagger:
         record: Names the model in results and run folders.
         scale: Factor of the logits.
         independent: False, because the scores of an image sum to 1 over the labels.
-        preparation: How images are prepared; cached embeddings are reused while it is the same.
+        preparation: How images are prepared; cached features are reused while it is the same.
     """
 
     record: ModelRecord
@@ -44,14 +44,14 @@ class MeanColorTagger:
         """Return the (P, 3) mean colors, in 0 to 1, of images of shape (height, width, 3) in RGB order."""
         return np.array([image.mean((0, 1)) / 255 for image in images], np.float32).reshape(-1, 3)
 
-    def logits(self, embeddings: NDArray[np.float32], vocabulary: TextEmbeddings) -> NDArray[np.float32]:
+    def logits(self, features: NDArray[np.float32], vocabulary: TextEmbeddings) -> NDArray[np.float32]:
         """Return (P, C) negative squared distances of colors, times the scale."""
-        distances = ((embeddings[:, None] - vocabulary.embeddings) ** 2).sum(2)
+        distances = ((features[:, None] - vocabulary.embeddings) ** 2).sum(2)
         return np.asarray(-self.scale * distances, np.float32)
 
-    def scores(self, embeddings: NDArray[np.float32], vocabulary: TextEmbeddings) -> NDArray[np.float32]:
+    def scores(self, features: NDArray[np.float32], vocabulary: TextEmbeddings) -> NDArray[np.float32]:
         """Return the (P, C) softmax of the logits over the labels."""
-        weights = np.exp(self.logits(embeddings, vocabulary))
+        weights = np.exp(self.logits(features, vocabulary))
         return np.asarray(weights / weights.sum(1, keepdims=True), np.float32)
 
     def score(

@@ -94,7 +94,7 @@ def test_the_readme_s_words_on_frames_and_errors_hold(capsys: pytest.CaptureFixt
 def test_json_is_one_summary(capsys: pytest.CaptureFixture[str]) -> None:
     save_images(Path("p"), 3)
     Path("p/x.png").write_bytes(b"")
-    assert tag("--out", "run", "--json", "--embeddings", "float16", "--workers", "2") == 1
+    assert tag("--out", "run", "--json", "--features", "float16", "--workers", "2") == 1
     said = json.loads(capsys.readouterr().out)
     assert {name: said[name] for name in ("folder", "rows", "ok", "errors", "skipped", "stopped")} == {
         "folder": "run",

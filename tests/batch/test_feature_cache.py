@@ -1,4 +1,4 @@
-"""The cache of embeddings: the same answers, and neither a decoder nor a tower for what was there before."""
+"""The cache of features: the same answers, and neither a decoder nor a tower for what was there before."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 import openvocab
 from openvocab import BadInput, CannotWrite, Pipeline, Settings
 from openvocab.batch import engine
-from openvocab.batch.embedding_cache import CacheEntry, EmbeddingCache, cached_labels, open_cache
+from openvocab.batch.feature_cache import CacheEntry, FeatureCache, cached_labels, open_cache
 from openvocab.batch.rows import Row
 from openvocab.images import decode
 from openvocab.images import read as images
@@ -52,7 +52,7 @@ def run(out: str, labels: Any = LABELS, *, tagger: Any = None, detector: Any = N
     own = tagger or FragileTagger()
     settings = Settings(tag_threshold=0.0, box_threshold=0.0)
     own.calls.clear()
-    Pipeline(own, detector, None, settings).run_to(out, "photos", labels, embeddings="float32", **options)
+    Pipeline(own, detector, None, settings).run_to(out, "photos", labels, features="float32", **options)
     return list(own.calls)
 
 
@@ -66,9 +66,9 @@ def assert_same(one: str, other: str) -> None:
             assert getattr(got, name) == getattr(wanted, name)
         assert [tag.label for tag in got.tags] == [tag.label for tag in wanted.tags]
         np.testing.assert_allclose([tag.score for tag in got.tags], [tag.score for tag in wanted.tags], atol=1e-6)
-        if wanted.embedding is not None and got.embedding is not None:
-            np.testing.assert_allclose(got.embedding, wanted.embedding, atol=1e-6)
-        assert (got.embedding is None) == (wanted.embedding is None)
+        if wanted.features is not None and got.features is not None:
+            np.testing.assert_allclose(got.features, wanted.features, atol=1e-6)
+        assert (got.features is None) == (wanted.features is None)
 
 
 @pytest.mark.parametrize("windows", [0, 2])
@@ -125,7 +125,7 @@ RECORD = FragileTagger().record
         pytest.param({}, {"decode_size": 4}, id="scaled decoding"),
     ],
 )
-def test_what_changes_an_embedding_is_in_its_key(changed: dict[str, Any], options: dict[str, Any]) -> None:
+def test_what_changes_features_is_in_their_key(changed: dict[str, Any], options: dict[str, Any]) -> None:
     run("first", cache="cache")
     assert run("again", cache="cache") == []
     assert sum(run("other", tagger=replace(FragileTagger(), **changed), cache="cache", **options)) >= 9
@@ -223,7 +223,7 @@ def test_closing_waits_for_readers(tmp_path: Path) -> None:
     rows = np.ones((4, 512), np.float32)
     outcomes: list[str] = []
 
-    def read(cache: EmbeddingCache) -> None:
+    def read(cache: FeatureCache) -> None:
         for _ in range(50):
             try:
                 cache.find(keys)

@@ -1,4 +1,4 @@
-"""A cache of embeddings on disk, so that each image and each text is embedded once.
+"""A cache of features on disk, so that each image and each text is encoded once.
 
 The cache is one SQLite file in write-ahead mode, which several processes of one machine can share. The key of an image
 is the sha256 of its file, the windows and the decode size; that of a text is its label and templates. Both include the
@@ -36,20 +36,20 @@ from openvocab.prompts.templates import PromptSet
 if TYPE_CHECKING:
     from openvocab.pipeline.protocols import Tagger
 
-__all__ = ["CacheEntry", "CacheFailed", "CachedImage", "EmbeddingCache", "ImageCache", "cached_labels", "open_cache"]
+__all__ = ["CacheEntry", "CacheFailed", "CachedImage", "FeatureCache", "ImageCache", "cached_labels", "open_cache"]
 
 Floats = NDArray[np.float32]
 T = TypeVar("T")
 
 _LOG = logging.getLogger("openvocab")
 
-_FILE = "embeddings.sqlite"
+_FILE = "features.sqlite"
 _FORMAT = 1
 """Part of every key; incremented when this package changes how it embeds."""
 _PATIENCE = 60.0
 """The number of seconds to wait while another process writes."""
 _TOGETHER = 500
-_TABLE = """create table if not exists embeddings (
+_TABLE = """create table if not exists features (
     key blob primary key, width integer, height integer, frames integer, count integer, check_sum integer, data blob
 )"""
 _COLUMNS = "key, width, height, frames, count, check_sum, data"
@@ -72,13 +72,13 @@ _REFUSED = {
 
 @dataclass(frozen=True, eq=False, slots=True)
 class CacheEntry:
-    """The cached embeddings of an image or a text.
+    """The cached features of an image or a text.
 
     Attributes:
         width: The width in pixels of the upright image; 0 for a text.
         height: The height in pixels of the upright image; 0 for a text.
         frames: The number of frames in the file; 0 for a text.
-        rows: (V, D) float32: the embedding of the whole image, then those of its windows.
+        rows: (V, D) float32: the features of the whole image, then those of its windows.
     """
 
     width: int
@@ -87,8 +87,8 @@ class CacheEntry:
     rows: Floats
 
 
-class EmbeddingCache:
-    """Embeddings by key, safe for threads and processes; see open_cache."""
+class FeatureCache:
+    """Features by key, safe for threads and processes; see open_cache."""
 
     def __init__(self, folder: Path) -> None:
         """Open or make the file; see open_cache."""
@@ -127,7 +127,7 @@ class EmbeddingCache:
 
         def write(connection: sqlite3.Connection) -> None:
             with connection:
-                statement = f"insert or replace into embeddings ({_COLUMNS}) values (?, ?, ?, ?, ?, ?, ?)"
+                statement = f"insert or replace into features ({_COLUMNS}) values (?, ?, ?, ?, ?, ?, ?)"
                 connection.executemany(statement, plain)
                 if len(_found(connection, keys)) < len(keys):
                     raise sqlite3.DatabaseError("entries are not found after they were written")
@@ -185,11 +185,11 @@ class EmbeddingCache:
 
 
 @contextmanager
-def open_cache(folder: str | os.PathLike[str]) -> Iterator[EmbeddingCache]:
+def open_cache(folder: str | os.PathLike[str]) -> Iterator[FeatureCache]:
     """Open or create the cache in a folder; a damaged file is renamed, and a warning is logged.
 
     Raises:
-        BadInput: As EmbeddingCache.find.
+        BadInput: As FeatureCache.find.
         CannotWrite: The folder cannot be written.
     """
     place = Path(folder)
@@ -197,7 +197,7 @@ def open_cache(folder: str | os.PathLike[str]) -> Iterator[EmbeddingCache]:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CannotWrite(f"--cache {str(place)!r} cannot be made a folder ({error.strerror}); give another") from error
-    cache = EmbeddingCache(place)
+    cache = FeatureCache(place)
     try:
         yield cache
     finally:
@@ -206,11 +206,11 @@ def open_cache(folder: str | os.PathLike[str]) -> Iterator[EmbeddingCache]:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class CachedImage:
-    """An image whose embeddings are cached.
+    """An image whose features are cached.
 
     Attributes:
         decoded: The image's file; without pixels (0 x 0) unless they were requested.
-        rows: (V, D) float32 embeddings of the image and its windows.
+        rows: (V, D) float32 features of the image and its windows.
     """
 
     decoded: Decoded
@@ -220,7 +220,7 @@ class CachedImage:
 class ImageCache:
     """The images of one tagger in a cache."""
 
-    def __init__(self, cache: EmbeddingCache, tagger: Tagger, windows: int, decode_size: int | None) -> None:
+    def __init__(self, cache: FeatureCache, tagger: Tagger, windows: int, decode_size: int | None) -> None:
         """Compute the part of the keys that all images share.
 
         Raises:
@@ -232,7 +232,7 @@ class ImageCache:
     def read(
         self, item: Item, decoder: Callable[[Item], Decoded], max_pixels: int, *, pixels: bool
     ) -> Decoded | CachedImage | CacheFailed:
-        """Read an item, and decode it only if its embeddings are not cached or pixels are requested.
+        """Read an item, and decode it only if its features are not cached or pixels are requested.
 
         Raises:
             ImageError: As decode.decode_item.
@@ -252,10 +252,10 @@ class ImageCache:
         return CachedImage(Decoded(NO_PIXELS, digest.hex(), kept.width, kept.height, kept.frames), kept.rows)
 
     def store(self, images: Iterable[tuple[int, Decoded, Floats]]) -> None:
-        """Store images: the frame index, the image, and the (V, D) embeddings of its views.
+        """Store images: the frame index, the image, and the (V, D) features of its views.
 
         Raises:
-            BadInput, CannotWrite: As EmbeddingCache.add.
+            BadInput, CannotWrite: As FeatureCache.add.
         """
         self._cache.add(
             (self._key(bytes.fromhex(one.sha256), frame), CacheEntry(one.width, one.height, one.frames, rows))
@@ -331,7 +331,7 @@ def _found(connection: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes,
     found: dict[bytes, CacheEntry] = {}
     for at in range(0, len(keys), _TOGETHER):
         some = keys[at : at + _TOGETHER]
-        query = f"select {_COLUMNS} from embeddings where key in ({','.join('?' * len(some))})"
+        query = f"select {_COLUMNS} from features where key in ({','.join('?' * len(some))})"
         for key, width, height, frames, count, check, data in connection.execute(query, some):
             if isinstance(data, bytes) and _checksum(key, width, height, frames, count, data) == check:
                 found[key] = CacheEntry(width, height, frames, np.frombuffer(data, np.float32).reshape(count, -1))

@@ -11,8 +11,9 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from openvocab.batch.atomic import cannot_write, clear_leftovers, remove_durably, write_atomic
 from openvocab.batch.folder_lock import locked
@@ -26,6 +27,7 @@ from openvocab.batch.part_files import (
     read_part,
     readable,
 )
+from openvocab.batch.record_changes import refuse_another
 from openvocab.batch.rows import Row, from_table, schema, to_table
 from openvocab.errors import BadInput
 
@@ -46,18 +48,6 @@ __all__ = [
 ]
 
 _FORMAT = 1
-_FREE = (
-    "format",
-    "openvocab",
-    "sessions",
-    "settings.batch_size",
-    "tagger.device",
-    "detector.device",
-    "segmenter.device",
-)
-"""The entries of run.json that may differ between the sessions of one run."""
-_IMPLIED = {"settings.mask_threshold": 0.0}
-"""The values of settings that records of earlier versions do not contain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +205,35 @@ class Run:
                 for batch in file.iter_batches(batch_size=256):
                     yield from from_table(batch, labels)
 
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r}, {len(self)} rows, {len(self.labels)} labels)"
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Row]: ...
+    def __getitem__(self, index: int | slice) -> Row | list[Row]:
+        """Return a row, or a list of rows, by position.
+
+        Raises:
+            IndexError: There is no such row.
+            BadInput: A part cannot be read.
+        """
+        if isinstance(index, slice):
+            rows = range(*index.indices(len(self)))
+            low, high = (min(rows), max(rows) + 1) if rows else (0, 0)
+            some = list(islice(self, low, high))
+            return [some[row - low] for row in rows]
+        row = index if index >= 0 else len(self) + index
+        for part in self.parts if row >= 0 else ():
+            with readable(part), _opened(part) as file:
+                for group in range(file.num_row_groups):
+                    count = file.metadata.row_group(group).num_rows
+                    if row < count:
+                        return next(from_table(file.read_row_group(group).slice(row, 1), self.labels))
+                    row -= count
+        raise IndexError(f"row {index} of a run with {len(self)} rows")
+
     def tables(self, without: Sequence[str] = ()) -> Iterator[pa.Table]:
         """Yield the parts in order as tables, without some columns.
 
@@ -298,7 +317,7 @@ def open_run(path: Path, record: Mapping[str, Any], *, overwrite: bool = False) 
         if overwrite:
             remove_run(path)
         elif (path / RECORD).exists():
-            _refuse_another(path, _record(path), record)
+            refuse_another(path, _record(path), record)
         elif part_files(path):
             raise BadInput(f"{path} holds parts and no {RECORD}; give another folder, or --overwrite to start again")
         _clear(path)
@@ -348,29 +367,3 @@ def make_folder(path: Path) -> None:
         raise BadInput(f"--out {str(path)!r} cannot be made a folder ({error.strerror}); give another path") from error
     except OSError as error:
         raise cannot_write(path, error) from error
-
-
-def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    plain: dict[str, Any] = {}
-    for name, value in record.items():
-        plain |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return plain
-
-
-def _refuse_another(path: Path, kept: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    """Raise BadInput with the differences, unless both records give the same rows."""
-    before, now = _IMPLIED | _flat(kept), _IMPLIED | _flat(new)
-    odd = [
-        f"{name}: {_short(before.get(name))} -> {_short(now.get(name))}"
-        for name in [*before, *(name for name in now if name not in before)]
-        if name not in _FREE and not name.startswith("asked.") and before.get(name) != now.get(name)
-    ]
-    if odd:
-        said = "; ".join(each for each in odd if not each.startswith("labels_digest") or len(odd) == 1)
-        raise BadInput(f"{path} holds another run ({said}); give another folder, or --overwrite to start again")
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, list) and len(value) > 4:
-        return f"{len(value)}: {json.dumps(value[:3], ensure_ascii=False)[1:-1]}, ..."
-    return json.dumps(value, ensure_ascii=False)

@@ -15,22 +15,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from openvocab.errors import BadInput, ImageError
+from openvocab.images.arrays import MAX_PIXELS, array_of_tensor, gray, refuse_large, rgb_of_array
 from openvocab.images.file_ends import ends_early, has_wrong_checksum
 from openvocab.images.file_formats import open_image, quiet_libtiff
 from openvocab.images.files import open_regular
 from openvocab.images.frame_count import count_frames
 from openvocab.images.jpeg import plain_jpeg
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 __all__ = ["MAX_PIXELS", "Decoded", "decode", "error_for_path", "frame_count_of", "read_file", "read_image"]
 
-MAX_PIXELS = 178_956_970
 MAX_FILE_BYTES = 2**30
 """The largest file that is read, in bytes."""
 
@@ -61,7 +64,9 @@ class Decoded:
 
 
 def read_image(
-    source: str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8], *, max_pixels: int = MAX_PIXELS
+    source: str | os.PathLike[str] | bytes | BinaryIO | Image.Image | NDArray[np.uint8] | Tensor,
+    *,
+    max_pixels: int = MAX_PIXELS,
 ) -> ImageArray:
     """Return an image as a new upright RGB array.
 
@@ -69,8 +74,9 @@ def read_image(
     16-bit values are scaled to 8 bits, and CMYK, LAB, palette and gray images are converted to RGB.
 
     Args:
-        source: A path; the bytes of a file; a Pillow image, whose current frame is used; or an array, (H, W, 3) uint8
-            RGB or (H, W) uint8 gray. Convert BGR arrays of OpenCV first; they cannot be told from RGB.
+        source: A path; the bytes of a file; a file opened for reading bytes; a Pillow image, whose current frame is
+            used; an array, (H, W, 3) uint8 RGB or (H, W) uint8 gray; or a torch tensor, (3, H, W) uint8 or float in 0
+            to 1. Convert BGR arrays of OpenCV first; they cannot be told from RGB.
         max_pixels: The largest accepted width times height; larger images are refused before they are decoded.
 
     Returns:
@@ -81,16 +87,17 @@ def read_image(
         BadInput: source is an array of another shape or dtype, or has an unsupported type.
     """
     if isinstance(source, np.ndarray):
-        return _from_array(source, max_pixels)
+        return rgb_of_array(source, max_pixels)
+    if type(source).__module__.partition(".")[0] == "torch":
+        return rgb_of_array(array_of_tensor(source), max_pixels)
     if isinstance(source, Image.Image):
         with _image_errors("the image given", None):
             return _pixels(source, "the image given", max_pixels)
-    if isinstance(source, bytes):
-        return decode(source, "the bytes given", max_pixels=max_pixels).pixels
     if isinstance(source, str | os.PathLike):
         path = os.fsdecode(source)
         return decode(read_file(path, repr(path), max_pixels), repr(path), max_pixels=max_pixels).pixels
-    raise BadInput(f"an image cannot be read from {type(source).__name__}; give a path, bytes, Pillow image or array")
+    data, name = (source, "the bytes given") if isinstance(source, bytes) else (_of_file(source), "the file given")
+    return decode(data, name, max_pixels=max_pixels).pixels
 
 
 def decode(
@@ -112,7 +119,7 @@ def decode(
     file = BytesIO(data)
     with _image_errors(name, file):
         image = open_image(file, name)
-        _refuse_large(image.width, image.height, name, max_pixels)
+        refuse_large(image.width, image.height, name, max_pixels)
         frames = count_frames(image, data)
         if frame:
             image.seek(frame)
@@ -177,6 +184,27 @@ def read_file(path: str, name: str, max_pixels: int = MAX_PIXELS) -> bytes:
         raise error_for_path(error, path, name) from error
 
 
+def _of_file(file: Any) -> bytes:
+    """Return the bytes of an open file.
+
+    Raises:
+        BadInput: It is no file, or gives text.
+        ImageError: It cannot be read.
+    """
+    if not hasattr(file, "read"):
+        kinds = "a path, bytes, an open file, a Pillow image, an array or a tensor"
+        raise BadInput(f"an image cannot be read from {type(file).__name__}; give {kinds}")
+    try:
+        data = file.read(MAX_FILE_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise ImageError("unreadable", f"the file given cannot be read ({error}); open it again") from error
+    if not isinstance(data, bytes):
+        raise BadInput(f"an image file must give bytes, got {type(data).__name__}; open it with mode 'rb'")
+    if len(data) > MAX_FILE_BYTES:
+        raise ImageError("too_large", f"the file given has more than {MAX_FILE_BYTES} bytes; make it smaller")
+    return data
+
+
 def _check_size(file: BinaryIO, name: str, max_pixels: int) -> None:
     """Check the header of an open file, and seek back to its start.
 
@@ -185,7 +213,7 @@ def _check_size(file: BinaryIO, name: str, max_pixels: int) -> None:
     """
     with _image_errors(name, file):
         image = open_image(file, name)
-        _refuse_large(image.width, image.height, name, max_pixels)
+        refuse_large(image.width, image.height, name, max_pixels)
     file.seek(0)
 
 
@@ -250,19 +278,12 @@ def _pixels(image: Image.Image, name: str, max_pixels: int, plain: ImageArray | 
         max_pixels: The largest accepted width times height.
         plain: The decoded pixels before rotation, if there are any.
     """
-    _refuse_large(image.width, image.height, name, max_pixels)
+    refuse_large(image.width, image.height, name, max_pixels)
     if plain is None:
         with quiet_libtiff(image):
             image.load()  # before EXIF is read, which would load a PNG too and hide its error
         plain = _rgb(image, name)
     return np.ascontiguousarray(_upright(plain, _orientation(image)))
-
-
-def _refuse_large(width: int, height: int, name: str, max_pixels: int) -> None:
-    """Raise ImageError for an image with more pixels than the limit."""
-    if width * height > max_pixels:
-        size = f"{width} x {height} pixels"
-        raise ImageError("too_large", f"{name} has {size}, more than the limit of {max_pixels}; make it smaller")
 
 
 def _orientation(image: Image.Image) -> object:
@@ -296,9 +317,9 @@ def _upright(pixels: ImageArray, orientation: object) -> ImageArray:
 def _rgb(image: Image.Image, name: str) -> ImageArray:
     """Return a decoded image of any mode as (H, W, 3) uint8 RGB."""
     if image.mode == "F":
-        return _gray(_from_float(np.asarray(image), name))
+        return gray(_from_float(np.asarray(image), name))
     if image.mode.startswith("I"):
-        return _gray(_from_integer(np.asarray(image)))
+        return gray(_from_integer(np.asarray(image)))
     if image.mode in ("La", "RGBa"):
         image = image.convert(image.mode.upper())
     if image.has_transparency_data:
@@ -333,48 +354,3 @@ def _from_float(values: NDArray[Any], name: str) -> ImageArray:
         )
     scaled: NDArray[np.float32] = values * np.float32(255) if high <= 1 else values
     return np.rint(scaled).astype(np.uint8)
-
-
-def _gray(values: ImageArray) -> ImageArray:
-    """Return an (H, W) array as (H, W, 3)."""
-    return np.repeat(values[:, :, None], 3, axis=2)
-
-
-# --- arrays
-
-
-def _from_array(array: NDArray[Any], max_pixels: int) -> ImageArray:
-    """Return a copy of an (H, W, 3) or (H, W) uint8 array as (H, W, 3).
-
-    Raises:
-        BadInput: The array has another shape or dtype.
-        ImageError: The array is too large.
-    """
-    if array.dtype != np.uint8:
-        raise BadInput(f"an image array must be uint8, got {array.dtype}; {_dtype_remedy(array.dtype)}")
-    if array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,)) or not array.size:
-        raise BadInput(f"an image array must have shape (H, W, 3), got {array.shape}; {_shape_remedy(array)}")
-    _refuse_large(array.shape[1], array.shape[0], "the array given", max_pixels)
-    return _gray(array) if array.ndim == 2 else np.array(array, order="C")
-
-
-def _dtype_remedy(dtype: np.dtype[Any]) -> str:
-    if dtype.kind in "fb":
-        return "write (array * 255).astype('uint8') if its values are in 0 to 1"
-    if dtype.kind == "u":
-        return "write (array // 257).astype('uint8') if its values are 16-bit"
-    return "write array.astype('uint8') if its values are in 0 to 255"
-
-
-def _shape_remedy(array: NDArray[Any]) -> str:
-    if not array.size:
-        return "it holds no pixels"
-    if array.ndim == 4:
-        return "give the images of a batch one by one"
-    if array.ndim == 3 and array.shape[2] == 4:
-        return "drop the alpha channel: array[:, :, :3]"
-    if array.ndim == 3 and array.shape[2] == 1:
-        return "drop the last axis: array[:, :, 0]"
-    if array.ndim == 3 and array.shape[0] == 3:
-        return "put the channels last: array.transpose(1, 2, 0)"
-    return "the axes are height, width and the three colors"

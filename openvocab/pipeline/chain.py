@@ -60,7 +60,8 @@ class Stages:
             BadInput: neither tagger nor detector is given.
         """
         if self.tagger is None and self.detector is None:
-            raise BadInput("a pipeline needs a tagger or a detector; a segmenter alone has no words to go by")
+            alone = "a segmenter alone has no labels to go by" if self.segmenter else "a closed one is loaded again"
+            raise BadInput(f"a pipeline needs a tagger or a detector; {alone}")
         object.__setattr__(self, "settings", effective(self.settings, self.tagger, self.detector))
 
     @property

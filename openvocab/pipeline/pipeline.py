@@ -6,14 +6,15 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from openvocab.errors import BadInput
 from openvocab.images.read import read_image
-from openvocab.images.sources import Images, Names
+from openvocab.images.sources import Images, Names, is_web_address
+from openvocab.images.urls import fetch
 from openvocab.pipeline import chain, explore
 from openvocab.pipeline.candidates import CandidateLimits
 from openvocab.pipeline.chain import Stages
@@ -82,15 +83,43 @@ class Pipeline(Stages):
         queries = self.detector.encode_labels(names, detector_template) if self.detector else None
         return Vocabulary(names, prompts, texts, queries)
 
+    @overload
     def __call__(
-        self, image: Source, labels: Labels, *, template: Template = None, **changes: Unpack[SettingChanges]
-    ) -> Result:
-        """Run the chain on one image.
+        self,
+        image: list[Any] | tuple[Any, ...],
+        labels: Labels,
+        *,
+        template: Template = None,
+        allow_urls: bool = False,
+        **changes: Unpack[SettingChanges],
+    ) -> list[Result]: ...
+    @overload
+    def __call__(
+        self,
+        image: Source,
+        labels: Labels,
+        *,
+        template: Template = None,
+        allow_urls: bool = False,
+        **changes: Unpack[SettingChanges],
+    ) -> Result: ...
+    def __call__(
+        self,
+        image: Source | list[Any] | tuple[Any, ...],
+        labels: Labels,
+        *,
+        template: Template = None,
+        allow_urls: bool = False,
+        **changes: Unpack[SettingChanges],
+    ) -> Result | list[Result]:
+        """Run the chain on one image, or on each of a list.
 
         Args:
-            image: A path, the bytes of a file, a Pillow image, or a (H, W, 3) uint8 RGB array.
+            image: What read_image takes: a path, the bytes of a file, an open file, a Pillow image, a (H, W, 3) uint8
+                RGB array or a (3, H, W) tensor. A list gives a list of results, in order; see run for many images.
             labels: What to look for; see vocabulary.
             template: See vocabulary.
+            allow_urls: Fetch an image that is named by a web address.
             changes: Settings to change for this call, e.g. box_threshold=0.4.
 
         Raises:
@@ -99,9 +128,30 @@ class Pipeline(Stages):
             BadOutput: a model answered with numbers that are not finite.
         """
         stages = replace(self, settings=self.settings.changed_in(Pipeline.__call__, changes))
-        name = os.fspath(image) if isinstance(image, str | os.PathLike) else "array"
-        pixels = read_image(image)
+        if isinstance(image, list | tuple):
+            vocabulary = self.vocabulary(labels, template)
+            return list(stages.run(image, vocabulary, allow_urls=allow_urls)) if image else []
+        name = os.fsdecode(image) if isinstance(image, str | os.PathLike) else "array"
+        pixels = read_image(fetch(name) if allow_urls and is_web_address(name) else image)
         return stages._result(name, pixels, self.vocabulary(labels, template))
+
+    predict = __call__
+
+    def __repr__(self) -> str:
+        stages = [stage for stage in (self.tagger, self.detector, self.segmenter) if stage is not None]
+        models = ", ".join(stage.record.spec for stage in stages) or "closed"
+        return f"Pipeline({', '.join([models, *({stage.record.device: 0 for stage in stages})])})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the models; a call on a closed pipeline raises BadInput."""
+        for name in ("tagger", "detector", "segmenter"):
+            object.__setattr__(self, name, None)
 
     def run(
         self,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openvocab.errors import BadInput
+from openvocab.pipeline import display
 from openvocab.pipeline.detections import Detection, Detections, check_array
+from openvocab.pipeline.masks import Masks
 
 if TYPE_CHECKING:
+    import pandas
     import supervision
     from PIL.Image import Image as PILImage
 
@@ -117,6 +121,29 @@ class Result:
         if not all(0 <= row < len(self.labels) and self.labels[row] == label for row, label in pairs):
             object.__setattr__(self, "detections", self.detections.indexed(self.classes))
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Result):
+            return NotImplemented
+        names = [each.name for each in fields(Result) if each.name != "image"]
+        return all(getattr(self, name) == getattr(other, name) for name in names) and np.array_equal(
+            self.image, other.image
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # equal by value, and arrays have no hash
+
+    def __len__(self) -> int:
+        """Return the number of detections."""
+        return len(self.detections)
+
+    def __bool__(self) -> bool:
+        """Return True: a result without a detection is a result."""
+        return True
+
+    def __repr__(self) -> str:
+        tags = ", ".join(f"{tag.label} {tag.score:.2f}" for tag in self.tags[:3])
+        more = f", +{len(self.tags) - 3}" if len(self.tags) > 3 else ""
+        return f"Result({self.source!r}, {self.width}x{self.height}, tags: {tags or 'none'}{more}, {self.detections!r})"
+
     @property
     def classes(self) -> tuple[str, ...]:
         """The labels in the order of class ids: the vocabulary, then what was named by hand."""
@@ -149,6 +176,79 @@ class Result:
     def save(self, path: str | Path) -> None:
         """Draw the result into an image file; the suffix says the format."""
         self.draw().save(path)
+
+    @property
+    def boxes(self) -> Detections:
+        """The detections: `result.boxes.xyxy` are their boxes."""
+        return self.detections
+
+    @property
+    def masks(self) -> Masks | None:
+        """The masks of the detections, (N, H, W); None without a segmenter."""
+        return self.detections.masks
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Class id -> label."""
+        return dict(enumerate(self.classes))
+
+    def plot(self) -> NDArray[np.uint8]:
+        """Return the drawing as an (H, W, 3) uint8 RGB array; a small image is drawn enlarged."""
+        return np.asarray(self.draw().convert("RGB"))
+
+    def show(self) -> None:
+        """Display the drawing: in a notebook as output of the cell, elsewhere in the system's image viewer."""
+        display.show(self)
+
+    def _repr_png_(self) -> bytes:
+        return display.png(self)
+
+    def _repr_html_(self) -> str:
+        return display.html(self)
+
+    def crops(self) -> list[NDArray[np.uint8]]:
+        """Return what lies in each box as (h, w, 3) uint8 RGB."""
+        return display.crops(self)
+
+    def cutouts(self) -> list[NDArray[np.uint8]]:
+        """Return each object cut out by its mask as (h, w, 4) uint8 RGBA, transparent beside the mask.
+
+        Raises:
+            BadInput: there are detections, and no masks.
+        """
+        return display.cutouts(self)
+
+    def save_crop(self, folder: str | Path) -> list[Path]:
+        """Write each crop as FOLDER/LABEL/SOURCE-N.png and return the paths.
+
+        Raises:
+            CannotWrite: the folder or a file cannot be written.
+        """
+        return display.save_crops(self, folder)
+
+    def save_txt(self, path: str | Path) -> None:
+        """Write a YOLO label file: class id, center x, center y, width, height and score, one detection a line.
+
+        Raises:
+            CannotWrite: the file cannot be written.
+        """
+        display.write_text(path, display.yolo_text(self))
+
+    def to_json(self) -> str:
+        """Return to_dict as JSON."""
+        return json.dumps(self.to_dict())
+
+    def to_coco(self, image_id: int = 0) -> list[dict[str, Any]]:
+        """Return the detections as COCO results; category ids are the class ids of `classes`."""
+        return display.coco(self, image_id)
+
+    def to_csv(self) -> str:
+        """Return a table with one line a detection, as to_pandas."""
+        return display.csv_text(self)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return a table with one row a detection: label, class_id, scores and the edges of the box."""
+        return display.data_frame(self)
 
 
 def _plain(one: Detection) -> dict[str, Any]:

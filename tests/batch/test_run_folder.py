@@ -447,3 +447,18 @@ def test_settings_and_options_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no option or setting named 'treshold'"):
         tagging().run_to(tmp_path / "run", tmp_path / "p", LABELS, treshold=1)  # type: ignore[call-arg]
     assert Settings().batch_size == 32
+
+
+def test_rows_are_reached_by_position(tmp_path: Path) -> None:
+    save_images(tmp_path / "photos", 11)
+    chain().run_to(tmp_path / "run", tmp_path / "photos", LABELS, part_rows=4)
+    run = openvocab.read_run(tmp_path / "run")
+    ids = [row.id for row in run]
+    assert len(run.parts) == 3 and len(ids) == 11
+    assert [run[at].id for at in range(-11, 11)] == ids + ids
+    for part in (slice(None), slice(2, 9, 3), slice(None, None, -1), slice(-2, None), slice(5, 5)):
+        assert [row.id for row in run[part]] == ids[part]
+    for at in (11, -12):
+        with pytest.raises(IndexError, match=f"row {at} of a run with 11 rows"):
+            run[at]
+    assert repr(run) == f"Run({str(tmp_path / 'run')!r}, 11 rows, {len(LABELS)} labels)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -33,9 +34,12 @@ CALLS: dict[str, Callable[[Pipeline, Path, dict[str, Any]], Any]] = {
     ("call", "given", "says"),
     [
         pytest.param(
-            "pipe", "box_treshold", "pipe.. has no option .* mean 'box_threshold'.*options: template;", id="call"
+            "pipe",
+            "box_treshold",
+            "pipe.. has no option .* mean 'box_threshold'.*options: template, allow_urls;",
+            id="call",
         ),
-        pytest.param("pipe", "features", "options: template; settings: batch_size, box_threshold", id="call, run's"),
+        pytest.param("pipe", "features", "options: template, allow_urls; settings: batch_size", id="call, run's"),
         pytest.param(
             "run", "on_eror", "run.. has no .* mean 'on_error'.*options: template, on_error.*settings", id="run"
         ),
@@ -136,3 +140,44 @@ def test_find_images_expands_patterns(pattern: str, found: list[str], tmp_path: 
     assert [path.name for path in openvocab.find_images(tmp_path / pattern)] == found
     with pytest.raises(BadInput, match="no file matches"):
         openvocab.find_images([tmp_path / "*.bmp"])
+
+
+def test_a_list_of_images_gives_a_list_of_results(tmp_path: Path) -> None:
+    save_images(tmp_path / "p", 3)
+    paths, pipe = sorted((tmp_path / "p").iterdir()), chain()
+    words = pipe.vocabulary(LABELS)
+    many = pipe([*paths, IMAGE], words, max_boxes=1)
+    assert [result.source for result in many] == [*map(str, paths), "array-3"]
+    for result, one in zip(many, [*paths, IMAGE], strict=True):
+        alone = pipe.predict(one, words, max_boxes=1)
+        assert (alone.tags, alone.detections, alone.run) == (result.tags, result.detections, result.run)
+    assert pipe([], words) == [] and len(pipe((paths[0],), words)) == 1
+
+
+def test_a_closed_pipeline_says_so() -> None:
+    with chain() as pipe:
+        assert repr(pipe).startswith("Pipeline(") and repr(pipe).endswith(", cpu)") and "\n" not in repr(pipe)
+        words = pipe.vocabulary(LABELS)
+    for call in (lambda: pipe(IMAGE, LABELS), lambda: pipe(IMAGE, words), lambda: list(pipe.run(IMAGE, words))):
+        with pytest.raises(BadInput, match="needs a tagger or a detector; a closed one is loaded again"):
+            call()
+    assert repr(pipe) == "Pipeline(closed)"
+
+
+def test_an_address_is_fetched_only_where_that_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("openvocab.pipeline.pipeline.fetch", lambda url: _png(IMAGE))
+    pipe, url = chain(), "https://example.org/a.png"
+    with pytest.raises(openvocab.ImageError, match="is a web address"):
+        pipe(url, LABELS)
+    result = pipe(url, LABELS, allow_urls=True)
+    assert result.source == url
+    assert result.detections == pipe(IMAGE, LABELS).detections
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_pickled_pipeline_answers_the_same(dtype: str) -> None:
+    scene = openvocab.example_scenes()[0].path
+    pipe = openvocab.load("pocket", device="cpu", dtype=dtype)
+    again = pickle.loads(pickle.dumps(pipe))
+    labels = ["tent", "apple", "dog"]
+    assert again(scene, labels) == pipe(scene, labels)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -153,11 +154,11 @@ def build(found: ClipFound) -> tuple[Any, Callable[[ImageArray], Any]]:
             )
     except Exception as error:  # upstream fails in many ways on a foreign file: state, shapes, keys, config
         raise BadWeights(f"{found.spec}: these weights do not fit the architecture: {first_line(error)}") from error
+    return model, partial(_transformed, transform)
 
-    def exact(image: ImageArray) -> Any:
-        return transform(Image.fromarray(image))
 
-    return model, exact
+def _transformed(transform: Callable[[Image.Image], Any], image: ImageArray) -> Any:
+    return transform(Image.fromarray(image))
 
 
 def load_tokenizer(found: ClipFound) -> Any:

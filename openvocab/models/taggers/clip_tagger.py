@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -108,12 +109,12 @@ def preprocessing(
     model: Any, exact: Callable[[ImageArray], Tensor], precision: torch.dtype
 ) -> Callable[[ImageArray], Tensor]:
     """Return the preprocessing of a model of that precision: exact, or a quicker one where rounding hides its error."""
+    return exact if precision == torch.float32 else partial(_quick, exact, model.visual.preprocess_cfg)
 
-    def quick(image: ImageArray) -> Tensor:
-        pixels = clip_pixels(image, model.visual.preprocess_cfg)
-        return exact(image) if pixels is None else pixels
 
-    return exact if precision == torch.float32 else quick
+def _quick(exact: Callable[[ImageArray], Tensor], config: Mapping[str, Any], image: ImageArray) -> Tensor:
+    pixels = clip_pixels(image, config)
+    return exact(image) if pixels is None else pixels
 
 
 def _measure(tokenizer: Any, text: str, limit: int) -> tuple[int, str]:

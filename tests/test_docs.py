@@ -224,7 +224,7 @@ def url() -> Iterator[str]:
     from openvocab.ui.web.models import Models
     from openvocab.ui.web.server import ServerOptions, run_server
 
-    with run_server(Context(Models(("pocket",), device="cpu")), ServerOptions(port=0)) as served:
+    with run_server(Context(Models(("pocket",), device="cpu")), ServerOptions(port=0, mcp=True)) as served:
         yield served.url.rstrip("/")
 
 

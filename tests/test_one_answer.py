@@ -125,13 +125,13 @@ def test_evaluate_measures_what_python_answers(
 @every_preset
 def test_the_page_shows_what_python_answers(stand_ins: str) -> None:
     pytest.importorskip("gradio")
-    from openvocab.ui.web.api import _Endpoints
+    from openvocab.ui.web.api import Endpoints
     from openvocab.ui.web.context import Context
     from openvocab.ui.web.models import Models
 
     if preset_records()[stand_ins].detector == "":
         pytest.skip("this preset has no detector")
-    got = _Endpoints(Context(Models((stand_ins,)))).chain(str(SCENE.path), WORDS, stand_ins)
+    got = Endpoints(Context(Models((stand_ins,)))).chain(str(SCENE.path), WORDS, stand_ins)
     wanted = plain(openvocab.load(stand_ins)(SCENE.path, WORDS))
     assert json.loads(json.dumps(got)) == wanted | {"source": SCENE.path.name}
 

@@ -20,14 +20,14 @@ from openvocab.ui.web.text_inputs import parse_labels, parse_template
 if TYPE_CHECKING:
     from openvocab.ui.web.context import Context
 
-__all__ = ["build"]
+__all__ = ["Endpoints", "build"]
 
 _THRESHOLDS = ("tag_threshold", "box_threshold", "mask_threshold", "nms_iou")
 
 
 def build(context: Context) -> None:
     """Add the endpoints chain, download, tag, about and label_set to the open page."""
-    endpoints = _Endpoints(context)
+    endpoints = Endpoints(context)
     answer = gr.JSON(label="result", visible=False)
     one = image_input(label="image", visible=False)
     several = image_files(label="images", visible=False)
@@ -51,7 +51,7 @@ def _add(endpoint: Any, inputs: list[Any], output: Any, options: dict[str, Any])
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class _Endpoints:
+class Endpoints:
     """The endpoints; method names and parameters are those of the API."""
 
     context: Context
@@ -84,7 +84,7 @@ class _Endpoints:
             run-length encoding; run: the models and settings.
         """
         thresholds = (tag_threshold, box_threshold, mask_threshold, nms_iou)
-        return self._result(image, labels, preset, template, thresholds).to_dict()
+        return self.result(image, labels, preset, template, thresholds).to_dict()
 
     def download(
         self,
@@ -112,11 +112,12 @@ class _Endpoints:
             nms_iou: IoU threshold of non-maximum suppression per label.
         """
         thresholds = (tag_threshold, box_threshold, mask_threshold, nms_iou)
-        return downloads.for_page(self._result(image, labels, preset, template, thresholds), kind)
+        return downloads.for_page(self.result(image, labels, preset, template, thresholds), kind)
 
-    def _result(
+    def result(
         self, image: str, labels: str, preset: str, template: str, thresholds: tuple[float | None, ...]
     ) -> Result:
+        """Run the chain; thresholds are in the order tag, box, mask, NMS, and None is the preset's."""
         vocabulary, prompts = parse_labels(labels), parse_template(template)
         pixels = read_upload(image, self.context.limits.pixels)
         changes: dict[str, Any] = dict(zip(_THRESHOLDS, thresholds, strict=True))

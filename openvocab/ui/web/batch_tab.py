@@ -64,7 +64,7 @@ def _wire(batch: _BatchHandlers, inputs: list[Any], run: gr.Button, stop: gr.But
     run.click(report_errors(batch.show), inputs, [view, get, token], **private, **serial)
     stop.click(report_errors(batch.stop), [token], None, queue=False, **private)
     with gr.Row(visible=False):
-        api, answer, file = gr.Button(), gr.JSON(), gr.File()
+        api, answer, file = gr.Button(), gr.JSON(label="summary"), gr.File(label="zip")
     api.click(report_errors(batch.batch), inputs, [answer, file], api_name="batch", **serial)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from openvocab.ui.web.lru_store import LRUStore
@@ -46,11 +47,13 @@ class Context:
     Attributes:
         models: The loaded presets.
         limits: Limits on requests and memory.
+        folders: Folders on the server whose images the page and the tools may open.
         results: Results of open Chain pages, under tokens.
     """
 
     models: Models
     limits: Limits = field(default_factory=Limits)
+    folders: tuple[Path, ...] = ()
     results: LRUStore[CorrectedResult] = field(init=False)
 
     def __post_init__(self) -> None:

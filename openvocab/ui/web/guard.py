@@ -26,7 +26,7 @@ from openvocab.ui.web.error_responses import (
 )
 from openvocab.ui.web.login_limiter import LoginLimiter
 from openvocab.ui.web.request_bodies import MultipartFiles, RequestBody
-from openvocab.ui.web.routes import API, is_allowed, is_call, is_public, is_upload
+from openvocab.ui.web.routes import API, TOOLS, is_allowed, is_call, is_public, is_upload
 from openvocab.ui.web.storage import Storage
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from openvocab.ui.web.context import Limits
 
-__all__ = ["HEADERS", "Guard"]
+__all__ = ["HEADERS", "MAX_CALL_BYTES", "Guard"]
 
 log = logging.getLogger("openvocab.web")
 
@@ -66,7 +66,7 @@ HEADERS = {
 _URL = re.compile(r"\s*([a-z][a-z0-9+.-]*:)?[/\\]{2}", re.IGNORECASE)
 """Start of a URL; no path of an uploaded file matches."""
 
-_MAX_CALL_BYTES = 32 * 2**20
+MAX_CALL_BYTES = 32 * 2**20
 """Maximum body of a call: labels, settings, strokes."""
 _MAX_FORM_BYTES = 2**16
 """Maximum body of other requests, such as a login."""
@@ -162,7 +162,7 @@ class Guard:
     def _max_bytes(self, path: str) -> int:
         if is_upload(path):
             return self._limits.unpacked_bytes
-        return _MAX_CALL_BYTES if is_call(path) else _MAX_FORM_BYTES
+        return MAX_CALL_BYTES if is_call(path) else _MAX_FORM_BYTES
 
     async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
@@ -189,7 +189,7 @@ class Guard:
             await self._pass(scope, RequestBody(receive, send, _MAX_FORM_BYTES, lambda chunk: None), receive, send)
 
     async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = RequestBody(receive, send, _MAX_CALL_BYTES, lambda chunk: None)
+        body = RequestBody(receive, send, MAX_CALL_BYTES, lambda chunk: None)
         data = await _read_all(body)
         rejection = body.rejection or await anyio.to_thread.run_sync(self._content_rejection, data, scope["path"])
         if body.disconnected:
@@ -215,24 +215,25 @@ class Guard:
             quiet: Whether an exception is expected because the request was interrupted.
         """
         try:
-            await self._app(_uncompressed(scope), receive, with_error_messages(send))
+            is_tool = scope["path"] == TOOLS  # its errors are JSON-RPC
+            await self._app(_uncompressed(scope), receive, send if is_tool else with_error_messages(send))
         except Exception:
             if not quiet():
                 log.exception("a request failed: %s %s", scope["method"], scope["path"])
 
     def _content_rejection(self, body: bytes, path: str) -> ErrorResponse | None:
-        """Reject files that are not uploads; in calls of MCP tools any text may be a file."""
+        """Reject files that are not uploads; MCP tools check their own arguments."""
         if body.count(b"{") + body.count(b"[") > _MAX_CONTAINERS or body.count(b",") > _MAX_VALUES:
             return _TOO_MANY_VALUES
         try:
             content = json.loads(body or b"null")
         except (ValueError, RecursionError):
             return _NO_JSON
-        is_tool_call = path.startswith(f"{API}mcp")
-        for key, text in _strings(content):
-            if (is_tool_call or key == "path") and _URL.match(text):
+        paths = [] if path == TOOLS else [text for key, text in _strings(content) if key == "path"]
+        for text in paths:
+            if _URL.match(text):
                 return NO_URL
-            if key == "path" and not self._is_upload(text):
+            if not self._is_upload(text):
                 return NO_UPLOAD
         return None
 

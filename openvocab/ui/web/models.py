@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import openvocab
@@ -112,32 +111,21 @@ class Models:
 
 
 class _CountedStage:
-    """Proxy of a stage that counts its model calls and runs them one at a time in the models' thread.
+    """A stage whose model calls are counted and run one at a time in the models' thread.
 
-    Its class has every public name of the stage's class, since isinstance with a protocol looks methods up there.
+    Every public member of the stage is an attribute, since isinstance with a protocol looks members up by name.
     """
 
-    def __new__(cls, stage: Any, *rest: Any) -> _CountedStage:
-        """Create a proxy of a class derived for this stage."""
-        names = [each for each in dir(type(stage)) if not each.startswith("_")]
-        return object.__new__(
-            type("Counted", (cls,), {each: property(partial(_CountedStage._get, name=each)) for each in names})
-        )
-
     def __init__(self, stage: Any, name: str, calls: Counter[str], lock: Any, thread: ThreadPoolExecutor) -> None:
-        self._stage, self._name, self._calls, self._lock, self._thread = stage, name, calls, lock, thread
+        self._name, self._calls, self._lock, self._thread = name, calls, lock, thread
+        for each in (each for each in dir(stage) if not each.startswith("_")):
+            member = getattr(stage, each)
+            setattr(self, each, self._counted(each, member) if each in _COUNTED else member)
 
-    def __getattr__(self, name: str) -> Any:
-        return self._get(name)
-
-    def _get(self, name: str) -> Any:
-        found = getattr(self._stage, name)
-        if name not in _COUNTED:
-            return found
-
+    def _counted(self, method: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*args: Any, **kwargs: Any) -> Any:
             with self._lock:
-                self._calls[f"{self._name}.{name}"] += 1
-                return self._thread.submit(found, *args, **kwargs).result()
+                self._calls[f"{self._name}.{method}"] += 1
+                return self._thread.submit(call, *args, **kwargs).result()
 
         return counted

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-__all__ = ["API", "is_allowed", "is_call", "is_public", "is_upload"]
+__all__ = ["API", "TOOLS", "is_allowed", "is_call", "is_public", "is_upload"]
 
 API = "/gradio_api/"
 
@@ -22,12 +22,13 @@ _READS = (
 )
 _CALLS = rf"{API}(queue/join|cancel|reset|component_server)/?|{API}(run|api|call|call/v2)/{_NAME}/?"
 _UPLOADS = rf"{API}upload/?"
-_TOOLS = rf"{API}mcp(/.*)?"
+TOOLS = "/mcp"
+"""Path of the MCP server."""
 
 
 def _table(tools: bool) -> Mapping[str, re.Pattern[str]]:
     """Method -> pattern of the allowed paths."""
-    more = f"|{_TOOLS}" if tools else ""
+    more = f"|{TOOLS}" if tools else ""
     table = {
         "GET": f"{_PUBLIC}|{_READS}{more}",
         "HEAD": f"{_PUBLIC}|{_READS}",
@@ -39,7 +40,7 @@ def _table(tools: bool) -> Mapping[str, re.Pattern[str]]:
 
 _WITH_TOOLS, _WITHOUT_TOOLS = _table(True), _table(False)
 _PUBLIC_OR_LOGIN = re.compile(f"{_PUBLIC}|/login/?")
-_CALL = re.compile(f"{_CALLS}|{_TOOLS}")
+_CALL = re.compile(f"{_CALLS}|{TOOLS}")
 _UPLOAD = re.compile(_UPLOADS)
 
 

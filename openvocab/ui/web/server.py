@@ -17,17 +17,20 @@ import uvicorn
 from fastapi import FastAPI, Request
 from gradio.utils import get_upload_folder
 from starlette.datastructures import Headers
-from starlette.routing import Mount
+from starlette.routing import BaseRoute, Mount
 
 import openvocab
-from openvocab.errors import BadInput, MissingExtra, require
+from openvocab.errors import BadInput, require
 from openvocab.ui.web import app as page_of
-from openvocab.ui.web.guard import Guard
+from openvocab.ui.web.guard import MAX_CALL_BYTES, Guard
 from openvocab.ui.web.header_timeout import HeaderTimeoutProtocol
 from openvocab.ui.web.login_limiter import logged_in
+from openvocab.ui.web.routes import TOOLS
 from openvocab.ui.web.theme import launch_options
 
 if TYPE_CHECKING:
+    from mcp.server.mcpserver import MCPServer
+
     from openvocab.ui.web.context import Context
 
 __all__ = ["ServerOptions", "application", "listen", "run_server"]
@@ -48,7 +51,7 @@ class ServerOptions:
         port: Port to listen on; 0 selects a free one.
         accounts: Pairs of user and password; with none, no login is needed.
         any_host: Answer requests with any Host header, even without accounts.
-        mcp: Also offer the API endpoints as MCP tools.
+        mcp: Also offer the API endpoints as MCP tools at /mcp.
     """
 
     host: str = "127.0.0.1"
@@ -100,7 +103,11 @@ def application(context: Context, options: ServerOptions) -> FastAPI:
     page = page_of.build(context)
     page.has_launched = True  # otherwise a mounted Gradio skips its check of file paths
     page.queue(max_size=context.limits.waiting, default_concurrency_limit=1, api_open=False)
-    made = FastAPI(title="openvocab", docs_url=None, redoc_url=None, openapi_url=None)
+    tools = _tools(context) if options.mcp else None
+    lifespan = None if tools is None else lambda _: tools.session_manager.run()
+    made = FastAPI(title="openvocab", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    if tools is not None:
+        made.router.routes.extend(_tool_routes(tools))
 
     def has_login(headers: Headers) -> bool:
         return logged_in(_gradio_app(made), headers)
@@ -120,13 +127,37 @@ def application(context: Context, options: ServerOptions) -> FastAPI:
         enable_monitoring=False,
         run_history=False,
         pwa=False,
-        mcp_server=options.mcp,
+        mcp_server=False,
         **launch_options(),
     )
-    if options.mcp and page.mcp_error:
-        raise MissingExtra(f"the MCP tools are not available ({page.mcp_error}); run: pip install 'openvocab[mcp]'")
     _guard(made, context, options, has_login if options.accounts else None)
     return made
+
+
+def _tools(context: Context) -> MCPServer[Any]:
+    """Return the MCP server.
+
+    Raises:
+        MissingExtra: the package mcp is not installed.
+    """
+    require("mcp", extra="mcp")
+    from openvocab.ui.web.tools import server
+
+    return server(context)
+
+
+def _tool_routes(tools: MCPServer[Any]) -> list[BaseRoute]:
+    """Return the routes of the MCP server; Guard checks the host, the origin and the size of requests."""
+    from mcp.server.transport_security import TransportSecuritySettings
+
+    security = TransportSecuritySettings(enable_dns_rebinding_protection=False)
+    return tools.streamable_http_app(
+        streamable_http_path=TOOLS,
+        json_response=True,
+        stateless_http=True,
+        max_request_body_size=MAX_CALL_BYTES,
+        transport_security=security,
+    ).routes
 
 
 def _guard(made: FastAPI, context: Context, options: ServerOptions, has_login: LoginCheck | None) -> None:

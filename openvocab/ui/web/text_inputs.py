@@ -17,7 +17,9 @@ __all__ = ["describe_labels", "parse_labels", "parse_template"]
 
 
 def parse_labels(text: str | Sequence[str] | None) -> tuple[str, ...]:
-    """Parse labels separated by commas or newlines, a JSON list, or the name of a label set.
+    """Parse labels separated by commas, semicolons or newlines, a JSON list, or the name of a label set.
+
+    Duplicates that differ in case or spaces at most are merged; the first one stays.
 
     Raises:
         BadInput: there is no label, or a label is invalid; the message names it and the cause.
@@ -26,10 +28,18 @@ def parse_labels(text: str | Sequence[str] | None) -> tuple[str, ...]:
         text = (text or "").strip()
         if text in openvocab.label_sets():
             return openvocab.read_labels(text)
-        text = json_list(text) or [label for label in re.split(r"[,\n\r]", text) if label.strip()]
+        text = json_list(text) or _merged([label for label in re.split(r"[,;\n\r]", text) if label.strip()])
         if not text:
             raise BadInput("there are no labels; type what to look for, for example: apple, guitar, dog")
     return openvocab.read_labels(list(text))
+
+
+def _merged(labels: list[str]) -> list[str]:
+    """Return the labels without duplicates."""
+    first: dict[str, str] = {}
+    for label in labels:
+        first.setdefault(" ".join(label.split()).casefold(), label)
+    return list(first.values())
 
 
 def parse_template(text: str | None) -> PromptSet | None:
@@ -45,7 +55,7 @@ def parse_template(text: str | None) -> PromptSet | None:
 def describe_labels(text: str | None) -> tuple[str, bool]:
     """Return the number of labels or the error as one line, and whether the labels are valid."""
     if not (text or "").strip():
-        return "Separate labels with commas or newlines.", True
+        return "Separate labels with commas, semicolons or newlines.", True
     try:
         count = len(parse_labels(text))
     except openvocab.OpenVocabError as error:

@@ -74,7 +74,6 @@ def test_label_set_returns_its_labels(client):
     ("words", "changes", "says"),
     [
         pytest.param("", {}, "there are no labels", id="no labels"),
-        pytest.param("dog, dog", {}, "are the same", id="twins"),
         pytest.param("dog", {"template": "a photo"}, "no place for the label", id="template"),
         pytest.param("dog", {"template": "{label.__class__}"}, "brace", id="format string"),
         pytest.param("dog", {"box_threshold": 1.5}, "must lie in 0 to 1", id="threshold"),
@@ -84,6 +83,18 @@ def test_bad_input_is_one_sentence(client, words, changes, says):
     with pytest.raises(AppError, match=says) as raised:
         client.predict(handle_file(str(SCENE.path)), words, api_name="/chain", **changes)
     assert "Traceback" not in str(raised.value)
+
+
+def test_parameters_and_answers_have_names(client):
+    for endpoint in client.view_api(return_format="dict", print_info=False)["named_endpoints"].values():
+        names = [each["parameter_name"] for each in endpoint["parameters"]]
+        names += [each["label"] for each in endpoint["returns"]]
+        assert not [name for name in names if name.startswith(("value", "param_"))]
+
+
+def test_class_ids_are_in_the_order_of_the_words(client):
+    path = client.predict(handle_file(str(SCENE.path)), "umbrella; tent, light bulb", "coco", api_name="/download")
+    assert [each["name"] for each in COCO(path).cats.values()] == ["umbrella", "tent", "light bulb"]
 
 
 def test_only_declared_endpoints_are_public(client):

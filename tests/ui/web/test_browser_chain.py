@@ -83,7 +83,6 @@ def test_other_labels_reuse_the_encodings(page, server):
     ("words", "says"),
     [
         pytest.param("", "there are no labels; type what to look for", id="no words"),
-        pytest.param("dog, Dog", "are the same; remove one", id="twins"),
     ],
 )
 def test_errors_are_one_sentence(page, words, says):

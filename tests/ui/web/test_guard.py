@@ -46,10 +46,11 @@ def test_calls_with_urls_are_rejected(address, wrap):
     assert (answer.status_code, answer.json()) == (403, {"detail": WEB})
 
 
-@pytest.mark.parametrize("address", ADDRESSES)
-def test_tool_calls_with_urls_are_rejected(address):
-    call = {"jsonrpc": "2.0", "method": "tools/call", "params": {"arguments": {"image": address}}}
-    assert guarded(tools=True).post("/gradio_api/mcp/", json=call).status_code == 403
+@pytest.mark.parametrize("tools", [True, False])
+def test_tool_calls_are_allowed_with_tools_only(tools):
+    call = {"jsonrpc": "2.0", "method": "tools/call", "params": {"arguments": {"image": "http://127.0.0.1/"}}}
+    assert guarded(tools=tools).post("/mcp", json=call).status_code == (200 if tools else 404)
+    assert guarded(tools=tools).post("/gradio_api/mcp/", json=call).status_code == 404
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1/", "https://10.0.0.1/a.png", "//127.0.0.1/", "ftp://10.0.0.1/a"])

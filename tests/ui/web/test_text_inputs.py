@@ -13,6 +13,8 @@ from openvocab.ui.web.text_inputs import describe_labels, parse_labels, parse_te
     [
         pytest.param("apple, guitar,dog", ("apple", "guitar", "dog"), id="commas"),
         pytest.param("apple\nguitar\r\ndog,", ("apple", "guitar", "dog"), id="lines"),
+        pytest.param("apple; guitar;dog", ("apple", "guitar", "dog"), id="semicolons"),
+        pytest.param("dog, cat, Dog , hot  dog, hot dog", ("dog", "cat", "hot dog"), id="duplicates"),
         pytest.param(["hot, dog", "cat"], ("hot, dog", "cat"), id="a list keeps its commas"),
         pytest.param(" voc ", 20, id="a label set"),
         pytest.param("/etc/passwd.txt", ("/etc/passwd.txt",), id="a path is a word, not a file"),
@@ -38,7 +40,7 @@ def test_paths_are_labels_not_files(tmp_path):
         pytest.param("", "Separate labels", True, id="nothing yet"),
         pytest.param("apple", "1 label", True, id="one"),
         pytest.param("coco", "80 labels", True, id="a set"),
-        pytest.param("dog, Dog", "are the same", False, id="twins"),
+        pytest.param("dog, Dog", "1 label", True, id="duplicates are merged"),
         pytest.param(", ,", "there are no labels", False, id="blanks"),
         pytest.param("a\x00b", "control character", False, id="NUL"),
     ],

@@ -134,7 +134,7 @@ def detector_figures(pipe: Pipeline, vocabulary: Vocabulary, scenes: list[Scene]
 
 
 def wrong_labels(result: Result, vocabulary: Vocabulary, scene: Scene) -> int:
-    """How many objects were looked for and have a box, but of another label: the error type classification."""
+    """How many objects were looked for and have a box, but of another label: classification or both."""
     from openvocab.evaluate import GroundTruth, Predictions, image_errors
 
     detections = result.detections
@@ -144,7 +144,8 @@ def wrong_labels(result: Result, vocabulary: Vocabulary, scene: Scene) -> int:
     tagged = np.isin(vocabulary.labels, [tag.label for tag in result.tags])[None]
     predictions = Predictions(detections.xyxy, detections.scores, index)
     (errors,) = image_errors([truth], [predictions], vocabulary.labels, tagged)
-    return int((errors.objects == OBJECT_ERRORS.index("classification")).sum())
+    wrong = [OBJECT_ERRORS.index(kind) for kind in ("classification", "both")]
+    return int(np.isin(errors.objects, wrong).sum())
 
 
 def chain_figures(pipe: Pipeline, vocabulary: Vocabulary, scenes: list[Scene]) -> dict[str, float]:

@@ -2,8 +2,8 @@
 
 Boxes are matched as COCO does at IoU 0.5 (see detection.match). Unmatched objects and detections are classified by the
 box or object that they overlap most, with the thresholds of TIDE (Bolya, Foley, Hays, Hoffman: TIDE: A General Toolbox
-for Identifying Object Detection Errors, ECCV 2020): 0.5, and 0.1 for background. TIDE separates detections that are
-both mislabeled and mislocalized; here they count as classification errors. TIDE has no error types for tags and masks.
+for Identifying Object Detection Errors, ECCV 2020): 0.5, and 0.1 for background. TIDE's six types are classification,
+localization, both, duplicate, background and missed. TIDE has no error types for tags and masks.
 """
 
 from __future__ import annotations
@@ -36,29 +36,31 @@ __all__ = [
 MIN_IOU, BACKGROUND_IOU = 0.5, 0.1
 """Minimum IoU of a correct box or mask; IoU under which a box counts as background."""
 
-OBJECT_ERRORS = ("detected", "not tagged", "missed", "classification", "localization", "mask")
+OBJECT_ERRORS = ("detected", "not tagged", "missed", "classification", "localization", "both", "mask")
 """Error types of an object; the first that holds, in the order below. A free box is one not matched to an object.
 
 detected        A box of its label is matched to it, and its mask, if masks are compared, has IoU 0.5 or more.
 mask            The box is matched, but the mask has IoU under 0.5.
 not tagged      Its label was not queried.
 missed          No free box has IoU 0.1 or more with it.
-classification  The free box with the highest IoU has another label.
+classification  The free box with the highest IoU has another label, and IoU 0.5 or more.
 localization    The free box with the highest IoU has its label, and IoU under 0.5.
+both            The free box with the highest IoU has another label, and IoU under 0.5.
 """
 
-DETECTION_ERRORS = ("correct", "duplicate", "classification", "localization", "mask", "background")
+DETECTION_ERRORS = ("correct", "duplicate", "classification", "localization", "both", "mask", "background")
 """Error types of a detection.
 
 correct, mask   It is matched to an object; its mask is correct, or not.
 background      No object has IoU 0.1 or more with it.
-classification  The object with the highest IoU has another label.
+classification  The object with the highest IoU has another label, and IoU 0.5 or more.
+both            The object with the highest IoU has another label, and IoU under 0.5.
 duplicate       That object has its label and IoU 0.5 or more, and is matched to a box of a higher score.
 localization    That object has its label, and IoU under 0.5.
 """
 
-_DETECTED, _NOT_TAGGED, _MISSED, _OBJECT_CLASS, _OBJECT_LOCALIZATION, _OBJECT_MASK = range(6)
-_CORRECT, _DUPLICATE, _CLASS, _LOCALIZATION, _MASK, _BACKGROUND = range(6)
+_DETECTED, _NOT_TAGGED, _MISSED, _OBJECT_CLASS, _OBJECT_LOCALIZATION, _OBJECT_BOTH, _OBJECT_MASK = range(7)
+_CORRECT, _DUPLICATE, _CLASS, _LOCALIZATION, _BOTH, _MASK, _BACKGROUND = range(7)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -170,15 +172,20 @@ def _image_errors(
     ious = np.where(crowd[:, None], 0, _box_iou(truth.xyxy, predictions.xyxy))
     hit = matched.object_ids >= 0
     best, same = _best(np.where((hit | matched.ignored)[None], 0, ious), same_label)
-    objects = np.select([best < BACKGROUND_IOU, ~same], [_MISSED, _OBJECT_CLASS], _OBJECT_LOCALIZATION)
+    objects = np.select(_conditions(best, same), [_MISSED, _OBJECT_CLASS, _OBJECT_BOTH], _OBJECT_LOCALIZATION)
     objects[~queried[truth.class_ids]] = _NOT_TAGGED
     objects[matched.object_ids[hit]] = np.where(good_mask[hit], _DETECTED, _OBJECT_MASK)
     best, same = _best(ious.T, same_label.T)
-    conditions = [best < BACKGROUND_IOU, ~same, best >= MIN_IOU]
-    detections = np.select(conditions, [_BACKGROUND, _CLASS, _DUPLICATE], _LOCALIZATION)
+    conditions = [*_conditions(best, same), best >= MIN_IOU]
+    detections = np.select(conditions, [_BACKGROUND, _CLASS, _BOTH, _DUPLICATE], _LOCALIZATION)
     detections[hit] = np.where(good_mask[hit], _CORRECT, _MASK)
     objects[crowd], detections[matched.ignored] = -1, -1
     return ImageErrors(objects, detections)
+
+
+def _conditions(best: NDArray[Any], same: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
+    """Return for the highest IoU and its label: nothing near; another label; another label and a loose box."""
+    return [best < BACKGROUND_IOU, ~same & (best >= MIN_IOU), ~same]
 
 
 def _best(ious: NDArray[Any], same_label: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
@@ -249,7 +256,8 @@ def count_errors(
 def _per_label(
     errors: Sequence[NDArray[np.int64]], class_ids: Sequence[NDArray[Any]], labels: int
 ) -> NDArray[np.int64]:
-    """Return (C, 6) counts of error types per label."""
+    """Return (C, 7) counts of error types per label."""
     kind = np.concatenate([*errors, np.zeros(0, np.int64)])
     label = np.concatenate([*class_ids, np.zeros(0, np.int64)]).astype(np.int64)
-    return np.bincount((label * 6 + kind)[kind >= 0], minlength=labels * 6).reshape(labels, 6)
+    kinds = len(OBJECT_ERRORS)  # as many as DETECTION_ERRORS
+    return np.bincount((label * kinds + kind)[kind >= 0], minlength=labels * kinds).reshape(labels, kinds)

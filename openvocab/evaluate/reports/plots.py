@@ -32,13 +32,15 @@ _ERROR_COLORS = {
     "missed": "#0072B2",
     "classification": "#E69F00",
     "localization": "#D55E00",
+    "both": "#7A4B00",
     "mask": "#CC79A7",
     "duplicate": "#F0E442",
     "background": "#8A8A8A",
 }
-"""Okabe and Ito's palette, which color-blind readers can tell apart; an error type has one color in both bars."""
+"""Okabe and Ito's palette, which color-blind readers can tell apart, and one brown; an error type has one color in
+both bars."""
 
-_DARK = ("#009E73", "#0072B2", "#D55E00")
+_DARK = ("#009E73", "#0072B2", "#D55E00", "#7A4B00")
 
 _MIN_WRITTEN_SHARE = 0.035
 """Shares under this are in the legend only, because their text does not fit into the bar."""

@@ -39,8 +39,8 @@ DETECT_DESCRIPTION = (
 )
 CHAIN_DESCRIPTION = (
     "Score tags, boxes and masks together on images with known boxes or masks. Each object and each detection gets one "
-    "error type (not tagged, missed, classification, localization, mask, duplicate, background), and each stage is "
-    "also given the true output of the stage before, so that you see which stage costs what. Write report.json, "
+    "error type (not tagged, missed, classification, localization, both, mask, duplicate, background), and each stage "
+    "is also given the true output of the stage before, so that you see which stage costs what. Write report.json, "
     "report.md, errors.png and worst.png."
 )
 SEGMENT_DESCRIPTION = (

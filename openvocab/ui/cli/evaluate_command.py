@@ -64,7 +64,7 @@ def _add_labeled(made: ArgumentParser, template_help: str, preset: str) -> None:
         "--batch-size", type=int, default=batch, metavar="N", help="images per batch (default: %(default)s)"
     )
     made.add_argument(
-        "--threshold", type=float, metavar="X", help="multi-label data: score threshold of a label (default: tag's)"
+        "--tag-threshold", type=float, metavar="X", help="multi-label data: score threshold of a label (default: tag's)"
     )
 
 
@@ -123,9 +123,9 @@ def _load(args: Namespace) -> LabeledSet:
 
 def _threshold(args: Namespace, data: LabeledSet) -> float | None:
     """Return the score threshold of multi-label data: the one given, or the preset's own."""
-    if args.threshold is None and data.multi_label:
+    if args.tag_threshold is None and data.multi_label:
         return own_settings(args, "tagger").tag_threshold
-    return None if args.threshold is None else float(args.threshold)
+    return None if args.tag_threshold is None else float(args.tag_threshold)
 
 
 def _prompts(args: Namespace, data: LabeledSet) -> PromptSet:

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import openvocab
 from openvocab.errors import BadInput, unknown
 from openvocab.ui.cli.evaluate_options import add_task, check_arguments
-from openvocab.ui.cli.output import complain, progress, say, table
+from openvocab.ui.cli.output import complain, progress, say, say_json, table
+from openvocab.ui.cli.weights_commands import JSON_HELP
 
 if TYPE_CHECKING:
+    from openvocab.evaluate.benchmarks import Benchmark
     from openvocab.evaluate.image_recipes import ImageRecipe, MeasuredScore, PublishedScore
     from openvocab.evaluate.recipes import Recipe, Reproduced
+    from openvocab.evaluate.reports.report import Table
 
 __all__ = ["add_reproduce", "reproduce"]
 
 DESCRIPTION = (
     "Measure published results again, on a data set or on one example image, and report whether they hold or by how "
-    "much they differ. Without NAME, list the recipes; without --data, print what a recipe needs."
+    "much they differ. Without NAME, list the recipes, and the published results of benchmarks to compare with; "
+    "without --data, print what a recipe needs."
 )
 
 
@@ -36,18 +40,25 @@ def add_reproduce(tasks: Any) -> None:
     )
     made.add_argument("--batch-size", type=int, default=32, metavar="N", help="images per batch (default: 32)")
     made.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the bootstrap interval (default: 0)")
+    made.add_argument("--json", action="store_true", help=JSON_HELP)
 
 
 def reproduce(args: Namespace) -> int:
     """List the recipes, print what one needs, or run it; return 1 if its result does not hold, else 0."""
+    from openvocab.evaluate.benchmarks import benchmarks
     from openvocab.evaluate.image_recipes import ImageRecipe
     from openvocab.evaluate.recipes import read_recipes, recipes
 
     known = read_recipes(args.recipes) if args.recipes else recipes()
+    others: Mapping[str, Benchmark] = {} if args.recipes else benchmarks()
     if args.name is None:
-        return _list(args, known)
+        return _list(args, known, others)
+    if args.json:
+        raise BadInput("--json is for the list of recipes; leave out NAME, or --json")
+    if args.name in others:
+        return _print_benchmark(args, others[args.name])
     if args.name not in known:
-        raise unknown("recipe", args.name, known)
+        raise unknown("recipe", args.name, [*known, *others])
     recipe = known[args.name]
     if args.data is None:
         return _print_needs(args, recipe)
@@ -85,14 +96,29 @@ def _run_image(args: Namespace, recipe: ImageRecipe) -> int:
     return _image_verdict(recipe, measure_image(recipe, recipe.load(args.device, args.dtype or "float32"), image))
 
 
-def _list(args: Namespace, known: Mapping[str, Recipe | ImageRecipe]) -> int:
-    """Print the recipes: first those of data sets, then those of example images.
+def _list(args: Namespace, known: Mapping[str, Recipe | ImageRecipe], others: Mapping[str, Benchmark]) -> int:
+    """Print the recipes of data sets, those of example images, and the published results of benchmarks.
 
     Raises:
         BadInput: --data or --out is given without a name.
     """
     if args.data or args.out:
         raise BadInput("--data and --out are for one recipe; give its NAME, which the list without them has")
+    if args.json:
+        from openvocab.evaluate.reports.report import plain
+
+        kinds = {"recipes": known, "benchmarks": others}
+        say_json({kind: [plain(each) for each in rows.values()] for kind, rows in kinds.items()})
+        return 0
+    for number, (head, rows) in enumerate(_tables(known, others)):
+        if number:
+            say("")
+        table(head, rows)
+    return 0
+
+
+def _tables(known: Mapping[str, Recipe | ImageRecipe], others: Mapping[str, Benchmark]) -> Iterator[Table]:
+    """Yield the tables that have a row."""
     from openvocab.evaluate.recipes import Recipe
 
     sets = [
@@ -106,11 +132,32 @@ def _list(args: Namespace, known: Mapping[str, Recipe | ImageRecipe]) -> int:
         if not isinstance(each, Recipe)
     ]
     if sets:
-        table(("recipe", "model", "data", "prompts", "top-1", "tolerance"), sets)
-    if sets and images:
-        say("")
+        yield ("recipe", "model", "data", "prompts", "top-1", "tolerance"), sets
     if images:
-        table(("recipe of one image", "model", "image", "labels", "scores"), images)
+        yield ("recipe of one image", "model", "image", "labels", "scores"), images
+    if others:
+        yield (
+            ("benchmark", "model", "data", "published"),
+            [(each.name, each.model, each.data, each.figures) for each in others.values()],
+        )
+
+
+def _print_benchmark(args: Namespace, row: Benchmark) -> int:
+    """Print a published result and how to measure it.
+
+    Raises:
+        BadInput: --data or --out is given: the benchmark has its own command.
+    """
+    if args.data or args.out:
+        how = f"run: {row.command}" if row.command else "openvocab does not compute this metric"
+        raise BadInput(f"{row.name} is a published figure to compare with; {how}")
+    say(f"{row.name}: {row.figures}, from {row.source}")
+    say(f"model    {row.model}")
+    say(f"data     {row.data}")
+    if row.note:
+        say(f"note     {row.note}")
+    if row.command:
+        say(f"measure  {row.command}")
     return 0
 
 

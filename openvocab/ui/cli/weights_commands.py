@@ -41,6 +41,7 @@ def add_actions(command: ArgumentParser) -> None:
     verify.add_argument(
         "names", nargs="*", metavar="NAME", help="a checkpoint or a preset (default: all downloaded ones)"
     )
+    verify.add_argument("--json", action="store_true", help=JSON_HELP)
     where = add("where", "Print the paths of the weights of a checkpoint or preset.")
     where.add_argument("name", metavar="NAME", help="a checkpoint or a preset")
     where.add_argument("--json", action="store_true", help=JSON_HELP)
@@ -157,7 +158,11 @@ def _verify(args: Namespace) -> int:
         except BadWeights as error:
             wrong.append(name)
             complain(str(error))
-    table(("checkpoint", "sha256", "checked against", "file"), rows)
+    head = ("checkpoint", "sha256", "checked against", "file")
+    if args.json:
+        say_json({"checkpoints": _records(head, rows), "failed": wrong})
+    else:
+        table(head, rows)
     if wrong:
         raise BadWeights(f"{len(wrong)} of {len(names)} checkpoints failed: {', '.join(wrong)}")
     return OK

@@ -43,6 +43,7 @@ def predictions_of(*detections: tuple[str, tuple[int, int, int, int]], share: fl
 
 
 BOX, HALF, EDGE, FAR = (10, 10, 30, 30), (10, 10, 30, 18), (10, 10, 30, 13), (40, 40, 60, 60)
+JUST = (10, 10, 30, 20)
 
 
 @pytest.mark.parametrize(
@@ -70,9 +71,17 @@ BOX, HALF, EDGE, FAR = (10, 10, 30, 30), (10, 10, 30, 18), (10, 10, 30, 13), (40
             truth_of(("a", BOX)),
             predictions_of(("b", HALF)),
             "ab",
-            ["classification"],
-            ["classification"],
+            ["both"],
+            ["both"],
             id="loose and wrong",
+        ),
+        pytest.param(
+            truth_of(("a", BOX)),
+            predictions_of(("b", JUST)),
+            "ab",
+            ["classification"],
+            ["classification"],
+            id="IoU 0.5 and wrong: the label alone",
         ),
         pytest.param(
             truth_of(("a", BOX)),
@@ -94,8 +103,8 @@ BOX, HALF, EDGE, FAR = (10, 10, 30, 30), (10, 10, 30, 18), (10, 10, 30, 13), (40
             truth_of(("a", BOX)),
             predictions_of(("a", EDGE), ("b", HALF)),
             "ab",
-            ["classification"],
-            ["localization", "classification"],
+            ["both"],
+            ["localization", "both"],
             id="the nearest box decides",
         ),
         pytest.param(
@@ -103,7 +112,7 @@ BOX, HALF, EDGE, FAR = (10, 10, 30, 30), (10, 10, 30, 18), (10, 10, 30, 13), (40
             predictions_of(("b", HALF), ("a", HALF)),
             "ab",
             ["localization"],
-            ["classification", "localization"],
+            ["both", "localization"],
             id="of equals the one of the same label",
         ),
         pytest.param(
@@ -210,7 +219,7 @@ def test_the_random_sets_hold_every_error_type():
     ]
     objects = np.unique(np.concatenate([one.objects for one in itertools.chain(*every)]))
     detections = np.unique(np.concatenate([one.detections for one in itertools.chain(*every)]))
-    assert objects.tolist() == detections.tolist() == [-1, 0, 1, 2, 3, 4, 5]
+    assert objects.tolist() == detections.tolist() == [-1, 0, 1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -282,7 +291,7 @@ def test_counts_of_a_set_counted_by_hand():
     assert metrics == count_errors(
         image_errors(truth, predictions, LABELS), truth, predictions, LABELS, seed=3, resamples=200
     )
-    assert [row.objects for row in metrics.rows] == [(1, 0, 1, 0, 0, 0), (0, 0, 0, 1, 0, 0), (0, 0, 0, 0, 0, 0)]
+    assert [row.objects for row in metrics.rows] == [(1, 0, 1, 0, 0, 0, 0), (0, 0, 0, 1, 0, 0, 0), (0,) * 7]
 
 
 def test_without_a_detection_precision_is_not_defined():

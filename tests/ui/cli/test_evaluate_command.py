@@ -66,7 +66,7 @@ def test_the_same_run_writes_the_same_files(spec, folder, tmp_path):
 def test_several_labels(spec, folder, tmp_path, capsys):
     lines = [{"path": f"cat/{number}.png", "labels": ["a"] * (number > 0) + ["b"] * (number < 2)} for number in (0, 1)]
     (folder / "list.jsonl").write_text("\n".join(map(json.dumps, lines)), "utf-8")
-    assert run(spec, folder / "list.jsonl", tmp_path / "out", "--threshold", "0.3", kind="list") == 0
+    assert run(spec, folder / "list.jsonl", tmp_path / "out", "--tag-threshold", "0.3", kind="list") == 0
     assert "mean average precision" in capsys.readouterr().out
     report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
     assert (report["kind"], report["metrics"]["threshold"]) == ("multi-label", 0.3)
@@ -100,7 +100,7 @@ def test_an_unreadable_image_is_reported_and_counted(spec, folder, tmp_path, cap
         pytest.param(["--class-map", "kat=cat"], "names 'kat', which is not a label", id="class map of another set"),
         pytest.param(["--class-map", "cat"], "--class-map has 'cat'", id="class map without ="),
         pytest.param(["--preset", "pocket"], "--preset and --tagger both", id="two taggers"),
-        pytest.param(["--threshold", "0.5"], "a threshold is for multi-label data", id="threshold"),
+        pytest.param(["--tag-threshold", "0.5"], "a threshold is for multi-label data", id="threshold"),
         pytest.param(["--batch-size", "0"], "--batch-size must be", id="no batch"),
         pytest.param(["--seed", "-1"], "--seed must be", id="negative seed"),
         pytest.param(["--out", "{data}/report"], "lies in --data", id="out in data"),

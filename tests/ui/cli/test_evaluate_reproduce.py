@@ -77,6 +77,19 @@ def test_recipes_of_one_image_are_listed_with_what_they_need(capsys):
     assert "the image http://images.cocodataset.org/val2017/000000039769.jpg" in printed and "hence +max" in printed
 
 
+def test_benchmarks_are_listed_with_their_sources(capsys):
+    assert main(["evaluate", "reproduce", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    rows = {row["name"]: row for row in listed["benchmarks"]}
+    assert rows["owlv2-saco-gold"]["metrics"] == {"cgF1": 17.27, "IL_MCC": 0.46, "pmF1": 36.8}
+    assert all(row["source"].startswith("https://") and row["metrics"] for row in rows.values())
+    assert len({row["name"] for row in listed["recipes"]} | rows.keys()) == len(listed["recipes"]) + len(rows)
+    assert main(["evaluate", "reproduce", "sam3-saco-gold"]) == 0
+    printed = capsys.readouterr().out
+    assert "cgF1 54.06, IL_MCC 0.82, pmF1 66.11, from https://github.com/facebookresearch/sam3" in printed
+    assert "evaluate chain --format saco" in printed
+
+
 EXAMPLE = """
 [image.scene]
 url = "https://example.org/0.png"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import subprocess
 import sys
@@ -69,7 +70,12 @@ def test_verify_reads_what_is_here(sam, capsys):
     out = capsys.readouterr().out
     assert cells(out, "sam-vit-b")[2] == "pinned"
     assert cells(out, "pocket-detector")[2:5] == ["ships", "with", "openvocab"]
+    assert main(["weights", "verify", "sam-vit-b", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["checkpoints"]
+    assert (row["checkpoint"], row["checked against"], row["file"]) == ("sam-vit-b", "pinned", str(sam))
     sam.write_bytes(b"weightz")
+    assert main(["weights", "verify", "sam-vit-b", "--json"]) == 2
+    assert json.loads(capsys.readouterr().out) == {"checkpoints": [], "failed": ["sam-vit-b"]}
     assert main(["weights", "verify"]) == 2
     err = capsys.readouterr().err
     assert "is pinned; delete the file and fetch it again" in err

@@ -25,6 +25,7 @@ LAYERS = (
     {"formats"},
     {"evaluate"},
     {"ui"},
+    {"__main__"},
 )
 """A part imports parts of the layers before its own, and none of its own layer but itself."""
 UPWARD = {("openvocab.pipeline.pipeline", "batch")}

@@ -23,9 +23,13 @@ def looks_like_image(path: str) -> bool:
 
 def begins_like_image(path: str) -> bool:
     with suppress(OSError, ValueError), open_regular(path) as file:
-        head = file.read(12)
-        return head.startswith(_STRONG) or (head[:4], head[8:]) == (b"RIFF", b"WEBP") or head[4:] == b"ftypavif"
+        return is_image_head(file.read(12))
     return False
+
+
+def is_image_head(head: bytes) -> bool:
+    """Return whether 12 bytes are the first ones of an image."""
+    return head.startswith(_STRONG) or (head[:4], head[8:]) == (b"RIFF", b"WEBP") or head[4:] == b"ftypavif"
 
 
 def open_regular(path: str) -> BinaryIO:

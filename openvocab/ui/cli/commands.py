@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import openvocab
-from openvocab.errors import BadInput, unknown
+from openvocab.errors import BadInput, require, unknown
 from openvocab.ui.cli.batch_commands import OK, SOME_FAILED, fill_run
+from openvocab.ui.cli.config_file import show_config
 from openvocab.ui.cli.evaluate_command import evaluate
 from openvocab.ui.cli.export_command import export
-from openvocab.ui.cli.options import DEFAULT_PRESET
+from openvocab.ui.cli.options import DEFAULT_PRESET, parser
 from openvocab.ui.cli.output import complain, detections_of, megabytes, progress, say, say_json, table, tags_of
 from openvocab.ui.cli.relabel_command import relabel
 from openvocab.ui.cli.serve_command import serve
 from openvocab.ui.cli.shared_options import prompts_of
+from openvocab.ui.cli.standard_input import with_stdin
 from openvocab.ui.cli.weights_commands import weights
 from openvocab.weights.manifest import preset_records
 
@@ -79,10 +81,11 @@ def _refuse_paths(args: Namespace) -> None:
     from openvocab.batch.writer import refuse_target
     from openvocab.images.sources import items
 
+    args.paths = with_stdin(args.paths)
     if args.out:
         refuse_target(args.out, args.paths)
     if next(items(args.paths, allow_urls=args.allow_urls, skip=lambda _: True, without=args.out), None) is None:
-        raise BadInput(f"no image in {', '.join(args.paths)}; give an image, or a folder that holds some")
+        raise BadInput(f"no image in {', '.join(map(str, args.paths))}; give an image, or a folder that holds some")
 
 
 def _settings(args: Namespace) -> dict[str, Any]:
@@ -243,6 +246,24 @@ def labels(args: Namespace) -> int:
     return OK
 
 
+def config(args: Namespace) -> int:
+    """Print the options of a command as a file for --config."""
+    for line in show_config(args, parser()).splitlines():
+        say(line)
+    return OK
+
+
+def completion(args: Namespace) -> int:
+    """Print the completion script of a shell.
+
+    Raises:
+        MissingExtra: shtab is not installed.
+    """
+    for line in require("shtab", extra="completion").complete(parser(), args.shell).splitlines():
+        say(line)
+    return OK
+
+
 def doctor(args: Namespace) -> int:
     """Print the state of this installation."""
     from openvocab.ui.cli.doctor import doctor as examine
@@ -257,6 +278,8 @@ COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "models": models,
     "labels": labels,
     "weights": weights,
+    "config": config,
+    "completion": completion,
     "doctor": doctor,
     "export": export,
     "evaluate": evaluate,

@@ -11,12 +11,14 @@ import logging
 import os
 import sys
 import warnings
+from argparse import Namespace
 from collections.abc import Sequence
 from typing import TextIO
 
 from openvocab.errors import CannotWrite, OpenVocabError, OpenVocabWarning
 from openvocab.pipeline.quiet import show_progress
 from openvocab.ui.cli.commands import COMMANDS
+from openvocab.ui.cli.config_file import chosen_command, file_of, read_config, use_config
 from openvocab.ui.cli.options import parser
 from openvocab.ui.cli.output import complain
 
@@ -71,13 +73,30 @@ def _show_own_warnings() -> None:
     warnings.showwarning = show
 
 
+def _arguments(given: Sequence[str]) -> Namespace:
+    """Parse arguments, with the defaults of the file that --config names.
+
+    Raises:
+        BadInput: the file cannot be used.
+    """
+    made = parser()
+    command, file = chosen_command(made, given), file_of(given)
+    if file is not None and command.prog.split()[1:] not in ([], ["config"]):
+        use_config(command, read_config(file), file)
+    return made.parse_args(given)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status.
 
     Args:
         argv: Arguments without the program name; None uses sys.argv.
     """
-    args = parser().parse_args(argv)
+    try:
+        args = _arguments(sys.argv[1:] if argv is None else argv)
+    except OpenVocabError as error:
+        complain(str(error))
+        return UNUSABLE
     _quiet_libraries()
     if args.offline:
         _stay_offline()

@@ -23,7 +23,12 @@ DEFAULT_PRESET = "pocket"
 
 _TAG_SETTINGS = ("tag_threshold", "max_tags", "windows", "batch_size")
 
-PATHS_HELP = "an image, a folder, a pattern, a list (.txt, .csv, .parquet), a shard (.tar), a dataset saved to disk"
+PATHS_HELP = (
+    "an image, - (stdin: paths or one image), a folder, a pattern, a list (.txt, .csv, .parquet), a shard (.tar), "
+    "a dataset saved to disk"
+)
+
+_CONFIG_HELP = "read options from a .yaml, .toml or .json file, see: openvocab config show; the command line wins"
 
 _OFFLINE_HELP = "never use the network, like HF_HUB_OFFLINE=1"
 
@@ -40,6 +45,7 @@ class Parser(ArgumentParser):
         super().__init__(*args, **kwargs)
         group = self.add_argument_group("global options")
         group.add_argument("--offline", action="store_true", default=SUPPRESS, help=_OFFLINE_HELP)
+        group.add_argument("--config", metavar="FILE", default=SUPPRESS, help=_CONFIG_HELP)
         group.add_argument("--version", action="version", version=f"openvocab {openvocab.__version__}")
 
     def error(self, message: str) -> NoReturn:
@@ -144,6 +150,11 @@ def _others(add: Callable[[str, str], Parser]) -> None:
     _settings(relabel, ("tag_threshold", "max_tags"))
     add_tasks(add("evaluate", "Score models on images whose labels are known."), DEFAULT_PRESET)
     serve_command.add_options(add("serve", "Open the web demo: a page to try, correct and export."), DEFAULT_PRESET)
+    config = add("config", "Show the options of a command as a file for --config.")
+    config.add_argument("action", choices=("show",), help="print the defaults, with what --config changes")
+    config.add_argument("of", nargs="*", metavar="COMMAND", help="the command, for example: annotate")
+    completion = add("completion", "Print the completion script of a shell, to be sourced.")
+    completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
     doctor = add("doctor", "Show versions, devices, caches and which presets can run here.")
     doctor.add_argument("--json", action="store_true", help=LIST_JSON_HELP)
 
@@ -151,7 +162,7 @@ def _others(add: Callable[[str, str], Parser]) -> None:
 def parser() -> Parser:
     """Return the parser of `openvocab`; the parsed arguments name the command as `command`."""
     made = Parser(prog="openvocab", description="Words in; tags, boxes and masks out.", allow_abbrev=False)
-    made.set_defaults(offline=False)
+    made.set_defaults(offline=False, config=None)
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def add(name: str, says: str) -> Parser:

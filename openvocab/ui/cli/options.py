@@ -118,7 +118,7 @@ def _run(command: ArgumentParser, out: str, *, required: bool = False) -> None:
     )
     group.add_argument("--strict", action="store_true", help="stop at the first image that fails")
     group.add_argument("--allow-urls", action="store_true", help="fetch images named by http:// and https://")
-    group.add_argument("--workers", type=int, metavar="N", help="threads that decode (default: one a core, 8 at most)")
+    group.add_argument("--workers", type=int, metavar="N", help="threads that decode (default: one a core)")
     group.add_argument("--isolate", action="store_true", help="decode in processes that may crash")
     group.add_argument("--devices", metavar="A,B", help="a worker process each: cuda:0,cuda:1; cuda*2 names one twice")
     group.add_argument(

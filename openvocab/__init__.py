@@ -72,7 +72,7 @@ if TYPE_CHECKING:
         TextEmbeddings,
         Vocabulary,
     )
-    from openvocab.pipeline.result import ModelRecord, Result, RunRecord, Tag
+    from openvocab.pipeline.result import ModelRecord, Presence, Result, RunRecord, Tag
     from openvocab.pipeline.settings import Settings
     from openvocab.prompts.labels import label_sets, read_labels
     from openvocab.prompts.templates import PromptSet, prompt_set
@@ -107,6 +107,7 @@ __all__ = [
     "OutOfMemory",
     "Pipeline",
     "PreparingTagger",
+    "Presence",
     "Preset",
     "PromptSegmenter",
     "PromptSet",
@@ -188,7 +189,7 @@ _HOMES = {
         "TextEmbeddings",
         "Vocabulary",
     ),
-    "pipeline.result": ("ModelRecord", "Result", "RunRecord", "Tag"),
+    "pipeline.result": ("ModelRecord", "Presence", "Result", "RunRecord", "Tag"),
     "models.registry": (
         "families",
         "load_captioner",

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL.PngImagePlugin import PngInfo
 
-from openvocab.batch.rows import ErrorKind, Row
+from openvocab.batch.rows import ErrorKind, Row, likely_labels
 from openvocab.errors import BadInput, BadOutput, ImageError, OutOfMemory
 from openvocab.images.items import Item
 from openvocab.images.read import Decoded
 from openvocab.pipeline.detections import Detections
+from openvocab.pipeline.gate import Choice
+from openvocab.pipeline.presence import Evidence
 from openvocab.pipeline.protocols import Prepared
-from openvocab.pipeline.result import Result, RunRecord, Tag
+from openvocab.pipeline.result import NO_PRESENCE, Presence, Result, RunRecord, Tag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -76,7 +78,9 @@ class Answer:
         item: The input.
         decoded: The image and its file, or None if it could not be read.
         error: Why the input has no answer, or None.
-        wanted: The labels that the detector searches for, or None after an error.
+        choice: The tags and the labels that the detector searches for, or None after an error.
+        evidence: The tagger's evidence of the labels' presence.
+        presence: The probability of each label.
         tags: The tags, best first.
         detections: The detections, best first.
         notes: Why there are no tags and no detections.
@@ -90,7 +94,9 @@ class Answer:
     item: Item
     decoded: Decoded | None = None
     error: Exception | None = None
-    wanted: tuple[str, ...] | None = None
+    choice: Choice | None = None
+    evidence: Evidence = field(default_factory=dict)
+    presence: Presence = field(default_factory=lambda: NO_PRESENCE)
     tags: tuple[Tag, ...] = ()
     detections: Detections | None = None
     notes: tuple[str, ...] = ()
@@ -99,6 +105,11 @@ class Answer:
     prepared: Prepared | None = None
     kept: Row | None = None
     drawn: bytes | None = None
+
+    @property
+    def wanted(self) -> tuple[str, ...] | None:
+        """The labels that the detector searches for, or None after an error."""
+        return None if self.choice is None else self.choice.wanted_labels
 
     @property
     def kind(self) -> ErrorKind | None:
@@ -118,7 +129,7 @@ class Answer:
         if self.decoded is None:
             raise BadInput(f"{self.item.id!r} could not be read, so it has no result")
         file, detections = self.decoded, Detections.none() if self.detections is None else self.detections
-        known = {"notes": self.notes, "labels": labels}
+        known: dict[str, Any] = {"notes": self.notes, "labels": labels, "presence": self.presence}
         return Result(self.item.id, file.width, file.height, self.tags, detections, record, file.pixels, **known)
 
     def png(self, record: RunRecord) -> bytes:
@@ -148,7 +159,7 @@ class Answer:
         return Answer(
             bare,
             error=error,
-            wanted=self.wanted,
+            presence=self.presence,
             tags=self.tags,
             detections=detections,
             notes=self.notes,
@@ -169,7 +180,10 @@ class Answer:
             plain = message[:1000].encode("utf-8", "backslashreplace").decode()
             return replace(known, error_kind=self.kind, error=plain)
         found = None if self.detections is None else self.detections.encoded()
-        return replace(known, tags=self.tags, detections=found, notes=self.notes, features=self.features)
+        likely = likely_labels(self.presence)
+        return replace(
+            known, tags=self.tags, detections=found, notes=self.notes, presence=likely, features=self.features
+        )
 
 
 def results(

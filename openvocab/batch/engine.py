@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import takewhile
+from itertools import groupby
 from typing import cast
 
 import numpy as np
@@ -27,15 +27,12 @@ from openvocab.images.decode import Isolated, decode_item
 from openvocab.images.items import Item
 from openvocab.images.prefetch import prefetch
 from openvocab.images.read import MAX_PIXELS, Decoded
-from openvocab.pipeline.chain import Stages, detect, score, score_features, segment, tag
+from openvocab.pipeline.candidates import Candidates
+from openvocab.pipeline.chain import Stages, Tagged, conclude, look, score, score_views, segment, tag
 from openvocab.pipeline.detections import Detections
-from openvocab.pipeline.protocols import ImageArray, PreparingTagger, Vocabulary
+from openvocab.pipeline.protocols import ImageArray, LateFusionDetector, PreparingTagger, Vocabulary
 
 __all__ = ["Answer", "Engine", "Reading", "kind_of"]
-
-Scored = tuple[NDArray[np.float32], NDArray[np.float32] | None]
-"""The tagger's answer for one image: (C,) scores and, on request, (V, D) features of the image and its windows."""
-
 
 Outcome = Decoded | PreparedImage | CachedImage | CacheFailed | Exception | None
 """The outcome of reading an item; None where it is skipped."""
@@ -120,8 +117,8 @@ class Engine:
         if cache is not None and stages.tagger is not None:
             self._recall = ImageCache(cache, stages.tagger, stages.settings.windows, reading.decode_size)
         size = stages.settings.batch_size
-        self._taggers: Batches[Scored] = Batches("tagger", size)
-        self._detectors: Batches[Detections] = Batches("detector", size)
+        self._taggers: Batches[Tagged] = Batches("tagger", size)
+        self._detectors: Batches[Candidates] = Batches("detector", size)
         self._segmenters: Batches[Detections] = Batches("segmenter", 1)
         self.skipped = 0
 
@@ -191,10 +188,18 @@ class Engine:
         """Yield the answers of a batch in order, and release each."""
         self._tag(batch)
         while batch and not self._stopped():
-            group = list(takewhile(lambda answer: answer.wanted == batch[0].wanted, batch))
+            group = next(list(answers) for _, answers in groupby(batch, self._together))
             del batch[: len(group)]
             yield from self._detect_and_segment(group)
         batch.clear()
+
+    def _together(self, answer: Answer) -> object:
+        """Return what answers have in common whose images the detector sees together.
+
+        A late-fusion detector scores all labels; another one is asked for the labels that are wanted.
+        """
+        late = isinstance(self._stages.detector, LateFusionDetector)
+        return bool(answer.wanted) if late else answer.wanted
 
     def _stopped(self) -> bool:
         """Whether to stop inside a batch; without a detector the whole batch is finished already."""
@@ -208,72 +213,69 @@ class Engine:
                 self._choose(answer, None)
             return
         known = [answer for answer in good if answer.rows is not None]
-        for answer, scores in zip(known, self._scored(known), strict=True):
-            self._fill(answer, (scores, answer.rows))
+        rows = [answer.rows for answer in known if answer.rows is not None]
+        for answer, one in zip(known, score_views(self._stages, rows, self._vocabulary), strict=True):
+            self._fill(answer, one)
         new = [answer for answer in good if answer.rows is None]
         made = self._taggers(self._score_batch, _tagger_inputs(new)) if new else []
-        for answer, one in zip(new, made, strict=True):
+        for answer, given in zip(new, made, strict=True):
             answer.prepared = None
-            if isinstance(one, Exception):
-                answer.error = one
+            if isinstance(given, Exception):
+                answer.error = given
             else:
-                self._fill(answer, one)
+                self._fill(answer, given)
         if self._recall is not None and new:
             self._recall.store(
                 (each.item.frame, each.decoded, each.rows) for each in new if each.decoded and each.rows is not None
             )
 
-    def _scored(self, known: Sequence[Answer]) -> Iterable[NDArray[np.float32]]:
-        """Return the (C,) scores of answers whose features come from the cache."""
-        rows = [answer.rows for answer in known if answer.rows is not None]
-        if not rows:
-            return ()
-        scores = score_features(self._stages, np.concatenate(rows), self._vocabulary)
-        starts = np.cumsum([0, *(len(each) for each in rows)])[:-1]
-        return np.asarray(np.maximum.reduceat(scores, starts, axis=0), np.float32)
-
-    def _fill(self, answer: Answer, seen: Scored) -> None:
+    def _fill(self, answer: Answer, seen: Tagged) -> None:
         """Fill in the tagger's answer."""
-        self._choose(answer, seen[0])
-        answer.rows = seen[1]
-        if self._features and seen[1] is not None:
-            answer.features = seen[1][0]
+        self._choose(answer, seen)
+        answer.rows = seen.features if self._features or self._recall is not None else None
+        if self._features:
+            answer.features = seen.features[0]
 
-    def _choose(self, answer: Answer, scores: NDArray[np.float32] | None) -> None:
+    def _choose(self, answer: Answer, seen: Tagged | None) -> None:
         """Fill in the tags, the labels that the detector gets, and the notes."""
-        choice = tag(self._stages, scores, self._vocabulary.labels)
-        answer.tags, answer.wanted, answer.notes = choice.tags, choice.wanted_labels, choice.notes
+        choice = tag(self._stages, None if seen is None else seen.scores, self._vocabulary.labels)
+        answer.tags, answer.choice, answer.notes = choice.tags, choice, choice.notes
+        answer.evidence = {} if seen is None else seen.evidence
+        if self._stages.detector is None:
+            answer.presence = self._stages.presence(answer.evidence, None, self._vocabulary)
 
-    def _score_batch(self, images: Sequence[ImageArray], size: int) -> list[Scored]:
+    def _score_batch(self, images: Sequence[ImageArray], size: int) -> list[Tagged]:
         sized = replace(self._stages, settings=replace(self._stages.settings, batch_size=size))
-        wanted = self._features or self._recall is not None
-        scores, rows = score(sized, images, self._vocabulary, features=wanted)
-        if not np.isfinite(scores).all() or not all(np.isfinite(each).all() for each in rows or ()):
+        made = score(sized, images, self._vocabulary)
+        if not all(np.isfinite(each.scores).all() and np.isfinite(each.features).all() for each in made):
             raise BadOutput("the tagger's scores are not finite; try --dtype float32")
-        return list(zip(scores, [None] * len(scores) if rows is None else rows, strict=True))
+        return made
 
     def _detect_and_segment(self, group: list[Answer]) -> Iterator[Answer]:
-        """Yield answers whose detector gets the same labels, each with its detections."""
-        found: list[Detections | Exception | None] = [None] * len(group)
-        labels = group[0].wanted
-        if labels is not None and self._stages.detector is not None:
-            found = list(self._detectors(partial(self._detect, labels), _pixels(group)))
+        """Yield answers whose images the detector sees together, each with its detections."""
+        seen: list[Candidates | Exception | None] = [None] * len(group)
+        choice = group[0].choice
+        if choice is not None and len(choice.wanted) and self._stages.detector is not None:
+            seen = list(self._detectors(partial(self._look, choice.wanted), _pixels(group)))
         while group and not self._stopped():
             answer = group.pop(0)
-            self._segment(answer, found.pop(0))
+            self._conclude(answer, seen.pop(0))
             yield answer
             del answer
 
-    def _detect(self, labels: tuple[str, ...], images: Sequence[ImageArray], size: int) -> list[Detections]:
+    def _look(self, wanted: NDArray[np.intp], images: Sequence[ImageArray], size: int) -> list[Candidates]:
         starts = range(0, len(images), size)
         parts = (images[at : at + size] for at in starts)
-        return [one for part in parts for one in detect(self._stages, part, self._vocabulary, labels)]
+        return [one for part in parts for one in look(self._stages, part, self._vocabulary, wanted)]
 
-    def _segment(self, answer: Answer, found: Detections | Exception | None) -> None:
-        if isinstance(found, Exception):
-            answer.error = found
-        elif found is not None and answer.decoded is not None:
-            pixels = answer.decoded.pixels
+    def _conclude(self, answer: Answer, seen: Candidates | Exception | None) -> None:
+        """Fill in the presence of the labels and the detections."""
+        if isinstance(seen, Exception):
+            answer.error = seen
+        elif answer.choice is not None and answer.decoded is not None and self._stages.detector is not None:
+            pixels, evidence = answer.decoded.pixels, answer.evidence
+            size = pixels.shape[0], pixels.shape[1]
+            found, answer.presence = conclude(self._stages, self._vocabulary, answer.choice, evidence, seen, size)
             made = self._segmenters(lambda images, _: [segment(self._stages, images[0], found)], [pixels])[0]
             if isinstance(made, Exception):
                 answer.error = made

@@ -127,7 +127,7 @@ def _missing(run: Run, done: frozenset[str], known: Known) -> Iterator[tuple[pa.
     """Yield a run's parts as tables without finished rows, each with the place of its new part; see Known.place."""
     import pyarrow as pa
 
-    for table in run.tables(without=("tags", "detections")):
+    for table in run.tables(without=("tags", "presence", "detections")):
         ids = table.column("id").to_pylist()
         wanted = table.filter(pa.array([name not in done for name in ids])) if done else table
         places = [known.place(item.id) for item in known.over(Item(id_of(name)) for name in ids)]
@@ -142,7 +142,7 @@ def _relabeled(table: pa.Table, kind: pa.Schema, stages: Stages, vocabulary: Voc
     columns: dict[str, Any] = {name: table.column(name) for name in table.column_names}
     columns["tags"], notes = _tags(table, kind.field("tags").type, stages, vocabulary)
     columns["notes"] = pa.array(notes, kind.field("notes").type)
-    columns |= {name: pa.nulls(len(table), kind.field(name).type) for name in ("detections", "drawing")}
+    columns |= {name: pa.nulls(len(table), kind.field(name).type) for name in ("presence", "detections", "drawing")}
     return pa.Table.from_arrays([columns[name] for name in kind.names], schema=kind)
 
 

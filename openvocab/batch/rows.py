@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote, unquote_to_bytes
@@ -12,16 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openvocab.errors import BadInput, ImageErrorKind
-from openvocab.pipeline.detections import Detections
+from openvocab.pipeline.detections import Detections, shortest
 from openvocab.pipeline.masks import EncodedMasks
-from openvocab.pipeline.result import Result, Tag
+from openvocab.pipeline.result import Presence, Result, Tag
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["ErrorKind", "Row", "from_table", "id_of", "row_of", "schema", "text_of", "to_table"]
+__all__ = ["ErrorKind", "Row", "from_table", "id_of", "likely_labels", "row_of", "schema", "text_of", "to_table"]
 
 _RAW = "bytes:"
+_UNLIKELY = 0.01
+"""Labels of a lower presence are not stored."""
 
 ErrorKind = Literal[ImageErrorKind, "nonfinite", "oom", "failed"]
 """Why an input has no answer: a kind of ImageError, or a failure after decoding.
@@ -47,6 +49,8 @@ class Row:
         tags: The tags, best first; empty after an error.
         detections: The detections, best first; None after an error.
         notes: Why there are no tags and no detections.
+        presence: The probability that each label is in the image, for those of 0.01 or more, in the order of the
+            vocabulary; the others are less likely. None if it was not computed.
         features: (D,) of length 1, if the run stores features.
         drawing: The path of the annotated image relative to the run folder, if it was drawn.
         labels: The vocabulary in order, or empty if it is not known; a run stores it in run.json, not in its rows.
@@ -65,6 +69,7 @@ class Row:
     features: NDArray[np.floating[Any]] | None = None
     drawing: str | None = None
     labels: tuple[str, ...] = field(default=(), kw_only=True)
+    presence: Mapping[str, float] | None = field(default=None, kw_only=True)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -89,8 +94,17 @@ def row_of(result: Result, *, id: str | None = None, sha256: str | None = None, 
         tags=result.tags,
         detections=result.detections.encoded(),
         notes=result.notes,
+        presence=likely_labels(result.presence),
         labels=result.labels,
     )
+
+
+def likely_labels(presence: Presence) -> dict[str, float] | None:
+    """Return the labels of a presence that a row stores; None where there is none."""
+    if not len(presence):
+        return None
+    names, rows = tuple(presence), np.flatnonzero(presence.probabilities >= _UNLIKELY)
+    return {names[row]: shortest(presence.probabilities[row]) for row in rows}
 
 
 def schema(features: int | None = None, half: bool = True) -> pa.Schema:
@@ -123,6 +137,7 @@ def schema(features: int | None = None, half: bool = True) -> pa.Schema:
         ("error", pa.string()),
         ("tags", pa.list_(pa.struct([("label", pa.string()), ("score", pa.float32())]))),
         ("detections", pa.list_(detection)),
+        ("presence", pa.list_(pa.struct([("label", pa.string()), ("probability", pa.float32())]))),
         ("notes", pa.list_(pa.string())),
         ("drawing", pa.string()),
     ]
@@ -146,6 +161,7 @@ def to_table(rows: Iterable[Row], kind: pa.Schema) -> pa.Table:
     }
     columns["id"] = [text_of(row.id) for row in kept]
     columns["tags"] = [[{"label": tag.label, "score": tag.score} for tag in row.tags] for row in kept]
+    columns["presence"] = [_pairs(row.presence) for row in kept]
     columns["detections"] = [None if row.detections is None else _plain(row.detections) for row in kept]
     arrays = [pa.array(columns[each.name], each.type) for each in kind if each.name != "features"]
     if "features" in kind.names:
@@ -165,10 +181,19 @@ def from_table(table: pa.Table | pa.RecordBatch, labels: tuple[str, ...] = ()) -
             tags=tuple(Tag(tag["label"], tag["score"]) for tag in plain["tags"]),
             detections=_detections(plain, index),
             notes=tuple(plain.get("notes") or ()),
+            presence=_presence(plain.get("presence")),
             features=None if given is None or given[0] != given[0] else np.asarray(given, np.float32),  # NaN
             drawing=plain.get("drawing"),  # rows of an earlier version have none
             labels=labels,
         )
+
+
+def _pairs(presence: Mapping[str, float] | None) -> list[dict[str, Any]] | None:
+    return None if presence is None else [{"label": label, "probability": value} for label, value in presence.items()]
+
+
+def _presence(pairs: list[dict[str, Any]] | None) -> dict[str, float] | None:
+    return None if pairs is None else {pair["label"]: shortest(pair["probability"]) for pair in pairs}
 
 
 def text_of(name: str) -> str:

@@ -10,15 +10,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openvocab.errors import BadInput
-from openvocab.pipeline.chain import Stages
 from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.masks import EncodedMasks
-from openvocab.pipeline.protocols import Boxes, ImageArray, LateFusionDetector, Queries, Segmenter
+from openvocab.pipeline.protocols import (
+    BatchEncoder,
+    Boxes,
+    Detector,
+    ImageArray,
+    LateFusionDetector,
+    MaskDetector,
+    Queries,
+    Segmenter,
+)
 from openvocab.pipeline.ranking import rank_boxes, rank_masks, top_candidates
 from openvocab.pipeline.settings import Settings
 from openvocab.prompts.labels import check_threshold
 
-__all__ = ["CandidateLimits", "Candidates", "find_candidates", "segment_candidates"]
+__all__ = [
+    "CandidateLimits",
+    "Candidates",
+    "encode_all",
+    "find_candidates",
+    "score_candidates",
+    "segment_candidates",
+]
 
 Floats = NDArray[np.float32]
 
@@ -54,11 +69,22 @@ class CandidateLimits:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Candidates:
-    """N candidates of one image; see Explored for the attributes."""
+    """N candidates of one image; see Explored for the attributes that are not described here.
+
+    Attributes:
+        xyxy: (N, 4) float32 boxes in pixels, not ranked.
+        scores: (N, C) float32, each candidate's score for every label; 0 below the min_score that was asked for.
+        min_score: Box thresholds of this or more are answered in full.
+        best: (C,) float32, the best score of each label over all boxes, candidates or not; NaN for a label that the
+            detector was not asked for.
+        masks: N encoded masks; None before the segmenter ran.
+        mask_scores: (N,) float32.
+    """
 
     xyxy: Floats
     scores: Floats
     min_score: float
+    best: Floats
     masks: EncodedMasks | None = None
     mask_scores: Floats | None = None
 
@@ -91,35 +117,60 @@ class Candidates:
 
 
 def find_candidates(
-    stages: Stages, image: ImageArray, encoded: Any, queries: Queries, limits: CandidateLimits
-) -> Candidates:
-    """Return the candidates of one image.
+    detector: Detector,
+    images: Sequence[ImageArray],
+    queries: Queries,
+    wanted: NDArray[np.intp],
+    limits: CandidateLimits,
+    *,
+    with_masks: MaskDetector | None = None,
+) -> list[Candidates]:
+    """Return the candidates of each image.
 
     Args:
-        stages: The models; there is a detector.
-        image: (H, W, 3) uint8 RGB.
-        encoded: The detector's encoding of the image, where it has one.
-        queries: All labels.
+        detector: A late-fusion detector scores every label; another one is asked for the wanted labels alone.
+        images: P images.
+        queries: The C labels.
+        wanted: Indices of the labels to detect.
         limits: Which boxes to keep.
+        with_masks: The detector, if its own masks are used.
 
     Raises:
-        BadInput: there is no detector.
         BadOutput: the model's answer is not finite.
     """
-    detector = stages.detector
-    if detector is None:
-        raise BadInput("this pipeline has no detector; load one with detector=SPEC")
     if isinstance(detector, LateFusionDetector):
-        return _score_every_label(detector, encoded, queries, limits)
-    masks: NDArray[np.bool_] | None = None
-    if (with_masks := stages.masks_from_detector) is not None:
-        boxes, masks = with_masks.detect_masks([image], queries, limits.min_score)[0]
-    else:
-        boxes = detector.detect([image], queries, limits.min_score)[0]
+        return [score_candidates(detector, one, queries, limits) for one in encode_all(detector, images)]
+    rows: list[int] | slice = slice(None) if len(wanted) == len(queries.labels) else wanted.tolist()
+    asked = queries
+    if not isinstance(rows, slice):
+        asked = Queries(tuple(queries.labels[row] for row in rows), queries.template, queries.embeddings[rows])
+    count = len(queries.labels)
+    if with_masks is not None:
+        pairs = with_masks.detect_masks(images, asked, limits.min_score)
+        return [_fused(boxes, masks, wanted, count, limits) for boxes, masks in pairs]
+    return [_fused(boxes, None, wanted, count, limits) for boxes in detector.detect(images, asked, limits.min_score)]
+
+
+def encode_all(detector: LateFusionDetector[Any], images: Sequence[ImageArray]) -> list[Any]:
+    """Return the detector's encoding of each image, several at a time where the detector can."""
+    if isinstance(detector, BatchEncoder):
+        return detector.encode_batch(images)
+    return [detector.encode(image) for image in images]
+
+
+def _fused(
+    boxes: Boxes, masks: NDArray[np.bool_] | None, wanted: NDArray[np.intp], count: int, limits: CandidateLimits
+) -> Candidates:
+    """Return the boxes of an early-fusion detector, each with a score for the label that it was found under.
+
+    A wanted label without a box is taken to have one of half the threshold.
+    """
     rows, min_score = top_candidates(boxes.scores, limits.min_score, limits.max_candidates)
-    scores = np.zeros((len(rows), len(queries.labels)), np.float32)
-    scores[np.arange(len(rows)), boxes.label_index[rows]] = boxes.scores[rows]
-    found = Candidates(boxes.xyxy[rows], scores, min_score)
+    scores, best = np.zeros((len(rows), count), np.float32), np.full(count, np.nan, np.float32)
+    scores[np.arange(len(rows)), wanted[boxes.label_index[rows]]] = boxes.scores[rows]
+    best[wanted] = limits.min_score / 2
+    np.maximum.at(best, wanted[boxes.label_index], boxes.scores)
+    found = Candidates(boxes.xyxy[rows], scores, min_score, best)
     if masks is None:
         return found
     return replace(found, masks=EncodedMasks.encode(masks[rows]), mask_scores=np.ones(len(rows), np.float32))
@@ -142,21 +193,29 @@ def segment_candidates(segmenter: Segmenter[Any], encoded: Any, found: Candidate
     return replace(found, masks=EncodedMasks(tuple(counts), height, width), mask_scores=np.concatenate(mask_scores))
 
 
-def _score_every_label(
+def score_candidates(
     detector: LateFusionDetector[Any], encoded: Any, queries: Queries, limits: CandidateLimits
 ) -> Candidates:
-    """Score each box for every label, a block of labels at a time."""
-    count = len(queries.labels)
-    blocks = [slice(start, start + _LABELS_A_CALL) for start in range(0, count, _LABELS_A_CALL)]
+    """Score each box of an encoded image for every label, a block of labels at a time.
+
+    Raises:
+        BadOutput: the model's answer is not finite.
+    """
+    blocks = [slice(start, start + _LABELS_A_CALL) for start in range(0, len(queries.labels), _LABELS_A_CALL)]
     parts = [Queries(queries.labels[block], queries.template, queries.embeddings[block]) for block in blocks]
-    if len(parts) == 1:
-        xyxy, scores = detector.score_boxes(encoded, queries)
-        rows, min_score = top_candidates(scores.max(axis=1), limits.min_score, limits.max_candidates)
-        kept = [scores[rows]]
-    else:
-        xyxy = detector.score_boxes(encoded, parts[0])[0]
-        best = np.max([detector.score_boxes(encoded, part)[1].max(axis=1) for part in parts], axis=0)
-        rows, min_score = top_candidates(best, limits.min_score, limits.max_candidates)
-        kept = [detector.score_boxes(encoded, part)[1][rows] for part in parts]
-    table = np.concatenate(kept, axis=1)
-    return Candidates(xyxy[rows], np.where(table >= limits.min_score, table, np.float32(0)), min_score)
+    xyxy, first = detector.score_boxes(encoded, parts[0])
+    tops, best = [first.max(axis=1)], [_best(first)]
+    for part in parts[1:]:
+        scores = detector.score_boxes(encoded, part)[1]
+        tops.append(scores.max(axis=1))
+        best.append(_best(scores))
+    rows, min_score = top_candidates(np.max(tops, axis=0), limits.min_score, limits.max_candidates)
+    rest = [detector.score_boxes(encoded, part)[1][rows] for part in parts[1:]]
+    table = np.concatenate([first[rows], *rest], axis=1)
+    kept = np.where(table >= limits.min_score, table, np.float32(0))
+    return Candidates(xyxy[rows], kept, min_score, np.concatenate(best))
+
+
+def _best(scores: Floats) -> Floats:
+    """Return the (C,) best of (N, C) scores; 0 where there is no box."""
+    return scores.max(axis=0) if len(scores) else np.zeros(scores.shape[1], np.float32)

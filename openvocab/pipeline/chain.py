@@ -5,6 +5,7 @@ Pipeline, explore, the batch engine and evaluation call these, so that one filte
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,25 +15,31 @@ from numpy.typing import NDArray
 
 import openvocab
 from openvocab.errors import BadInput
+from openvocab.pipeline.candidates import CandidateLimits, Candidates, find_candidates
 from openvocab.pipeline.detections import Detections
-from openvocab.pipeline.gate import Choice, choose, effective
+from openvocab.pipeline.gate import Choice, choose, effective, present_rows
 from openvocab.pipeline.masks import nonempty
-from openvocab.pipeline.protocols import (
-    Boxes,
-    Detector,
-    ImageArray,
-    MaskDetector,
-    Queries,
-    Segmenter,
-    Tagger,
-    Vocabulary,
-)
-from openvocab.pipeline.ranking import rank_boxes, rank_masks
-from openvocab.pipeline.result import ModelRecord, RunRecord
+from openvocab.pipeline.presence import Evidence, log_odds, presence_of, tag_evidence
+from openvocab.pipeline.protocols import Detector, ImageArray, MaskDetector, Segmenter, Tagger, Vocabulary
+from openvocab.pipeline.ranking import rank_masks
+from openvocab.pipeline.result import NO_PRESENCE, ModelRecord, Presence, RunRecord
 from openvocab.pipeline.settings import Settings
 from openvocab.pipeline.views import views
+from openvocab.weights.presence import PresenceModel, presence_model
 
-__all__ = ["Stages", "detect", "run_record", "score", "score_features", "segment", "tag"]
+__all__ = [
+    "Stages",
+    "Tagged",
+    "conclude",
+    "detect",
+    "look",
+    "run_record",
+    "score",
+    "score_features",
+    "score_views",
+    "segment",
+    "tag",
+]
 
 Floats = NDArray[np.float32]
 
@@ -70,39 +77,71 @@ class Stages:
         return self.tagger is None or self.tagger.independent
 
     @property
+    def presence_model(self) -> PresenceModel:
+        """The coefficients of presence for these models."""
+        tagger, detector = self.tagger, self.detector
+        names = tagger.record.spec if tagger else "", detector.record.spec if detector else ""
+        return presence_model(*names, independent=self.independent)
+
+    def presence(self, evidence: Evidence, seen: Candidates | None, vocabulary: Vocabulary) -> Presence:
+        """Return the presence of every label, from the tagger's evidence and the detector's boxes."""
+        boxes = {} if seen is None else {"box": log_odds(seen.best)}
+        values = presence_of(self.presence_model, {**evidence, **boxes})
+        return NO_PRESENCE if values is None else Presence(vocabulary.places, values)
+
+    @property
     def masks_from_detector(self) -> MaskDetector | None:
         """The detector where its own masks are used."""
         return self.detector if self.segmenter is None and isinstance(self.detector, MaskDetector) else None
 
 
-def score(
-    stages: Stages, images: Sequence[ImageArray], vocabulary: Vocabulary, *, features: bool = False
-) -> tuple[Floats, list[Floats] | None]:
-    """Score the labels for P images; with settings.windows, each label's best over the image and its windows.
+@dataclass(frozen=True, eq=False, slots=True)
+class Tagged:
+    """What the tagger says of one image.
 
-    Args:
-        features: Also return the tagger's features.
+    Attributes:
+        scores: (C,) float32; with settings.windows, each label's best over the image and its windows.
+        evidence: The tagger's log-odds; see presence.
+        features: (V, D) float32 features of the image and its windows.
+    """
 
-    Returns:
-        (P, C) scores, and P times the (V, D) features of an image and its windows, or None.
+    scores: Floats
+    evidence: Evidence
+    features: Floats
+
+
+def score(stages: Stages, images: Sequence[ImageArray], vocabulary: Vocabulary) -> list[Tagged]:
+    """Score the labels for each image; with settings.windows, each label's best over the image and its windows.
 
     Raises:
         BadInput: there is no tagger.
         BadOutput: the model's answer is not finite.
     """
-    tagger, texts = _texts(stages, vocabulary)
+    tagger, _ = _texts(stages, vocabulary)
     per_image = [views(image, stages.settings.windows) for image in images]
     flat, size = [view for each in per_image for view in each], stages.settings.batch_size
     if not flat:
-        return np.zeros((0, len(vocabulary.labels)), np.float32), None
-    batches = [flat[at : at + size] for at in range(0, len(flat), size)]
-    starts = np.cumsum([0, *(len(each) for each in per_image)])[:-1]
+        return []
+    rows = np.concatenate([tagger.encode_images(flat[at : at + size]) for at in range(0, len(flat), size)])
+    ends = np.cumsum([len(each) for each in per_image])
+    return score_views(stages, np.split(rows, ends[:-1]), vocabulary)
+
+
+def score_views(stages: Stages, features: Sequence[Floats], vocabulary: Vocabulary) -> list[Tagged]:
+    """Score the labels for the (V, D) features of each image and its windows.
+
+    Raises:
+        BadInput: there is no tagger.
+        BadOutput: a logit is not finite.
+    """
     if not features:
-        scores = np.concatenate([tagger.score(batch, texts) for batch in batches])
-        return np.maximum.reduceat(scores, starts, axis=0), None
-    rows = [tagger.encode_images(batch) for batch in batches]
-    scores = np.concatenate([tagger.scores(each, texts) for each in rows])
-    return np.maximum.reduceat(scores, starts, axis=0), np.split(np.concatenate(rows), starts[1:])
+        return []
+    tagger, _ = _texts(stages, vocabulary)
+    ends = np.cumsum([len(each) for each in features])
+    scores = np.maximum.reduceat(score_features(stages, np.concatenate(features), vocabulary), [0, *ends[:-1]], axis=0)
+    return [
+        Tagged(row, tag_evidence(tagger, each, vocabulary), each) for row, each in zip(scores, features, strict=True)
+    ]
 
 
 def score_features(stages: Stages, features: Floats, vocabulary: Vocabulary) -> Floats:
@@ -124,36 +163,69 @@ def tag(stages: Stages, scores: Floats | None, labels: Sequence[str]) -> Choice:
     return choose(scores, tuple(labels), stages.settings, stages.independent, detects=stages.detector is not None)
 
 
+def look(
+    stages: Stages, images: Sequence[ImageArray], vocabulary: Vocabulary, wanted: NDArray[np.intp]
+) -> list[Candidates]:
+    """Return the boxes of each image that may be detections, each with its scores.
+
+    Args:
+        wanted: Indices of the labels to detect, at least one.
+
+    Raises:
+        BadInput: there is no detector.
+        BadOutput: the model's answer is not finite.
+    """
+    if stages.detector is None or vocabulary.queries is None:
+        raise BadInput("this pipeline has no detector; load one with detector=SPEC")
+    limits = CandidateLimits(stages.settings.threshold("box_threshold"), sys.maxsize)
+    masks = stages.masks_from_detector
+    return find_candidates(stages.detector, images, vocabulary.queries, wanted, limits, with_masks=masks)
+
+
+def conclude(
+    stages: Stages,
+    vocabulary: Vocabulary,
+    choice: Choice,
+    evidence: Evidence,
+    seen: Candidates | None,
+    size: tuple[int, int],
+) -> tuple[Detections, Presence]:
+    """Return the detections of one image, without masks of a segmenter, and the presence of every label.
+
+    Args:
+        choice: The labels to detect.
+        evidence: The tagger's.
+        seen: The detector's boxes; None if it was not called.
+        size: (height, width) of the image.
+    """
+    found = stages.presence(evidence, seen, vocabulary)
+    if seen is None:
+        return Detections.none(size if stages.masks_from_detector else None), found
+    wanted = present_rows(choice.wanted, found, stages.settings)
+    return seen.detections(vocabulary.labels, wanted, stages.settings, size), found
+
+
 def detect(
     stages: Stages, images: Sequence[ImageArray], vocabulary: Vocabulary, wanted: Sequence[str] | None = None
 ) -> list[Detections]:
     """Return the detections of each image: boxes, and masks where the detector brings them.
 
     Args:
-        wanted: The labels to detect; all of the vocabulary where None.
+        wanted: The labels to detect, however likely they are in the image; all of the vocabulary where None.
 
     Raises:
         BadInput: there is no detector.
         BadOutput: the model's answer is not finite.
     """
-    queries = vocabulary.queries
-    if stages.detector is None or queries is None:
-        raise BadInput("this pipeline has no detector; load one with detector=SPEC")
-    class_ids = np.arange(len(queries.labels))
-    if wanted is not None and tuple(wanted) != queries.labels:
-        class_ids = np.array([vocabulary.labels.index(label) for label in wanted], np.int64)
-        queries = Queries(tuple(wanted), queries.template, queries.embeddings[class_ids.tolist()])
-    with_masks, threshold = stages.masks_from_detector, stages.settings.threshold("box_threshold")
-    if not queries.labels:
-        return [Detections.none(image.shape[:2] if with_masks else None) for image in images]
-    if with_masks is not None:
-        return [
-            _ranked(boxes, queries.labels, class_ids, stages.settings, masks)
-            for boxes, masks in with_masks.detect_masks(images, queries, threshold)
-        ]
+    names = vocabulary.labels if wanted is None else tuple(wanted)
+    rows = np.array([vocabulary.places[label] for label in names], np.intp)
+    if not len(rows):
+        masks = stages.masks_from_detector is not None
+        return [Detections.none(image.shape[:2] if masks else None) for image in images]
+    seen = look(stages, images, vocabulary, rows)
     return [
-        _ranked(boxes, queries.labels, class_ids, stages.settings)
-        for boxes in stages.detector.detect(images, queries, threshold)
+        one.detections(vocabulary.labels, rows, stages.settings, image.shape[:2])
+        for one, image in zip(seen, images, strict=True)
     ]
 
 
@@ -203,20 +275,3 @@ def _texts(stages: Stages, vocabulary: Vocabulary) -> tuple[Tagger, Any]:
     if vocabulary.texts is None:
         raise BadInput("this vocabulary was made without a tagger; make it with this pipeline's vocabulary()")
     return stages.tagger, vocabulary.texts
-
-
-def _ranked(
-    boxes: Boxes,
-    labels: Sequence[str],
-    class_ids: NDArray[np.int64],
-    settings: Settings,
-    masks: NDArray[np.bool_] | None = None,
-) -> Detections:
-    """Return the boxes that are detections; a detector's own masks score 1, since its score is for both."""
-    rows = rank_boxes(boxes, settings)
-    index, scores = boxes.label_index[rows], boxes.scores[rows]
-    found = Detections(boxes.xyxy[rows], scores, tuple(labels[at] for at in index), scores, class_ids=class_ids[index])
-    if masks is None:
-        return found
-    ones, masks = np.ones_like(scores), masks[rows]
-    return replace(found, mask_scores=ones, masks=masks).take(rank_masks(scores, ones, nonempty(masks), settings))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any, Literal, Unpack, get_args
 
@@ -12,13 +12,27 @@ from numpy.typing import NDArray
 
 from openvocab.errors import BadInput, BadOutput
 from openvocab.images.read import read_image
-from openvocab.pipeline.candidates import CandidateLimits, Candidates, find_candidates, segment_candidates
-from openvocab.pipeline.chain import Stages, run_record, score_features
+from openvocab.pipeline.candidates import (
+    CandidateLimits,
+    Candidates,
+    find_candidates,
+    score_candidates,
+    segment_candidates,
+)
+from openvocab.pipeline.chain import Stages, run_record, score_views
 from openvocab.pipeline.detections import Detections
-from openvocab.pipeline.gate import Choice, choose
+from openvocab.pipeline.gate import Choice, choose, present_rows
 from openvocab.pipeline.masks import EncodedMasks
-from openvocab.pipeline.protocols import ImageArray, LateFusionDetector, PromptSegmenter, Vocabulary, nbytes_of
-from openvocab.pipeline.result import ModelRecord, Result, RunRecord
+from openvocab.pipeline.presence import Evidence
+from openvocab.pipeline.protocols import (
+    ImageArray,
+    LateFusionDetector,
+    PromptSegmenter,
+    Queries,
+    Vocabulary,
+    nbytes_of,
+)
+from openvocab.pipeline.result import NO_PRESENCE, ModelRecord, Presence, Result, RunRecord
 from openvocab.pipeline.settings import SettingChanges, Settings
 from openvocab.pipeline.views import views
 
@@ -81,6 +95,8 @@ class Explored:
         box_scores: (N, C) float32, each candidate's score for every label, 0 below the min_score that was asked for.
         masks: N encoded masks; None before the segmenter ran.
         mask_scores: (N,) float32, the segmenter's own estimates of the masks' IoU.
+        evidence: The tagger's log-odds of presence; see pipeline.presence.
+        presence: Label -> probability that it is in the image, as far as the finished stages know.
     """
 
     encoded: Encoded
@@ -96,13 +112,15 @@ class Explored:
     box_scores: Floats | None = None
     masks: EncodedMasks | None = None
     mask_scores: Floats | None = None
+    evidence: Evidence = field(default_factory=dict)
+    presence: Presence = field(default_factory=lambda: NO_PRESENCE)
 
     @property
     def nbytes(self) -> int:
         """Bytes of arrays, tensors and masks it keeps alive, with those of encoded and without the vocabulary."""
-        own = (self.tag_scores, self.xyxy, self.box_scores, self.mask_scores)
+        own = (self.tag_scores, self.xyxy, self.box_scores, self.mask_scores, *self.evidence.values())
         masks = 0 if self.masks is None else sum(map(len, self.masks.counts))
-        return self.encoded.nbytes + nbytes_of(own) + masks
+        return self.encoded.nbytes + nbytes_of((*own, self.presence.probabilities)) + masks
 
     def result(self, source: str = "array", **changes: Unpack[SettingChanges]) -> Result:
         """Return the result under other settings; no model is called.
@@ -120,7 +138,7 @@ class Explored:
         height, width = self.encoded.image.shape[:2]
         choice, labels = self._choice(settings), self.vocabulary.labels
         record, detections = replace(self.record, settings=settings.given()), self._detections(settings, choice.wanted)
-        known: dict[str, Any] = {"notes": choice.notes_of(len(detections)), "labels": labels}
+        known: dict[str, Any] = {"notes": choice.notes_of(len(detections)), "labels": labels, "presence": self.presence}
         return Result(source, width, height, choice.tags, detections, record, self.encoded.image, **known)
 
     def _choice(self, settings: Settings) -> Choice:
@@ -130,7 +148,9 @@ class Explored:
     def _detections(self, settings: Settings, wanted: NDArray[np.intp]) -> Detections:
         if self.xyxy is None or self.box_scores is None:
             return Detections.none()
-        found = Candidates(self.xyxy, self.box_scores, self.min_score, self.masks, self.mask_scores)
+        best = np.zeros(0, np.float32)  # of no use here: presence is known
+        found = Candidates(self.xyxy, self.box_scores, self.min_score, best, self.masks, self.mask_scores)
+        wanted = present_rows(wanted, self.presence, settings)
         return found.detections(self.vocabulary.labels, wanted, settings, self.encoded.image.shape[:2])
 
 
@@ -173,9 +193,10 @@ def _answers(stages: Stages, now: Explored, limits: CandidateLimits) -> Iterator
         return
     start = perf_counter()
     encoded = _with_detector(stages, now.encoded)
-    found = find_candidates(stages, encoded.image, encoded.detector, now.vocabulary.queries, limits)
+    found = _candidates(stages, encoded, now.vocabulary.queries, limits)
+    presence = stages.presence(now.evidence, found, now.vocabulary)
     boxes = replace(now, encoded=encoded, min_score=found.min_score, xyxy=found.xyxy, box_scores=found.scores)
-    now = _finished(boxes, "boxes", start)
+    now = _finished(replace(boxes, presence=presence), "boxes", start)
     yield now
     start = perf_counter()
     if stages.segmenter is not None:
@@ -197,12 +218,28 @@ def _tagged(stages: Stages, now: Explored) -> Explored:
         BadOutput: they are not finite.
     """
     encoded = _with_views(stages, now.encoded)
-    rows, size = np.zeros((0, 0), np.float32) if encoded.views is None else encoded.views, stages.settings.batch_size
-    parts = [score_features(stages, rows[at : at + size], now.vocabulary) for at in range(0, len(rows), size)]
-    scores = np.concatenate(parts).max(axis=0)
-    if not np.isfinite(scores).all():
+    (tagged,) = score_views(
+        stages, [np.zeros((0, 0), np.float32) if encoded.views is None else encoded.views], now.vocabulary
+    )
+    if not np.isfinite(tagged.scores).all():
         raise BadOutput("the tagger's scores are not finite; try --dtype float32")
-    return replace(now, encoded=encoded, tag_scores=scores)
+    presence = stages.presence(tagged.evidence, None, now.vocabulary)
+    return replace(now, encoded=encoded, tag_scores=tagged.scores, evidence=tagged.evidence, presence=presence)
+
+
+def _candidates(stages: Stages, encoded: Encoded, queries: Queries, limits: CandidateLimits) -> Candidates:
+    """Return the candidates of all labels.
+
+    Raises:
+        BadInput: there is no detector.
+    """
+    detector = stages.detector
+    if detector is None:
+        raise BadInput("this pipeline has no detector; load one with detector=SPEC")
+    if isinstance(detector, LateFusionDetector):
+        return score_candidates(detector, encoded.detector, queries, limits)
+    every, masks = np.arange(len(queries.labels)), stages.masks_from_detector
+    return find_candidates(detector, [encoded.image], queries, every, limits, with_masks=masks)[0]
 
 
 def _start(stages: Stages, image: Any) -> Encoded:

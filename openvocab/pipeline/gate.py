@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from openvocab.pipeline.protocols import Detector, Tagger
 from openvocab.pipeline.ranking import rank_labels
-from openvocab.pipeline.result import Tag
+from openvocab.pipeline.result import Presence, Tag
 from openvocab.pipeline.settings import Settings
 from openvocab.weights.thresholds import box_threshold, tag_threshold
 
-__all__ = ["Choice", "best_labels", "choose", "effective"]
+__all__ = ["Choice", "best_labels", "choose", "effective", "present_rows"]
 
 Scores = NDArray[np.float32]
 
@@ -48,6 +48,13 @@ def _wanted(scores: Scores, settings: Settings) -> NDArray[np.intp]:
     if settings.gate == "none" or len(scores) <= settings.max_tags:
         return np.arange(len(scores))
     return rank_labels(scores, 0.0, settings.max_tags)
+
+
+def present_rows(wanted: NDArray[np.intp], presence: Presence, settings: Settings) -> NDArray[np.intp]:
+    """Return those of the wanted labels, as indices, that are in the image as likely as presence_threshold asks."""
+    if not settings.presence_threshold or not len(presence):
+        return wanted
+    return wanted[presence.probabilities[wanted] >= settings.presence_threshold]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -112,6 +119,8 @@ def _why_no_box(count: int, settings: Settings, *, gated: bool) -> str:
         return "no box: without a tag no label is looked for (gate 'threshold')"
     asked = min(count, settings.max_tags) if gated and settings.gate == "best" else count
     bounds = f"the box threshold {settings.threshold('box_threshold'):g}"
+    if settings.presence_threshold:
+        bounds += f", its presence {settings.presence_threshold:g}"
     if settings.mask_threshold:
         bounds += f", its mask the mask threshold {settings.mask_threshold:g}"
     return f"no box: none of the {asked} labels looked for scored over {bounds}"

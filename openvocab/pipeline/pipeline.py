@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
@@ -20,7 +21,8 @@ from openvocab.pipeline.candidates import CandidateLimits
 from openvocab.pipeline.chain import Stages
 from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.explore import Encoded, Explored, Stage
-from openvocab.pipeline.protocols import ImageArray, Vocabulary
+from openvocab.pipeline.presence import encode_background
+from openvocab.pipeline.protocols import ImageArray, Tagger, TextEmbeddings, Vocabulary
 from openvocab.pipeline.result import Result, RunRecord, Tag
 from openvocab.pipeline.settings import SettingChanges
 from openvocab.prompts.labels import read_labels
@@ -73,15 +75,14 @@ class Pipeline(Stages):
                 )
             return labels
         names, prompts = read_labels(labels), prompt_set(template)
-        texts = None
-        if self.tagger and cache is not None:
-            from openvocab.batch.feature_cache import cached_labels
-
-            texts = cached_labels(cache, self.tagger, names, prompts)
-        elif self.tagger:
-            texts = self.tagger.encode_labels(names, prompts)
+        texts = background = None
+        if self.tagger is not None:
+            encode = partial(_encode_labels, self.tagger, prompts, cache)
+            texts = encode(names)
+            if self.presence_model.relative:
+                background = encode_background(self.tagger, names, prompts, encode)
         queries = self.detector.encode_labels(names, detector_template) if self.detector else None
-        return Vocabulary(names, prompts, texts, queries)
+        return Vocabulary(names, prompts, texts, queries, background)
 
     @overload
     def __call__(
@@ -232,14 +233,15 @@ class Pipeline(Stages):
             BadInput: there is no tagger.
             BadOutput: the model's answer is not finite.
         """
-        return chain.score(self.changed(**changes), images, vocabulary)[0]
+        rows = [each.scores for each in chain.score(self.changed(**changes), images, vocabulary)]
+        return np.stack(rows) if rows else np.zeros((0, len(vocabulary.labels)), np.float32)
 
     def tag(self, image: ImageArray, vocabulary: Vocabulary, **changes: Unpack[SettingChanges]) -> tuple[Tag, ...]:
         """Stage 1 alone: the labels over the threshold, best first; ties keep the order of the vocabulary."""
         if self.tagger is None or vocabulary.texts is None:
             return ()
         stages = self.changed(**changes)
-        return chain.tag(stages, chain.score(stages, [image], vocabulary)[0][0], vocabulary.labels).tags
+        return chain.tag(stages, chain.score(stages, [image], vocabulary)[0].scores, vocabulary.labels).tags
 
     def detect(
         self,
@@ -346,10 +348,25 @@ class Pipeline(Stages):
         return replace(self, settings=self.settings.changed(**changes)) if changes else self
 
     def _result(self, name: str, image: ImageArray, vocabulary: Vocabulary) -> Result:
-        scores = chain.score(self, [image], vocabulary)[0][0] if self.tagger else None
-        choice, found = chain.tag(self, scores, vocabulary.labels), Detections.none()
+        tagged = chain.score(self, [image], vocabulary)[0] if self.tagger else None
+        choice = chain.tag(self, tagged.scores if tagged else None, vocabulary.labels)
+        detects = self.detector is not None and len(choice.wanted) > 0
+        seen = chain.look(self, [image], vocabulary, choice.wanted)[0] if detects else None
+        evidence, (height, width) = tagged.evidence if tagged else {}, image.shape[:2]
+        found, presence = chain.conclude(self, vocabulary, choice, evidence, seen, (height, width))
         if self.detector is not None:
-            found = chain.segment(self, image, chain.detect(self, [image], vocabulary, choice.wanted_labels)[0])
-        (height, width), record = image.shape[:2], chain.run_record(self, vocabulary)
-        notes = choice.notes_of(len(found))
-        return Result(name, width, height, choice.tags, found, record, image, notes=notes, labels=vocabulary.labels)
+            found = chain.segment(self, image, found)
+        known: dict[str, Any] = {"notes": choice.notes_of(len(found)), "labels": vocabulary.labels}
+        record = chain.run_record(self, vocabulary)
+        return Result(name, width, height, choice.tags, found, record, image, presence=presence, **known)
+
+
+def _encode_labels(
+    tagger: Tagger, prompts: PromptSet, cache: str | os.PathLike[str] | None, names: tuple[str, ...]
+) -> TextEmbeddings:
+    """Encode labels, or take them from the cache in a folder."""
+    if cache is None:
+        return tagger.encode_labels(names, prompts)
+    from openvocab.batch.feature_cache import cached_labels
+
+    return cached_labels(cache, tagger, names, prompts)

@@ -7,7 +7,7 @@ of an image and the segmenter's encoding (E). No adapter remembers an image.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -18,6 +18,8 @@ from openvocab.prompts.templates import PromptSet
 
 __all__ = [
     "NO_PIXELS",
+    "Background",
+    "BatchEncoder",
     "Boxes",
     "Captioner",
     "Detector",
@@ -161,6 +163,19 @@ class Queries:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class Background:
+    """The background labels that a softmax tagger's logits are taken relative to; see pipeline.presence.
+
+    Attributes:
+        texts: The B background labels as the tagger encodes them.
+        own: (C,) the place of each asked label among them; -1 where it is not one of them.
+    """
+
+    texts: TextEmbeddings
+    own: NDArray[np.intp]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Vocabulary:
     """Labels encoded once for every stage that reads text; make it with Pipeline.vocabulary and reuse it.
 
@@ -169,17 +184,25 @@ class Vocabulary:
         prompts: The tagger's templates.
         texts: The labels as the tagger encodes them; None without a tagger.
         queries: The labels as the detector encodes them; None without a detector.
+        background: The background labels; None where the tagger's logits are taken as they are.
+        places: Label -> its place.
     """
 
     labels: tuple[str, ...]
     prompts: PromptSet
     texts: TextEmbeddings | None
     queries: Queries | None
+    background: Background | None = None
+    places: Mapping[str, int] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Index the labels."""
+        object.__setattr__(self, "places", {label: place for place, label in enumerate(self.labels)})
 
     @property
     def nbytes(self) -> int:
         """Bytes of arrays and tensors it keeps alive."""
-        return nbytes_of((self.texts, self.queries))
+        return nbytes_of((self.texts, self.queries, self.background))
 
 
 def nbytes_of(value: Any) -> int:
@@ -245,6 +268,15 @@ class LateFusionDetector(Detector, Protocol[P]):
         Boxes are in pixels of the image and clipped to it; boxes outside the image are dropped. detect returns those
         whose best label scores over its threshold.
         """
+        ...
+
+
+@runtime_checkable
+class BatchEncoder(LateFusionDetector[P], Protocol[P]):
+    """A late-fusion detector that encodes several images at a time."""
+
+    def encode_batch(self, images: Sequence[ImageArray]) -> list[P]:
+        """Return what encode returns for each image."""
         ...
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     import supervision
     from PIL.Image import Image as PILImage
 
-__all__ = ["ModelRecord", "Result", "RunRecord", "Tag"]
+__all__ = ["ModelRecord", "Presence", "Result", "RunRecord", "Tag"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,53 @@ class RunRecord:
     settings: dict[str, float | int | str | bool] = field(default_factory=dict)
 
 
+PRESENT = 0.5
+"""Labels that are less likely are absent."""
+
+_MAX_PLAIN = 1000
+"""The most labels whose presence is written into JSON."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Presence(Mapping[str, float]):
+    """Label -> probability that it is in the image, for all labels in the order of the vocabulary.
+
+    Attributes:
+        places: Label -> its row; shared by all results of a vocabulary.
+        probabilities: (C,) float32.
+    """
+
+    places: Mapping[str, int]
+    probabilities: NDArray[np.float32]
+
+    def __getitem__(self, label: str) -> float:
+        return float(self.probabilities[self.places[label]])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __repr__(self) -> str:
+        best = np.argsort(-self.probabilities, kind="stable")[:4]
+        names = tuple(self.places)
+        shown = ", ".join(f"{names[row]} {self.probabilities[row]:.2f}" for row in best)
+        return f"Presence({len(self)} labels: {shown})"
+
+    def top(self, count: int) -> dict[str, float]:
+        """Return the count most likely labels with their probabilities, in the order of the vocabulary."""
+        names = tuple(self.places)
+        rows = np.arange(len(names))
+        if len(rows) > count:
+            rows = np.sort(np.argsort(-self.probabilities, kind="stable")[:count])
+        return {names[row]: float(self.probabilities[row]) for row in rows}
+
+
+NO_PRESENCE = Presence({}, np.zeros(0, np.float32))
+"""Where nothing was asked for, or nothing could be said."""
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Result:
     """Everything that was found in one image.
@@ -92,6 +140,7 @@ class Result:
         image: (height, width, 3) uint8 RGB, kept so that the result can be drawn.
         notes: Why there is neither a tag nor a detection; empty where there is one.
         labels: The vocabulary, in the caller's order; empty where it is not known.
+        presence: Label -> probability that it is in the image; it does not depend on the other labels.
     """
 
     source: str
@@ -103,6 +152,7 @@ class Result:
     image: NDArray[np.uint8]
     notes: tuple[str, ...] = field(default=(), kw_only=True)
     labels: tuple[str, ...] = field(default=(), kw_only=True)
+    presence: Presence = field(default_factory=lambda: NO_PRESENCE, kw_only=True)
 
     def __post_init__(self) -> None:
         """Check that image, masks and size agree, and index the detections by `classes`.
@@ -149,6 +199,16 @@ class Result:
         """The labels in the order of class ids: the vocabulary, then what was named by hand."""
         return tuple(dict.fromkeys([*self.labels, *self.detections.labels, *(tag.label for tag in self.tags)]))
 
+    @property
+    def absent(self) -> dict[str, float]:
+        """The labels that are likelier absent than present, with the probability that they are in the image."""
+        return {label: value for label, value in self.presence.items() if value < PRESENT}
+
+    @property
+    def none_present(self) -> bool:
+        """Whether the answer is "none of these": every label is likelier absent than present."""
+        return len(self.presence) > 0 and bool((self.presence.probabilities < PRESENT).all())
+
     def draw(self) -> PILImage:
         """Return the image with masks, boxes and names on it."""
         from openvocab.pipeline.draw import draw
@@ -169,6 +229,7 @@ class Result:
             "height": self.height,
             "tags": [{"label": tag.label, "score": round(tag.score, 6)} for tag in self.tags],
             "detections": [_plain(each) for each in self.detections],
+            "presence": {label: round(value, 6) for label, value in self.presence.top(_MAX_PLAIN).items()},
             "notes": list(self.notes),
             "run": asdict(self.run),
         }

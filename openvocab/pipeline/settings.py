@@ -24,6 +24,7 @@ class SettingChanges(TypedDict, total=False):
     max_tags: int | None
     gate: Gate | None
     windows: int | None
+    presence_threshold: float | None
     box_threshold: float | None
     nms_iou: float | None
     duplicates: Duplicates | None
@@ -51,6 +52,7 @@ class Settings:
         "labels that the detector gets: the max_tags best (best), the tags (threshold), or all (none)",
     )
     windows: int = _option(0, "also score an N x N grid of overlapping half-size windows; 0 scores the image alone")
+    presence_threshold: float = _option(0.0, "drop boxes of labels that are less likely to be in the image")
     box_threshold: float | None = _option(None, "drop boxes that score less (default: the checkpoint's own)")
     nms_iou: float = _option(0.5, "of two boxes of one label that overlap more, keep the better")
     duplicates: Duplicates = _option("best", "the same object under two labels: keep the best label, or keep both")
@@ -65,7 +67,8 @@ class Settings:
         Raises:
             BadInput: a threshold outside 0 to 1, a count below its least value, or an unknown policy.
         """
-        for name in ("tag_threshold", "box_threshold", "nms_iou", "duplicate_iou", "mask_threshold"):
+        shares = ("tag_threshold", "presence_threshold", "box_threshold", "nms_iou", "duplicate_iou", "mask_threshold")
+        for name in shares:
             if getattr(self, name) is not None:
                 check_threshold(name, getattr(self, name))
         for name, least in (("max_tags", 1), ("max_boxes", 1), ("batch_size", 1), ("windows", 0)):

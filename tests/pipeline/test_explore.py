@@ -249,7 +249,7 @@ def test_it_says_how_much_memory_it_takes(pocket: Pipeline) -> None:
     parts = (IMAGE, encoded.views, places.features, places.xyxy, features.features)
     assert encoded.nbytes == sum(each.nbytes for each in parts)
     first, *_, done = pocket.explore(encoded, ["apple", "dog"], min_score=0.0, max_candidates=20)
-    assert first.nbytes == encoded.nbytes + 2 * 4
+    assert first.nbytes == encoded.nbytes + 2 * 4 * 4  # scores, evidence of image and window, presence
     assert done.masks is not None and len(done.masks) == 20
     assert done.nbytes - first.nbytes == 20 * 4 * (4 + 2 + 1) + sum(map(len, done.masks.counts))
 

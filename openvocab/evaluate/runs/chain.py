@@ -15,8 +15,9 @@ from openvocab.evaluate.data.annotated import AnnotatedImage, AnnotatedSet
 from openvocab.evaluate.metrics.detection import GroundTruth, Predictions
 from openvocab.evaluate.runs.detector import AnnotatedReader, has_annotated_size, scored_detections
 from openvocab.evaluate.runs.images import Progress, no_progress
-from openvocab.pipeline.chain import detect, segment, tag
+from openvocab.pipeline.chain import Tagged, conclude, detect, look, score, segment, tag
 from openvocab.pipeline.detections import Detections
+from openvocab.pipeline.gate import present_rows
 from openvocab.pipeline.masks import EncodedMasks
 from openvocab.pipeline.pipeline import Pipeline
 from openvocab.pipeline.protocols import ImageArray, Segmenter, Vocabulary
@@ -40,9 +41,11 @@ class ChainRun:
         with_true_labels: P detections, with the true labels of each image in place of its tags; None without a tagger.
         true_box_masks: P predictions with one mask for each true box; None without a segmenter or true masks.
         scores: (P, C) float32 tag scores; None without a tagger.
-        queried: (P, C) bool, whether the detector was queried for the label (see Settings.gate); None without a tagger.
+        queried: (P, C) bool, whether the label may have boxes (Settings.gate and presence_threshold); None without a
+            tagger.
         unread: Path and error of each image that could not be read; it is in no metric.
         resized: Paths of images of another size than annotated; they are in no metric.
+        presence: (P, C) float32, the probability that the label is in the image; None where it is not known.
         digest: sha256 over all images' bytes, boxes, labels and masks, in order; it identifies the data.
     """
 
@@ -58,6 +61,7 @@ class ChainRun:
     unread: tuple[tuple[str, str], ...]
     resized: tuple[str, ...]
     digest: str
+    presence: NDArray[np.float32] | None = None
 
     @property
     def masked(self) -> bool:
@@ -100,6 +104,7 @@ class _ImageRun:
     true_box_masks: Predictions | None = None
     scores: NDArray[np.float32] | None = None
     queried: NDArray[np.bool_] | None = None
+    presence: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,36 +117,40 @@ class _Models:
 
     def run(self, images: Sequence[tuple[AnnotatedImage, ImageArray]], labels: Sequence[str]) -> list[_ImageRun]:
         """Run the models over a batch of images; the tagger scores them together."""
-        scores: list[Any] = [None] * len(images)
+        tagged: list[Tagged | None] = [None] * len(images)
         if self.pipe and self.vocabulary and self.pipe.tagger and images:
-            scores = list(self.pipe.tag_scores([pixels for _, pixels in images], self.vocabulary))
-        return [self._run_image(one, pixels, labels, row) for (one, pixels), row in zip(images, scores, strict=True)]
+            tagged = [*score(self.pipe, [pixels for _, pixels in images], self.vocabulary)]
+        return [self._run_image(one, pixels, labels, row) for (one, pixels), row in zip(images, tagged, strict=True)]
 
     def _run_image(
-        self, one: AnnotatedImage, pixels: ImageArray, labels: Sequence[str], scores: NDArray[np.float32] | None
+        self, one: AnnotatedImage, pixels: ImageArray, labels: Sequence[str], tagged: Tagged | None
     ) -> _ImageRun:
         encoded = self.segmenter.encode(pixels) if self.segmenter else None
         masks = self._true_box_masks(one, encoded) if self.segmenter and one.masks is not None else None
         if self.pipe is None or self.vocabulary is None:
             return _ImageRun(one, true_box_masks=masks)
-        if scores is None:
-            detections = self._detect(self.pipe, self.vocabulary, pixels, None, encoded)
-            return _ImageRun(one, scored_detections(detections, labels, one).encoded(), true_box_masks=masks)
-        queried = tag(self.pipe, scores, self.vocabulary.labels).wanted
+        choice = tag(self.pipe, tagged.scores if tagged else None, self.vocabulary.labels)
+        seen = look(self.pipe, [pixels], self.vocabulary, choice.wanted)[0] if len(choice.wanted) else None
+        evidence = tagged.evidence if tagged else {}
+        found, presence = conclude(self.pipe, self.vocabulary, choice, evidence, seen, pixels.shape[:2])
+        own = scored_detections(segment(self.pipe, pixels, found, encoded), labels, one).encoded()
+        values = presence.probabilities if len(presence) else None
+        if tagged is None:
+            return _ImageRun(one, own, true_box_masks=masks, presence=values)
+        queried = present_rows(choice.wanted, presence, self.pipe.settings)
         present = np.unique(one.class_ids)
-        detections = self._detect(self.pipe, self.vocabulary, pixels, queried, encoded)
-        with_true_labels = detections  # the same if the tags are the true labels
+        oracle = own  # the same if the tags are the true labels
         if not np.array_equal(np.sort(queried), present):
-            with_true_labels = self._detect(self.pipe, self.vocabulary, pixels, present, encoded)
-        own, oracle = (scored_detections(each, labels, one).encoded() for each in (detections, with_true_labels))
-        return _ImageRun(one, own, oracle, masks, scores, np.isin(np.arange(len(labels)), queried))
+            oracle = scored_detections(self._detect(self.pipe, pixels, present, encoded), labels, one).encoded()
+        asked = np.isin(np.arange(len(labels)), queried)
+        return _ImageRun(one, own, oracle, masks, tagged.scores, asked, values)
 
-    def _detect(
-        self, pipe: Pipeline, vocabulary: Vocabulary, pixels: ImageArray, rows: NDArray[np.intp] | None, encoded: Any
-    ) -> Detections:
-        """Return the detections of the labels of those rows, or of all labels; with masks if there is a segmenter."""
-        wanted = None if rows is None else [vocabulary.labels[row] for row in rows]
-        return segment(pipe, pixels, detect(pipe, [pixels], vocabulary, wanted)[0], encoded)
+    def _detect(self, pipe: Pipeline, pixels: ImageArray, rows: NDArray[np.intp], encoded: Any) -> Detections:
+        """Return the detections of the labels of those rows; with masks if there is a segmenter."""
+        if self.vocabulary is None:
+            return Detections.none()
+        wanted = [self.vocabulary.labels[row] for row in rows]
+        return segment(pipe, pixels, detect(pipe, [pixels], self.vocabulary, wanted)[0], encoded)
 
     def _true_box_masks(self, one: AnnotatedImage, encoded: Any) -> Predictions:
         """Return one mask for each true box."""
@@ -159,6 +168,7 @@ def _run(models: _Models, data: AnnotatedSet, record: RunRecord, progress: Progr
         runs += models.run(same_size, data.labels)
     truth = reader.measured([each.image for each in runs])
     scores, queried = _all([each.scores for each in runs]), _all([each.queried for each in runs])
+    presence = _all([each.presence for each in runs])
     return ChainRun(
         tuple(each.image.path for each in runs),
         data.labels,
@@ -172,6 +182,7 @@ def _run(models: _Models, data: AnnotatedSet, record: RunRecord, progress: Progr
         tuple(reader.unread),
         tuple(reader.resized),
         reader.digest.hexdigest(),
+        None if presence is None else np.stack(presence),
     )
 
 

@@ -179,20 +179,33 @@ class OwlDetector:
                 found.append(best_first(xyxy, scores[over], index[over], image))
         return found
 
-    @torch.inference_mode()
     def encode(self, image: ImageArray) -> OwlEncoding:
         """Encode one image; every vocabulary reuses the encoding.
 
         Raises:
             BadOutput: the model gave a box or a place that is not finite.
         """
-        grid = self._grid([image])
-        features = grid.flatten(1, 2)
-        boxes = self.model.box_predictor(features, grid)[0]
-        if not (torch.isfinite(features).all() and torch.isfinite(boxes).all()):
-            raise BadOutput("the detector's encoding of the image is not finite")
-        xyxy, rows = inside(_corners(boxes) * self._extent(image).to(boxes), image)
-        return OwlEncoding(features[0, rows], np.asarray(xyxy[rows].cpu().numpy(), np.float32))
+        return self.encode_batch([image])[0]
+
+    @torch.inference_mode()
+    def encode_batch(self, images: Sequence[ImageArray]) -> list[OwlEncoding]:
+        """Encode several images, a few at a time.
+
+        Raises:
+            BadOutput: the model gave a box or a place that is not finite.
+        """
+        found: list[OwlEncoding] = []
+        for start in range(0, len(images), self.batch):
+            block = images[start : start + self.batch]
+            grid = self._grid(block)
+            places = grid.flatten(1, 2)
+            boxes = self.model.box_predictor(places, grid)
+            for row, image in enumerate(block):
+                if not (torch.isfinite(places[row]).all() and torch.isfinite(boxes[row]).all()):
+                    raise BadOutput("the detector's encoding of the image is not finite")
+                xyxy, rows = inside(_corners(boxes[row]) * self._extent(image).to(boxes), image)
+                found.append(OwlEncoding(places[row, rows], np.asarray(xyxy[rows].cpu().numpy(), np.float32)))
+        return found
 
     @torch.inference_mode()
     def score_boxes(self, encoded: OwlEncoding, queries: Queries) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -32,7 +32,7 @@ DEMO_LABELS = "pocket"
 
 _OF_STAGE = {
     "tagger": ("tag_threshold", "max_tags", "windows", "template"),
-    "detector": ("box_threshold", "nms_iou", "duplicates", "duplicate_iou", "max_boxes"),
+    "detector": ("presence_threshold", "box_threshold", "nms_iou", "duplicates", "duplicate_iou", "max_boxes"),
 }
 """Stage -> the options of `annotate` that only it reads."""
 

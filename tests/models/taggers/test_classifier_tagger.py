@@ -164,9 +164,9 @@ def test_keeping_embeddings_changes_no_score(
 ) -> None:
     pipe = openvocab.Pipeline(taggers[kind], None, None, openvocab.Settings())
     vocabulary = pipe.vocabulary(["goldfish", "tench"])
-    kept, rows = chain.score(pipe, images, vocabulary, features=True)
-    np.testing.assert_allclose(kept, pipe.tag_scores(images, vocabulary), atol=1e-6)
-    assert rows is not None
+    kept = chain.score(pipe, images, vocabulary)
+    np.testing.assert_allclose([each.scores for each in kept], pipe.tag_scores(images, vocabulary), atol=1e-6)
+    np.testing.assert_allclose(pipe.tag_scores(images, vocabulary), taggers[kind].score(images, vocabulary.texts or []))
 
 
 @pytest.mark.parametrize(

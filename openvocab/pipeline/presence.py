@@ -1,0 +1,117 @@
+"""Presence: the probability that a label is in an image, from what the chain computes anyway.
+
+A label's evidence are log-odds: of the tagger on the image and on its best window, and of the detector's best box. None
+of them depends on the other labels, so neither does the probability. For softmax taggers the logit is taken relative
+to a fixed pool of background labels, since it means nothing alone.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openvocab.errors import BadInput
+from openvocab.pipeline.protocols import Background, Tagger, TextEmbeddings, Vocabulary
+from openvocab.pipeline.scores import sigmoid
+from openvocab.prompts.templates import PromptSet
+from openvocab.weights.presence import PresenceModel, background_words
+
+__all__ = ["Evidence", "encode_background", "log_odds", "presence_of", "tag_evidence"]
+
+Floats = NDArray[np.float32]
+Evidence = Mapping[str, Floats]
+"""Name -> (C,) float32 log-odds; NaN for a label that was not measured."""
+
+_LIMIT = 20.0
+"""Log-odds are clipped to this on either side; a score of 0 or 1 has infinite ones."""
+
+_POOLS: OrderedDict[object, TextEmbeddings] = OrderedDict()
+_MAX_POOLS = 8
+
+
+def presence_of(model: PresenceModel, evidence: Evidence) -> Floats | None:
+    """Return the (C,) probabilities that the evidence means; None without evidence.
+
+    A label whose box was not measured gets the function of the rest.
+    """
+    if not evidence:
+        return None
+    known = {name: np.asarray(values, np.float64) for name, values in evidence.items()}
+    made = np.full(len(next(iter(known.values()))), np.nan)
+    measured = {name: ~np.isnan(values) for name, values in known.items()}
+    patterns = np.stack(list(measured.values()))
+    for pattern in np.unique(patterns, axis=1).T:
+        rows = (patterns == pattern[:, None]).all(axis=0)
+        logistic = model.logistic(frozenset(name for name, has in zip(measured, pattern, strict=True) if has))
+        if logistic is not None:
+            parts = (weight * known[name][rows] for name, weight in logistic.weights.items())
+            made[rows] = sum(parts, np.full(int(rows.sum()), logistic.bias))
+    return None if np.isnan(made).all() else sigmoid(np.nan_to_num(made, nan=-_LIMIT))
+
+
+def tag_evidence(tagger: Tagger, features: Floats, vocabulary: Vocabulary) -> dict[str, Floats]:
+    """Return the tagger's evidence for the (V, D) features of an image and its windows."""
+    if vocabulary.texts is None:
+        return {}
+    logits = np.asarray(tagger.logits(features, vocabulary.texts), np.float64)
+    if vocabulary.background is not None:
+        logits = _relative(logits, tagger.logits(features, vocabulary.background.texts), vocabulary.background)
+    logits = np.clip(np.nan_to_num(logits), -_LIMIT, _LIMIT).astype(np.float32)
+    return {"image": logits[0]} | ({"window": logits[1:].max(axis=0)} if len(logits) > 1 else {})
+
+
+def _relative(logits: NDArray[np.float64], pool: Floats, background: Background) -> NDArray[np.float64]:
+    """Return (V, C) logits less the log of the summed exponentials of the (V, B) pool without the label itself."""
+    relative: NDArray[np.float64] = logits - _log_sum(pool)[:, None]
+    for row in np.flatnonzero(background.own >= 0):
+        relative[:, row] = logits[:, row] - _log_sum(np.delete(pool, background.own[row], axis=1))
+    return relative
+
+
+def _log_sum(logits: Floats) -> NDArray[np.float64]:
+    """Return the (V,) logs of the summed exponentials of (V, B) logits."""
+    wide = np.asarray(logits, np.float64)
+    best = wide.max(axis=1, keepdims=True)
+    made: NDArray[np.float64] = (best + np.log(np.exp(wide - best).sum(axis=1, keepdims=True)))[:, 0]
+    return made
+
+
+def log_odds(scores: NDArray[Any]) -> Floats:
+    """Return the log-odds of scores in 0 to 1, clipped to a finite range; NaN stays."""
+    wide = np.asarray(scores, np.float64)
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.clip(np.log(wide) - np.log1p(-wide), -_LIMIT, _LIMIT), np.float32)
+
+
+def encode_background(
+    tagger: Tagger,
+    labels: Sequence[str],
+    prompts: PromptSet,
+    encode: Callable[[tuple[str, ...]], TextEmbeddings] | None = None,
+) -> Background | None:
+    """Return the background labels, encoded with the templates of the labels; None if the tagger takes only its own.
+
+    The last few pools are kept, by model and templates.
+
+    Args:
+        tagger: Encodes them.
+        labels: The labels that are asked for.
+        prompts: Their templates.
+        encode: Encodes labels in place of the tagger, for example from a cache.
+    """
+    words, key = background_words(), (tagger.record, prompts.templates)
+    texts = _POOLS.get(key) if tagger.record.sha256 else None
+    if texts is None:
+        try:
+            texts = encode(words) if encode else tagger.encode_labels(words, prompts)
+        except BadInput:
+            return None
+        _POOLS[key] = texts
+        if len(_POOLS) > _MAX_POOLS:
+            _POOLS.popitem(last=False)
+    places = {word.casefold(): place for place, word in enumerate(texts.labels)}
+    return Background(texts, np.array([places.get(label.casefold(), -1) for label in labels], np.intp))

@@ -12,7 +12,7 @@ install = $(BIN)/uv pip install --quiet --python $(1)/bin/python -c constraints.
 	|| $(1)/bin/python -m pip install --quiet -c constraints.txt $(2)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs wheel wheel-test lowest-test newest-test clean
+.PHONY: help demo test lint docs wheel wheel-test lowest-test newest-test sbom clean
 
 help:
 	@echo "make demo        run the embedded models on the example images, into demo-out/"
@@ -22,6 +22,7 @@ help:
 	@echo "make wheel-test  build the wheel, install it elsewhere, run the tests and the demo on it"
 	@echo "make lowest-test run the tests on the oldest releases that pyproject.toml allows"
 	@echo "make newest-test run the tests on the newest releases that pyproject.toml allows"
+	@echo "make sbom        list the installed packages and their licenses in build/sbom.json"
 	@echo "make clean       remove everything that these targets write"
 
 $(READY): pyproject.toml constraints.txt
@@ -73,6 +74,12 @@ newest-test: $(READY)
 	$(PYTHON) -m venv $(NEWEST_VENV)
 	$(BIN)/uv pip install --quiet --python $(NEWEST_VENV)/bin/python --upgrade -e '.[dev]'
 	$(NEWEST_VENV)/bin/python -m pytest
+
+# The packages of .venv with versions and licenses, in CycloneDX's format.
+sbom: $(READY)
+	$(call install,$(VENV),cyclonedx-bom)
+	mkdir -p build
+	$(BIN)/cyclonedx-py environment $(BIN)/python --output-format JSON --output-file build/sbom.json
 
 clean:
 	rm -rf $(VENV) $(WHEEL_VENV) $(LOWEST_VENV) $(NEWEST_VENV) build dist demo-out openvocab-demo

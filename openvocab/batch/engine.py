@@ -28,7 +28,7 @@ from openvocab.images.items import Item
 from openvocab.images.prefetch import prefetch
 from openvocab.images.read import MAX_PIXELS, Decoded
 from openvocab.pipeline.candidates import Candidates
-from openvocab.pipeline.chain import Stages, Tagged, conclude, look, score, score_views, segment, tag
+from openvocab.pipeline.chain import Stages, Tagged, conclude, look, score, score_views, segment, tag, views_key
 from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.protocols import ImageArray, LateFusionDetector, PreparingTagger, Vocabulary
 
@@ -104,18 +104,18 @@ class Engine:
             stop: Checked between images; once true, the current answer is the last one.
 
         Raises:
-            BadInput: features or cache without a tagger or the digest of its weights, or decode_size with a
-                detector, whose boxes need every pixel.
+            BadInput: features or cache without a tagger, or decode_size with a detector or with tiles.
         """
         _refuse(stages, reading, features=features, cache=cache is not None)
         self._stages, self._vocabulary = stages, vocabulary
         self._reading, self._features, self._stop = reading, features, stop
         self._pixels = pixels or stages.detector is not None
-        ahead = isinstance(stages.tagger, PreparingTagger) and not self._pixels and not stages.settings.windows
+        whole = not (self._pixels or stages.settings.windows or stages.settings.tiles)
+        ahead = whole and isinstance(stages.tagger, PreparingTagger)
         self._preparing = cast("PreparingTagger", stages.tagger) if ahead else None
         self._recall: ImageCache | None = None
         if cache is not None and stages.tagger is not None:
-            self._recall = ImageCache(cache, stages.tagger, stages.settings.windows, reading.decode_size)
+            self._recall = ImageCache(cache, stages.tagger, views_key(stages), reading.decode_size)
         size = stages.settings.batch_size
         self._taggers: Batches[Tagged] = Batches("tagger", size)
         self._detectors: Batches[Candidates] = Batches("detector", size)
@@ -292,6 +292,8 @@ def _refuse(stages: Stages, reading: Reading, *, features: bool, cache: bool) ->
         raise BadInput("a cache keeps the tagger's features, and this pipeline has none; load one with tagger=SPEC")
     if reading.decode_size is not None and stages.detector is not None:
         raise BadInput("decode_size is for tags alone, since boxes and masks need every pixel; leave it out")
+    if reading.decode_size is not None and stages.settings.tiles:
+        raise BadInput("decode_size makes images smaller, and tiles need every pixel; leave one of them out")
 
 
 def _outcome(read: Callable[[Item], Outcome], item: Item) -> Outcome:

@@ -220,14 +220,20 @@ class CachedImage:
 class ImageCache:
     """The images of one tagger in a cache."""
 
-    def __init__(self, cache: FeatureCache, tagger: Tagger, windows: int, decode_size: int | None) -> None:
+    def __init__(self, cache: FeatureCache, tagger: Tagger, views: Sequence[object], decode_size: int | None) -> None:
         """Compute the part of the keys that all images share.
+
+        Args:
+            cache: The cache.
+            tagger: The tagger.
+            views: What decides the windows and tiles of an image; see chain.views_key.
+            decode_size: See Reading.
 
         Raises:
             BadInput: The sha256 of the tagger's weights is not known.
         """
         self._cache = cache
-        self._start = _digest("image", *_identity(tagger), windows, decode_size)
+        self._start = _digest("image", *_identity(tagger), *views, decode_size)
 
     def read(
         self, item: Item, decoder: Callable[[Item], Decoded], max_pixels: int, *, pixels: bool

@@ -1,7 +1,7 @@
 """New labels for a run with stored features: no image is read, and only the tagger's text tower runs.
 
-A row has the features of the whole image, so that is scored even if the run also scored windows. Features stored as
-float16 give scores that differ from the run's by that rounding.
+A row has the features of the whole image, so that is scored even if the run also scored windows or tiles. Features
+stored as float16 give scores that differ from the run's by that rounding.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def relabel(
         tagger: The tagger of the run.
         folder: The run folder to write.
         vocabulary: The new labels, encoded with that tagger.
-        settings: tag_threshold and max_tags are used; windows is recorded as 0.
+        settings: tag_threshold and max_tags are used; windows and tiles are recorded as 0.
         overwrite: Whether an existing run in the folder is replaced.
 
     Raises:
@@ -74,7 +74,7 @@ def relabel(
     refuse_without_features(run)
     _refuse_another(run, tagger.record)
     refuse_target(os.fspath(folder), [run.path])
-    settings = replace(settings, windows=0)
+    settings = replace(settings, windows=0, tiles=0)
     stages = Stages(tagger, None, None, settings)
     kept = {name: run.record.get(name) for name in ("features", "feature_size", "decode_size")}
     made_by = describe(asdict(run_record(stages, vocabulary)), vocabulary.labels, **kept)

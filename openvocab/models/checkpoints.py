@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from openvocab.errors import BadWeights, MissingExtra
+from openvocab.errors import BadInput, BadWeights, MissingExtra
 from openvocab.models.device import pick_device, pick_dtype
 from openvocab.pipeline.quiet import quiet_loading
 from openvocab.pipeline.result import ModelRecord
@@ -24,7 +24,7 @@ from openvocab.weights.fetch import hub_file
 from openvocab.weights.files import first_line, read_state
 from openvocab.weights.trust import FileState, file_state, refuse_changed, trusted_sha256
 
-__all__ = ["Found", "find", "load_model", "load_processor"]
+__all__ = ["Found", "find", "load_model", "load_processor", "processor_side"]
 
 _SAFE, _SAFE_INDEX = "model.safetensors", "model.safetensors.index.json"
 _PICKLED, _PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
@@ -121,6 +121,19 @@ def load_model(found: Found, model_class: Any, kind: str, **options: Any) -> Any
     if report["missing_keys"]:
         raise BadWeights(f"{found.location}: the weights lack {len(report['missing_keys'])} parameters of the model")
     return model.eval()
+
+
+def processor_side(processor: Any) -> int:
+    """Return the shorter side in pixels of what a transformers image processor resizes an image to.
+
+    Raises:
+        BadInput: the processor resizes images to no fixed size.
+    """
+    size = dict(processor.size)
+    sides = [int(size[name]) for name in ("shortest_edge", "height", "width", "longest_edge") if size.get(name)]
+    if not sides:
+        raise BadInput(f"{type(processor).__name__} resizes images to no fixed size; give a number of tiles")
+    return sides[0]
 
 
 def load_processor(found: Found, processor_class: Any, kind: str, **options: Any) -> Any:

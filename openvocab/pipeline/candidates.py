@@ -79,6 +79,7 @@ class Candidates:
             detector was not asked for.
         masks: N encoded masks; None before the segmenter ran.
         mask_scores: (N,) float32.
+        tiles: (N,) int64, the tile that each box was found in; None where the image was not tiled.
     """
 
     xyxy: Floats
@@ -87,6 +88,7 @@ class Candidates:
     best: Floats
     masks: EncodedMasks | None = None
     mask_scores: Floats | None = None
+    tiles: NDArray[np.int64] | None = None
 
     def detections(
         self, labels: Sequence[str], wanted: NDArray[np.intp], settings: Settings, size: tuple[int, int]
@@ -104,7 +106,7 @@ class Candidates:
         scores = self.scores[:, wanted]
         best = scores.argmax(axis=1)
         top = scores[np.arange(len(best)), best]
-        rows = rank_boxes(Boxes(self.xyxy, top, best.astype(np.int64)), settings)
+        rows = rank_boxes(Boxes(self.xyxy, top, best.astype(np.int64), self.tiles), settings)
         class_ids, masks, mask_scores = wanted[best[rows]].astype(np.int64), self.masks, self.mask_scores
         names = tuple(labels[at] for at in class_ids)
         found = Detections(self.xyxy[rows], top[rows], names, top[rows], class_ids=class_ids)
@@ -113,7 +115,7 @@ class Candidates:
         ranks = found.scores * mask_scores[rows]
         order = rank_masks(ranks, mask_scores[rows], masks.areas[rows] > 0, settings)
         segmented = replace(found, scores=ranks, mask_scores=mask_scores[rows], masks=masks[rows]).take(order)
-        return replace(segmented, masks=np.asarray(segmented.masks))
+        return segmented if self.tiles is not None else replace(segmented, masks=np.asarray(segmented.masks))
 
 
 def find_candidates(

@@ -18,12 +18,14 @@ from openvocab.errors import BadInput
 from openvocab.pipeline.candidates import CandidateLimits, Candidates, find_candidates
 from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.gate import Choice, choose, effective, present_rows
-from openvocab.pipeline.masks import nonempty
+from openvocab.pipeline.masks import Masks, nonempty
 from openvocab.pipeline.presence import Evidence, log_odds, presence_of, tag_evidence
-from openvocab.pipeline.protocols import Detector, ImageArray, MaskDetector, Segmenter, Tagger, Vocabulary
+from openvocab.pipeline.protocols import Detector, ImageArray, MaskDetector, Segmenter, SizedInput, Tagger, Vocabulary
 from openvocab.pipeline.ranking import rank_masks
 from openvocab.pipeline.result import NO_PRESENCE, ModelRecord, Presence, RunRecord
 from openvocab.pipeline.settings import Settings
+from openvocab.pipeline.tiled import detect_tiles, segment_tiles
+from openvocab.pipeline.tiles import Tiling, grid_size
 from openvocab.pipeline.views import views
 from openvocab.weights.presence import PresenceModel, presence_model
 
@@ -39,6 +41,8 @@ __all__ = [
     "score_views",
     "segment",
     "tag",
+    "tiling_of",
+    "views_key",
 ]
 
 Floats = NDArray[np.float32]
@@ -100,9 +104,9 @@ class Tagged:
     """What the tagger says of one image.
 
     Attributes:
-        scores: (C,) float32; with settings.windows, each label's best over the image and its windows.
+        scores: (C,) float32; with windows or tiles, each label's best over the image and those.
         evidence: The tagger's log-odds; see presence.
-        features: (V, D) float32 features of the image and its windows.
+        features: (V, D) float32 features of the image, its windows and its tiles.
     """
 
     scores: Floats
@@ -111,14 +115,15 @@ class Tagged:
 
 
 def score(stages: Stages, images: Sequence[ImageArray], vocabulary: Vocabulary) -> list[Tagged]:
-    """Score the labels for each image; with settings.windows, each label's best over the image and its windows.
+    """Score the labels for each image; with windows or tiles, each label's best over the image and those.
 
     Raises:
         BadInput: there is no tagger.
         BadOutput: the model's answer is not finite.
     """
     tagger, _ = _texts(stages, vocabulary)
-    per_image = [views(image, stages.settings.windows) for image in images]
+    cut = stages.settings.tiles
+    per_image = [views(each, stages.settings.windows, tiling_of(stages, each) if cut else None) for each in images]
     flat, size = [view for each in per_image for view in each], stages.settings.batch_size
     if not flat:
         return []
@@ -179,6 +184,9 @@ def look(
         raise BadInput("this pipeline has no detector; load one with detector=SPEC")
     limits = CandidateLimits(stages.settings.threshold("box_threshold"), sys.maxsize)
     masks = stages.masks_from_detector
+    if stages.settings.tiles:
+        given, batch = (stages.detector, masks, vocabulary.queries, wanted, limits), stages.settings.batch_size
+        return [detect_tiles(*given, image, tiling_of(stages, image), batch) for image in images]
     return find_candidates(stages.detector, images, vocabulary.queries, wanted, limits, with_masks=masks)
 
 
@@ -244,11 +252,51 @@ def segment(stages: Stages, image: ImageArray, detections: Detections, encoded: 
         return detections
     if not len(detections):
         return Detections.none(masks_of=image.shape[:2])
-    encoding = stages.segmenter.encode(image) if encoded is None else encoded
-    masks, mask_scores = stages.segmenter.masks(encoding, detections.xyxy)
+    masks: Masks
+    if stages.settings.tiles:
+        tiling = tiling_of(stages, image)
+        masks, mask_scores = segment_tiles(stages.segmenter, image, detections.xyxy, tiling, encoded)
+    else:
+        encoding = stages.segmenter.encode(image) if encoded is None else encoded
+        masks, mask_scores = stages.segmenter.masks(encoding, detections.xyxy)
     scores = detections.detector_scores * mask_scores
     segmented = replace(detections, scores=scores, mask_scores=mask_scores, masks=masks)
     return segmented.take(rank_masks(scores, mask_scores, nonempty(masks), stages.settings))
+
+
+def tiling_of(stages: Stages, image: ImageArray) -> Tiling:
+    """Return the windows of an image: itself and its tiles.
+
+    Raises:
+        BadInput: tiles is "auto", and the input size of the detector, or of the tagger without one, is not known.
+    """
+    count, size = stages.settings.tiles, image.shape[:2]
+    if count == "auto":
+        count = grid_size(size, _input_side(stages), stages.settings.min_object)
+    return Tiling.of(size, count)
+
+
+def views_key(stages: Stages) -> tuple[int | str, ...]:
+    """Return what decides the windows and tiles of every image.
+
+    Raises:
+        BadInput: as tiling_of.
+    """
+    settings = stages.settings
+    if not settings.tiles:
+        return (settings.windows,)
+    side = _input_side(stages) if settings.tiles == "auto" else 0
+    return settings.windows, settings.tiles, settings.min_object, side
+
+
+def _input_side(stages: Stages) -> int:
+    """Return the input size of the detector, or of the tagger where there is none."""
+    model: Any = stages.tagger if stages.detector is None else stages.detector
+    if not isinstance(model, SizedInput):
+        raise BadInput(
+            f"tiles='auto' needs the input size of {model.record.spec}, which is not known; give a number of tiles"
+        )
+    return model.input_side
 
 
 def run_record(stages: Stages, vocabulary: Vocabulary) -> RunRecord:

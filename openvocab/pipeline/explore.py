@@ -130,11 +130,13 @@ class Explored:
             changes: Settings to change, e.g. box_threshold=0.4.
 
         Raises:
-            BadInput: a setting that does not fit, or another number of windows, which the tagger would have to see.
+            BadInput: a setting that does not fit, or other windows or tiles, which the models would have to see.
         """
         settings = self.settings.changed(**changes)
         if settings.windows != self.settings.windows and self.tag_scores is not None:
             raise BadInput(f"the tagger saw windows={self.settings.windows}; explore again with the other number")
+        if settings.tiles:
+            raise BadInput("the models saw no tiles; call the pipeline with tiles instead of explore")
         height, width = self.encoded.image.shape[:2]
         choice, labels = self._choice(settings), self.vocabulary.labels
         record, detections = replace(self.record, settings=settings.given()), self._detections(settings, choice.wanted)
@@ -174,8 +176,12 @@ def explore(stages: Stages, image: Any, vocabulary: Vocabulary, limits: Candidat
     """Return the answers of Pipeline.explore; the arguments are checked before the first is asked for.
 
     Raises:
-        BadInput: the vocabulary lacks a stage, or the encoding was made by other models.
+        BadInput: tiles are asked for, the vocabulary lacks a stage, or the encoding was made by other models.
     """
+    if stages.settings.tiles:
+        raise BadInput(
+            "explore keeps what the models make of the whole image, so it takes no tiles; call the pipeline with tiles"
+        )
     if (stages.tagger and vocabulary.texts is None) or (stages.detector and vocabulary.queries is None):
         raise BadInput("this vocabulary was made without a stage; make it with this pipeline's vocabulary()")
     record, encoded = run_record(stages, vocabulary), _start(stages, image)

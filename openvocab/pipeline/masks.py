@@ -36,8 +36,10 @@ def mask_box(mask: NDArray[np.bool_]) -> tuple[float, float, float, float] | Non
     return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 
 
-def nonempty(masks: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def nonempty(masks: Masks) -> NDArray[np.bool_]:
     """Return (N,) whether each of (N, H, W) masks has a pixel."""
+    if isinstance(masks, EncodedMasks):
+        return masks.areas > 0
     return np.asarray(masks.any(axis=(1, 2)), np.bool_)
 
 

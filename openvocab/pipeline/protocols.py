@@ -32,6 +32,7 @@ __all__ = [
     "PromptSegmenter",
     "Queries",
     "Segmenter",
+    "SizedInput",
     "Tagger",
     "TextEmbeddings",
     "Vocabulary",
@@ -222,11 +223,23 @@ class Boxes:
         xyxy: (N, 4) float32 pixels of the image, half-open, clipped to it.
         scores: (N,) float32 in 0 to 1.
         label_index: (N,) int64 into Queries.labels.
+        tiles: (N,) int64, the tile that each box was found in; None where the image was not tiled.
     """
 
     xyxy: Floats
     scores: Floats
     label_index: NDArray[np.int64]
+    tiles: NDArray[np.int64] | None = None
+
+
+@runtime_checkable
+class SizedInput(Protocol):
+    """A tagger or detector that resizes every image to about the same number of pixels; tiles="auto" needs it."""
+
+    @property
+    def input_side(self) -> int:
+        """Pixels of the side of the model's input; of the shorter side where it keeps the aspect ratio."""
+        ...
 
 
 class Detector(Protocol):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,19 +28,62 @@ def rank_boxes(boxes: Boxes, settings: Settings) -> Rows:
     """Return the indices of the boxes that are detections, best first.
 
     Boxes score over the box threshold, survive non-maximum suppression within their label and, with
-    duplicates="best", across labels, and are the max_boxes best; ties keep their order.
+    duplicates="best", across labels, and are the max_boxes best; ties keep their order. Boxes of tiles are merged at
+    the seams; see _merged.
     """
     import torch
     from torchvision.ops import batched_nms, nms
 
     rows = np.flatnonzero(boxes.scores > settings.threshold("box_threshold"))
     rows = rows[np.argsort(-boxes.scores[rows], kind="stable")]
-    xyxy, scores = torch.from_numpy(boxes.xyxy[rows]), torch.from_numpy(boxes.scores[rows])
-    kept = batched_nms(xyxy, scores, torch.from_numpy(boxes.label_index[rows]), settings.nms_iou)
+    if boxes.tiles is None:
+        xyxy, scores = torch.from_numpy(boxes.xyxy[rows]), torch.from_numpy(boxes.scores[rows])
+        rows = rows[batched_nms(xyxy, scores, torch.from_numpy(boxes.label_index[rows]), settings.nms_iou).numpy()]
+    else:
+        rows = _merged(boxes, boxes.tiles, rows, settings.nms_iou)
     if settings.duplicates == "best":
-        kept = kept[nms(xyxy[kept], scores[kept], settings.duplicate_iou)]
-    detections: Rows = rows[kept[: settings.max_boxes].numpy()]
-    return detections
+        xyxy, scores = torch.from_numpy(boxes.xyxy[rows]), torch.from_numpy(boxes.scores[rows])
+        rows = rows[nms(xyxy, scores, settings.duplicate_iou).numpy()]
+    return rows[: settings.max_boxes]
+
+
+def _merged(boxes: Boxes, tiles: Rows, rows: Rows, nms_iou: float) -> Rows:
+    """Return which boxes of several tiles are objects of their label, best first.
+
+    Two boxes of one tile overlap by intersection over union, as in an image. Two boxes of different tiles overlap by
+    intersection over the smaller area: part of an object has a small IoU with the whole of it.
+
+    Args:
+        boxes: All boxes.
+        tiles: (N,) the tile of each.
+        rows: Indices of the boxes over the threshold, best first.
+        nms_iou: Boxes that overlap more are one object.
+    """
+
+    def same_object(one: int, others: Rows) -> NDArray[np.bool_]:
+        iou, ios = _overlaps(boxes.xyxy[one], boxes.xyxy[others])
+        same = boxes.label_index[others] == boxes.label_index[one]
+        return np.asarray(same & (np.where(tiles[others] == tiles[one], iou, ios) > nms_iou))
+
+    return _suppressed(rows, same_object)
+
+
+def _suppressed(rows: Rows, suppresses: Callable[[int, Rows], NDArray[np.bool_]]) -> Rows:
+    """Return the rows that no kept row before them suppresses."""
+    kept = []
+    while len(rows):
+        kept.append(rows[0])
+        rows = rows[1:][~suppresses(int(rows[0]), rows[1:])]
+    return np.array(kept, np.intp)
+
+
+def _overlaps(box: Scores, others: Scores) -> tuple[Scores, Scores]:
+    """Return (N,) intersections of a box with (N, 4) others, over the union and over the smaller area."""
+    sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
+    shared = sides.clip(0).prod(axis=1)
+    own, areas = (box[2:] - box[:2]).prod(), (others[:, 2:] - others[:, :2]).prod(axis=1)
+    tiny = np.float32(1e-9)
+    return shared / np.maximum(own + areas - shared, tiny), shared / np.maximum(np.minimum(own, areas), tiny)
 
 
 def rank_masks(scores: Scores, mask_scores: Scores, nonempty: NDArray[np.bool_], settings: Settings) -> Rows:

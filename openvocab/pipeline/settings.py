@@ -11,10 +11,11 @@ from typing import Any, Literal, TypedDict, get_args
 from openvocab.errors import BadInput
 from openvocab.prompts.labels import check_threshold
 
-__all__ = ["Duplicates", "Gate", "SettingChanges", "Settings"]
+__all__ = ["Duplicates", "Gate", "SettingChanges", "Settings", "Tiles"]
 
 Gate = Literal["best", "threshold", "none"]
 Duplicates = Literal["best", "keep"]
+Tiles = int | Literal["auto"]
 
 
 class SettingChanges(TypedDict, total=False):
@@ -24,6 +25,8 @@ class SettingChanges(TypedDict, total=False):
     max_tags: int | None
     gate: Gate | None
     windows: int | None
+    tiles: Tiles | None
+    min_object: int | None
     presence_threshold: float | None
     box_threshold: float | None
     nms_iou: float | None
@@ -32,6 +35,10 @@ class SettingChanges(TypedDict, total=False):
     max_boxes: int | None
     mask_threshold: float | None
     batch_size: int | None
+
+
+_LEAST = {"max_tags": 1, "max_boxes": 1, "batch_size": 1, "windows": 0, "tiles": 0, "min_object": 1}
+"""The counts and their least values."""
 
 
 def _option(default: Any, text: str) -> Any:
@@ -52,6 +59,11 @@ class Settings:
         "labels that the detector gets: the max_tags best (best), the tags (threshold), or all (none)",
     )
     windows: int = _option(0, "also score an N x N grid of overlapping half-size windows; 0 scores the image alone")
+    tiles: Tiles = _option(
+        0,
+        "also run all stages on overlapping tiles, N along the longer side; auto: as many as min_object needs; 0: none",
+    )
+    min_object: int = _option(32, "with tiles auto: length in pixels of the smallest object to find")
     presence_threshold: float = _option(0.0, "drop boxes of labels that are less likely to be in the image")
     box_threshold: float | None = _option(None, "drop boxes that score less (default: the checkpoint's own)")
     nms_iou: float = _option(0.5, "of two boxes of one label that overlap more, keep the better")
@@ -71,10 +83,13 @@ class Settings:
         for name in shares:
             if getattr(self, name) is not None:
                 check_threshold(name, getattr(self, name))
-        for name, least in (("max_tags", 1), ("max_boxes", 1), ("batch_size", 1), ("windows", 0)):
+        for name, least in _LEAST.items():
             value = getattr(self, name)
+            if name == "tiles" and value == "auto":
+                continue
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise BadInput(f"{name} must be a whole number of at least {least}, got {value!r}")
+                kind = "'auto' or a" if name == "tiles" else "a"
+                raise BadInput(f"{name} must be {kind} whole number of at least {least}, got {value!r}")
         if self.duplicates not in ("best", "keep"):
             raise BadInput(f"duplicates must be 'best' or 'keep', got {self.duplicates!r}")
         if self.gate not in get_args(Gate):

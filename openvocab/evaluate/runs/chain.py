@@ -15,13 +15,14 @@ from openvocab.evaluate.data.annotated import AnnotatedImage, AnnotatedSet
 from openvocab.evaluate.metrics.detection import GroundTruth, Predictions
 from openvocab.evaluate.runs.detector import AnnotatedReader, has_annotated_size, scored_detections
 from openvocab.evaluate.runs.images import Progress, no_progress
-from openvocab.pipeline.chain import Tagged, conclude, detect, look, score, segment, tag
+from openvocab.pipeline.chain import Tagged, conclude, detect, look, score, segment, tag, tiling_of
 from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.gate import present_rows
 from openvocab.pipeline.masks import EncodedMasks
 from openvocab.pipeline.pipeline import Pipeline
 from openvocab.pipeline.protocols import ImageArray, Segmenter, Vocabulary
 from openvocab.pipeline.result import RunRecord
+from openvocab.pipeline.tiled import segment_tiles
 
 __all__ = ["ChainRun", "run_chain", "run_segmenter"]
 
@@ -126,7 +127,7 @@ class _Models:
         self, one: AnnotatedImage, pixels: ImageArray, labels: Sequence[str], tagged: Tagged | None
     ) -> _ImageRun:
         encoded = self.segmenter.encode(pixels) if self.segmenter else None
-        masks = self._true_box_masks(one, encoded) if self.segmenter and one.masks is not None else None
+        masks = self._true_box_masks(one, pixels, encoded) if self.segmenter and one.masks is not None else None
         if self.pipe is None or self.vocabulary is None:
             return _ImageRun(one, true_box_masks=masks)
         choice = tag(self.pipe, tagged.scores if tagged else None, self.vocabulary.labels)
@@ -152,11 +153,15 @@ class _Models:
         wanted = [self.vocabulary.labels[row] for row in rows]
         return segment(pipe, pixels, detect(pipe, [pixels], self.vocabulary, wanted)[0], encoded)
 
-    def _true_box_masks(self, one: AnnotatedImage, encoded: Any) -> Predictions:
+    def _true_box_masks(self, one: AnnotatedImage, pixels: ImageArray, encoded: Any) -> Predictions:
         """Return one mask for each true box."""
         if not len(one.xyxy) or self.segmenter is None:
             return Predictions(one.xyxy, np.zeros(0, np.float32), one.class_ids, ())
-        masks, scores = self.segmenter.masks(encoded, one.xyxy.astype(np.float32))
+        xyxy = one.xyxy.astype(np.float32)
+        if self.pipe and self.pipe.settings.tiles:
+            tiled, scores = segment_tiles(self.segmenter, pixels, xyxy, tiling_of(self.pipe, pixels), encoded)
+            return Predictions(one.xyxy, scores, one.class_ids, tiled)
+        masks, scores = self.segmenter.masks(encoded, xyxy)
         return Predictions(one.xyxy, scores, one.class_ids, EncodedMasks.encode(masks))
 
 

@@ -22,7 +22,7 @@ from openvocab.pipeline.result import ModelRecord
 
 __all__ = ["AnnotatedReader", "DetectorRun", "has_annotated_size", "run_detector", "scored_detections"]
 
-_BOX_SETTINGS = ("box_threshold", "nms_iou", "duplicates", "duplicate_iou", "max_boxes")
+_BOX_SETTINGS = ("box_threshold", "nms_iou", "duplicates", "duplicate_iou", "max_boxes", "tiles", "min_object")
 """Settings that boxes depend on."""
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from openvocab.errors import BadInput, BadOutput
-from openvocab.models.checkpoints import find, load_model, load_processor
+from openvocab.models.checkpoints import find, load_model, load_processor, processor_side
 from openvocab.models.detectors.best_first import best_first
 from openvocab.pipeline.protocols import Boxes, ImageArray, Queries
 from openvocab.pipeline.result import ModelRecord
@@ -86,6 +86,11 @@ class DetrDetector:
             if name.casefold() not in classes:
                 raise _unknown_class(name, classes, self.model.config.id2label)
         return Queries(names, "", torch.tensor([classes[name.casefold()] for name in names]))
+
+    @property
+    def input_side(self) -> int:
+        """Pixels of the shorter side of the model's input."""
+        return processor_side(self.processor)
 
     def detect(self, images: Sequence[ImageArray], queries: Queries, threshold: float) -> list[Boxes]:
         """Return one Boxes per image: the boxes over the threshold, as the library's post-processing gives them.

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from openvocab.errors import BadInput, BadOutput, BadWeights, OpenVocabWarning
-from openvocab.models.checkpoints import find, load_model, load_processor
+from openvocab.models.checkpoints import find, load_model, load_processor, processor_side
 from openvocab.models.detectors.best_first import best_first
 from openvocab.models.detectors.grounding_dino_forward import (
     answers_alike,
@@ -173,6 +173,11 @@ class GroundingDinoDetector:
             return
         encoded = encode_image(self.model.model, pixels)
         yield from (find_objects(self.model, encoded, each) for each in prompts)
+
+    @property
+    def input_side(self) -> int:
+        """Pixels of the shorter side of the model's input."""
+        return processor_side(self.processor.image_processor)
 
     @property
     def _context(self) -> int:

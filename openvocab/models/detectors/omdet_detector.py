@@ -13,7 +13,7 @@ from torch import Tensor
 
 from openvocab.errors import BadOutput
 from openvocab.models.checked import same_answers
-from openvocab.models.checkpoints import find, load_model, load_processor
+from openvocab.models.checkpoints import find, load_model, load_processor, processor_side
 from openvocab.models.detectors.best_first import best_first
 from openvocab.models.text_towers import ENCODING, check_sentences, check_tokenizer
 from openvocab.pipeline.protocols import Boxes, ImageArray, Queries
@@ -155,6 +155,11 @@ class OmDetDetector:
             index = torch.tensor(order, device=one["labels"].device)[one["labels"]]
             found.append(best_first(one["boxes"], one["scores"], index, image))
         return found
+
+    @property
+    def input_side(self) -> int:
+        """Pixels of the shorter side of the model's input."""
+        return processor_side(self.processor.image_processor)
 
     @property
     def _context(self) -> int:

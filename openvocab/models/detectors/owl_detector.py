@@ -220,6 +220,11 @@ class OwlDetector:
         return encoded.xyxy, np.asarray(logits[0].sigmoid().cpu().numpy(), np.float32)
 
     @property
+    def input_side(self) -> int:
+        """Pixels of the side of the square that images are resized to."""
+        return int(self.model.config.vision_config.image_size)
+
+    @property
     def _context(self) -> int:
         return int(self.model.config.text_config.max_position_embeddings)
 

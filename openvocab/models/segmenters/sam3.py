@@ -15,7 +15,7 @@ from torch import Tensor
 
 from openvocab.errors import BadOutput
 from openvocab.models.checked import same_answers
-from openvocab.models.checkpoints import find, load_model, load_processor
+from openvocab.models.checkpoints import find, load_model, load_processor, processor_side
 from openvocab.models.detectors.best_first import best_first
 from openvocab.models.device import dtype_of
 from openvocab.models.segmenters.mask_upsampling import axis_weights, upsampled
@@ -210,6 +210,11 @@ class Sam3Detector:
         kept = torch.from_numpy(best.label_index)  # indices into the concatenated rows
         whole = torch.cat([each for each in maps if len(each)] or maps)
         return Boxes(best.xyxy, best.scores, labels[kept].numpy()), whole[kept.to(device)] if with_maps else whole
+
+    @property
+    def input_side(self) -> int:
+        """Pixels of the shorter side of the model's input."""
+        return processor_side(self.processor.image_processor)
 
     @property
     def _context(self) -> int:

@@ -87,6 +87,12 @@ class OpenClipTagger(DualEncoder):
         return int(self.tokenizer.context_length)
 
     @property
+    def input_side(self) -> int:
+        """Pixels of the shorter side of the model's input."""
+        side = self.model.visual.image_size
+        return int(min(side) if isinstance(side, tuple | list) else side)
+
+    @property
     def preparation(self) -> str:
         """The architecture and how images are prepared."""
         return f"{self.model!r} {getattr(self.model.visual, 'preprocess_cfg', None)}"

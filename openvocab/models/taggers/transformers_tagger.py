@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from openvocab.errors import BadWeights, MissingExtra
-from openvocab.models.checkpoints import Found, find, load_model, load_processor
+from openvocab.models.checkpoints import Found, find, load_model, load_processor, processor_side
 from openvocab.models.device import dtype_of
 from openvocab.models.taggers.dual_encoder import DualEncoder, logit_terms
 from openvocab.pipeline.protocols import ImageArray
@@ -70,6 +70,11 @@ class TransformersTagger(DualEncoder):
             scale=scale,
             bias=bias,
         )
+
+    @property
+    def input_side(self) -> int:
+        """Pixels of the shorter side of the model's input."""
+        return processor_side(self.image_processor)
 
     @property
     def context(self) -> int:

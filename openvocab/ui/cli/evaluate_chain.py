@@ -24,6 +24,7 @@ from openvocab.ui.cli.evaluate_options import (
     own_settings,
 )
 from openvocab.ui.cli.output import complain, progress
+from openvocab.ui.cli.shared_options import number_or_word
 
 if TYPE_CHECKING:
     from openvocab.evaluate.data import AnnotatedSet
@@ -33,6 +34,8 @@ __all__ = ["add_annotated_tasks", "chain", "detect", "segment"]
 
 MIN_SCORE = 0.01
 """Default box threshold of `detect`: average precision needs boxes with low scores too."""
+
+_TILES = ("tiles", "min_object")
 
 DETECT_DESCRIPTION = (
     "Score a detector on images with known boxes, detecting all labels; write report.json, report.md and plots."
@@ -55,6 +58,7 @@ def add_annotated_tasks(tasks: Any, preset: str) -> None:
     _add_detect(tasks, preset)
     made = add_task(tasks, "chain", CHAIN_DESCRIPTION)
     _add_annotated(made)
+    _add_tiles(made)
     models = made.add_argument_group("models", "thresholds are the preset's")
     models.add_argument("--preset", metavar="NAME", help=f"a tagger, detector and segmenter (default: {preset})")
     for stage in ("tagger", "detector", "segmenter"):
@@ -94,6 +98,14 @@ def _add_detect(tasks: Any, preset: str) -> None:
     )
     made.add_argument("--nms-iou", type=float, metavar="X", help="IoU of NMS per label; 1: none (default: annotate's)")
 
+    _add_tiles(made)
+
+
+def _add_tiles(made: ArgumentParser) -> None:
+    text = "run every stage on tiles too, N along the longer side, or auto (default: the preset's)"
+    made.add_argument("--tiles", type=number_or_word, metavar="N | auto", help=text)
+    made.add_argument("--min-object", type=int, metavar="N", help="with tiles auto: pixels of the smallest object")
+
 
 def _add_annotated(made: ArgumentParser) -> None:
     add_data(made, sorted(ANNOTATED), ANNOTATED_HELP)
@@ -122,7 +134,7 @@ def detect(args: Namespace) -> int:
     from openvocab.evaluate.runs.detector import run_detector
     from openvocab.weights.thresholds import box_threshold
 
-    changes = {name: getattr(args, name) for name in ("box_threshold", "duplicates", "nms_iou")}
+    changes = {name: getattr(args, name) for name in ("box_threshold", "duplicates", "nms_iou", *_TILES)}
     settings = own_settings(args, "detector").changed(**changes)
     data = _load(args)
     detector = openvocab.load_detector(model_spec(args, "detector"), args.device, args.dtype)
@@ -149,7 +161,8 @@ def chain(args: Namespace) -> int:
     preset = args.preset or (None if any(specs.values()) else args.usual_preset)
     if preset is None and not specs["detector"]:
         raise BadInput("the chain needs a detector; give --detector, or --preset and the stages that replace its own")
-    pipe = openvocab.load(preset, **specs, device=args.device, dtype=args.dtype)
+    changes = {name: getattr(args, name) for name in _TILES}
+    pipe = openvocab.load(preset, **specs, device=args.device, dtype=args.dtype, **changes)
     run = run_chain(pipe, data, progress=progress)
     _complain(run)
     metrics = measure_chain(run, args.seed)

@@ -9,10 +9,11 @@ from types import NoneType
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 import openvocab
+from openvocab.pipeline.settings import Tiles
 from openvocab.ui.cli import relabel_command, serve_command
 from openvocab.ui.cli.evaluate_command import add_tasks
 from openvocab.ui.cli.export_command import add_options
-from openvocab.ui.cli.shared_options import DEVICE_HELP, DTYPE_HELP, add_label_options
+from openvocab.ui.cli.shared_options import DEVICE_HELP, DTYPE_HELP, add_label_options, number_or_word
 from openvocab.ui.cli.weights_commands import JSON_HELP as LIST_JSON_HELP
 from openvocab.ui.cli.weights_commands import add_actions
 
@@ -21,7 +22,7 @@ __all__ = ["DEFAULT_PRESET", "Parser", "parser"]
 DEFAULT_PRESET = "pocket"
 """The models of a command line that names none."""
 
-_TAG_SETTINGS = ("tag_threshold", "max_tags", "windows", "batch_size")
+_TAG_SETTINGS = ("tag_threshold", "max_tags", "windows", "tiles", "min_object", "batch_size")
 
 PATHS_HELP = (
     "an image, - (stdin: paths or one image), a folder, a pattern, a list (.txt, .csv, .parquet), a shard (.tar), "
@@ -64,6 +65,8 @@ def _how(hint: Any) -> dict[str, Any]:
     kind = _plain_type(hint)
     if get_origin(kind) is Literal:
         return {"choices": get_args(kind)}
+    if kind == Tiles:
+        return {"type": number_or_word, "metavar": "N | auto"}
     return {"type": kind, "metavar": "N" if kind is int else "X"}
 
 
@@ -111,7 +114,7 @@ def _run(command: ArgumentParser, out: str, *, required: bool = False) -> None:
     group.add_argument("--retry-errors", action="store_true", help="process inputs again whose rows are errors")
     group.add_argument(
         "--frames",
-        type=lambda text: int(text) if text.isdecimal() else text,
+        type=number_or_word,
         default="first",
         metavar="first | all | N",
         help="frames or pages to process; with all or N, each is a row PATH#frame=3 (default: %(default)s)",

@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 import openvocab
 from openvocab import PromptSet
 
-__all__ = ["DEVICE_HELP", "DTYPE_HELP", "add_label_options", "prompts_of"]
+__all__ = ["DEVICE_HELP", "DTYPE_HELP", "add_label_options", "number_or_word", "prompts_of"]
 
 DEVICE_HELP = "cuda, mps or cpu (default: the fastest available)"
 DTYPE_HELP = "float32, bfloat16 or float16 (default: depends on the device)"
@@ -22,6 +22,11 @@ def add_label_options(command: ArgumentParser) -> None:
         metavar="T",
         help='prompt template, for example "a drawing of a {label}"; repeat it to average several',
     )
+
+
+def number_or_word(text: str) -> int | str:
+    """Return a whole number as an int, and any other text as it is."""
+    return int(text) if text.isdecimal() else text
 
 
 def prompts_of(args: Namespace) -> PromptSet:

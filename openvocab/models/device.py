@@ -8,7 +8,7 @@ import torch
 
 from openvocab.errors import BadInput
 
-__all__ = ["DeviceLike", "DtypeLike", "dtype_of", "pick_device", "pick_dtype", "unit"]
+__all__ = ["DeviceLike", "DtypeLike", "cpu_has_amx", "dtype_of", "pick_device", "pick_dtype", "unit"]
 
 DeviceLike: TypeAlias = str | torch.device | None
 DtypeLike: TypeAlias = str | torch.dtype | None
@@ -68,6 +68,12 @@ def _cpu_has_bfloat16() -> bool:
     """Return whether the processor has bfloat16 products (AVX-512 BF16 or AMX); False if torch cannot tell."""
     queries = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
     return any(bool(query()) for query in queries if query is not None)
+
+
+def cpu_has_amx() -> bool:
+    """Return whether the processor multiplies matrices in tiles (AMX); True if torch cannot tell."""
+    query = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return query is None or bool(query())
 
 
 def unit(rows: torch.Tensor) -> torch.Tensor:

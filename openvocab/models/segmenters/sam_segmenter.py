@@ -85,7 +85,7 @@ class SamSegmenter:
         target = pick_device(device)
         precision = pick_dtype(target, dtype)
         model = load_sam(kind, path).to(target).eval()
-        mask_free(model.image_encoder.blocks)
+        mask_free(model.image_encoder.blocks, precision=precision)
         if not fold_decoder(model):
             contiguous_positions(model.mask_decoder.transformer)
         model.image_encoder.blocks.to(precision)

@@ -204,7 +204,7 @@ class TransformersSegmenter:
     def _prepare(self, precision: torch.dtype) -> None:
         """Replace slow parts of the vision encoder and set its precision."""
         encoder = self.model.vision_encoder
-        mask_free(encoder.layers, pair=True)
+        mask_free(encoder.layers, pair=True, precision=precision)
         contiguous_patches(encoder.patch_embed)
         encoder.to(precision)
 

@@ -19,6 +19,7 @@ def _random(module: Any) -> Any:
     return module.eval()
 
 
+@pytest.mark.parametrize("by_rows", [False, True], ids=["longer keys", "by rows"])
 @pytest.mark.parametrize(
     ("size", "width", "heads"),
     [
@@ -29,12 +30,40 @@ def _random(module: Any) -> Any:
         pytest.param((1, 1), 16, 1, id="one place"),
     ],
 )
-def test_features_are_those_of_upstream(size: tuple[int, int], width: int, heads: int) -> None:
+def test_features_are_those_of_upstream(size: tuple[int, int], width: int, heads: int, by_rows: bool) -> None:
     attention = _random(Attention(width, heads, use_rel_pos=True, input_size=size))
     given = torch.randn(2, *size, width)
     with torch.no_grad():
         expected = attention(given)
-        torch.testing.assert_close(MaskFreeAttention(attention, heads, False)(given), expected, atol=1e-4, rtol=1e-4)
+        got = MaskFreeAttention(attention, heads, False, by_rows)(given)
+    torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("amx", "precision", "expected"),
+    [
+        pytest.param(True, torch.bfloat16, [False, False], id="AMX: longer keys"),
+        pytest.param(False, torch.bfloat16, [False, True], id="no AMX: the global block by rows"),
+        pytest.param(False, torch.float32, [False, False], id="no AMX, float32: longer keys"),
+    ],
+)
+def test_the_processor_decides_how_global_blocks_are_computed(
+    amx: bool, precision: torch.dtype, expected: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{mask_free.__module__}.cpu_has_amx", lambda: amx)
+    sizes = [(3, (32, 32)), (0, (32, 32))]
+    blocks = [Block(32, 2, use_rel_pos=True, window_size=window, input_size=size) for window, size in sizes]
+    mask_free(blocks, precision=precision)
+    assert [block.attn.by_rows for block in blocks] == expected
+
+
+def test_rows_in_bfloat16_are_close_to_upstream() -> None:
+    attention = _random(Attention(128, 2, use_rel_pos=True, input_size=(32, 32)))
+    given = torch.randn(1, 32, 32, 128)
+    with torch.no_grad():
+        expected = attention(given).flatten()
+        got = MaskFreeAttention(attention.bfloat16(), 2, False, True)(given.bfloat16()).float().flatten()
+    assert torch.nn.functional.cosine_similarity(got, expected, 0) > 0.999
 
 
 def test_a_relative_position_changes_the_answer() -> None:

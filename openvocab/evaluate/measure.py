@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from openvocab.errors import BadInput
 from openvocab.evaluate.metrics.bootstrap import RESAMPLES
 from openvocab.evaluate.metrics.classification import ClassificationMetrics, classification_metrics
-from openvocab.evaluate.metrics.detection import AveragePrecision, average_precision
+from openvocab.evaluate.metrics.concepts import ConceptMetrics, concept_metrics, pairs_of
+from openvocab.evaluate.metrics.detection import AveragePrecision, Kind, average_precision
 from openvocab.evaluate.metrics.error_types import ErrorCounts, ImageErrors, count_errors, image_errors
 from openvocab.evaluate.metrics.multi_label import MultiLabelMetrics, multi_label_metrics
 from openvocab.evaluate.metrics.segmentation import MaskMetrics, MeanIoU, mask_metrics, semantic_iou
@@ -93,6 +94,7 @@ class ChainMetrics:
         true_box_masks: Masks prompted with the true boxes; None without true masks or without a segmenter.
         true_box_masks_ap: COCO average precision of those masks, ranked by the segmenter's scores.
         tags: Mean average precision of the tags; None without a tagger.
+        concepts: cgF1, pmF1 and IL_MCC over the pairs of image and label; None if no pair is without an object.
         images: Error types of each image in the chain as it is.
     """
 
@@ -101,6 +103,7 @@ class ChainMetrics:
     true_box_masks: MaskMetrics | None
     true_box_masks_ap: AveragePrecision | None
     tags: float | None
+    concepts: ConceptMetrics | None
     images: tuple[ImageErrors, ...]
 
 
@@ -126,7 +129,20 @@ def measure_chain(run: ChainRun, seed: int = 0, resamples: int = RESAMPLES) -> C
     if run.true_box_masks is not None:
         masks = mask_metrics(run.truth, run.true_box_masks, run.labels, seed=seed, resamples=resamples)
         masks_ap = average_precision(run.truth, run.true_box_masks, run.labels, "mask")
-    return ChainMetrics(chain, oracle, masks, masks_ap, _tag_average_precision(run), tuple(images))
+    concepts = _concept_metrics(run, run.predictions, seed, resamples)
+    return ChainMetrics(chain, oracle, masks, masks_ap, _tag_average_precision(run), concepts, tuple(images))
+
+
+def _concept_metrics(
+    run: ChainRun, predictions: Sequence[Detections], seed: int, resamples: int
+) -> ConceptMetrics | None:
+    """Return the metrics of the pairs of image and label; None if no pair is without an object."""
+    rows = zip(run.truth, predictions, run.checked, strict=True)
+    kind: Kind = "mask" if run.masked else "box"
+    images = [pairs_of(truth, found, run.labels, checked, kind) for truth, found, checked in rows]
+    if not any(pair.objects == 0 for pairs in images for pair in pairs):
+        return None
+    return concept_metrics(images, seed=seed, resamples=resamples)
 
 
 def _detection_metrics(

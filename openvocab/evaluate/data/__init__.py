@@ -11,6 +11,7 @@ from openvocab.evaluate.data.coco import load_coco, load_lvis
 from openvocab.evaluate.data.image_folder import load_image_folder
 from openvocab.evaluate.data.labeled import LabeledImage, LabeledSet
 from openvocab.evaluate.data.lists import load_list
+from openvocab.evaluate.data.saco import load_saco
 from openvocab.evaluate.data.torchvision_sets import TORCHVISION, load_torchvision
 from openvocab.evaluate.data.voc import load_voc
 from openvocab.evaluate.data.web_dataset import load_web_dataset
@@ -41,7 +42,7 @@ LABELED: Mapping[str, Callable[[str], LabeledSet]] = {
 }
 """Format -> its loader."""
 
-ANNOTATED = ("coco", "lvis", "voc", "yolo")
+ANNOTATED = ("coco", "lvis", "saco", "voc", "yolo")
 """Formats of images with boxes."""
 
 
@@ -71,10 +72,11 @@ def load_annotated(
     """Return a data set of images with boxes.
 
     Args:
-        path: The JSON file of coco and lvis, the folder of voc that contains Annotations and JPEGImages, or data.yaml
+        path: The JSON file of coco, lvis and saco (of several annotators, with commas between them), the folder of voc
+            that contains Annotations and JPEGImages, or data.yaml
             of yolo or its folder.
-        format: coco, lvis, voc or yolo.
-        images: Folder of the images of coco and lvis; the JSON file's folder if None.
+        format: coco, lvis, saco, voc or yolo.
+        images: Folder of the images of coco, lvis and saco; the JSON file's folder if None.
         split: val, test or train of yolo; the first of these in data.yaml if None.
 
     Raises:
@@ -84,11 +86,11 @@ def load_annotated(
     """
     if format not in ANNOTATED:
         raise unknown("format of annotated images", format, ANNOTATED)
-    if images is not None and format not in ("coco", "lvis"):
-        raise BadInput(f"a folder of images is for coco and lvis, because {format} has the paths; leave it out")
+    if images is not None and format not in ("coco", "lvis", "saco"):
+        raise BadInput(f"a folder of images is for coco, lvis and saco, because {format} has the paths; leave it out")
     if split is not None and format != "yolo":
         raise BadInput(f"a split is for yolo, because {format} has none; leave it out")
     if format == "yolo":
         return require_objects(load_yolo(path, split))
-    read = {"coco": load_coco, "lvis": load_lvis}
+    read = {"coco": load_coco, "lvis": load_lvis, "saco": load_saco}
     return require_objects(load_voc(path) if format == "voc" else read[format](path, images))

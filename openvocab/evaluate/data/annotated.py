@@ -56,6 +56,8 @@ class AnnotatedSet:
         images: The images in a stable order.
         faults: Kind of fault -> number of annotations or images that were left out or changed.
         label_source: Where annotations were read from, for messages.
+        own_labels: Whether each image is queried with its checked_labels alone; else with all labels.
+        annotators: The same images as other annotators annotated them.
     """
 
     source: str
@@ -63,6 +65,8 @@ class AnnotatedSet:
     images: tuple[AnnotatedImage, ...]
     faults: Mapping[str, int]
     label_source: str = "its annotations"
+    own_labels: bool = False
+    annotators: tuple[tuple[AnnotatedImage, ...], ...] = ()
 
     def with_labels(
         self, vocabulary: Sequence[str] | None = None, names: Mapping[str, str] | None = None
@@ -74,11 +78,18 @@ class AnnotatedSet:
         """
         wanted, index_of = map_labels(self.source, self.labels, vocabulary, names)
         new = np.array(index_of, np.int64)
-        images = []
-        for one in self.images:
-            known = None if one.checked_labels is None else np.unique(new[one.checked_labels])
-            images.append(replace(one, class_ids=new[one.class_ids], checked_labels=known))
-        return replace(self, labels=wanted, images=tuple(images))
+
+        def renamed(images: Sequence[AnnotatedImage]) -> tuple[AnnotatedImage, ...]:
+            checked = [None if one.checked_labels is None else np.unique(new[one.checked_labels]) for one in images]
+            pairs = zip(images, checked, strict=True)
+            return tuple(replace(one, class_ids=new[one.class_ids], checked_labels=known) for one, known in pairs)
+
+        others = tuple(map(renamed, self.annotators))
+        return replace(self, labels=wanted, images=renamed(self.images), annotators=others)
+
+    def first(self, count: int | None) -> AnnotatedSet:
+        """Return the first images; all for None."""
+        return replace(self, images=self.images[:count], annotators=tuple(each[:count] for each in self.annotators))
 
 
 def require_objects(data: AnnotatedSet) -> AnnotatedSet:

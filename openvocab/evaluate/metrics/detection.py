@@ -19,6 +19,7 @@ from openvocab.pipeline.masks import EncodedMasks, encode_mask
 __all__ = [
     "AveragePrecision",
     "GroundTruth",
+    "Kind",
     "Masks",
     "Matches",
     "Predictions",

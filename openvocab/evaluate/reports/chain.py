@@ -8,6 +8,7 @@ from typing import Any
 from openvocab.evaluate.measure import ChainMetrics, DetectionMetrics, SegmentationMetrics
 from openvocab.evaluate.metrics.bootstrap import Estimate
 from openvocab.evaluate.metrics.error_types import BACKGROUND_IOU, DETECTION_ERRORS, MIN_IOU, OBJECT_ERRORS
+from openvocab.evaluate.reports.concepts import concept_rows
 from openvocab.evaluate.reports.plots import plot_errors
 from openvocab.evaluate.reports.report import (
     Report,
@@ -34,7 +35,7 @@ def chain_report(
     """Return the report of the chain: metrics, error types, and each stage given the true output of the one before."""
     errors = metrics.chain.errors
     specs = [each.spec for each in (run.record.tagger, run.record.detector) if each]
-    names = ("chain", "with_true_labels", "true_box_masks", "true_box_masks_ap", "tags")
+    names = ("chain", "with_true_labels", "true_box_masks", "true_box_masks_ap", "tags", "concepts")
     return Report(
         task="chain",
         title="Chain",
@@ -111,6 +112,8 @@ def _chain_summary(metrics: ChainMetrics) -> Table:
     ]
     if one.masks is not None:
         rows += [("masks, AP", one.masks.ap), ("masks, AP50", one.masks.ap50)]
+    if metrics.concepts is not None:
+        rows += concept_rows(metrics.concepts)
     if metrics.tags is not None:
         rows.append(("tags, mean average precision", metrics.tags))
     if metrics.with_true_labels is not None:

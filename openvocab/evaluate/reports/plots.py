@@ -11,8 +11,16 @@ from numpy.typing import NDArray
 
 from openvocab.evaluate.metrics.classification import Reliability
 from openvocab.evaluate.metrics.precision_recall import Curves
+from openvocab.evaluate.metrics.presence import RiskCoverage
 
-__all__ = ["most_confused", "plot_confusion", "plot_errors", "plot_precision_recall", "plot_reliability"]
+__all__ = [
+    "most_confused",
+    "plot_confusion",
+    "plot_errors",
+    "plot_precision_recall",
+    "plot_reliability",
+    "plot_risk_coverage",
+]
 
 _MAX_CHARACTERS = 24
 """Characters of a label that are drawn."""
@@ -142,25 +150,50 @@ def _write_counts(axes: Any, confusion: NDArray[np.int64], shares: NDArray[np.fl
         axes.text(column, row, str(confusion[row, column]), ha="center", va="center", fontsize=size, color=color)
 
 
-def plot_reliability(path: str | Path, bins: Reliability, error: float) -> None:
+def plot_reliability(
+    path: str | Path,
+    bins: Reliability,
+    error: float,
+    names: tuple[str, str, str] = ("confidence", "accuracy", "images"),
+) -> None:
     """Draw accuracy against confidence, and below it the number of images in each bin.
 
     Args:
         path: Path of the PNG file.
         bins: The bins.
         error: The expected calibration error, for the title.
+        names: What is drawn on the axes: confidence, accuracy and images, or what they are here.
     """
+    confidence, accuracy, images = names
     count = len(bins.counts)
     middle, width = (np.arange(count) + 0.5) / count, 1 / count
     figure = _figure(5.5, 6.5)
     above, below = figure.subplots(2, sharex=True, height_ratios=(3, 1))
-    above.bar(middle, np.nan_to_num(bins.accuracy), width, color=_BLUE, edgecolor="white", label="accuracy")
-    above.plot(bins.confidence, bins.accuracy, "o", color="black", markersize=4, label="at the mean confidence")
+    above.bar(middle, np.nan_to_num(bins.accuracy), width, color=_BLUE, edgecolor="white", label=accuracy)
+    above.plot(bins.confidence, bins.accuracy, "o", color="black", markersize=4, label=f"at the mean {confidence}")
     above.plot([0, 1], [0, 1], "--", color="gray", label="perfectly calibrated")
-    above.set(ylim=(0, 1.02), xlim=(0, 1), ylabel="accuracy", title=f"expected calibration error {error:.3f}")
+    above.set(ylim=(0, 1.02), xlim=(0, 1), ylabel=accuracy, title=f"expected calibration error {error:.3f}")
     above.legend(loc="upper left", fontsize=9)
     below.bar(middle, bins.counts, width, color=_GRAY, edgecolor="white")
-    below.set(xlabel="confidence", ylabel="images")
+    below.set(xlabel=confidence, ylabel=images)
+    _save(figure, path)
+
+
+def plot_risk_coverage(path: str | Path, curve: RiskCoverage) -> None:
+    """Draw the error rate of the surest answers against the share of the pairs that is answered.
+
+    Args:
+        path: Path of the PNG file.
+        curve: The curve.
+    """
+    figure = _figure(6, 4.5)
+    axes = figure.add_subplot()
+    axes.plot(curve.coverage, curve.risk, color=_BLUE, linewidth=2)
+    axes.fill_between(curve.coverage, curve.risk, color=_BLUE, alpha=0.15)
+    axes.set(xlim=(0, 1), ylim=(0, max(0.05, 1.1 * float(curve.risk.max()))))
+    axes.set(xlabel="coverage: share of the pairs that is answered, surest first", ylabel="risk: share that is wrong")
+    axes.set_title(f"mean risk {curve.area:.4f}")
+    axes.grid(color="#e3e6e8")
     _save(figure, path)
 
 

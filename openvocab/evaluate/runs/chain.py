@@ -48,6 +48,7 @@ class ChainRun:
         resized: Paths of images of another size than annotated; they are in no metric.
         presence: (P, C) float32, the probability that the label is in the image; None where it is not known.
         digest: sha256 over all images' bytes, boxes, labels and masks, in order; it identifies the data.
+        checked: For each image, the indices of the labels that were annotated in it; None if all were.
     """
 
     names: tuple[str, ...]
@@ -63,6 +64,7 @@ class ChainRun:
     resized: tuple[str, ...]
     digest: str
     presence: NDArray[np.float32] | None = None
+    checked: tuple[NDArray[np.int64] | None, ...] = ()
 
     @property
     def masked(self) -> bool:
@@ -188,6 +190,7 @@ def _run(models: _Models, data: AnnotatedSet, record: RunRecord, progress: Progr
         tuple(reader.resized),
         reader.digest.hexdigest(),
         None if presence is None else np.stack(presence),
+        tuple(each.image.checked_labels for each in runs),
     )
 
 

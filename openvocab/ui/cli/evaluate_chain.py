@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import openvocab
@@ -29,8 +28,9 @@ from openvocab.ui.cli.shared_options import number_or_word
 if TYPE_CHECKING:
     from openvocab.evaluate.data import AnnotatedSet
     from openvocab.evaluate.runs.chain import ChainRun
+    from openvocab.evaluate.runs.concepts import ConceptRun
 
-__all__ = ["add_annotated_tasks", "chain", "detect", "segment"]
+__all__ = ["add_annotated_tasks", "add_chain", "chain", "detect", "load_chain", "load_data", "segment"]
 
 MIN_SCORE = 0.01
 """Default box threshold of `detect`: average precision needs boxes with low scores too."""
@@ -43,8 +43,9 @@ DETECT_DESCRIPTION = (
 CHAIN_DESCRIPTION = (
     "Score tags, boxes and masks together on images with known boxes or masks. Each object and each detection gets one "
     "error type (not tagged, missed, classification, localization, both, mask, duplicate, background), and each stage "
-    "is also given the true output of the stage before, so that you see which stage costs what. Write report.json, "
-    "report.md, errors.png and worst.png."
+    "is also given the true output of the stage before, so that you see which stage costs what. Where labels are "
+    "known to be absent, cgF1, pmF1 and IL_MCC say whether the chain refuses them. Write report.json, report.md, "
+    "errors.png and worst.png; of saco the metrics of image and label pairs alone."
 )
 SEGMENT_DESCRIPTION = (
     "Score a segmenter on images with known masks. It is given the true box of each object, and the IoU of its mask "
@@ -56,14 +57,7 @@ SEGMENT_DESCRIPTION = (
 def add_annotated_tasks(tasks: Any, preset: str) -> None:
     """Add the three tasks to the subparsers of `openvocab evaluate`; preset is the default."""
     _add_detect(tasks, preset)
-    made = add_task(tasks, "chain", CHAIN_DESCRIPTION)
-    _add_annotated(made)
-    _add_tiles(made)
-    models = made.add_argument_group("models", "thresholds are the preset's")
-    models.add_argument("--preset", metavar="NAME", help=f"a tagger, detector and segmenter (default: {preset})")
-    for stage in ("tagger", "detector", "segmenter"):
-        models.add_argument(f"--{stage}", metavar="SPEC", help=f"any {stage}, as FAMILY:CHECKPOINT")
-    add_device(models, made, preset)
+    add_chain(add_task(tasks, "chain", CHAIN_DESCRIPTION), preset)
     made = add_task(tasks, "segment", SEGMENT_DESCRIPTION)
     _add_annotated(made)
     models = made.add_argument_group("models")
@@ -76,6 +70,17 @@ def add_annotated_tasks(tasks: Any, preset: str) -> None:
         metavar="X",
         help="drop boxes of the detector with lower scores (default: the checkpoint's own)",
     )
+    add_device(models, made, preset)
+
+
+def add_chain(made: ArgumentParser, preset: str) -> None:
+    """Add the options of a task that runs the whole chain."""
+    _add_annotated(made)
+    _add_tiles(made)
+    models = made.add_argument_group("models", "thresholds are the preset's")
+    models.add_argument("--preset", metavar="NAME", help=f"a tagger, detector and segmenter (default: {preset})")
+    for stage in ("tagger", "detector", "segmenter"):
+        models.add_argument(f"--{stage}", metavar="SPEC", help=f"any {stage}, as FAMILY:CHECKPOINT")
     add_device(models, made, preset)
 
 
@@ -109,19 +114,21 @@ def _add_tiles(made: ArgumentParser) -> None:
 
 def _add_annotated(made: ArgumentParser) -> None:
     add_data(made, sorted(ANNOTATED), ANNOTATED_HELP)
-    made.add_argument("--images", metavar="DIR", help="coco, lvis: folder of the images (default: the file's folder)")
+    made.add_argument(
+        "--images", metavar="DIR", help="coco, lvis, saco: folder of the images (default: the file's folder)"
+    )
     made.add_argument("--split", choices=SPLITS, help="yolo: the split (default: the first of these that exists)")
     made.add_argument("--limit", type=int, metavar="N", help="measure the first N images only")
 
 
-def _load(args: Namespace) -> AnnotatedSet:
+def load_data(args: Namespace) -> AnnotatedSet:
     """Check the arguments and return the images."""
     from openvocab.evaluate.data import load_annotated, require_objects
 
     check_arguments(args)
     data = load_annotated(args.data, args.format, args.images, args.split)
     data = data.with_labels(given_labels(args), class_map(args.class_map))
-    return require_objects(replace(data, images=data.images[: args.limit]))
+    return require_objects(data.first(args.limit))
 
 
 def detect(args: Namespace) -> int:
@@ -136,7 +143,7 @@ def detect(args: Namespace) -> int:
 
     changes = {name: getattr(args, name) for name in ("box_threshold", "duplicates", "nms_iou", *_TILES)}
     settings = own_settings(args, "detector").changed(**changes)
-    data = _load(args)
+    data = load_data(args)
     detector = openvocab.load_detector(model_spec(args, "detector"), args.device, args.dtype)
     run = run_detector(openvocab.Pipeline(None, detector, None, settings), data, progress=progress)
     complain_unread(run)
@@ -148,6 +155,14 @@ def detect(args: Namespace) -> int:
     return finish(args, detection_report(run, metrics, curves, context, worst), run.labels)
 
 
+def load_chain(args: Namespace) -> openvocab.Pipeline:
+    """Return the pipeline of --preset and the SPECs."""
+    specs = {stage: getattr(args, stage) for stage in ("tagger", "detector", "segmenter")}
+    preset = args.preset or (None if any(specs.values()) else args.usual_preset)
+    changes = {name: getattr(args, name) for name in _TILES}
+    return openvocab.load(preset, **specs, device=args.device, dtype=args.dtype, **changes)
+
+
 def chain(args: Namespace) -> int:
     """Score the whole chain, print its metrics and write the report."""
     from openvocab.evaluate.measure import measure_chain
@@ -156,19 +171,32 @@ def chain(args: Namespace) -> int:
     from openvocab.evaluate.reports.worst_images import worst_images
     from openvocab.evaluate.runs.chain import run_chain
 
-    data = _load(args)
-    specs = {stage: getattr(args, stage) for stage in ("tagger", "detector", "segmenter")}
-    preset = args.preset or (None if any(specs.values()) else args.usual_preset)
-    if preset is None and not specs["detector"]:
+    data = load_data(args)
+    if not (args.preset or args.detector) and (args.tagger or args.segmenter):
         raise BadInput("the chain needs a detector; give --detector, or --preset and the stages that replace its own")
-    changes = {name: getattr(args, name) for name in _TILES}
-    pipe = openvocab.load(preset, **specs, device=args.device, dtype=args.dtype, **changes)
+    pipe = load_chain(args)
+    if data.own_labels:
+        return _concepts(args, pipe, data)
     run = run_chain(pipe, data, progress=progress)
     _complain(run)
     metrics = measure_chain(run, args.seed)
     worst = worst_images(run.names, run.truth, run.predictions or (), metrics.images, run.labels)
     context = ReportContext(args.data, args.format, args.seed, data.faults)
     return finish(args, chain_report(run, metrics, context, worst), run.labels, error_tables(metrics))
+
+
+def _concepts(args: Namespace, pipe: openvocab.Pipeline, data: AnnotatedSet) -> int:
+    """Score the chain on pairs of image and label."""
+    from openvocab.evaluate.metrics.concepts import concept_metrics
+    from openvocab.evaluate.reports.concepts import concept_report
+    from openvocab.evaluate.reports.report import ReportContext
+    from openvocab.evaluate.runs.concepts import run_concepts
+
+    run = run_concepts(pipe, data, progress=progress)
+    _complain(run)
+    metrics = concept_metrics(run.pairs, seed=args.seed)
+    context = ReportContext(args.data, args.format, args.seed, data.faults)
+    return finish(args, concept_report(run, metrics, context), data.labels)
 
 
 def segment(args: Namespace) -> int:
@@ -183,7 +211,7 @@ def segment(args: Namespace) -> int:
     if args.box_threshold is not None and not args.detector:
         raise BadInput("--box-threshold is for the boxes of a detector; give --detector too, or leave it out")
     settings = openvocab.Settings().changed(box_threshold=args.box_threshold)
-    data = _load(args)
+    data = load_data(args)
     if any(one.masks is None for one in data.images):
         raise BadInput(f"{args.data!r} has boxes and no masks, so masks cannot be measured; use evaluate detect")
     segmenter = openvocab.load_segmenter(model_spec(args, "segmenter"), args.device, args.dtype)
@@ -200,7 +228,7 @@ def segment(args: Namespace) -> int:
     return finish(args, segmentation_report(run, metrics, context, worst), run.labels)
 
 
-def _complain(run: ChainRun) -> None:
+def _complain(run: ChainRun | ConceptRun) -> None:
     complain_unread(run)
     if run.resized:
         count, first = len(run.resized), run.resized[0]

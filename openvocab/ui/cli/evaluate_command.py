@@ -22,6 +22,7 @@ from openvocab.ui.cli.evaluate_options import (
     model_spec,
     own_settings,
 )
+from openvocab.ui.cli.evaluate_presence import add_presence, presence
 from openvocab.ui.cli.evaluate_reproduce import add_reproduce, reproduce
 from openvocab.ui.cli.evaluate_retrieve import add_retrieve, retrieve
 from openvocab.ui.cli.output import progress
@@ -51,6 +52,7 @@ def add_tasks(command: ArgumentParser, preset: str) -> None:
     template_help = f"a prompt set, a sentence with {{label}} or a .txt file (default: {', '.join(TEMPLATES)})"
     _add_labeled(add_task(tasks, "templates", text), template_help, preset)
     add_annotated_tasks(tasks, preset)
+    add_presence(tasks, preset)
     add_retrieve(tasks, preset)
     add_reproduce(tasks)
 
@@ -71,7 +73,7 @@ def _add_labeled(made: ArgumentParser, template_help: str, preset: str) -> None:
 def evaluate(args: Namespace) -> int:
     """Run one task."""
     tasks = {"classify": classify, "detect": detect, "templates": templates, "chain": chain, "segment": segment}
-    tasks |= {"retrieve": retrieve, "reproduce": reproduce}
+    tasks |= {"presence": presence, "retrieve": retrieve, "reproduce": reproduce}
     return tasks[args.task](args)
 
 

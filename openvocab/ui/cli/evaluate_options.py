@@ -31,7 +31,9 @@ __all__ = [
 ]
 
 ANNOTATED_HELP = (
-    "coco, lvis: a JSON file of instances; voc: a folder with Annotations and JPEGImages; yolo: a folder with data.yaml"
+    "coco, lvis: a JSON file of instances; saco: JSON of image and noun phrase pairs, several annotators as "
+    "A.json,B.json; "
+    "voc: a folder with Annotations and JPEGImages; yolo: a folder with data.yaml"
 )
 MAP_HELP = 'rename labels of the data: "n01440764=tench, n01443537=goldfish", or a .txt file with one pair per line'
 

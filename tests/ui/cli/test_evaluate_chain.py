@@ -160,3 +160,15 @@ def test_an_unreadable_image_is_reported_and_counted(coco, loaded, tmp_path, cap
     assert "1.png" in said and "1 images of another size" in said
     report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
     assert report["data"]["images"] == 1 and len(report["data"]["unread"]) == len(report["data"]["resized"]) == 1
+
+
+def test_presence(coco, loaded, tmp_path, capsys):
+    assert run("presence", coco, tmp_path / "one") == run("presence", coco, tmp_path / "two") == 0
+    assert "MCC at 0.5" in capsys.readouterr().out
+    names = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert names == ["reliability.png", "report.json", "report.md", "risk_coverage.png"]
+    assert all((tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes() for name in names)
+    metrics = json.loads((tmp_path / "one" / "report.json").read_text("utf-8"))["metrics"]
+    assert (metrics["positives"], metrics["negatives"]) == (4, 5) and len(metrics["rows"]) == 3
+    assert run("presence", coco, tmp_path / "three", "--presence-threshold", "2") == 2
+    assert "--presence-threshold must lie in 0 to 1" in capsys.readouterr().err

@@ -105,15 +105,15 @@ def test_downloads_of_the_page_count_the_vocabulary(here: Path) -> None:
 
 def test_names_given_by_hand_follow_the_vocabulary(here: Path) -> None:
     pytest.importorskip("gradio")
-    from openvocab.ui.web.annotation_session import AnnotationSession
+    from openvocab.ui.web.workspace import Workspace
 
     result = _result()
     renamed = replace(result, detections=replace(result.detections, labels=("apple",)))
     assert renamed.classes == (*LABELS, "apple")
-    session = AnnotationSession.from_result(result, "pocket", openvocab.Encoded(result.image)).add(
-        result.detections.masks[0], 0.5, "pear"
-    )
-    assert session.result(replace(chain(gate="threshold"))).classes == (*LABELS, "pear")
+    pipe, image = chain(gate="threshold"), result.image
+    *_, explored = pipe.explore(image, list(LABELS))
+    workspace = Workspace("image", "", "", explored.encoded, explored).add(np.ones(image.shape[:2], bool), 0.5, "pear")
+    assert workspace.result().classes == (*LABELS, "pear")
 
 
 def test_labels_that_lack_one_are_refused_and_those_given_count(here: Path) -> None:

@@ -1,4 +1,4 @@
-"""The page: a header and five tabs over one context."""
+"""The page: a header and four tabs over one context."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import gradio as gr
 
-from openvocab.ui.web import about_tab, api, batch_tab, chain_tab, prompt_tab, tag_tab
+from openvocab.ui.web import about_tab, api, batch_tab, segment_call, tag_tab, workspace_tab
 
 if TYPE_CHECKING:
     from openvocab.ui.web.context import Context
@@ -36,13 +36,11 @@ _HOUR = 3600
 def build(context: Context) -> gr.Blocks:
     """Build the page. To serve it, pass theme.launch_options()."""
     page: gr.Blocks
-    with gr.Blocks(title="openvocab", analytics_enabled=False, delete_cache=(_HOUR, _HOUR)) as page:
+    with gr.Blocks(title="openvocab", analytics_enabled=False, fill_width=True, delete_cache=(_HOUR, _HOUR)) as page:
         gr.HTML(html_template=_HEADER, js_on_load=_THEME_SWITCH, elem_id="ov-top", apply_default_css=False)
-        with gr.Tabs(elem_id="ov-tabs") as tabs:
-            with gr.Tab("Chain", id="chain"):
-                correct, token = chain_tab.build(context)
-            with gr.Tab("Prompt", id="prompt"):
-                prompt_tab.build(context).connect_corrections(correct, token, tabs)
+        with gr.Tabs(elem_id="ov-tabs"):
+            with gr.Tab("Workspace", id="workspace"):
+                workspace_tab.build(context)
             with gr.Tab("Tag", id="tag"):
                 tag_tab.build(context)
             with gr.Tab("Batch", id="batch"):
@@ -50,4 +48,5 @@ def build(context: Context) -> gr.Blocks:
             with gr.Tab("About the models", id="about"):
                 about_tab.build(context)
         api.build(context)
+        segment_call.build(context)
     return page

@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from openvocab.ui.web.lru_store import LRUStore
+from openvocab.ui.web.workspace import WorkspaceStore
 
 if TYPE_CHECKING:
-    from openvocab.ui.web.corrections import CorrectedResult
     from openvocab.ui.web.models import Models
 
 __all__ = ["Context", "Limits"]
@@ -48,14 +47,14 @@ class Context:
         models: The loaded presets.
         limits: Limits on requests and memory.
         folders: Folders on the server whose images the page and the tools may open.
-        results: Results of open Chain pages, under tokens.
+        workspaces: Images of open pages with their objects, under tokens.
     """
 
     models: Models
     limits: Limits = field(default_factory=Limits)
     folders: tuple[Path, ...] = ()
-    results: LRUStore[CorrectedResult] = field(init=False)
+    workspaces: WorkspaceStore = field(init=False)
 
     def __post_init__(self) -> None:
-        """Create the store of results."""
-        object.__setattr__(self, "results", LRUStore(self.limits.cache_bytes))
+        """Create the store of workspaces."""
+        object.__setattr__(self, "workspaces", WorkspaceStore(self.limits.cache_bytes))

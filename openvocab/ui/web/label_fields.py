@@ -31,36 +31,44 @@ class LabelFields:
     preset: gr.Dropdown
 
 
-def label_fields(tab: str, presets: tuple[str, ...]) -> LabelFields:
+def label_fields(tab: str, presets: tuple[str, ...], *, submits: bool = False) -> LabelFields:
     """Lay out the fields and connect them.
 
     Args:
         tab: Prefix of the element IDs TAB-labels, TAB-count, TAB-set and TAB-preset.
         presets: Names of the available presets.
+        submits: Whether Enter submits the labels; Shift+Enter then breaks the line.
     """
     labels = gr.Textbox(
         label="Labels",
-        lines=3,
-        max_lines=6,
+        lines=1 if submits else 3,
+        max_lines=4 if submits else 6,
         max_length=200_000,
-        placeholder="apple, guitar, dog",
+        placeholder="apple, guitar, dog" + (" (Enter runs, Shift+Enter breaks the line)" if submits else ""),
         elem_id=f"{tab}-labels",
     )
-    count = html_component("note", _count_note(""), elem_id=f"{tab}-count")
+    count = html_component("note", _count_note("", presets[0]), elem_id=f"{tab}-count")
     sets = [(f"{name} ({size} labels)", name) for name, size in openvocab.label_sets().items()]
     with gr.Row(elem_classes="ov-choices"):
         known = gr.Dropdown(
             [("own labels", ""), *sets], value="", label="Label set", min_width=130, elem_id=f"{tab}-set"
         )
         preset = gr.Dropdown(list(presets), value=presets[0], label="Models", min_width=130, elem_id=f"{tab}-preset")
-    labels.change(report_errors(_count_note), [labels], [count], trigger_mode="always_last", **QUICK)
+    gr.on(
+        [labels.change, preset.change],
+        report_errors(_count_note),
+        [labels, preset],
+        [count],
+        trigger_mode="always_last",
+        **QUICK,
+    )
     labels.input(lambda: "", None, [known], **QUICK)
     known.input(report_errors(_labels_of_set), [known], [labels], **QUICK)
     return LabelFields(labels, known, preset)
 
 
-def _count_note(text: str) -> dict[str, Any]:
-    message, valid = describe_labels(text)
+def _count_note(text: str, preset: str) -> dict[str, Any]:
+    message, valid = describe_labels(text, preset)
     return {"text": message, "wrong": not valid}
 
 

@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import openvocab
@@ -15,7 +15,7 @@ from openvocab.errors import unknown
 if TYPE_CHECKING:
     from openvocab import Pipeline
 
-__all__ = ["Models"]
+__all__ = ["Models", "Turn"]
 
 _COUNTED = frozenset(
     (
@@ -32,6 +32,9 @@ _COUNTED = frozenset(
     )
 )
 """Methods of a stage that run a model."""
+
+_MAX_WAIT = 10.0
+"""Maximum seconds that one step of a long job waits for visitors."""
 
 
 class Models:
@@ -66,7 +69,8 @@ class Models:
         self._load: Callable[..., Pipeline] = load or openvocab.load
         self._options = {"device": device, "dtype": dtype}
         self._pipes: dict[str, Pipeline] = {}
-        self._lock = threading.RLock()
+        self._shared: dict[str, Pipeline] = {}
+        self._turn = Turn()
         self._thread = ThreadPoolExecutor(1, "openvocab-models")
 
     @property
@@ -88,26 +92,55 @@ class Models:
         wanted = name or self.names[0]
         if wanted not in self.names:
             raise unknown("preset", wanted, self.names)
-        with self._lock:
+        with self._turn.now():
             if wanted not in self._pipes:
-                self._pipes[wanted] = self._counted(self._load(wanted, **self._options))
+                loaded = self._load(wanted, **self._options)
+                self._pipes[wanted] = self._counted(loaded, self._turn.now)
+                self._shared[wanted] = self._counted(loaded, self._turn.later)
             yield self._pipes[wanted]
 
     def sharing(self, name: str | None = None) -> Pipeline:
-        """Return a preset's pipeline for a long job without a lock; each of its model calls is locked on its own.
+        """Return a preset's pipeline for a long job; each of its model calls waits until no visitor is waiting.
 
         Raises:
             UnknownName, BadWeights: see using.
         """
-        with self.using(name) as pipe:
-            return pipe
+        with self.using(name):
+            return self._shared[name or self.names[0]]
 
-    def _counted(self, pipe: Pipeline) -> Pipeline:
+    def _counted(self, pipe: Pipeline, turn: Callable[[], AbstractContextManager[None]]) -> Pipeline:
         def of(stage: Any, name: str) -> Any:
-            return None if stage is None else _CountedStage(stage, name, self.calls, self._lock, self._thread)
+            return None if stage is None else _CountedStage(stage, name, self.calls, turn, self._thread)
 
         stages = of(pipe.tagger, "tagger"), of(pipe.detector, "detector"), of(pipe.segmenter, "segmenter")
         return openvocab.Pipeline(*stages, pipe.settings)
+
+
+class Turn:
+    """A reentrant lock with two ranks: who calls now goes before who calls later."""
+
+    def __init__(self) -> None:
+        """Create the lock."""
+        self._lock, self._change, self._waiting = threading.RLock(), threading.Condition(), 0
+
+    @contextmanager
+    def now(self) -> Iterator[None]:
+        """Hold the lock for a visitor who waits for the answer."""
+        with self._change:
+            self._waiting += 1
+        with self._lock:
+            with self._change:
+                self._waiting -= 1
+                self._change.notify_all()
+            yield
+
+    @contextmanager
+    def later(self) -> Iterator[None]:
+        """Hold the lock for one step of a long job, after all visitors who wait."""
+        with self._change:
+            self._change.wait_for(lambda: not self._waiting, timeout=_MAX_WAIT)
+        with self._lock:
+            yield
 
 
 class _CountedStage:
@@ -116,15 +149,22 @@ class _CountedStage:
     Every public member of the stage is an attribute, since isinstance with a protocol looks members up by name.
     """
 
-    def __init__(self, stage: Any, name: str, calls: Counter[str], lock: Any, thread: ThreadPoolExecutor) -> None:
-        self._name, self._calls, self._lock, self._thread = name, calls, lock, thread
+    def __init__(
+        self,
+        stage: Any,
+        name: str,
+        calls: Counter[str],
+        turn: Callable[[], AbstractContextManager[None]],
+        thread: ThreadPoolExecutor,
+    ) -> None:
+        self._name, self._calls, self._turn, self._thread = name, calls, turn, thread
         for each in (each for each in dir(stage) if not each.startswith("_")):
             member = getattr(stage, each)
             setattr(self, each, self._counted(each, member) if each in _COUNTED else member)
 
     def _counted(self, method: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*args: Any, **kwargs: Any) -> Any:
-            with self._lock:
+            with self._turn():
                 self._calls[f"{self._name}.{method}"] += 1
                 return self._thread.submit(call, *args, **kwargs).result()
 

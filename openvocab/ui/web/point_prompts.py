@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from openvocab.errors import BadInput
 
-__all__ = ["PointPrompts", "parse_prompts", "stroke_points"]
+__all__ = ["PointPrompts", "coordinates", "parse_prompts", "stroke_points"]
 
 _MAX_PROMPTS = 200
 _MAX_STROKE_LENGTH = 2000
@@ -99,26 +99,26 @@ def stroke_points(path: NDArray[np.float64], side: int) -> NDArray[np.float64]:
 
 def _points(kind: object, prompt: object, width: int, height: int) -> NDArray[np.float64]:
     if kind == "point":
-        return _coordinates([_field(prompt, "at")], width, height)
+        return coordinates([_field(prompt, "at")], width, height)
     if kind == "stroke":
         path = _field(prompt, "path")
         if not isinstance(path, list) or not 1 <= len(path) <= _MAX_STROKE_LENGTH:
             raise BadInput(f"a stroke must be a list of 1 to {_MAX_STROKE_LENGTH} points; draw it again")
-        return stroke_points(_coordinates(path, width, height), max(width, height))
+        return stroke_points(coordinates(path, width, height), max(width, height))
     raise BadInput(f"a prompt must be a point, a stroke or a box, got {str(kind)[:40]!r}; draw it again")
 
 
 def _box(given: object, width: int, height: int) -> NDArray[np.float32]:
     if not isinstance(given, Sequence) or len(given) != 4:
         raise BadInput("a box must be four numbers: left, top, right, bottom; drag it again")
-    corners = _coordinates([given[:2], given[2:]], width, height)
+    corners = coordinates([given[:2], given[2:]], width, height)
     low, high = corners.min(0), corners.max(0)
     if not (high > low).all():
         raise BadInput("the box has no area inside the image; drag it over the object")
     return np.concatenate([low, high]).astype(np.float32)
 
 
-def _coordinates(given: Sequence[object], width: int, height: int) -> NDArray[np.float64]:
+def coordinates(given: Sequence[object], width: int, height: int) -> NDArray[np.float64]:
     """Return (N, 2) x and y clipped to the image.
 
     Raises:

@@ -12,7 +12,7 @@ API = "/gradio_api/"
 _NAME = r"[\w.-]{1,100}"
 _PUBLIC = (
     r"/|/healthz|/logout|/favicon\.ico|/robots\.txt|/manifest\.json"
-    rf"|(/gradio_api)?/theme\.css|/(assets|static|svelte)/[\w./@+-]+|{API}startup-events/?"
+    rf"|(/gradio_api)?/theme\.css|/canvas/[a-z]+\.js|/(assets|static|svelte)/[\w./@+-]+|{API}startup-events/?"
 )
 """Static files and what the login form needs."""
 

@@ -18,6 +18,7 @@ from fastapi import FastAPI, Request
 from gradio.utils import get_upload_folder
 from starlette.datastructures import Headers
 from starlette.routing import BaseRoute, Mount
+from starlette.staticfiles import StaticFiles
 
 import openvocab
 from openvocab.errors import BadInput, require
@@ -113,6 +114,7 @@ def application(context: Context, options: ServerOptions) -> FastAPI:
         return logged_in(_gradio_app(made), headers)
 
     made.add_api_route("/healthz", _health(context, has_login if options.accounts else None), methods=["GET"])
+    made.mount("/canvas", StaticFiles(directory=Path(__file__).parent / "canvas"))
     gr.mount_gradio_app(
         made,
         page,
@@ -174,7 +176,7 @@ def _guard(made: FastAPI, context: Context, options: ServerOptions, has_login: L
 
 def _gradio_app(made: FastAPI) -> Any:
     """Return the mounted Gradio application."""
-    return next(route.app for route in made.routes if isinstance(route, Mount))
+    return next(route.app for route in made.routes if isinstance(route, Mount) and not route.path)
 
 
 def _health(context: Context, has_login: LoginCheck | None) -> Any:
@@ -189,7 +191,7 @@ def _health(context: Context, has_login: LoginCheck | None) -> Any:
             "version": openvocab.__version__,
             "presets": list(models.loaded),
             "model_calls": dict(models.calls),
-            "cached_results": len(context.results),
+            "cached_results": len(context.workspaces),
         }
 
     return health

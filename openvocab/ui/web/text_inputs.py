@@ -15,6 +15,10 @@ from openvocab.prompts.labels import json_list
 
 __all__ = ["describe_labels", "parse_labels", "parse_template"]
 
+_VOCABULARIES = {"pocket": "pocket"}
+"""Preset -> label set of the words that its models were trained on."""
+_MAX_NAMED = 5
+
 
 def parse_labels(text: str | Sequence[str] | None) -> tuple[str, ...]:
     """Parse labels separated by commas, semicolons or newlines, a JSON list, or the name of a label set.
@@ -52,12 +56,25 @@ def parse_template(text: str | None) -> PromptSet | None:
     return openvocab.prompt_set(lines) if lines else None
 
 
-def describe_labels(text: str | None) -> tuple[str, bool]:
-    """Return the number of labels or the error as one line, and whether the labels are valid."""
+def describe_labels(text: str | None, preset: str = "") -> tuple[str, bool]:
+    """Return the number of labels or the error as one line, and whether the labels are valid.
+
+    Args:
+        text: Labels as typed.
+        preset: Preset of the models; where its vocabulary is known, the line says so and names labels outside it.
+    """
+    known = _VOCABULARIES.get(preset)
+    knows = "" if known is None else f" {preset} knows {openvocab.label_sets()[known]} drawn objects, no photographs."
     if not (text or "").strip():
-        return "Separate labels with commas, semicolons or newlines.", True
+        return f"Separate labels with commas, semicolons or newlines.{knows}", True
     try:
-        count = len(parse_labels(text))
+        labels = parse_labels(text)
     except openvocab.OpenVocabError as error:
         return str(error), False
-    return f"{count} label{'' if count == 1 else 's'}", True
+    count = f"{len(labels)} label{'' if len(labels) == 1 else 's'}"
+    words = {label.casefold() for label in openvocab.read_labels(known)} if known else set()
+    outside = [label for label in labels if known and label.casefold() not in words]
+    if not outside:
+        return count, True
+    more = f" and {len(outside) - _MAX_NAMED} more" if len(outside) > _MAX_NAMED else ""
+    return f"{count}. {preset} does not know {', '.join(outside[:_MAX_NAMED])}{more}.{knows}", True

@@ -28,12 +28,11 @@ from pydantic import Field
 import openvocab
 from openvocab import Result
 from openvocab.errors import BadInput
-from openvocab.ui.web.annotation_session import SessionStore
 from openvocab.ui.web.api import Endpoints
 from openvocab.ui.web.batch_job import BatchJob, BatchRequest, Task
 from openvocab.ui.web.error_messages import error_message
 from openvocab.ui.web.images import MAX_SIDE, data_url, draw_for_page, fit
-from openvocab.ui.web.prompt_tab import PromptHandlers
+from openvocab.ui.web.segment_call import SegmentCall
 from openvocab.ui.web.tool_inputs import FileArguments
 
 if TYPE_CHECKING:
@@ -93,7 +92,7 @@ class _Tools:
 
     def __init__(self, context: Context) -> None:
         self._context, self._endpoints = context, Endpoints(context)
-        self._prompts = PromptHandlers(context, SessionStore(1))
+        self._prompts = SegmentCall(context)
         uploads = Path(get_upload_folder())
         self._files = FileArguments(uploads, context.folders, context.limits.upload_bytes)
 

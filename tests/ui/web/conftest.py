@@ -58,13 +58,13 @@ def page(server: Any, browser: Any) -> Iterator[Any]:
     """The page in a fresh browser session; at the end: no request to another host, no error in the console."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
     opened = context.new_page()
-    opened.set_default_timeout(20_000)
+    opened.set_default_timeout(60_000)
     hosts, errors = set(), []
     context.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
     opened.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
     opened.on("pageerror", lambda error: errors.append(str(error)))
     opened.goto(server.url)
-    opened.get_by_role("tab", name="Chain").wait_for()
+    opened.locator(".cv[data-ready]").wait_for(state="attached")
     yield opened
     context.close()
     assert hosts - {""} == {urlsplit(server.url).netloc}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 
 import pytest
@@ -47,7 +48,7 @@ def quiet(page):
 
 
 def slide(page, name, value):
-    field = page.locator(f"#chain-{name} input[type=range]")
+    field = page.locator(f"#work-{name} input[type=range]")
     field.evaluate("(e, v) => { e.value = v; e.dispatchEvent(new Event('input', {bubbles: true})); }", str(value))
 
 
@@ -55,25 +56,24 @@ def files(names, data):
     return [{"name": name, "mimeType": "image/png", "buffer": data} for name in names]
 
 
-def test_chain_and_prompt(quiet):
-    quiet.locator("#chain-image input[type=file]").set_input_files(files([f"{LABELS[4]}.png"], SCENE.path.read_bytes()))
-    quiet.locator("#chain-image img").wait_for()
-    quiet.locator("#chain-labels textarea").fill("\n".join([*SCENE.labels, *LABELS]))
-    quiet.locator("#chain-run").click()
-    quiet.locator("#chain-note", has_text="detections in").wait_for()
+def test_workspace(quiet):
+    image = files([f"{LABELS[4]}.png"], SCENE.path.read_bytes())
+    quiet.locator("#work-image input[type=file]").first.set_input_files(image)
+    quiet.locator("#work-image img").wait_for()
+    quiet.locator("#work-labels textarea").fill(json.dumps([*SCENE.labels, *LABELS]))
+    quiet.locator("#work-run").click()
+    quiet.locator("#work-note", has_text="detections in").wait_for()
     slide(quiet, "tag-threshold", 0)
-    quiet.wait_for_function("n => document.querySelectorAll('.ov-tags td .label').length > n", arg=len(SCENE.labels))
-    quiet.locator(".ov-detections input.label").first.fill(LABELS[3])
+    quiet.wait_for_function("n => document.querySelectorAll('.cv-tags li').length > n", arg=len(SCENE.labels))
+    quiet.locator(".cv-objects input[type=text]").first.fill(LABELS[3])
     quiet.keyboard.press("Enter")
-    quiet.get_by_role("button", name="Undo 1 correction").wait_for()
-    quiet.locator("#chain-correct").click()
-    quiet.locator('#prompt-canvas .cv[data-drawn="yes"]').wait_for()
+    quiet.wait_for_selector('.cv[data-edits="1"]')
 
 
-def test_chain_shows_errors_as_text(quiet):
-    quiet.locator("#chain-image input[type=file]").set_input_files(files([f"{LABELS[4]}.png"], b"no image"))
-    quiet.locator("#chain-labels textarea").fill("\n".join(LABELS))
-    quiet.locator("#chain-run").click()
+def test_workspace_shows_errors_as_text(quiet):
+    quiet.locator("#work-image input[type=file]").first.set_input_files(files([f"{LABELS[4]}.png"], b"no image"))
+    quiet.locator("#work-labels textarea").fill(json.dumps(LABELS))
+    quiet.locator("#work-run").click()
     quiet.get_by_text("holds no image in a known format").first.wait_for()
 
 
@@ -83,7 +83,7 @@ def test_tag(quiet):
         [*files([f"{each}.png" for each in LABELS[:25]], SCENE.path.read_bytes()), *files(LABELS[25:], b"no image")]
     )
     quiet.locator("#tag-images .file-preview").wait_for()
-    quiet.locator("#tag-labels textarea").fill("\n".join(LABELS))
+    quiet.locator("#tag-labels textarea").fill(json.dumps(LABELS))
     quiet.locator("#tag-run").click()
     quiet.wait_for_function(
         "n => document.querySelectorAll('#tag-cards article').length === n", arg=len(LABELS), timeout=60_000
@@ -98,7 +98,7 @@ def test_batch(quiet, tmp_path):
     quiet.get_by_role("tab", name="Batch").click()
     quiet.locator("#batch-files input[type=file]").set_input_files(str(path))
     quiet.locator("#batch-files .file-preview").wait_for()
-    quiet.locator("#batch-labels textarea").fill("\n".join(LABELS))
+    quiet.locator("#batch-labels textarea").fill(json.dumps(LABELS))
     quiet.locator("#batch-run").click()
     quiet.locator("#batch-get").wait_for()
     assert quiet.locator("#batch-view tbody tr").count() == len(SCRIPTS)

@@ -12,17 +12,19 @@ import openvocab
 
 pytest.importorskip("gradio")
 
-from openvocab.ui.web import canvas as messages
-from openvocab.ui.web.annotation_session import AnnotationSession
+from openvocab.ui.web import canvas_messages as messages
+from openvocab.ui.web.workspace import Workspace
+
+SCRIPTS = sorted(each.name for each in (files("openvocab.ui.web") / "canvas").iterdir() if each.name.endswith(".js"))
 
 
 def decoded(address: str) -> Image.Image:
     return Image.open(BytesIO(base64.b64decode(address.partition(",")[2])))
 
 
-def session(height: int, width: int) -> AnnotationSession:
+def workspace(height: int, width: int) -> Workspace:
     image = np.random.default_rng(7).integers(0, 256, (height, width, 3), np.uint8)
-    return AnnotationSession("scene.png", "pocket", openvocab.Encoded(image))
+    return Workspace("scene.png", "", "pocket", openvocab.Encoded(image))
 
 
 def disc(height: int, width: int) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
@@ -32,23 +34,23 @@ def disc(height: int, width: int) -> np.ndarray[tuple[int, ...], np.dtype[np.boo
 
 @pytest.mark.parametrize("name", ["canvas.html", "canvas.css"])
 def test_templates_contain_no_code_for_gradio_to_run(name):
-    text = files("openvocab.ui.web").joinpath(name).read_text("utf-8")
+    text = (files("openvocab.ui.web") / "canvas" / name).read_text("utf-8")
     assert not [mark for mark in ("${", "{{", "`", "\\") if mark in text]
 
 
-@pytest.mark.parametrize("name", ["canvas.js", "canvas_view.js"])
+@pytest.mark.parametrize("name", SCRIPTS)
 def test_scripts_write_text_only(name):
-    text = files("openvocab.ui.web").joinpath(name).read_text("utf-8")
+    text = (files("openvocab.ui.web") / "canvas" / name).read_text("utf-8")
     assert not [
         word for word in ("innerHTML", "outerHTML", "insertAdjacent", "document.write", "eval(") if word in text
     ]
 
 
-def test_masks_are_one_bit_pngs_of_the_same_pixels():
+def test_masks_are_run_lengths_of_the_same_pixels():
     masks = np.stack([disc(40, 60), ~disc(40, 60), np.zeros((40, 60), bool)])
     found = messages.mask_values(masks, np.array([0.5, 0.25, 0.125], np.float32))
     for mask, one in zip(masks, found, strict=True):
-        assert np.array_equal(np.asarray(decoded(one["png"]).convert("RGBA"))[..., 3] > 0, mask)
+        assert np.array_equal(openvocab.decode_mask(one["mask"]), mask)
     assert [one["score"] for one in found] == [0.5, 0.25, 0.125]
     assert found[1]["box"] == (0, 0, 60, 40) and found[2]["box"] is None
 
@@ -62,25 +64,25 @@ def test_masks_are_one_bit_pngs_of_the_same_pixels():
     ],
 )
 def test_large_images_are_downscaled_for_the_page(size, shown):
-    message = messages.image_message(session(*size))
+    message = messages.image_message(workspace(*size))
     assert (message["height"], message["width"]) == size
     assert decoded(message["image"]).size == shown[::-1]
     (mask,) = messages.mask_values(np.ones((1, *size), bool), np.ones(1, np.float32))
-    assert decoded(mask["png"]).size == shown[::-1]
+    assert mask["mask"]["size"] == list(shown)
 
 
 def test_small_images_are_sent_without_loss():
-    made = session(50, 70)
+    made = workspace(50, 70)
     assert np.array_equal(np.asarray(decoded(messages.image_message(made)["image"])), made.encoded.image)
 
 
-def test_objects_of_one_name_have_one_color():
-    made = session(40, 60)
+def test_objects_of_one_label_have_one_color():
+    made = workspace(40, 60)
     for name in ("cat", "dog", "cat"):
         made = made.add(disc(40, 60), 0.5, name)
-    instances = messages.instance_values(made)
-    assert tuple(instance["color"] for instance in instances) == openvocab.colors_of(["cat", "dog", "cat"])
-    assert [instance["number"] for instance in instances] == [1, 2, 3]
+    objects = messages.objects_message(made)["objects"]
+    assert tuple(each["color"] for each in objects) == openvocab.colors_of(["cat", "dog", "cat"])
+    assert [each["key"] for each in objects] == ["added-1", "added-2", "added-3"]
 
 
 def test_messages_and_replies_have_ids():

@@ -1,8 +1,7 @@
-"""The tab Prompt without a browser: its API endpoint through gradio_client, and its handlers."""
+"""The call segment_prompt through gradio_client."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,6 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 import openvocab
-from openvocab.errors import BadInput
 
 pytest.importorskip("gradio_client")
 
@@ -94,89 +92,3 @@ def test_segment_prompt_rejects_a_decompression_bomb_by_its_header(client, tmp_p
     Image.new("1", (9000, 9000)).save(path)
     with pytest.raises(Exception, match=r"bomb.png.*9000 x 9000 pixels"):
         segment(client, path=str(path))
-
-
-# --- handlers
-
-
-@pytest.fixture(scope="module")
-def handlers(server: Any) -> Any:
-    from openvocab.ui.web.annotation_session import SessionStore
-    from openvocab.ui.web.prompt_tab import PromptHandlers
-
-    return PromptHandlers(server.context, SessionStore(10**9))
-
-
-def event(**parts: Any) -> Any:
-    return SimpleNamespace(**{"serial": 1, **parts})
-
-
-def click(*place: float) -> list[dict[str, Any]]:
-    return [{"kind": "point", "at": list(place), "inside": True}]
-
-
-def test_an_image_is_encoded_once(handlers):
-    calls = handlers.context.models.calls
-    before = dict(calls)
-    _, token = handlers.open(str(SCENE.path), None, None)
-    for place in ([96, 59], [170, 134], [43, 183]):
-        reply = handlers.act(token, event(do="segment", prompts=click(*place)))
-        assert len(reply["masks"]) == 3 and "failed" not in reply
-    handlers.act(token, event(do="accept", prompts=click(*POINT), choice=0, name="tent"))
-    handlers.act(token, event(do="undo"))
-    assert {name: calls[name] - before.get(name, 0) for name in calls if calls[name] != before.get(name, 0)} == {
-        "segmenter.encode": 1,
-        "segmenter.prompt": 4,
-    }
-
-
-@pytest.mark.parametrize(
-    ("parts", "message"),
-    [
-        pytest.param({"do": "segment", "prompts": []}, "no prompt", id="no prompt"),
-        pytest.param(
-            {"do": "accept", "prompts": click(9, 9), "choice": 3, "name": ""}, "one of the three", id="a fourth"
-        ),
-        pytest.param(
-            {"do": "accept", "prompts": click(9, 9), "choice": "0", "name": ""}, "one of the three", id="text"
-        ),
-        pytest.param({"do": "remove", "number": 9}, "does not exist anymore", id="delete an unknown number"),
-        pytest.param({"do": "undo"}, "nothing to undo", id="nothing to undo"),
-        pytest.param({"do": "explode"}, "error on the server", id="an unknown action"),
-        pytest.param({"do": "segment"}, "error on the server", id="an action without its fields"),
-    ],
-)
-def test_errors_are_part_of_the_reply(handlers, parts, message):
-    _, token = handlers.open(str(SCENE.path), None, None)
-    reply = handlers.act(token, event(**parts))
-    assert reply["failed"] is True and reply["serial"] == 1
-    assert message in reply["note"]
-
-
-def test_sessions_are_found_by_their_token_only(handlers):
-    _, token = handlers.open(str(SCENE.path), None, None)
-    for wrong in (None, "", "x" * 22):
-        assert "no longer stored" in handlers.act(wrong, event(do="segment", prompts=click(*POINT)))["note"]
-    handlers.open(None, None, token)
-    assert "no longer stored" in handlers.act(token, event(do="segment", prompts=click(*POINT)))["note"]
-
-
-def test_an_empty_session_cannot_be_downloaded(handlers):
-    _, token = handlers.open(str(SCENE.path), None, None)
-    with pytest.raises(BadInput, match="no object yet"):
-        handlers.download("coco", token)
-
-
-def test_messages_are_small(handlers, tmp_path):
-    path = tmp_path / "large.png"
-    Image.fromarray(openvocab.read_image(SCENE.path)).resize((3000, 2000)).save(path)
-    message, token = handlers.open(str(path), None, None)
-    assert (message["width"], message["height"]) == (3000, 2000)
-    assert len(message["image"]) < 600_000
-    reply = handlers.act(token, event(do="segment", prompts=click(1100, 460)))
-    assert sum(len(mask["png"]) for mask in reply["masks"]) < 60_000
-
-
-def test_corrections_need_a_result(handlers):
-    with pytest.raises(BadInput, match="press Run first"):
-        handlers.open_result(None, None)

@@ -1,0 +1,250 @@
+// The workspace: its state, its requests, and what it draws. gr.HTML calls mount once.
+// Coordinates are pixels of the original image. One request is sent at a time: see send.
+
+import { load } from "./dom.js";
+import { ACCENT, decoded, drawBox, drawCrosshair, drawName, drawPrompt, paintMask } from "./draw.js";
+import { listen } from "./input.js";
+import { visible } from "./objects.js";
+import { listPanel, listChoices } from "./panel.js";
+import { text } from "./strings.js";
+import { bounded, fit } from "./viewport.js";
+
+const TIMEOUT = 60000; // milliseconds until a request times out
+const MODEL_ACTIONS = new Set(["segment", "accept", "box"]);
+
+function emptyState() {
+  return {
+    opens: "", // random ID of the opened image
+    image: null, // an Image, possibly downscaled
+    width: 0,
+    height: 0,
+    objects: [], // {key, label, score, boxScore, tagScore, box, mask, color, byHand}
+    tags: [], // {label, score, color}
+    words: [],
+    prompts: [], // {kind: "point", at, inside}, {kind: "stroke", path, inside}, {kind: "box", xyxy}
+    history: [], // prompts before each change
+    undone: [], // prompts that undo removed
+    masks: [], // {mask, score, box}
+    choice: 0, // index of the selected mask
+    hovered: null, // index of the mask under the pointer
+    tool: "point",
+    inside: true,
+    selectedPrompt: null,
+    selected: null, // key of an object
+    hidden: new Set(),
+    locked: new Set(),
+    filter: "", // label of the objects that are shown
+    opacity: 0.4,
+    radius: 8, // of the brush, in screen pixels
+    thresholds: {},
+    crosshair: null, // keyboard crosshair, [x, y]
+    corner: null, // first corner of a keyboard box
+    drag: null, // the pointer drag in progress
+    highlighted: null, // key of the object whose row is under the pointer
+    screen: { width: 1, height: 1 },
+    view: { scale: 1, x: 0, y: 0 },
+  };
+}
+
+export function mount({ element, props, trigger, watch }) {
+  const root = element.querySelector(".cv");
+  const app = {
+    root,
+    state: emptyState(),
+    canvas: root.querySelector(".cv-stage canvas"),
+    nameBox: root.querySelector("[data-name]"),
+    find: (query) => root.querySelector(query),
+    all: (query) => [...root.querySelectorAll(query)],
+    queue: { waiting: [], serial: 0, busy: null },
+    trigger,
+  };
+  Object.assign(app, { send: (action) => send(app, action), draw: () => requestDraw(app), say: (...note) => say(app, ...note) });
+  Object.assign(app, { shown: () => shown(app.state), setView: (view) => setView(app, view), decoded });
+  listen(app);
+  watch("value", () => receive(app, props.value || {}));
+  root.addEventListener("cv-busy", () => answer(app, { serial: app.queue.serial, note: text.tooBusy, failed: true }));
+  new ResizeObserver(() => resize(app)).observe(app.canvas.parentElement);
+  receive(app, props.value || {});
+  root.dataset.ready = "yes";
+}
+
+// --- requests
+
+function send(app, action) {
+  const { queue } = app;
+  if (action.do === "segment") queue.waiting = queue.waiting.filter((each) => each.do !== "segment");
+  queue.waiting.push(action);
+  sendNext(app);
+}
+
+function sendNext(app) {
+  const { queue } = app;
+  if (queue.busy || !queue.waiting.length) return;
+  const serial = ++queue.serial;
+  queue.busy = setTimeout(() => answer(app, { serial, failed: true, note: text.noAnswer }), TIMEOUT);
+  app.root.dataset.busy = "yes";
+  const action = queue.waiting.shift();
+  app.trigger(MODEL_ACTIONS.has(action.do) ? "act" : "edit", { ...action, serial });
+}
+
+function receive(app, message) {
+  if (message.opens !== undefined) opened(app, message);
+  if (message.objects) showObjects(app, message);
+  if (message.serial) answer(app, message);
+}
+
+function answer(app, message) {
+  const { queue, state } = app;
+  if (message.serial !== queue.serial || !queue.busy) return;
+  clearTimeout(queue.busy);
+  queue.busy = null;
+  delete app.root.dataset.busy;
+  if (message.masks && state.prompts.length) showMasks(app, message.masks);
+  if (message.added) clearPrompts(app);
+  if (message.note) app.say(message.note, message.failed);
+  sendNext(app);
+}
+
+function opened(app, message) {
+  const { queue, root } = app;
+  if (message.opens === app.state.opens) return;
+  clearTimeout(queue.busy);
+  Object.assign(queue, { waiting: [], busy: null, serial: 0 });
+  for (const name of ["busy", "drawn"]) delete root.dataset[name];
+  const { tool, inside, opacity, radius, screen, thresholds } = app.state;
+  const { opens, width, height } = message;
+  app.state = Object.assign(emptyState(), { tool, inside, opacity, radius, screen, thresholds, opens, width, height });
+  clearPrompts(app);
+  root.dataset.empty = message.image ? "no" : "yes";
+  app.say(message.note || "", message.failed);
+  listPanel(app);
+  if (!message.image) return app.draw();
+  load(message.image).then((image) => {
+    if (app.state.opens !== opens) return; // another image was opened meanwhile
+    app.state.image = image;
+    resize(app);
+    app.setView(fit(app.state, app.state.screen));
+    root.dataset.drawn = "yes";
+  });
+}
+
+// Rows that have the focus keep it, although the list is made anew.
+function showObjects(app, message) {
+  const { state } = app;
+  state.objects = message.objects;
+  state.thresholds = {}; // the server has applied them
+  for (const name of ["tags", "words", "steps", "canUndo", "canRedo", "edits"]) {
+    if (message[name] !== undefined) state[name] = message[name];
+  }
+  if (message.selected) state.selected = message.selected;
+  if (!state.objects.some((each) => each.key === state.selected)) state.selected = null;
+  if (!state.objects.some((each) => each.label === state.filter)) state.filter = "";
+  app.root.dataset.objects = String(state.objects.length);
+  listPanel(app);
+  app.draw();
+}
+
+// --- prompts
+
+export function setPrompts(app, prompts) {
+  const { state } = app;
+  state.prompts = prompts;
+  if (!prompts.includes(state.selectedPrompt)) state.selectedPrompt = prompts.at(-1) || null;
+  if (prompts.length) app.send({ do: "segment", prompts });
+  else showMasks(app, []);
+  app.draw();
+}
+
+export function clearPrompts(app) {
+  app.queue.waiting = app.queue.waiting.filter((each) => each.do !== "segment");
+  Object.assign(app.state, { prompts: [], history: [], undone: [], selectedPrompt: null, drag: null, corner: null });
+  showMasks(app, []);
+}
+
+export function showMasks(app, masks) {
+  const { state } = app;
+  const scores = masks.map((mask) => mask.score);
+  Object.assign(state, { masks, hovered: null, choice: Math.max(0, scores.indexOf(Math.max(...scores))) });
+  listChoices(app);
+  app.draw();
+  if (!masks.length) return;
+  choose(app, state.choice);
+  app.root.dataset.shown = String(Number(app.root.dataset.shown || 0) + 1);
+}
+
+export function choose(app, row) {
+  const { state } = app;
+  if (row >= state.masks.length) return;
+  state.choice = row;
+  app.all(".cv-choices button").forEach((button, each) => button.setAttribute("aria-checked", each === row));
+  app.say(text.mask(row + 1, state.masks.length, state.masks[row].score.toFixed(2)));
+  app.draw();
+}
+
+// --- drawing
+
+function say(app, note, failed) {
+  const status = app.find(".cv-status");
+  status.textContent = note;
+  status.classList.toggle("cv-failed", Boolean(failed));
+}
+
+export function setView(app, view) {
+  app.state.view = app.state.image ? bounded(view, app.state, app.state.screen) : view;
+  app.find("[data-zoom]").textContent = text.zoom(Math.round(100 * app.state.view.scale));
+  app.draw();
+}
+
+function resize(app) {
+  const { canvas, state } = app;
+  const frame = canvas.parentElement.getBoundingClientRect();
+  const screen = { width: Math.max(1, frame.width), height: Math.max(1, frame.height) };
+  if (screen.width === state.screen.width && screen.height === state.screen.height && canvas.width > 1) return;
+  const wasFit = !state.image || state.view.scale === fit(state, state.screen).scale;
+  state.screen = screen;
+  const dots = Math.min(window.devicePixelRatio || 1, 2);
+  canvas.width = Math.round(screen.width * dots);
+  canvas.height = Math.round(screen.height * dots);
+  if (state.image) app.setView(wasFit ? fit(state, screen) : state.view);
+}
+
+const shown = (state) => visible(state.objects, { hidden: state.hidden, label: state.filter, thresholds: state.thresholds });
+
+function requestDraw(app) {
+  if (app.drawing) return;
+  app.drawing = requestAnimationFrame(() => {
+    app.drawing = null;
+    draw(app);
+  });
+}
+
+function draw({ canvas, root, state }) {
+  const context = canvas.getContext("2d");
+  const dots = canvas.width / state.screen.width;
+  context.setTransform(dots, 0, 0, dots, 0, 0);
+  context.clearRect(0, 0, state.screen.width, state.screen.height);
+  if (!state.image) return;
+  const { view } = state;
+  context.imageSmoothingEnabled = view.scale < 4;
+  context.drawImage(state.image, view.x, view.y, state.width * view.scale, state.height * view.scale);
+  context.imageSmoothingEnabled = true;
+  drawObjects(context, state);
+  const mask = state.masks[state.hovered ?? state.choice];
+  if (mask) paintMask(context, mask, ACCENT, 0.5, state, view);
+  for (const prompt of state.prompts) drawPrompt(context, prompt, view, prompt === state.selectedPrompt);
+  if (state.drag?.shape) drawPrompt(context, state.drag.shape, view, true);
+  if (state.corner && state.crosshair) drawPrompt(context, { kind: "box", xyxy: [...state.corner, ...state.crosshair] }, view, true);
+  if (state.crosshair) drawCrosshair(context, state.crosshair, view);
+  root.dataset.view = [view.scale, view.x, view.y].join(" ");
+}
+
+function drawObjects(context, state) {
+  const objects = shown(state);
+  for (const each of objects) paintMask(context, each, each.color, state.opacity, state, state.view);
+  for (const each of objects) {
+    const marked = each.key === state.selected || each.key === state.highlighted;
+    const box = state.drag?.box && each.key === state.selected ? state.drag.box : each.box;
+    if (marked || !each.mask) drawBox(context, box, state.view, each.color, each.key === state.selected);
+    drawName(context, each, state.view, marked);
+  }
+}

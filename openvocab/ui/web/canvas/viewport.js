@@ -1,0 +1,37 @@
+// Zoom and pan: {scale, x, y} maps image pixels to screen pixels, screen = image * scale + offset.
+
+export const MAX_SCALE = 32;
+
+// The whole image, centered; a small image is enlarged.
+export function fit(image, screen) {
+  const scale = Math.min(screen.width / image.width, screen.height / image.height) || 1;
+  return centered(image, screen, scale);
+}
+
+export function centered(image, screen, scale) {
+  return { scale, x: (screen.width - image.width * scale) / 2, y: (screen.height - image.height * scale) / 2 };
+}
+
+export const toScreen = (view, [x, y]) => [x * view.scale + view.x, y * view.scale + view.y];
+export const toImage = (view, [x, y]) => [(x - view.x) / view.scale, (y - view.y) / view.scale];
+
+// Zoom by a factor so that the image point under `at` stays there.
+export function zoomAt(view, at, factor, image, screen) {
+  const smallest = Math.min(fit(image, screen).scale, 1) / 2;
+  const scale = Math.min(Math.max(view.scale * factor, smallest), MAX_SCALE);
+  const [x, y] = toImage(view, at);
+  return bounded({ scale, x: at[0] - x * scale, y: at[1] - y * scale }, image, screen);
+}
+
+export const pan = (view, right, down, image, screen) =>
+  bounded({ ...view, x: view.x + right, y: view.y + down }, image, screen);
+
+// Keep at least 40 screen pixels of the image visible.
+export function bounded(view, image, screen) {
+  const inside = (offset, length, room) => Math.min(Math.max(offset, 40 - length), room - 40);
+  return {
+    ...view,
+    x: inside(view.x, image.width * view.scale, screen.width),
+    y: inside(view.y, image.height * view.scale, screen.height),
+  };
+}

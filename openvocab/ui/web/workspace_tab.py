@@ -1,0 +1,129 @@
+"""The tab Workspace: words find objects, clicks and boxes add them, and all of them are corrected in one canvas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from openvocab.ui.web.canvas_messages import canvas
+from openvocab.ui.web.download_buttons import download_buttons
+from openvocab.ui.web.error_messages import report_errors
+from openvocab.ui.web.events import MODEL, QUICK
+from openvocab.ui.web.examples import example_inputs, examples_component
+from openvocab.ui.web.html_component import html_component
+from openvocab.ui.web.images import image_input
+from openvocab.ui.web.label_fields import LabelFields, label_fields
+from openvocab.ui.web.workspace_handlers import SLIDERS, WorkspaceHandlers
+
+if TYPE_CHECKING:
+    from openvocab.ui.web.context import Context
+
+__all__ = ["build"]
+
+_HOUR = 3600
+_PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+_REQUEST_FAILED = (
+    "() => document.querySelectorAll('#work-canvas .cv').forEach(each => each.dispatchEvent(new Event('cv-busy')))"
+)
+"""Tells the canvas that a request was rejected, for example because the queue is full."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """The components; token holds the key of the workspace in context.workspaces."""
+
+    image: gr.Image
+    examples: gr.HTML
+    fields: LabelFields
+    run: gr.Button
+    canvas: gr.HTML
+    note: gr.HTML
+    sliders: list[gr.Slider]
+    token: gr.State
+
+
+def build(context: Context) -> None:
+    """Lay out the tab inside the open one."""
+    handlers = WorkspaceHandlers(context)
+    parts = _lay_out(context, handlers)
+    connect_downloads = download_buttons("work")
+    _wire_run(handlers, parts)
+    _wire_edits(handlers, parts)
+    connect_downloads(handlers.download, parts.token)
+
+
+def _lay_out(context: Context, handlers: WorkspaceHandlers) -> _Parts:
+    with gr.Row(elem_classes="ov-inputs"):
+        with gr.Column(scale=2, min_width=190):
+            image = image_input(
+                label="Image",
+                height=112,
+                show_label=False,
+                sources=["upload", "clipboard", "webcam"],
+                buttons=[],
+                alt_text="the chosen image",
+                elem_id="work-image",
+            )
+        with gr.Column(scale=3, min_width=240):
+            examples = examples_component("work")
+        with gr.Column(scale=9, min_width=300):
+            fields = label_fields("work", context.models.names, submits=True)
+        with gr.Column(scale=1, min_width=100):
+            run = gr.Button("Run", variant="primary", size="lg", elem_id="work-run")
+    note = html_component("note", {"text": ""}, elem_id="work-note")
+    shown = canvas(elem_id="work-canvas", elem_classes="ov-part")
+    with gr.Group(elem_classes="ov-sliders"), gr.Row():
+        defaults = handlers.defaults(context.models.names[0])
+        sliders = [_slider(name, title, value) for (name, title), value in zip(SLIDERS.items(), defaults, strict=True)]
+    token = gr.State(None, time_to_live=_HOUR, delete_callback=context.workspaces.discard)
+    return _Parts(image, examples, fields, run, shown, note, sliders, token)
+
+
+def _slider(name: str, title: str, value: float) -> gr.Slider:
+    slug = f"work-{name.replace('_', '-')}"
+    return gr.Slider(0, 1, value, step=0.01, label=title, min_width=130, buttons=[], elem_id=slug)
+
+
+def _wire_run(handlers: WorkspaceHandlers, parts: _Parts) -> None:
+    """Connect the input components."""
+    fields, results = parts.fields, [parts.canvas, parts.note, parts.token]
+    run: dict[str, Any] = {
+        "fn": report_errors(handlers.run),
+        "inputs": [parts.image, fields.labels, fields.preset, parts.token, *parts.sliders],
+        "outputs": results,
+        **_PRIVATE,
+        **MODEL,
+    }
+    parts.run.click(**run)
+    fields.labels.submit(**run)
+    chosen = parts.examples.pick(report_errors(_example), None, [parts.image, fields.labels, fields.label_set], **QUICK)
+    chosen.success(**run)
+    parts.image.input(
+        report_errors(handlers.open), [parts.image, fields.preset, parts.token], results, **_PRIVATE, **MODEL
+    )
+    fields.preset.input(report_errors(handlers.defaults), [fields.preset], parts.sliders, **_PRIVATE, **MODEL)
+
+
+def _wire_edits(handlers: WorkspaceHandlers, parts: _Parts) -> None:
+    """Connect the canvas and the sliders."""
+    gr.on(
+        [slider.input for slider in parts.sliders] + [slider.release for slider in parts.sliders],
+        report_errors(handlers.set_thresholds),
+        [parts.token, *parts.sliders],
+        [parts.canvas, parts.note],
+        trigger_mode="always_last",
+        **QUICK,
+    )
+    for event, handler, options in (
+        (parts.canvas.act, handlers.act, {**_PRIVATE, **MODEL}),
+        (parts.canvas.edit, handlers.edit, QUICK),
+    ):
+        acted = event(handler, [parts.token], [parts.canvas], trigger_mode="multiple", **options)
+        acted.failure(None, js=_REQUEST_FAILED, api_visibility="private")
+
+
+def _example(event: gr.EventData) -> tuple[Any, str, str]:
+    """Fill in an example's image and labels."""
+    return *example_inputs(event), ""

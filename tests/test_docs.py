@@ -237,12 +237,21 @@ def tiny_sam(tmp_path_factory: pytest.TempPathFactory) -> str:
     return sam.write(tmp_path_factory.mktemp("sam") / "model")
 
 
+@pytest.fixture(scope="session")
+def tiny_ram(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A RAM++ and its text tower, to go before the file of descriptions."""
+    from tests.tiny import ram
+
+    return f"ram:{ram.write(tmp_path_factory.mktemp('ram') / 'model')}@"
+
+
 STAND_INS: dict[str, Callable[[pytest.FixtureRequest], str]] = {
     "http://127.0.0.1:7860": lambda request: str(request.getfixturevalue("url")),
     "open_clip:ViT-B-32/laion2b_s34b_b79k": lambda request: (
         f"open_clip:local-dir:{request.getfixturevalue('clip_folders')['softmax']}"
     ),
     "owlv2:google/owlv2-base-patch16-ensemble": lambda request: f"owlv2:{request.getfixturevalue('owlv2_folder')}",
+    "ram:ram_plus_swin_large_14m@": lambda request: str(request.getfixturevalue("tiny_ram")),
     "sam:vit_b@sam_vit_b_01ec64.pth": lambda request: f"sam:{request.getfixturevalue('tiny_sam')}",
     'Loader("base")': lambda _: 'Loader("pocket")',
     '("cuda:0", "cuda:1")': lambda _: '("cpu",)',
@@ -268,6 +277,7 @@ HOLDS: dict[str, list[str]] = {
     "docs/guides/evaluate.md": [
         "metrics.top1.low <= metrics.top1.value <= metrics.top1.high and abs(metrics.top1.value - 2 / 3) < 1e-9"
     ],
+    "docs/guides/ram.md": ["scores.shape == (1, 2) and 'sofa bed' in tagger.descriptions"],
     "docs/web-demo.md": [
         "found['tags'][0]['label'] == 'light bulb' and found['detections'][0]['mask'] and Path(path).is_file()",
         "scores['images'][0]['scores'][0]['label'] == 'tent'",

@@ -124,7 +124,9 @@ def _nothing_found(named: Images) -> BadInput:
 
 def about(stages: Stages, vocabulary: Vocabulary, options: RunOptions) -> About:
     """Return the models and the vocabulary of a pipeline, for run.json."""
-    size = vocabulary.texts.embeddings.shape[1] if vocabulary.texts and options.features else None
+    size = None
+    if vocabulary.texts and options.features:
+        size = getattr(stages.tagger, "feature_size", vocabulary.texts.embeddings.shape[1])
     return About(run_record(stages, vocabulary), vocabulary.labels, size)
 
 

@@ -65,6 +65,12 @@ def _classifier(*args: *Args) -> Tagger:
     return ClassifierTagger.load(*args)
 
 
+def _ram(*args: *Args) -> Tagger:
+    from openvocab.models.taggers.ram_tagger import RamTagger
+
+    return RamTagger.load(*args)
+
+
 def _detr(*args: *Args) -> Detector:
     from openvocab.models.detectors.detr_detector import DetrDetector
 
@@ -177,6 +183,7 @@ TAGGERS: Mapping[str, Family[Tagger]] = MappingProxyType(
         "siglip": Family(_siglip, "siglip:google/siglip2-base-patch16-224"),
         "metaclip2": Family(_metaclip2, "metaclip2:facebook/metaclip-2-worldwide-huge-quickgelu"),
         "classifier": Family(_classifier, "classifier:google/vit-base-patch16-224"),
+        "ram": Family(_ram, "ram:ram_plus_swin_large_14m"),
         "pocket": _pocket(_pocket_tagger),
     }
 )

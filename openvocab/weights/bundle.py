@@ -62,9 +62,9 @@ def _items(record: Published) -> Iterator[tuple[Item, Path]]:
     verified(record.name)
     here = weights_here(record)
     if record.url:
-        path = here[0]
-        member = f"urls/{path.parent.name}/{path.name}"
-        yield Item(member, path.stat().st_size, measured_sha256(path), url=record.url), path
+        for file, path in zip(record.files, here, strict=True):
+            member = f"urls/{path.parent.name}/{path.name}"
+            yield Item(member, path.stat().st_size, measured_sha256(path), url=record.sources(file)[0]), path
         return
     folder = _snapshot_folder(here[0])
     wanted = {file.name for file in record.files}

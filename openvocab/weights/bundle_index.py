@@ -166,9 +166,10 @@ def _check_belongs(
     by_repository: dict[str, list[Published]] = {}
     for record in records:
         by_repository.setdefault(record.repository, []).append(record)
+    urls = {source for each in records if each.url for file in each.files for source in each.sources(file)}
     for item in items:
         if item.url:
-            if item.url not in {record.url for record in records}:
+            if item.url not in urls:
                 raise BadWeights(f"{bundle}: refused, because {item.url!r} is not a URL of its preset")
             continue
         known = by_repository.get(item.repository, [])

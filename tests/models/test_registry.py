@@ -68,7 +68,7 @@ def test_every_run_option_is_a_typed_keyword_of_run_to() -> None:
 
 def test_every_family_is_listed() -> None:
     assert openvocab.families() == {
-        "tagger": ("open_clip", "clip", "siglip", "metaclip2", "classifier", "pocket"),
+        "tagger": ("open_clip", "clip", "siglip", "metaclip2", "classifier", "ram", "pocket"),
         "detector": (
             "detr",
             "grounding_dino",

@@ -118,6 +118,19 @@ class DualEncoder(ABC):
         names = self.check_labels(labels, chosen)
         return TextEmbeddings(names, chosen, self.embed(names, chosen))
 
+    def embed_sentences(self, sentences: Sequence[str]) -> Floats:
+        """Return (len(sentences), D) float32 rows of length 1, one a sentence.
+
+        Raises:
+            BadOutput: the model gave an embedding that is not finite.
+        """
+        blocks = [
+            self._average(list(sentences[at : at + TEXTS_A_BATCH]), 1) for at in range(0, len(sentences), TEXTS_A_BATCH)
+        ]
+        rows = np.concatenate(blocks)
+        _check_finite(rows, "sentence", sentences)
+        return rows
+
     def check_labels(self, labels: Sequence[str], prompts: PromptSet) -> tuple[str, ...]:
         """Return the normalized labels; warn about each that does not fit into the text tower.
 

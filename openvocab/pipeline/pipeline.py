@@ -20,6 +20,7 @@ from openvocab.pipeline import chain, explore
 from openvocab.pipeline.candidates import CandidateLimits
 from openvocab.pipeline.chain import Stages
 from openvocab.pipeline.detections import Detections
+from openvocab.pipeline.everything import EverythingChoices, EverythingOptions, everything
 from openvocab.pipeline.explore import Encoded, Explored, Stage
 from openvocab.pipeline.presence import encode_background
 from openvocab.pipeline.protocols import ImageArray, Tagger, TextEmbeddings, Vocabulary
@@ -223,6 +224,26 @@ class Pipeline(Stages):
         stages = replace(self, settings=self.settings.changed_in(Pipeline.run_to, changes, RunOptions.names()))
         vocabulary = self.vocabulary(labels, template, cache=chosen.cache)
         return write_run(stages, os.fspath(folder), images, vocabulary, chosen)
+
+    def everything(
+        self, image: Source, labels: Labels, *, template: Template = None, **options: Unpack[EverythingChoices]
+    ) -> Result:
+        """Segment every object of an image, and name each by a label, or "unknown" where none fits.
+
+        Args:
+            image: As in a call on one image.
+            labels: As in a call on one image.
+            template: As in a call on one image.
+            options: Fields of EverythingOptions, e.g. unknown_threshold=0.4.
+
+        Raises:
+            ImageError: the image cannot be read.
+            BadInput: a stage is missing, or labels or options cannot be used.
+            BadOutput: a model answered with numbers that are not finite.
+        """
+        name = os.fspath(image) if isinstance(image, str | os.PathLike) else "array"
+        vocabulary, chosen = self.vocabulary(labels, template), EverythingOptions(**options)
+        return everything(self, name, read_image(image), vocabulary, chosen)
 
     def tag_scores(
         self, images: Sequence[ImageArray], vocabulary: Vocabulary, **changes: Unpack[SettingChanges]

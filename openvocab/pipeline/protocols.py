@@ -30,6 +30,7 @@ __all__ = [
     "Prepared",
     "PreparingTagger",
     "PromptSegmenter",
+    "ProposingDetector",
     "Queries",
     "Segmenter",
     "SizedInput",
@@ -230,6 +231,15 @@ class Boxes:
     scores: Floats
     label_index: NDArray[np.int64]
     tiles: NDArray[np.int64] | None = None
+
+
+@runtime_checkable
+class ProposingDetector(Protocol):
+    """A detector that tells objects from the ground, whatever they are."""
+
+    def propose(self, image: ImageArray) -> tuple[Floats, Floats]:
+        """Return (N, 4) boxes in pixels of the image, clipped to it, and (N,) probabilities that each is an object."""
+        ...
 
 
 @runtime_checkable

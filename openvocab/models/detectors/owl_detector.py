@@ -295,6 +295,22 @@ class Owlv2Detector(OwlDetector):
     kind = "OWLv2 model"
     classes = ("Owlv2ForObjectDetection", "Owlv2Processor")
 
+    @torch.inference_mode()
+    def propose(self, image: ImageArray) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the (N, 4) boxes of all places and their (N,) objectness in 0 to 1; no label is asked for.
+
+        Raises:
+            BadOutput: the model gave a box or an objectness that is not finite.
+        """
+        grid = self._grid([image])
+        features = grid.flatten(1, 2)
+        boxes, logits = self.model.box_predictor(features, grid)[0], self.model.objectness_predictor(features)[0]
+        if not (torch.isfinite(boxes).all() and torch.isfinite(logits).all()):
+            raise BadOutput("the detector's objectness is not finite")
+        xyxy, rows = inside(_corners(boxes) * self._extent(image).to(boxes), image)
+        found, scores = xyxy[rows].float().cpu().numpy(), logits[rows].float().sigmoid().cpu().numpy()
+        return np.asarray(found, np.float32), np.asarray(scores, np.float32)
+
     def _pixels(self, image: ImageArray) -> Tensor:
         quick = owlv2_pixels(image, self.processor.image_processor)
         return OwlDetector._pixels(self, image) if quick is None else quick

@@ -13,6 +13,7 @@ from openvocab.errors import BadInput, require, unknown
 from openvocab.ui.cli.batch_commands import OK, SOME_FAILED, fill_run
 from openvocab.ui.cli.config_file import show_config
 from openvocab.ui.cli.evaluate_command import evaluate
+from openvocab.ui.cli.everything_command import everything
 from openvocab.ui.cli.export_command import export
 from openvocab.ui.cli.options import DEFAULT_PRESET, parser
 from openvocab.ui.cli.output import complain, detections_of, megabytes, progress, say, say_json, table, tags_of
@@ -281,6 +282,7 @@ COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "config": config,
     "completion": completion,
     "doctor": doctor,
+    "everything": everything,
     "export": export,
     "evaluate": evaluate,
     "relabel": relabel,

@@ -10,7 +10,7 @@ from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 import openvocab
 from openvocab.pipeline.settings import Tiles
-from openvocab.ui.cli import relabel_command, serve_command
+from openvocab.ui.cli import everything_command, relabel_command, serve_command
 from openvocab.ui.cli.evaluate_command import add_tasks
 from openvocab.ui.cli.export_command import add_options
 from openvocab.ui.cli.shared_options import DEVICE_HELP, DTYPE_HELP, add_label_options, number_or_word
@@ -192,5 +192,7 @@ def parser() -> Parser:
     _models(annotate, ("tagger", "detector", "segmenter"))
     _settings(annotate, [field.name for field in fields(openvocab.Settings)])
 
+    every = add("everything", 'Segment every object; name each by a label, or "unknown".')
+    everything_command.add_options(every, DEFAULT_PRESET)
     _others(add)
     return made

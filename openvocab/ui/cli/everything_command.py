@@ -1,0 +1,84 @@
+"""The command `everything`: masks of all objects of images, each with a label or "unknown"."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from dataclasses import fields
+from pathlib import Path
+
+import openvocab
+from openvocab.errors import BadInput
+from openvocab.pipeline.everything import EverythingOptions
+from openvocab.ui.cli.batch_commands import OK, SOME_FAILED
+from openvocab.ui.cli.output import complain, detections_of, progress, say, say_json
+from openvocab.ui.cli.shared_options import DEVICE_HELP, DTYPE_HELP, add_label_options, prompts_of
+
+__all__ = ["add_options", "everything"]
+
+_HELP = {
+    "min_objectness": "drop proposals that score less",
+    "unknown_threshold": 'objects whose best label scores less are "unknown"',
+    "mask_iou": "of two masks that overlap more, keep the better",
+    "points": "points along the longer side, where the detector proposes no objects",
+    "max_objects": "keep at most this many objects an image",
+}
+
+
+def add_options(command: ArgumentParser, preset: str) -> None:
+    """Add the options; preset is the default."""
+    command.add_argument("paths", nargs="+", metavar="PATH", help="an image, a folder or a pattern")
+    add_label_options(command)
+    command.add_argument("--out", metavar="DIR", help="write annotated images to this folder")
+    command.add_argument("--json", action="store_true", help="print JSON and nothing else, one row an image")
+    models = command.add_argument_group("models")
+    models.add_argument("--preset", default=preset, metavar="NAME", help="see: openvocab models (default: %(default)s)")
+    models.add_argument("--device", help=DEVICE_HELP)
+    models.add_argument("--dtype", help=DTYPE_HELP)
+    group = command.add_argument_group("objects")
+    for field in fields(EverythingOptions):
+        kind, text = type(field.default), f"{_HELP[field.name]} (default: %(default)s)"
+        metavar = "N" if kind is int else "X"
+        group.add_argument(
+            f"--{field.name.replace('_', '-')}", type=kind, default=field.default, metavar=metavar, help=text
+        )
+
+
+def everything(args: Namespace) -> int:
+    """Segment and name everything in images.
+
+    Raises:
+        BadInput: options or labels that cannot be used, or --out cannot be made a folder.
+    """
+    options = EverythingOptions(**{field.name: getattr(args, field.name) for field in fields(EverythingOptions)})
+    paths = openvocab.find_images(args.paths)
+    folder = None if args.out is None else _folder(args.out)
+    pipe = openvocab.load(args.preset, device=args.device, dtype=args.dtype)
+    vocabulary, failed = pipe.vocabulary(args.labels, prompts_of(args)), 0
+    chosen = {field.name: getattr(options, field.name) for field in fields(options)}
+    for number, path in enumerate(progress(paths)):
+        try:
+            result = pipe.everything(path, vocabulary, **chosen)
+        except (openvocab.ImageError, openvocab.BadOutput) as error:
+            complain(str(error))
+            failed += 1
+            continue
+        if folder is not None:
+            result.save(folder / f"{number:05d}-{Path(path).stem}.png")
+        if args.json:
+            say_json({"status": "ok", **result.to_dict()})
+        else:
+            say(f"{result.source}: {detections_of(result)}")
+    return SOME_FAILED if failed else OK
+
+
+def _folder(path: str) -> Path:
+    """Create a folder if it does not exist.
+
+    Raises:
+        BadInput: the folder cannot be created.
+    """
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"--out {path!r} cannot be made a folder ({error.strerror}); give another path") from error
+    return Path(path)

@@ -30,16 +30,10 @@ def decode(sam: Sam, features: Tensor, sparse: Tensor, each: int) -> tuple[Tenso
     Returns:
         (B * each, 4, 4h, 4w) mask logits and (B * each, 4) predicted IoUs.
     """
-    decoder, encoder = sam.mask_decoder, sam.prompt_encoder
-    own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])[None].expand(len(sparse), -1, -1)
-    source = features.repeat_interleave(each, 0) + encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
-    place = encoder.get_dense_pe().expand(len(sparse), -1, -1, -1)
-    tokens, image = decoder.transformer(source, place, torch.cat([own, sparse], 1))
-    upscaled = decoder.output_upscaling(image.transpose(1, 2).reshape(source.shape))
-    weights = torch.stack([mlp(tokens[:, 1 + at]) for at, mlp in enumerate(decoder.output_hypernetworks_mlps)], 1)
-    count, channels, height, width = upscaled.shape
-    masks = (weights @ upscaled.reshape(count, channels, -1)).reshape(count, -1, height, width)
-    return masks, decoder.iou_prediction_head(tokens[:, 0])
+    encoder = sam.prompt_encoder
+    dense = encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
+    masks, ious = sam.mask_decoder.predict_masks(features, encoder.get_dense_pe(), sparse, dense)
+    return masks, ious
 
 
 def _point(rng: np.random.Generator, instances: np.ndarray, number: int) -> tuple[float, float]:
@@ -61,10 +55,10 @@ def prompts(rng: np.random.Generator, sam: Sam, batch: Batch, each: int) -> tupl
         for number in rng.permutation(np.resize(rng.permutation(present), each)):
             box = batch.xyxy[row, number].numpy()
             size = np.tile(box[2:] - box[:2], 2)
-            jitter = rng.normal(0, 1, 4) * size * rng.choice([0, 0.03, 0.08], p=[0.3, 0.45, 0.25])
+            jitter = rng.normal(0, 1, 4) * size * rng.choice([0, 0.03, 0.08], p=[0.5, 0.35, 0.15])
             boxes.append(np.clip(box + jitter, 0, 256).astype(np.float32))
             points.append(_point(rng, instances[row], number + 1))
-            kinds.append(rng.random() < 0.7)
+            kinds.append(rng.random() < 0.8)
             truths.append(instances[row] == number + 1)
     encoder, is_box = sam.prompt_encoder, torch.tensor(kinds)
     box_tokens = encoder._embed_boxes(torch.from_numpy(np.stack(boxes)))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from openvocab.errors import BadWeights
 from openvocab.models.detectors.owl_detector import Owlv2Detector
@@ -20,7 +21,16 @@ from openvocab.weights.files import read_state
 from openvocab.weights.manifest import Checkpoint, checkpoint
 from openvocab.weights.trust import file_state, refuse_changed
 
-__all__ = ["load_detector", "load_segmenter", "load_tagger"]
+__all__ = ["PocketSegmenter", "load_detector", "load_segmenter", "load_tagger"]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class PocketSegmenter(SamSegmenter):
+    """SamSegmenter for the embedded SAM, whose image encoder also returns the fine features of its stem."""
+
+    def _features(self, pixels: Tensor) -> Tensor:
+        features: Tensor = self.model.image_encoder(pixels)
+        return features
 
 
 def _record(pinned: Checkpoint, device: str | None, dtype: str | None) -> ModelRecord:
@@ -75,7 +85,7 @@ def load_detector(device: str | None = None, dtype: str | None = None) -> Owlv2D
     return Owlv2Detector.of(model.eval(), processor, _record(pinned, device, dtype))
 
 
-def load_segmenter(device: str | None = None, dtype: str | None = None) -> SamSegmenter:
+def load_segmenter(device: str | None = None, dtype: str | None = None) -> PocketSegmenter:
     """Load the embedded SAM.
 
     Raises:
@@ -90,4 +100,4 @@ def load_segmenter(device: str | None = None, dtype: str | None = None) -> SamSe
         model.load_state_dict(state)
     except RuntimeError as error:
         raise BadWeights(f"{pinned.path}: not the embedded segmenter's weights; reinstall openvocab") from error
-    return SamSegmenter(model.to(pick_device(device)).eval(), _record(pinned, device, "float32"))
+    return PocketSegmenter(model.to(pick_device(device)).eval(), _record(pinned, device, "float32"))

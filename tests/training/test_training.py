@@ -251,6 +251,30 @@ def test_prompting_several_images_at_once_equals_sam_itself(pool: Pool) -> None:
     torch.testing.assert_close(together[2:, 1:], alone, atol=1e-4, rtol=1e-4)
 
 
+def test_without_its_fine_parts_the_sam_answers_as_the_librarys(pool: Pool) -> None:
+    """What was trained as a plain Sam goes on as one: the parts that see finer start at nothing."""
+    from segment_anything.modeling import ImageEncoderViT, MaskDecoder
+
+    torch.manual_seed(0)
+    sam = build_sam().eval()
+    image = pool.take(np.array([0])).images * 255
+    with torch.no_grad():
+        pixels = sam.preprocess(image[0])[None]
+        features = sam.image_encoder(pixels)
+        plain = ImageEncoderViT.forward(sam.image_encoder, pixels)
+        sparse, dense = sam.prompt_encoder(points=None, boxes=torch.tensor([[20.0, 30, 90, 120]] * 2), masks=None)
+        asked = sam.prompt_encoder.get_dense_pe(), sparse, dense
+        found = sam.mask_decoder.predict_masks(features, *asked)
+        wanted = MaskDecoder.predict_masks(sam.mask_decoder, plain, *asked)
+        torch.testing.assert_close(features[:, : plain.shape[1]], plain)
+        assert not features[:, plain.shape[1] :].any()
+        torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
+        sam.image_encoder.fine_half[-1].weight.normal_()
+        sam.image_encoder.fine_quarter.weight.normal_()
+        finer, _ = sam.mask_decoder.predict_masks(sam.image_encoder(pixels), *asked)
+    assert not torch.allclose(finer, wanted[0], atol=1e-2)
+
+
 def job(steps: list[int]) -> Job:
     torch.manual_seed(0)
     model = torch.nn.Linear(3, 3)

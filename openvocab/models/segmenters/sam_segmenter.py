@@ -105,17 +105,23 @@ class SamSegmenter:
         encoder = self.model.image_encoder
         small = ResizeLongestSide(encoder.img_size).apply_image(thickened(image, encoder.img_size))
         pixels = torch.as_tensor(small, device=self.model.device).permute(2, 0, 1)[None].contiguous()
-        places = encoder.patch_embed(self.model.preprocess(pixels))
+        features = self._features(self.model.preprocess(pixels))
+        if not torch.isfinite(features).all():
+            raise BadOutput("the segmenter's encoding of the image is not finite")
+        height, width = image.shape[:2]
+        return SamEncoding(features, (height, width), (small.shape[0], small.shape[1]))
+
+    def _features(self, pixels: Tensor) -> Tensor:
+        """Return the image encoder's answer to (1, 3, side, side) normalized pixels."""
+        encoder = self.model.image_encoder
+        places = encoder.patch_embed(pixels)
         if encoder.pos_embed is not None:
             places = places + encoder.pos_embed
         places = places.to(dtype_of(self.record.dtype)).contiguous()  # a permuted layout would slow every block
         for block in encoder.blocks:
             places = block(places)
-        features = encoder.neck(places.float().permute(0, 3, 1, 2))
-        if not torch.isfinite(features).all():
-            raise BadOutput("the segmenter's encoding of the image is not finite")
-        height, width = image.shape[:2]
-        return SamEncoding(features, (height, width), (small.shape[0], small.shape[1]))
+        features: Tensor = encoder.neck(places.float().permute(0, 3, 1, 2))
+        return features
 
     @torch.inference_mode()
     def masks(self, encoded: SamEncoding, xyxy: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:

@@ -15,6 +15,7 @@ from functools import cache, partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 from timm.models import register_model
 from timm.models.vision_transformer import VisionTransformer
@@ -24,6 +25,8 @@ from transformers import Owlv2Config, Owlv2ForObjectDetection
 __all__ = [
     "CONTEXT",
     "MODEL_NAME",
+    "FineDecoder",
+    "FineEncoder",
     "GatedPool",
     "PocketOwlv2",
     "build_sam",
@@ -201,10 +204,93 @@ def register() -> None:
     register_model(openvocab_pocket_vit)
 
 
+def _start_at_nothing(last: nn.Module) -> None:
+    """Let a convolution answer 0 until it is trained."""
+    for weight in last.parameters():
+        nn.init.zeros_(weight)
+
+
+class FineEncoder(ImageEncoderViT):  # type: ignore[misc]
+    """Sam's image encoder whose embedding also carries what the stem saw at a half and a quarter of the size.
+
+    The embedding of (B, 3, 256, 256) images is (B, C + C + 2 C, 32, 32): C channels of the transformer, C / 4
+    channels at a quarter of the size folded 2 x 2, and C / 8 at half the size folded 4 x 4. SAM 2 (Ravi et al. 2024)
+    hands fine features to its mask decoder likewise.
+    """
+
+    def __init__(self, out_chans: int, widths: Sequence[int], **kwargs: Any) -> None:
+        super().__init__(out_chans=out_chans, **kwargs)
+        self.patch_embed.proj = ConvStem(widths, (0, 1, 1))
+        half, quarter, _ = widths
+        self.fine_quarter = nn.Conv2d(quarter, out_chans // 4, 1)
+        self.fine_half = nn.Sequential(
+            nn.Conv2d(half, half, 3, 1, 1), nn.ReLU(inplace=True), nn.Conv2d(half, out_chans // 8, 1)
+        )
+        _start_at_nothing(self.fine_quarter)
+        _start_at_nothing(self.fine_half[-1])
+
+    def forward(self, images: Tensor) -> Tensor:
+        sizes: list[Tensor] = []
+        features = images
+        for layer in self.patch_embed.proj:
+            if isinstance(layer, nn.Conv2d):
+                sizes.append(features)  # what the next convolution reads: the end of a size
+            features = layer(features)
+        _, half, quarter, _ = sizes
+        tokens = features.permute(0, 2, 3, 1) + self.pos_embed
+        for block in self.blocks:
+            tokens = block(tokens)
+        coarse = self.neck(tokens.permute(0, 3, 1, 2))
+        fine = F.pixel_unshuffle(self.fine_quarter(quarter), 2), F.pixel_unshuffle(self.fine_half(half), 4)
+        return torch.cat([coarse, *fine], 1)
+
+
+class FineDecoder(MaskDecoder):  # type: ignore[misc]
+    """Sam's mask decoder, adding the fine channels of FineEncoder where it upscales, and refining the last size."""
+
+    def __init__(self, transformer_dim: int, **kwargs: Any) -> None:
+        super().__init__(transformer_dim=transformer_dim, **kwargs)
+        width = transformer_dim // 8
+        self.refine = nn.Sequential(nn.Conv2d(width, 16, 3, 1, 1), nn.GELU(), nn.Conv2d(16, width, 3, 1, 1))
+        _start_at_nothing(self.refine[-1])
+
+    def predict_masks(
+        self,
+        image_embeddings: Tensor,
+        image_pe: Tensor,
+        sparse_prompt_embeddings: Tensor,
+        dense_prompt_embeddings: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Mask logits (N, 4, 128, 128) and estimates of their IoU (N, 4).
+
+        Args:
+            image_embeddings: (B, 4 C, 32, 32) with N a multiple of B; the prompts of a image follow each other.
+            image_pe: (1, C, 32, 32).
+            sparse_prompt_embeddings: (N, T, C).
+            dense_prompt_embeddings: (N, C, 32, 32) or broadcastable.
+        """
+        count, width = len(sparse_prompt_embeddings), self.transformer_dim
+        coarse, quarter, half = torch.split(image_embeddings, [width, width, 2 * width], 1)
+        each = count // len(image_embeddings)
+        own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])[None].expand(count, -1, -1)
+        source = coarse.repeat_interleave(each, 0) + dense_prompt_embeddings
+        place = image_pe.expand(count, -1, -1, -1)
+        tokens, image = self.transformer(source, place, torch.cat([own, sparse_prompt_embeddings], 1))
+        first, norm, act, second, _ = self.output_upscaling
+        image = first(image.transpose(1, 2).reshape(source.shape))
+        image = act(norm(image + F.pixel_shuffle(quarter, 2).repeat_interleave(each, 0)))
+        image = act(second(image) + F.pixel_shuffle(half, 4).repeat_interleave(each, 0))
+        image = image + self.refine(image)
+        weights = torch.stack([mlp(tokens[:, 1 + at]) for at, mlp in enumerate(self.output_hypernetworks_mlps)], 1)
+        masks = (weights @ image.flatten(2)).unflatten(2, image.shape[2:])
+        return masks, self.iou_prediction_head(tokens[:, 0])
+
+
 def build_sam() -> Sam:
     """A Sam of 256 x 256 images, patches of 8, width 128, with random weights."""
     grid, prompt_width, width = SIDE // 8, 96, 128
-    encoder = ImageEncoderViT(
+    encoder = FineEncoder(
+        widths=(32, 64, width),
         img_size=SIDE,
         patch_size=8,
         embed_dim=width,
@@ -218,7 +304,6 @@ def build_sam() -> Sam:
         window_size=8,
         global_attn_indexes=(3,),
     )
-    encoder.patch_embed.proj = ConvStem((32, 64, width), (0, 1, 1))
     prompts = PromptEncoder(
         embed_dim=prompt_width,
         image_embedding_size=(grid, grid),
@@ -226,7 +311,7 @@ def build_sam() -> Sam:
         mask_in_chans=16,
     )
     two_way = TwoWayTransformer(depth=2, embedding_dim=prompt_width, mlp_dim=2 * prompt_width, num_heads=4)
-    decoder = MaskDecoder(
+    decoder = FineDecoder(
         num_multimask_outputs=3,
         transformer=two_way,
         transformer_dim=prompt_width,

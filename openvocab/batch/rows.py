@@ -24,6 +24,8 @@ __all__ = ["ErrorKind", "Row", "from_table", "id_of", "likely_labels", "row_of",
 _RAW = "bytes:"
 _UNLIKELY = 0.01
 """Labels of a lower presence are not stored."""
+_MAX_LIKELY = 100
+"""Labels whose presence a row stores, the most likely ones; a vocabulary may have 100,000."""
 
 ErrorKind = Literal[ImageErrorKind, "nonfinite", "oom", "failed"]
 """Why an input has no answer: a kind of ImageError, or a failure after decoding.
@@ -49,8 +51,8 @@ class Row:
         tags: The tags, best first; empty after an error.
         detections: The detections, best first; None after an error.
         notes: Why there are no tags and no detections.
-        presence: The probability that each label is in the image, for those of 0.01 or more, in the order of the
-            vocabulary; the others are less likely. None if it was not computed.
+        presence: The probability that a label is in the image, for the 100 likeliest of 0.01 or more, in the order of
+            the vocabulary; the others are less likely. None if it was not computed.
         features: (D,) of length 1, if the run stores features.
         drawing: The path of the annotated image relative to the run folder, if it was drawn.
         labels: The vocabulary in order, or empty if it is not known; a run stores it in run.json, not in its rows.
@@ -103,7 +105,9 @@ def likely_labels(presence: Presence) -> dict[str, float] | None:
     """Return the labels of a presence that a row stores; None where there is none."""
     if not len(presence):
         return None
-    names, rows = tuple(presence), np.flatnonzero(presence.probabilities >= _UNLIKELY)
+    names, chances = tuple(presence), presence.probabilities
+    best = np.argsort(-chances, kind="stable")[:_MAX_LIKELY]
+    rows = np.sort(best[chances[best] >= _UNLIKELY])
     return {names[row]: shortest(presence.probabilities[row]) for row in rows}
 
 

@@ -32,7 +32,7 @@ from training.scenes import ORDINARY, Scene, bank, compose
 if TYPE_CHECKING:
     from openvocab import Pipeline, Vocabulary
 
-__all__ = ["Seen", "fit", "main", "measure"]
+__all__ = ["Seen", "box_f1", "fit", "main", "measure"]
 
 SEED = 990001
 SETS = (("image",), ("image", "window"), ("image", "box"), ("image", "window", "box"), ("box",))
@@ -119,9 +119,13 @@ def _log_loss(seen: Sequence[Seen], relative: bool) -> float:
     return float(np.mean(losses))
 
 
-def fit(seen: Sequence[Seen], source: str) -> PresenceModel:
-    """Fit a function for each set of evidence; logits are relative to the background where that predicts better."""
-    relative = _log_loss(seen, True) < _log_loss(seen, False)
+def fit(seen: Sequence[Seen], source: str, *, relative: bool | None = None) -> PresenceModel:
+    """Fit a function for each set of evidence.
+
+    Logits are relative to the background as told, else where that predicts better.
+    """
+    if relative is None:
+        relative = _log_loss(seen, True) < _log_loss(seen, False)
     made = tuple(_logistic(*_rows(seen, names, relative), names) for names in SETS)
     return PresenceModel(made, relative, source)
 
@@ -145,12 +149,12 @@ def _table(seen: Sequence[Seen], model: PresenceModel, vocabulary: Vocabulary, p
     lines = ["presence \\ box " + " ".join(f"{least:6.2f}" for least in BOX_THRESHOLDS)]
     likely = [presence_of(model, one.relative if model.relative else one.plain) for one in seen]
     for presence in PRESENCE_THRESHOLDS:
-        scores = [_box_f1(seen, likely, presence, box, vocabulary, pipe) for box in BOX_THRESHOLDS]
+        scores = [box_f1(seen, likely, presence, box, vocabulary, pipe) for box in BOX_THRESHOLDS]
         lines.append(f"{presence:14.2f} " + " ".join(f"{score:6.3f}" for score in scores))
     return "\n".join(lines)
 
 
-def _box_f1(
+def box_f1(
     seen: Sequence[Seen], likely: Sequence[Any], presence: float, box: float, vocabulary: Vocabulary, pipe: Pipeline
 ) -> float:
     import torch

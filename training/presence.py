@@ -47,26 +47,31 @@ def _correlation(said: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
 
 
 def presence_figures(pipe: Pipeline, vocabulary: Vocabulary, scenes: list[Scene], seed: int) -> dict[str, float]:
-    """How well "the chain has a box of this label" says that the label is there, and the tag's score as a probability.
+    """How well the presence of a label, and "the chain has a box of it", say that it is there; calibration errors.
 
     The chain is asked the queries of each scene alone.
     """
     said: list[bool] = []
     truth: list[bool] = []
     scores: list[float] = []
+    likely: list[float] = []
     for row, scene in enumerate(scenes):
         rng = np.random.default_rng((seed, row))
         present = list(dict.fromkeys(scene.labels.tolist()))
         asked = queries(rng, present, len(vocabulary.labels))
         own = pipe.vocabulary([vocabulary.labels[at] for at in asked])
-        found = set(pipe(scene.image, own).detections.labels)
+        result = pipe(scene.image, own)
+        found = set(result.detections.labels)
         said += [label in found for label in own.labels]
+        likely += result.presence.probabilities.tolist()
         truth += [at in present for at in asked]
         scores += pipe.tag_scores([scene.image], own)[0].tolist()
-    answers, there = np.array(said), np.array(truth)
+    answers, there, sure = np.array(said), np.array(truth), np.array(likely, np.float64)
     return {
-        "presence MCC": _correlation(answers, there),
-        "presence, false positives": float(answers[~there].mean()),
-        "presence, recall": float(answers[there].mean()),
+        "presence MCC": _correlation(sure >= 0.5, there),
+        "calibration error of presence": calibration_error(sure, there),
+        "presence MCC of boxes": _correlation(answers, there),
+        "boxes, false positives": float(answers[~there].mean()),
+        "boxes, recall": float(answers[there].mean()),
         "calibration error of tags": calibration_error(np.array(scores, np.float64), there),
     }

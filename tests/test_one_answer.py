@@ -118,7 +118,7 @@ def test_evaluate_measures_what_python_answers(
     np.testing.assert_array_equal(found.scores, wanted.detections.scores)
     if made[0].queried is not None:
         queried = {made[0].labels[row] for row in np.flatnonzero(made[0].queried[0])}
-        least = wanted.run.settings["presence_threshold"]
+        least = float(wanted.run.settings["presence_threshold"])
         likely = {label for label, value in wanted.presence.items() if value >= least}
         strict = wanted.run.settings["gate"] == "threshold"
         assert queried == ({tag.label for tag in wanted.tags} if strict else set(SCENE.labels)) & likely

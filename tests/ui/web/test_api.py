@@ -33,7 +33,7 @@ def test_download_returns_a_file(client):
     path = client.predict(handle_file(str(SCENE.path)), WORDS, "coco", api_name="/download")
     assert path.endswith("scene-1-coco.json")
     assert len(COCO(path).anns) == 4
-    cut = client.predict(handle_file(str(SCENE.path)), WORDS, "cutouts", box_threshold=0.75, api_name="/download")
+    cut = client.predict(handle_file(str(SCENE.path)), WORDS, "cutouts", box_threshold=0.82, api_name="/download")
     with zipfile.ZipFile(cut) as archive:
         assert archive.namelist()[0] == "001-light bulb.png"
         assert len(archive.namelist()) < 4

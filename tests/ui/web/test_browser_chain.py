@@ -46,7 +46,7 @@ def test_an_example_fills_in_its_labels_runs_and_can_be_corrected(page, server, 
     assert len(tags) >= 3
     before, calls = len(labels_of(page)), Counter(server.context.models.calls)
 
-    slide(page, "box-threshold", 0.75)
+    slide(page, "box-threshold", 0.82)
     page.wait_for_function("n => document.querySelectorAll('.cv-objects li').length < n", arg=before)
     slide(page, "box-threshold", 0.55)
     count(page, before)

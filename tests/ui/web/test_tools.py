@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -30,6 +31,13 @@ SCENE = openvocab.example_scenes()[0]
 WORDS = ", ".join(SCENE.labels)
 DATA = base64.b64encode(SCENE.path.read_bytes()).decode()
 NAMES = {"chain", "download", "tag", "segment_prompt", "batch", "about", "label_set"}
+T = TypeVar("T")
+
+
+def in_a_thread(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine in a loop of its own: Playwright keeps one running in the main thread."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +58,7 @@ def call(server: Any, tool: str, /, **arguments: Any) -> Any:
         async with Client(f"{server.url}/mcp") as client:
             return await client.call_tool(tool, arguments)
 
-    return asyncio.run(answered())
+    return in_a_thread(answered())
 
 
 def test_every_tool_has_a_schema_that_a_validator_accepts(tool_server):
@@ -58,7 +66,7 @@ def test_every_tool_has_a_schema_that_a_validator_accepts(tool_server):
         async with Client(f"{tool_server.url}/mcp") as client:
             return (await client.list_tools()).tools
 
-    tools = asyncio.run(listed())
+    tools = in_a_thread(listed())
     assert {tool.name for tool in tools} == NAMES
     for tool in tools:
         Draft202012Validator.check_schema(tool.input_schema)

@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 WHEEL_VENV := .wheel-venv
 LOWEST_VENV := .lowest-venv
 NEWEST_VENV := .newest-venv
-TEST_EXTRAS := formats,photos,readers,train
+TEST_EXTRAS := completion,formats,mcp,photos,readers,train
 # uv is faster than pip; pip is the fallback if uv cannot reach the registry that pip is configured for.
 install = $(BIN)/uv pip install --quiet --python $(1)/bin/python -c constraints.txt $(2) \
 	|| $(1)/bin/python -m pip install --quiet -c constraints.txt $(2)

@@ -144,9 +144,7 @@ def score_views(stages: Stages, features: Sequence[Floats], vocabulary: Vocabula
     tagger, _ = _texts(stages, vocabulary)
     ends = np.cumsum([len(each) for each in features])
     scores = np.maximum.reduceat(score_features(stages, np.concatenate(features), vocabulary), [0, *ends[:-1]], axis=0)
-    return [
-        Tagged(row, tag_evidence(tagger, each, vocabulary), each) for row, each in zip(scores, features, strict=True)
-    ]
+    return list(map(Tagged, scores, tag_evidence(tagger, features, vocabulary), features))
 
 
 def score_features(stages: Stages, features: Floats, vocabulary: Vocabulary) -> Floats:

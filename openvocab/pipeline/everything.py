@@ -165,7 +165,8 @@ def label_objects(stages: Stages, image: ImageArray, objects: Detections, vocabu
     features = np.concatenate(rows)
     if tagger.independent:
         return score_features(stages, features, vocabulary)
-    found = [stages.presence(tag_evidence(tagger, row[None], vocabulary), None, vocabulary) for row in features]
+    evidence = tag_evidence(tagger, [row[None] for row in features], vocabulary)
+    found = [stages.presence(each, None, vocabulary) for each in evidence]
     if not all(len(each) for each in found):
         raise BadInput(f"{tagger.record.spec} has no score that stands alone; load a tagger of the CLIP family")
     return np.stack([each.probabilities for each in found])

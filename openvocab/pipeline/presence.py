@@ -53,15 +53,23 @@ def presence_of(model: PresenceModel, evidence: Evidence) -> Floats | None:
     return None if np.isnan(made).all() else sigmoid(np.nan_to_num(made, nan=-_LIMIT))
 
 
-def tag_evidence(tagger: Tagger, features: Floats, vocabulary: Vocabulary) -> dict[str, Floats]:
-    """Return the tagger's evidence for the (V, D) features of an image and its windows."""
-    if vocabulary.texts is None:
-        return {}
-    logits = np.asarray(tagger.logits(features, vocabulary.texts), np.float64)
+def tag_evidence(tagger: Tagger, features: Sequence[Floats], vocabulary: Vocabulary) -> list[dict[str, Floats]]:
+    """Return the tagger's evidence for each image's (V, D) features of itself and its windows.
+
+    The logits of all images are one product: a tagger may fill up a short one.
+    """
+    if vocabulary.texts is None or not features:
+        return [{} for _ in features]
+    rows = np.concatenate(features)
+    logits = np.asarray(tagger.logits(rows, vocabulary.texts), np.float64)
     if vocabulary.background is not None:
-        logits = _relative(logits, tagger.logits(features, vocabulary.background.texts), vocabulary.background)
+        logits = _relative(logits, tagger.logits(rows, vocabulary.background.texts), vocabulary.background)
     logits = np.clip(np.nan_to_num(logits), -_LIMIT, _LIMIT).astype(np.float32)
-    return {"image": logits[0]} | ({"window": logits[1:].max(axis=0)} if len(logits) > 1 else {})
+    ends = np.cumsum([len(each) for each in features])
+    return [
+        {"image": own[0]} | ({"window": own[1:].max(axis=0)} if len(own) > 1 else {})
+        for own in np.split(logits, ends[:-1])
+    ]
 
 
 def _relative(logits: NDArray[np.float64], pool: Floats, background: Background) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ from openvocab.weights.thresholds import box_threshold, tag_threshold
 
 __all__ = ["EVIDENCE", "FITTED", "Logistic", "PresenceModel", "background_words", "presence_model"]
 
-EVIDENCE = ("image", "window", "box", "crop")
+EVIDENCE = ("image", "window", "box")
 """The log-odds that a presence model may weigh."""
 
 FITTED = Path(__file__).resolve().with_name("presence.json")
@@ -101,7 +101,7 @@ def presence_model(tagger: str, detector: str, *, independent: bool) -> Presence
     centers = dict.fromkeys(EVIDENCE, 0.0)
     if tagger:
         center = tag.get("center", tag_threshold(tagger, independent=independent).value)
-        centers |= dict.fromkeys(("image", "window", "crop"), _log_odds(center))
+        centers |= dict.fromkeys(("image", "window"), _log_odds(center))
     if detector:
         centers["box"] = _log_odds(box_threshold(detector).value)
     sets = chain.from_iterable(combinations(EVIDENCE, size) for size in range(1, len(EVIDENCE) + 1))

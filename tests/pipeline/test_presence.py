@@ -145,7 +145,7 @@ def test_logits_of_a_softmax_are_relative_to_the_background_without_the_label_it
     own = (features @ vocabulary.texts.embeddings.T)[0]
     others = np.delete(pool, background_words().index("chair"), axis=1)
     wanted = [own[0] - np.log(np.exp(pool).sum()), own[1] - np.log(np.exp(others).sum())]
-    np.testing.assert_allclose(tag_evidence(FakeTagger(), features, vocabulary)["image"], wanted, rtol=1e-4)
+    np.testing.assert_allclose(tag_evidence(FakeTagger(), [features], vocabulary)[0]["image"], wanted, rtol=1e-4)
     assert fake().vocabulary(["light"]).background is None
 
 

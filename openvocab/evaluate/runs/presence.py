@@ -91,7 +91,7 @@ def _probabilities(pipe: Pipeline, pixels: ImageArray, vocabulary: Vocabulary) -
     """Return the (C,) presence of the labels; where the pipeline states none, the best score of tag and boxes."""
     result = pipe(pixels, vocabulary)
     if len(result.presence):
-        return np.array([result.presence[label] for label in vocabulary.labels], np.float64)
+        return result.presence.probabilities.astype(np.float64)
     made = dict.fromkeys(vocabulary.labels, 0.0)
     scored = [*((tag.label, tag.score) for tag in result.tags)]
     scored += zip(result.detections.labels, result.detections.scores.tolist(), strict=True)

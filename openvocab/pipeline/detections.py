@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openvocab.errors import BadInput
-from openvocab.pipeline.masks import EncodedMasks, Masks, decode_mask, encode_mask, mask_box
+from openvocab.pipeline.masks import EncodedMasks, Masks, decode_mask, mask_box, mask_json
 from openvocab.pipeline.quiet import quiet_supervision
 
 if TYPE_CHECKING:
@@ -96,8 +96,7 @@ class Detection:
         """The mask as COCO writes it in JSON, {"size": [H, W], "counts": str}; None without one."""
         if self.segmentation is None or isinstance(self.segmentation, dict):
             return self.segmentation
-        code = encode_mask(self.segmentation)
-        return {"size": list(code["size"]), "counts": code["counts"].decode()}
+        return mask_json(self.segmentation)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -9,7 +9,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["EncodedMasks", "Masks", "decode_mask", "encode_mask", "mask_box", "nonempty"]
+__all__ = ["EncodedMasks", "Masks", "decode_mask", "encode_mask", "mask_box", "mask_json", "nonempty"]
 
 
 def encode_mask(mask: NDArray[np.bool_]) -> dict[str, Any]:
@@ -18,6 +18,12 @@ def encode_mask(mask: NDArray[np.bool_]) -> dict[str, Any]:
 
     code: dict[str, Any] = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
     return code
+
+
+def mask_json(mask: NDArray[np.bool_]) -> dict[str, Any]:
+    """Return an (H, W) mask as COCO writes it in JSON: {"size": [H, W], "counts": str}."""
+    code = encode_mask(mask)
+    return {"size": list(code["size"]), "counts": code["counts"].decode()}
 
 
 def decode_mask(code: Mapping[str, Any]) -> NDArray[np.bool_]:

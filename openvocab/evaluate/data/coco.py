@@ -17,7 +17,14 @@ import numpy as np
 
 from openvocab.errors import BadInput
 from openvocab.evaluate.data.annotated import AnnotatedImage, AnnotatedSet, Faults, clip_box
-from openvocab.evaluate.data.safe_read import MAX_COORDINATE, check_number, image_size, read_json, short_repr
+from openvocab.evaluate.data.safe_read import (
+    MAX_COORDINATE,
+    check_number,
+    image_size,
+    path_inside,
+    read_json,
+    short_repr,
+)
 from openvocab.evaluate.data.segmentations import box_rle, encode_segmentation
 from openvocab.prompts.labels import check_labels
 
@@ -94,23 +101,9 @@ def _image_file(path: str, folder: str, row: Mapping[str, Any]) -> str:
     """
     where, url = _where(path, "image", row), row.get("coco_url")
     if row.get("file_name") is None and isinstance(url, str):
-        long = _inside(folder, "/".join(url.split("/")[-2:]), where)
+        long = path_inside(folder, "/".join(url.split("/")[-2:]), f"{where},")
         return long if os.path.isfile(long) else os.path.join(folder, os.path.basename(long))
-    return _inside(folder, str(_key(path, "image", row, "file_name")), where)
-
-
-def _inside(folder: str, name: str, where: str) -> str:
-    """Return the path of a name in a folder.
-
-    Raises:
-        BadInput: it leads out of the folder.
-    """
-    file, whole = os.path.join(folder, name), os.path.abspath(folder)
-    if os.path.commonpath([whole, os.path.abspath(file)]) != whole:
-        raise BadInput(
-            f"{where}, names {short_repr(name)}, outside {whole!r}; give the folder of all images with --images"
-        )
-    return file
+    return path_inside(folder, str(_key(path, "image", row, "file_name")), f"{where},")
 
 
 def _federated(path: str, one: AnnotatedImage, row: Mapping[str, Any], index_of: Mapping[Any, int]) -> AnnotatedImage:

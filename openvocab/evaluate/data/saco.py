@@ -15,7 +15,7 @@ import numpy as np
 
 from openvocab.errors import BadInput
 from openvocab.evaluate.data.annotated import AnnotatedImage, AnnotatedSet, Faults
-from openvocab.evaluate.data.safe_read import check_number, image_size, read_json, short_repr
+from openvocab.evaluate.data.safe_read import check_number, image_size, path_inside, read_json, short_repr
 from openvocab.evaluate.data.segmentations import encode_segmentation
 from openvocab.prompts.labels import check_labels
 
@@ -54,7 +54,7 @@ def load_saco(path: str, images: str | None = None) -> AnnotatedSet:
         by_image.setdefault(name, []).append(label)
     made: list[list[AnnotatedImage]] = [[] for _ in read]
     for name, rows in by_image.items():
-        file = _inside(folder, name, path)
+        file = path_inside(folder, name, repr(path))
         if not os.path.isfile(file):
             faults.add("images that are listed and missing, left out", f"{path!r} ({short_repr(file)})")
             continue
@@ -131,20 +131,6 @@ def _id(value: object, where: str) -> int | str:
     if not isinstance(value, int | str):
         raise BadInput(f"{where}, has {short_repr(value)} for an id; write a number or a string")
     return value
-
-
-def _inside(folder: str, name: str, path: str) -> str:
-    """Return the path of a name in a folder.
-
-    Raises:
-        BadInput: it leads out of the folder.
-    """
-    file, whole = os.path.join(folder, name), os.path.abspath(folder)
-    if os.path.commonpath([whole, os.path.abspath(file)]) != whole:
-        raise BadInput(
-            f"{path!r} names {short_repr(name)}, outside {whole!r}; give the folder of all images with --images"
-        )
-    return file
 
 
 def _annotated(

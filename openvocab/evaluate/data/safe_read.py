@@ -30,6 +30,7 @@ __all__ = [
     "image_size",
     "parse_json",
     "parsing",
+    "path_inside",
     "read_json",
     "read_lines",
     "read_parquet",
@@ -94,6 +95,25 @@ def short_repr(value: object) -> str:
 
 
 # --- values
+
+
+def path_inside(folder: str, name: str, where: str) -> str:
+    """Return the path of a name in a folder.
+
+    Args:
+        folder: The folder.
+        name: The name that an annotation file gives.
+        where: What gives it, in the message.
+
+    Raises:
+        BadInput: it leads out of the folder.
+    """
+    file, whole = os.path.join(folder, name), os.path.abspath(folder)
+    if os.path.commonpath([whole, os.path.abspath(file)]) != whole:
+        raise BadInput(
+            f"{where} names {short_repr(name)}, outside {whole!r}; give the folder of all images with --images"
+        )
+    return file
 
 
 def check_number(value: object, where: str, name: str, smallest: float, largest: float) -> float:

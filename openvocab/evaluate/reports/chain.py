@@ -15,10 +15,10 @@ from openvocab.evaluate.reports.report import (
     ReportContext,
     Table,
     metric_table,
-    model_row,
     near_zero,
     number,
     plain,
+    record_rows,
     table,
 )
 from openvocab.evaluate.reports.worst_images import ImagePair, worst_png
@@ -48,7 +48,7 @@ def chain_report(
         ],
         summary=_chain_summary(metrics),
         body=list(_chain_body(run, metrics, with_worst=bool(worst))),
-        details=_details(run),
+        details=record_rows(run.record),
         fields=_fields(run),
         data=_data(run),
         metrics={name: plain(getattr(metrics, name)) for name in names},
@@ -81,7 +81,7 @@ def segmentation_report(
             *(_WORST if worst else ()),
             *("## Labels", "", *table(("label", "mean IoU", "semantic IoU"), rows), ""),
         ],
-        details=_details(run),
+        details=record_rows(run.record),
         fields=_fields(run),
         data=_data(run),
         metrics=plain(metrics),
@@ -190,16 +190,6 @@ def _label_rows(metrics: ChainMetrics) -> Iterator[str]:
         counts = (sum(row.objects), *row.objects, sum(row.detections), *row.detections)
         rows.append((row.label, *(str(count) if count else "" for count in counts)))
     return table(head, rows)
-
-
-def _details(run: ChainRun) -> list[tuple[str, str]]:
-    record = run.record
-    models = {"tagger": record.tagger, "detector": record.detector, "segmenter": record.segmenter}
-    return [
-        *(model_row(stage, model) for stage, model in models.items() if model),
-        ("templates", ", ".join(record.templates) or "-"),
-        ("settings", ", ".join(f"{name} {value}" for name, value in record.settings.items()) or "-"),
-    ]
 
 
 def _fields(run: ChainRun) -> dict[str, Any]:

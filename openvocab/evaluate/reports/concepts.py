@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from openvocab.evaluate.metrics.bootstrap import Estimate
 from openvocab.evaluate.metrics.concepts import ConceptMetrics
-from openvocab.evaluate.reports.report import Report, ReportContext, metric_table, model_row, near_zero, plain
+from openvocab.evaluate.reports.report import Report, ReportContext, metric_table, near_zero, plain, record_rows
 from openvocab.evaluate.runs.concepts import ConceptRun
 
 __all__ = ["concept_report", "concept_rows"]
@@ -42,11 +42,7 @@ def concept_report(run: ConceptRun, metrics: ConceptMetrics, context: ReportCont
             "counts. Of several annotators the one that fits a pair best counts.",
             "",
         ],
-        details=[
-            *(model_row(stage, model) for stage, model in models.items() if model),
-            ("templates", ", ".join(record.templates) or "-"),
-            ("settings", ", ".join(f"{name} {value}" for name, value in record.settings.items()) or "-"),
-        ],
+        details=record_rows(record),
         fields={"run": record},
         data={"kind": run.kind, "annotators": run.annotators, "resized": list(run.resized)},
         metrics={"concepts": plain(metrics)},

@@ -9,10 +9,10 @@ from openvocab.evaluate.reports.report import (
     ReportContext,
     Table,
     metric_table,
-    model_row,
     near_zero,
     number,
     plain,
+    record_rows,
     table,
 )
 from openvocab.evaluate.runs.presence import PresenceRun
@@ -25,8 +25,7 @@ _AXES = ("probability of presence", "share present", "pairs")
 def presence_report(run: PresenceRun, metrics: PresenceMetrics, context: ReportContext) -> Report:
     """Return the report of presence: metrics, reliability, the risk-coverage curve, and one row per label."""
     record = run.record
-    models = {"tagger": record.tagger, "detector": record.detector, "segmenter": record.segmenter}
-    specs = [each.spec for each in models.values() if each]
+    specs = [each.spec for each in (record.tagger, record.detector, record.segmenter) if each]
     return Report(
         task="presence",
         title="Presence",
@@ -44,11 +43,7 @@ def presence_report(run: PresenceRun, metrics: PresenceMetrics, context: ReportC
             *("## Risk and coverage", "", "![risk and coverage](risk_coverage.png)", ""),
             *("## Labels", "", *_labels(metrics), ""),
         ],
-        details=[
-            *(model_row(stage, model) for stage, model in models.items() if model),
-            ("templates", ", ".join(record.templates) or "-"),
-            ("settings", ", ".join(f"{name} {value}" for name, value in record.settings.items()) or "-"),
-        ],
+        details=record_rows(record),
         fields={"run": record, "labels": list(run.labels)},
         data={},
         metrics=plain(metrics),

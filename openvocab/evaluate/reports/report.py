@@ -19,7 +19,7 @@ import numpy as np
 import openvocab
 from openvocab.errors import CannotWrite
 from openvocab.evaluate.metrics.bootstrap import RESAMPLES, Estimate
-from openvocab.pipeline.result import ModelRecord
+from openvocab.pipeline.result import ModelRecord, RunRecord
 
 __all__ = [
     "Report",
@@ -31,6 +31,7 @@ __all__ = [
     "near_zero",
     "number",
     "plain",
+    "record_rows",
     "table",
 ]
 
@@ -180,6 +181,16 @@ class Report:
 def model_row(stage: str, model: ModelRecord) -> tuple[str, str]:
     """Return the row of a model in the table of models and settings."""
     return stage, f"{model.spec}, sha256 {model.sha256}, {model.device}, {model.dtype}"
+
+
+def record_rows(record: RunRecord) -> list[tuple[str, str]]:
+    """Return the rows of a run in the table of models and settings."""
+    models = {"tagger": record.tagger, "detector": record.detector, "segmenter": record.segmenter}
+    return [
+        *(model_row(stage, model) for stage, model in models.items() if model),
+        ("templates", ", ".join(record.templates) or "-"),
+        ("settings", ", ".join(f"{name} {value}" for name, value in record.settings.items()) or "-"),
+    ]
 
 
 def _versions() -> dict[str, str | None]:

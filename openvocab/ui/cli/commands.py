@@ -16,7 +16,17 @@ from openvocab.ui.cli.evaluate_command import evaluate
 from openvocab.ui.cli.everything_command import everything
 from openvocab.ui.cli.export_command import export
 from openvocab.ui.cli.options import DEFAULT_PRESET, parser
-from openvocab.ui.cli.output import complain, detections_of, megabytes, progress, say, say_json, table, tags_of
+from openvocab.ui.cli.output import (
+    complain,
+    detections_of,
+    megabytes,
+    output_folder,
+    progress,
+    say,
+    say_json,
+    table,
+    tags_of,
+)
 from openvocab.ui.cli.relabel_command import relabel
 from openvocab.ui.cli.serve_command import serve
 from openvocab.ui.cli.shared_options import prompts_of
@@ -57,20 +67,6 @@ class _Failures:
     def status(self) -> int:
         """The exit status."""
         return SOME_FAILED if self.count else OK
-
-
-def _folder(path: str) -> Path:
-    """Create a folder if it does not exist.
-
-    Raises:
-        BadInput: the folder cannot be created.
-    """
-    folder = Path(path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(f"--out {path!r} cannot be made a folder ({error.strerror}); give another path") from error
-    return folder
 
 
 def _refuse_paths(args: Namespace) -> None:
@@ -132,7 +128,7 @@ def _row(result: Result, **more: Any) -> dict[str, Any]:
 
 def demo(args: Namespace) -> int:
     """Run the chain on the example scenes."""
-    folder = _folder(args.out)
+    folder = output_folder(args.out)
     scenes = openvocab.example_scenes()
     pipe = openvocab.load(DEFAULT_PRESET)
     rows = []

@@ -7,10 +7,9 @@ from dataclasses import fields
 from pathlib import Path
 
 import openvocab
-from openvocab.errors import BadInput
 from openvocab.pipeline.everything import EverythingOptions
 from openvocab.ui.cli.batch_commands import OK, SOME_FAILED
-from openvocab.ui.cli.output import complain, detections_of, progress, say, say_json
+from openvocab.ui.cli.output import complain, detections_of, output_folder, progress, say, say_json
 from openvocab.ui.cli.shared_options import DEVICE_HELP, DTYPE_HELP, add_label_options, prompts_of
 
 __all__ = ["add_options", "everything"]
@@ -51,7 +50,7 @@ def everything(args: Namespace) -> int:
     """
     options = EverythingOptions(**{field.name: getattr(args, field.name) for field in fields(EverythingOptions)})
     paths = openvocab.find_images(args.paths)
-    folder = None if args.out is None else _folder(args.out)
+    folder = None if args.out is None else output_folder(args.out)
     pipe = openvocab.load(args.preset, device=args.device, dtype=args.dtype)
     vocabulary, failed = pipe.vocabulary(args.labels, prompts_of(args)), 0
     chosen = {field.name: getattr(options, field.name) for field in fields(options)}
@@ -69,16 +68,3 @@ def everything(args: Namespace) -> int:
         else:
             say(f"{result.source}: {detections_of(result)}")
     return SOME_FAILED if failed else OK
-
-
-def _folder(path: str) -> Path:
-    """Create a folder if it does not exist.
-
-    Raises:
-        BadInput: the folder cannot be created.
-    """
-    try:
-        Path(path).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(f"--out {path!r} cannot be made a folder ({error.strerror}); give another path") from error
-    return Path(path)

@@ -8,13 +8,16 @@ import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, TypeVar
+
+from openvocab.errors import BadInput
 
 if TYPE_CHECKING:
     from openvocab import Result
     from openvocab.batch.engine import Answer
 
-__all__ = ["complain", "detections_of", "megabytes", "progress", "say", "say_json", "table", "tags_of"]
+__all__ = ["complain", "detections_of", "megabytes", "output_folder", "progress", "say", "say_json", "table", "tags_of"]
 
 T = TypeVar("T")
 
@@ -49,6 +52,20 @@ def say_json(row: object) -> None:
 def complain(message: str) -> None:
     """Print one line on stderr."""
     _line(f"openvocab: {_printable(message)}", sys.stderr)
+
+
+def output_folder(path: str) -> Path:
+    """Create the folder of --out if it does not exist.
+
+    Raises:
+        BadInput: the folder cannot be created.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"--out {path!r} cannot be made a folder ({error.strerror}); give another path") from error
+    return folder
 
 
 def progress(items: Iterable[T], total: int | None = None) -> Iterator[T]:

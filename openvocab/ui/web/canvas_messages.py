@@ -16,6 +16,7 @@ from PIL import Image
 
 import openvocab
 from openvocab import Result
+from openvocab.pipeline.masks import mask_json
 from openvocab.ui.web.images import MAX_SIDE, data_url, fit
 from openvocab.ui.web.workspace import Object, Workspace
 
@@ -131,8 +132,7 @@ def _small_code(mask: NDArray[np.bool_]) -> Message:
         down = ((np.arange(rows) + 0.5) * height / rows).astype(int)
         across = ((np.arange(columns) + 0.5) * width / columns).astype(int)
         mask = mask[down][:, across]
-    code = openvocab.encode_mask(mask)
-    return {"size": list(code["size"]), "counts": code["counts"].decode()}
+    return mask_json(mask)
 
 
 def _png_url(image: Image.Image) -> str:

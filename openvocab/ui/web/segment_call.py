@@ -9,8 +9,8 @@ import gradio as gr
 import numpy as np
 from numpy.typing import NDArray
 
-import openvocab
 from openvocab.errors import BadInput
+from openvocab.pipeline.masks import mask_json
 from openvocab.ui.web.error_messages import report_errors
 from openvocab.ui.web.events import MODEL
 from openvocab.ui.web.images import image_input, read_upload
@@ -97,12 +97,11 @@ def _masks_json(masks: NDArray[np.bool_], scores: NDArray[np.float32], name: str
     """Return (3, H, W) masks and their (3,) scores as JSON, best first."""
 
     def one(row: int) -> Message:
-        code = openvocab.encode_mask(masks[row])
         return {
             "label": name,
             "score": round(float(scores[row]), 6),
             "xyxy": list(tight_box(masks[row])) if masks[row].any() else None,
-            "mask": {"size": list(code["size"]), "counts": code["counts"].decode()},
+            "mask": mask_json(masks[row]),
         }
 
     rows = np.argsort(-scores, kind="stable")

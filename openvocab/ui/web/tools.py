@@ -65,10 +65,10 @@ def server(context: Context) -> MCPServer[Any]:
         log_level="WARNING",
     )
     tools = _Tools(context)
-    for tool in (tools.chain, tools.download, tools.tag, tools.segment_prompt, tools.batch):
+    every: list[Callable[..., CallToolResult]]
+    every = [tools.chain, tools.download, tools.tag, tools.segment_prompt, tools.batch, tools.about, tools.label_set]
+    for tool in every:
         made.add_tool(tool)
-    for plain in (tools.about, tools.label_set):
-        made.add_tool(plain)
     return made
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import openvocab
 from openvocab import Detections, Result
 from openvocab.errors import BadInput
-from openvocab.pipeline.masks import EncodedMasks
+from openvocab.pipeline.masks import EncodedMasks, mask_json
 from openvocab.pipeline.settings import SettingChanges
 from openvocab.ui.web.lru_store import LRUStore
 
@@ -149,7 +149,7 @@ class Workspace:
         """
         if len(self.objects()) >= _MAX_OBJECTS:
             raise BadInput(f"this image has {_MAX_OBJECTS} objects, the maximum; download them and start again")
-        number, box, code = self.last_number + 1, tight_box(mask), _code(mask)
+        number, box, code = self.last_number + 1, tight_box(mask), mask_json(mask)
         made = Object(f"added-{number}", parse_name(name), score, 1.0, score, box, code, by_hand=True)
         return replace(self._edited({made.key: made}), last_number=number)
 
@@ -202,7 +202,7 @@ class Workspace:
         found = self.find(key)
         estimate = (found.mask_score if found.mask_score is not None else 1.0) if score is None else score
         box = tight_box(mask) if xyxy is None else xyxy
-        made = replace(found, mask=_code(mask), mask_score=estimate, xyxy=box, by_hand=True)
+        made = replace(found, mask=mask_json(mask), mask_score=estimate, xyxy=box, by_hand=True)
         return self._edited({key: made})
 
     def undo(self) -> Workspace:
@@ -250,7 +250,7 @@ class Workspace:
             return Detections.none(masks_of=(height, width) if has_masks else None)
         masks = scores = None
         if has_masks or any(each.mask is not None for each in objects):
-            empty = _code(np.zeros((height, width), np.bool_))
+            empty = mask_json(np.zeros((height, width), np.bool_))
             masks = EncodedMasks(tuple(str((each.mask or empty)["counts"]) for each in objects), height, width)
             scores = np.array([each.mask_score or 0.0 for each in objects], np.float32)
         return Detections(
@@ -278,11 +278,6 @@ def _objects(detections: Detections) -> Iterable[Object]:
             (left, top, right, bottom),
             codes.rle(row) if isinstance(codes, EncodedMasks) else None,
         )
-
-
-def _code(mask: NDArray[np.bool_]) -> dict[str, Any]:
-    code = openvocab.encode_mask(mask)
-    return {"size": list(code["size"]), "counts": code["counts"].decode()}
 
 
 class WorkspaceStore:

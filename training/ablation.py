@@ -19,7 +19,7 @@ from openvocab.pipeline.scores import sigmoid
 from openvocab.weights.presence import PresenceModel, presence_model
 from training.drawings import HELD_OUT_STYLE, TRAINED_STYLES, labels, load_style
 from training.fit_presence import SEED, WINDOWS, Seen, box_f1, fit, measure
-from training.presence import calibration_error
+from training.presence import calibration_error, correlation
 from training.scenes import ORDINARY, bank, compose
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def _figures(seen: Sequence[Seen], likely: Sequence[Any]) -> str:
     """MCC of "as likely as not" and calibration error over the queried labels."""
     said = np.concatenate([values[one.asked] for one, values in zip(seen, likely, strict=True)]).astype(np.float64)
     truth = np.concatenate([one.present[one.asked] for one in seen])
-    return f"{np.corrcoef(said >= 0.5, truth)[0, 1]:.3f}  {calibration_error(said, truth):.3f}"
+    return f"{correlation(said >= 0.5, truth):.3f}  {calibration_error(said, truth):.3f}"
 
 
 def _tag_scores(one: Seen) -> Any:

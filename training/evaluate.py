@@ -10,7 +10,7 @@ import contextlib
 import io
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ from training.scenes import ORDINARY, SINGLE, Scene, bank, compose
 if TYPE_CHECKING:
     from openvocab import Detections, Pipeline, Result, Vocabulary
 
-__all__ = ["main", "measure"]
+__all__ = ["f1", "main", "mask_iou", "matches", "measure", "scene_masks", "style_names"]
 
 LOWEST = 0.01
 """Boxes that score less do not enter the average precision."""
@@ -44,17 +44,28 @@ def mask_iou(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> NDArray[np.
     return np.asarray(shared / np.maximum(one.sum(1)[:, None] + other.sum(1)[None] - shared, 1))
 
 
-def matched(detections: Detections, names: Sequence[str], masks: NDArray[np.bool_]) -> int:
-    """How many detections, best first, find an object of their label that is still free, with mask IoU 0.5 or more."""
-    if not len(detections) or detections.masks is None:
-        return 0
-    overlaps, free, found = mask_iou(np.asarray(detections.masks), masks), np.ones(len(names), bool), 0
-    for row, label in enumerate(detections.labels):
-        fits = overlaps[row] * free * np.array([label == name for name in names])
+def matches(overlaps: NDArray[Any], detected: Iterable[Any], true: Sequence[Any]) -> int:
+    """How many of N detections, best first, find an object of their label that is still free, with IoU 0.5 or more.
+
+    Args:
+        overlaps: (N, M) IoU of detections and objects.
+        detected: N labels.
+        true: M labels.
+    """
+    free, found = np.ones(len(true), bool), 0
+    for row, label in zip(overlaps, detected, strict=True):
+        fits = row * free * np.array([label == name for name in true])
         if fits.max() >= 0.5:
             found += 1
             free[fits.argmax()] = False
     return found
+
+
+def matched(detections: Detections, names: Sequence[str], masks: NDArray[np.bool_]) -> int:
+    """How many detections, best first, find an object of their label that is still free, with mask IoU 0.5 or more."""
+    if not len(detections) or detections.masks is None:
+        return 0
+    return matches(mask_iou(np.asarray(detections.masks), masks), detections.labels, names)
 
 
 def f1(found: int, given: int, wanted: int) -> dict[str, float]:
@@ -215,8 +226,12 @@ def _renamed(scene: Scene, names: Sequence[str]) -> Scene:
 def _styles(chosen: argparse.Namespace) -> list[Drawings]:
     if chosen.drawings:
         return [load_folder(chosen.drawings)]
-    named = {"trained": TRAINED_STYLES, "held-out": (HELD_OUT_STYLE,)}.get(chosen.style, (chosen.style,))
-    return [load_style(style, chosen.packages) for style in named]
+    return [load_style(style, chosen.packages) for style in style_names(chosen.style)]
+
+
+def style_names(style: str) -> tuple[str, ...]:
+    """The packages that "trained" and "held-out" stand for; another name is a package's own."""
+    return {"trained": TRAINED_STYLES, "held-out": (HELD_OUT_STYLE,)}.get(style, (style,))
 
 
 def _parser() -> argparse.ArgumentParser:

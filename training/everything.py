@@ -13,8 +13,8 @@ import numpy as np
 from openvocab.errors import BadInput
 from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.everything import UNKNOWN, EverythingOptions, label_objects, named
-from training.drawings import HELD_OUT_STYLE, TRAINED_STYLES, labels, load_style
-from training.evaluate import mask_iou, scene_masks
+from training.drawings import labels, load_style
+from training.evaluate import mask_iou, scene_masks, style_names
 from training.scenes import ORDINARY, Scene, bank, compose
 
 if TYPE_CHECKING:
@@ -83,8 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--style", choices=("trained", "held-out"), default="trained")
     parser.add_argument("--packages", type=Path, default=home, help="folder of the packages (default: %(default)s)")
     chosen = parser.parse_args(arguments)
-    styles = TRAINED_STYLES if chosen.style == "trained" else (HELD_OUT_STYLE,)
-    drawn = [load_style(style, chosen.packages) for style in styles]
+    drawn = [load_style(style, chosen.packages) for style in style_names(chosen.style)]
     names = [label for label in labels() if any(style.get(label) for style in drawn)]
     rng, drawings = np.random.default_rng(chosen.seed), bank(drawn, names)
     scenes = [compose(rng, drawings, ORDINARY) for _ in range(chosen.scenes)]

@@ -25,8 +25,8 @@ from openvocab.pipeline.presence import encode_background, log_odds, presence_of
 from openvocab.pipeline.views import views
 from openvocab.weights.presence import FITTED, Logistic, PresenceModel
 from training.drawings import TRAINED_STYLES, labels, load_style
-from training.evaluate import f1
-from training.presence import calibration_error, queries
+from training.evaluate import f1, matches
+from training.presence import calibration_error, correlation, queries
 from training.scenes import ORDINARY, Scene, bank, compose
 
 if TYPE_CHECKING:
@@ -157,6 +157,7 @@ def _table(seen: Sequence[Seen], model: PresenceModel, vocabulary: Vocabulary, p
 def box_f1(
     seen: Sequence[Seen], likely: Sequence[Any], presence: float, box: float, vocabulary: Vocabulary, pipe: Pipeline
 ) -> float:
+    """F1 of the detections under both thresholds: right label, box IoU 0.5 or more."""
     import torch
     from torchvision.ops import box_iou
 
@@ -166,12 +167,7 @@ def box_f1(
         wanted = np.flatnonzero(values >= presence)
         detections = one.boxes.detections(vocabulary.labels, wanted, settings, one.scene.image.shape[:2])
         overlaps = box_iou(torch.from_numpy(detections.xyxy), torch.from_numpy(one.scene.xyxy)).numpy()
-        free = np.ones(len(one.scene.labels), bool)
-        for row, label in enumerate(detections.class_ids):
-            fits = overlaps[row] * free * (one.scene.labels == label)
-            if fits.max() >= 0.5:
-                found += 1
-                free[fits.argmax()] = False
+        found += matches(overlaps, detections.class_ids, one.scene.labels.tolist())
         given += len(detections)
     return f1(found, given, sum(len(one.scene.labels) for one in seen))["f1"]
 
@@ -197,7 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         table, truth = _rows(seen, tuple(one.weights), model.relative)
         given = presence_of(model, dict(zip(one.weights, table.T.astype(np.float32), strict=True)))
         values = np.asarray(given, np.float64)
-        error, agreement = calibration_error(values, truth), np.corrcoef(values >= 0.5, truth)[0, 1]
+        error, agreement = calibration_error(values, truth), correlation(values >= 0.5, truth)
         sys.stdout.write(f"{one}\n    MCC {agreement:.3f}, calibration error {error:.3f} (of the fit)\n")
     sys.stdout.write(f"logits relative to the background: {model.relative}\n")
     sys.stdout.write(_table(seen, model, pipe.vocabulary(labels()), pipe) + "\n")

@@ -13,7 +13,7 @@ from training.scenes import Scene
 if TYPE_CHECKING:
     from openvocab import Pipeline, Vocabulary
 
-__all__ = ["calibration_error", "presence_figures", "queries"]
+__all__ = ["calibration_error", "correlation", "presence_figures", "queries"]
 
 KIN = 6
 """A hard absent label is one of so many on either side of a present label; the vocabulary is ordered by theme."""
@@ -39,7 +39,7 @@ def calibration_error(scores: NDArray[np.float64], truth: NDArray[np.bool_], bin
     return float(sum(gaps) / max(len(scores), 1))
 
 
-def _correlation(said: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
+def correlation(said: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
     """Matthews correlation coefficient of two (N,) arrays; 0 where one of them is constant."""
     if said.all() or truth.all() or not (said.any() and truth.any()):
         return 0.0
@@ -68,9 +68,9 @@ def presence_figures(pipe: Pipeline, vocabulary: Vocabulary, scenes: list[Scene]
         scores += pipe.tag_scores([scene.image], own)[0].tolist()
     answers, there, sure = np.array(said), np.array(truth), np.array(likely, np.float64)
     return {
-        "presence MCC": _correlation(sure >= 0.5, there),
+        "presence MCC": correlation(sure >= 0.5, there),
         "calibration error of presence": calibration_error(sure, there),
-        "presence MCC of boxes": _correlation(answers, there),
+        "presence MCC of boxes": correlation(answers, there),
         "boxes, false positives": float(answers[~there].mean()),
         "boxes, recall": float(answers[there].mean()),
         "calibration error of tags": calibration_error(np.array(scores, np.float64), there),

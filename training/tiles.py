@@ -19,8 +19,8 @@ from openvocab.pipeline.chain import look
 from openvocab.pipeline.tiled import segment_tiles
 from openvocab.pipeline.tiles import Tiling
 from training.backgrounds import background
-from training.drawings import HELD_OUT_STYLE, TRAINED_STYLES, labels, load_style
-from training.evaluate import mask_iou, scene_masks
+from training.drawings import labels, load_style
+from training.evaluate import mask_iou, matches, scene_masks, style_names
 from training.scenes import Scene, SceneKind, bank, compose
 
 if TYPE_CHECKING:
@@ -52,13 +52,7 @@ def pairwise(first: NDArray[np.float32], second: NDArray[np.float32]) -> tuple[N
 
 def hits(found: Detections, scene: Scene, names: Sequence[str]) -> int:
     """Return how many objects have a detection of their label with a box IoU of 0.5 or more, each counted once."""
-    iou = pairwise(found.xyxy, scene.xyxy)[0] if len(found) else np.zeros((0, len(scene.labels)))
-    free, count = np.ones(len(scene.labels), bool), 0
-    for row, label in zip(iou, found.labels, strict=True):
-        fits = row * free * np.array([names[each] == label for each in scene.labels])
-        if fits.max() >= 0.5:
-            free[fits.argmax()], count = False, count + 1
-    return count
+    return matches(pairwise(found.xyxy, scene.xyxy)[0], found.labels, [names[each] for each in scene.labels])
 
 
 def doubles(found: Detections, origins: Sequence[int], scene: Scene, names: Sequence[str]) -> tuple[int, int]:
@@ -180,8 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     import openvocab
 
     chosen = _parser().parse_args(arguments)
-    styles = TRAINED_STYLES if chosen.style == "trained" else (HELD_OUT_STYLE,)
-    drawn = [load_style(style, chosen.packages) for style in styles]
+    drawn = [load_style(style, chosen.packages) for style in style_names(chosen.style)]
     names = [label for label in labels() if any(style.get(label) for style in drawn)]
     pipe, drawings = openvocab.load("pocket"), bank(drawn, names)
     small = list(islice(large(SMALL, 2048, drawings, chosen.seed), chosen.scenes))

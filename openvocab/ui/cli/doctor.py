@@ -20,6 +20,7 @@ from openvocab.weights.store import weights_here
 __all__ = ["doctor"]
 
 _PACKAGES = ("openvocab", "torch", "torchvision", "transformers", "open_clip_torch", "huggingface_hub", "timm")
+_OF_DEVELOPERS = ("dev", "docs", "train")
 
 
 def doctor(args: Namespace) -> int:
@@ -57,6 +58,8 @@ def _extras() -> str:
     for line in metadata.requires("openvocab") or []:
         if (found := re.search(r"extra == ['\"]([\w-]+)['\"]", line)) and not line.startswith("openvocab["):
             groups.setdefault(found[1], []).append(re.split(r"[\s\[<>=!~;(]", line, maxsplit=1)[0])
+    for extra in _OF_DEVELOPERS:
+        groups.pop(extra, None)
     here = [extra for extra, names in groups.items() if all(_version(name) != "not installed" for name in names)]
     missing = [extra for extra in groups if extra not in here]
     install = f"; missing: pip install 'openvocab[{','.join(missing)}]'" if missing else ""

@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# A file of tests stays with one process, so that its models are loaded once.
+PYTEST := -m pytest -n auto --maxprocesses 4 --dist loadfile
 WHEEL_VENV := .wheel-venv
 LOWEST_VENV := .lowest-venv
 NEWEST_VENV := .newest-venv
@@ -36,7 +38,7 @@ demo: $(READY)
 	$(BIN)/openvocab demo --out demo-out
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python $(PYTEST)
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -55,10 +57,10 @@ wheel: $(READY)
 wheel-test: wheel
 	rm -rf $(WHEEL_VENV) build/elsewhere
 	$(PYTHON) -m venv $(WHEEL_VENV)
-	$(call install,$(WHEEL_VENV),"$$(ls dist/*.whl)[$(TEST_EXTRAS)]" pytest clip-benchmark)
+	$(call install,$(WHEEL_VENV),"$$(ls dist/*.whl)[$(TEST_EXTRAS)]" pytest pytest-xdist clip-benchmark)
 	mkdir -p build/elsewhere
 	cp -r tests training benchmarks docs Makefile mkdocs.yml pyproject.toml *.md build/elsewhere/
-	cd build/elsewhere && ../../$(WHEEL_VENV)/bin/python -P -m pytest
+	cd build/elsewhere && ../../$(WHEEL_VENV)/bin/python -P $(PYTEST)
 	cd build/elsewhere && ../../$(WHEEL_VENV)/bin/openvocab demo --out demo-out
 
 # Older releases are not tested, and some give other answers: the bounds are the oldest releases that pass all tests.
@@ -66,14 +68,14 @@ lowest-test: $(READY)
 	rm -rf $(LOWEST_VENV)
 	$(PYTHON) -m venv $(LOWEST_VENV)
 	$(BIN)/uv pip install --quiet --python $(LOWEST_VENV)/bin/python --resolution lowest-direct -e '.[dev]'
-	$(LOWEST_VENV)/bin/python -m pytest
+	$(LOWEST_VENV)/bin/python $(PYTEST)
 
 # Without constraints.txt: shows early what the next release of a library changes.
 newest-test: $(READY)
 	rm -rf $(NEWEST_VENV)
 	$(PYTHON) -m venv $(NEWEST_VENV)
 	$(BIN)/uv pip install --quiet --python $(NEWEST_VENV)/bin/python --upgrade -e '.[dev]'
-	$(NEWEST_VENV)/bin/python -m pytest
+	$(NEWEST_VENV)/bin/python $(PYTEST)
 
 # The packages of .venv with versions and licenses, in CycloneDX's format.
 sbom: $(READY)

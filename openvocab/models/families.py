@@ -137,6 +137,12 @@ def _sam2(*args: *Args) -> Segmenter[Any]:
     return Sam2Segmenter.load(*args)
 
 
+def _edgetam(*args: *Args) -> Segmenter[Any]:
+    from openvocab.models.segmenters.transformers_segmenter import EdgeTamSegmenter
+
+    return EdgeTamSegmenter.load(*args)
+
+
 def _seggpt(*args: *Args) -> ExemplarSegmenter:
     from openvocab.models.segmenters.seggpt import SegGptSegmenter
 
@@ -207,6 +213,7 @@ SEGMENTERS: Mapping[str, Family[Segmenter[Any]]] = MappingProxyType(
         "sam_hf": Family(_sam_hf, "sam_hf:facebook/sam-vit-base"),
         "sam_hq": Family(_sam_hq, "sam_hq:syscv-community/sam-hq-vit-base"),
         "sam2": Family(_sam2, "sam2:facebook/sam2.1-hiera-tiny"),
+        "edgetam": Family(_edgetam, "edgetam:yonigozlan/EdgeTAM-hf"),
         "pocket": _pocket(_pocket_segmenter),
     }
 )

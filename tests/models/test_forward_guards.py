@@ -158,6 +158,7 @@ RESIZING = {
     "sam_hf": (f"{MODULES}.sam.image_processing_sam", "SamImageProcessor", "post_process_masks"),
     "sam_hq": (f"{MODULES}.sam.image_processing_sam", "SamImageProcessor", "post_process_masks"),
     "sam2": (f"{MODULES}.sam2.image_processing_sam2", "Sam2ImageProcessor", "post_process_masks"),
+    "edgetam": (f"{MODULES}.sam2.image_processing_sam2", "Sam2ImageProcessor", "post_process_masks"),
 }
 
 

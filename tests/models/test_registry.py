@@ -79,7 +79,7 @@ def test_every_family_is_listed() -> None:
             "sam3",
             "pocket",
         ),
-        "segmenter": ("sam", "sam_hf", "sam_hq", "sam2", "pocket"),
+        "segmenter": ("sam", "sam_hf", "sam_hq", "sam2", "edgetam", "pocket"),
         "exemplar segmenter": ("seggpt",),
         "captioner": ("coca",),
     }

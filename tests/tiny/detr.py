@@ -10,7 +10,8 @@ import torch
 __all__ = ["KINDS", "LABELS", "liven", "write", "write_kind"]
 
 LABELS = ("cat", "Red dog", "a thing", "bird", "kite")
-KINDS = ("detr", "conditional_detr", "deformable_detr", "rt_detr")
+KINDS = ("detr", "conditional_detr", "deformable_detr", "rt_detr", "rt_detr_v2", "d_fine", "rf_detr")
+SQUARE = frozenset({"rt_detr", "rt_detr_v2", "d_fine", "rf_detr"})
 
 
 def _settings(kind: str) -> dict[str, Any]:
@@ -23,7 +24,21 @@ def _settings(kind: str) -> dict[str, Any]:
     }
     common: dict[str, Any] = {"d_model": 32, "encoder_attention_heads": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32}
     common |= {"decoder_layers": 2, "decoder_attention_heads": 2, "num_queries": 12, **labels}
-    if kind == "rt_detr":
+    if kind == "rf_detr":
+        dino = {"model_type": "rf_detr_dinov2", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+        dino |= {"image_size": 64, "patch_size": 8, "num_windows": 2, "out_features": ["stage1", "stage2"]}
+        heads = {"decoder_self_attention_heads": 2, "decoder_cross_attention_heads": 2}
+        sizes = {"d_model": 32, "decoder_ffn_dim": 32, "decoder_layers": 2, "decoder_n_points": 2, "num_queries": 12}
+        return {**labels, **heads, **sizes, "backbone_config": dino, "c2f_num_blocks": 1, "group_detr": 2}
+    if kind == "d_fine":
+        channels = {f"stage_{part}_channels": [8, 8, 16, 16] for part in ("in", "mid")}
+        channels |= {"stem_channels": [3, 8, 8], "stage_out_channels": [8, 16, 16, 16], "stage_num_blocks": [1] * 4}
+        backbone = {"model_type": "hgnet_v2", **channels, "out_features": ["stage2", "stage3", "stage4"]}
+        backbone |= {"stage_numb_of_layers": [2] * 4, "hidden_sizes": [8, 16, 16, 16], "depths": [1] * 4}
+        rest = {"encoder_in_channels": [16, 16, 16], "encoder_hidden_dim": 32, "decoder_in_channels": [32, 32, 32]}
+        rest |= {"decoder_n_points": [2, 2, 2], "num_denoising": 0, "lqe_hidden_dim": 8, "encoder_layers": 1}
+        return {**common, **rest, "backbone_config": backbone}
+    if kind in ("rt_detr", "rt_detr_v2"):
         backbone = {"model_type": "rt_detr_resnet", **stages, "out_features": ["stage2", "stage3", "stage4"]}
         rest = {"encoder_in_channels": [8, 16, 16], "feat_strides": [8, 16, 32], "encoder_hidden_dim": 32}
         rest |= {"decoder_in_channels": [32, 32, 32], "decoder_n_points": 2, "num_denoising": 0}
@@ -37,6 +52,7 @@ def _processor(kind: str) -> Any:
         ConditionalDetrImageProcessor,
         DeformableDetrImageProcessor,
         DetrImageProcessor,
+        RfDetrImageProcessor,
         RTDetrImageProcessor,
     )
 
@@ -44,10 +60,10 @@ def _processor(kind: str) -> Any:
         "detr": DetrImageProcessor,
         "conditional_detr": ConditionalDetrImageProcessor,
         "deformable_detr": DeformableDetrImageProcessor,
-        "rt_detr": RTDetrImageProcessor,
+        "rf_detr": RfDetrImageProcessor,
     }
-    size = {"height": 64, "width": 64} if kind == "rt_detr" else {"shortest_edge": 96, "longest_edge": 160}
-    return made[kind](size=size)
+    size = {"height": 64, "width": 64} if kind in SQUARE else {"shortest_edge": 96, "longest_edge": 160}
+    return made.get(kind, RTDetrImageProcessor)(size=size)
 
 
 def liven(model: Any) -> Any:
@@ -75,7 +91,13 @@ def write_kind(folder: Path, kind: str, timm: str | None = None) -> str:
     if timm:
         settings |= {"backbone_config": None, "backbone": timm, "use_timm_backbone": True}
     config = AutoConfig.for_model(kind, **settings)
-    liven(AutoModelForObjectDetection.from_config(config)).save_pretrained(folder)
+    model = liven(AutoModelForObjectDetection.from_config(config))
+    if kind == "rf_detr":  # its classes begin at a probability of 0.01, and its boxes have no bounds
+        torch.nn.init.zeros_(model.class_embed.bias)
+        with torch.no_grad():
+            for part in (value for name, value in model.named_parameters() if "bbox_embed" in name):
+                part.mul_(0.1)
+    model.save_pretrained(folder)
     _processor(kind).save_pretrained(folder)
     return str(folder)
 

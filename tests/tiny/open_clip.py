@@ -15,12 +15,24 @@ _VISION = {"image_size": 32, "layers": 2, "width": 32, "patch_size": 8, "head_wi
 _TEXT = {"context_length": 32, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
 _PIXELS = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4], "interpolation": "bicubic"}
 _SIGMOID = {"init_logit_scale": 1.5, "init_logit_bias": -2.0}
+_TIMM = {"timm_model_pretrained": False, "timm_pool": "map", "timm_proj": None}
+_CUSTOM = {"custom_text": True}
 
 _CONFIGS: dict[str, dict[str, Any]] = {
     "clip": {"text_cfg": _TEXT},
     "custom text": {"text_cfg": {**_TEXT, "proj_bias": True}, "custom_text": True, **_SIGMOID},
     "eos pool": {"text_cfg": {**_TEXT, "pool_type": "eos", "eos_id": 49407}, "custom_text": True},
     "siglip": {"text_cfg": {**_TEXT, "no_causal_mask": True, "pool_type": "last"}, "custom_text": True, **_SIGMOID},
+    "pe": {
+        "vision_cfg": {**_TIMM, "timm_model_name": "vit_pe_core_tiny_patch16_384", "image_size": 384},
+        "text_cfg": _TEXT,
+        **_CUSTOM,
+    },
+    "mobileclip": {
+        "vision_cfg": {**_TIMM, "timm_model_name": "fastvit_mci0", "timm_pool": "avg", "image_size": 64},
+        "text_cfg": {**_TEXT, "no_causal_mask": True},
+        **_CUSTOM,
+    },
     "coca": {
         "embed_dim": 32,
         "vision_cfg": {**_VISION, "attentional_pool": True, "attn_pooler_heads": 2, "output_tokens": True},
@@ -30,7 +42,8 @@ _CONFIGS: dict[str, dict[str, Any]] = {
     },
 }
 KINDS = tuple(_CONFIGS)
-"""CLIP's causal tower twice, one pooled at a named token, SigLIP's that sees padding, CoCa's with a class token."""
+"""CLIP's causal tower twice, one pooled at a named token, SigLIP's that sees padding, CoCa's with a class token;
+PE-Core and MobileCLIP 2, whose image towers are timm's."""
 
 
 def write(folder: Path) -> str:

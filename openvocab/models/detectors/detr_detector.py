@@ -25,16 +25,17 @@ __all__ = ["DetrDetector"]
 _KIND = "DETR model"
 _SOFTMAX = frozenset({"detr"})
 """Trained with a class for "no object"; the others score each class by itself."""
-_TYPES = (*_SOFTMAX, "conditional_detr", "deformable_detr", "rt_detr")
+_TYPES = (*_SOFTMAX, "conditional_detr", "deformable_detr", "rt_detr", "rt_detr_v2", "d_fine", "rf_detr")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class DetrDetector:
     """Finds boxes of a closed vocabulary: labels are names that the model knows, in any case.
 
-    DETR (Carion et al. 2020), Conditional DETR (Meng et al. 2021), Deformable DETR (Zhu et al. 2021) and RT-DETR (Zhao
-    et al. 2023). Images go through one at a time, since padding to a common size would change the answer. The model
-    stays in float32: boxes come out of a stack of refinements that bfloat16 moves by pixels.
+    DETR (Carion et al. 2020), Conditional DETR (Meng et al. 2021), Deformable DETR (Zhu et al. 2021), RT-DETR (Zhao
+    et al. 2023) and its second version (Lv et al. 2024), D-FINE (Peng et al. 2024) and RF-DETR (Robinson et al. 2025).
+    Images go through one at a time, since padding to a common size would change the answer. The model stays in float32:
+    boxes come out of a stack of refinements that bfloat16 moves by pixels.
 
     Attributes:
         model: The library's model for object detection, in evaluation mode, on its device.

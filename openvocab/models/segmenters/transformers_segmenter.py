@@ -1,4 +1,4 @@
-"""Masks from boxes and points, with the SAM, SAM-HQ and SAM 2 of transformers."""
+"""Masks from boxes and points, with the SAM, SAM-HQ, SAM 2 and EdgeTAM of transformers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from openvocab.models.segmenters.sam_segmenter import thickened
 from openvocab.pipeline.protocols import ImageArray
 from openvocab.pipeline.result import ModelRecord
 
-__all__ = ["Sam2Segmenter", "SamHfSegmenter", "SamHqSegmenter", "SamMaps", "TransformersSegmenter"]
+__all__ = ["EdgeTamSegmenter", "Sam2Segmenter", "SamHfSegmenter", "SamHqSegmenter", "SamMaps", "TransformersSegmenter"]
 
 _BOXES_A_CALL = 4
 
@@ -308,3 +308,14 @@ class Sam2Segmenter(TransformersSegmenter):
             for side, whole in zip(size, encoded.original_size, strict=True)
         )
         return rows, columns
+
+
+class EdgeTamSegmenter(Sam2Segmenter):
+    """EdgeTAM (Zhou et al. 2025): SAM 2 with RepViT, a convolutional network, as its image encoder.
+
+    The published weights hold a tracker for videos too ("edgetam_video"); of these, the image's part is read.
+    """
+
+    __slots__ = ()
+    _family, _kind, _model_types = "edgetam", "EdgeTAM model", ("edgetam", "edgetam_video")
+    _classes = ("EdgeTamModel", "Sam2ImageProcessor")

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from openvocab.errors import BadOutput, BadWeights
 from openvocab.models.segmenters.sam_attention import MaskFreeAttention
 from openvocab.models.segmenters.transformers_segmenter import (
+    EdgeTamSegmenter,
     Sam2Segmenter,
     SamHfSegmenter,
     SamHqSegmenter,
@@ -27,12 +28,13 @@ from openvocab.models.segmenters.transformers_segmenter import (
 )
 from openvocab.weights.files import sha256_of
 from tests.models.segmenters.test_sam_hq_decoder import mended
-from tests.tiny import sam2, sam_hf, sam_hq
+from tests.tiny import edgetam, sam2, sam_hf, sam_hq
 
 FAMILIES: dict[str, tuple[type[TransformersSegmenter], Any, str]] = {
     "sam_hf": (SamHfSegmenter, sam_hf, "SamModel"),
     "sam_hq": (SamHqSegmenter, sam_hq, "SamHQModel"),
     "sam2": (Sam2Segmenter, sam2, "Sam2Model"),
+    "edgetam": (EdgeTamSegmenter, edgetam, "EdgeTamModel"),
 }
 SIZES = [
     pytest.param((64, 64), id="square"),

@@ -25,7 +25,7 @@ from tests.tiny.open_clip import write_kind
 LABELS = ["cat", "red kite", "aardvark", "fire engine", "teapot"]
 SIZES = [(40, 40), (30, 90), (90, 30), (1, 1), (33, 47)]
 ENSEMBLE = PromptSet("three", ("a photo of a {label}.", "{label}", "art of the {label}"))
-KINDS = ["softmax", "sigmoid", "siglip", "coca"]
+KINDS = ["softmax", "sigmoid", "siglip", "coca", "pe", "mobileclip"]
 
 
 @pytest.fixture(scope="module")

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from openvocab.pipeline.draw import colors_of
     from openvocab.pipeline.examples import ExampleScene, example_scenes
     from openvocab.pipeline.explore import Encoded, Explored
+    from openvocab.pipeline.label_check import label_findings
     from openvocab.pipeline.lettering import undrawn
     from openvocab.pipeline.masks import EncodedMasks, decode_mask, encode_mask, mask_box
     from openvocab.pipeline.pipeline import Pipeline
@@ -72,10 +73,12 @@ if TYPE_CHECKING:
         SizedInput,
         Tagger,
         TextEmbeddings,
+        TokenLimited,
         Vocabulary,
     )
     from openvocab.pipeline.result import ModelRecord, Presence, Result, RunRecord, Tag
     from openvocab.pipeline.settings import Settings
+    from openvocab.prompts.check import LabelFinding
     from openvocab.prompts.labels import label_sets, read_labels
     from openvocab.prompts.templates import PromptSet, prompt_set
 
@@ -98,6 +101,7 @@ __all__ = [
     "Explored",
     "Exported",
     "ImageError",
+    "LabelFinding",
     "LateFusionDetector",
     "Loader",
     "MaskDetector",
@@ -127,6 +131,7 @@ __all__ = [
     "Tag",
     "Tagger",
     "TextEmbeddings",
+    "TokenLimited",
     "UnknownName",
     "Vocabulary",
     "Workers",
@@ -137,6 +142,7 @@ __all__ = [
     "export",
     "families",
     "find_images",
+    "label_findings",
     "label_sets",
     "load",
     "load_captioner",
@@ -193,6 +199,7 @@ _HOMES = {
         "SizedInput",
         "Tagger",
         "TextEmbeddings",
+        "TokenLimited",
         "Vocabulary",
     ),
     "pipeline.result": ("ModelRecord", "Presence", "Result", "RunRecord", "Tag"),
@@ -210,7 +217,9 @@ _HOMES = {
     "pipeline.settings": ("Settings",),
 }
 _LATE = {name: f"openvocab.{home}" for home, names in _HOMES.items() for name in names} | {
+    "LabelFinding": "openvocab.prompts.check",
     "PromptSet": "openvocab.prompts.templates",
+    "label_findings": "openvocab.pipeline.label_check",
     "label_sets": "openvocab.prompts.labels",
     "prompt_set": "openvocab.prompts.templates",
     "read_labels": "openvocab.prompts.labels",

@@ -36,6 +36,7 @@ __all__ = [
     "SizedInput",
     "Tagger",
     "TextEmbeddings",
+    "TokenLimited",
     "Vocabulary",
     "nbytes_of",
 ]
@@ -132,6 +133,20 @@ class PreparingTagger(Tagger, Protocol):
 
     def encode_images(self, images: Sequence[ImageArray | Prepared]) -> Floats: ...
     def score(self, images: Sequence[ImageArray | Prepared], vocabulary: TextEmbeddings | Sequence[str]) -> Floats: ...
+
+
+@runtime_checkable
+class TokenLimited(Protocol):
+    """A tagger whose text tower reads a limited number of tokens."""
+
+    @property
+    def context(self) -> int:
+        """The maximum number of tokens, special ones included."""
+        ...
+
+    def token_counts(self, labels: Sequence[str], prompts: PromptSet) -> list[int]:
+        """Return the number of tokens of each label in the longest template, special ones included."""
+        ...
 
 
 class Captioner(Protocol):

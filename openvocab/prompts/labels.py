@@ -19,7 +19,16 @@ from types import MappingProxyType
 from openvocab.errors import BadInput, OpenVocabWarning, UnknownName, unknown
 from openvocab.prompts.files import is_file, read_lines, read_text
 
-__all__ = ["check_context", "check_labels", "check_threshold", "json_list", "label_set", "label_sets", "read_labels"]
+__all__ = [
+    "check_context",
+    "check_labels",
+    "check_threshold",
+    "json_list",
+    "label_set",
+    "label_sets",
+    "raw_labels",
+    "read_labels",
+]
 
 _LONGEST = 1000
 _NEAR = 0.9
@@ -147,19 +156,31 @@ def read_labels(spec: str | Sequence[str] | Path) -> tuple[str, ...]:
         BadInput: a label is refused by check_labels, or the file is not there or not readable.
         UnknownName: spec is one word that is nearly the name of a label set.
     """
+    if isinstance(spec, str) and spec.strip() in _sets():
+        return label_set(spec.strip())
+    return check_labels(raw_labels(spec))
+
+
+def raw_labels(spec: str | Sequence[str] | Path) -> Sequence[str]:
+    """Return the labels of a spec as they were written, of which some may be twins or no labels; see read_labels.
+
+    Raises:
+        BadInput: the file is not there or not readable.
+        UnknownName: spec is one word that is nearly the name of a label set.
+    """
     if isinstance(spec, Path):
-        return check_labels(_from_file(spec))
+        return _from_file(spec)
     if not isinstance(spec, str):
-        return check_labels(spec)
+        return spec
     text = spec.strip()
     if text in _sets():
         return label_set(text)
     if _means_a_file(text):
-        return check_labels(_from_file(text))
+        return _from_file(text)
     listed = json_list(text)
     if listed is not None:
-        return check_labels(listed)
-    labels = check_labels(_from_text(text))
+        return listed
+    labels = _from_text(text)
     _warn_of_odd(text, labels)
     return labels
 
@@ -187,7 +208,7 @@ def _warn_of_odd(text: str, labels: Sequence[str]) -> None:
 
 
 def _warn(message: str) -> None:
-    warnings.warn(message, OpenVocabWarning, stacklevel=4)
+    warnings.warn(message, OpenVocabWarning, stacklevel=5)
 
 
 def _means_a_file(text: str) -> bool:

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-__all__ = ["mentions"]
+__all__ = ["mentions", "word_forms"]
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _ODD = {
@@ -32,8 +32,8 @@ def mentions(text: str, labels: Sequence[str]) -> tuple[int, ...]:
         text: an English sentence.
         labels: C labels; one without a letter or digit is never mentioned.
     """
-    words = [_forms(word) for word in _words(text)]
-    wanted = [[_forms(word) for word in _words(label)] for label in labels]
+    words = [word_forms(word) for word in _words(text)]
+    wanted = [[word_forms(word) for word in _words(label)] for label in labels]
     found: set[int] = set()
     taken = [False] * len(words)
     for length in sorted({len(each) for each in wanted} - {0}, reverse=True):
@@ -51,7 +51,7 @@ def _words(text: str) -> list[str]:
     return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
 
 
-def _forms(word: str) -> frozenset[str]:
+def word_forms(word: str) -> frozenset[str]:
     """Return a word and what it may be the plural of."""
     word = re.sub(r"['’]s$", "", word)
     singular = {word[: -len(end)] + other for end, other in _ENDINGS if word.endswith(end) and not word.endswith("ss")}

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from openvocab.prompts.wordnet import build as module
-from openvocab.prompts.wordnet import imagenet
+from openvocab.prompts.wordnet import build_nouns, imagenet
+from openvocab.prompts.wordnet.nouns import nouns
 
 SYNSETS = {
     1: ("thing", ()),
@@ -30,7 +31,17 @@ CLASSES = ["n00000003", "n00000004", "n00000005", "n00000007", "n00000009"]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def made(folder: Path) -> Any:
+    monkey = pytest.MonkeyPatch()
+    with monkey.context() as patch:
+        patch.setattr(module, "NOT_UNDER", {"n00000002": ("n00000004",)})
+        patch.setattr(module, "ALSO_UNDER", {"n00000007": ("n00000003",)})
+        return tomllib.loads(module.build(folder, CLASSES))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """WordNet's database files with the synsets above."""
     folder = tmp_path_factory.mktemp("wordnet")
     license_lines = "  1 This software and database\n"
     data = [_data_line(number, *synset) for number, synset in SYNSETS.items()]
@@ -40,11 +51,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
     (folder / "index.noun").write_text(license_lines + "\n".join(index) + "\n", "utf-8")
     (folder / "cntlist.rev").write_text("\n".join(USES) + "\n", "utf-8")
     (folder / "noun.exc").write_text("doggen dog\nbanken shore bank\nshores shore\n", "utf-8")
-    monkey = pytest.MonkeyPatch()
-    with monkey.context() as patch:
-        patch.setattr(module, "NOT_UNDER", {"n00000002": ("n00000004",)})
-        patch.setattr(module, "ALSO_UNDER", {"n00000007": ("n00000003",)})
-        return tomllib.loads(module.build(folder, CLASSES))
+    return folder
 
 
 def _data_line(number: int, names: str, above: tuple[int, ...]) -> str:
@@ -85,3 +92,45 @@ def test_the_file_in_the_package_is_whole_and_small() -> None:
     assert {row for rows in imagenet().classes.values() for row in rows} == set(range(1000))
     assert imagenet().rare <= set(imagenet().classes)
     assert set(imagenet().plurals.values()) <= set(imagenet().classes)
+
+
+def test_nouns_stand_below_the_roots_with_one_sense_each(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build_nouns, "LATER", ("n00000002",))
+    lines = build_nouns.build_nouns(folder, ["n00000001"]).splitlines()
+    assert lines == [
+        "0\tthing",
+        "1\tdog,domestic dog",
+        "2\tbeagle",
+        "2\tpug",
+        "2\ttoy dog",
+        "3\tchow",
+        "1\tpiggy bank",  # a bank is usually no piggy bank
+        "1\ttoy",  # no dog
+        "",
+        "doggen\tdog",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("label", "same", "above"),
+    [
+        pytest.param("Light-Bulbs", "light bulb", "lamp", id="case, hyphen and plural"),
+        pytest.param("fungi", "fungus", "organism", id="an irregular plural"),
+        pytest.param("couch", "sofa", "furniture", id="a synonym"),
+        pytest.param("hot dog", "hotdog", "sandwich", id="two words"),
+        pytest.param("dolphin", "dolphin", "mammal", id="the sense that images show"),
+        pytest.param("tomato", "tomato", "vegetable", id="one of several parents"),
+    ],
+)
+def test_a_label_is_found_among_the_nouns(label: str, same: str, above: str) -> None:
+    synset = nouns().find(label)
+    assert synset is not None
+    assert synset == nouns().synsets[same]
+    assert nouns().synsets[above] in set(nouns().ancestors(synset))
+
+
+def test_the_nouns_are_whole_and_small() -> None:
+    assert Path(build_nouns.__file__).with_name("nouns.txt.xz").stat().st_size < 200_000
+    assert len(nouns().synsets) > 40_000
+    assert all(parent != synset for synset, parents in enumerate(nouns().above) for parent in parents)
+    assert nouns().find("zxcv") is None

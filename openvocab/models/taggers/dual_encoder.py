@@ -214,14 +214,22 @@ class DualEncoder(ABC):
         known = vocabulary if isinstance(vocabulary, TextEmbeddings) else self.encode_labels(vocabulary)
         return self.scores(self.encode_images(images), known)
 
+    def token_counts(self, labels: Sequence[str], prompts: PromptSet) -> list[int]:
+        """Return the number of tokens of each label in the longest template, special ones included."""
+        return [count for count, _ in self._measured(labels, prompts)]
+
     def _check_context(self, labels: tuple[str, ...], prompts: PromptSet) -> None:
         """Warn of each label that does not fit into the text tower, in the longest template."""
+        measured = self._measured(labels, prompts)
+        check_context(
+            labels, [count for count, _ in measured], self.context, [text for _, text in measured], "the tagger"
+        )
+
+    def _measured(self, labels: Sequence[str], prompts: PromptSet) -> list[tuple[int, str]]:
         lengths = [self._measure(text)[0] for text in prompts.fill(labels[0])]
         longest = PromptSet(prompts.name, (prompts.templates[int(np.argmax(lengths))],))
         rows = label_batches(len(labels), 1, "tokenizing labels")
-        measured = [self._measure(longest.fill(labels[row])[0]) for row in rows]
-        kept = [text for _, text in measured]
-        check_context(labels, [length for length, _ in measured], self.context, kept, "the tagger")
+        return [self._measure(longest.fill(labels[row])[0]) for row in rows]
 
     @torch.inference_mode()
     def _average(self, texts: list[str], count: int) -> Floats:

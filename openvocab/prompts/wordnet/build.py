@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-__all__ = ["build"]
+__all__ = ["WordNetNouns", "build", "read_nouns"]
 
 NOT_UNDER = {"n04490091": ("n03770679",)}
 """Synset -> what WordNet puts below it against its own gloss: minivans, made for families, are no trucks."""
@@ -37,7 +37,7 @@ _HEADER = """\
 
 
 @dataclass(frozen=True, slots=True)
-class _Nouns:
+class WordNetNouns:
     """WordNet's nouns.
 
     Attributes:
@@ -46,6 +46,7 @@ class _Nouns:
         senses: Word in lower case -> its synsets, the most usual first.
         uses: (word in lower case, synset) -> how often the sense was met in WordNet's tagged texts.
         plurals: Irregular plural -> singulars.
+        instances: The synsets of single things, such as Paris.
     """
 
     names: Mapping[str, tuple[str, ...]]
@@ -53,6 +54,7 @@ class _Nouns:
     senses: Mapping[str, tuple[str, ...]]
     uses: Mapping[tuple[str, str], int]
     plurals: Mapping[str, tuple[str, ...]]
+    instances: frozenset[str]
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -64,14 +66,18 @@ def _spaced(words: Iterable[str]) -> tuple[str, ...]:
     return tuple(word.replace("_", " ") for word in words)
 
 
-def _read(folder: Path) -> _Nouns:
+def read_nouns(folder: Path) -> WordNetNouns:
+    """Return the nouns of WordNet's database files in a folder."""
     names, above = {}, {}
+    instances = set()
     for line in _lines(folder / "data.noun"):
         parts = line.partition("|")[0].split()
         synset, count = f"n{parts[0]}", int(parts[3], 16)
         names[synset] = _spaced(parts[4 : 4 + 2 * count : 2])
         links = parts[5 + 2 * count :]
         above[synset] = tuple(f"n{links[at + 1]}" for at, link in enumerate(links) if link in ("@", "@i"))
+        if "@i" in links:
+            instances.add(synset)
     index = [line.split() for line in _lines(folder / "index.noun")]
     senses = {_spaced(parts[:1])[0]: tuple(f"n{each}" for each in parts[-int(parts[2]) :]) for parts in index}
     uses = {}
@@ -81,10 +87,10 @@ def _read(folder: Path) -> _Nouns:
         if "%1:" in key and int(sense) <= len(senses.get(word, ())):
             uses[word, senses[word][int(sense) - 1]] = int(count_text)
     plurals = {parts[0]: parts[1:] for parts in (_spaced(line.split()) for line in _lines(folder / "noun.exc"))}
-    return _Nouns(names, above, senses, uses, plurals)
+    return WordNetNouns(names, above, senses, uses, plurals, frozenset(instances))
 
 
-def _classes_below(nouns: _Nouns, classes: Iterable[str]) -> dict[str, set[int]]:
+def _classes_below(nouns: WordNetNouns, classes: Iterable[str]) -> dict[str, set[int]]:
     """Return synset -> the indices of the classes at or below it."""
     below: dict[str, set[int]] = defaultdict(set)
     for row, leaf in enumerate(classes):
@@ -102,7 +108,7 @@ def _classes_below(nouns: _Nouns, classes: Iterable[str]) -> dict[str, set[int]]
 
 
 def _meant(
-    word: str, below: Mapping[str, set[int]], leaves: frozenset[str], nouns: _Nouns
+    word: str, below: Mapping[str, set[int]], leaves: frozenset[str], nouns: WordNetNouns
 ) -> tuple[tuple[str, ...], bool]:
     """Return the synsets that a word means, and whether it names no class and usually means something else."""
     senses = [each for each in nouns.senses[word] if each in below]
@@ -127,7 +133,7 @@ def build(folder: Path, classes: Sequence[str]) -> str:
         folder: holds WordNet's database files.
         classes: the 1,000 synsets of ImageNet-1k in their usual order, e.g. "n01440764".
     """
-    nouns = _read(folder)
+    nouns = read_nouns(folder)
     below = _classes_below(nouns, classes)
     words = sorted({name.lower() for synset in below for name in nouns.names[synset]})
     meant = {word: _meant(word, below, frozenset(classes), nouns) for word in words}
@@ -145,7 +151,7 @@ def build(folder: Path, classes: Sequence[str]) -> str:
     )
 
 
-def _plurals(nouns: _Nouns, known: Mapping[str, object]) -> list[tuple[str, str]]:
+def _plurals(nouns: WordNetNouns, known: Mapping[str, object]) -> list[tuple[str, str]]:
     """Return the irregular plurals of known words that are no words of their own, each with its singular."""
     found = {plural: [each for each in singles if each in known] for plural, singles in nouns.plurals.items()}
     return sorted((plural, singles[0]) for plural, singles in found.items() if singles and plural not in known)

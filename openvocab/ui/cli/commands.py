@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import openvocab
-from openvocab.errors import BadInput, require, unknown
+from openvocab.errors import BadInput, require
 from openvocab.ui.cli.batch_commands import OK, SOME_FAILED, fill_run
 from openvocab.ui.cli.config_file import show_config
 from openvocab.ui.cli.evaluate_command import evaluate
 from openvocab.ui.cli.everything_command import everything
 from openvocab.ui.cli.export_command import export
+from openvocab.ui.cli.labels_command import labels
 from openvocab.ui.cli.options import DEFAULT_PRESET, parser
 from openvocab.ui.cli.output import (
     complain,
@@ -223,23 +224,6 @@ def models(args: Namespace) -> int:
     )
     say("")
     table(("stage", "families"), [(stage, ", ".join(names)) for stage, names in openvocab.families().items()])
-    return OK
-
-
-def labels(args: Namespace) -> int:
-    """Print the label sets, or the labels of one."""
-    sets = openvocab.label_sets()
-    if args.name is not None and args.name not in sets:
-        raise unknown("label set", args.name, sets)
-    if args.json:
-        say_json(dict(sets) if args.name is None else list(openvocab.read_labels(args.name)))
-        return OK
-    if args.name is None:
-        rows = [(name, str(count), ", ".join(openvocab.read_labels(name)[:6])) for name, count in sets.items()]
-        table(("label set", "labels", "begins with"), rows)
-        return OK
-    for label in openvocab.read_labels(args.name):
-        say(label)
     return OK
 
 

@@ -1,7 +1,7 @@
 """The command `openvocab`.
 
-Exit status: 0 success; 1 some images failed; 2 the command, the input or a model is invalid; 3 the output cannot be
-written; 130 and 143 interrupted by Ctrl-C and SIGTERM.
+Exit status: 0 success; 1 some images failed, or labels check found something; 2 the command, the input or a model is
+invalid; 3 the output cannot be written; 130 and 143 interrupted by Ctrl-C and SIGTERM.
 """
 
 from __future__ import annotations

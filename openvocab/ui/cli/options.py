@@ -10,7 +10,7 @@ from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 import openvocab
 from openvocab.pipeline.settings import Tiles
-from openvocab.ui.cli import everything_command, relabel_command, serve_command
+from openvocab.ui.cli import everything_command, labels_command, relabel_command, serve_command
 from openvocab.ui.cli.evaluate_command import add_tasks
 from openvocab.ui.cli.export_command import add_options
 from openvocab.ui.cli.shared_options import DEVICE_HELP, DTYPE_HELP, add_label_options, number_or_word
@@ -143,9 +143,7 @@ def _others(add: Callable[[str, str], Parser]) -> None:
     """Add the commands that run no chain; add makes the parser of a name and what it says."""
     models = add("models", "List the presets and the model families.")
     models.add_argument("--json", action="store_true", help=LIST_JSON_HELP)
-    labels = add("labels", "List the label sets, or the labels of one.")
-    labels.add_argument("--json", action="store_true", help=LIST_JSON_HELP)
-    labels.add_argument("name", nargs="?", help="a label set: print its labels, one a line")
+    labels_command.add_actions(add("labels", "List and show the label sets; check labels of your own."))
     add_actions(add("weights", "List, fetch, check and carry the checkpoints that openvocab knows."))
     add_options(add("export", "Write the rows of a run in the format of another tool."))
     relabel = add("relabel", "Give the images of a run other tags from its stored features; reads no image.")

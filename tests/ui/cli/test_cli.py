@@ -175,7 +175,7 @@ def test_options_become_settings(loads, images, tmp_path, command, given, name, 
         pytest.param(
             ["tag", "{here}", "--labels", "a, b", "--part-rows", "3"], "name one with --out", id="parts of no folder"
         ),
-        pytest.param(["labels", "pokcet"], "did you mean 'pocket'", id="label set"),
+        pytest.param(["labels", "show", "pokcet"], "did you mean 'pocket'", id="label set"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(loads, images, capsys, arguments, said):
@@ -252,7 +252,7 @@ def test_demo_shows_truth_beside_answers(loads, monkeypatch, images, tmp_path, c
     [
         pytest.param(["models"], ["pocket", "open_clip", "owlv2", "sam", "MB"], id="models"),
         pytest.param(["labels"], ["pocket"], id="label sets"),
-        pytest.param(["labels", "pocket"], ["dog\n"], id="one label set"),
+        pytest.param(["labels", "show", "pocket"], ["dog\n"], id="one label set"),
     ],
 )
 def test_lists(command, words, capsys):

@@ -38,7 +38,7 @@ def test_global_options_work_before_and_after_the_command(command: list[str]) ->
     [
         pytest.param(["models"], "presets", id="models"),
         pytest.param(["labels"], "pocket", id="label sets"),
-        pytest.param(["labels", "pocket"], "apple", id="labels of a set"),
+        pytest.param(["labels", "show", "pocket"], "apple", id="labels of a set"),
         pytest.param(["weights", "list"], "checkpoints", id="weights list"),
         pytest.param(["weights", "verify", "pocket"], "checkpoints", id="weights verify"),
         pytest.param(["evaluate", "reproduce"], "benchmarks", id="recipes"),

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         register_segmenter,
         register_tagger,
     )
+    from openvocab.pipeline.calibration import Calibration, read_calibration
     from openvocab.pipeline.detections import Detection, Detections
     from openvocab.pipeline.draw import colors_of
     from openvocab.pipeline.examples import ExampleScene, example_scenes
@@ -89,6 +90,7 @@ __all__ = [
     "BadOutput",
     "BadWeights",
     "Boxes",
+    "Calibration",
     "CannotWrite",
     "Captioner",
     "Detection",
@@ -153,6 +155,7 @@ __all__ = [
     "mask_box",
     "presets",
     "prompt_set",
+    "read_calibration",
     "read_devices",
     "read_image",
     "read_labels",
@@ -183,6 +186,7 @@ _HOMES = {
     "pipeline.masks": ("EncodedMasks", "decode_mask", "encode_mask", "mask_box"),
     "pipeline.lettering": ("undrawn",),
     "models.presets": ("Preset", "load", "presets"),
+    "pipeline.calibration": ("Calibration", "read_calibration"),
     "pipeline.detections": ("Detection", "Detections"),
     "pipeline.protocols": (
         "Boxes",

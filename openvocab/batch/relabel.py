@@ -62,7 +62,7 @@ def relabel(
         tagger: The tagger of the run.
         folder: The run folder to write.
         vocabulary: The new labels, encoded with that tagger.
-        settings: tag_threshold and max_tags are used; windows and tiles are recorded as 0.
+        settings: tag_threshold, max_tags and calibration are used; windows and tiles are recorded as 0.
         overwrite: Whether an existing run in the folder is replaced.
 
     Raises:
@@ -160,12 +160,12 @@ def _tags(
     for start in range(0, len(rows), step):
         block = score_features(stages, rows[start : start + step], vocabulary)
         for row, given in zip(answered[start : start + step], block, strict=True):
-            best = best_labels(given, stages.settings)
+            best, best_scores = best_labels(given, vocabulary.labels, stages.settings)
             counts[row] = len(best)
             if not len(best):
                 notes[row] = tag(stages, given, vocabulary.labels).notes
             labels.append(best)
-            scores.append(given[best])
+            scores.append(best_scores)
     names = pa.array(vocabulary.labels, pa.string()).take(pa.array(np.concatenate(labels)))
     pairs = pa.StructArray.from_arrays([names, pa.array(np.concatenate(scores))], fields=list(kind.value_type))
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)

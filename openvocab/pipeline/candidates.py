@@ -106,7 +106,8 @@ class Candidates:
         scores = self.scores[:, wanted]
         best = scores.argmax(axis=1)
         top = scores[np.arange(len(best)), best]
-        rows = rank_boxes(Boxes(self.xyxy, top, best.astype(np.int64), self.tiles), settings)
+        top, min_scores = settings.box_scores(top, tuple(labels), wanted[best])
+        rows = rank_boxes(Boxes(self.xyxy, top, best.astype(np.int64), self.tiles), settings, min_scores)
         class_ids, masks, mask_scores = wanted[best[rows]].astype(np.int64), self.masks, self.mask_scores
         names = tuple(labels[at] for at in class_ids)
         found = Detections(self.xyxy[rows], top[rows], names, top[rows], class_ids=class_ids)

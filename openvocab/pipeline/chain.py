@@ -180,7 +180,7 @@ def look(
     """
     if stages.detector is None or vocabulary.queries is None:
         raise BadInput("this pipeline has no detector; load one with detector=SPEC")
-    limits = CandidateLimits(stages.settings.threshold("box_threshold"), sys.maxsize)
+    limits = CandidateLimits(stages.settings.lowest_box_score(vocabulary.labels), sys.maxsize)
     masks = stages.masks_from_detector
     if stages.settings.tiles:
         given, batch = (stages.detector, masks, vocabulary.queries, wanted, limits), stages.settings.batch_size

@@ -89,7 +89,8 @@ class Explored:
         seconds: Stage -> seconds it took, with the encoding of the image; labels are encoded before.
         independent: Whether each tag's score stands alone (sigmoid); else they sum to 1 (softmax).
         min_score: Box thresholds of this or more are answered in full: the min_score that was asked for, or, where
-            more than max_candidates boxes scored it, the score of the best box that was dropped.
+            more than max_candidates boxes scored it, the score of the best box that was dropped. With a calibration
+            it is compared with the detector's own scores, and is low enough for the thresholds of the settings.
         tag_scores: (C,) float32; None without a tagger.
         xyxy: (N, 4) float32 boxes of the candidates in pixels, not ranked; None before the detector ran.
         box_scores: (N, C) float32, each candidate's score for every label, 0 below the min_score that was asked for.
@@ -184,6 +185,9 @@ def explore(stages: Stages, image: Any, vocabulary: Vocabulary, limits: Candidat
         )
     if (stages.tagger and vocabulary.texts is None) or (stages.detector and vocabulary.queries is None):
         raise BadInput("this vocabulary was made without a stage; make it with this pipeline's vocabulary()")
+    if stages.detector is not None and stages.settings.calibration is not None:
+        lowest = stages.settings.lowest_box_score(vocabulary.labels)
+        limits = replace(limits, min_score=min(limits.min_score, lowest))
     record, encoded = run_record(stages, vocabulary), _start(stages, image)
     start = Explored(encoded, vocabulary, record, stages.settings, "tags", {}, stages.independent, limits.min_score)
     return _answers(stages, start, limits)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from openvocab.pipeline.calibration import Calibration
 from openvocab.pipeline.protocols import Detector, Tagger
 from openvocab.pipeline.ranking import rank_labels
 from openvocab.pipeline.result import Presence, Tag
@@ -20,10 +21,15 @@ Scores = NDArray[np.float32]
 
 
 def effective(settings: Settings, tagger: Tagger | None, detector: Detector | None) -> Settings:
-    """Fill in the thresholds that were not given with those of the loaded checkpoints.
+    """Fill in the thresholds that were not given with those of the calibration, or of the loaded checkpoints.
 
     The threshold of a stage that is left out stays None.
+
+    Raises:
+        BadInput: the calibration is for other models.
     """
+    if settings.calibration is not None:
+        settings = _calibrated(settings, settings.calibration, tagger, detector)
     if settings.tag_threshold is None and tagger is not None:
         own = tag_threshold(tagger.record.spec, independent=tagger.independent)
         settings = replace(settings, tag_threshold=own.value)
@@ -32,19 +38,38 @@ def effective(settings: Settings, tagger: Tagger | None, detector: Detector | No
     return settings
 
 
-def best_labels(scores: Scores, settings: Settings) -> NDArray[np.intp]:
-    """Return the indices of the labels that are tags, best first, for (C,) scores."""
-    return rank_labels(scores, settings.threshold("tag_threshold"), settings.max_tags)
+def _calibrated(
+    settings: Settings, calibration: Calibration, tagger: Tagger | None, detector: Detector | None
+) -> Settings:
+    """Return the settings with the thresholds of the calibration where none were given.
+
+    Raises:
+        BadInput: the calibration is for other models.
+    """
+    records = None if tagger is None else tagger.record, None if detector is None else detector.record
+    calibration.check(*records, settings.windows, settings.tiles)
+    if settings.tag_threshold is None and tagger is not None and calibration.tags is not None:
+        settings = replace(settings, tag_threshold=calibration.tags.shared.threshold)
+    if settings.box_threshold is None and detector is not None and calibration.boxes is not None:
+        settings = replace(settings, box_threshold=calibration.boxes.shared.threshold)
+    return settings
 
 
-def _wanted(scores: Scores, settings: Settings) -> NDArray[np.intp]:
+def best_labels(scores: Scores, labels: tuple[str, ...], settings: Settings) -> tuple[NDArray[np.intp], Scores]:
+    """Return the indices of the labels that are tags, best first, and their scores, for (C,) scores of C labels."""
+    given, min_scores = settings.tag_scores(scores, labels)
+    rows = rank_labels(given, min_scores, settings.max_tags)
+    return rows, given[rows]
+
+
+def _wanted(scores: Scores, tagged: NDArray[np.intp], settings: Settings) -> NDArray[np.intp]:
     """Return the indices of the labels that the detector gets, for (C,) scores of the tagger.
 
     Gate "best" passes the max_tags best labels, whatever they score; "threshold" the tags; "none" all labels. All
     labels keep their own order, so that the images of a batch are detected together.
     """
     if settings.gate == "threshold":
-        return best_labels(scores, settings)
+        return tagged
     if settings.gate == "none" or len(scores) <= settings.max_tags:
         return np.arange(len(scores))
     return rank_labels(scores, 0.0, settings.max_tags)
@@ -102,16 +127,22 @@ def choose(
     box = (_why_no_box(len(labels), settings, gated=scores is not None),) if detects else ()
     if scores is None:
         return Choice(labels, np.zeros(0, np.intp), np.arange(len(labels)), (), box)
-    tagged, wanted = best_labels(scores, settings), _wanted(scores, settings)
+    scores, min_scores = settings.tag_scores(scores, labels)
+    tagged = rank_labels(scores, min_scores, settings.max_tags)
+    wanted = _wanted(scores, tagged, settings)
     tags = tuple(Tag(labels[row], float(scores[row])) for row in tagged)
-    notes = () if tags else (_why_no_tag(scores, labels, settings, independent), *box)
+    notes = () if tags else (_why_no_tag(scores, labels, min_scores, independent), *box)
     return Choice(labels, tagged, wanted, tags, notes)
 
 
-def _why_no_tag(scores: Scores, labels: Sequence[str], settings: Settings, independent: bool) -> str:
+def _why_no_tag(
+    scores: Scores, labels: Sequence[str], min_scores: float | NDArray[np.float64], independent: bool
+) -> str:
     best, rule = int(scores.argmax()), "sigmoid" if independent else "softmax"
-    threshold = f"the tag threshold {settings.threshold('tag_threshold'):g} ({rule})"
-    return f"no tag: best label {labels[best]!r} scored {scores[best]:.3g}, under {threshold}"
+    if isinstance(min_scores, np.ndarray):
+        min_scores, rule = round(float(min_scores[best]), 3), "calibrated"
+    limit = f"the tag threshold {min_scores:g} ({rule})"
+    return f"no tag: best label {labels[best]!r} scored {scores[best]:.3g}, under {limit}"
 
 
 def _why_no_box(count: int, settings: Settings, *, gated: bool) -> str:

@@ -16,25 +16,36 @@ Scores = NDArray[np.float32]
 Rows = NDArray[np.intp]
 
 
-def rank_labels(scores: Scores, min_score: float, max_labels: int) -> Rows:
-    """Return the indices of the best labels of (C,) scores, best first; ties keep the order of the labels."""
+def rank_labels(scores: Scores, min_score: float | NDArray[np.float64], max_labels: int) -> Rows:
+    """Return the indices of the best labels of (C,) scores, best first; ties keep the order of the labels.
+
+    Args:
+        scores: One a label.
+        min_score: The threshold of all labels, or (C,) one a label.
+        max_labels: At most this many.
+    """
     rows = np.flatnonzero(scores >= min_score)
     if len(rows) > max_labels:  # sort only the top-k and what ties with the last of them, not 100,000 scores
         rows = rows[scores[rows] >= np.partition(scores[rows], -max_labels)[-max_labels]]
     return rows[np.argsort(-scores[rows], kind="stable")][:max_labels]
 
 
-def rank_boxes(boxes: Boxes, settings: Settings) -> Rows:
+def rank_boxes(boxes: Boxes, settings: Settings, min_scores: float | NDArray[np.float64]) -> Rows:
     """Return the indices of the boxes that are detections, best first.
 
-    Boxes score over the box threshold, survive non-maximum suppression within their label and, with
+    Boxes score over their threshold, survive non-maximum suppression within their label and, with
     duplicates="best", across labels, and are the max_boxes best; ties keep their order. Boxes of tiles are merged at
     the seams; see _merged.
+
+    Args:
+        boxes: All boxes of an image.
+        settings: Thresholds and limits.
+        min_scores: The threshold of all boxes, or (N,) one a box; a box scores over it.
     """
     import torch
     from torchvision.ops import batched_nms, nms
 
-    rows = np.flatnonzero(boxes.scores > settings.threshold("box_threshold"))
+    rows = np.flatnonzero(boxes.scores > min_scores)
     rows = rows[np.argsort(-boxes.scores[rows], kind="stable")]
     if boxes.tiles is None:
         xyxy, scores = torch.from_numpy(boxes.xyxy[rows]), torch.from_numpy(boxes.scores[rows])

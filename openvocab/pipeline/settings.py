@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from inspect import Parameter, signature
 from typing import Any, Literal, TypedDict, get_args
 
+import numpy as np
+from numpy.typing import NDArray
+
 from openvocab.errors import BadInput
+from openvocab.pipeline.calibration import Calibration, Scored, read_calibration
 from openvocab.prompts.labels import check_threshold
 
 __all__ = ["Duplicates", "Gate", "SettingChanges", "Settings", "Tiles"]
@@ -35,6 +40,7 @@ class SettingChanges(TypedDict, total=False):
     max_boxes: int | None
     mask_threshold: float | None
     batch_size: int | None
+    calibration: Calibration | str | os.PathLike[str] | None
 
 
 _LEAST = {"max_tags": 1, "max_boxes": 1, "batch_size": 1, "windows": 0, "tiles": 0, "min_object": 1}
@@ -72,12 +78,14 @@ class Settings:
     max_boxes: int = _option(100, "keep at most this many boxes an image")
     mask_threshold: float = _option(0.0, "drop detections whose mask scores less")
     batch_size: int = _option(32, "images that the tagger sees at once")
+    calibration: Calibration | None = _option(None, "thresholds and calibrated scores, from openvocab fit")
 
     def __post_init__(self) -> None:
         """Check every value.
 
         Raises:
-            BadInput: a threshold outside 0 to 1, a count below its least value, or an unknown policy.
+            BadInput: a threshold outside 0 to 1, a count below its least value, an unknown policy, or something else
+                than a Calibration.
         """
         shares = ("tag_threshold", "presence_threshold", "box_threshold", "nms_iou", "duplicate_iou", "mask_threshold")
         for name in shares:
@@ -94,6 +102,8 @@ class Settings:
             raise BadInput(f"duplicates must be 'best' or 'keep', got {self.duplicates!r}")
         if self.gate not in get_args(Gate):
             raise BadInput(f"gate must be 'best', 'threshold' or 'none', got {self.gate!r}")
+        if self.calibration is not None and not isinstance(self.calibration, Calibration):
+            raise BadInput(f"calibration must be a Calibration or the path of one, got {self.calibration!r}")
 
     def changed_in(
         self, call: Callable[..., Any], values: Mapping[str, Any], options: Iterable[str] | None = None
@@ -122,13 +132,21 @@ class Settings:
     def changed(self, **values: Any) -> Settings:
         """Return these settings with some values changed; None leaves a value as it is.
 
+        A calibration may be the path of its file. It brings its own thresholds of tags and boxes in place of the
+        present ones, unless others are given with it.
+
         Raises:
-            BadInput: no setting of that name, or a value that does not fit it.
+            BadInput: no setting of that name, a value that does not fit it, or a calibration that cannot be read.
         """
         known = {each.name for each in fields(self)}
         for name in values.keys() - known:
             raise BadInput(f"no setting named {name!r}; known: {', '.join(sorted(known))}")
-        return replace(self, **{name: value for name, value in values.items() if value is not None})
+        given = {name: value for name, value in values.items() if value is not None}
+        if isinstance(given.get("calibration"), str | os.PathLike):
+            given["calibration"] = read_calibration(given["calibration"])
+        if "calibration" in given:
+            given = {"tag_threshold": None, "box_threshold": None} | given
+        return replace(self, **given)
 
     def threshold(self, name: Literal["tag_threshold", "box_threshold"]) -> float:
         """Return a threshold that was given or filled in.
@@ -141,6 +159,49 @@ class Settings:
             raise BadInput(f"{name} is not known without a checkpoint; give it, or take the settings of a Pipeline")
         return value
 
+    def tag_scores(self, scores: NDArray[np.float32], labels: tuple[str, ...]) -> Scored:
+        """Return the (C,) scores of the tagger, calibrated if there is a calibration, with their thresholds.
+
+        Raises:
+            BadInput: the tag threshold was neither given nor filled in.
+        """
+        threshold, fit = self.threshold("tag_threshold"), None if self.calibration is None else self.calibration.tags
+        if fit is None:
+            return Scored(scores, threshold)
+        return Scored(fit.scores(scores, labels), fit.thresholds(labels, threshold))
+
+    def box_scores(
+        self, scores: NDArray[np.float32], labels: tuple[str, ...], index: NDArray[np.integer[Any]]
+    ) -> Scored:
+        """Return the (N,) scores of boxes, calibrated if there is a calibration, with their thresholds.
+
+        Args:
+            scores: (N,) the detector's.
+            labels: C labels.
+            index: (N,) the label of each box.
+
+        Raises:
+            BadInput: the box threshold was neither given nor filled in.
+        """
+        threshold, fit = self.threshold("box_threshold"), None if self.calibration is None else self.calibration.boxes
+        if fit is None:
+            return Scored(scores, threshold)
+        return Scored(fit.scores(scores, labels, index), fit.thresholds(labels, threshold)[index])
+
+    def lowest_box_score(self, labels: tuple[str, ...]) -> float:
+        """Return the score of the detector from which on a box of one of the labels may be a detection.
+
+        Raises:
+            BadInput: the box threshold was neither given nor filled in.
+        """
+        threshold, fit = self.threshold("box_threshold"), None if self.calibration is None else self.calibration.boxes
+        return threshold if fit is None else fit.lowest(labels, threshold)
+
     def given(self) -> dict[str, Any]:
-        """Return setting -> value as a RunRecord keeps them: those that are None are left out."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        """Return setting -> value as a RunRecord keeps them: those that are None are left out.
+
+        A calibration is kept as the digest of its file.
+        """
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        values["calibration"] = None if self.calibration is None else f"sha256:{self.calibration.digest}"
+        return {name: value for name, value in values.items() if value is not None}

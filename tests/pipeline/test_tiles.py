@@ -170,7 +170,7 @@ def test_boxes_that_a_seam_may_cut_are_dropped(box: tuple[float, ...], kept: boo
 def test_boxes_of_tiles_are_merged(rows: list[tuple[float, ...]], kept: list[int]) -> None:
     table = np.array(rows, np.float32)
     boxes = Boxes(table[:, :4], table[:, 4], table[:, 5].astype(np.int64), table[:, 6].astype(np.int64))
-    assert rank_boxes(boxes, Settings(box_threshold=0.5)).tolist() == kept
+    assert rank_boxes(boxes, Settings(), 0.5).tolist() == kept
 
 
 OBJECTS = (("ant", 190, 195, 205, 208), ("bee", 20, 30, 40, 45), ("cow", 100, 220, 300, 390))

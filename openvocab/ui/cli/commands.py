@@ -92,10 +92,10 @@ def _settings(args: Namespace) -> dict[str, Any]:
 
 
 def _check(args: Namespace) -> None:
-    """Validate labels, templates and settings before models are loaded."""
+    """Validate labels, templates and settings before models are loaded; a calibration is read once."""
     openvocab.read_labels(args.labels)
     prompts_of(args)
-    openvocab.Settings().changed(**_settings(args))
+    args.calibration = openvocab.Settings().changed(**_settings(args)).calibration
 
 
 def _refuse_unused(args: Namespace, loader: Loader) -> None:

@@ -81,6 +81,8 @@ def add_chain(made: ArgumentParser, preset: str) -> None:
     models.add_argument("--preset", metavar="NAME", help=f"a tagger, detector and segmenter (default: {preset})")
     for stage in ("tagger", "detector", "segmenter"):
         models.add_argument(f"--{stage}", metavar="SPEC", help=f"any {stage}, as FAMILY:CHECKPOINT")
+    help_text = openvocab.Settings.__dataclass_fields__["calibration"].metadata["help"]
+    models.add_argument("--calibration", metavar="FILE", help=help_text)
     add_device(models, made, preset)
 
 
@@ -159,7 +161,7 @@ def load_chain(args: Namespace) -> openvocab.Pipeline:
     """Return the pipeline of --preset and the SPECs."""
     specs = {stage: getattr(args, stage) for stage in ("tagger", "detector", "segmenter")}
     preset = args.preset or (None if any(specs.values()) else args.usual_preset)
-    changes = {name: getattr(args, name) for name in _TILES}
+    changes = {name: getattr(args, name) for name in (*_TILES, "calibration")}
     return openvocab.load(preset, **specs, device=args.device, dtype=args.dtype, **changes)
 
 

@@ -9,6 +9,7 @@ from types import NoneType
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 import openvocab
+from openvocab.pipeline.calibration import Calibration
 from openvocab.pipeline.settings import Tiles
 from openvocab.ui.cli import everything_command, labels_command, relabel_command, serve_command
 from openvocab.ui.cli.evaluate_command import add_tasks
@@ -22,7 +23,7 @@ __all__ = ["DEFAULT_PRESET", "Parser", "parser"]
 DEFAULT_PRESET = "pocket"
 """The models of a command line that names none."""
 
-_TAG_SETTINGS = ("tag_threshold", "max_tags", "windows", "tiles", "min_object", "batch_size")
+_TAG_SETTINGS = ("tag_threshold", "max_tags", "windows", "tiles", "min_object", "batch_size", "calibration")
 
 PATHS_HELP = (
     "an image, - (stdin: paths or one image), a folder, a pattern, a list (.txt, .csv, .parquet), a shard (.tar), "
@@ -67,6 +68,8 @@ def _how(hint: Any) -> dict[str, Any]:
         return {"choices": get_args(kind)}
     if kind == Tiles:
         return {"type": number_or_word, "metavar": "N | auto"}
+    if kind is Calibration:
+        return {"metavar": "FILE"}
     return {"type": kind, "metavar": "N" if kind is int else "X"}
 
 
@@ -148,7 +151,7 @@ def _others(add: Callable[[str, str], Parser]) -> None:
     add_options(add("export", "Write the rows of a run in the format of another tool."))
     relabel = add("relabel", "Give the images of a run other tags from its stored features; reads no image.")
     relabel_command.add_options(relabel)
-    _settings(relabel, ("tag_threshold", "max_tags"))
+    _settings(relabel, ("tag_threshold", "max_tags", "calibration"))
     add_tasks(add("evaluate", "Score models on images whose labels are known."), DEFAULT_PRESET)
     serve_command.add_options(add("serve", "Open the web demo: a page to try, correct and export."), DEFAULT_PRESET)
     config = add("config", "Show the options of a command as a file for --config.")

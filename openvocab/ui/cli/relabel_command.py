@@ -26,6 +26,18 @@ def add_options(command: ArgumentParser) -> None:
     command.add_argument("--device", help=DEVICE_HELP)
 
 
+def _settings(run: openvocab.Run, args: Namespace) -> openvocab.Settings:
+    """Return the settings of the run with those that were given.
+
+    The tag threshold of a run with a calibration is for scores of that calibration, so it is left out.
+    """
+    known = dict(run.record["settings"])
+    if known.pop("calibration", None):
+        del known["tag_threshold"]
+    given = {name: getattr(args, name) for name in ("tag_threshold", "max_tags", "calibration")}
+    return openvocab.Settings().changed(**known).changed(**given)
+
+
 def relabel(args: Namespace) -> int:
     """Tag a run folder again with other labels.
 
@@ -39,8 +51,7 @@ def relabel(args: Namespace) -> int:
     refuse_without_features(run)
     names = openvocab.read_labels(args.labels)
     prompts = prompts_of(args)
-    settings = openvocab.Settings().changed(**run.record["settings"])
-    settings = settings.changed(tag_threshold=args.tag_threshold, max_tags=args.max_tags)
+    settings = _settings(run, args)
     record = run.record["tagger"]
     spec = args.tagger or _EMBEDDED.get(record["spec"], record["spec"])
     pipe = openvocab.load(tagger=spec, device=args.device, dtype=record["dtype"])

@@ -266,6 +266,11 @@ HOLDS: dict[str, list[str]] = {
         "answer['width'] == 256 and summary['ok'] == 1 and 'coco.json' in zipfile.ZipFile(path).namelist()",
         "run.dataset.count_rows() == 1 and pipe('scene.png', ['cat', 'dog']).labels == ('cat', 'dog')",
     ],
+    "docs/cookbook.md": [
+        "Path('cutout.png').is_file() and list(Path('crops').rglob('*.png')) and summary.errors == {'not_an_image': 1}",
+        "counts[0.2] >= counts[0.5] >= counts[0.8] and 0 < covered < 1",
+        "best.label == 'light bulb' and not len(pairs)",
+    ],
     "docs/get-started.md": [
         "Path('out.png').is_file() and scores.shape == (1, 3) and masks.shape == (3, 256, 256)",
         "len(strict.detections) <= len(loose.detections)",

@@ -250,6 +250,8 @@ class Run:
     def dataset(self) -> pads.Dataset:
         """The rows as a pyarrow dataset, which DuckDB, Polars and pandas read directly; every part is verified first.
 
+        DuckDB 2.0 reads no float16 column from pyarrow; of a run with such features it reads the Parquet files.
+
         Raises:
             BadInput: A part is damaged, missing or duplicated.
         """

@@ -133,6 +133,14 @@ def test_the_rows_open_elsewhere(images: Path, tmp_path: Path, tool: str) -> Non
         assert module.sql("select count(*) from dataset where status = 'error'").fetchall() == [(2,)]
 
 
+def test_duckdb_reads_the_files_of_a_run_with_float16_features(images: Path, tmp_path: Path) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    chain().run_to(tmp_path / "run", images, LABELS, part_rows=7, features="float16")
+    rows = duckdb.sql(f"select features from '{tmp_path}/run/part-*.parquet' where status = 'ok'").fetchall()
+    stored = [row.features for row in openvocab.read_run(tmp_path / "run") if row.features is not None]
+    np.testing.assert_array_equal(np.array([row[0] for row in rows], np.float16), np.stack(stored).astype(np.float16))
+
+
 def test_a_run_without_rows_can_be_read(tmp_path: Path) -> None:
     save_images(tmp_path / "a", 2)
     summary = chain().run_to(tmp_path / "run", tmp_path / "a", LABELS, stop=lambda: True)

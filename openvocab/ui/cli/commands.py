@@ -15,6 +15,7 @@ from openvocab.ui.cli.config_file import show_config
 from openvocab.ui.cli.evaluate_command import evaluate
 from openvocab.ui.cli.everything_command import everything
 from openvocab.ui.cli.export_command import export
+from openvocab.ui.cli.fit_command import fit
 from openvocab.ui.cli.labels_command import labels
 from openvocab.ui.cli.options import DEFAULT_PRESET, parser
 from openvocab.ui.cli.output import (
@@ -265,6 +266,7 @@ COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "everything": everything,
     "export": export,
     "evaluate": evaluate,
+    "fit": fit,
     "relabel": relabel,
     "serve": serve,
 }

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ANNOTATED_HELP",
+    "MAP_HELP",
     "add_data",
     "add_device",
     "add_models",

@@ -11,7 +11,7 @@ from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 import openvocab
 from openvocab.pipeline.calibration import Calibration
 from openvocab.pipeline.settings import Tiles
-from openvocab.ui.cli import everything_command, labels_command, relabel_command, serve_command
+from openvocab.ui.cli import everything_command, fit_command, labels_command, relabel_command, serve_command
 from openvocab.ui.cli.evaluate_command import add_tasks
 from openvocab.ui.cli.export_command import add_options
 from openvocab.ui.cli.shared_options import DEVICE_HELP, DTYPE_HELP, add_label_options, number_or_word
@@ -153,6 +153,7 @@ def _others(add: Callable[[str, str], Parser]) -> None:
     relabel_command.add_options(relabel)
     _settings(relabel, ("tag_threshold", "max_tags", "calibration"))
     add_tasks(add("evaluate", "Score models on images whose labels are known."), DEFAULT_PRESET)
+    fit_command.add_options(add("fit", fit_command.DESCRIPTION), DEFAULT_PRESET)
     serve_command.add_options(add("serve", "Open the web demo: a page to try, correct and export."), DEFAULT_PRESET)
     config = add("config", "Show the options of a command as a file for --config.")
     config.add_argument("action", choices=("show",), help="print the defaults, with what --config changes")

@@ -7,21 +7,17 @@ from argparse import ArgumentParser, Namespace
 import openvocab
 from openvocab import PromptSet
 
-__all__ = ["DEVICE_HELP", "DTYPE_HELP", "add_label_options", "number_or_word", "prompts_of"]
+__all__ = ["DEVICE_HELP", "DTYPE_HELP", "TEMPLATE_HELP", "add_label_options", "number_or_word", "prompts_of"]
 
 DEVICE_HELP = "cuda, mps or cpu (default: the fastest available)"
+TEMPLATE_HELP = 'prompt template, for example "a drawing of a {label}"; repeat it to average several'
 DTYPE_HELP = "float32, bfloat16 or float16 (default: depends on the device)"
 
 
 def add_label_options(command: ArgumentParser) -> None:
     """Add --labels and --template."""
     command.add_argument("--labels", required=True, help='"a, b", a file with one label per line, or a label set')
-    command.add_argument(
-        "--template",
-        action="append",
-        metavar="T",
-        help='prompt template, for example "a drawing of a {label}"; repeat it to average several',
-    )
+    command.add_argument("--template", action="append", metavar="T", help=TEMPLATE_HELP)
 
 
 def number_or_word(text: str) -> int | str:

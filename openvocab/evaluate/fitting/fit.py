@@ -1,0 +1,168 @@
+"""`openvocab fit`: thresholds and calibrated scores from labeled images, as a Calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from openvocab.errors import BadInput
+from openvocab.evaluate.data.annotated import AnnotatedSet
+from openvocab.evaluate.data.labeled import LabeledSet
+from openvocab.evaluate.fitting.collect import collect_boxes, collect_tags
+from openvocab.evaluate.fitting.pairs import Pairs, f1_of, reported
+from openvocab.evaluate.fitting.risk import Guarantee, control_risk, needed_images
+from openvocab.evaluate.fitting.thresholds import StageReport, fit_stage
+from openvocab.evaluate.runs.images import Progress, no_progress
+from openvocab.pipeline.calibration import Calibration, FittedModel, StageFit
+
+if TYPE_CHECKING:
+    from openvocab.pipeline.pipeline import Pipeline
+    from openvocab.pipeline.result import ModelRecord
+    from openvocab.prompts.templates import PromptSet
+
+__all__ = ["Fitted", "FittedStage", "fit_calibration"]
+
+_LEAST_IMAGES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class FittedStage:
+    """How the scores of a tagger or of a detector were fitted.
+
+    Attributes:
+        stage: "tags" or "boxes".
+        report: The rule, and F1 of the default and of the fit.
+        guarantee: The bound on the false-negative rate; None if none was asked for.
+        guaranteed_f1: F1 with its threshold, on the images that it was chosen on; None where there is no threshold.
+    """
+
+    stage: str
+    report: StageReport
+    guarantee: Guarantee | None
+    guaranteed_f1: float | None
+
+    @property
+    def fit(self) -> StageFit:
+        """For the calibration: the fitted thresholds, or the one that keeps the bound."""
+        if self.guarantee is None or self.guarantee.threshold is None:
+            return self.report.fit
+        return self.report.fit.with_threshold(self.guarantee.threshold)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """The report as plain JSON types."""
+        made = {name: value for name, value in asdict(self.report).items() if name != "fit"}
+        made["precision"] = None if np.isinf(self.report.precision) else self.report.precision
+        if self.guarantee is not None:
+            made["risk"] = {**asdict(self.guarantee), "f1": self.guaranteed_f1}
+        return made
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What fit_calibration returns.
+
+    Attributes:
+        calibration: To be saved, and to be given to openvocab.load.
+        stages: What was fitted.
+        unread: Id and error of each image that could not be read.
+    """
+
+    calibration: Calibration
+    stages: tuple[FittedStage, ...]
+    unread: tuple[tuple[str, str], ...]
+
+
+def fit_calibration(
+    pipe: Pipeline,
+    data: LabeledSet | AnnotatedSet,
+    prompts: PromptSet | None = None,
+    *,
+    risk: float | None = None,
+    seed: int = 0,
+    progress: Progress = no_progress,
+) -> Fitted:
+    """Fit thresholds and calibrated scores of a pipeline's models on labeled images.
+
+    Boxes are fitted after tags, on the labels that the detector gets with the fitted tags. With a risk, half of the
+    images are fitted on, and the other half decides the threshold that keeps the bound.
+
+    Args:
+        pipe: The models, with the settings that they will be used with and without a calibration.
+        data: Labeled images; without boxes only the tagger is fitted.
+        prompts: The tagger's templates.
+        risk: Bound on the expected share of an image's labels, and of its objects, that are missed.
+        seed: Of the folds and halves.
+        progress: Wraps the images, for example in a progress bar.
+
+    Raises:
+        BadInput: the pipeline has a calibration already, has no stage that the data fit, or the images are too few.
+        BadOutput: a model's output is not finite.
+    """
+    _refuse(pipe, data)
+    vocabulary, stages, unread = pipe.vocabulary(data.labels, prompts), list[FittedStage](), list[tuple[str, str]]()
+    calibration = tagged = None
+    if pipe.tagger is not None:
+        answers = collect_tags(pipe, data, vocabulary, progress)
+        tagged, unread = answers.tagged, answers.unread
+        stages.append(_fit("tags", answers.pairs(), pipe.settings.threshold("tag_threshold"), risk, seed))
+        calibration = _calibration(pipe, stages)
+    if isinstance(data, AnnotatedSet) and pipe.detector is not None:
+        gated = pipe.changed(calibration=calibration)
+        pairs, unread = collect_boxes(gated, data, vocabulary, tagged, progress)
+        stages.append(_fit("boxes", pairs, pipe.settings.threshold("box_threshold"), risk, seed))
+    about = {"labels": len(data.labels), "seed": seed, "templates": list(vocabulary.prompts.templates)}
+    return Fitted(_calibration(pipe, stages, about), tuple(stages), tuple(unread))
+
+
+def _refuse(pipe: Pipeline, data: LabeledSet | AnnotatedSet) -> None:
+    """Raise BadInput if the pipeline has a calibration already, or no stage that the data fit."""
+    if pipe.settings.calibration is not None:
+        raise BadInput("this pipeline has a calibration already; fit one that is loaded without it")
+    if pipe.tagger is None and not isinstance(data, AnnotatedSet):
+        raise BadInput(f"{data.source!r} has labels of whole images, which fit a tagger; load one with tagger=SPEC")
+
+
+def _fit(stage: str, pairs: Pairs, default: float, risk: float | None, seed: int) -> FittedStage:
+    """Fit one stage; with a risk on half of the images.
+
+    Raises:
+        BadInput: there are too few images, or none of them has a label.
+    """
+    images = len(pairs.wanted)
+    least = _LEAST_IMAGES if risk is None else max(2 * needed_images(risk), 2 * _LEAST_IMAGES)
+    if images < least:
+        kind = "a fit" if risk is None else f"a fit and a risk of {risk:g}"
+        raise BadInput(f"{kind} needs {least} labeled images or more, got {images}; label more images")
+    if not pairs.wanted.any():
+        raise BadInput(f"no image of {images} has a label, so {stage} cannot be fitted; check the labels")
+    if risk is None:
+        return FittedStage(stage, fit_stage(pairs, default, seed), None, None)
+    order = np.random.default_rng(seed).permutation(images)
+    first, second = (pairs.of_images(np.sort(half)) for half in (order[: images // 2], order[images // 2 :]))
+    report = fit_stage(first, default, seed)
+    made = control_risk(second, report.fit.scores(second.score, second.labels, second.label), risk, seed)
+    return FittedStage(stage, report, made, _guaranteed_f1(second, report.fit, made))
+
+
+def _guaranteed_f1(pairs: Pairs, fit: StageFit, made: Guarantee) -> float | None:
+    if made.threshold is None:
+        return None
+    return f1_of(pairs, reported(pairs, fit.with_threshold(made.threshold), made.threshold))
+
+
+def _calibration(pipe: Pipeline, stages: Sequence[FittedStage], about: Mapping[str, Any] | None = None) -> Calibration:
+    """Return the calibration of the stages that were fitted."""
+    said = {**(about or {}), **{each.stage: each.about for each in stages}}
+    fits = {each.stage: each.fit for each in stages}
+    tagger = _model(pipe.tagger.record) if pipe.tagger and "tags" in fits else None
+    detector = _model(pipe.detector.record) if pipe.detector and "boxes" in fits else None
+    windows, tiles = pipe.settings.windows, pipe.settings.tiles
+    return Calibration(tagger, detector, fits.get("tags"), fits.get("boxes"), windows, tiles, said)
+
+
+def _model(record: ModelRecord) -> FittedModel:
+    return FittedModel(record.spec, record.sha256)

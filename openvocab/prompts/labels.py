@@ -18,6 +18,7 @@ from types import MappingProxyType
 
 from openvocab.errors import BadInput, OpenVocabWarning, UnknownName, unknown
 from openvocab.prompts.files import is_file, read_lines, read_text
+from openvocab.prompts.wordnet.nouns import nouns
 
 __all__ = [
     "check_context",
@@ -28,6 +29,7 @@ __all__ = [
     "label_sets",
     "raw_labels",
     "read_labels",
+    "set_synonyms",
 ]
 
 _LONGEST = 1000
@@ -122,7 +124,29 @@ def _sets() -> Mapping[str, tuple[str, ...]]:
     package = files("openvocab")
     sets = tomllib.loads(package.joinpath("prompts/label_sets.toml").read_text("utf-8"))
     sets["pocket"] = list(tomllib.loads(package.joinpath("weights/pocket/labels.toml").read_text("utf-8"))["labels"])
+    sets |= {name: list(synonyms) for name, synonyms in _large_sets().items()}
     return MappingProxyType({name: tuple(sets[name]) for name in sorted(sets)})
+
+
+@cache
+def _large_sets() -> Mapping[str, Mapping[str, tuple[str, ...]]]:
+    """Return the label sets that have a file: label -> synonyms."""
+    made = {}
+    for path in files("openvocab").joinpath("prompts/label_sets").iterdir():
+        if path.name.endswith(".txt"):
+            rows = (line.split("; ") for line in path.read_text("utf-8").splitlines())
+            made[path.name.removesuffix(".txt")] = {label: tuple(synonyms) for label, *synonyms in rows}
+    return made
+
+
+def set_synonyms(name: str) -> Mapping[str, tuple[str, ...]]:
+    """Return label -> synonyms, for the labels of a set that have some in its data set.
+
+    Raises:
+        UnknownName: there is no label set of that name.
+    """
+    label_set(name)
+    return {label: synonyms for label, synonyms in _large_sets().get(name, {}).items() if synonyms}
 
 
 def label_sets() -> Mapping[str, int]:
@@ -254,7 +278,7 @@ def _from_text(text: str) -> list[str]:
         lines = [line.strip().removesuffix(",") for line in re.split(r"[\n\r]", text) if line.strip()]
         return [label for line in lines for label in line.split(",")]
     near = [name for name in _sets() if _nearly(text[:40], name)]
-    if near:
+    if near and (text.casefold() in near or nouns().find(text) is None):  # "arm" is no misspelled "ram"
         raise UnknownName(
             f"no label set named {_short(text)}; did you mean {near[0]!r}? known: {', '.join(_sets())}; "
             "a comma after the word makes it a label"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import openvocab
 from openvocab.errors import unknown
+from openvocab.prompts.labels import set_synonyms
 from openvocab.ui.cli.output import complain, say, say_json, table
 from openvocab.ui.cli.shared_options import DEVICE_HELP, DTYPE_HELP, prompts_of
 from openvocab.ui.cli.weights_commands import JSON_HELP
@@ -32,7 +33,9 @@ def add_actions(command: ArgumentParser) -> None:
         return made
 
     add("list", "List the label sets (the default).")
-    add("show", "Print the labels of a set, one a line.").add_argument("name", metavar="NAME", help="a label set")
+    show = add("show", "Print the labels of a set, one a line.")
+    show.add_argument("name", metavar="NAME", help="a label set")
+    show.add_argument("--synonyms", action="store_true", help="also print the synonyms that its data set has")
     check = add("check", "Find labels that compete, or that a tagger cannot read; exit status 1 if there are any.")
     check.add_argument("labels", metavar="LABELS", help='"a, b", a file with one label per line, or a label set')
     check.add_argument("--tagger", metavar="SPEC", help="also check what this tagger makes of them")
@@ -66,11 +69,12 @@ def _show(args: Namespace) -> int:
     if args.name not in openvocab.label_sets():
         raise unknown("label set", args.name, openvocab.label_sets())
     names = openvocab.read_labels(args.name)
+    synonyms = set_synonyms(args.name) if args.synonyms else {}
     if args.json:
-        say_json(list(names))
+        say_json({label: synonyms.get(label, ()) for label in names} if args.synonyms else list(names))
         return OK
     for label in names:
-        say(label)
+        say("; ".join([label, *synonyms.get(label, ())]))
     return OK
 
 

@@ -59,10 +59,12 @@ if TYPE_CHECKING:
     from openvocab.pipeline.lettering import undrawn
     from openvocab.pipeline.masks import EncodedMasks, decode_mask, encode_mask, mask_box
     from openvocab.pipeline.pipeline import Pipeline
+    from openvocab.pipeline.prompting.prompts import exemplars_of
     from openvocab.pipeline.protocols import (
         Boxes,
         Captioner,
         Detector,
+        ExemplarDetector,
         ExemplarSegmenter,
         LateFusionDetector,
         MaskDetector,
@@ -70,6 +72,7 @@ if TYPE_CHECKING:
         PromptSegmenter,
         ProposingDetector,
         Queries,
+        QueryRow,
         Segmenter,
         SizedInput,
         Tagger,
@@ -80,7 +83,9 @@ if TYPE_CHECKING:
     from openvocab.pipeline.result import ModelRecord, Presence, Result, RunRecord, Tag
     from openvocab.pipeline.settings import Settings
     from openvocab.prompts.check import LabelFinding
+    from openvocab.prompts.exemplars import Exemplar, Mark
     from openvocab.prompts.labels import label_sets, read_labels
+    from openvocab.prompts.prompt import Prompt, read_prompt
     from openvocab.prompts.templates import PromptSet, prompt_set
 
 __version__ = "0.1.0"
@@ -99,6 +104,8 @@ __all__ = [
     "Encoded",
     "EncodedMasks",
     "ExampleScene",
+    "Exemplar",
+    "ExemplarDetector",
     "ExemplarSegmenter",
     "Explored",
     "Exported",
@@ -106,6 +113,7 @@ __all__ = [
     "LabelFinding",
     "LateFusionDetector",
     "Loader",
+    "Mark",
     "MaskDetector",
     "MissingExtra",
     "ModelFailed",
@@ -117,10 +125,12 @@ __all__ = [
     "PreparingTagger",
     "Presence",
     "Preset",
+    "Prompt",
     "PromptSegmenter",
     "PromptSet",
     "ProposingDetector",
     "Queries",
+    "QueryRow",
     "Result",
     "Row",
     "Run",
@@ -141,6 +151,7 @@ __all__ = [
     "decode_mask",
     "encode_mask",
     "example_scenes",
+    "exemplars_of",
     "export",
     "families",
     "find_images",
@@ -159,6 +170,7 @@ __all__ = [
     "read_devices",
     "read_image",
     "read_labels",
+    "read_prompt",
     "read_run",
     "register_detector",
     "register_segmenter",
@@ -176,6 +188,7 @@ _HOMES = {
     "batch.workers": ("Workers",),
     "batch.writer": ("Summary",),
     "pipeline.pipeline": ("Pipeline",),
+    "pipeline.prompting.prompts": ("exemplars_of",),
     "pipeline.draw": ("colors_of",),
     "pipeline.examples": ("ExampleScene", "example_scenes"),
     "pipeline.explore": ("Encoded", "Explored"),
@@ -192,6 +205,7 @@ _HOMES = {
         "Boxes",
         "Captioner",
         "Detector",
+        "ExemplarDetector",
         "ExemplarSegmenter",
         "LateFusionDetector",
         "MaskDetector",
@@ -199,6 +213,7 @@ _HOMES = {
         "PromptSegmenter",
         "ProposingDetector",
         "Queries",
+        "QueryRow",
         "Segmenter",
         "SizedInput",
         "Tagger",
@@ -221,12 +236,16 @@ _HOMES = {
     "pipeline.settings": ("Settings",),
 }
 _LATE = {name: f"openvocab.{home}" for home, names in _HOMES.items() for name in names} | {
+    "Exemplar": "openvocab.prompts.exemplars",
     "LabelFinding": "openvocab.prompts.check",
+    "Mark": "openvocab.prompts.exemplars",
+    "Prompt": "openvocab.prompts.prompt",
     "PromptSet": "openvocab.prompts.templates",
     "label_findings": "openvocab.pipeline.label_check",
     "label_sets": "openvocab.prompts.labels",
     "prompt_set": "openvocab.prompts.templates",
     "read_labels": "openvocab.prompts.labels",
+    "read_prompt": "openvocab.prompts.prompt",
 }
 
 

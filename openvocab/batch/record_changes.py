@@ -21,8 +21,8 @@ _FREE = (
     "segmenter.device",
 )
 """The entries of run.json that may differ between the sessions of one run."""
-_IMPLIED = {"settings.mask_threshold": 0.0}
-"""The values of settings that records of earlier versions do not contain."""
+_IMPLIED = {"settings.mask_threshold": 0.0, "prompt": ""}
+"""The values of entries that records of earlier versions do not contain."""
 
 
 def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -14,8 +14,10 @@ from openvocab.batch.run_options import RunChoices
 from openvocab.batch.writer import RunOptions, Summary, source_of, write_answers
 from openvocab.errors import BadInput
 from openvocab.images.sources import Names
+from openvocab.pipeline.prompting.prompts import refuse_marks
 from openvocab.pipeline.settings import Settings
 from openvocab.prompts.labels import read_labels
+from openvocab.prompts.prompt import Prompt
 from openvocab.prompts.templates import PromptSet, prompt_set
 
 if TYPE_CHECKING:
@@ -58,7 +60,7 @@ class Workers:
         self,
         folder: str | os.PathLike[str],
         images: Names,
-        labels: str | Sequence[str],
+        labels: str | Sequence[str] | Prompt,
         *,
         template: str | Sequence[str] | PromptSet | None = None,
         **options: Unpack[RunChoices],
@@ -79,7 +81,9 @@ class Workers:
         """
         chosen, changes = RunOptions.parted({**options, "devices": self.devices})
         Settings().changed_in(Workers.run_to, changes, RunOptions.names())
-        job = Job(self.loader, read_labels(labels), prompt_set(template), changes, chosen)
+        refuse_marks(labels)
+        names = labels if isinstance(labels, Prompt) else read_labels(labels)
+        job = Job(self.loader, names, prompt_set(template), changes, chosen)
         source = source_of(os.fspath(folder), images, chosen)
         with self._opened(job) as pool:
             if pool.about is None:

@@ -141,7 +141,7 @@ def open_engine(stages: Stages, vocabulary: Vocabulary, options: RunOptions) -> 
     with ExitStack() as stack:
         cache = None if options.cache is None else stack.enter_context(open_cache(options.cache))
         yield Engine(
-            stages,
+            stages.for_vocabulary(vocabulary),
             vocabulary,
             reading,
             features=bool(options.features),

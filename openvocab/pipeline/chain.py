@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,6 +86,10 @@ class Stages:
         tagger, detector = self.tagger, self.detector
         names = tagger.record.spec if tagger else "", detector.record.spec if detector else ""
         return presence_model(*names, independent=self.independent)
+
+    def for_vocabulary(self, vocabulary: Vocabulary) -> Self:
+        """Return the stages without the tagger where a Prompt has a label that is no word: a tagger scores words."""
+        return replace(self, tagger=None) if vocabulary.prompt_digest and vocabulary.texts is None else self
 
     def presence(self, evidence: Evidence, seen: Candidates | None, vocabulary: Vocabulary) -> Presence:
         """Return the presence of every label, from the tagger's evidence and the detector's boxes."""
@@ -303,6 +307,7 @@ def run_record(stages: Stages, vocabulary: Vocabulary) -> RunRecord:
     def of(stage: Tagger | Detector | Segmenter[Any] | None) -> ModelRecord | None:
         return None if stage is None else stage.record
 
+    stages = stages.for_vocabulary(vocabulary)
     return RunRecord(
         openvocab.__version__,
         of(stages.tagger),
@@ -312,6 +317,7 @@ def run_record(stages: Stages, vocabulary: Vocabulary) -> RunRecord:
         vocabulary.prompts.digest,
         vocabulary.queries.template if vocabulary.queries else "",
         stages.settings.given(),
+        vocabulary.prompt_digest,
     )
 
 

@@ -179,6 +179,7 @@ def explore(stages: Stages, image: Any, vocabulary: Vocabulary, limits: Candidat
     Raises:
         BadInput: tiles are asked for, the vocabulary lacks a stage, or the encoding was made by other models.
     """
+    stages = stages.for_vocabulary(vocabulary)
     if stages.settings.tiles:
         raise BadInput(
             "explore keeps what the models make of the whole image, so it takes no tiles; call the pipeline with tiles"

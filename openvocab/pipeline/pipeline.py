@@ -22,12 +22,13 @@ from openvocab.pipeline.chain import Stages
 from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.everything import EverythingChoices, EverythingOptions, everything
 from openvocab.pipeline.explore import Encoded, Explored, Stage
-from openvocab.pipeline.presence import encode_background
+from openvocab.pipeline.prompting.prompts import answer_marks
+from openvocab.pipeline.prompting.vocabularies import encode_vocabulary
 from openvocab.pipeline.protocols import ImageArray, Tagger, TextEmbeddings, Vocabulary
 from openvocab.pipeline.result import Result, RunRecord, Tag
 from openvocab.pipeline.settings import SettingChanges
-from openvocab.prompts.labels import read_labels
-from openvocab.prompts.templates import PromptSet, prompt_set
+from openvocab.prompts.prompt import Prompt
+from openvocab.prompts.templates import PromptSet
 
 if TYPE_CHECKING:
     from openvocab.batch.run_options import RunChoices, Summary
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Pipeline"]
 
 Source = str | os.PathLike[str] | bytes | NDArray[np.uint8] | Any
-Labels = str | Sequence[str] | Vocabulary
+Labels = str | Sequence[str] | Prompt | Vocabulary
 Template = str | Sequence[str] | PromptSet | None
 
 
@@ -61,13 +62,14 @@ class Pipeline(Stages):
         """Encode labels once for tagger and detector.
 
         Args:
-            labels: Label names, a named label set, a file of labels, or words separated by commas.
+            labels: Label names, a named label set, a file of labels, words separated by commas, or a Prompt.
             template: The tagger's sentence or sentences; "This is a photo of a {label}" where not given.
             detector_template: The detector's sentence; the model family's own where not given.
             cache: Folder of a cache of features, see run_to; labels in it are not encoded again for the tagger.
 
         Raises:
-            BadInput: labels or templates that cannot be used, or templates for labels that are encoded already.
+            BadInput: labels or templates that cannot be used, templates for labels that are encoded already, or a
+                Prompt with marks, or with exemplars or negatives that the detector does not take.
         """
         if isinstance(labels, Vocabulary):
             if template is not None or detector_template is not None:
@@ -75,15 +77,8 @@ class Pipeline(Stages):
                     "these labels are encoded already; give the template to vocabulary(), or the labels here"
                 )
             return labels
-        names, prompts = read_labels(labels), prompt_set(template)
-        texts = background = None
-        if self.tagger is not None:
-            encode = partial(_encode_labels, self.tagger, prompts, cache)
-            texts = encode(names)
-            if self.presence_model.relative:
-                background = encode_background(self.tagger, names, prompts, encode)
-        queries = self.detector.encode_labels(names, detector_template) if self.detector else None
-        return Vocabulary(names, prompts, texts, queries, background)
+        encode = None if self.tagger is None else partial(_encode_labels, self.tagger, cache)
+        return encode_vocabulary(self, labels, template, detector_template, encode)
 
     @overload
     def __call__(
@@ -135,6 +130,8 @@ class Pipeline(Stages):
             return list(stages.run(image, vocabulary, allow_urls=allow_urls)) if image else []
         name = os.fsdecode(image) if isinstance(image, str | os.PathLike) else "array"
         pixels = read_image(fetch(name) if allow_urls and is_web_address(name) else image)
+        if isinstance(labels, Prompt) and labels.marks:
+            return answer_marks(stages, labels, pixels, name, lambda plain: stages(pixels, plain, template=template))
         return stages._result(name, pixels, self.vocabulary(labels, template))
 
     predict = __call__
@@ -369,21 +366,22 @@ class Pipeline(Stages):
         return replace(self, settings=self.settings.changed(**changes)) if changes else self
 
     def _result(self, name: str, image: ImageArray, vocabulary: Vocabulary) -> Result:
-        tagged = chain.score(self, [image], vocabulary)[0] if self.tagger else None
-        choice = chain.tag(self, tagged.scores if tagged else None, vocabulary.labels)
-        detects = self.detector is not None and len(choice.wanted) > 0
-        seen = chain.look(self, [image], vocabulary, choice.wanted)[0] if detects else None
+        stages = self.for_vocabulary(vocabulary)
+        tagged = chain.score(stages, [image], vocabulary)[0] if stages.tagger else None
+        choice = chain.tag(stages, tagged.scores if tagged else None, vocabulary.labels)
+        detects = stages.detector is not None and len(choice.wanted) > 0
+        seen = chain.look(stages, [image], vocabulary, choice.wanted)[0] if detects else None
         evidence, (height, width) = tagged.evidence if tagged else {}, image.shape[:2]
-        found, presence = chain.conclude(self, vocabulary, choice, evidence, seen, (height, width))
-        if self.detector is not None:
-            found = chain.segment(self, image, found)
+        found, presence = chain.conclude(stages, vocabulary, choice, evidence, seen, (height, width))
+        if stages.detector is not None:
+            found = chain.segment(stages, image, found)
         known: dict[str, Any] = {"notes": choice.notes_of(len(found)), "labels": vocabulary.labels}
-        record = chain.run_record(self, vocabulary)
+        record = chain.run_record(stages, vocabulary)
         return Result(name, width, height, choice.tags, found, record, image, presence=presence, **known)
 
 
 def _encode_labels(
-    tagger: Tagger, prompts: PromptSet, cache: str | os.PathLike[str] | None, names: tuple[str, ...]
+    tagger: Tagger, cache: str | os.PathLike[str] | None, prompts: PromptSet, names: tuple[str, ...]
 ) -> TextEmbeddings:
     """Encode labels, or take them from the cache in a folder."""
     if cache is None:

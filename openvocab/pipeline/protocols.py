@@ -23,6 +23,7 @@ __all__ = [
     "Boxes",
     "Captioner",
     "Detector",
+    "ExemplarDetector",
     "ExemplarSegmenter",
     "ImageArray",
     "LateFusionDetector",
@@ -32,6 +33,7 @@ __all__ = [
     "PromptSegmenter",
     "ProposingDetector",
     "Queries",
+    "QueryRow",
     "Segmenter",
     "SizedInput",
     "Tagger",
@@ -202,6 +204,7 @@ class Vocabulary:
         texts: The labels as the tagger encodes them; None without a tagger.
         queries: The labels as the detector encodes them; None without a detector.
         background: The background labels; None where the tagger's logits are taken as they are.
+        prompt_digest: Digest of the Prompt that it was made from; empty for labels.
         places: Label -> its place.
     """
 
@@ -210,6 +213,7 @@ class Vocabulary:
     texts: TextEmbeddings | None
     queries: Queries | None
     background: Background | None = None
+    prompt_digest: str = ""
     places: Mapping[str, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -275,6 +279,32 @@ class Detector(Protocol):
     def encode_labels(self, labels: Sequence[str], template: str | None = None) -> Queries: ...
     def detect(self, images: Sequence[ImageArray], queries: Queries, threshold: float) -> list[Boxes]:
         """Return one Boxes per image: all boxes whose best label scores over the threshold."""
+        ...
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class QueryRow:
+    """One query of a prompt.
+
+    Attributes:
+        label: What its boxes are called.
+        text: Whether the label is also read as words.
+        examples: Images of the object, each with its box there: left, top, right, bottom in pixels.
+    """
+
+    label: str
+    text: bool
+    examples: tuple[tuple[ImageArray, Sequence[float]], ...] = ()
+
+
+@runtime_checkable
+class ExemplarDetector(Detector, Protocol):
+    """A detector whose queries may also be images of objects, and may be what is not meant."""
+
+    def encode_prompt(
+        self, rows: Sequence[QueryRow], negatives: Sequence[QueryRow] = (), template: str | None = None
+    ) -> Queries:
+        """Encode each row once; detect drops boxes that fit a negative better."""
         ...
 
 

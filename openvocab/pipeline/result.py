@@ -67,6 +67,7 @@ class RunRecord:
         templates_digest: Digest of the templates.
         detector_template: The detector's prompt template.
         settings: Setting -> value; thresholds are the effective ones.
+        prompt: Digest of the Prompt that was asked for; empty for labels.
     """
 
     openvocab: str
@@ -77,6 +78,7 @@ class RunRecord:
     templates_digest: str
     detector_template: str
     settings: dict[str, float | int | str | bool] = field(default_factory=dict)
+    prompt: str = ""
 
 
 PRESENT = 0.5

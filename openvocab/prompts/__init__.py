@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from openvocab.prompts.exemplars import Exemplar, Mark
 from openvocab.prompts.labels import (
     check_context,
     check_labels,
@@ -10,9 +11,13 @@ from openvocab.prompts.labels import (
     label_sets,
     read_labels,
 )
+from openvocab.prompts.prompt import Prompt, read_prompt
 from openvocab.prompts.templates import PromptSet, prompt_set, prompt_sets
 
 __all__ = [
+    "Exemplar",
+    "Mark",
+    "Prompt",
     "PromptSet",
     "check_context",
     "check_labels",
@@ -22,4 +27,5 @@ __all__ = [
     "prompt_set",
     "prompt_sets",
     "read_labels",
+    "read_prompt",
 ]

@@ -66,6 +66,19 @@ def test_the_rows_are_those_of_one_process(
     assert openvocab.read_run(tmp_path / "run").record["sessions"][0]["devices"] == list(devices)
 
 
+def test_workers_take_a_prompt_and_refuse_marks(tmp_path: Path) -> None:
+    save_images(tmp_path / "images", 3)
+    prompt, workers = openvocab.Prompt(LABELS), Workers(FakeLoader(tags_alone=False), ("cpu",))
+    workers.run_to(tmp_path / "run", tmp_path / "images", prompt)
+    FakeLoader(tags_alone=False)("cpu").run_to(tmp_path / "alone", tmp_path / "images", LABELS)
+    assert rows_in(tmp_path / "run") == rows_in(tmp_path / "alone")
+    assert openvocab.read_run(tmp_path / "run").record["prompt"] == prompt.digest
+    with pytest.raises(BadInput, match="marks, which belong to one image"):
+        workers.run_to(
+            tmp_path / "other", tmp_path / "images", openvocab.Prompt(marks=[openvocab.Mark(points=[(1, 1)])])
+        )
+
+
 def test_a_run_goes_on_with_other_workers_and_with_none(images: Path, tmp_path: Path) -> None:
     names = sorted(map(str, images.iterdir()))
     loader, run = FakeLoader(), tmp_path / "run"

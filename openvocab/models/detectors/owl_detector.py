@@ -15,11 +15,20 @@ from torch import Tensor
 from openvocab.errors import BadInput, BadOutput
 from openvocab.models.checkpoints import find, load_model, load_processor
 from openvocab.models.detectors.best_first import best_first, inside
+from openvocab.models.detectors.owl_prompts import (
+    OwlQueries,
+    all_rows,
+    best_labels,
+    check_boxes,
+    mixed,
+    overlaps,
+    scores_of,
+)
 from openvocab.models.detectors.owl_tower import fold_quick_gelu, image_grid, lower_products
 from openvocab.models.detectors.owlv2_pixels import owlv2_pixels
 from openvocab.models.device import dtype_of, unit
 from openvocab.models.text_towers import ENCODING, check_sentences, check_tokenizer
-from openvocab.pipeline.protocols import Boxes, ImageArray, Queries
+from openvocab.pipeline.protocols import Boxes, ImageArray, Queries, QueryRow
 from openvocab.pipeline.quiet import label_batches
 from openvocab.pipeline.result import ModelRecord
 from openvocab.prompts.labels import check_labels
@@ -152,9 +161,35 @@ class OwlDetector:
         names = check_labels(labels)
         if len(images) != len(names):
             raise BadInput(f"{len(images)} example images for {len(names)} labels; give one image for each label")
-        crops = [None] * len(names) if xyxy is None else list(_check_boxes(xyxy, images))
+        crops = [None] * len(names) if xyxy is None else list(check_boxes(xyxy, images))
         rows = [self._exemplar(*given) for given in zip(images, crops, names, strict=True)]
         return Queries(names, "", _finite(unit(torch.stack(rows)), names))
+
+    def encode_prompt(
+        self, rows: Sequence[QueryRow], negatives: Sequence[QueryRow] = (), template: str | None = None
+    ) -> Queries:
+        """Encode labels by words, by exemplars, or by both mixed; boxes that fit a negative better are dropped.
+
+        Args:
+            rows: C labels.
+            negatives: M that are not meant.
+            template: See encode_labels.
+
+        Returns:
+            embeddings are OwlQueries where there are negatives, else as of encode_labels.
+
+        Raises:
+            BadInput: as encode_labels and encode_exemplars do.
+            BadOutput: as encode_labels and encode_exemplars do.
+        """
+        every, sentence = (*rows, *negatives), template or DEFAULT_TEMPLATE
+        words = [row.label for row in every if row.text]
+        texts = dict(zip(words, self.encode_labels(words, template).embeddings, strict=True)) if words else {}
+        found = [self._query(row, texts.get(row.label) if row.text else None) for row in every]
+        made = _finite(torch.stack(found), [row.label for row in every])
+        labels, count = tuple(row.label for row in rows), len(rows)
+        against = [row.text for row in negatives]
+        return Queries(labels, sentence if words else "", OwlQueries.of(made[:count], made[count:], against))
 
     def detect(self, images: Sequence[ImageArray], queries: Queries, threshold: float) -> list[Boxes]:
         """Return one Boxes per image: all boxes whose best label scores over the threshold.
@@ -172,11 +207,10 @@ class OwlDetector:
             for row, image in enumerate(block):
                 if not (torch.isfinite(logits[row]).all() and torch.isfinite(boxes[row]).all()):
                     raise BadOutput(f"the detector's answer for image {start + row} is not finite")
-                best, index = logits[row].max(-1)
-                scores = best.sigmoid()
+                xyxy, _ = inside(_corners(boxes[row]) * self._extent(image).to(boxes), image)
+                scores, index = best_labels(xyxy, logits[row], queries)
                 over = scores > threshold
-                xyxy = _corners(boxes[row][over]) * self._extent(image).to(boxes)
-                found.append(best_first(xyxy, scores[over], index[over], image))
+                found.append(best_first(xyxy[over], scores[over], index[over], image))
         return found
 
     def encode(self, image: ImageArray) -> OwlEncoding:
@@ -214,10 +248,12 @@ class OwlDetector:
         Raises:
             BadOutput: the model gave a score that is not finite.
         """
-        logits = self.model.class_predictor(encoded.features[None], queries.embeddings.to(encoded.features)[None])[0]
+        words = all_rows(queries).to(encoded.features)
+        logits = self.model.class_predictor(encoded.features[None], words[None])[0]
         if not torch.isfinite(logits).all():
             raise BadOutput("the detector's scores for the image are not finite")
-        return encoded.xyxy, np.asarray(logits[0].sigmoid().cpu().numpy(), np.float32)
+        scores = scores_of(torch.from_numpy(encoded.xyxy).to(logits), logits[0], queries)
+        return encoded.xyxy, np.asarray(scores.cpu().numpy(), np.float32)
 
     @property
     def input_side(self) -> int:
@@ -238,6 +274,15 @@ class OwlDetector:
         pooled = core.text_model(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask).pooler_output
         return unit(core.text_projection(pooled))
 
+    def _query(self, row: QueryRow, text: Tensor | None) -> Tensor:
+        """Return the (D,) query of a label with its (D,) text, or None."""
+        if not row.examples and text is not None:
+            return text
+        images, xyxy = zip(*row.examples, strict=True)
+        boxes = check_boxes(np.array(xyxy, np.float32), images)
+        shown = [self._exemplar(*given, row.label) for given in zip(images, boxes, strict=True)]
+        return mixed(text, unit(torch.stack(shown)))
+
     @torch.inference_mode()
     def _exemplar(self, image: ImageArray, box: Tensor | None, label: str) -> Tensor:
         """Return the (D,) class embedding of the object in the image, or in the box of (4,) pixels there."""
@@ -249,17 +294,17 @@ class OwlDetector:
                 raise BadOutput(f"the detector's answer for the example image of {label!r} is not finite")
             return torch.as_tensor(chosen[0, 0])
         shares = _corners(self.model.box_predictor(places, grid)[0])
-        overlaps = _overlaps(shares, (box / self._extent(image)).to(shares))
-        if not float(overlaps.max()) > 0:
+        ious = overlaps(shares, (box / self._extent(image)).to(shares))
+        if not float(ious.max()) > 0:
             raise BadInput(f"the model sees nothing in the box of the example image of {label!r}; draw it larger")
-        return torch.as_tensor(self.model.class_predictor(places)[1][0, int(overlaps.argmax())])
+        return torch.as_tensor(self.model.class_predictor(places)[1][0, int(ious.argmax())])
 
     @torch.inference_mode()
     def _forward(self, images: Sequence[ImageArray], queries: Queries) -> tuple[Tensor, Tensor]:
         """Return (P, places, C) logits and (P, places, 4) boxes: center and size, as shares of the model's square."""
         grid = self._grid(images)
         places = grid.flatten(1, 2)
-        words = queries.embeddings.to(grid).expand(len(images), -1, -1)
+        words = all_rows(queries).to(grid).expand(len(images), -1, -1)
         return self.model.class_predictor(places, words)[0], self.model.box_predictor(places, grid)
 
     def _grid(self, images: Sequence[ImageArray]) -> Tensor:
@@ -338,34 +383,6 @@ def _corners(boxes: Tensor) -> Tensor:
     """Turn (N, 4) center x, center y, width, height into left, top, right, bottom."""
     center, half = boxes[:, :2], boxes[:, 2:] / 2
     return torch.cat([center - half, center + half], 1)
-
-
-def _overlaps(boxes: Tensor, one: Tensor) -> Tensor:
-    """Return (N,) intersections over union of (N, 4) boxes with one of (4,), all left, top, right, bottom."""
-    from torchvision.ops import box_iou
-
-    return torch.as_tensor(box_iou(boxes, one[None])[:, 0])
-
-
-def _check_boxes(xyxy: NDArray[np.floating[Any]], images: Sequence[ImageArray]) -> Tensor:
-    """Return (C, 4) boxes of example images, clipped to them.
-
-    Raises:
-        BadInput: there are more or fewer than images, or one is not finite, empty or outside its image.
-    """
-    given = np.asarray(xyxy, np.float32)
-    if given.shape != (len(images), 4):
-        raise BadInput(f"boxes of example images must have shape ({len(images)}, 4), got {given.shape}")
-    sizes = np.array([(image.shape[1], image.shape[0]) * 2 for image in images], np.float32)
-    clipped = np.clip(given, 0, sizes)
-    good = np.isfinite(given).all(1) & (clipped[:, 2:] > clipped[:, :2]).all(1)
-    if not good.all():
-        row = int((~good).argmax())
-        raise BadInput(
-            f"box {row} of the example images, {given[row].tolist()}, holds no pixel of its image; give left, "
-            "top, right, bottom in pixels"
-        )
-    return torch.from_numpy(clipped)
 
 
 def _finite(embeddings: Tensor, names: Sequence[str]) -> Tensor:

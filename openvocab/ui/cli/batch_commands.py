@@ -135,7 +135,9 @@ def _command(args: Namespace, loader: Loader, prompts: PromptSet) -> dict[str, A
     models = {name: getattr(loader, name) for name in ("preset", "tagger", "detector", "segmenter")}
     options = {name: getattr(args, name, None) for name in _DECIDING}
     settings = {name: value for name, value in loader.settings.items() if value is not None and name != "batch_size"}
-    words = {"labels": openvocab.read_labels(args.labels), "templates": prompts.templates}
+    prompted = isinstance(args.labels, openvocab.Prompt)
+    words = {"prompt": args.labels.digest} if prompted else {"labels": openvocab.read_labels(args.labels)}
+    words["templates"] = prompts.templates
     return command_record(models, **options, **words, settings=settings)
 
 

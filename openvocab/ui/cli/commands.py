@@ -29,9 +29,10 @@ from openvocab.ui.cli.output import (
     table,
     tags_of,
 )
+from openvocab.ui.cli.prompt_command import prompt
 from openvocab.ui.cli.relabel_command import relabel
 from openvocab.ui.cli.serve_command import serve
-from openvocab.ui.cli.shared_options import prompts_of
+from openvocab.ui.cli.shared_options import labels_of, prompts_of
 from openvocab.ui.cli.standard_input import with_stdin
 from openvocab.ui.cli.weights_commands import weights
 from openvocab.weights.manifest import preset_records
@@ -94,7 +95,8 @@ def _settings(args: Namespace) -> dict[str, Any]:
 
 def _check(args: Namespace) -> None:
     """Validate labels, templates and settings before models are loaded; a calibration is read once."""
-    openvocab.read_labels(args.labels)
+    if not isinstance(args.labels, openvocab.Prompt):
+        openvocab.read_labels(args.labels)
     prompts_of(args)
     args.calibration = openvocab.Settings().changed(**_settings(args)).calibration
 
@@ -202,8 +204,9 @@ def annotate(args: Namespace) -> int:
     """Write detections, masks and annotated images to a run folder.
 
     Raises:
-        BadInput: the preset gives tags only.
+        BadInput: the preset gives tags only, or there are neither labels nor a prompt.
     """
+    args.labels = labels_of(args)
     _refuse_tags_alone(args)
     _refuse_paths(args)
     _check(args)
@@ -267,6 +270,7 @@ COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "export": export,
     "evaluate": evaluate,
     "fit": fit,
+    "prompt": prompt,
     "relabel": relabel,
     "serve": serve,
 }

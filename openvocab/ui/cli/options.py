@@ -11,7 +11,14 @@ from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 import openvocab
 from openvocab.pipeline.calibration import Calibration
 from openvocab.pipeline.settings import Tiles
-from openvocab.ui.cli import everything_command, fit_command, labels_command, relabel_command, serve_command
+from openvocab.ui.cli import (
+    everything_command,
+    fit_command,
+    labels_command,
+    prompt_command,
+    relabel_command,
+    serve_command,
+)
 from openvocab.ui.cli.evaluate_command import add_tasks
 from openvocab.ui.cli.export_command import add_options
 from openvocab.ui.cli.shared_options import DEVICE_HELP, DTYPE_HELP, add_label_options, number_or_word
@@ -98,9 +105,9 @@ def _models(command: ArgumentParser, stages: tuple[str, ...]) -> None:
     group.add_argument("--dtype", help=DTYPE_HELP)
 
 
-def _images(command: ArgumentParser) -> None:
+def _images(command: ArgumentParser, *, prompt: bool = False) -> None:
     command.add_argument("paths", nargs="+", metavar="PATH", help=PATHS_HELP)
-    add_label_options(command)
+    add_label_options(command, prompt=prompt)
     command.add_argument("--json", action="store_true", help=JSON_HELP)
 
 
@@ -149,6 +156,7 @@ def _others(add: Callable[[str, str], Parser]) -> None:
     labels_command.add_actions(add("labels", "List and show the label sets; check labels of your own."))
     add_actions(add("weights", "List, fetch, check and carry the checkpoints that openvocab knows."))
     add_options(add("export", "Write the rows of a run in the format of another tool."))
+    prompt_command.add_actions(add("prompt", "Write, show and change prompt files: words, exemplars, negatives."))
     relabel = add("relabel", "Give the images of a run other tags from its stored features; reads no image.")
     relabel_command.add_options(relabel)
     _settings(relabel, ("tag_threshold", "max_tags", "calibration"))
@@ -188,7 +196,7 @@ def parser() -> Parser:
     _settings(tag, _TAG_SETTINGS)
 
     annotate = add("annotate", "Find boxes and masks of labels; write rows and annotated images to a run folder.")
-    _images(annotate)
+    _images(annotate, prompt=True)
     _run(annotate, "the run folder: rows, and annotated images in its images/", required=True)
     annotate.add_argument("--no-images", dest="images", action="store_false", help="write no annotated image")
     _models(annotate, ("tagger", "detector", "segmenter"))

@@ -5,24 +5,49 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 import openvocab
-from openvocab import PromptSet
+from openvocab import Prompt, PromptSet
+from openvocab.errors import BadInput
 
-__all__ = ["DEVICE_HELP", "DTYPE_HELP", "TEMPLATE_HELP", "add_label_options", "number_or_word", "prompts_of"]
+__all__ = [
+    "DEVICE_HELP",
+    "DTYPE_HELP",
+    "TEMPLATE_HELP",
+    "add_label_options",
+    "labels_of",
+    "number_or_word",
+    "prompts_of",
+]
 
 DEVICE_HELP = "cuda, mps or cpu (default: the fastest available)"
 TEMPLATE_HELP = 'prompt template, for example "a drawing of a {label}"; repeat it to average several'
 DTYPE_HELP = "float32, bfloat16 or float16 (default: depends on the device)"
 
 
-def add_label_options(command: ArgumentParser) -> None:
-    """Add --labels and --template."""
-    command.add_argument("--labels", required=True, help='"a, b", a file with one label per line, or a label set')
+def add_label_options(command: ArgumentParser, *, prompt: bool = False) -> None:
+    """Add --labels and --template; with prompt also --prompt, which may stand in place of --labels."""
+    says = '"a, b", a file with one label per line, or a label set'
+    command.add_argument("--labels", required=not prompt, help=says)
+    if prompt:
+        command.add_argument("--prompt", metavar="FILE", help="a prompt file, in place of --labels")
     command.add_argument("--template", action="append", metavar="T", help=TEMPLATE_HELP)
 
 
 def number_or_word(text: str) -> int | str:
     """Return a whole number as an int, and any other text as it is."""
     return int(text) if text.isdecimal() else text
+
+
+def labels_of(args: Namespace) -> str | Prompt:
+    """Return --labels, or the prompt of --prompt.
+
+    Raises:
+        BadInput: both or none are given, or the file is no prompt.
+    """
+    given: str | None = args.labels
+    path: str | None = args.prompt
+    if (given is None) == (path is None):
+        raise BadInput("give either --labels or --prompt, the words or a prompt file")
+    return openvocab.read_prompt(path) if path is not None else given or ""
 
 
 def prompts_of(args: Namespace) -> PromptSet:

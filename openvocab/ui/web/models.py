@@ -23,6 +23,7 @@ _COUNTED = frozenset(
         "detect_masks",
         "encode",
         "encode_labels",
+        "encode_prompt",
         "encode_images",
         "masks",
         "score_boxes",

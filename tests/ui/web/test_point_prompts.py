@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from openvocab.errors import BadInput
-from openvocab.ui.web.point_prompts import parse_prompts, stroke_points
+from openvocab.pipeline.prompting.strokes import stroke_points
+from openvocab.ui.web.point_prompts import parse_prompts
 
 WIDTH, HEIGHT = 200, 100
 

@@ -1,0 +1,1 @@
+"""Prompts in the pipeline: what they ask of the detector and of the segmenter."""

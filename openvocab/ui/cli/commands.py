@@ -31,6 +31,7 @@ from openvocab.ui.cli.output import (
 )
 from openvocab.ui.cli.prompt_command import prompt
 from openvocab.ui.cli.relabel_command import relabel
+from openvocab.ui.cli.review_command import review
 from openvocab.ui.cli.serve_command import serve
 from openvocab.ui.cli.shared_options import labels_of, prompts_of
 from openvocab.ui.cli.standard_input import with_stdin
@@ -272,6 +273,7 @@ COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "fit": fit,
     "prompt": prompt,
     "relabel": relabel,
+    "review": review,
     "serve": serve,
 }
 """Command -> function that runs it and returns the exit status."""

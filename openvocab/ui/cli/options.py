@@ -17,6 +17,7 @@ from openvocab.ui.cli import (
     labels_command,
     prompt_command,
     relabel_command,
+    review_command,
     serve_command,
 )
 from openvocab.ui.cli.evaluate_command import add_tasks
@@ -162,6 +163,7 @@ def _others(add: Callable[[str, str], Parser]) -> None:
     _settings(relabel, ("tag_threshold", "max_tags", "calibration"))
     add_tasks(add("evaluate", "Score models on images whose labels are known."), DEFAULT_PRESET)
     fit_command.add_options(add("fit", fit_command.DESCRIPTION), DEFAULT_PRESET)
+    review_command.add_options(add("review", review_command.DESCRIPTION))
     serve_command.add_options(add("serve", "Open the web demo: a page to try, correct and export."), DEFAULT_PRESET)
     config = add("config", "Show the options of a command as a file for --config.")
     config.add_argument("action", choices=("show",), help="print the defaults, with what --config changes")

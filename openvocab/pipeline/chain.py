@@ -19,8 +19,18 @@ from openvocab.pipeline.candidates import CandidateLimits, Candidates, find_cand
 from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.gate import Choice, choose, effective, present_rows
 from openvocab.pipeline.masks import Masks, nonempty
-from openvocab.pipeline.presence import Evidence, log_odds, presence_of, tag_evidence
-from openvocab.pipeline.protocols import Detector, ImageArray, MaskDetector, Segmenter, SizedInput, Tagger, Vocabulary
+from openvocab.pipeline.presence import Evidence, log_odds, presence_of, tag_evidence, tag_log_odds
+from openvocab.pipeline.protocols import (
+    Detector,
+    ImageArray,
+    JointScorer,
+    MaskDetector,
+    Segmenter,
+    SizedInput,
+    Tagger,
+    TextEmbeddings,
+    Vocabulary,
+)
 from openvocab.pipeline.ranking import rank_masks
 from openvocab.pipeline.result import NO_PRESENCE, ModelRecord, Presence, RunRecord
 from openvocab.pipeline.settings import Settings
@@ -145,10 +155,12 @@ def score_views(stages: Stages, features: Sequence[Floats], vocabulary: Vocabula
     """
     if not features:
         return []
-    tagger, _ = _texts(stages, vocabulary)
-    ends = np.cumsum([len(each) for each in features])
-    scores = np.maximum.reduceat(score_features(stages, np.concatenate(features), vocabulary), [0, *ends[:-1]], axis=0)
-    return list(map(Tagged, scores, tag_evidence(tagger, features, vocabulary), features))
+    tagger, texts = _texts(stages, vocabulary)
+    rows, ends = np.concatenate(features), np.cumsum([len(each) for each in features])
+    scores, logits = _scores_and_logits(tagger, rows, texts)
+    best = np.maximum.reduceat(scores, [0, *ends[:-1]], axis=0)
+    odds = np.split(tag_log_odds(tagger, rows, logits, vocabulary.background), ends[:-1])
+    return list(map(Tagged, best, map(tag_evidence, odds), features))
 
 
 def score_features(stages: Stages, features: Floats, vocabulary: Vocabulary) -> Floats:
@@ -321,7 +333,13 @@ def run_record(stages: Stages, vocabulary: Vocabulary) -> RunRecord:
     )
 
 
-def _texts(stages: Stages, vocabulary: Vocabulary) -> tuple[Tagger, Any]:
+def _scores_and_logits(tagger: Tagger, features: Floats, texts: TextEmbeddings) -> tuple[Floats, Floats]:
+    if isinstance(tagger, JointScorer):
+        return tagger.scores_and_logits(features, texts)
+    return tagger.scores(features, texts), tagger.logits(features, texts)
+
+
+def _texts(stages: Stages, vocabulary: Vocabulary) -> tuple[Tagger, TextEmbeddings]:
     if stages.tagger is None:
         raise BadInput("this pipeline has no tagger; load one with tagger=SPEC")
     if vocabulary.texts is None:

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from openvocab.errors import BadInput
 from openvocab.pipeline.chain import Stages, run_record, score_features
+from openvocab.pipeline.crops import object_crop
 from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.masks import EncodedMasks, mask_box
-from openvocab.pipeline.presence import tag_evidence
+from openvocab.pipeline.presence import tag_log_odds
 from openvocab.pipeline.protocols import ImageArray, PromptSegmenter, ProposingDetector, Vocabulary
 from openvocab.pipeline.result import Result, Tag
 from openvocab.prompts.labels import check_threshold
@@ -151,13 +152,17 @@ def label_objects(stages: Stages, image: ImageArray, objects: Detections, vocabu
         BadInput: there is no tagger, or its scores depend on the vocabulary and it has no background labels.
         BadOutput: the tagger's features are not finite.
     """
-    tagger = stages.tagger
-    if tagger is None or objects.masks is None:
+    tagger, texts = stages.tagger, vocabulary.texts
+    if tagger is None or texts is None or objects.masks is None:
         raise BadInput("labels of objects need a tagger and masks; load one with tagger=SPEC")
     size, rows = max(1, stages.settings.batch_size // len(_VIEWS)), list[Floats]()
     for start in range(0, len(objects), size):
         block = range(start, min(start + size, len(objects)))
-        views = [_view(image, objects.xyxy[at], objects.masks[at], *view) for at in block for view in _VIEWS]
+        views = [
+            object_crop(image, objects.xyxy[at], margin, objects.masks[at] if alone else None)
+            for at in block
+            for margin, alone in _VIEWS
+        ]
         features = tagger.encode_images(views)
         rows.append(features.reshape(len(block), len(_VIEWS), -1).mean(axis=1))
     if not rows:
@@ -165,8 +170,8 @@ def label_objects(stages: Stages, image: ImageArray, objects: Detections, vocabu
     features = np.concatenate(rows)
     if tagger.independent:
         return score_features(stages, features, vocabulary)
-    evidence = tag_evidence(tagger, [row[None] for row in features], vocabulary)
-    found = [stages.presence(each, None, vocabulary) for each in evidence]
+    odds = tag_log_odds(tagger, features, tagger.logits(features, texts), vocabulary.background)
+    found = [stages.presence({"image": row}, None, vocabulary) for row in odds]
     if not all(len(each) for each in found):
         raise BadInput(f"{tagger.record.spec} has no score that stands alone; load a tagger of the CLIP family")
     return np.stack([each.probabilities for each in found])
@@ -245,16 +250,3 @@ def _distinct(found: Detections, mask_iou: float) -> NDArray[np.intp]:
         if not (overlaps[row, kept] > mask_iou).any():
             kept.append(row)
     return np.array(kept, np.intp)
-
-
-def _view(image: ImageArray, box: Floats, mask: NDArray[np.bool_], margin: float, alone: bool) -> ImageArray:
-    """Return a square around a box, cut at the image's edge; with alone, the ground has the image's mean color."""
-    (height, width), center = image.shape[:2], (box[:2] + box[2:]) / 2
-    reach = max(float((box[2:] - box[:2]).max()) * (0.5 + margin), 1.0)
-    left, top = (int(max(0, round(float(at) - reach))) for at in center)
-    right, bottom = (int(min(end, round(float(at) + reach))) for at, end in zip(center, (width, height), strict=True))
-    cut = image[top:bottom, left:right]
-    if not alone:
-        return cut
-    mean = image.reshape(-1, 3).mean(axis=0).astype(np.uint8)
-    return np.where(mask[top:bottom, left:right, None], cut, mean)

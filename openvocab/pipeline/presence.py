@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openvocab.errors import BadInput
-from openvocab.pipeline.protocols import Background, Tagger, TextEmbeddings, Vocabulary
+from openvocab.pipeline.protocols import Background, Tagger, TextEmbeddings
 from openvocab.pipeline.scores import sigmoid
 from openvocab.prompts.templates import PromptSet
 from openvocab.weights.presence import PresenceModel, background_words
 
-__all__ = ["Evidence", "encode_background", "log_odds", "presence_of", "tag_evidence"]
+__all__ = ["Evidence", "encode_background", "log_odds", "presence_of", "tag_evidence", "tag_log_odds"]
 
 Floats = NDArray[np.float32]
 Evidence = Mapping[str, Floats]
@@ -53,23 +53,24 @@ def presence_of(model: PresenceModel, evidence: Evidence) -> Floats | None:
     return None if np.isnan(made).all() else sigmoid(np.nan_to_num(made, nan=-_LIMIT))
 
 
-def tag_evidence(tagger: Tagger, features: Sequence[Floats], vocabulary: Vocabulary) -> list[dict[str, Floats]]:
-    """Return the tagger's evidence for each image's (V, D) features of itself and its windows.
+def tag_log_odds(tagger: Tagger, features: Floats, logits: Floats, background: Background | None) -> Floats:
+    """Return the (N, C) log-odds of labels in N images, windows or crops, clipped to a finite range.
 
-    The logits of all images are one product: a tagger may fill up a short one.
+    Args:
+        tagger: The tagger.
+        features: (N, D) of its encode_images.
+        logits: (N, C) of the labels.
+        background: The labels that the logits are taken relative to; None takes them as they are.
     """
-    if vocabulary.texts is None or not features:
-        return [{} for _ in features]
-    rows = np.concatenate(features)
-    logits = np.asarray(tagger.logits(rows, vocabulary.texts), np.float64)
-    if vocabulary.background is not None:
-        logits = _relative(logits, tagger.logits(rows, vocabulary.background.texts), vocabulary.background)
-    logits = np.clip(np.nan_to_num(logits), -_LIMIT, _LIMIT).astype(np.float32)
-    ends = np.cumsum([len(each) for each in features])
-    return [
-        {"image": own[0]} | ({"window": own[1:].max(axis=0)} if len(own) > 1 else {})
-        for own in np.split(logits, ends[:-1])
-    ]
+    odds = np.asarray(logits, np.float64)
+    if background is not None:
+        odds = _relative(odds, tagger.logits(features, background.texts), background)
+    return np.clip(np.nan_to_num(odds), -_LIMIT, _LIMIT).astype(np.float32)
+
+
+def tag_evidence(views: Floats) -> dict[str, Floats]:
+    """Return the tagger's evidence, from the (V, C) log-odds of an image and its windows."""
+    return {"image": views[0]} | ({"window": views[1:].max(axis=0)} if len(views) > 1 else {})
 
 
 def _relative(logits: NDArray[np.float64], pool: Floats, background: Background) -> NDArray[np.float64]:

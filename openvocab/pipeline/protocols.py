@@ -26,6 +26,7 @@ __all__ = [
     "ExemplarDetector",
     "ExemplarSegmenter",
     "ImageArray",
+    "JointScorer",
     "LateFusionDetector",
     "MaskDetector",
     "Prepared",
@@ -148,6 +149,15 @@ class TokenLimited(Protocol):
 
     def token_counts(self, labels: Sequence[str], prompts: PromptSet) -> list[int]:
         """Return the number of tokens of each label in the longest template, special ones included."""
+        ...
+
+
+@runtime_checkable
+class JointScorer(Protocol):
+    """A tagger that computes its scores and logits in one pass; without it, the two are two calls."""
+
+    def scores_and_logits(self, features: Floats, vocabulary: TextEmbeddings) -> tuple[Floats, Floats]:
+        """Return what scores and logits return, (P, C) float32 each, for (P, D) rows of encode_images."""
         ...
 
 

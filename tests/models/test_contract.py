@@ -17,7 +17,7 @@ import pytest
 
 import openvocab
 from openvocab.models.registry import DETECTORS, SEGMENTERS, TAGGERS
-from openvocab.pipeline.protocols import Detector, PreparingTagger, PromptSegmenter, Segmenter, Tagger
+from openvocab.pipeline.protocols import Detector, JointScorer, PreparingTagger, PromptSegmenter, Segmenter, Tagger
 
 LABELS = ["cat", "red dog", "a thing", "bird"]
 SIZES = [(60, 60), (40, 100), (97, 33), (9, 5)]
@@ -118,6 +118,17 @@ def test_tagger_answers_what_it_prepared_as_it_does_the_image(tagger: tuple[str,
     mixed = [ready[0], *images[1:]]
     with quiet():
         np.testing.assert_array_equal(model.score(mixed, labels_of(family)), model.score(images, labels_of(family)))
+
+
+def test_tagger_gives_scores_and_logits_in_one_pass(tagger: tuple[str, Tagger], images: list[Any]) -> None:
+    family, model = tagger
+    assert isinstance(model, JointScorer)
+    with quiet():
+        known = model.encode_labels(labels_of(family))
+    rows = model.encode_images(images)
+    scores, logits = model.scores_and_logits(rows, known)
+    np.testing.assert_array_equal(scores, model.scores(rows, known))
+    np.testing.assert_array_equal(logits, model.logits(rows, known))
 
 
 def test_tagger_does_not_mind_the_order_of_labels(tagger: tuple[str, Tagger], images: list[Any]) -> None:

@@ -1,7 +1,7 @@
 """The chain over stages whose answers are known."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,21 @@ class LengthTagger(FakeTagger):
         return (self.logits(features, vocabulary) / (255 * 10)).clip(0, 1).astype(np.float32)
 
 
+@dataclass(frozen=True)
+class OnePassTagger(LengthTagger):
+    """Gives scores and logits together, and counts the rows of each computation of logits."""
+
+    passes: list[int] = field(default_factory=list)
+
+    def logits(self, features: np.ndarray, vocabulary: TextEmbeddings) -> np.ndarray:
+        self.passes.append(len(features))
+        return super().logits(features, vocabulary)
+
+    def scores_and_logits(self, features: np.ndarray, vocabulary: TextEmbeddings) -> tuple[np.ndarray, np.ndarray]:
+        logits = self.logits(features, vocabulary)
+        return (logits / (255 * 10)).clip(0, 1).astype(np.float32), logits
+
+
 GRAY = np.full((40, 60, 3), 128, np.uint8)
 ROWS = (("cat", 0.9, 0, 0, 20, 20), ("dog", 0.6, 30, 10, 50, 30))
 
@@ -59,6 +74,14 @@ def test_words_in_tags_boxes_and_masks_out() -> None:
     np.testing.assert_allclose(result.detections.detector_scores, [0.9, 0.6], rtol=1e-6)
     assert result.run.templates == ("This is a photo of a {label}",)
     assert result.run.settings["tag_threshold"] == 0.1
+
+
+def test_scores_and_presence_are_one_pass_of_the_tagger() -> None:
+    tagger = OnePassTagger()
+    result = replace(pipeline(windows=2), tagger=tagger)(GRAY, LABELS)
+    assert tagger.passes == [5]
+    plain = pipeline(windows=2)(GRAY, LABELS)
+    assert (result.tags, result.presence) == (plain.tags, plain.presence) and len(plain.presence) == len(LABELS)
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0), (2, 0, 3, 1)])

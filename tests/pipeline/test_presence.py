@@ -11,7 +11,7 @@ import pytest
 
 import openvocab
 from openvocab import Pipeline, Settings
-from openvocab.pipeline.presence import encode_background, log_odds, presence_of, tag_evidence
+from openvocab.pipeline.presence import encode_background, log_odds, presence_of, tag_log_odds
 from openvocab.pipeline.result import Presence
 from openvocab.testing import FakeDetector, FakeSegmenter, FakeTagger
 from openvocab.weights.manifest import checkpoint, preset_records
@@ -145,7 +145,8 @@ def test_logits_of_a_softmax_are_relative_to_the_background_without_the_label_it
     own = (features @ vocabulary.texts.embeddings.T)[0]
     others = np.delete(pool, background_words().index("chair"), axis=1)
     wanted = [own[0] - np.log(np.exp(pool).sum()), own[1] - np.log(np.exp(others).sum())]
-    np.testing.assert_allclose(tag_evidence(FakeTagger(), [features], vocabulary)[0]["image"], wanted, rtol=1e-4)
+    odds = tag_log_odds(FakeTagger(), features, own[None], vocabulary.background)
+    np.testing.assert_allclose(odds, [wanted], rtol=1e-4)
     assert fake().vocabulary(["light"]).background is None
 
 

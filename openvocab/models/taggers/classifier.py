@@ -102,8 +102,12 @@ class Classifier(ABC):
 
     def scores(self, features: Floats, vocabulary: TextEmbeddings) -> Floats:
         """Return (P, C) float32 scores in 0 to 1, for (P, K) rows of encode_images."""
+        return self.scores_and_logits(features, vocabulary)[0]
+
+    def scores_and_logits(self, features: Floats, vocabulary: TextEmbeddings) -> tuple[Floats, Floats]:
+        """Return what scores and logits return, computed once."""
         logits = self.logits(features, vocabulary)
-        return sigmoid(logits) if self.independent else np.minimum(np.exp(logits), np.float32(1))
+        return sigmoid(logits) if self.independent else np.minimum(np.exp(logits), np.float32(1)), logits
 
     def score(self, images: Sequence[ImageArray], vocabulary: TextEmbeddings | Sequence[str]) -> Floats:
         """Return (P, C) float32 scores in 0 to 1 of P images for C labels.

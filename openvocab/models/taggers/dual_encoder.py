@@ -199,10 +199,18 @@ class DualEncoder(ABC):
         Raises:
             BadOutput: a logit is not finite, such as an infinite one, which a sigmoid would turn into a score of 1.
         """
+        return self.scores_and_logits(features, vocabulary)[0]
+
+    def scores_and_logits(self, features: Floats, vocabulary: TextEmbeddings) -> tuple[Floats, Floats]:
+        """Return what scores and logits return, from one product.
+
+        Raises:
+            BadOutput: as scores.
+        """
         logits = self.logits(features, vocabulary)
         if not np.isfinite(logits).all():
             raise BadOutput("the tagger's logits are not finite; try --dtype float32, or check its weights")
-        return sigmoid(logits) if self.independent else softmax(logits)
+        return sigmoid(logits) if self.independent else softmax(logits), logits
 
     def score(self, images: Sequence[ImageArray | Prepared], vocabulary: TextEmbeddings | Sequence[str]) -> Floats:
         """Return (P, C) float32 scores in 0 to 1 of P images for C labels.

@@ -185,10 +185,18 @@ class RamTagger:
         Raises:
             BadOutput: A logit is not finite.
         """
+        return self.scores_and_logits(features, vocabulary)[0]
+
+    def scores_and_logits(self, features: Floats, vocabulary: TextEmbeddings) -> tuple[Floats, Floats]:
+        """Return what scores and logits return, from one pass of the decoder.
+
+        Raises:
+            BadOutput: A logit is not finite.
+        """
         logits = self.logits(features, vocabulary)
         if not np.isfinite(logits).all():
             raise BadOutput("the tagger's logits are not finite; try --dtype float32, or check its weights")
-        return sigmoid(logits)
+        return sigmoid(logits), logits
 
     def score(self, images: Sequence[ImageArray | Prepared], vocabulary: TextEmbeddings | Sequence[str]) -> Floats:
         """Return (P, C) float32 scores in 0 to 1 of P images for C labels.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import supervision
     from PIL.Image import Image as PILImage
 
-__all__ = ["ModelRecord", "Presence", "Result", "RunRecord", "Tag"]
+__all__ = ["PRESENT", "ModelRecord", "Presence", "Result", "RunRecord", "Tag"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +122,13 @@ class Presence(Mapping[str, float]):
         if len(rows) > count:
             rows = np.sort(np.argsort(-self.probabilities, kind="stable")[:count])
         return {names[row]: float(self.probabilities[row]) for row in rows}
+
+    def likeliest(self, count: int, *, present: bool) -> tuple[list[tuple[str, float]], int]:
+        """Return the count likeliest labels that are present, or absent, likeliest first, and how many others are."""
+        names, there = tuple(self.places), self.probabilities >= PRESENT
+        rows = np.flatnonzero(there if present else ~there)
+        best = rows[np.argsort(-self.probabilities[rows], kind="stable")][:count]
+        return [(names[row], float(self.probabilities[row])) for row in best], len(rows) - len(best)
 
 
 NO_PRESENCE = Presence({}, np.zeros(0, np.float32))

@@ -89,6 +89,12 @@ def test_it_is_written_as_plain_json(pocket: Pipeline) -> None:
     assert list(few) == [str(number) for number in range(10)]
 
 
+def test_the_likeliest_labels_of_each_side_are_listed_and_the_others_counted() -> None:
+    made = Presence({"a": 0, "b": 1, "c": 2, "d": 3, "e": 4}, np.array([0.6, 0.125, 0.5, 0.25, 0.75], np.float32))
+    assert made.likeliest(2, present=True) == ([("e", 0.75), ("a", pytest.approx(0.6))], 1)
+    assert made.likeliest(5, present=False) == ([("d", 0.25), ("b", 0.125)], 0)
+
+
 @pytest.mark.parametrize(
     ("threshold", "labels"),
     [

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import openvocab
 from openvocab.errors import BadInput, BadOutput, ImageError, OutOfMemory
-from openvocab.ui.cli.output import complain, detections_of, say, say_json
+from openvocab.ui.cli.output import complain, detections_of, presence_of, say, say_json
 
 if TYPE_CHECKING:
     from openvocab import Loader, PromptSet, Summary
@@ -208,7 +208,7 @@ class _Progress:
         if answer.error is None:
             self._ok += 1
             if self._line:
-                say(f"{answer.item.id}: {detections_of(answer)}")
+                say(f"{answer.item.id}: {detections_of(answer)}{presence_of(answer)}")
             self._note(answer)
         else:
             self._complain(answer.error)

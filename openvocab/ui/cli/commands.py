@@ -23,6 +23,7 @@ from openvocab.ui.cli.output import (
     detections_of,
     megabytes,
     output_folder,
+    presence_of,
     progress,
     say,
     say_json,
@@ -175,7 +176,7 @@ def _print_tags(pipe: Pipeline, args: Namespace) -> int:
         if args.json:
             say_json(_row(result))
         else:
-            say(f"{result.source}: {tags_of(result)}")
+            say(f"{result.source}: {tags_of(result)}{presence_of(result)}")
         if result.notes:
             complain(f"{result.source}: {'; '.join(result.notes)}")
     return failures.status

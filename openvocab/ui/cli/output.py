@@ -17,11 +17,24 @@ if TYPE_CHECKING:
     from openvocab import Result
     from openvocab.batch.engine import Answer
 
-__all__ = ["complain", "detections_of", "megabytes", "output_folder", "progress", "say", "say_json", "table", "tags_of"]
+__all__ = [
+    "complain",
+    "detections_of",
+    "megabytes",
+    "output_folder",
+    "presence_of",
+    "progress",
+    "say",
+    "say_json",
+    "table",
+    "tags_of",
+]
 
 T = TypeVar("T")
 
 _MIN_COLUMN = 8
+_MAX_PRESENCE = 5
+"""The number of labels that are listed as present, and as absent; the others are counted."""
 
 
 def _printable(text: str) -> str:
@@ -116,6 +129,15 @@ def detections_of(result: Result | Answer, max_items: int | None = None) -> str:
     """Format detections as labels with scores, best first; with max_items, list that many and count the rest."""
     found = result.detections
     return _listed([] if found is None else list(zip(found.labels, found.scores.tolist(), strict=True)), max_items)
+
+
+def presence_of(result: Result | Answer) -> str:
+    """Format which labels are in the image and which are not, the likeliest first; empty where it is not known."""
+    text = ""
+    for name, present in (("present", True), ("not in this image", False)):
+        pairs, more = result.presence.likeliest(_MAX_PRESENCE, present=present)
+        text += f"; {name}: {_listed(pairs, None)}" + (f", +{more}" if more else "") if pairs else ""
+    return text
 
 
 def megabytes(size: int | None) -> str:

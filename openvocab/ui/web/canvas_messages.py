@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import secrets
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib.resources import files
 from io import BytesIO
@@ -28,6 +29,8 @@ _LOSSLESS_PIXELS = 300_000
 """Maximum number of pixels of an image that is sent to the page as a PNG."""
 _MAX_WORDS = 40
 """Maximum number of words that are shown as chips."""
+_MAX_PRESENCE = 8
+"""Maximum number of labels that are listed as present, and as absent."""
 _LOAD = """// Gradio reads the names of the events here: 'act', 'edit'.
 import(new URL("canvas/main.js", document.baseURI))
   .then((module) => module.mount({ element, props, trigger, watch }));"""
@@ -47,7 +50,7 @@ def canvas(**options: Any) -> gr.HTML:
 def empty_message(note: str = "", failed: bool = False) -> Message:
     """Return the message that clears the canvas; with failed, the note is shown as an error."""
     blank: Message = {"image": "", "width": 0, "height": 0, "objects": [], "tags": [], "words": [], "steps": []}
-    return {**blank, "opens": secrets.token_hex(4), "note": note, "failed": failed}
+    return {**blank, "presence": None, "opens": secrets.token_hex(4), "note": note, "failed": failed}
 
 
 def image_message(workspace: Workspace, note: str = "") -> Message:
@@ -95,11 +98,22 @@ def objects_message(workspace: Workspace, raw: Result | None = None) -> Message:
     return {
         "objects": [_object_value(each, colors[each.label], tag_scores.get(each.label)) for each in objects],
         "tags": [{"label": tag.label, "score": tag.score, "color": colors.get(tag.label)} for tag in raw.tags],
+        "presence": _presence_value(raw, colors),
         "words": list(words[:_MAX_WORDS]),
         "canUndo": bool(workspace.past),
         "canRedo": bool(workspace.future),
         "edits": len(workspace.edits),
     }
+
+
+def _presence_value(raw: Result, colors: Mapping[str, str]) -> Message:
+    """Return the likeliest labels that are in the image, and that are not, and how many others there are of each."""
+    sides = {}
+    for name, present in (("present", True), ("absent", False)):
+        pairs, more = raw.presence.likeliest(_MAX_PRESENCE, present=present)
+        rows = [{"label": label, "score": value, "color": colors.get(label)} for label, value in pairs]
+        sides[name] = {"rows": rows, "more": more}
+    return sides
 
 
 def _object_value(each: Object, color: str, tag_score: float | None) -> Message:

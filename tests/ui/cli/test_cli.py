@@ -71,7 +71,7 @@ def test_annotate_writes_a_row_for_each_and_an_image_for_those_it_reads(loads, i
     assert drawings[:2] == ["images/a.png", None]
     assert sorted(f"images/{path.name}" for path in (out / "images").iterdir()) == sorted(filter(None, drawings))
     assert rows[0].detections is not None and rows[0].detections.labels == ("dog",)
-    assert "dog 0.50" in said.out
+    assert "dog 0.50" in said.out and "; not in this image: cat 0.0" in said.out
     assert said.err.count("openvocab: ") == 1
 
 
@@ -98,10 +98,19 @@ def test_a_file_may_be_called_anything(loads, images, tmp_path, capsys):
     assert rows_of(capsys.readouterr().out)[0]["source"] == str(source)
 
 
-def test_tag_prints_tags(loads, images, capsys):
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        pytest.param("dog,", "dog 0.75; present: dog 0.96", id="present"),
+        pytest.param("cat, dog", "dog 0.75; present: dog 0.96; not in this image: cat 0.00", id="absent"),
+        pytest.param("a,b,c,d,e,f,g", "nothing; not in this image: a, +2", id="many"),
+    ],
+)
+def test_tag_prints_tags_and_what_is_not_there(loads, images, capsys, labels, said):
     path = str(images / "a.png")
-    assert main(["tag", path, "--labels", "dog,"]) == 0
-    assert capsys.readouterr().out == f"{path}: dog 0.75\n"
+    assert main(["tag", path, "--labels", labels]) == 0
+    shown = capsys.readouterr().out.replace(" 0.00, b 0.00, c 0.00, d 0.00, e 0.00", "")
+    assert shown == f"{path}: {said}\n"
 
 
 @pytest.mark.parametrize(

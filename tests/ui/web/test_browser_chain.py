@@ -44,6 +44,7 @@ def test_an_example_fills_in_its_labels_runs_and_can_be_corrected(page, server, 
     tags = page.locator(".cv-tags .cv-word").all_inner_texts()
     assert set(tags) <= set(SCENES[0].labels)
     assert len(tags) >= 3
+    assert set(tags) <= set(page.locator(".cv-present .cv-word").all_inner_texts())
     before, calls = len(labels_of(page)), Counter(server.context.models.calls)
 
     slide(page, "box-threshold", 0.82)

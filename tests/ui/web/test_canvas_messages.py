@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from importlib.resources import files
 from io import BytesIO
 
@@ -83,6 +84,18 @@ def test_objects_of_one_label_have_one_color():
     objects = messages.objects_message(made)["objects"]
     assert tuple(each["color"] for each in objects) == openvocab.colors_of(["cat", "dog", "cat"])
     assert [each["key"] for each in objects] == ["added-1", "added-2", "added-3"]
+
+
+def test_what_is_in_the_image_and_what_is_not_is_listed_with_its_probability():
+    made = workspace(40, 60)
+    places = {f"label {number}": number for number in range(40)}
+    chances = np.linspace(0, 1, 40, dtype=np.float32)
+    raw = replace(made.raw(), presence=openvocab.Presence(places, chances))
+    found = messages.objects_message(made, raw)["presence"]
+    assert [side["more"] for side in found.values()] == [12, 12]
+    assert found["present"]["rows"][0] == {"label": "label 39", "score": 1.0, "color": None}
+    assert found["absent"]["rows"][0]["label"] == "label 19"
+    assert messages.objects_message(made)["presence"]["present"] == {"rows": [], "more": 0}
 
 
 def test_messages_and_replies_have_ids():

@@ -20,6 +20,7 @@ function emptyState() {
     height: 0,
     objects: [], // {key, label, score, boxScore, tagScore, box, mask, color, byHand}
     tags: [], // {label, score, color}
+    presence: null, // {present, absent}, each {rows: [{label, score, color}], more}
     words: [],
     prompts: [], // {kind: "point", at, inside}, {kind: "stroke", path, inside}, {kind: "box", xyxy}
     history: [], // prompts before each change
@@ -133,7 +134,7 @@ function showObjects(app, message) {
   const { state } = app;
   state.objects = message.objects;
   state.thresholds = {}; // the server has applied them
-  for (const name of ["tags", "words", "steps", "canUndo", "canRedo", "edits"]) {
+  for (const name of ["tags", "presence", "words", "steps", "canUndo", "canRedo", "edits"]) {
     if (message[name] !== undefined) state[name] = message[name];
   }
   if (message.selected) state.selected = message.selected;

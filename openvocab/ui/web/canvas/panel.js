@@ -12,6 +12,7 @@ export function listPanel(app) {
   listLabels(app);
   listObjects(app);
   listTags(app);
+  listPresence(app);
   const { canUndo, canRedo, prompts, edits } = app.state;
   app.find('[data-do="undo"]').setAttribute("aria-disabled", !canUndo && !prompts.length);
   app.find('[data-do="redo"]').setAttribute("aria-disabled", !canRedo);
@@ -148,15 +149,30 @@ export function removeObject(app, key) {
   app.send({ do: "remove", key });
 }
 
+function scoreRow(each) {
+  const bar = node("span", { class: "cv-bar-of" });
+  bar.style.width = 100 * each.score + "%";
+  if (each.color) bar.style.background = each.color;
+  return node("li", {}, swatch(each.color), node("span", { class: "cv-word" }, each.label), node("span", { class: "cv-score" }, each.score.toFixed(2)), bar);
+}
+
 function listTags(app) {
-  const rows = app.state.tags.map((tag) => {
-    const bar = node("span", { class: "cv-bar-of" });
-    bar.style.width = 100 * tag.score + "%";
-    if (tag.color) bar.style.background = tag.color;
-    return node("li", {}, swatch(tag.color), node("span", { class: "cv-word" }, tag.label), node("span", { class: "cv-score" }, tag.score.toFixed(2)), bar);
-  });
+  const rows = app.state.tags.map(scoreRow);
   app.find(".cv-tags").replaceChildren(...rows);
   app.find("[data-card=tags]").hidden = !rows.length;
+}
+
+// The probability that each label is in the image; it does not depend on the thresholds.
+function listPresence(app) {
+  const { present, absent } = app.state.presence || {};
+  const shown = Boolean(present && present.rows.length + absent.rows.length);
+  app.find("[data-card=presence]").hidden = !shown;
+  if (!shown) return;
+  const line = (words) => node("li", { class: "cv-more" }, words);
+  const lines = (side) => [...side.rows.map(scoreRow), ...(side.more ? [line(text.more(side.more))] : [])];
+  app.find(".cv-present").replaceChildren(...(present.rows.length ? lines(present) : [line(text.noneOfThese)]));
+  app.find(".cv-absent").replaceChildren(...lines(absent));
+  app.find("[data-absent]").hidden = !absent.rows.length;
 }
 
 export function nextObject(app) {

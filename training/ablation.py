@@ -1,7 +1,7 @@
 """What presence, its background pool and its calibration bring: python -m training.ablation --help.
 
 Coefficients are fitted on scenes of one seed and measured on scenes of another, in the trained styles and the untrained
-one. Boxes are measured without the segmenter.
+one. Boxes are measured without the segmenter, verification with it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from openvocab.pipeline.presence import presence_of
 from openvocab.pipeline.scores import sigmoid
 from openvocab.weights.presence import PresenceModel, presence_model
 from training.drawings import HELD_OUT_STYLE, TRAINED_STYLES, labels, load_style
+from training.evaluate import f1, matched, scene_masks
 from training.fit_presence import SEED, WINDOWS, Seen, box_f1, fit, measure
 from training.presence import calibration_error, correlation
 from training.scenes import ORDINARY, bank, compose
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from openvocab import Pipeline
 
 __all__ = ["main"]
+
+VERIFY = (0, 2, 4)
+"""The numbers of verified boxes that are compared."""
 
 
 def _figures(seen: Sequence[Seen], likely: Sequence[Any]) -> str:
@@ -69,6 +73,23 @@ def _rows(pipe: Pipeline, fitted: Sequence[Seen], seen: Sequence[Seen]) -> list[
     return lines
 
 
+def _chain_rows(seen: Sequence[Seen]) -> list[str]:
+    """F1 of the chain with the settings of the preset, by masks, for each number of verified boxes."""
+    import openvocab
+
+    pipe, lines = openvocab.load("pocket"), []
+    vocabulary, objects = pipe.vocabulary(labels()), sum(len(one.scene.labels) for one in seen)
+    for count in VERIFY:
+        found = given = 0
+        for one in seen:
+            detections = pipe(one.scene.image, vocabulary, verify=count).detections
+            names = [vocabulary.labels[place] for place in one.scene.labels]
+            found += matched(detections, names, scene_masks(one.scene))
+            given += len(detections)
+        lines.append(f"{f'chain, verify={count}':40} F1 of masks: {f1(found, given, objects)['f1']:.3f}")
+    return lines
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table for the trained styles and for the untrained one."""
     import openvocab
@@ -82,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     fitted = measure(pipe, _scenes(TRAINED_STYLES, chosen.packages, chosen.scenes, SEED), SEED)
     for styles in (TRAINED_STYLES, (HELD_OUT_STYLE,)):
         seen = measure(pipe, _scenes(styles, chosen.packages, chosen.scenes, chosen.seed), chosen.seed)
-        sys.stdout.write(f"{', '.join(styles)}\n" + "\n".join(_rows(pipe, fitted, seen)) + "\n")
+        sys.stdout.write(f"{', '.join(styles)}\n" + "\n".join([*_rows(pipe, fitted, seen), *_chain_rows(seen)]) + "\n")
         sys.stdout.flush()
     return 0
 

@@ -26,7 +26,7 @@ from training.scenes import ORDINARY, SINGLE, Scene, bank, compose
 if TYPE_CHECKING:
     from openvocab import Detections, Pipeline, Result, Vocabulary
 
-__all__ = ["f1", "main", "mask_iou", "matches", "measure", "scene_masks", "style_names"]
+__all__ = ["f1", "main", "mask_iou", "matched", "matches", "measure", "scene_masks", "style_names"]
 
 LOWEST = 0.01
 """Boxes that score less do not enter the average precision."""
@@ -245,6 +245,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--drawings", type=Path, help="a folder LABEL/*.png of cut-outs to compose from instead")
     parser.add_argument("--dtype", help="float32 or bfloat16")
+    parser.add_argument("--verify", type=int, metavar="N", help="boxes to verify (default: the preset's)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
@@ -255,7 +256,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     chosen = _parser().parse_args(arguments)
     try:
-        figures = measure(openvocab.load("pocket", dtype=chosen.dtype), _styles(chosen), chosen.scenes, chosen.seed)
+        pipe = openvocab.load("pocket", dtype=chosen.dtype, verify=chosen.verify)
+        figures = measure(pipe, _styles(chosen), chosen.scenes, chosen.seed)
     except openvocab.OpenVocabError as error:
         sys.stderr.write(f"{error}\n")
         return 2

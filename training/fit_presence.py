@@ -32,7 +32,7 @@ from training.scenes import ORDINARY, Scene, bank, compose
 if TYPE_CHECKING:
     from openvocab import Pipeline, Vocabulary
 
-__all__ = ["Seen", "box_f1", "fit", "main", "measure"]
+__all__ = ["Seen", "box_f1", "fit", "fit_logistic", "main", "measure"]
 
 SEED = 990001
 SETS = (("image",), ("image", "window"), ("image", "box"), ("image", "window", "box"), ("box",))
@@ -94,7 +94,7 @@ def _rows(seen: Sequence[Seen], names: Sequence[str], relative: bool) -> tuple[T
     return np.stack(columns, 1).astype(np.float64), np.concatenate([one.present[one.asked] for one in seen])
 
 
-def _logistic(table: Table, truth: NDArray[np.bool_], names: Sequence[str]) -> Logistic:
+def fit_logistic(table: Table, truth: NDArray[np.bool_], names: Sequence[str]) -> Logistic:
     """Fit by maximum likelihood with a weak Gaussian prior on the weights of standardized evidence."""
     from sklearn.linear_model import LogisticRegression
 
@@ -111,7 +111,7 @@ def _log_loss(seen: Sequence[Seen], relative: bool) -> float:
     for fold in range(FOLDS):
         kept = [one for row, one in enumerate(seen) if row % FOLDS != fold]
         held = [one for row, one in enumerate(seen) if row % FOLDS == fold]
-        one = PresenceModel((_logistic(*_rows(kept, names, relative), names),), relative, "")
+        one = PresenceModel((fit_logistic(*_rows(kept, names, relative), names),), relative, "")
         table, truth = _rows(held, names, relative)
         given = presence_of(one, dict(zip(names, table.T.astype(np.float32), strict=True)))
         sure = np.clip(np.asarray(given, np.float64), 1e-6, 1 - 1e-6)
@@ -126,7 +126,7 @@ def fit(seen: Sequence[Seen], source: str, *, relative: bool | None = None) -> P
     """
     if relative is None:
         relative = _log_loss(seen, True) < _log_loss(seen, False)
-    made = tuple(_logistic(*_rows(seen, names, relative), names) for names in SETS)
+    made = tuple(fit_logistic(*_rows(seen, names, relative), names) for names in SETS)
     return PresenceModel(made, relative, source)
 
 

@@ -83,6 +83,7 @@ class Answer:
         presence: The probability of each label.
         tags: The tags, best first.
         detections: The detections, best first.
+        rejected: What verification rejected.
         notes: Why there are no tags and no detections.
         features: (D,) float32 of length 1, if features were requested.
         rows: (V, D) float32 features of the image and its windows, if they are used later.
@@ -99,6 +100,7 @@ class Answer:
     presence: Presence = field(default_factory=lambda: NO_PRESENCE)
     tags: tuple[Tag, ...] = ()
     detections: Detections | None = None
+    rejected: Detections | None = None
     notes: tuple[str, ...] = ()
     features: NDArray[np.float32] | None = None
     rows: NDArray[np.float32] | None = None
@@ -130,6 +132,8 @@ class Answer:
             raise BadInput(f"{self.item.id!r} could not be read, so it has no result")
         file, detections = self.decoded, Detections.none() if self.detections is None else self.detections
         known: dict[str, Any] = {"notes": self.notes, "labels": labels, "presence": self.presence}
+        if self.rejected is not None:
+            known["rejected"] = self.rejected
         return Result(self.item.id, file.width, file.height, self.tags, detections, record, file.pixels, **known)
 
     def png(self, record: RunRecord) -> bytes:
@@ -179,10 +183,15 @@ class Answer:
             message = " ".join(str(self.error).split()) or type(self.error).__name__
             plain = message[:1000].encode("utf-8", "backslashreplace").decode()
             return replace(known, error_kind=self.kind, error=plain)
-        found = None if self.detections is None else self.detections.encoded()
-        likely = likely_labels(self.presence)
+        found, rejected = (None if one is None else one.encoded() for one in (self.detections, self.rejected))
         return replace(
-            known, tags=self.tags, detections=found, notes=self.notes, presence=likely, features=self.features
+            known,
+            tags=self.tags,
+            detections=found,
+            rejected=rejected,
+            notes=self.notes,
+            presence=likely_labels(self.presence),
+            features=self.features,
         )
 
 

@@ -28,9 +28,9 @@ from openvocab.images.items import Item
 from openvocab.images.prefetch import prefetch
 from openvocab.images.read import MAX_PIXELS, Decoded
 from openvocab.pipeline.candidates import Candidates
-from openvocab.pipeline.chain import Stages, Tagged, conclude, look, score, score_views, segment, tag, views_key
-from openvocab.pipeline.detections import Detections
+from openvocab.pipeline.chain import Stages, Tagged, conclude, look, score, score_views, tag, views_key
 from openvocab.pipeline.protocols import ImageArray, LateFusionDetector, PreparingTagger, Vocabulary
+from openvocab.pipeline.verify import Verified, finish
 
 __all__ = ["Answer", "Engine", "Reading", "kind_of"]
 
@@ -119,7 +119,7 @@ class Engine:
         size = stages.settings.batch_size
         self._taggers: Batches[Tagged] = Batches("tagger", size)
         self._detectors: Batches[Candidates] = Batches("detector", size)
-        self._segmenters: Batches[Detections] = Batches("segmenter", 1)
+        self._segmenters: Batches[Verified] = Batches("segmenter", 1)
         self.skipped = 0
 
     @property
@@ -276,12 +276,13 @@ class Engine:
             pixels, evidence = answer.decoded.pixels, answer.evidence
             size = pixels.shape[0], pixels.shape[1]
             found, answer.presence = conclude(self._stages, self._vocabulary, answer.choice, evidence, seen, size)
-            made = self._segmenters(lambda images, _: [segment(self._stages, images[0], found)], [pixels])[0]
+            given = self._vocabulary, answer.presence, found
+            made = self._segmenters(lambda images, _: [finish(self._stages, images[0], *given)], [pixels])[0]
             if isinstance(made, Exception):
                 answer.error = made
             else:
-                answer.detections = made
-                answer.notes = () if len(made) else answer.notes
+                answer.detections, answer.rejected = made.detections, made.rejected
+                answer.notes = () if len(made.detections) else answer.notes
 
 
 def _refuse(stages: Stages, reading: Reading, *, features: bool, cache: bool) -> None:

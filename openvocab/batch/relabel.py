@@ -98,6 +98,10 @@ def _session(run: Run, target: RunFolder, relabeled: Callable[[pa.Table], pa.Tab
     return summary
 
 
+_LEFT_OUT = ("presence", "detections", "rejected", "drawing")
+"""The columns that relabeled rows leave empty."""
+
+
 def refuse_without_features(run: Run) -> None:
     """Refuse a run without features.
 
@@ -127,7 +131,7 @@ def _missing(run: Run, done: frozenset[str], known: Known) -> Iterator[tuple[pa.
     """Yield a run's parts as tables without finished rows, each with the place of its new part; see Known.place."""
     import pyarrow as pa
 
-    for table in run.tables(without=("tags", "presence", "detections")):
+    for table in run.tables(without=("tags", "presence", "detections", "rejected")):
         ids = table.column("id").to_pylist()
         wanted = table.filter(pa.array([name not in done for name in ids])) if done else table
         places = [known.place(item.id) for item in known.over(Item(id_of(name)) for name in ids)]
@@ -142,7 +146,7 @@ def _relabeled(table: pa.Table, kind: pa.Schema, stages: Stages, vocabulary: Voc
     columns: dict[str, Any] = {name: table.column(name) for name in table.column_names}
     columns["tags"], notes = _tags(table, kind.field("tags").type, stages, vocabulary)
     columns["notes"] = pa.array(notes, kind.field("notes").type)
-    columns |= {name: pa.nulls(len(table), kind.field(name).type) for name in ("presence", "detections", "drawing")}
+    columns |= {name: pa.nulls(len(table), kind.field(name).type) for name in _LEFT_OUT}
     return pa.Table.from_arrays([columns[name] for name in kind.names], schema=kind)
 
 

@@ -55,6 +55,7 @@ class Row:
             the vocabulary; the others are less likely. None if it was not computed.
         features: (D,) of length 1, if the run stores features.
         drawing: The path of the annotated image relative to the run folder, if it was drawn.
+        rejected: What verification rejected, with the reasons; None after an error.
         labels: The vocabulary in order, or empty if it is not known; a run stores it in run.json, not in its rows.
     """
 
@@ -72,6 +73,7 @@ class Row:
     drawing: str | None = None
     labels: tuple[str, ...] = field(default=(), kw_only=True)
     presence: Mapping[str, float] | None = field(default=None, kw_only=True)
+    rejected: Detections | None = field(default=None, kw_only=True)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -97,6 +99,7 @@ def row_of(result: Result, *, id: str | None = None, sha256: str | None = None, 
         detections=result.detections.encoded(),
         notes=result.notes,
         presence=likely_labels(result.presence),
+        rejected=result.rejected.encoded(),
         labels=result.labels,
     )
 
@@ -128,6 +131,7 @@ def schema(features: int | None = None, half: bool = True) -> pa.Schema:
             ("mask_score", pa.float32()),
             ("xyxy", pa.list_(pa.float32(), 4)),
             ("counts", pa.string()),
+            ("verification", pa.string()),
         ]
     )
     fields = [
@@ -141,6 +145,7 @@ def schema(features: int | None = None, half: bool = True) -> pa.Schema:
         ("error", pa.string()),
         ("tags", pa.list_(pa.struct([("label", pa.string()), ("score", pa.float32())]))),
         ("detections", pa.list_(detection)),
+        ("rejected", pa.list_(detection)),
         ("presence", pa.list_(pa.struct([("label", pa.string()), ("probability", pa.float32())]))),
         ("notes", pa.list_(pa.string())),
         ("drawing", pa.string()),
@@ -166,7 +171,9 @@ def to_table(rows: Iterable[Row], kind: pa.Schema) -> pa.Table:
     columns["id"] = [text_of(row.id) for row in kept]
     columns["tags"] = [[{"label": tag.label, "score": tag.score} for tag in row.tags] for row in kept]
     columns["presence"] = [_pairs(row.presence) for row in kept]
-    columns["detections"] = [None if row.detections is None else _plain(row.detections) for row in kept]
+    for name in ("detections", "rejected"):
+        found = [getattr(row, name) for row in kept]
+        columns[name] = [None if each is None else _plain(each) for each in found]
     arrays = [pa.array(columns[each.name], each.type) for each in kind if each.name != "features"]
     if "features" in kind.names:
         arrays.append(_features(kept, kind.field("features").type))
@@ -183,7 +190,8 @@ def from_table(table: pa.Table | pa.RecordBatch, labels: tuple[str, ...] = ()) -
             id_of(plain["id"]),
             **{name: plain[name] for name in ("sha256", "width", "height", "frames", "error_kind", "error")},
             tags=tuple(Tag(tag["label"], tag["score"]) for tag in plain["tags"]),
-            detections=_detections(plain, index),
+            detections=_detections(plain, "detections", index),
+            rejected=_detections(plain, "rejected", index),
             notes=tuple(plain.get("notes") or ()),
             presence=_presence(plain.get("presence")),
             features=None if given is None or given[0] != given[0] else np.asarray(given, np.float32),  # NaN
@@ -226,17 +234,19 @@ def _plain(detections: Detections) -> list[dict[str, Any]]:
         "mask_score": mask_scores,
         "xyxy": detections.xyxy.tolist(),
         "counts": counts,
+        "verification": detections.data.get("verification", [None] * len(detections)),
     }
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
-def _detections(plain: dict[str, Any], index: dict[str, int]) -> Detections | None:
-    """Return the detections of a row of a table, or None; labels that the index lacks come after it."""
-    rows = plain["detections"]
+def _detections(plain: dict[str, Any], name: str, index: dict[str, int]) -> Detections | None:
+    """Return the detections of a column of a row, or None; labels that the index lacks come after it."""
+    rows = plain.get(name)
     if rows is None:
         return None
     masked = bool(rows) and rows[0]["counts"] is not None
     labels = tuple(one["label"] for one in rows)
+    reasons = tuple(one.get("verification") for one in rows)  # rows of an earlier version have none
     found = Detections(
         np.array([one["xyxy"] for one in rows], np.float32).reshape(-1, 4),
         np.array([one["score"] for one in rows], np.float32),
@@ -244,6 +254,7 @@ def _detections(plain: dict[str, Any], index: dict[str, int]) -> Detections | No
         np.array([one["detector_score"] for one in rows], np.float32),
         np.array([one["mask_score"] for one in rows], np.float32) if masked else None,
         EncodedMasks(tuple(one["counts"] for one in rows), plain["height"], plain["width"]) if masked else None,
+        data={"verification": reasons} if any(reason is not None for reason in reasons) else {},
     )
     new = [label for label in dict.fromkeys(labels) if label not in index]
     return found.indexed(index | {label: len(index) + at for at, label in enumerate(new)} if new else index)

@@ -34,6 +34,7 @@ from openvocab.pipeline.protocols import (
 )
 from openvocab.pipeline.result import NO_PRESENCE, ModelRecord, Presence, Result, RunRecord
 from openvocab.pipeline.settings import SettingChanges, Settings
+from openvocab.pipeline.verify import NO_VERDICTS, Verdicts, settle, verify
 from openvocab.pipeline.views import views
 
 __all__ = ["Encoded", "Explored", "Stage", "encode", "explore", "prompt"]
@@ -98,6 +99,7 @@ class Explored:
         mask_scores: (N,) float32, the segmenter's own estimates of the masks' IoU.
         evidence: The tagger's log-odds of presence; see pipeline.presence.
         presence: Label -> probability that it is in the image, as far as the finished stages know.
+        verdicts: What verification says of the boxes of result(); other settings may bring in boxes without a verdict.
     """
 
     encoded: Encoded
@@ -115,6 +117,7 @@ class Explored:
     mask_scores: Floats | None = None
     evidence: Evidence = field(default_factory=dict)
     presence: Presence = field(default_factory=lambda: NO_PRESENCE)
+    verdicts: Verdicts = field(default_factory=lambda: NO_VERDICTS)
 
     @property
     def nbytes(self) -> int:
@@ -136,13 +139,18 @@ class Explored:
         settings = self.settings.changed(**changes)
         if settings.windows != self.settings.windows and self.tag_scores is not None:
             raise BadInput(f"the tagger saw windows={self.settings.windows}; explore again with the other number")
+        if settings.verify > self.settings.verify:
+            raise BadInput(f"the tagger verified {self.settings.verify} boxes; explore again with the other number")
         if settings.tiles:
             raise BadInput("the models saw no tiles; call the pipeline with tiles instead of explore")
         height, width = self.encoded.image.shape[:2]
         choice, labels = self._choice(settings), self.vocabulary.labels
-        record, detections = replace(self.record, settings=settings.given()), self._detections(settings, choice.wanted)
-        known: dict[str, Any] = {"notes": choice.notes_of(len(detections)), "labels": labels, "presence": self.presence}
-        return Result(source, width, height, choice.tags, detections, record, self.encoded.image, **known)
+        record = replace(self.record, settings=settings.given())
+        made = settle(self._detections(settings, choice.wanted), self.verdicts, labels, settings)
+        notes = choice.notes_of(len(made.detections))
+        known: dict[str, Any] = {"labels": labels, "presence": self.presence, "rejected": made.rejected}
+        image = self.encoded.image
+        return Result(source, width, height, choice.tags, made.detections, record, image, notes=notes, **known)
 
     def _choice(self, settings: Settings) -> Choice:
         detects = self.xyxy is not None
@@ -207,15 +215,24 @@ def _answers(stages: Stages, now: Explored, limits: CandidateLimits) -> Iterator
     found = _candidates(stages, encoded, now.vocabulary.queries, limits)
     presence = stages.presence(now.evidence, found, now.vocabulary)
     boxes = replace(now, encoded=encoded, min_score=found.min_score, xyxy=found.xyxy, box_scores=found.scores)
-    now = _finished(replace(boxes, presence=presence), "boxes", start)
+    now = replace(boxes, presence=presence)
+    whole = stages.segmenter is None and found.masks is None
+    now = _finished(_verified(stages, now) if whole else now, "boxes", start)
     yield now
     start = perf_counter()
     if stages.segmenter is not None:
         encoded = _with_segmenter(stages, now.encoded)
         found = segment_candidates(stages.segmenter, encoded.segmenter, found, encoded.image)
     if found.masks is not None:
-        masked = replace(now, encoded=encoded, masks=found.masks, mask_scores=found.mask_scores)
-        yield _finished(masked, "masks", start)
+        now = replace(now, encoded=encoded, masks=found.masks, mask_scores=found.mask_scores)
+        yield _finished(_verified(stages, now), "masks", start)
+
+
+def _verified(stages: Stages, now: Explored) -> Explored:
+    """Return it with the verdicts on the boxes that the chain would verify."""
+    settings, image = stages.settings, now.encoded.image
+    found = now._detections(settings, now._choice(settings).wanted)
+    return replace(now, verdicts=verify(stages, image, now.vocabulary, now.presence, found))
 
 
 def _finished(now: Explored, stage: Stage, start: float) -> Explored:

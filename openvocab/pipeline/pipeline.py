@@ -27,6 +27,7 @@ from openvocab.pipeline.prompting.vocabularies import encode_vocabulary
 from openvocab.pipeline.protocols import ImageArray, Tagger, TextEmbeddings, Vocabulary
 from openvocab.pipeline.result import Result, RunRecord, Tag
 from openvocab.pipeline.settings import SettingChanges
+from openvocab.pipeline.verify import finish
 from openvocab.prompts.prompt import Prompt
 from openvocab.prompts.templates import PromptSet
 
@@ -373,11 +374,12 @@ class Pipeline(Stages):
         seen = chain.look(stages, [image], vocabulary, choice.wanted)[0] if detects else None
         evidence, (height, width) = tagged.evidence if tagged else {}, image.shape[:2]
         found, presence = chain.conclude(stages, vocabulary, choice, evidence, seen, (height, width))
+        known: dict[str, Any] = {"labels": vocabulary.labels, "presence": presence}
         if stages.detector is not None:
-            found = chain.segment(stages, image, found)
-        known: dict[str, Any] = {"notes": choice.notes_of(len(found)), "labels": vocabulary.labels}
-        record = chain.run_record(stages, vocabulary)
-        return Result(name, width, height, choice.tags, found, record, image, presence=presence, **known)
+            made = finish(stages, image, vocabulary, presence, found)
+            found, known["rejected"] = made.detections, made.rejected
+        known["notes"] = choice.notes_of(len(found))
+        return Result(name, width, height, choice.tags, found, chain.run_record(stages, vocabulary), image, **known)
 
 
 def _encode_labels(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from openvocab.pipeline.protocols import Boxes
 from openvocab.pipeline.settings import Settings
 
-__all__ = ["rank_boxes", "rank_labels", "rank_masks", "top_candidates"]
+__all__ = ["overlaps", "rank_boxes", "rank_labels", "rank_masks", "top_candidates"]
 
 Scores = NDArray[np.float32]
 Rows = NDArray[np.intp]
@@ -34,8 +34,8 @@ def rank_boxes(boxes: Boxes, settings: Settings, min_scores: float | NDArray[np.
     """Return the indices of the boxes that are detections, best first.
 
     Boxes score over their threshold, survive non-maximum suppression within their label and, with
-    duplicates="best", across labels, and are the max_boxes best; ties keep their order. Boxes of tiles are merged at
-    the seams; see _merged.
+    duplicates="best", across labels, and are the max_boxes best; ties keep their order. Where boxes are verified, their
+    labels compete after that instead. Boxes of tiles are merged at the seams; see _merged.
 
     Args:
         boxes: All boxes of an image.
@@ -52,7 +52,7 @@ def rank_boxes(boxes: Boxes, settings: Settings, min_scores: float | NDArray[np.
         rows = rows[batched_nms(xyxy, scores, torch.from_numpy(boxes.label_index[rows]), settings.nms_iou).numpy()]
     else:
         rows = _merged(boxes, boxes.tiles, rows, settings.nms_iou)
-    if settings.duplicates == "best":
+    if settings.duplicates == "best" and not settings.verify:
         xyxy, scores = torch.from_numpy(boxes.xyxy[rows]), torch.from_numpy(boxes.scores[rows])
         rows = rows[nms(xyxy, scores, settings.duplicate_iou).numpy()]
     return rows[: settings.max_boxes]
@@ -72,7 +72,7 @@ def _merged(boxes: Boxes, tiles: Rows, rows: Rows, nms_iou: float) -> Rows:
     """
 
     def same_object(one: int, others: Rows) -> NDArray[np.bool_]:
-        iou, ios = _overlaps(boxes.xyxy[one], boxes.xyxy[others])
+        iou, ios = overlaps(boxes.xyxy[one], boxes.xyxy[others])
         same = boxes.label_index[others] == boxes.label_index[one]
         return np.asarray(same & (np.where(tiles[others] == tiles[one], iou, ios) > nms_iou))
 
@@ -88,7 +88,7 @@ def _suppressed(rows: Rows, suppresses: Callable[[int, Rows], NDArray[np.bool_]]
     return np.array(kept, np.intp)
 
 
-def _overlaps(box: Scores, others: Scores) -> tuple[Scores, Scores]:
+def overlaps(box: Scores, others: Scores) -> tuple[Scores, Scores]:
     """Return (N,) intersections of a box with (N, 4) others, over the union and over the smaller area."""
     sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
     shared = sides.clip(0).prod(axis=1)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import supervision
     from PIL.Image import Image as PILImage
 
-__all__ = ["PRESENT", "ModelRecord", "Presence", "Result", "RunRecord", "Tag"]
+__all__ = ["ModelRecord", "Presence", "Result", "RunRecord", "Tag"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +150,7 @@ class Result:
         notes: Why there is neither a tag nor a detection; empty where there is one.
         labels: The vocabulary, in the caller's order; empty where it is not known.
         presence: Label -> probability that it is in the image; it does not depend on the other labels.
+        rejected: Boxes that verification rejected, best first; data["verification"] has the reasons.
     """
 
     source: str
@@ -162,6 +163,7 @@ class Result:
     notes: tuple[str, ...] = field(default=(), kw_only=True)
     labels: tuple[str, ...] = field(default=(), kw_only=True)
     presence: Presence = field(default_factory=lambda: NO_PRESENCE, kw_only=True)
+    rejected: Detections = field(default_factory=Detections.none, kw_only=True)
 
     def __post_init__(self) -> None:
         """Check that image, masks and size agree, and index the detections by `classes`.
@@ -238,6 +240,7 @@ class Result:
             "height": self.height,
             "tags": [{"label": tag.label, "score": round(tag.score, 6)} for tag in self.tags],
             "detections": [_plain(each) for each in self.detections],
+            "rejected": [_plain(each) for each in self.rejected],
             "presence": {label: round(value, 6) for label, value in self.presence.top(_MAX_PLAIN).items()},
             "notes": list(self.notes),
             "run": asdict(self.run),
@@ -331,4 +334,6 @@ def _plain(one: Detection) -> dict[str, Any]:
     }
     if one.rle is not None and one.mask_score is not None:
         plain |= {"mask_score": round(one.mask_score, 6), "mask": one.rle}
+    if one.data.get("verification"):
+        plain["verification"] = one.data["verification"]
     return plain

@@ -39,11 +39,12 @@ class SettingChanges(TypedDict, total=False):
     duplicate_iou: float | None
     max_boxes: int | None
     mask_threshold: float | None
+    verify: int | None
     batch_size: int | None
     calibration: Calibration | str | os.PathLike[str] | None
 
 
-_LEAST = {"max_tags": 1, "max_boxes": 1, "batch_size": 1, "windows": 0, "tiles": 0, "min_object": 1}
+_LEAST = {"max_tags": 1, "max_boxes": 1, "batch_size": 1, "windows": 0, "tiles": 0, "min_object": 1, "verify": 0}
 """The counts and their least values."""
 
 
@@ -77,6 +78,7 @@ class Settings:
     duplicate_iou: float = _option(0.7, "boxes of two labels are the same object when they overlap more")
     max_boxes: int = _option(100, "keep at most this many boxes an image")
     mask_threshold: float = _option(0.0, "drop detections whose mask scores less")
+    verify: int = _option(0, "let the tagger check the N boxes that score least on crops of them; 0: none")
     batch_size: int = _option(32, "images that the tagger sees at once")
     calibration: Calibration | None = _option(None, "thresholds and calibrated scores, from openvocab fit")
 

@@ -23,6 +23,7 @@ from openvocab.pipeline.pipeline import Pipeline
 from openvocab.pipeline.protocols import ImageArray, Segmenter, Vocabulary
 from openvocab.pipeline.result import RunRecord
 from openvocab.pipeline.tiled import segment_tiles
+from openvocab.pipeline.verify import finish
 
 __all__ = ["ChainRun", "run_chain", "run_segmenter"]
 
@@ -136,7 +137,8 @@ class _Models:
         seen = look(self.pipe, [pixels], self.vocabulary, choice.wanted)[0] if len(choice.wanted) else None
         evidence = tagged.evidence if tagged else {}
         found, presence = conclude(self.pipe, self.vocabulary, choice, evidence, seen, pixels.shape[:2])
-        own = scored_detections(segment(self.pipe, pixels, found, encoded), labels, one).encoded()
+        made = finish(self.pipe, pixels, self.vocabulary, presence, found, encoded).detections
+        own = scored_detections(made, labels, one).encoded()
         values = presence.probabilities if len(presence) else None
         if tagged is None:
             return _ImageRun(one, own, true_box_masks=masks, presence=values)

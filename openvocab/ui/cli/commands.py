@@ -47,7 +47,7 @@ __all__ = ["COMMANDS"]
 DEMO_LABELS = "pocket"
 
 _OF_STAGE = {
-    "tagger": ("tag_threshold", "max_tags", "windows", "template"),
+    "tagger": ("tag_threshold", "max_tags", "windows", "verify", "template"),
     "detector": ("presence_threshold", "box_threshold", "nms_iou", "duplicates", "duplicate_iou", "max_boxes"),
 }
 """Stage -> the options of `annotate` that only it reads."""

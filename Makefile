@@ -59,7 +59,7 @@ wheel-test: wheel
 	$(PYTHON) -m venv $(WHEEL_VENV)
 	$(call install,$(WHEEL_VENV),"$$(ls dist/*.whl)[$(TEST_EXTRAS)]" pytest pytest-xdist clip-benchmark)
 	mkdir -p build/elsewhere
-	cp -r tests training benchmarks docs Makefile mkdocs.yml pyproject.toml *.md build/elsewhere/
+	cp -r tests training benchmarks docs notebooks Makefile mkdocs.yml pyproject.toml *.md build/elsewhere/
 	cd build/elsewhere && ../../$(WHEEL_VENV)/bin/python -P $(PYTEST)
 	cd build/elsewhere && ../../$(WHEEL_VENV)/bin/openvocab demo --out demo-out
 

@@ -52,11 +52,11 @@ if TYPE_CHECKING:
     )
     from openvocab.pipeline.calibration import Calibration, read_calibration
     from openvocab.pipeline.detections import Detection, Detections
-    from openvocab.pipeline.draw import colors_of
+    from openvocab.pipeline.drawing.draw import colors_of
     from openvocab.pipeline.examples import ExampleScene, example_scenes
     from openvocab.pipeline.explore import Encoded, Explored
     from openvocab.pipeline.label_check import label_findings
-    from openvocab.pipeline.lettering import undrawn
+    from openvocab.pipeline.drawing.lettering import undrawn
     from openvocab.pipeline.masks import EncodedMasks, decode_mask, encode_mask, mask_box
     from openvocab.pipeline.pipeline import Pipeline
     from openvocab.pipeline.prompting.prompts import exemplars_of
@@ -191,7 +191,7 @@ _HOMES = {
     "batch.writer": ("Summary",),
     "pipeline.pipeline": ("Pipeline",),
     "pipeline.prompting.prompts": ("exemplars_of",),
-    "pipeline.draw": ("colors_of",),
+    "pipeline.drawing.draw": ("colors_of",),
     "pipeline.examples": ("ExampleScene", "example_scenes"),
     "pipeline.explore": ("Encoded", "Explored"),
     "formats": ("export",),
@@ -199,7 +199,7 @@ _HOMES = {
     "formats.job": ("Exported",),
     "images.read": ("read_image",),
     "pipeline.masks": ("EncodedMasks", "decode_mask", "encode_mask", "mask_box"),
-    "pipeline.lettering": ("undrawn",),
+    "pipeline.drawing.lettering": ("undrawn",),
     "models.presets": ("Preset", "load", "presets"),
     "pipeline.calibration": ("Calibration", "read_calibration"),
     "pipeline.detections": ("Detection", "Detections"),

@@ -30,7 +30,7 @@ LAYERS = (
 """A part imports parts of the layers before its own, and none of its own layer but itself."""
 UPWARD = {("openvocab.pipeline.pipeline", "batch")}
 """The one upward edge: Pipeline.run, run_to and a label cache import the batch engine when they are called."""
-MAX_LINES = 7000
+MAX_LINES = 5000
 """Of Python in a folder's own files, without its subfolders, which count for themselves: what one reader can know."""
 
 

@@ -222,7 +222,7 @@ class Result:
 
     def draw(self) -> PILImage:
         """Return the image with masks, boxes and names on it."""
-        from openvocab.pipeline.draw import draw
+        from openvocab.pipeline.drawing.draw import draw
 
         return draw(self.image, self.detections)
 

@@ -12,7 +12,7 @@ from openvocab.errors import OpenVocabError
 from openvocab.evaluate.data.labeled import LabeledSet
 from openvocab.evaluate.runs.tagger import TaggerRun
 from openvocab.images.decode import decode_item
-from openvocab.pipeline.lettering import fit, font_for
+from openvocab.pipeline.drawing.lettering import fit, font_for
 from openvocab.pipeline.scores import sigmoid, softmax
 
 __all__ = ["MAX_MISTAKES", "Mistake", "mistake_sheet", "mistakes"]

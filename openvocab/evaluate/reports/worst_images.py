@@ -14,8 +14,8 @@ from openvocab.evaluate.metrics.detection import GroundTruth, Predictions, mask_
 from openvocab.evaluate.metrics.error_types import DETECTION_ERRORS, OBJECT_ERRORS, ImageErrors, image_errors
 from openvocab.images.read import read_image
 from openvocab.pipeline.detections import Detections
-from openvocab.pipeline.draw import draw
-from openvocab.pipeline.lettering import fit, font_for
+from openvocab.pipeline.drawing.draw import draw
+from openvocab.pipeline.drawing.lettering import fit, font_for
 from openvocab.pipeline.masks import decode_mask
 
 __all__ = ["MAX_IMAGES", "ImagePair", "image_sheet", "worst_boxes", "worst_images", "worst_png"]

@@ -11,8 +11,8 @@ from PIL import Image
 import openvocab
 from openvocab.errors import BadInput, OpenVocabWarning
 from openvocab.pipeline.detections import Detections
-from openvocab.pipeline.draw import COLORS, color_rows, contact_sheet, draw
-from openvocab.pipeline.lettering import fit, font_for, place_texts
+from openvocab.pipeline.drawing.draw import COLORS, color_rows, contact_sheet, draw
+from openvocab.pipeline.drawing.lettering import fit, font_for, place_texts
 
 
 def detections_of(boxes: list[list[int]], labels: list[str], size: tuple[int, int] | None = None) -> Detections:

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from openvocab.errors import BadInput
 from openvocab.pipeline.detections import Detections
-from openvocab.pipeline.lettering import fit, font_for, place_texts
+from openvocab.pipeline.drawing.lettering import fit, font_for, place_texts
 from openvocab.pipeline.quiet import quiet_supervision
 
 __all__ = ["COLORS", "color_rows", "colors_of", "contact_sheet", "draw"]

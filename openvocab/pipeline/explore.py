@@ -23,6 +23,7 @@ from openvocab.pipeline.chain import Stages, run_record, score_views
 from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.gate import Choice, choose, present_rows
 from openvocab.pipeline.masks import EncodedMasks
+from openvocab.pipeline.nbytes import nbytes_of
 from openvocab.pipeline.presence import Evidence
 from openvocab.pipeline.protocols import (
     ImageArray,
@@ -30,7 +31,6 @@ from openvocab.pipeline.protocols import (
     PromptSegmenter,
     Queries,
     Vocabulary,
-    nbytes_of,
 )
 from openvocab.pipeline.result import NO_PRESENCE, ModelRecord, Presence, Result, RunRecord
 from openvocab.pipeline.settings import SettingChanges, Settings

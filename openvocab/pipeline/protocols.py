@@ -7,12 +7,13 @@ of an image and the segmenter's encoding (E). No adapter remembers an image.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from openvocab.pipeline.nbytes import nbytes_of
 from openvocab.pipeline.result import ModelRecord
 from openvocab.prompts.templates import PromptSet
 
@@ -41,7 +42,6 @@ __all__ = [
     "TextEmbeddings",
     "TokenLimited",
     "Vocabulary",
-    "nbytes_of",
 ]
 
 ImageArray = NDArray[np.uint8]
@@ -236,15 +236,6 @@ class Vocabulary:
         return nbytes_of((self.texts, self.queries, self.background))
 
 
-def nbytes_of(value: Any) -> int:
-    """Return the bytes of the arrays and tensors in a value, its items and its fields."""
-    if isinstance(value, tuple | list):
-        return sum(map(nbytes_of, value))
-    if is_dataclass(value):
-        return sum(nbytes_of(getattr(value, each.name)) for each in fields(value))
-    return int(getattr(value, "nbytes", 0))
-
-
 @dataclass(frozen=True, eq=False, slots=True)
 class Boxes:
     """N boxes of one image before suppression, best first.
@@ -330,6 +321,7 @@ class MaskDetector(Detector, Protocol):
 
 
 P = TypeVar("P")
+E = TypeVar("E")
 
 
 @runtime_checkable
@@ -356,9 +348,6 @@ class BatchEncoder(LateFusionDetector[P], Protocol[P]):
     def encode_batch(self, images: Sequence[ImageArray]) -> list[P]:
         """Return what encode returns for each image."""
         ...
-
-
-E = TypeVar("E")
 
 
 class Segmenter(Protocol[E]):

@@ -53,10 +53,10 @@ if TYPE_CHECKING:
     from openvocab.pipeline.calibration import Calibration, read_calibration
     from openvocab.pipeline.detections import Detection, Detections
     from openvocab.pipeline.drawing.draw import colors_of
+    from openvocab.pipeline.drawing.lettering import undrawn
     from openvocab.pipeline.examples import ExampleScene, example_scenes
     from openvocab.pipeline.explore import Encoded, Explored
     from openvocab.pipeline.label_check import label_findings
-    from openvocab.pipeline.drawing.lettering import undrawn
     from openvocab.pipeline.masks import EncodedMasks, decode_mask, encode_mask, mask_box
     from openvocab.pipeline.pipeline import Pipeline
     from openvocab.pipeline.prompting.prompts import exemplars_of

@@ -13,7 +13,7 @@ from openvocab.models.taggers.clip_texts import encode_texts
 from tests.tiny.open_clip import KINDS, write_kind
 
 TEXTS = ["cat", "This is a photo of a red fire engine", "a", "very " * 60 + "long"]
-CUT = {"clip", "custom text", "eos pool"}
+CUT = {"clip", "custom text", "eos pool", "pe"}
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,12 @@ import torch
 
 __all__ = ["HEADS", "NECK", "save", "write"]
 
-NECK = {
+NECK: dict[str, Any] = {
     "backbone_channel_list": [64, 32, 16, 8],
     "backbone_feature_sizes": [[16, 16], [8, 8], [4, 4]],
     "fpn_hidden_size": 32,
 }
-HEADS = {
+HEADS: dict[str, Any] = {
     "prompt_encoder_config": {"hidden_size": 32, "image_size": 64, "patch_size": 16, "mask_input_channels": 8},
     "mask_decoder_config": {"hidden_size": 32, "mlp_dim": 64, "num_attention_heads": 2, "iou_head_hidden_dim": 32},
 }

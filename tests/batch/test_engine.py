@@ -411,13 +411,18 @@ def test_run_holds_no_image_that_was_let_go_of(tmp_path: Path) -> None:
 
 def test_a_loop_that_is_left_ends_its_threads(tmp_path: Path) -> None:
     save_images(tmp_path, 100)
+    before = set(threading.enumerate())
     for _ in tagging().run(tmp_path, LABELS, workers=4):
         break
     gc.collect()
+
+    def left() -> list[str]:
+        return [thread.name for thread in threading.enumerate() if thread not in before and "openvocab" in thread.name]
+
     deadline = time.monotonic() + 5
-    while any(thread.name.startswith("openvocab") for thread in threading.enumerate()) and time.monotonic() < deadline:
+    while left() and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("openvocab")]
+    assert not left()
 
 
 def test_an_error_of_the_source_is_raised_where_answers_are_taken() -> None:

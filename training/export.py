@@ -15,7 +15,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from openvocab.weights.pocket.architecture import SIDE, PocketOwlv2, detector_config, tagger_config
+from openvocab.models.pocket.files import SIDE
+from training.architecture import PocketOwlv2, detector_config, tagger_config
 from training.drawings import Drawings, labels
 from training.optimize import load_checkpoint
 from training.scenes import SceneKind, bank, compose

@@ -13,8 +13,8 @@ from typing import Any
 from open_clip.tokenizer import SimpleTokenizer, bytes_to_unicode
 from transformers import CLIPTokenizer
 
+from openvocab.models.pocket.files import CONTEXT
 from openvocab.prompts import prompt_set
-from openvocab.weights.pocket.architecture import CONTEXT
 
 __all__ = ["TEMPLATES", "train_tokenizer", "unknown_words"]
 

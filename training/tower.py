@@ -19,7 +19,9 @@ from torch import Tensor, nn
 from torchvision.ops import box_convert, generalized_box_iou_loss
 from transformers import CLIPTokenizer
 
-from openvocab.weights.pocket.architecture import CONTEXT, WIDTH, GatedPool, PocketOwlv2, detector_config
+from openvocab.models.pocket.files import CONTEXT
+from openvocab.models.pocket.layers import WIDTH, GatedPool
+from training.architecture import PocketOwlv2, detector_config
 from training.pool import Batch
 from training.segmenter import positions
 from training.tokens import TEMPLATES

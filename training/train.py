@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from openvocab.weights.pocket.architecture import build_sam
+from training.architecture import build_sam
 from training.drawings import (
     EXTRA_STYLES,
     HELD_OUT_STYLE,

@@ -165,21 +165,21 @@ def _pocket(load: Callable[[], Callable[[str | None, str | None], StageT]]) -> F
 
 
 def _pocket_tagger() -> Callable[[str | None, str | None], Tagger]:
-    from openvocab.models.pocket import load_tagger
+    from openvocab.models.pocket.tagger import PocketTagger
 
-    return load_tagger
+    return PocketTagger.load
 
 
 def _pocket_detector() -> Callable[[str | None, str | None], Detector]:
-    from openvocab.models.pocket import load_detector
+    from openvocab.models.pocket.detector import PocketDetector
 
-    return load_detector
+    return PocketDetector.embedded
 
 
 def _pocket_segmenter() -> Callable[[str | None, str | None], Segmenter[Any]]:
-    from openvocab.models.pocket import load_segmenter
+    from openvocab.models.pocket.segmenter import PocketSegmenter
 
-    return load_segmenter
+    return PocketSegmenter.embedded
 
 
 TAGGERS: Mapping[str, Family[Tagger]] = MappingProxyType(

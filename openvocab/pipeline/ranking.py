@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,64 +35,52 @@ def rank_boxes(boxes: Boxes, settings: Settings, min_scores: float | NDArray[np.
 
     Boxes score over their threshold, survive non-maximum suppression within their label and, with
     duplicates="best", across labels, and are the max_boxes best; ties keep their order. Where boxes are verified, their
-    labels compete after that instead. Boxes of tiles are merged at the seams; see _merged.
+    labels compete after that instead. Boxes of tiles are merged at the seams; see _suppressed.
 
     Args:
         boxes: All boxes of an image.
         settings: Thresholds and limits.
         min_scores: The threshold of all boxes, or (N,) one a box; a box scores over it.
     """
-    import torch
-    from torchvision.ops import batched_nms, nms
-
     rows = np.flatnonzero(boxes.scores > min_scores)
     rows = rows[np.argsort(-boxes.scores[rows], kind="stable")]
-    if boxes.tiles is None:
-        xyxy, scores = torch.from_numpy(boxes.xyxy[rows]), torch.from_numpy(boxes.scores[rows])
-        rows = rows[batched_nms(xyxy, scores, torch.from_numpy(boxes.label_index[rows]), settings.nms_iou).numpy()]
-    else:
-        rows = _merged(boxes, boxes.tiles, rows, settings.nms_iou)
+    rows = _suppressed(boxes, rows, boxes.label_index[rows], settings.nms_iou)
     if settings.duplicates == "best" and not settings.verify:
-        xyxy, scores = torch.from_numpy(boxes.xyxy[rows]), torch.from_numpy(boxes.scores[rows])
-        rows = rows[nms(xyxy, scores, settings.duplicate_iou).numpy()]
+        rows = _suppressed(replace(boxes, tiles=None), rows, np.zeros(len(rows), np.int64), settings.duplicate_iou)
     return rows[: settings.max_boxes]
 
 
-def _merged(boxes: Boxes, tiles: Rows, rows: Rows, nms_iou: float) -> Rows:
-    """Return which boxes of several tiles are objects of their label, best first.
+def _suppressed(boxes: Boxes, rows: Rows, groups: NDArray[np.int64], limit: float) -> Rows:
+    """Return the rows of boxes that no kept row of their group before them suppresses, by an overlap over limit.
 
-    Two boxes of one tile overlap by intersection over union, as in an image. Two boxes of different tiles overlap by
-    intersection over the smaller area: part of an object has a small IoU with the whole of it.
+    All groups are worked through at once: each round keeps the best box that is left of every group. Two boxes of one
+    tile overlap by intersection over union, as in an image. Two boxes of different tiles overlap by intersection over
+    the smaller area: part of an object has a small IoU with the whole of it.
 
     Args:
-        boxes: All boxes.
-        tiles: (N,) the tile of each.
-        rows: Indices of the boxes over the threshold, best first.
-        nms_iou: Boxes that overlap more are one object.
+        boxes: All boxes of an image.
+        rows: (N,) indices, best first.
+        groups: (N,) a box suppresses boxes of its group only.
+        limit: Of the overlap.
     """
-
-    def same_object(one: int, others: Rows) -> NDArray[np.bool_]:
-        iou, ios = overlaps(boxes.xyxy[one], boxes.xyxy[others])
-        same = boxes.label_index[others] == boxes.label_index[one]
-        return np.asarray(same & (np.where(tiles[others] == tiles[one], iou, ios) > nms_iou))
-
-    return _suppressed(rows, same_object)
-
-
-def _suppressed(rows: Rows, suppresses: Callable[[int, Rows], NDArray[np.bool_]]) -> Rows:
-    """Return the rows that no kept row before them suppresses."""
-    kept = []
-    while len(rows):
-        kept.append(rows[0])
-        rows = rows[1:][~suppresses(int(rows[0]), rows[1:])]
-    return np.array(kept, np.intp)
+    xyxy, tiles = boxes.xyxy[rows], np.zeros(len(rows), np.int64) if boxes.tiles is None else boxes.tiles[rows]
+    kept, left = [np.zeros(0, np.intp)], np.argsort(groups, kind="stable")
+    while len(left):
+        starts = np.flatnonzero(np.diff(groups[left], prepend=-1))
+        kept.append(left[starts])
+        best = np.repeat(kept[-1], np.diff(starts, append=len(left)))
+        shared, smaller = overlaps(xyxy[best], xyxy[left])
+        over = np.where(tiles[left] == tiles[best], shared, smaller) > limit
+        left = left[~over & (left != best)]
+    return rows[np.sort(np.concatenate(kept))]
 
 
 def overlaps(box: Scores, others: Scores) -> tuple[Scores, Scores]:
-    """Return (N,) intersections of a box with (N, 4) others, over the union and over the smaller area."""
-    sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
+    """Return (N,) intersections of (4,) or (N, 4) boxes with (N, 4) others, over the union and the smaller area."""
+    sides = np.minimum(box[..., 2:], others[:, 2:]) - np.maximum(box[..., :2], others[:, :2])
     shared = sides.clip(0).prod(axis=1)
-    own, areas = (box[2:] - box[:2]).prod(), (others[:, 2:] - others[:, :2]).prod(axis=1)
+    own, areas = (each[..., 2:] - each[..., :2] for each in (box, others))
+    own, areas = own.prod(axis=-1), areas.prod(axis=1)
     tiny = np.float32(1e-9)
     return shared / np.maximum(own + areas - shared, tiny), shared / np.maximum(np.minimum(own, areas), tiny)
 

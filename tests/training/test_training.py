@@ -12,8 +12,8 @@ import torch
 from PIL import Image, ImageDraw
 
 from openvocab import BadInput, UnknownName
-from openvocab.weights.pocket.architecture import PocketOwlv2, build_sam, detector_config, register
 from training import evaluate, export
+from training.architecture import PocketOwlv2, build_sam, detector_config, register
 from training.drawings import Drawings, labels, load_folder, load_style
 from training.loop import Job, run
 from training.optimize import Optimizer, steady_then_down

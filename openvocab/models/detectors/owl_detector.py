@@ -129,7 +129,7 @@ class OwlDetector:
         sentence = template or DEFAULT_TEMPLATE
         prompts = PromptSet("detector", (sentence,))
         texts = [prompts.fill(name)[0] for name in names]
-        check_sentences(self.processor.tokenizer, names, texts, self._context)
+        self._check_sentences(names, texts)
         starts = label_batches(len(texts), _TEXTS_A_BATCH, ENCODING)
         embeddings = torch.cat([self._embed(texts[start : start + _TEXTS_A_BATCH]) for start in starts])
         return Queries(names, sentence, _finite(embeddings, names))
@@ -264,6 +264,9 @@ class OwlDetector:
     def _context(self) -> int:
         return int(self.model.config.text_config.max_position_embeddings)
 
+    def _check_sentences(self, labels: Sequence[str], texts: Sequence[str]) -> None:
+        check_sentences(self.processor.tokenizer, labels, texts, self._context)
+
     @torch.inference_mode()
     def _embed(self, texts: list[str]) -> Tensor:
         """Return (len(texts), D) float32 unit rows; attention is causal, so padding to the longest changes nothing."""
@@ -308,7 +311,10 @@ class OwlDetector:
         return self.model.class_predictor(places, words)[0], self.model.box_predictor(places, grid)
 
     def _grid(self, images: Sequence[ImageArray]) -> Tensor:
-        pixels = torch.cat([self._pixels(image) for image in images])
+        return self._features(torch.cat([self._pixels(image) for image in images]))
+
+    def _features(self, pixels: Tensor) -> Tensor:
+        """Return (P, rows, columns, D) float32 of (P, 3, height, width) normalized pixels."""
         return image_grid(self.model, pixels.to(self.model.device))
 
     def _pixels(self, image: ImageArray) -> Tensor:

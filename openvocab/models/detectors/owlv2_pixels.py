@@ -8,6 +8,7 @@ axis. docs/speed.md says what that saves. Images that need no shrinking are left
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from openvocab.pipeline.protocols import ImageArray
 
-__all__ = ["owlv2_pixels", "resize_matrix"]
+__all__ = ["owlv2_pixels", "padded_pixels", "resize_matrix"]
 
 
 def _gaussian(sigma: float) -> NDArray[np.float64]:
@@ -66,12 +67,26 @@ def owlv2_pixels(image: ImageArray, processor: Any) -> Tensor | None:
         return None
     if int(processor.resample) != 2 or processor.rescale_factor != 1 / 255:
         return None
-    height, width = image.shape[:2]
-    side = max(height, width)
     tall, wide = processor.size["height"], processor.size["width"]
-    if side <= max(tall, wide):
+    if max(image.shape[:2]) <= max(tall, wide):
         return None
+    return padded_pixels(image, (tall, wide), processor.image_mean, processor.image_std)
+
+
+def padded_pixels(
+    image: ImageArray, size: tuple[int, int], mean: Sequence[float], deviation: Sequence[float]
+) -> Tensor:
+    """Return (1, 3, *size) float32: the image padded to a square at the right or below, resized and normalized.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        size: Height and width of the model's input.
+        mean: Of each color, in 0 to 1.
+        deviation: Of each color, in 0 to 1.
+    """
+    height, width = image.shape[:2]
+    side, (tall, wide) = max(height, width), size
     pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float().div_(255)
     pixels = resize_matrix(side, tall)[:, :height] @ pixels @ resize_matrix(side, wide)[:, :width].T
-    mean, deviation = (torch.tensor(values).view(3, 1, 1) for values in (processor.image_mean, processor.image_std))
-    return ((pixels - mean) / deviation)[None]
+    means, deviations = (torch.tensor(values).view(3, 1, 1) for values in (mean, deviation))
+    return ((pixels - means) / deviations)[None]

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from openvocab.models.checked import Example, replace_checked
 
-__all__ = ["FoldedDecoder", "fold_decoder"]
+__all__ = ["FoldedDecoder", "fold_decoder", "two_way"]
 
 _PART = "the mask decoder of SAM"
 _SIDE = 3
@@ -68,7 +68,7 @@ class FoldedDecoder(nn.Module):
         places, position = (each.flatten(2).transpose(1, 2).contiguous() for each in (maps, image_pe))
         first = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
         tokens = torch.cat([first.expand(len(dense), -1, -1), sparse_prompt_embeddings], 1)
-        tokens, places = _two_way(self.transformer, tokens, places, position)
+        tokens, places = two_way(self.transformer, tokens, places, position)
         heads = self.output_hypernetworks_mlps
         wanted = range(1, len(heads)) if multimask_output else range(1)
         masks = torch.stack([heads[index](tokens[:, 1 + index]) for index in wanted], 1)
@@ -93,7 +93,7 @@ def _example(decoder: Any) -> Example:
     return (image, position, values(2, 2, wide), none.expand(2, -1, -1, -1), True), {}
 
 
-def _two_way(transformer: Any, given: Tensor, places: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
+def two_way(transformer: Any, given: Tensor, places: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
     """Return (B, T, C) tokens and (B, N, C) places of the two-way transformer.
 
     Args:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from segment_anything.utils.transforms import ResizeLongestSide
+from PIL import Image
 from torch import Tensor
 
 from openvocab.errors import BadInput, BadOutput
@@ -18,7 +18,6 @@ from openvocab.models.device import dtype_of, pick_device, pick_dtype
 from openvocab.models.segmenters.mask_upsampling import axis_weights, upsampled
 from openvocab.models.segmenters.prompts import Prompt
 from openvocab.models.segmenters.sam_attention import contiguous_positions, mask_free
-from openvocab.models.segmenters.sam_checkpoint import load_sam
 from openvocab.models.segmenters.sam_decoder import fold_decoder
 from openvocab.pipeline.protocols import ImageArray
 from openvocab.pipeline.result import ModelRecord
@@ -80,6 +79,8 @@ class SamSegmenter:
             UnknownName: there is no such kind of model.
             BadWeights: the file is absent, cannot be fetched or read, holds another model, or is not the trusted one.
         """
+        from openvocab.models.segmenters.sam_checkpoint import load_sam
+
         kind, source, path = _weights(spec)
         before = file_state(path)
         target = pick_device(device)
@@ -103,7 +104,7 @@ class SamSegmenter:
             BadOutput: the image encoder's answer is not finite.
         """
         encoder = self.model.image_encoder
-        small = ResizeLongestSide(encoder.img_size).apply_image(thickened(image, encoder.img_size))
+        small = _fitted(thickened(image, encoder.img_size), encoder.img_size)
         pixels = torch.as_tensor(small, device=self.model.device).permute(2, 0, 1)[None].contiguous()
         features = self._features(self.model.preprocess(pixels))
         if not torch.isfinite(features).all():
@@ -259,3 +260,9 @@ def thickened(image: ImageArray, side: int) -> ImageArray:
     shorter, longer = sorted(image.shape[:2])
     times = longer // (2 * side * shorter) + 1
     return image if times == 1 else np.repeat(image, times, axis=int(image.shape[1] < image.shape[0]))
+
+
+def _fitted(image: ImageArray, side: int) -> ImageArray:
+    """Return an image whose longer axis is resized to side, as ResizeLongestSide of segment_anything does."""
+    height, width = (int(size * (side / max(image.shape[:2])) + 0.5) for size in image.shape[:2])
+    return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))

@@ -1,4 +1,6 @@
-"""The three embedded models: classes of the libraries with small widths, and one convolutional stem.
+"""The three embedded models as they are trained: classes of the libraries with small widths and one stem.
+
+openvocab.models.pocket runs the same weights without the libraries; tests compare both.
 
 The detector is transformers' Owlv2ForObjectDetection and the segmenter segment_anything's Sam, each with the single
 convolution that cuts the image into patches replaced by a stem of stride-2 convolutions (Xiao et al. 2021,
@@ -22,12 +24,14 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from transformers import Owlv2Config, Owlv2ForObjectDetection
 
+from openvocab.models.pocket.files import CONTEXT, SIDE
+from openvocab.models.pocket.layers import HEADS, LAYERS, PATCH, TEXT_WIDTH, WIDTH, ConvStem, GatedPool
+
 __all__ = [
     "CONTEXT",
     "MODEL_NAME",
     "FineDecoder",
     "FineEncoder",
-    "GatedPool",
     "PocketOwlv2",
     "build_sam",
     "detector_config",
@@ -35,48 +39,7 @@ __all__ = [
     "tagger_config",
 ]
 
-SIDE, PATCH, WIDTH, LAYERS, HEADS, TEXT_WIDTH, CONTEXT = 256, 16, 192, 6, 3, 128, 32
 MODEL_NAME = "openvocab_pocket_vit"
-
-
-class _Residual(nn.Module):
-    """Two 3 x 3 convolutions added to their input."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(width, width, 3, 1, 1, bias=False)
-        self.first_norm = nn.BatchNorm2d(width)
-        self.second = nn.Conv2d(width, width, 3, 1, 1, bias=False)
-        self.second_norm = nn.BatchNorm2d(width)
-        nn.init.zeros_(self.second_norm.weight)
-
-    def forward(self, features: Tensor) -> Tensor:
-        inner = torch.relu(self.first_norm(self.first(features)))
-        return torch.relu(features + self.second_norm(self.second(inner)))
-
-
-class ConvStem(nn.Sequential):
-    """(B, 3, H, W) to (B, widths[-1], H / 2^n, W / 2^n) by n stride-2 convolutions.
-
-    Args:
-        widths: channels after each of the n convolutions.
-        residuals: how many residual blocks follow each of them.
-    """
-
-    def __init__(self, widths: Sequence[int], residuals: Sequence[int]) -> None:
-        layers: list[nn.Module] = []
-        previous = 3
-        for width, count in zip(widths, residuals, strict=True):
-            layers += [nn.Conv2d(previous, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
-            layers += [_Residual(width) for _ in range(count)]
-            previous = width
-        super().__init__(*layers, nn.Conv2d(previous, previous, 1))
-
-    @property
-    def weight(self) -> Tensor:
-        """The first convolution's weight: Owlv2VisionEmbeddings reads its dtype."""
-        weight: Tensor = self[0].weight  # type: ignore[assignment]
-        return weight
 
 
 def _tower_stem() -> ConvStem:
@@ -150,29 +113,6 @@ class _StemEmbed(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         features: Tensor = self.backbone(images)
         return features.flatten(2).transpose(1, 2)
-
-
-class GatedPool(nn.Module):
-    """(B, 1 + P, D) tokens, the class token first, to (B, D): the patches, weighed by how much of an object each shows.
-
-    Patches are merged with the class token as Owlv2 merges them (their product, normalized); a gate of the shape of
-    Owlv2's objectness head gives each a logit, and their softmax over the patches weighs them (Ilse et al. 2018,
-    "Attention-based deep multiple instance learning"). A patch that tells an object to the detector so tells it to the
-    tagger too; attention pooling had to learn that anew, and learned it slowly.
-    """
-
-    def __init__(self, width: int = WIDTH) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.gate = nn.Sequential(
-            *(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width), nn.GELU(), nn.Linear(width, 1))
-        )
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        merged = self.norm(tokens[:, 1:] * tokens[:, :1])
-        weights = self.gate(merged).float().softmax(1).to(merged)
-        pooled: Tensor = (weights * merged).sum(1)
-        return pooled
 
 
 class PocketVit(VisionTransformer):

@@ -8,7 +8,8 @@ PYTEST := -m pytest -n auto --maxprocesses 4 --dist loadfile
 WHEEL_VENV := .wheel-venv
 LOWEST_VENV := .lowest-venv
 NEWEST_VENV := .newest-venv
-TEST_EXTRAS := completion,formats,mcp,photos,readers,train
+TEST_EXTRAS := completion,formats,heif,mcp,photos,readers,train
+TEST_PACKAGES := clip-benchmark duckdb hatchling playwright polars pytest pytest-xdist
 # uv is faster than pip; pip is the fallback if uv cannot reach the registry that pip is configured for.
 install = $(BIN)/uv pip install --quiet --python $(1)/bin/python -c constraints.txt $(2) \
 	|| $(1)/bin/python -m pip install --quiet -c constraints.txt $(2)
@@ -57,7 +58,7 @@ wheel: $(READY)
 wheel-test: wheel
 	rm -rf $(WHEEL_VENV) build/elsewhere
 	$(PYTHON) -m venv $(WHEEL_VENV)
-	$(call install,$(WHEEL_VENV),"$$(ls dist/*.whl)[$(TEST_EXTRAS)]" pytest pytest-xdist clip-benchmark)
+	$(call install,$(WHEEL_VENV),"$$(ls dist/*.whl)[$(TEST_EXTRAS)]" $(TEST_PACKAGES))
 	mkdir -p build/elsewhere
 	cp -r tests training benchmarks docs notebooks Makefile mkdocs.yml pyproject.toml *.md build/elsewhere/
 	cd build/elsewhere && ../../$(WHEEL_VENV)/bin/python -P $(PYTEST)

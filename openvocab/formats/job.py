@@ -106,5 +106,8 @@ def _below(name: str, folder: str | None) -> str:
     """Return the path of name relative to folder, with slashes, if it is inside; else name."""
     if folder is None or "://" in name:
         return name
-    inside = os.path.relpath(os.path.abspath(name), os.path.abspath(folder))
+    try:
+        inside = os.path.relpath(os.path.abspath(name), os.path.abspath(folder))
+    except ValueError:  # on another drive of Windows
+        return name
     return name if inside.startswith(os.pardir) else inside.replace(os.sep, "/")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -174,7 +175,28 @@ class ImageFiles:
         target = self._top / inside
         target.parent.mkdir(exist_ok=True)
         if found.data is None:
-            target.symlink_to(os.path.abspath(found.path or ""))
+            _link(target, os.path.abspath(found.path or ""))
         else:
             target.write_bytes(found.data)
         return inside
+
+
+_NO_LINKS = {errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EOPNOTSUPP}
+"""The errors of systems and disks without symbolic links; Windows without developer mode gives EINVAL and 1314."""
+
+
+def _link(target: Path, original: str) -> None:
+    """Make a symbolic link.
+
+    Raises:
+        CannotWrite: The system does not allow links.
+        OSError: The disk is full, or the folder cannot be written.
+    """
+    try:
+        target.symlink_to(original)
+    except (OSError, NotImplementedError) as error:
+        if not isinstance(error, OSError) or error.errno in _NO_LINKS or getattr(error, "winerror", None) == 1314:
+            raise CannotWrite(
+                f"{target} cannot be a symbolic link ({error}); copy the images instead: --images copy"
+            ) from error
+        raise

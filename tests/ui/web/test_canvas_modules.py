@@ -12,6 +12,7 @@ import pytest
 import openvocab
 
 FOLDER = Path(__file__).parent / "canvas"
+MODULES = Path(openvocab.__file__).parent / "ui" / "web" / "canvas"
 
 
 def test_the_modules_pass_their_own_tests(tmp_path):
@@ -33,7 +34,7 @@ def test_the_modules_pass_their_own_tests(tmp_path):
         [node, "--test", *sorted(map(str, FOLDER.glob("*.test.mjs")))],
         capture_output=True,
         text=True,
-        env={"MASKS": str(tmp_path / "masks.json"), "PATH": str(Path(node).parent)},
+        env={"CANVAS": str(MODULES), "MASKS": str(tmp_path / "masks.json"), "PATH": str(Path(node).parent)},
         timeout=60,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,11 +1,11 @@
-// Unit tests of the canvas's modules without a browser; MASKS names masks that pycocotools encoded.
+// Unit tests of the canvas's modules without a browser; CANVAS is their folder, MASKS names masks that pycocotools encoded.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import test from "node:test";
 
-const folder = "../../../../openvocab/ui/web/canvas/";
-const source = (name) => "data:text/javascript," + encodeURIComponent(readFileSync(new URL(folder + name, import.meta.url), "utf8"));
+const source = (name) => "data:text/javascript," + encodeURIComponent(readFileSync(join(process.env.CANVAS, name), "utf8"));
 const { decodeMask, isEdge, partOf, pixelsOf } = await import(source("rle.js"));
 const { bounded, centered, fit, pan, toImage, toScreen, zoomAt } = await import(source("viewport.js"));
 const { dragBox, handleAt, labelCounts, labelKeys, objectAt, splitWords, visible } = await import(source("objects.js"));

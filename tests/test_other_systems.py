@@ -6,6 +6,7 @@ import ast
 import errno
 import ntpath
 import os
+import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -144,7 +145,7 @@ def test_cache_is_where_the_system_keeps_caches(
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(folders.sys, "platform", system)
+    monkeypatch.setattr(sys, "platform", system)
     assert folders.cache_folder() == expected
 
 

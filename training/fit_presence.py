@@ -37,7 +37,7 @@ __all__ = ["Seen", "box_f1", "fit", "fit_logistic", "main", "measure"]
 SEED = 990001
 SETS = (("image",), ("image", "window"), ("image", "box"), ("image", "window", "box"), ("box",))
 """The evidence that may be at hand: with or without windows, with or without a detector or a tagger."""
-TAG_SETS = SETS[:2]
+TAG_SETS, BOX_SETS = SETS[:2], SETS[-1:]
 PRESENCE_THRESHOLDS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9)
 BOX_THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
 FOLDS = 5
@@ -131,15 +131,15 @@ def fit(seen: Sequence[Seen], source: str, *, relative: bool | None = None) -> P
 
 
 def _plain(pipe: Pipeline, model: PresenceModel) -> list[dict[str, Any]]:
-    """The content of presence.json: the model of tagger and detector, and that of the tagger alone."""
+    """The content of presence.json: the model of tagger and detector, and those of each alone."""
     records = [each.record for each in (pipe.tagger, pipe.detector) if each is not None]
     digests = {one.spec: one.sha256 for one in records}
-    rows = []
-    for detector, sets in ((records[1].spec, SETS), ("", TAG_SETS)):
+    rows, names = [], tuple(digests)
+    for tagger, detector, sets in ((*names, SETS), (names[0], "", TAG_SETS), ("", names[1], BOX_SETS)):
         logistics = [
             {"bias": one.bias, "weights": dict(one.weights)} for one in model.logistics if tuple(one.weights) in sets
         ]
-        known = {"tagger": records[0].spec, "detector": detector, "relative": model.relative, "source": model.source}
+        known = {"tagger": tagger, "detector": detector, "relative": model.relative, "source": model.source}
         rows.append({**known, "sha256": digests, "logistics": logistics})
     return rows
 

@@ -204,6 +204,7 @@ def test_the_fit_is_of_the_weights_that_ship() -> None:
     assert {(row["tagger"], row["detector"]) for row in rows} == {
         ("pocket-tagger", "pocket-detector"),
         ("pocket-tagger", ""),
+        ("", "pocket-detector"),
     }
     for row in rows:
         assert row["sha256"] == {name: checkpoint(name).sha256 for name in ("pocket-tagger", "pocket-detector")}

@@ -53,6 +53,15 @@ def test_an_exemplar_whose_name_is_not_given_finds_the_object(label: str, pipe: 
     assert (found.tags, found.run.tagger) == ((), None)
 
 
+def test_an_exemplar_finds_another_object_of_its_kind_by_the_defaults(pipe: Pipeline) -> None:
+    given, asked = openvocab.example_scenes()[2:4]
+    bag = Exemplar.cut(
+        openvocab.read_image(given.path), "like this", given.xyxy[given.labels.index("handbag")].tolist()
+    )
+    (one,) = pipe(openvocab.read_image(asked.path), Prompt(exemplars=(bag,))).detections
+    np.testing.assert_allclose(one.xyxy, asked.xyxy[asked.labels.index("handbag")], atol=12)
+
+
 def test_points_on_an_object_are_an_exemplar_of_it(pipe: Pipeline, answer: Result) -> None:
     box = answer.detections.xyxy[answer.detections.labels.index("tent")]
     point = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)

@@ -1,6 +1,6 @@
 """Fit the rule that verifies boxes of the embedded models, and print what it brings.
 
-python -m training.fit_verification [--scenes 150] [--packages DIR] [--dry-run]
+python -m training.fit_verification [--scenes 300] [--packages DIR] [--dry-run]
 
 It composes scenes of the trained styles, of seeds that are neither trained on nor reported, and rewrites
 openvocab/weights/verification.json. Run it again when the embedded models change.
@@ -149,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     import openvocab
 
     parser = argparse.ArgumentParser(prog="python -m training.fit_verification", description=__doc__)
-    parser.add_argument("--scenes", type=int, default=150)
+    parser.add_argument("--scenes", type=int, default=300)
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--packages", type=Path, default=Path("node_modules/@iconify-json"))
     parser.add_argument("--dry-run", action="store_true", help="write no file")

@@ -87,6 +87,7 @@ if TYPE_CHECKING:
     from openvocab.prompts.exemplars import Exemplar, Mark
     from openvocab.prompts.labels import label_sets, read_labels
     from openvocab.prompts.prompt import Prompt, read_prompt
+    from openvocab.prompts.sets import LabelSet, read_label_set
     from openvocab.prompts.templates import PromptSet, prompt_set
 
 __version__ = "0.1.0"
@@ -113,6 +114,7 @@ __all__ = [
     "ImageError",
     "JointScorer",
     "LabelFinding",
+    "LabelSet",
     "LateFusionDetector",
     "Loader",
     "Mark",
@@ -171,6 +173,7 @@ __all__ = [
     "read_calibration",
     "read_devices",
     "read_image",
+    "read_label_set",
     "read_labels",
     "read_prompt",
     "read_run",
@@ -241,12 +244,14 @@ _HOMES = {
 _LATE = {name: f"openvocab.{home}" for home, names in _HOMES.items() for name in names} | {
     "Exemplar": "openvocab.prompts.exemplars",
     "LabelFinding": "openvocab.prompts.check",
+    "LabelSet": "openvocab.prompts.sets",
     "Mark": "openvocab.prompts.exemplars",
     "Prompt": "openvocab.prompts.prompt",
     "PromptSet": "openvocab.prompts.templates",
     "label_findings": "openvocab.pipeline.label_check",
     "label_sets": "openvocab.prompts.labels",
     "prompt_set": "openvocab.prompts.templates",
+    "read_label_set": "openvocab.prompts.sets",
     "read_labels": "openvocab.prompts.labels",
     "read_prompt": "openvocab.prompts.prompt",
 }

@@ -12,6 +12,7 @@ from openvocab.batch.answers import About, Answer
 from openvocab.batch.writer import RunOptions, about, open_engine
 from openvocab.errors import BadInput
 from openvocab.prompts.prompt import Prompt
+from openvocab.prompts.sets import LabelSet
 from openvocab.prompts.templates import PromptSet
 
 if TYPE_CHECKING:
@@ -63,14 +64,14 @@ class Job:
 
     Attributes:
         load: Loads the pipeline on a device; it must be picklable. See Loader.
-        labels: The vocabulary, in order, or a Prompt.
+        labels: The vocabulary, in order, or a LabelSet or a Prompt.
         prompts: The tagger's templates.
         changes: The settings to change.
         options: The options of the run; on_answer and stop stay in the writing process.
     """
 
     load: Callable[[str], Pipeline]
-    labels: tuple[str, ...] | Prompt
+    labels: tuple[str, ...] | LabelSet | Prompt
     prompts: PromptSet
     changes: Mapping[str, Any]
     options: RunOptions

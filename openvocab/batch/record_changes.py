@@ -21,7 +21,7 @@ _FREE = (
     "segmenter.device",
 )
 """The entries of run.json that may differ between the sessions of one run."""
-_IMPLIED = {"settings.mask_threshold": 0.0, "settings.verify": 0, "prompt": ""}
+_IMPLIED = {"settings.mask_threshold": 0.0, "settings.verify": 0, "prompt": "", "label_set": ""}
 """The values of entries that records of earlier versions do not contain."""
 
 

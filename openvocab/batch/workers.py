@@ -16,8 +16,8 @@ from openvocab.errors import BadInput
 from openvocab.images.sources import Names
 from openvocab.pipeline.prompting.prompts import refuse_marks
 from openvocab.pipeline.settings import Settings
-from openvocab.prompts.labels import read_labels
 from openvocab.prompts.prompt import Prompt
+from openvocab.prompts.sets import LabelSet, read_label_set
 from openvocab.prompts.templates import PromptSet, prompt_set
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Workers:
         self,
         folder: str | os.PathLike[str],
         images: Names,
-        labels: str | Sequence[str] | Prompt,
+        labels: str | Sequence[str] | LabelSet | Prompt,
         *,
         template: str | Sequence[str] | PromptSet | None = None,
         **options: Unpack[RunChoices],
@@ -82,7 +82,7 @@ class Workers:
         chosen, changes = RunOptions.parted({**options, "devices": self.devices})
         Settings().changed_in(Workers.run_to, changes, RunOptions.names())
         refuse_marks(labels)
-        names = labels if isinstance(labels, Prompt) else read_labels(labels)
+        names = labels if isinstance(labels, Prompt) else read_label_set(labels)
         job = Job(self.loader, names, prompt_set(template), changes, chosen)
         source = source_of(os.fspath(folder), images, chosen)
         with self._opened(job) as pool:

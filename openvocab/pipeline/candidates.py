@@ -73,7 +73,8 @@ class Candidates:
 
     Attributes:
         xyxy: (N, 4) float32 boxes in pixels, not ranked.
-        scores: (N, C) float32, each candidate's score for every label; 0 below the min_score that was asked for.
+        scores: (N, C) float32, each candidate's score for every label; 0 below the min_score that was asked for. The
+            columns of a LabelSet's negatives stand behind those of the labels.
         min_score: Box thresholds of this or more are answered in full.
         best: (C,) float32, the best score of each label over all boxes, candidates or not; NaN for a label that the
             detector was not asked for.
@@ -96,19 +97,23 @@ class Candidates:
         """Return the detections of the wanted labels, as the chain does.
 
         Args:
-            labels: All labels.
+            labels: All labels; of more columns of scores than labels, the rest are negatives.
             wanted: Indices of the labels to detect; of two that score the same, the first is a box's label.
             settings: Thresholds and limits.
             size: (height, width) of the image.
         """
         if not len(wanted):
             return Detections.none(None if self.masks is None else size)
-        scores = self.scores[:, wanted]
+        negatives = np.arange(len(labels), self.scores.shape[1])
+        places = np.concatenate([wanted, negatives]) if len(negatives) else wanted
+        scores = self.scores[:, places]
         best = scores.argmax(axis=1)
         top = scores[np.arange(len(best)), best]
-        top, min_scores = settings.box_scores(top, tuple(labels), wanted[best])
-        rows = rank_boxes(Boxes(self.xyxy, top, best.astype(np.int64), self.tiles), settings, min_scores)
-        class_ids, masks, mask_scores = wanted[best[rows]].astype(np.int64), self.masks, self.mask_scores
+        names = (*labels, *[""] * len(negatives))  # a calibration has no fit for ""
+        top, min_scores = settings.box_scores(top, names, places[best])
+        boxes = Boxes(self.xyxy, top, best.astype(np.int64), self.tiles)
+        rows = rank_boxes(boxes, settings, min_scores, len(wanted) if len(negatives) else None)
+        class_ids, masks, mask_scores = places[best[rows]].astype(np.int64), self.masks, self.mask_scores
         names = tuple(labels[at] for at in class_ids)
         found = Detections(self.xyxy[rows], top[rows], names, top[rows], class_ids=class_ids)
         if masks is None or mask_scores is None:

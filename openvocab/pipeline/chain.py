@@ -19,6 +19,7 @@ from openvocab.pipeline.candidates import CandidateLimits, Candidates, find_cand
 from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.gate import Choice, choose, effective, present_rows
 from openvocab.pipeline.masks import Masks, nonempty
+from openvocab.pipeline.phrases.rows import asked_rows, best_phrases, column_scores, columns, labeled, reported
 from openvocab.pipeline.presence import Evidence, log_odds, presence_of, tag_evidence, tag_log_odds
 from openvocab.pipeline.protocols import (
     Detector,
@@ -105,7 +106,7 @@ class Stages:
         """Return the presence of every label, from the tagger's evidence and the detector's boxes."""
         boxes = {} if seen is None else {"box": log_odds(seen.best)}
         values = presence_of(self.presence_model, {**evidence, **boxes})
-        return NO_PRESENCE if values is None else Presence(vocabulary.places, values)
+        return NO_PRESENCE if values is None else Presence(vocabulary.places, reported(vocabulary, values))
 
     @property
     def masks_from_detector(self) -> MaskDetector | None:
@@ -119,7 +120,7 @@ class Tagged:
 
     Attributes:
         scores: (C,) float32; with windows or tiles, each label's best over the image and those.
-        evidence: The tagger's log-odds; see presence.
+        evidence: The tagger's log-odds of the labels and, after them, of a LabelSet's negatives; see presence.
         features: (V, D) float32 features of the image, its windows and its tiles.
     """
 
@@ -158,9 +159,10 @@ def score_views(stages: Stages, features: Sequence[Floats], vocabulary: Vocabula
     tagger, texts = _texts(stages, vocabulary)
     rows, ends = np.concatenate(features), np.cumsum([len(each) for each in features])
     scores, logits = _scores_and_logits(tagger, rows, texts)
+    odds = best_phrases(vocabulary, tag_log_odds(tagger, rows, logits, vocabulary.background))
+    scores = reported(vocabulary, column_scores(vocabulary, tagger, rows, texts, scores, logits))
     best = np.maximum.reduceat(scores, [0, *ends[:-1]], axis=0)
-    odds = np.split(tag_log_odds(tagger, rows, logits, vocabulary.background), ends[:-1])
-    return list(map(Tagged, best, map(tag_evidence, odds), features))
+    return list(map(Tagged, best, map(tag_evidence, np.split(odds, ends[:-1])), features))
 
 
 def score_features(stages: Stages, features: Floats, vocabulary: Vocabulary) -> Floats:
@@ -170,7 +172,10 @@ def score_features(stages: Stages, features: Floats, vocabulary: Vocabulary) -> 
         BadInput: there is no tagger.
     """
     tagger, texts = _texts(stages, vocabulary)
-    return tagger.scores(features, texts)
+    if vocabulary.label_set is None:
+        return tagger.scores(features, texts)
+    scores = column_scores(vocabulary, tagger, features, texts, *_scores_and_logits(tagger, features, texts))
+    return reported(vocabulary, scores)
 
 
 def tag(stages: Stages, scores: Floats | None, labels: Sequence[str]) -> Choice:
@@ -196,12 +201,14 @@ def look(
     """
     if stages.detector is None or vocabulary.queries is None:
         raise BadInput("this pipeline has no detector; load one with detector=SPEC")
-    limits = CandidateLimits(stages.settings.lowest_box_score(vocabulary.labels), sys.maxsize)
-    masks = stages.masks_from_detector
+    limits = CandidateLimits(stages.settings.lowest_box_score(columns(vocabulary)), sys.maxsize)
+    masks, rows = stages.masks_from_detector, asked_rows(vocabulary, wanted)
     if stages.settings.tiles:
-        given, batch = (stages.detector, masks, vocabulary.queries, wanted, limits), stages.settings.batch_size
-        return [detect_tiles(*given, image, tiling_of(stages, image), batch) for image in images]
-    return find_candidates(stages.detector, images, vocabulary.queries, wanted, limits, with_masks=masks)
+        given, batch = (stages.detector, masks, vocabulary.queries, rows, limits), stages.settings.batch_size
+        found = [detect_tiles(*given, image, tiling_of(stages, image), batch) for image in images]
+    else:
+        found = find_candidates(stages.detector, images, vocabulary.queries, rows, limits, with_masks=masks)
+    return [labeled(vocabulary, one) for one in found]
 
 
 def conclude(
@@ -330,6 +337,7 @@ def run_record(stages: Stages, vocabulary: Vocabulary) -> RunRecord:
         vocabulary.queries.template if vocabulary.queries else "",
         stages.settings.given(),
         vocabulary.prompt_digest,
+        vocabulary.label_set.digest if vocabulary.label_set else "",
     )
 
 

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openvocab.errors import BadInput
-from openvocab.pipeline.chain import Stages, run_record, score_features
+from openvocab.pipeline.chain import Stages, run_record
 from openvocab.pipeline.crops import object_crop
 from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.masks import EncodedMasks, mask_box
-from openvocab.pipeline.presence import tag_log_odds
+from openvocab.pipeline.phrases.rows import best_phrases, columns
+from openvocab.pipeline.presence import presence_of, tag_log_odds
 from openvocab.pipeline.protocols import ImageArray, PromptSegmenter, ProposingDetector, Vocabulary
 from openvocab.pipeline.result import Result, Tag
 from openvocab.prompts.labels import check_threshold
@@ -143,7 +144,7 @@ def segment_everything(stages: Stages, image: ImageArray, options: EverythingOpt
 
 
 def label_objects(stages: Stages, image: ImageArray, objects: Detections, vocabulary: Vocabulary) -> Floats:
-    """Return the (N, C) scores of the labels for N objects with masks.
+    """Return the (N, C) scores of the labels, and of a LabelSet's negatives after them, for N objects with masks.
 
     The tagger sees each object with little and more of its surroundings, and alone; its features are averaged. Scores
     of a softmax tagger are compared with the fixed background labels, so no score depends on the other labels.
@@ -166,22 +167,27 @@ def label_objects(stages: Stages, image: ImageArray, objects: Detections, vocabu
         features = tagger.encode_images(views)
         rows.append(features.reshape(len(block), len(_VIEWS), -1).mean(axis=1))
     if not rows:
-        return np.zeros((0, len(vocabulary.labels)), np.float32)
+        return np.zeros((0, len(columns(vocabulary))), np.float32)
     features = np.concatenate(rows)
     if tagger.independent:
-        return score_features(stages, features, vocabulary)
+        return best_phrases(vocabulary, tagger.scores(features, texts))
     odds = tag_log_odds(tagger, features, tagger.logits(features, texts), vocabulary.background)
-    found = [stages.presence({"image": row}, None, vocabulary) for row in odds]
-    if not all(len(each) for each in found):
+    found = [presence_of(stages.presence_model, {"image": row}) for row in best_phrases(vocabulary, odds)]
+    known = [each for each in found if each is not None]
+    if len(known) < len(found):
         raise BadInput(f"{tagger.record.spec} has no score that stands alone; load a tagger of the CLIP family")
-    return np.stack([each.probabilities for each in found])
+    return np.stack(known)
 
 
 def named(objects: Detections, scores: Floats, vocabulary: Vocabulary, options: EverythingOptions) -> Detections:
-    """Return the objects with their labels; data["label_score"] is the score of the best label, also of "unknown"."""
+    """Return the objects with their labels; data["label_score"] is the score of the best label, also of "unknown".
+
+    An object that looks most like a negative of a LabelSet is "unknown".
+    """
     best = scores.argmax(axis=1) if len(scores) else np.zeros(0, np.int64)
     top = scores[np.arange(len(best)), best]
-    ids = np.where(top >= options.unknown_threshold, best, len(vocabulary.labels)).astype(np.int64)
+    known = (top >= options.unknown_threshold) & (best < len(vocabulary.labels))
+    ids = np.where(known, best, len(vocabulary.labels)).astype(np.int64)
     names = (*vocabulary.labels, UNKNOWN)
     return Detections(
         objects.xyxy,

@@ -24,6 +24,7 @@ from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.gate import Choice, choose, present_rows
 from openvocab.pipeline.masks import EncodedMasks
 from openvocab.pipeline.nbytes import nbytes_of
+from openvocab.pipeline.phrases.rows import columns, labeled
 from openvocab.pipeline.presence import Evidence
 from openvocab.pipeline.protocols import (
     ImageArray,
@@ -95,6 +96,7 @@ class Explored:
         tag_scores: (C,) float32; None without a tagger.
         xyxy: (N, 4) float32 boxes of the candidates in pixels, not ranked; None before the detector ran.
         box_scores: (N, C) float32, each candidate's score for every label, 0 below the min_score that was asked for.
+            The columns of a LabelSet's negatives stand behind those of the labels.
         masks: N encoded masks; None before the segmenter ran.
         mask_scores: (N,) float32, the segmenter's own estimates of the masks' IoU.
         evidence: The tagger's log-odds of presence; see pipeline.presence.
@@ -195,7 +197,7 @@ def explore(stages: Stages, image: Any, vocabulary: Vocabulary, limits: Candidat
     if (stages.tagger and vocabulary.texts is None) or (stages.detector and vocabulary.queries is None):
         raise BadInput("this vocabulary was made without a stage; make it with this pipeline's vocabulary()")
     if stages.detector is not None and stages.settings.calibration is not None:
-        lowest = stages.settings.lowest_box_score(vocabulary.labels)
+        lowest = stages.settings.lowest_box_score(columns(vocabulary))
         limits = replace(limits, min_score=min(limits.min_score, lowest))
     record, encoded = run_record(stages, vocabulary), _start(stages, image)
     start = Explored(encoded, vocabulary, record, stages.settings, "tags", {}, stages.independent, limits.min_score)
@@ -212,7 +214,7 @@ def _answers(stages: Stages, now: Explored, limits: CandidateLimits) -> Iterator
         return
     start = perf_counter()
     encoded = _with_detector(stages, now.encoded)
-    found = _candidates(stages, encoded, now.vocabulary.queries, limits)
+    found = labeled(now.vocabulary, _candidates(stages, encoded, now.vocabulary.queries, limits))
     presence = stages.presence(now.evidence, found, now.vocabulary)
     boxes = replace(now, encoded=encoded, min_score=found.min_score, xyxy=found.xyxy, box_scores=found.scores)
     now = replace(boxes, presence=presence)

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from openvocab.errors import BadInput
 from openvocab.pipeline.protocols import Tagger, TextEmbeddings, TokenLimited
-from openvocab.prompts.check import KINDS, LabelFinding, check_words, usable
-from openvocab.prompts.labels import check_threshold, label_set, raw_labels
+from openvocab.prompts.check import KINDS, LabelFinding, check_words, intended, unshared, usable
+from openvocab.prompts.labels import check_threshold, label_set
+from openvocab.prompts.sets import LabelSet, label_entries
 from openvocab.prompts.templates import PromptSet, prompt_set
 from openvocab.prompts.wordnet.nouns import nouns
 from openvocab.weights.manifest import embedded
@@ -30,7 +31,7 @@ _BLOCK = 1024
 
 
 def label_findings(
-    labels: str | Sequence[str] | Path,
+    labels: str | Sequence[str] | Path | LabelSet,
     tagger: Tagger | None = None,
     template: str | Sequence[str] | PromptSet | None = None,
     max_cosine: float = MAX_COSINE,
@@ -38,7 +39,7 @@ def label_findings(
     """Return what is wrong with a list of labels, in the order of the kinds of LabelFinding.
 
     Args:
-        labels: As for read_labels, and also labels that it refuses.
+        labels: As for read_label_set, and also labels that it refuses.
         tagger: Also find labels that it reads only in part, that it does not know, or that are nearly the same to it.
         template: Its templates; those of prompt_set where not given.
         max_cosine: Two labels are nearly the same if the cosine of their embeddings is this or more.
@@ -49,13 +50,15 @@ def label_findings(
         BadOutput: the tagger's answer is not finite.
     """
     least = check_threshold("max_cosine", max_cosine)
-    given = raw_labels(labels)
+    entries = label_entries(labels)
+    given, shared = unshared(entries)
     if not given:
         raise BadInput("there are no labels; give at least one, for example ['cat', 'dog']")
-    names, found = usable(given)
-    found += check_words(names)
+    names, unusable = usable(given)
+    found = check_words(names)
     if tagger is not None and names:
         found += _of_tagger(tagger, names, prompt_set(template), least)
+    found = [*shared, *unusable, *(each for each in found if not intended(entries, each.labels))]
     return tuple(sorted(found, key=lambda finding: KINDS.index(finding.kind)))
 
 

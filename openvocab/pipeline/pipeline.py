@@ -29,6 +29,7 @@ from openvocab.pipeline.result import Result, RunRecord, Tag
 from openvocab.pipeline.settings import SettingChanges
 from openvocab.pipeline.verify import finish
 from openvocab.prompts.prompt import Prompt
+from openvocab.prompts.sets import LabelSet
 from openvocab.prompts.templates import PromptSet
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["Pipeline"]
 
 Source = str | os.PathLike[str] | bytes | NDArray[np.uint8] | Any
-Labels = str | Sequence[str] | Prompt | Vocabulary
+Labels = str | Sequence[str] | LabelSet | Prompt | Vocabulary
 Template = str | Sequence[str] | PromptSet | None
 
 
@@ -63,7 +64,7 @@ class Pipeline(Stages):
         """Encode labels once for tagger and detector.
 
         Args:
-            labels: Label names, a named label set, a file of labels, words separated by commas, or a Prompt.
+            labels: Names, a named label set, a file of labels, words separated by commas, a LabelSet, or a Prompt.
             template: The tagger's sentence or sentences; "This is a photo of a {label}" where not given.
             detector_template: The detector's sentence; the model family's own where not given.
             cache: Folder of a cache of features, see run_to; labels in it are not encoded again for the tagger.

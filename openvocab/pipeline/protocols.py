@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from openvocab.pipeline.nbytes import nbytes_of
 from openvocab.pipeline.result import ModelRecord
+from openvocab.prompts.sets import LabelSet
 from openvocab.prompts.templates import PromptSet
 
 __all__ = [
@@ -125,10 +126,7 @@ class Prepared:
 
 @runtime_checkable
 class PreparingTagger(Tagger, Protocol):
-    """A tagger whose images can be preprocessed ahead, by the decoding threads.
-
-    encode_images and score take a prepared image in place of the image, with the same answer.
-    """
+    """A tagger whose images can be preprocessed ahead, by the decoding threads; it takes them in place of images."""
 
     def prepare(self, image: ImageArray) -> Prepared:
         """Preprocess an image; called in several threads."""
@@ -211,10 +209,11 @@ class Vocabulary:
     Attributes:
         labels: C labels.
         prompts: The tagger's templates.
-        texts: The labels as the tagger encodes them; None without a tagger.
-        queries: The labels as the detector encodes them; None without a detector.
+        texts: As the tagger encodes them; None without a tagger.
+        queries: As the detector encodes them; None without a detector.
         background: The background labels; None where the tagger's logits are taken as they are.
         prompt_digest: Digest of the Prompt that it was made from; empty for labels.
+        label_set: The set whose phrases texts and queries have in rows; None where these have the labels.
         places: Label -> its place.
     """
 
@@ -224,6 +223,7 @@ class Vocabulary:
     queries: Queries | None
     background: Background | None = None
     prompt_digest: str = ""
+    label_set: LabelSet | None = None
     places: Mapping[str, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -30,21 +30,27 @@ def rank_labels(scores: Scores, min_score: float | NDArray[np.float64], max_labe
     return rows[np.argsort(-scores[rows], kind="stable")][:max_labels]
 
 
-def rank_boxes(boxes: Boxes, settings: Settings, min_scores: float | NDArray[np.float64]) -> Rows:
+def rank_boxes(
+    boxes: Boxes, settings: Settings, min_scores: float | NDArray[np.float64], reported: int | None = None
+) -> Rows:
     """Return the indices of the boxes that are detections, best first.
 
     Boxes score over their threshold, survive non-maximum suppression within their label and, with
     duplicates="best", across labels, and are the max_boxes best; ties keep their order. Where boxes are verified, their
-    labels compete after that instead. Boxes of tiles are merged at the seams; see _suppressed.
+    labels compete after that instead. Boxes of tiles are merged at the seams; see _suppressed. A box of a negative
+    suppresses boxes of labels that it overlaps by duplicate_iou and that score less; it is no detection itself.
 
     Args:
         boxes: All boxes of an image.
         settings: Thresholds and limits.
         min_scores: The threshold of all boxes, or (N,) one a box; a box scores over it.
+        reported: Labels with this index or more are negatives; None: there are none.
     """
     rows = np.flatnonzero(boxes.scores > min_scores)
     rows = rows[np.argsort(-boxes.scores[rows], kind="stable")]
     rows = _suppressed(boxes, rows, boxes.label_index[rows], settings.nms_iou)
+    if reported is not None:
+        rows = _without_negatives(boxes, rows, reported, settings.duplicate_iou)
     if settings.duplicates == "best" and not settings.verify:
         rows = _suppressed(replace(boxes, tiles=None), rows, np.zeros(len(rows), np.int64), settings.duplicate_iou)
     return rows[: settings.max_boxes]
@@ -73,6 +79,15 @@ def _suppressed(boxes: Boxes, rows: Rows, groups: NDArray[np.int64], limit: floa
         over = np.where(tiles[left] == tiles[best], shared, smaller) > limit
         left = left[~over & (left != best)]
     return rows[np.sort(np.concatenate(kept))]
+
+
+def _without_negatives(boxes: Boxes, rows: Rows, reported: int, limit: float) -> Rows:
+    """Return the rows, best first, of boxes of labels that no better box of a negative overlaps over limit."""
+    negative = boxes.label_index[rows] >= reported
+    kept = ~negative
+    for at in np.flatnonzero(negative):
+        kept[at:] &= overlaps(boxes.xyxy[rows[at]], boxes.xyxy[rows[at:]])[0] <= limit
+    return rows[kept]
 
 
 def overlaps(box: Scores, others: Scores) -> tuple[Scores, Scores]:

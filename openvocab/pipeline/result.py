@@ -68,6 +68,7 @@ class RunRecord:
         detector_template: The detector's prompt template.
         settings: Setting -> value; thresholds are the effective ones.
         prompt: Digest of the Prompt that was asked for; empty for labels.
+        label_set: Digest of the LabelSet that was asked for; empty for plain labels.
     """
 
     openvocab: str
@@ -79,6 +80,7 @@ class RunRecord:
     detector_template: str
     settings: dict[str, float | int | str | bool] = field(default_factory=dict)
     prompt: str = ""
+    label_set: str = ""
 
 
 PRESENT = 0.5

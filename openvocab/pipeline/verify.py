@@ -18,6 +18,7 @@ from openvocab.errors import BadInput
 from openvocab.pipeline.chain import Stages, segment
 from openvocab.pipeline.crops import object_crop
 from openvocab.pipeline.detections import Detections
+from openvocab.pipeline.phrases.rows import best_phrases, columns
 from openvocab.pipeline.presence import log_odds, tag_log_odds
 from openvocab.pipeline.protocols import Boxes, ImageArray, Tagger, Vocabulary
 from openvocab.pipeline.ranking import overlaps, rank_boxes
@@ -86,7 +87,7 @@ class Verified:
 def crop_log_odds(tagger: Tagger, image: ImageArray, vocabulary: Vocabulary, found: Detections) -> dict[str, Floats]:
     """Return the (N, C) log-odds of all labels on the crops of N boxes: "crop", and "masked" where there are masks.
 
-    All crops are one batch.
+    All crops are one batch. A LabelSet's negatives have columns behind those of the labels.
 
     Raises:
         BadInput: the vocabulary was made without a tagger.
@@ -103,6 +104,7 @@ def crop_log_odds(tagger: Tagger, image: ImageArray, vocabulary: Vocabulary, fou
         raise BadInput("this vocabulary was made without a tagger; make it with this pipeline's vocabulary()")
     features = tagger.encode_images(views)
     odds = tag_log_odds(tagger, features, tagger.logits(features, vocabulary.texts), vocabulary.background)
+    odds = best_phrases(vocabulary, odds)
     return {name: odds[at :: len(names)] for at, name in enumerate(names)}
 
 
@@ -151,14 +153,16 @@ def verify(
         return NO_VERDICTS
     some = found.take(np.argsort(found.detector_scores, kind="stable")[:count])
     odds = crop_log_odds(tagger, image, vocabulary, some)
+    names, count = columns(vocabulary), len(vocabulary.labels)
     if len(presence):
-        odds["presence"] = np.tile(log_odds(presence.probabilities), (len(some), 1))
+        known = np.pad(log_odds(presence.probabilities), (0, len(names) - count), constant_values=np.nan)
+        odds["presence"] = np.tile(known, (len(some), 1))
     model = verification_model(tagger.record.spec, detector.record.spec, independent=stages.independent)
-    boxes, names, own = log_odds(some.detector_scores), vocabulary.labels, some.class_ids.tolist()
+    boxes, own = log_odds(some.detector_scores), some.class_ids.tolist()
     rows = [{name: values[row] for name, values in odds.items()} for row in range(len(some))]
     least = stages.settings.presence_threshold
     return {
-        key_of(some, row): judge(model, names, own[row], float(boxes[row]), each, least)
+        key_of(some, row): judge(model, names, own[row], float(boxes[row]), each, least, count)
         for row, each in enumerate(rows)
     }
 
@@ -170,6 +174,7 @@ def judge(
     box: float,
     odds: Mapping[str, Floats],
     min_presence: float = 0.0,
+    reported: int | None = None,
 ) -> Verdict:
     """Return the verdict on one box.
 
@@ -178,8 +183,10 @@ def judge(
         labels: C labels.
         place: Place of the label that the box has.
         box: Log-odds of the detector's score.
-        odds: "crop", "masked", "presence" -> (C,) log-odds.
+        odds: "crop", "masked", "presence" -> (C,) log-odds; NaN where the presence is not known.
         min_presence: A box gets no other label that is less likely to be in the image; a probability.
+        reported: Labels from this place on are negatives: a box is rejected for them and gets none; None: there are
+            none.
     """
     mine = model.probability(label_evidence(odds, place) | {"box": box})
     if mine >= model.threshold:
@@ -187,6 +194,7 @@ def judge(
     rival = rival_of(odds, place)
     theirs = 0.0 if rival == place else model.probability(label_evidence(odds, rival))
     there = "presence" not in odds or float(odds["presence"][rival]) >= float(log_odds(np.array(min_presence)))
+    there = there and (reported is None or rival < reported)
     if theirs >= model.threshold and there:
         return Verdict(rival, theirs, f"relabeled: was {labels[place]} {mine:.2f}")
     if theirs > mine:
@@ -205,7 +213,8 @@ def label_evidence(odds: Mapping[str, Floats], place: int) -> dict[str, float]:
     """Return the evidence for one label of a box, from the log-odds of all labels."""
     seen = _seen(odds)
     seen[place] = _FLOOR
-    return {name: float(values[place]) for name, values in odds.items()} | {"against": max(float(seen.max()), _FLOOR)}
+    known = {name: float(values[place]) for name, values in odds.items() if not np.isnan(values[place])}
+    return known | {"against": max(float(seen.max()), _FLOOR)}
 
 
 def _seen(odds: Mapping[str, Floats]) -> NDArray[np.float64]:

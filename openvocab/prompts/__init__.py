@@ -12,10 +12,12 @@ from openvocab.prompts.labels import (
     read_labels,
 )
 from openvocab.prompts.prompt import Prompt, read_prompt
+from openvocab.prompts.sets import LabelSet, read_label_set
 from openvocab.prompts.templates import PromptSet, prompt_set, prompt_sets
 
 __all__ = [
     "Exemplar",
+    "LabelSet",
     "Mark",
     "Prompt",
     "PromptSet",
@@ -26,6 +28,7 @@ __all__ = [
     "label_sets",
     "prompt_set",
     "prompt_sets",
+    "read_label_set",
     "read_labels",
     "read_prompt",
 ]

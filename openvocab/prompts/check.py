@@ -7,14 +7,15 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from openvocab.errors import BadInput
 from openvocab.prompts.labels import check_labels
 from openvocab.prompts.phrases import word_forms
+from openvocab.prompts.set_files import LabelEntries
 from openvocab.prompts.wordnet.nouns import Nouns, nouns
 
-__all__ = ["KINDS", "LabelFinding", "LabelFindingKind", "check_words", "usable"]
+__all__ = ["KINDS", "LabelFinding", "LabelFindingKind", "check_words", "intended", "unshared", "usable"]
 
 LabelFindingKind = Literal["invalid", "duplicate", "plural", "synonym", "parent", "length", "embedding", "vocabulary"]
 
@@ -78,6 +79,42 @@ def _duplicate(group: Sequence[str]) -> LabelFinding:
 
 def _quoted(labels: Sequence[str]) -> str:
     return " and ".join(map(repr, labels))
+
+
+def unshared(entries: LabelEntries) -> tuple[list[Any], list[LabelFinding]]:
+    """Return the phrases of a label set, and findings about each synonym that stands for two labels.
+
+    Such a phrase is there once; labels that are given twice are left to usable.
+    """
+    named: dict[str, list[tuple[Any, Any]]] = defaultdict(list)
+    for owner, phrase in entries.phrases():
+        named[_spelling(str(phrase))].append((owner, phrase))
+    phrases, found = list[Any](), list[LabelFinding]()
+    for pairs in named.values():
+        owners = tuple(dict.fromkeys(owner for owner, _ in pairs))
+        if len(owners) > 1 and any(owner != phrase for owner, phrase in pairs):
+            cause = f"{pairs[0][1]!r} stands for {' and for '.join(map(repr, owners))}"
+            found.append(LabelFinding("synonym", owners, cause, "leave it out of one, or chance decides"))
+            del pairs[1:]
+        phrases += [phrase for _, phrase in pairs]
+    return phrases, found
+
+
+def intended(entries: LabelEntries, labels: Sequence[str]) -> bool:
+    """Return whether labels that belong together are phrases of one label, or one is said to be below the other."""
+    owners = {phrase: owner for owner, phrase in entries.phrases()}
+    names = list(dict.fromkeys(owners.get(label, label) for label in labels))
+    above = {child: parent for parent, given in entries.children.items() for child in given}
+    related = len(names) == 2 and (names[0] in _chain(names[1], above) or names[1] in _chain(names[0], above))
+    return len(labels) > 1 and (len(names) == 1 or related)
+
+
+def _chain(label: str, above: Mapping[str, str]) -> list[str]:
+    """Return what is above a label, the nearest first."""
+    found = list[str]()
+    while (label := above.get(label, "")) and label not in found:
+        found.append(label)
+    return found
 
 
 def check_words(labels: Sequence[str]) -> list[LabelFinding]:

@@ -17,7 +17,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from openvocab.errors import BadInput, OpenVocabWarning, UnknownName, unknown
-from openvocab.prompts.files import is_file, read_lines, read_text
+from openvocab.prompts.files import is_file, read_lines
+from openvocab.prompts.set_files import SUFFIXES, read_entries, split_file
 from openvocab.prompts.wordnet.nouns import nouns
 
 __all__ = [
@@ -35,8 +36,8 @@ __all__ = [
 _LONGEST = 1000
 _NEAR = 0.9
 """difflib's ratio from which a word is nearly the name of a label set: "poket" is, and "cocoa" is not."""
-_READ = (".txt", ".json")
-_LIKE_A_FILE = (*_READ, ".csv", ".tsv", ".toml", ".yaml", ".yml", ".names", ".md", ".xml")
+_READ = (".txt", *SUFFIXES)
+_LIKE_A_FILE = (*_READ, ".csv", ".tsv", ".toml", ".names", ".md", ".xml")
 
 
 def _short(text: str, most: int = 60) -> str:
@@ -173,8 +174,8 @@ def read_labels(spec: str | Sequence[str] | Path) -> tuple[str, ...]:
 
     Args:
         spec: a list of labels; the name of a label set; the path of a .txt file (one label a line, '#' starts a
-            comment line) or of a .json file (a list of strings); or labels with commas or line ends between them, or as
-            a JSON list.
+            comment line) or of a .json or .yaml file (a list of strings, or a LabelSet, of which these are the labels);
+            or labels with commas or line ends between them, or as a JSON list.
 
     Raises:
         BadInput: a label is refused by check_labels, or the file is not there or not readable.
@@ -201,6 +202,8 @@ def raw_labels(spec: str | Sequence[str] | Path) -> Sequence[str]:
         return label_set(text)
     if _means_a_file(text):
         return _from_file(text)
+    if part := split_file(text):
+        return part[1]
     listed = json_list(text)
     if listed is not None:
         return listed
@@ -244,28 +247,15 @@ def _from_file(path: str | Path) -> list[str]:
     """Read labels from a file.
 
     Raises:
-        BadInput: it does not exist, has another suffix, cannot be read, or its JSON is not a list.
+        BadInput: it does not exist, has another suffix, or cannot be read.
     """
     if not is_file(path):
         raise BadInput(f"label file {str(path)!r} does not exist; check the path, or give the labels themselves")
     suffix = Path(path).suffix.lower()
     if suffix not in _READ:
-        raise BadInput(f"label file {str(path)!r} must end in .txt (one label a line) or .json; save it as one of them")
-    return read_lines(path) if suffix == ".txt" else _from_json(path)
-
-
-def _from_json(path: str | Path) -> list[str]:
-    """Return the list in a JSON file, or raise BadInput."""
-    remedy = 'write a list of strings, for example ["cat", "dog"]'
-    try:
-        data = json.loads(read_text(path))
-    except BadInput:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"label file {str(path)!r} is not valid JSON; {remedy}") from error
-    if not isinstance(data, list):
-        raise BadInput(f"label file {str(path)!r} does not hold a list; {remedy}")
-    return data
+        known = ".txt (one label a line), .json or .yaml"
+        raise BadInput(f"label file {str(path)!r} must end in {known}; save it as one of them")
+    return read_lines(path) if suffix == ".txt" else read_entries(path).labels
 
 
 def _from_text(text: str) -> list[str]:

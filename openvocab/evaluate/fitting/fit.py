@@ -20,6 +20,7 @@ from openvocab.pipeline.calibration import Calibration, FittedModel, StageFit
 
 if TYPE_CHECKING:
     from openvocab.pipeline.pipeline import Pipeline
+    from openvocab.pipeline.protocols import Vocabulary
     from openvocab.pipeline.result import ModelRecord
     from openvocab.prompts.templates import PromptSet
 
@@ -102,8 +103,7 @@ def fit_calibration(
         BadInput: the pipeline has a calibration already, has no stage that the data fit, or the images are too few.
         BadOutput: a model's output is not finite.
     """
-    _refuse(pipe, data)
-    vocabulary, stages, unread = pipe.vocabulary(data.labels, prompts), list[FittedStage](), list[tuple[str, str]]()
+    vocabulary, stages, unread = _vocabulary(pipe, data, prompts), list[FittedStage](), list[tuple[str, str]]()
     calibration = tagged = None
     if pipe.tagger is not None:
         answers = collect_tags(pipe, data, vocabulary, progress)
@@ -118,12 +118,17 @@ def fit_calibration(
     return Fitted(_calibration(pipe, stages, about), tuple(stages), tuple(unread))
 
 
-def _refuse(pipe: Pipeline, data: LabeledSet | AnnotatedSet) -> None:
-    """Raise BadInput if the pipeline has a calibration already, or no stage that the data fit."""
+def _vocabulary(pipe: Pipeline, data: LabeledSet | AnnotatedSet, prompts: PromptSet | None) -> Vocabulary:
+    """Return the labels of the data, encoded.
+
+    Raises:
+        BadInput: the pipeline has a calibration already, or no stage that the data fit.
+    """
     if pipe.settings.calibration is not None:
         raise BadInput("this pipeline has a calibration already; fit one that is loaded without it")
     if pipe.tagger is None and not isinstance(data, AnnotatedSet):
         raise BadInput(f"{data.source!r} has labels of whole images, which fit a tagger; load one with tagger=SPEC")
+    return pipe.vocabulary(data.asked or data.labels, prompts)
 
 
 def _fit(stage: str, pairs: Pairs, default: float, risk: float | None, seed: int) -> FittedStage:

@@ -65,7 +65,7 @@ def run_concepts(pipe: Pipeline, data: AnnotatedSet, *, progress: Progress = no_
             if not has_annotated_size(one, made):
                 continue
             rows = _rows(one, data)
-            vocabulary = pipe.vocabulary([data.labels[row] for row in rows])
+            vocabulary = pipe.vocabulary(data.query(rows))
             record = record or pipe.record(vocabulary)
             found = pipe(made.pixels, vocabulary).detections.indexed(data.labels)
             names.append(one.path)

@@ -150,7 +150,7 @@ def run_detector(pipe: Pipeline, data: AnnotatedSet, *, progress: Progress = no_
     alone = Pipeline(None, pipe.detector, None, pipe.settings)
     if alone.detector is None:
         raise BadInput("this pipeline has no detector; load one with detector=SPEC")
-    vocabulary, reader = alone.vocabulary(data.labels), AnnotatedReader(data, pipe.settings.batch_size)
+    vocabulary, reader = alone.vocabulary(data.query()), AnnotatedReader(data, pipe.settings.batch_size)
     images, predictions = list[AnnotatedImage](), list[Detections]()
     for readable in reader.batches(progress):
         pixels = [made.pixels for _, made in readable]

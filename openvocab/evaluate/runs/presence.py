@@ -57,7 +57,7 @@ def run_presence(pipe: Pipeline, data: AnnotatedSet, *, progress: Progress = no_
     """
     pipe = Pipeline(pipe.tagger, pipe.detector, None, pipe.settings)  # masks say nothing of presence
     reader = AnnotatedReader(data, pipe.settings.batch_size)
-    whole = None if data.own_labels else pipe.vocabulary(data.labels)
+    whole = None if data.own_labels else pipe.vocabulary(data.query())
     names, parts, record = list[str](), list[PresencePairs](), None
     for readable in reader.batches(progress):
         for one, made in readable:
@@ -65,7 +65,7 @@ def run_presence(pipe: Pipeline, data: AnnotatedSet, *, progress: Progress = no_
             if not len(rows):
                 continue
             asked = rows if whole is None else np.arange(len(data.labels))
-            vocabulary = whole or pipe.vocabulary([data.labels[row] for row in asked])
+            vocabulary = whole or pipe.vocabulary(data.query(asked))
             record = record or pipe.record(vocabulary)
             probabilities = _probabilities(pipe, made.pixels, vocabulary)[np.isin(asked, rows)]
             image_ids = np.full(len(rows), len(names), np.int64)

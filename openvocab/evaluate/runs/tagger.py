@@ -15,6 +15,7 @@ from openvocab.evaluate.data.labeled import LabeledImage, LabeledSet
 from openvocab.evaluate.runs.images import Progress, no_progress, prepare_images, readable_batches
 from openvocab.pipeline.protocols import ImageArray, Tagger
 from openvocab.pipeline.result import ModelRecord
+from openvocab.prompts.sets import LabelSet
 from openvocab.prompts.templates import PromptSet
 
 __all__ = ["TaggerRun", "run_prompts", "run_tagger"]
@@ -62,7 +63,7 @@ def run_prompts(
 ) -> list[TaggerRun]:
     """Run a tagger over a data set once, and score its labels with each of several prompt sets.
 
-    A label that occurs twice is encoded once and gets the same score twice.
+    A label that occurs twice is encoded once and gets the same score twice. Of a LabelSet the synonyms alone count.
 
     Args:
         prompts: The prompt sets; there is one run for each.
@@ -74,7 +75,7 @@ def run_prompts(
         BadOutput: The model's output is not finite.
     """
     unique = tuple(dict.fromkeys(data.labels))
-    texts = [tagger.encode_labels(unique, each) for each in prompts]
+    texts = [tagger.encode_labels(_phrases(data, unique), each) for each in prompts]
     column = [unique.index(label) for label in data.labels]
     read, unread, rows = list[LabeledImage](), list[tuple[str, str]](), []
     images = progress(prepare_images(tagger, data.images(), batch))
@@ -85,13 +86,23 @@ def run_prompts(
             read.append(one)
         if readable:
             features = tagger.encode_images([cast("ImageArray", given) for _, (_, given) in readable])
-            rows.append([tagger.logits(features, each)[:, column] for each in texts])
+            rows.append([_best(data, tagger.logits(features, each))[:, column] for each in texts])
     truth, names = _truth(data, read, unread), tuple(map(_id, read))
     known = tuple(unread), digest.hexdigest(), tagger.record
     return [
         TaggerRun(names, data.labels, np.concatenate(logits), truth, *known, each)
         for logits, each in zip(zip(*rows, strict=True), prompts, strict=True)
     ]
+
+
+def _phrases(data: LabeledSet, labels: Sequence[str]) -> Sequence[str]:
+    """Return what is encoded for labels: the phrases of a LabelSet, or the labels."""
+    return data.asked.phrases if isinstance(data.asked, LabelSet) else labels
+
+
+def _best(data: LabeledSet, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the logits of labels, for those of _phrases."""
+    return data.asked.best(logits) if isinstance(data.asked, LabelSet) else logits
 
 
 def _id(one: LabeledImage) -> str:

@@ -9,8 +9,8 @@ from openvocab.pipeline.chain import Stages
 from openvocab.pipeline.presence import encode_background
 from openvocab.pipeline.prompting.prompts import encode_queries
 from openvocab.pipeline.protocols import TextEmbeddings, Vocabulary
-from openvocab.prompts.labels import read_labels
 from openvocab.prompts.prompt import Prompt
+from openvocab.prompts.sets import LabelSet, read_label_set
 from openvocab.prompts.templates import PromptSet, prompt_set
 
 __all__ = ["encode_vocabulary"]
@@ -18,12 +18,12 @@ __all__ = ["encode_vocabulary"]
 
 def encode_vocabulary(
     stages: Stages,
-    labels: str | Sequence[str] | Prompt,
+    labels: str | Sequence[str] | LabelSet | Prompt,
     template: str | Sequence[str] | PromptSet | None,
     detector_template: str | None,
     encode: Callable[[PromptSet, tuple[str, ...]], TextEmbeddings] | None,
 ) -> Vocabulary:
-    """Encode labels or a prompt. A prompt with a label that is no word has no texts.
+    """Encode labels, a label set or a prompt. A prompt with a label that is no word has no texts.
 
     Args:
         stages: The models.
@@ -35,12 +35,18 @@ def encode_vocabulary(
     Raises:
         BadInput: as Pipeline.vocabulary.
     """
-    prompt = labels if isinstance(labels, Prompt) else None
-    names = read_labels(labels) if not isinstance(labels, Prompt) else labels.classes
+    prompt = given = None
+    if isinstance(labels, Prompt):
+        prompt, phrases = labels, labels.classes
+    else:
+        given = read_label_set(labels)
+        phrases = given.phrases
     prompts, texts, background = prompt_set(template), None, None
-    queries = encode_queries(stages, prompt or names, detector_template)
+    queries = encode_queries(stages, prompt or phrases, detector_template)
     if stages.tagger is not None and encode is not None and not (prompt and prompt.unnamed):
-        texts = encode(prompts, names)
+        texts = encode(prompts, phrases)
         if stages.presence_model.relative:
-            background = encode_background(stages.tagger, names, prompts, partial(encode, prompts))
-    return Vocabulary(names, prompts, texts, queries, background, prompt.digest if prompt else "")
+            background = encode_background(stages.tagger, phrases, prompts, partial(encode, prompts))
+    names = phrases if given is None else tuple(given.labels)
+    label_set = None if given is None or given.is_plain else given
+    return Vocabulary(names, prompts, texts, queries, background, prompt.digest if prompt else "", label_set)

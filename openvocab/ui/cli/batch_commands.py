@@ -135,10 +135,16 @@ def _command(args: Namespace, loader: Loader, prompts: PromptSet) -> dict[str, A
     models = {name: getattr(loader, name) for name in ("preset", "tagger", "detector", "segmenter")}
     options = {name: getattr(args, name, None) for name in _DECIDING}
     settings = {name: value for name, value in loader.settings.items() if value is not None and name != "batch_size"}
-    prompted = isinstance(args.labels, openvocab.Prompt)
-    words = {"prompt": args.labels.digest} if prompted else {"labels": openvocab.read_labels(args.labels)}
-    words["templates"] = prompts.templates
+    words = {**_asked(args.labels), "templates": prompts.templates}
     return command_record(models, **options, **words, settings=settings)
+
+
+def _asked(labels: Any) -> dict[str, Any]:
+    """Return what decides which labels are asked for."""
+    if isinstance(labels, openvocab.Prompt):
+        return {"prompt": labels.digest}
+    found = openvocab.read_label_set(labels)
+    return {"labels": found.labels} | ({} if found.is_plain else {"label_set": found.digest})
 
 
 def _workers(args: Namespace, loader: Loader) -> openvocab.Workers | None:

@@ -98,7 +98,7 @@ def _settings(args: Namespace) -> dict[str, Any]:
 def _check(args: Namespace) -> None:
     """Validate labels, templates and settings before models are loaded; a calibration is read once."""
     if not isinstance(args.labels, openvocab.Prompt):
-        openvocab.read_labels(args.labels)
+        args.labels = openvocab.read_label_set(args.labels)
     prompts_of(args)
     args.calibration = openvocab.Settings().changed(**_settings(args)).calibration
 

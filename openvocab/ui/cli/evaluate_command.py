@@ -17,6 +17,7 @@ from openvocab.ui.cli.evaluate_options import (
     check_arguments,
     class_map,
     complain_unread,
+    digest_of,
     finish,
     given_labels,
     model_spec,
@@ -92,7 +93,7 @@ def classify(args: Namespace) -> int:
     complain_unread(run)
     metrics = measure_tagger(run, data.multi_label, tagger.independent, _threshold(args, data), args.seed)
     sheet = None if data.multi_label else mistake_sheet(data, mistakes(run, tagger.independent))
-    context = ReportContext(args.data, args.format, args.seed)
+    context = ReportContext(args.data, args.format, args.seed, asked=digest_of(data.asked))
     return finish(args, classification_report(run, metrics, context, sheet), run.labels)
 
 
@@ -110,7 +111,7 @@ def templates(args: Namespace) -> int:
     complain_unread(runs[0])
     threshold = _threshold(args, data)
     metrics = [measure_tagger(run, data.multi_label, tagger.independent, threshold, args.seed) for run in runs]
-    context = ReportContext(args.data, args.format, args.seed)
+    context = ReportContext(args.data, args.format, args.seed, asked=digest_of(data.asked))
     return finish(args, template_report(runs, metrics, context), runs[0].labels)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import openvocab
 from openvocab.errors import BadInput, unknown
 from openvocab.ui.cli.output import complain, say, table
+from openvocab.ui.cli.shared_options import LABELS_HELP
 from openvocab.weights.manifest import preset_records
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ __all__ = [
     "check_arguments",
     "class_map",
     "complain_unread",
+    "digest_of",
     "finish",
     "given_labels",
     "model_spec",
@@ -51,7 +53,8 @@ def add_data(made: ArgumentParser, formats: Sequence[str], formats_help: str) ->
     made.add_argument("--data", required=True, metavar="PATH", help="folder or file of the images")
     made.add_argument("--format", required=True, choices=formats, help=formats_help)
     made.add_argument("--out", required=True, metavar="DIR", help="folder for the report")
-    made.add_argument("--labels", help="vocabulary; must contain all labels of the data (default: the data's labels)")
+    text = f"vocabulary: {LABELS_HELP}; it must contain all labels of the data (default: the data's labels)"
+    made.add_argument("--labels", help=text)
     made.add_argument("--class-map", metavar="MAP", help=MAP_HELP)
     made.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the bootstrap intervals (default: 0)")
 
@@ -92,9 +95,14 @@ def check_arguments(args: Namespace) -> None:
         raise BadInput(f"--out {args.out} lies in --data {args.data}; give a folder outside it")
 
 
-def given_labels(args: Namespace) -> tuple[str, ...] | None:
+def given_labels(args: Namespace) -> openvocab.LabelSet | None:
     """Return the vocabulary of --labels; None if it is not given."""
-    return openvocab.read_labels(args.labels) if args.labels else None
+    return openvocab.read_label_set(args.labels) if args.labels else None
+
+
+def digest_of(asked: openvocab.LabelSet | openvocab.Prompt | None) -> str:
+    """Return the digest of a vocabulary that says more than its labels do; empty for labels."""
+    return "" if asked is None else asked.digest
 
 
 def class_map(text: str | None) -> dict[str, str]:

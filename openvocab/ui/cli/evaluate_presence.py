@@ -6,7 +6,7 @@ from argparse import Namespace
 from typing import Any
 
 from openvocab.ui.cli.evaluate_chain import add_chain, load_chain, load_data
-from openvocab.ui.cli.evaluate_options import add_task, complain_unread, finish
+from openvocab.ui.cli.evaluate_options import add_task, complain_unread, digest_of, finish
 from openvocab.ui.cli.output import progress
 
 __all__ = ["add_presence", "presence"]
@@ -44,5 +44,5 @@ def presence(args: Namespace) -> int:
     run = run_presence(load_chain(args), data, progress=progress)
     complain_unread(run)
     metrics = presence_metrics(run.pairs, run.labels, threshold=threshold, seed=args.seed)
-    context = ReportContext(args.data, args.format, args.seed, data.faults)
+    context = ReportContext(args.data, args.format, args.seed, data.faults, asked=digest_of(data.asked))
     return finish(args, presence_report(run, metrics, context), run.labels)

@@ -11,7 +11,7 @@ import openvocab
 from openvocab.errors import unknown
 from openvocab.prompts.labels import set_synonyms
 from openvocab.ui.cli.output import complain, say, say_json, table
-from openvocab.ui.cli.shared_options import DEVICE_HELP, DTYPE_HELP, prompts_of
+from openvocab.ui.cli.shared_options import DEVICE_HELP, DTYPE_HELP, LABELS_HELP, prompts_of
 from openvocab.ui.cli.weights_commands import JSON_HELP
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def add_actions(command: ArgumentParser) -> None:
     show.add_argument("name", metavar="NAME", help="a label set")
     show.add_argument("--synonyms", action="store_true", help="also print the synonyms that its data set has")
     check = add("check", "Find labels that compete, or that a tagger cannot read; exit status 1 if there are any.")
-    check.add_argument("labels", metavar="LABELS", help='"a, b", a file with one label per line, or a label set')
+    check.add_argument("labels", metavar="LABELS", help=LABELS_HELP)
     check.add_argument("--tagger", metavar="SPEC", help="also check what this tagger makes of them")
     check.add_argument("--template", action="append", metavar="T", help="the tagger's template; repeat it for several")
     check.add_argument(

@@ -49,7 +49,7 @@ def relabel(args: Namespace) -> int:
 
     run = openvocab.read_run(args.run)
     refuse_without_features(run)
-    names = openvocab.read_labels(args.labels)
+    names = openvocab.read_label_set(args.labels)
     prompts = prompts_of(args)
     settings = _settings(run, args)
     record = run.record["tagger"]

@@ -11,6 +11,7 @@ from openvocab.errors import BadInput
 __all__ = [
     "DEVICE_HELP",
     "DTYPE_HELP",
+    "LABELS_HELP",
     "TEMPLATE_HELP",
     "add_label_options",
     "labels_of",
@@ -19,14 +20,14 @@ __all__ = [
 ]
 
 DEVICE_HELP = "cuda, mps or cpu (default: the fastest available)"
+LABELS_HELP = '"a, b", a .txt file with one label per line, a .yaml file with synonyms, or a label set'
 TEMPLATE_HELP = 'prompt template, for example "a drawing of a {label}"; repeat it to average several'
 DTYPE_HELP = "float32, bfloat16 or float16 (default: depends on the device)"
 
 
 def add_label_options(command: ArgumentParser, *, prompt: bool = False) -> None:
     """Add --labels and --template; with prompt also --prompt, which may stand in place of --labels."""
-    says = '"a, b", a file with one label per line, or a label set'
-    command.add_argument("--labels", required=not prompt, help=says)
+    command.add_argument("--labels", required=not prompt, help=LABELS_HELP)
     if prompt:
         command.add_argument("--prompt", metavar="FILE", help="a prompt file, in place of --labels")
     command.add_argument("--template", action="append", metavar="T", help=TEMPLATE_HELP)

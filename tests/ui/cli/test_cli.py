@@ -234,14 +234,14 @@ def test_errors_become_a_line_and_a_status(monkeypatch, images, capsys, error, s
 
 
 def test_own_warnings_are_one_line(monkeypatch, loads, images, capsys):
-    def read_labels(spec):
+    def read_label_set(spec):
         import warnings
 
         warnings.simplefilter("always")
         warnings.warn("long label", OpenVocabWarning, stacklevel=2)
-        return ("dog",)
+        return openvocab.LabelSet(["dog"])
 
-    monkeypatch.setattr(openvocab, "read_labels", read_labels)
+    monkeypatch.setattr(openvocab, "read_label_set", read_label_set)
     main(["tag", str(images / "a.png"), "--labels", "dog"])
     assert "openvocab: warning: long label\n" in capsys.readouterr().err
 

@@ -1,0 +1,26 @@
+"""What models are asked for, beside the labels of a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from openvocab.prompts.prompt import Prompt
+from openvocab.prompts.sets import LabelSet
+
+__all__ = ["Asked", "asked_of", "names_of"]
+
+Asked = LabelSet | Prompt
+
+
+def names_of(vocabulary: Sequence[str] | Asked | None) -> Sequence[str] | None:
+    """Return the labels of a vocabulary."""
+    if isinstance(vocabulary, LabelSet):
+        return vocabulary.labels
+    return vocabulary.classes if isinstance(vocabulary, Prompt) else vocabulary
+
+
+def asked_of(vocabulary: Sequence[str] | Asked | None) -> Asked | None:
+    """Return a vocabulary that says more than its labels do, or None."""
+    if isinstance(vocabulary, LabelSet):
+        return None if vocabulary.is_plain else vocabulary
+    return vocabulary if isinstance(vocabulary, Prompt) else None

@@ -1,0 +1,1 @@
+"""The phrases of a label set, in rows that models score."""

@@ -189,6 +189,7 @@ def explore(stages: Stages, image: Any, vocabulary: Vocabulary, limits: Candidat
     Raises:
         BadInput: tiles are asked for, the vocabulary lacks a stage, or the encoding was made by other models.
     """
+    encoded = _start(stages, image)
     stages = stages.for_vocabulary(vocabulary)
     if stages.settings.tiles:
         raise BadInput(
@@ -199,7 +200,7 @@ def explore(stages: Stages, image: Any, vocabulary: Vocabulary, limits: Candidat
     if stages.detector is not None and stages.settings.calibration is not None:
         lowest = stages.settings.lowest_box_score(columns(vocabulary))
         limits = replace(limits, min_score=min(limits.min_score, lowest))
-    record, encoded = run_record(stages, vocabulary), _start(stages, image)
+    record = run_record(stages, vocabulary)
     start = Explored(encoded, vocabulary, record, stages.settings, "tags", {}, stages.independent, limits.min_score)
     return _answers(stages, start, limits)
 

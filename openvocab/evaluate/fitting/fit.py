@@ -104,7 +104,7 @@ def fit_calibration(
         BadOutput: a model's output is not finite.
     """
     vocabulary, stages, unread = _vocabulary(pipe, data, prompts), list[FittedStage](), list[tuple[str, str]]()
-    calibration = tagged = None
+    pipe, calibration, tagged = pipe.for_vocabulary(vocabulary), None, None
     if pipe.tagger is not None:
         answers = collect_tags(pipe, data, vocabulary, progress)
         tagged, unread = answers.tagged, answers.unread

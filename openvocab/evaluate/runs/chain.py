@@ -89,6 +89,7 @@ def run_chain(pipe: Pipeline, data: AnnotatedSet, *, progress: Progress = no_pro
     if pipe.detector is None:
         raise BadInput("this pipeline has no detector, and the chain needs one; load one with detector=SPEC")
     vocabulary = pipe.vocabulary(data.query())
+    pipe = pipe.for_vocabulary(vocabulary)
     return _run(_Models(pipe, vocabulary, pipe.segmenter), data, pipe.record(vocabulary), progress)
 
 

@@ -15,6 +15,7 @@ from openvocab.evaluate.data.labeled import LabeledImage, LabeledSet
 from openvocab.evaluate.runs.images import Progress, no_progress, prepare_images, readable_batches
 from openvocab.pipeline.protocols import ImageArray, Tagger
 from openvocab.pipeline.result import ModelRecord
+from openvocab.prompts.prompt import Prompt
 from openvocab.prompts.sets import LabelSet
 from openvocab.prompts.templates import PromptSet
 
@@ -63,7 +64,7 @@ def run_prompts(
 ) -> list[TaggerRun]:
     """Run a tagger over a data set once, and score its labels with each of several prompt sets.
 
-    A label that occurs twice is encoded once and gets the same score twice. Of a LabelSet the synonyms alone count.
+    A label that occurs twice is encoded once. Of a LabelSet synonyms alone count, of a Prompt words.
 
     Args:
         prompts: The prompt sets; there is one run for each.
@@ -96,7 +97,15 @@ def run_prompts(
 
 
 def _phrases(data: LabeledSet, labels: Sequence[str]) -> Sequence[str]:
-    """Return what is encoded for labels: the phrases of a LabelSet, or the labels."""
+    """Return what is encoded for labels: the phrases of a LabelSet, or the labels.
+
+    Raises:
+        BadInput: the labels are those of a Prompt, and one of them is no word.
+    """
+    if isinstance(data.asked, Prompt) and data.asked.unnamed:
+        raise BadInput(
+            f"a tagger scores words, and {data.asked.unnamed[0]!r} of the prompt is none; use evaluate chain"
+        )
     return data.asked.phrases if isinstance(data.asked, LabelSet) else labels
 
 

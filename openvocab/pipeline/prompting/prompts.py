@@ -27,7 +27,7 @@ from openvocab.prompts.exemplars import Exemplar, Mark
 from openvocab.prompts.prompt import Prompt
 from openvocab.prompts.templates import prompt_set
 
-__all__ = ["answer_marks", "apply_marks", "encode_queries", "exemplars_of", "refuse_marks"]
+__all__ = ["answer_marks", "apply_marks", "encode_queries", "exemplars_of", "mark_mask", "marked_row", "refuse_marks"]
 
 SAME_OBJECT = 0.5
 """IoU from which on the mask of a mark and that of a detection are one object."""
@@ -163,21 +163,34 @@ def apply_marks(stages: Stages, image: ImageArray, found: Detections, marks: Seq
     if len(found) and found.masks is None:
         raise BadInput("marks need masks, and these detections have none; load a segmenter of the SAM family")
     for mark in marks:
-        if mark.mask is not None:
-            mask, score = mark.mask, 1.0
-        else:
-            _refuse_outside(mark, image)
-            segmenter = _point_segmenter(stages, "marks")
-            encoded = segmenter.encode(image) if encoded is None else encoded
-            mask, score = _segmented(segmenter, encoded, mark, max(image.shape[:2]))
-        if mask.shape != image.shape[:2]:
-            raise BadInput(f"the mask of a mark must have the image's size, {image.shape[:2]}, got {mask.shape}")
-        row = _refined(found, mask, mark)
-        label = mark.label or (found.labels[row] if row is not None else "")
-        if not label:
-            raise BadInput("a mark without a label lies on no detection; give it a label")
+        if mark.mask is None and encoded is None:
+            encoded = _point_segmenter(stages, "marks").encode(image)
+        mask, score = mark_mask(stages, image, mark, encoded)
+        row = marked_row(found, mask, mark)
+        label = mark.label or ("" if row is None else found.labels[row])
         found = (found if row is None else found.without(row)).with_mask(mask, label, score)
     return found.take(np.argsort(-found.scores, kind="stable"))
+
+
+def mark_mask(stages: Stages, image: ImageArray, mark: Mark, encoded: Any) -> tuple[NDArray[np.bool_], float]:
+    """Return the (H, W) mask of the object that a mark marks, and its score.
+
+    Args:
+        stages: The segmenter takes points, unless the mark is a mask.
+        image: (H, W, 3) uint8 RGB.
+        mark: The mark, in pixels of the image.
+        encoded: The segmenter's encoding of the image.
+
+    Raises:
+        BadInput: the mark lies outside the image or has a mask of another size, or another segmenter is needed.
+        BadOutput: the model's answer is not finite.
+    """
+    if mark.mask is None:
+        _refuse_outside(mark, image)
+        return _segmented(_point_segmenter(stages, "marks"), encoded, mark, max(image.shape[:2]))
+    if mark.mask.shape != image.shape[:2]:
+        raise BadInput(f"the mask of a mark must have the image's size, {image.shape[:2]}, got {mark.mask.shape}")
+    return mark.mask, 1.0
 
 
 def _refuse_outside(mark: Mark, image: ImageArray) -> None:
@@ -206,10 +219,19 @@ def _segmented(segmenter: PromptSegmenter[Any], encoded: Any, mark: Mark, side: 
     return masks[best], float(np.clip(scores[best], 0, 1))
 
 
+def marked_row(found: Detections, mask: NDArray[np.bool_], mark: Mark) -> int | None:
+    """Return the detection that a mark with this (H, W) mask refines, or None.
+
+    Raises:
+        BadInput: the mark has no label and lies on no detection.
+    """
+    row = _refined(found, mask, mark) if len(found) else None
+    if row is None and not mark.label:
+        raise BadInput("a mark without a label lies on no detection; give it a label")
+    return row
+
+
 def _refined(found: Detections, mask: NDArray[np.bool_], mark: Mark) -> int | None:
-    """Return the detection that a mark refines, or None."""
-    if not len(found):
-        return None
     masks = np.asarray(found.masks)
     shared, either = (masks & mask).sum((1, 2)), (masks | mask).sum((1, 2))
     ious = shared / np.maximum(either, 1)

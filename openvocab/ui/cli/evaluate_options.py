@@ -23,6 +23,7 @@ __all__ = [
     "add_device",
     "add_models",
     "add_task",
+    "add_vocabulary",
     "check_arguments",
     "class_map",
     "complain_unread",
@@ -53,10 +54,19 @@ def add_data(made: ArgumentParser, formats: Sequence[str], formats_help: str) ->
     made.add_argument("--data", required=True, metavar="PATH", help="folder or file of the images")
     made.add_argument("--format", required=True, choices=formats, help=formats_help)
     made.add_argument("--out", required=True, metavar="DIR", help="folder for the report")
-    text = f"vocabulary: {LABELS_HELP}; it must contain all labels of the data (default: the data's labels)"
-    made.add_argument("--labels", help=text)
+    add_vocabulary(made)
     made.add_argument("--class-map", metavar="MAP", help=MAP_HELP)
     made.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the bootstrap intervals (default: 0)")
+
+
+def add_vocabulary(made: ArgumentParser) -> None:
+    """Add --labels and --prompt, of which one may be given; see given_labels."""
+    text = f"vocabulary: {LABELS_HELP}; it must contain all labels of the data (default: the data's labels)"
+    made.add_argument("--labels", help=text)
+    text = (
+        "a prompt file in place of --labels: its labels are the vocabulary, and models are asked for all that it holds"
+    )
+    made.add_argument("--prompt", metavar="FILE", help=text)
 
 
 def add_models(made: ArgumentParser, stage: str, preset: str) -> None:
@@ -95,8 +105,16 @@ def check_arguments(args: Namespace) -> None:
         raise BadInput(f"--out {args.out} lies in --data {args.data}; give a folder outside it")
 
 
-def given_labels(args: Namespace) -> openvocab.LabelSet | None:
-    """Return the vocabulary of --labels; None if it is not given."""
+def given_labels(args: Namespace) -> openvocab.LabelSet | openvocab.Prompt | None:
+    """Return the vocabulary of --labels, or the prompt of --prompt; None if neither is given.
+
+    Raises:
+        BadInput: both are given, or one of them cannot be read.
+    """
+    if args.labels and args.prompt:
+        raise BadInput("--labels and --prompt are both a vocabulary; give one of them")
+    if args.prompt:
+        return openvocab.read_prompt(args.prompt)
     return openvocab.read_label_set(args.labels) if args.labels else None
 
 

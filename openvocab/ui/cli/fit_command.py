@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import openvocab
 from openvocab.errors import BadInput
 from openvocab.evaluate.data import ANNOTATED, LABELED, SPLITS
-from openvocab.ui.cli.evaluate_options import MAP_HELP, add_device, class_map, given_labels
+from openvocab.ui.cli.evaluate_options import MAP_HELP, add_device, add_vocabulary, class_map, given_labels
 from openvocab.ui.cli.output import complain, progress, say, table
 from openvocab.ui.cli.shared_options import TEMPLATE_HELP, number_or_word, prompts_of
 
@@ -37,9 +37,7 @@ def add_options(command: ArgumentParser, preset: str) -> None:
     command.add_argument("data", metavar="DATA", help="folder or file of the labeled images")
     command.add_argument("--format", required=True, choices=sorted([*LABELED, *ANNOTATED]), help=FORMAT_HELP)
     command.add_argument("--out", required=True, metavar="FILE", help="the calibration to write, a .json file")
-    command.add_argument(
-        "--labels", help="vocabulary; must contain all labels of the data (default: the data's labels)"
-    )
+    add_vocabulary(command)
     command.add_argument("--class-map", metavar="MAP", help=MAP_HELP)
     command.add_argument("--template", action="append", metavar="T", help=TEMPLATE_HELP)
     command.add_argument("--images", metavar="DIR", help="coco, lvis, saco: folder of the images")

@@ -89,7 +89,7 @@ class Known:
         Raises:
             BadInput: A part cannot be read.
         """
-        made = Run(run)
+        made = Run(run, corrected=False)
         self._parts, self._again = part_files(made.path), again
         self._last, self._places = -1, dict[str, Place]()
         self._rows: dict[str, int] = {}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from openvocab.batch.atomic import cannot_write
+from openvocab.batch.corrections.folder import CORRECTIONS
 from openvocab.batch.folder_lock import LOCK, PID
 from openvocab.batch.manifest import DAMAGED, PARTS
 from openvocab.batch.part_files import MARK, part_files
@@ -34,14 +35,14 @@ def refuse_foreign(path: Path) -> None:
     odd = next((part for part in parts if not _is_ours(part, recorded)), None)
     if odd is not None:
         raise BadInput(f"{odd} was not written by a run; move it elsewhere, or give another folder")
-    others = sorted(each.name for each in path.iterdir() if not each.name.startswith("."))
+    others = sorted(each.name for each in path.iterdir() if each.name != CORRECTIONS and not each.name.startswith("."))
     if others and not recorded and not parts:
         more = f" and {len(others) - 1} more" if len(others) > 1 else ""
         raise BadInput(f"{path} holds {others[0]!r}{more}, and no run; give a new or an empty folder")
 
 
 def remove_run(path: Path) -> None:
-    """Remove the files of a run, its record last; other files stay.
+    """Remove the files of a run, its record last; corrections and other files stay.
 
     Raises:
         CannotWrite: A file cannot be removed.
@@ -60,7 +61,7 @@ def remove_run(path: Path) -> None:
 def is_of_a_run(path: Path) -> bool:
     """Return whether a path is a file of a run, which only a run may replace."""
     folder = path.parent
-    if folder.name == IMAGES and _has_record(folder.parent):
+    if folder.name in (IMAGES, CORRECTIONS) and _has_record(folder.parent):
         return True
     return _has_record(folder) and (path.name in (RECORD, PARTS, LOCK, PID) or path in part_files(folder))
 

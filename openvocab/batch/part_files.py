@@ -13,7 +13,7 @@ from openvocab.errors import BadInput
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["MARK", "Place", "free_name", "part_bytes", "part_files", "place_of", "read_part", "readable"]
+__all__ = ["MARK", "Place", "free_name", "part_bytes", "part_files", "place_of", "read_part", "readable", "row_count"]
 
 Place = tuple[int, int]
 """The position of a part: its number, and 0, or the index of a part inserted after part-NUMBER.parquet."""
@@ -43,6 +43,18 @@ def read_part(part: Path, columns: Sequence[str] | None = None) -> pa.Table:
     mapped = columns is not None
     with readable(part), pq.ParquetFile(part, memory_map=mapped, page_checksum_verification=True) as file:
         return file.read(columns=columns, use_threads=columns is None)
+
+
+def row_count(part: Path) -> int:
+    """Return the number of rows of a part.
+
+    Raises:
+        BadInput: The part cannot be read.
+    """
+    import pyarrow.parquet as pq
+
+    with readable(part):
+        return int(pq.read_metadata(part).num_rows)
 
 
 def part_bytes(table: pa.Table) -> Any:

@@ -50,7 +50,7 @@ class Reviewed:
 
 
 def review(run: Run) -> list[Reviewed]:
-    """Return the answered rows of a run, the most doubtful first; rows alike keep their order.
+    """Return the answered rows of a run that nobody has reviewed, the most doubtful first; rows alike keep their order.
 
     Raises:
         BadInput: a part of the run cannot be read.
@@ -58,7 +58,7 @@ def review(run: Run) -> list[Reviewed]:
     boxed, tagged = bool(run.record.get("detector")), bool(run.record.get("tagger"))
     rows = []
     for row in run:
-        if row.status == "ok":
+        if row.status == "ok" and not row.reviewed:
             doubts = doubts_of(row, tagged=tagged, boxed=boxed)
             rows.append(Reviewed(row.id, sum(each.errors for each in doubts), doubts))
     return sorted(rows, key=lambda each: -each.score)

@@ -19,7 +19,19 @@ from openvocab.pipeline.result import Presence, Result, Tag
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["ErrorKind", "Row", "from_table", "id_of", "likely_labels", "row_of", "schema", "text_of", "to_table"]
+__all__ = [
+    "ErrorKind",
+    "Row",
+    "detections_of_plain",
+    "from_table",
+    "id_of",
+    "likely_labels",
+    "plain_detections",
+    "row_of",
+    "schema",
+    "text_of",
+    "to_table",
+]
 
 _RAW = "bytes:"
 _UNLIKELY = 0.01
@@ -57,6 +69,8 @@ class Row:
         drawing: The path of the annotated image relative to the run folder, if it was drawn.
         rejected: What verification rejected, with the reasons; None after an error.
         labels: The vocabulary in order, or empty if it is not known; a run stores it in run.json, not in its rows.
+        corrected: Whether a person changed the detections; see openvocab.read_run.
+        reviewed: Whether a person marked the image as reviewed.
     """
 
     id: str
@@ -74,6 +88,8 @@ class Row:
     labels: tuple[str, ...] = field(default=(), kw_only=True)
     presence: Mapping[str, float] | None = field(default=None, kw_only=True)
     rejected: Detections | None = field(default=None, kw_only=True)
+    corrected: bool = field(default=False, kw_only=True)
+    reviewed: bool = field(default=False, kw_only=True)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -173,7 +189,7 @@ def to_table(rows: Iterable[Row], kind: pa.Schema) -> pa.Table:
     columns["presence"] = [_pairs(row.presence) for row in kept]
     for name in ("detections", "rejected"):
         found = [getattr(row, name) for row in kept]
-        columns[name] = [None if each is None else _plain(each) for each in found]
+        columns[name] = [None if each is None else plain_detections(each) for each in found]
     arrays = [pa.array(columns[each.name], each.type) for each in kind if each.name != "features"]
     if "features" in kind.names:
         arrays.append(_features(kept, kind.field("features").type))
@@ -223,7 +239,8 @@ def id_of(text: str) -> str:
     return os.fsdecode(unquote_to_bytes(text.removeprefix(_RAW))) if text.startswith(_RAW) else text
 
 
-def _plain(detections: Detections) -> list[dict[str, Any]]:
+def plain_detections(detections: Detections) -> list[dict[str, Any]]:
+    """Return detections as plain JSON types, each with its mask's run-length counts; boxes and scores are exact."""
     masks = detections.encoded().masks
     counts = masks.counts if isinstance(masks, EncodedMasks) else [None] * len(detections)
     mask_scores = [None] * len(detections) if detections.mask_scores is None else detections.mask_scores.tolist()
@@ -242,8 +259,20 @@ def _plain(detections: Detections) -> list[dict[str, Any]]:
 def _detections(plain: dict[str, Any], name: str, index: dict[str, int]) -> Detections | None:
     """Return the detections of a column of a row, or None; labels that the index lacks come after it."""
     rows = plain.get(name)
-    if rows is None:
-        return None
+    return None if rows is None else detections_of_plain(rows, index, plain["height"], plain["width"])
+
+
+def detections_of_plain(
+    rows: Sequence[Mapping[str, Any]], index: Mapping[str, int], height: int | None, width: int | None
+) -> Detections:
+    """Return the detections that plain_detections wrote.
+
+    Args:
+        rows: N plain detections.
+        index: Label -> class id; labels that it lacks come after it.
+        height: The height of the image in pixels; used if there are masks.
+        width: The width of the image in pixels.
+    """
     masked = bool(rows) and rows[0]["counts"] is not None
     labels = tuple(one["label"] for one in rows)
     reasons = tuple(one.get("verification") for one in rows)  # rows of an earlier version have none
@@ -253,11 +282,11 @@ def _detections(plain: dict[str, Any], name: str, index: dict[str, int]) -> Dete
         labels,
         np.array([one["detector_score"] for one in rows], np.float32),
         np.array([one["mask_score"] for one in rows], np.float32) if masked else None,
-        EncodedMasks(tuple(one["counts"] for one in rows), plain["height"], plain["width"]) if masked else None,
+        EncodedMasks(tuple(one["counts"] for one in rows), height or 0, width or 0) if masked else None,
         data={"verification": reasons} if any(reason is not None for reason in reasons) else {},
     )
     new = [label for label in dict.fromkeys(labels) if label not in index]
-    return found.indexed(index | {label: len(index) + at for at, label in enumerate(new)} if new else index)
+    return found.indexed({**index, **{label: len(index) + at for at, label in enumerate(new)}} if new else index)
 
 
 def _features(rows: Sequence[Row], kind: pa.DataType) -> pa.Array:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from openvocab.batch.atomic import cannot_write, clear_leftovers, remove_durably, write_atomic
+from openvocab.batch.corrections.folder import Corrections, read_corrections
 from openvocab.batch.folder_lock import locked
 from openvocab.batch.manifest import add_line, gone, line_of, mend, sound_parts, verified
 from openvocab.batch.ownership import IMAGES, RECORD, refuse_foreign, remove_run
@@ -26,9 +27,10 @@ from openvocab.batch.part_files import (
     part_files,
     read_part,
     readable,
+    row_count,
 )
 from openvocab.batch.record_changes import refuse_another
-from openvocab.batch.rows import Row, from_table, schema, to_table
+from openvocab.batch.rows import Row, from_table, id_of, schema, to_table
 from openvocab.errors import BadInput
 
 if TYPE_CHECKING:
@@ -156,19 +158,31 @@ class Run:
         record: The content of run.json: package version, models, templates, labels, settings and sessions.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Read run.json.
+    def __init__(self, path: str | os.PathLike[str], *, corrected: bool = True) -> None:
+        """Read run.json; see read_run.
 
         Raises:
             BadInput: The folder holds no run.
         """
         self.path = Path(path)
         self.record = _record(self.path)
+        self._corrections = None if corrected else Corrections({})
+
+    @property
+    def corrections(self) -> Corrections:
+        """What persons corrected, read once; empty for a run that was opened with corrected=False.
+
+        Raises:
+            BadInput: A file is not a correction.
+        """
+        if self._corrections is None:
+            self._corrections = read_corrections(self.path)
+        return self._corrections
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The vocabulary of the run, in order."""
-        return tuple(self.record["labels"])
+        """The vocabulary of the run, in order, then the labels that corrections add."""
+        return self.corrections.labels(self.record["labels"])
 
     @property
     def parts(self) -> list[Path]:
@@ -185,21 +199,21 @@ class Run:
         Raises:
             BadInput: A part cannot be read.
         """
-        import pyarrow.parquet as pq
-
-        count = 0
-        for part in self.parts:
-            with readable(part):
-                count += pq.read_metadata(part).num_rows
-        return count
+        if self.corrections:
+            ids = [id_of(each) for part in self.parts for each in read_part(part, ["id"]).column("id").to_pylist()]
+            return len(ids) + self.corrections.without(ids)
+        return sum(map(row_count, self.parts))
 
     def __iter__(self) -> Iterator[Row]:
-        """Yield the rows in order, with a few in memory at a time.
+        """Yield the rows in order, with a few in memory at a time; then those of images that only a person answered.
 
         Raises:
-            BadInput: A part cannot be read.
+            BadInput: A part or a correction cannot be read.
         """
         labels = self.labels
+        yield from self.corrections.over(self._rows(labels), labels)
+
+    def _rows(self, labels: tuple[str, ...]) -> Iterator[Row]:
         for part in self.parts:
             with readable(part), _opened(part) as file:
                 for batch in file.iter_batches(batch_size=256):
@@ -225,6 +239,10 @@ class Run:
             some = list(islice(self, low, high))
             return [some[row - low] for row in rows]
         row = index if index >= 0 else len(self) + index
+        if self.corrections and row >= 0:
+            found = next(islice(self, row, None), None)
+            if found is not None:
+                return found
         for part in self.parts if row >= 0 else ():
             with readable(part), _opened(part) as file:
                 for group in range(file.num_row_groups):
@@ -276,13 +294,17 @@ def _opened(part: Path) -> pq.ParquetFile:
     return pq.ParquetFile(pa.BufferReader(verified(part)), page_checksum_verification=True)
 
 
-def read_run(path: str | os.PathLike[str]) -> Run:
-    """Open the run in a folder: iterate over it for rows, or use its `dataset`.
+def read_run(path: str | os.PathLike[str], *, corrected: bool = True) -> Run:
+    """Open the run in a folder: iterate over it for rows, or use its `dataset`, which has the models' own answers.
+
+    Args:
+        path: The run folder.
+        corrected: Whether the rows have what persons corrected on the web page; else they are the models' own.
 
     Raises:
         BadInput: The folder holds no run.
     """
-    return Run(path)
+    return Run(path, corrected=corrected)
 
 
 def describe(record: Mapping[str, Any], labels: Sequence[str], **more: Any) -> dict[str, Any]:

@@ -76,6 +76,7 @@ def _plain(row: Row, job: Job) -> dict[str, Any]:
     plain: dict[str, Any] = {"id": text_of(row.id), "image": job.image(row)}
     plain |= {name: getattr(row, name) for name in ("status", "sha256", "width", "height", "frames")}
     plain |= {"error_kind": row.error_kind, "error": row.error, "drawing": row.drawing, "tags": tags_of(row)}
+    plain |= {"corrected": row.corrected, "reviewed": row.reviewed}
     names = ("label", "score", "detector_score", "mask_score", "xyxy")
     plain["detections"] = (
         None

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ipaddress
 import os
 from argparse import ArgumentParser, Namespace
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from openvocab.errors import BadInput, require
@@ -16,6 +18,7 @@ from openvocab.ui.web.context import Limits
 
 if TYPE_CHECKING:
     from openvocab.ui.web.context import Context
+    from openvocab.ui.web.served.folder import ServedFolder
     from openvocab.ui.web.server import ServerOptions
 
 __all__ = ["add_options", "is_loopback", "serve"]
@@ -29,6 +32,11 @@ _SERVER_STOPPED = 2
 
 def add_options(command: ArgumentParser, default_preset: str) -> None:
     """Add the arguments of `openvocab serve` to its parser."""
+    command.add_argument("folder", nargs="?", metavar="FOLDER", help="images or a run folder to work through")
+    command.add_argument(
+        "--out", metavar="RUN", help="run folder of FOLDER's answers and corrections (default: FOLDER-run)"
+    )
+    command.add_argument("--import", dest="labels", metavar="PATH", help=_IMPORT_HELP)
     command.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     command.add_argument(
         "--port", type=int, default=7860, metavar="N", help="port to listen on, 0 for a free one (default: %(default)s)"
@@ -60,6 +68,9 @@ def add_options(command: ArgumentParser, default_preset: str) -> None:
     group.add_argument("--mcp", action="store_true", help="also offer the API as MCP tools (extra: mcp)")
 
 
+_IMPORT_HELP = (
+    "take labels of FOLDER's images from a COCO JSON file, or from a YOLO folder or its data.yaml, as answers"
+)
 _UPLOAD_HELP = "maximum size of an uploaded file in megabytes (default: %(default)s)"
 _STORED_HELP = "maximum size of all uploads in megabytes; they are deleted after an hour (default: %(default)s)"
 _PIXELS_HELP = "maximum width times height of an image (default: %(default)s)"
@@ -95,7 +106,33 @@ def serve(args: Namespace) -> int:
 
     models = Models(tuple(args.preset or [args.default_preset]), args.device, args.dtype)
     options = ServerOptions(args.host, args.port, accounts, any_host=args.insecure, mcp=args.mcp)
-    return _until_signal(Context(models, limits), options)
+    with _served(args, limits) as folder:
+        folders = () if folder is None else (folder.folder,)
+        return _until_signal(Context(models, limits, folders, folder), options)
+
+
+@contextmanager
+def _served(args: Namespace, limits: Limits) -> Iterator[ServedFolder | None]:
+    """Open the folder that is worked through, if one is given.
+
+    Raises:
+        BadInput: --out or --import has no folder to belong to, or see serving and import_labels.
+        CannotWrite: see serving.
+    """
+    if args.folder is None:
+        if args.out is not None or args.labels is not None:
+            raise BadInput("--out and --import belong to a folder; give openvocab serve FOLDER")
+        yield None
+        return
+    from openvocab.ui.web.served.folder import serving
+    from openvocab.ui.web.served.imports import import_labels
+
+    with serving(Path(args.folder), None if args.out is None else Path(args.out), limits.pixels) as folder:
+        if args.labels is not None:
+            count = import_labels(folder, args.labels)
+            complain(f"imported the labels of {count} images from {args.labels}")
+        complain(f"{len(folder.entries)} images; answers and corrections are kept in {folder.run}")
+        yield folder
 
 
 def _until_signal(context: Context, options: ServerOptions) -> int:

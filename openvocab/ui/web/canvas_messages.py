@@ -50,7 +50,7 @@ def canvas(**options: Any) -> gr.HTML:
 def empty_message(note: str = "", failed: bool = False) -> Message:
     """Return the message that clears the canvas; with failed, the note is shown as an error."""
     blank: Message = {"image": "", "width": 0, "height": 0, "objects": [], "tags": [], "words": [], "steps": []}
-    return {**blank, "presence": None, "opens": secrets.token_hex(4), "note": note, "failed": failed}
+    return {**blank, "presence": None, "opens": secrets.token_hex(4), "note": note, "failed": failed, "place": ""}
 
 
 def image_message(workspace: Workspace, note: str = "") -> Message:
@@ -60,7 +60,8 @@ def image_message(workspace: Workspace, note: str = "") -> Message:
     small = image.resize(fit((width, height), MAX_SIDE), Image.Resampling.BOX, reducing_gap=2.0)
     url = _png_url(small) if small.width * small.height <= _LOSSLESS_PIXELS else data_url(small)
     size = {"width": width, "height": height}
-    return {"opens": secrets.token_hex(4), "image": url, **size, "note": note, **objects_message(workspace)}
+    opened = {"opens": secrets.token_hex(4), "image": url, **size, "note": note, "place": workspace.place}
+    return opened | objects_message(workspace)
 
 
 def reply(serial: object, **parts: Any) -> Message:

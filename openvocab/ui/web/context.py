@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from openvocab.ui.web.workspace import WorkspaceStore
+from openvocab.errors import BadInput
+from openvocab.ui.web.served.folder import ServedFolder
+from openvocab.ui.web.workspace import Workspace
+from openvocab.ui.web.workspace_store import WorkspaceStore
 
 if TYPE_CHECKING:
     from openvocab.ui.web.models import Models
@@ -47,14 +50,23 @@ class Context:
         models: The loaded presets.
         limits: Limits on requests and memory.
         folders: Folders on the server whose images the page and the tools may open.
+        served: The folder that is worked through on the page, if there is one.
         workspaces: Images of open pages with their objects, under tokens.
     """
 
     models: Models
     limits: Limits = field(default_factory=Limits)
     folders: tuple[Path, ...] = ()
+    served: ServedFolder | None = None
     workspaces: WorkspaceStore = field(init=False)
 
     def __post_init__(self) -> None:
         """Create the store of workspaces."""
-        object.__setattr__(self, "workspaces", WorkspaceStore(self.limits.cache_bytes))
+        object.__setattr__(self, "workspaces", WorkspaceStore(self.limits.cache_bytes, self._open))
+
+    def _open(self, key: str) -> Workspace:
+        if self.served is None:
+            raise BadInput("no folder is served; start the page with openvocab serve FOLDER")
+        preset = self.models.names[0]
+        with self.models.using(preset) as pipe:
+            return self.served.open(key, pipe, preset)

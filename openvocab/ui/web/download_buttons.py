@@ -11,11 +11,11 @@ from openvocab.ui.web.downloads import FILE_TYPES
 from openvocab.ui.web.error_messages import report_errors
 from openvocab.ui.web.events import QUICK
 
-__all__ = ["download_buttons"]
+__all__ = ["DOWNLOAD", "download_buttons"]
 
 Connect = Callable[[Callable[[str, str | None], str], gr.State], None]
 
-_DOWNLOAD = """(file) => {
+DOWNLOAD = """(file) => {
   if (!file) return;
   const link = document.createElement('a');
   link.href = file.url;
@@ -24,6 +24,7 @@ _DOWNLOAD = """(file) => {
   link.click();
   link.remove();
 }"""
+"""Downloads the file of a component in the browser."""
 
 
 def download_buttons(tab: str) -> Connect:
@@ -46,6 +47,6 @@ def download_buttons(tab: str) -> Connect:
     def connect(write: Callable[[str, str | None], str], token: gr.State) -> None:
         for name, button in buttons.items():
             written = button.click(report_errors(partial(write, name)), [token], [file], **QUICK)
-            written.success(None, [file], None, js=_DOWNLOAD, api_visibility="private")
+            written.success(None, [file], None, js=DOWNLOAD, api_visibility="private")
 
     return connect

@@ -30,15 +30,16 @@ class LRUStore(Generic[V]):
         self._values: OrderedDict[str, tuple[V, int]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def put(self, value: V, size: int, token: str | None = None) -> str:
+    def put(self, value: V, size: int, token: str | None = None, *, named: bool = False) -> str:
         """Store a value and return its token.
 
         Args:
             size: Size of the value in bytes.
             token: Token of a stored value to replace; a new token is issued if it is None or unknown.
+            named: Whether an unknown token is taken as it is.
         """
         with self._lock:
-            if not token or token not in self._values:
+            if not token or (token not in self._values and not named):
                 token = secrets.token_urlsafe(16)
             self._discard(token)
             self._values[token] = (value, size)

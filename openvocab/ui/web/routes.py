@@ -12,13 +12,14 @@ API = "/gradio_api/"
 _NAME = r"[\w.-]{1,100}"
 _PUBLIC = (
     r"/|/healthz|/logout|/favicon\.ico|/robots\.txt|/manifest\.json"
-    rf"|(/gradio_api)?/theme\.css|/canvas/[a-z]+\.js|/(assets|static|svelte)/[\w./@+-]+|{API}startup-events/?"
+    rf"|(/gradio_api)?/theme\.css|/(canvas|strip)/[a-z]+\.js|/(assets|static|svelte)/[\w./@+-]+|{API}startup-events/?"
 )
 """Static files and what the login form needs."""
 
 _READS = (
     rf"/config/?|{API}(info|openapi\.json|app_id|login_check|upload_progress|queue/data|queue/status)/?"
     rf"|{API}heartbeat/{_NAME}|{API}file=.+|{API}call/(v2/)?{_NAME}/{_NAME}"
+    r"|/folder/thumbnail/[0-9a-f]{24}"
 )
 _CALLS = rf"{API}(queue/join|cancel|reset|component_server)/?|{API}(run|api|call|call/v2)/{_NAME}/?"
 _UPLOADS = rf"{API}upload/?"

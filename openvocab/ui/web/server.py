@@ -27,6 +27,7 @@ from openvocab.ui.web.guard import MAX_CALL_BYTES, Guard
 from openvocab.ui.web.header_timeout import HeaderTimeoutProtocol
 from openvocab.ui.web.login_limiter import logged_in
 from openvocab.ui.web.routes import TOOLS
+from openvocab.ui.web.strip.component import thumbnails
 from openvocab.ui.web.theme import launch_options
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def application(context: Context, options: ServerOptions) -> FastAPI:
         return logged_in(_gradio_app(made), headers)
 
     made.add_api_route("/healthz", _health(context, has_login if options.accounts else None), methods=["GET"])
-    made.mount("/canvas", StaticFiles(directory=Path(__file__).parent / "canvas"))
+    _mount_files(made, context)
     gr.mount_gradio_app(
         made,
         page,
@@ -134,6 +135,14 @@ def application(context: Context, options: ServerOptions) -> FastAPI:
     )
     _guard(made, context, options, has_login if options.accounts else None)
     return made
+
+
+def _mount_files(made: FastAPI, context: Context) -> None:
+    """Serve the scripts of the page, and the thumbnails of its folder."""
+    for name in ("canvas", "strip"):
+        made.mount(f"/{name}", StaticFiles(directory=Path(__file__).parent / name))
+    if context.served is not None:
+        made.add_api_route("/folder/thumbnail/{key}", thumbnails(context.served), methods=["GET"])
 
 
 def _tools(context: Context) -> MCPServer[Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -16,12 +15,11 @@ from openvocab import Detections, Result
 from openvocab.errors import BadInput
 from openvocab.pipeline.masks import EncodedMasks, mask_json
 from openvocab.pipeline.settings import SettingChanges
-from openvocab.ui.web.lru_store import LRUStore
 
 if TYPE_CHECKING:
     from openvocab import Encoded, Explored, Pipeline
 
-__all__ = ["Object", "Workspace", "WorkspaceStore", "detection_keys", "encode", "parse_name", "tight_box"]
+__all__ = ["Object", "Workspace", "detection_keys", "encode", "parse_name", "tight_box"]
 
 Edits = Mapping[str, "Object | None"]
 """Key of an object -> the object as a person left it, or None where it was deleted."""
@@ -81,6 +79,9 @@ class Workspace:
         past: Earlier values of edits, oldest first, for undo.
         future: Undone values of edits, latest first, for redo.
         last_number: Number of the object that was added last.
+        stored: What the models found earlier, for an image of a run; used before the first run here.
+        place: Key of the image in the served folder; empty for an upload.
+        keeper: Writes the workspace into the run after each change; None for an upload.
     """
 
     source: str
@@ -93,6 +94,9 @@ class Workspace:
     past: tuple[Edits, ...] = ()
     future: tuple[Edits, ...] = ()
     last_number: int = 0
+    stored: Result | None = None
+    place: str = ""
+    keeper: Callable[[Workspace], None] | None = None
 
     @property
     def nbytes(self) -> int:
@@ -115,6 +119,8 @@ class Workspace:
         """Return what the models found, without edits. No model is called."""
         if self.explored is not None:
             return self.explored.result(self.source, **self.thresholds)
+        if self.stored is not None:
+            return self.stored
         height, width = self.size
         record = openvocab.RunRecord(openvocab.__version__, None, None, self.encoded.models[2], (), "", "")
         none = Detections.none(masks_of=(height, width))
@@ -278,50 +284,6 @@ def _objects(detections: Detections) -> Iterable[Object]:
             (left, top, right, bottom),
             codes.rle(row) if isinstance(codes, EncodedMasks) else None,
         )
-
-
-class WorkspaceStore:
-    """An LRU store of workspaces; updates are serialized so that none is lost."""
-
-    def __init__(self, max_bytes: int) -> None:
-        """Create an empty store.
-
-        Args:
-            max_bytes: Maximum total size of all workspaces.
-        """
-        self._store: LRUStore[Workspace] = LRUStore(max_bytes)
-        self._lock = threading.Lock()
-
-    def put(self, workspace: Workspace, token: str | None = None) -> str:
-        """Store a workspace, under a known token if one is given, and return its token."""
-        with self._lock:
-            return self._store.put(workspace, workspace.nbytes, token)
-
-    def get(self, token: str | None) -> Workspace:
-        """Return a workspace.
-
-        Raises:
-            BadInput: the token is unknown or its workspace was evicted.
-        """
-        return self._store.get(token)
-
-    def update(self, token: str | None, change: Callable[[Workspace], Workspace]) -> Workspace:
-        """Replace a workspace by the result of a function of it, and return the new one.
-
-        Raises:
-            BadInput: the token is unknown or its workspace was evicted, or the function raises it.
-        """
-        with self._lock:
-            workspace = change(self._store.get(token))
-            self._store.put(workspace, workspace.nbytes, token)
-            return workspace
-
-    def discard(self, token: str | None) -> None:
-        """Remove a workspace if it is stored."""
-        self._store.discard(token)
-
-    def __len__(self) -> int:
-        return len(self._store)
 
 
 def encode(pipe: Pipeline, image: NDArray[np.uint8] | Encoded) -> Encoded:

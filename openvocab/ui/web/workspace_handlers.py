@@ -76,21 +76,33 @@ class WorkspaceHandlers:
             workspace, known = self._previous(token, image, preset), True
             if workspace is None:
                 workspace, known = self._opened(image, preset), False
-            workspace = replace(workspace, thresholds=slider_settings(thresholds))
-            token = self._store.put(workspace, token)
+                token = self._store.put(workspace, token)
             start = {} if known else messages.image_message(workspace)
-            yield (
-                {**start, "objects": start.get("objects", []), "steps": stage_steps(None, running=True)},
-                RUNNING,
-                token,
-            )
-            for explored, last in self._explore(workspace, labels, preset):
-                workspace = self._store.update(token, partial(_with_explored, explored))
-                yield self._shown(workspace, running=not last, start=start), *self._note(workspace, not last), token
+            yield from self.stages(labels, preset, str(token), start, *thresholds)
         except Exception as error:
             shown = gr.skip() if self._previous(token, image, preset) else messages.empty_message()
             yield shown, {"text": error_message(error), "wrong": True}, token
             raise
+
+    def stages(
+        self, labels: tuple[str, ...], preset: str, token: str, start: Message, *thresholds: float
+    ) -> Iterator[tuple[Any, Any, Any]]:
+        """Yield message, note and token of a stored image stage by stage.
+
+        Args:
+            labels: What to look for.
+            preset: Preset of the models.
+            token: Token of the image.
+            start: The message that opens the image, if it came just before, else empty.
+            *thresholds: Values of the sliders.
+        """
+        chosen = slider_settings(thresholds)
+        workspace = self._store.update(token, lambda now: replace(now, thresholds=chosen))
+        waiting = {**start, "objects": start.get("objects", []), "steps": stage_steps(None, running=True)}
+        yield waiting, RUNNING, token
+        for explored, last in self._explore(workspace, labels, preset):
+            workspace = self._store.update(token, partial(_with_explored, explored), keep=last)
+            yield self._shown(workspace, running=not last, start=start), *self._note(workspace, not last), token
 
     def _shown(self, workspace: Workspace, running: bool = False, start: Message | None = None) -> Message:
         """Return the message with objects and stages; with start, also what opens the image, if it came just before."""
@@ -123,14 +135,23 @@ class WorkspaceHandlers:
             found = self._store.get(token)
         except BadInput:
             return None
+        if found.place and not image:
+            return found if found.preset == preset else self._with_preset(token, preset)
         return found if (found.upload, found.preset) == (image, preset) else None
+
+    def _with_preset(self, token: str | None, preset: str) -> Workspace:
+        """Encode an image of the served folder for another preset; its edits are kept."""
+        with self._context.models.using(preset) as pipe:
+            encoded = pipe.encode(self._store.get(token).encoded.image, [])
+        return self._store.update(token, lambda now: replace(now, preset=preset, encoded=encoded, explored=None))
 
     def set_thresholds(self, token: str | None, *thresholds: float) -> tuple[Any, Any]:
         """Apply other thresholds to the raw scores."""
         if token is None:
             return gr.skip(), gr.skip()
         chosen = slider_settings(thresholds)
-        workspace = self._store.update(token, lambda now: replace(now, thresholds=chosen))
+        ran = self._store.get(token).explored is not None
+        workspace = self._store.update(token, lambda now: replace(now, thresholds=chosen), keep=ran)
         return self._shown(workspace), *self._note(workspace)
 
     def act(self, token: str | None, event: gr.EventData) -> Message:

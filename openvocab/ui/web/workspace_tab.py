@@ -15,6 +15,8 @@ from openvocab.ui.web.examples import example_inputs, examples_component
 from openvocab.ui.web.html_component import html_component
 from openvocab.ui.web.images import image_input
 from openvocab.ui.web.label_fields import LabelFields, label_fields
+from openvocab.ui.web.strip.component import export_of_the_run, strip, wire_strip
+from openvocab.ui.web.strip.handlers import StripHandlers
 from openvocab.ui.web.workspace_handlers import SLIDERS, WorkspaceHandlers
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ class _Parts:
     note: gr.HTML
     sliders: list[gr.Slider]
     token: gr.State
+    strip: gr.HTML | None
 
 
 def build(context: Context) -> None:
@@ -49,9 +52,15 @@ def build(context: Context) -> None:
     handlers = WorkspaceHandlers(context)
     parts = _lay_out(context, handlers)
     connect_downloads = download_buttons("work")
-    _wire_run(handlers, parts)
+    ran = _wire_run(handlers, parts)
     _wire_edits(handlers, parts)
     connect_downloads(handlers.download, parts.token)
+    if context.served is not None and parts.strip is not None:
+        folder = StripHandlers(context, context.served, handlers)
+        fields, outputs = parts.fields, [parts.canvas, parts.note, parts.token, parts.image, parts.fields.labels]
+        inputs = [parts.token, fields.labels, fields.preset, *parts.sliders]
+        wire_strip(folder, parts.strip, inputs, outputs, ran)
+        export_of_the_run(folder)
 
 
 def _lay_out(context: Context, handlers: WorkspaceHandlers) -> _Parts:
@@ -66,19 +75,20 @@ def _lay_out(context: Context, handlers: WorkspaceHandlers) -> _Parts:
                 alt_text="the chosen image",
                 elem_id="work-image",
             )
-        with gr.Column(scale=3, min_width=240):
+        with gr.Column(scale=3, min_width=240, visible=context.served is None):
             examples = examples_component("work")
         with gr.Column(scale=9, min_width=300):
             fields = label_fields("work", context.models.names, submits=True)
         with gr.Column(scale=1, min_width=100):
             run = gr.Button("Run", variant="primary", size="lg", elem_id="work-run")
+    images = None if context.served is None else strip(elem_id="work-folder", elem_classes="ov-part")
     note = html_component("note", {"text": ""}, elem_id="work-note")
     shown = canvas(elem_id="work-canvas", elem_classes="ov-part")
     with gr.Group(elem_classes="ov-sliders"), gr.Row():
         defaults = handlers.defaults(context.models.names[0])
         sliders = [_slider(name, title, value) for (name, title), value in zip(SLIDERS.items(), defaults, strict=True)]
     token = gr.State(None, time_to_live=_HOUR, delete_callback=context.workspaces.discard)
-    return _Parts(image, examples, fields, run, shown, note, sliders, token)
+    return _Parts(image, examples, fields, run, shown, note, sliders, token, images)
 
 
 def _slider(name: str, title: str, value: float) -> gr.Slider:
@@ -86,8 +96,8 @@ def _slider(name: str, title: str, value: float) -> gr.Slider:
     return gr.Slider(0, 1, value, step=0.01, label=title, min_width=130, buttons=[], elem_id=slug)
 
 
-def _wire_run(handlers: WorkspaceHandlers, parts: _Parts) -> None:
-    """Connect the input components."""
+def _wire_run(handlers: WorkspaceHandlers, parts: _Parts) -> tuple[Any, ...]:
+    """Connect the input components, and return the events that run the models."""
     fields, results = parts.fields, [parts.canvas, parts.note, parts.token]
     run: dict[str, Any] = {
         "fn": report_errors(handlers.run),
@@ -96,14 +106,14 @@ def _wire_run(handlers: WorkspaceHandlers, parts: _Parts) -> None:
         **_PRIVATE,
         **MODEL,
     }
-    parts.run.click(**run)
-    fields.labels.submit(**run)
+    ran = parts.run.click(**run), fields.labels.submit(**run)
     chosen = parts.examples.pick(report_errors(_example), None, [parts.image, fields.labels, fields.label_set], **QUICK)
     chosen.success(**run)
     parts.image.input(
         report_errors(handlers.open), [parts.image, fields.preset, parts.token], results, **_PRIVATE, **MODEL
     )
     fields.preset.input(report_errors(handlers.defaults), [fields.preset], parts.sliders, **_PRIVATE, **MODEL)
+    return ran
 
 
 def _wire_edits(handlers: WorkspaceHandlers, parts: _Parts) -> None:

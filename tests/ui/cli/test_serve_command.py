@@ -28,6 +28,9 @@ from openvocab.ui.cli.serve_command import is_loopback
         pytest.param(["--queue", "0"], {}, "--queue must be at least 1, got 0", id="queue"),
         pytest.param(["--port", "65536"], {}, "--port must be from 0 to 65535, got 65536", id="port"),
         pytest.param(["--preset", "pokcet"], {}, "no preset named 'pokcet'; did you mean 'pocket'?", id="preset"),
+        pytest.param(["nowhere"], {}, "nowhere is not a folder; give a folder of images, or a run", id="no folder"),
+        pytest.param(["--out", "run"], {}, "--out and --import belong to a folder", id="a run without a folder"),
+        pytest.param(["--import", "a.json"], {}, "--out and --import belong to a folder", id="labels without a folder"),
         pytest.param(["--host", "127.0.0.1.", "--insecure"], {}, "cannot listen on port 7860", id="no address"),
     ],
 )

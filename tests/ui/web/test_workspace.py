@@ -8,7 +8,8 @@ import pytest
 
 import openvocab
 from openvocab.errors import BadInput
-from openvocab.ui.web.workspace import Workspace, WorkspaceStore, encode, tight_box
+from openvocab.ui.web.workspace import Workspace, encode, tight_box
+from openvocab.ui.web.workspace_store import WorkspaceStore
 
 
 def workspace(source: str = "scene.png") -> Workspace:

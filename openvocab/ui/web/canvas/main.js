@@ -4,6 +4,7 @@
 import { load } from "./dom.js";
 import { ACCENT, decoded, drawBox, drawCrosshair, drawName, drawPrompt, paintMask } from "./draw.js";
 import { listen } from "./input.js";
+import { guardLeaving } from "./leave.js";
 import { visible } from "./objects.js";
 import { listPanel, listChoices } from "./panel.js";
 import { text } from "./strings.js";
@@ -15,6 +16,7 @@ const MODEL_ACTIONS = new Set(["segment", "accept", "box"]);
 function emptyState() {
   return {
     opens: "", // random ID of the opened image
+    place: "", // key of the image in the served folder, which keeps every edit; empty for an upload
     image: null, // an Image, possibly downscaled
     width: 0,
     height: 0,
@@ -62,6 +64,7 @@ export function mount({ element, props, trigger, watch }) {
   Object.assign(app, { send: (action) => send(app, action), draw: () => requestDraw(app), say: (...note) => say(app, ...note) });
   Object.assign(app, { shown: () => shown(app.state), setView: (view) => setView(app, view), decoded });
   listen(app);
+  guardLeaving(app);
   watch("value", () => receive(app, props.value || {}));
   root.addEventListener("cv-busy", () => answer(app, { serial: app.queue.serial, note: text.tooBusy, failed: true }));
   new ResizeObserver(() => resize(app)).observe(app.canvas.parentElement);
@@ -113,8 +116,8 @@ function opened(app, message) {
   Object.assign(queue, { waiting: [], busy: null, serial: 0 });
   for (const name of ["busy", "drawn"]) delete root.dataset[name];
   const { tool, inside, opacity, radius, screen, thresholds } = app.state;
-  const { opens, width, height } = message;
-  app.state = Object.assign(emptyState(), { tool, inside, opacity, radius, screen, thresholds, opens, width, height });
+  const { opens, width, height, place = "" } = message;
+  app.state = Object.assign(emptyState(), { tool, inside, opacity, radius, screen, thresholds, opens, width, height, place });
   clearPrompts(app);
   root.dataset.empty = message.image ? "no" : "yes";
   app.say(message.note || "", message.failed);

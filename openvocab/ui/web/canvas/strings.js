@@ -12,6 +12,8 @@ export const text = {
   filterBy: (label) => `Show only ${label}`,
   hide: (label) => `Hide ${label}`,
   keyLabel: (label) => `Label ${label}`,
+  leaveEdits: "Your corrections of this image are not downloaded. Leave it and drop them?",
+  leavePrompts: "The mask of your prompts is not added as an object. Leave the image and drop it?",
   lock: (label) => `Lock ${label}`,
   locked: "This object is locked; unlock it in the list first.",
   mask: (number, count, score) => `Mask ${number} of ${count}, score ${score}.`,

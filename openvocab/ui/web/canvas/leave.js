@@ -1,0 +1,35 @@
+// Nothing that a person did is dropped without asking: closing the page, and opening another image.
+
+import { text } from "./strings.js";
+
+const OPENS = {
+  click: '#work-examples button, #work-image button[aria-label="Clear"], #work-image button[aria-label="Remove Image"]',
+  change: "#work-image input[type=file]",
+  drop: "#work-image",
+};
+
+// Why leaving the image would lose something: prompts without an object, or edits of an image that no run keeps.
+export function unsaved({ prompts, place, edits }) {
+  if (prompts.length) return text.leavePrompts;
+  return edits && !place ? text.leaveEdits : "";
+}
+
+export function guardLeaving(app) {
+  const may = () => {
+    const why = app.state.image ? unsaved(app.state) : "";
+    return !why || window.confirm(why);
+  };
+  app.root.addEventListener("cv-leave", (event) => may() || event.preventDefault());
+  window.addEventListener("beforeunload", (event) => {
+    if (app.queue.busy || (app.state.image && unsaved(app.state))) event.preventDefault();
+  });
+  for (const name of Object.keys(OPENS)) document.addEventListener(name, (event) => declined(event, may), { capture: true });
+}
+
+// A click on an example, a chosen file or a dropped one opens another image.
+function declined(event, may) {
+  if (!event.target.closest?.(OPENS[event.type]) || may()) return;
+  event.preventDefault();
+  event.stopImmediatePropagation();
+  if (event.type === "change") event.target.value = "";
+}

@@ -1,0 +1,77 @@
+"""The strip of a served folder above the workspace, its thumbnails, and the download of the whole run."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+from fastapi.responses import PlainTextResponse, Response
+
+from openvocab.errors import ImageError, OpenVocabError
+from openvocab.ui.web.batch_job import FORMATS
+from openvocab.ui.web.download_buttons import DOWNLOAD
+from openvocab.ui.web.error_messages import error_message, report_errors
+from openvocab.ui.web.events import MODEL, QUICK
+from openvocab.ui.web.strip.handlers import StripHandlers
+
+if TYPE_CHECKING:
+    from openvocab.ui.web.served.folder import ServedFolder
+
+__all__ = ["export_of_the_run", "strip", "thumbnails", "wire_strip"]
+
+_LOAD = """// Gradio reads the name of the event here: 'go'.
+import(new URL("strip/strip.js", document.baseURI))
+  .then((module) => module.mount({ element, props, trigger, watch }));"""
+
+
+def strip(**options: Any) -> gr.HTML:
+    """Return the component. Its event `go` carries the visitor's action; its value is the strip."""
+    folder = files("openvocab.ui.web.strip")
+    html, css = ((folder / name).read_text("utf-8") for name in ("strip.html", "strip.css"))
+    return gr.HTML(value={}, html_template=html, css_template=css, js_on_load=_LOAD, apply_default_css=False, **options)
+
+
+def wire_strip(
+    handlers: StripHandlers, shown: gr.HTML, inputs: list[Any], outputs: list[Any], ran: tuple[Any, ...]
+) -> None:
+    """Connect the strip.
+
+    Args:
+        handlers: The handlers.
+        shown: The strip.
+        inputs: Token, words, preset and sliders.
+        outputs: Canvas, note, token, image and words.
+        ran: Events after which the status of the open image may be another.
+    """
+    private: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    shown.go(report_errors(handlers.go), inputs, [shown, *outputs], trigger_mode="multiple", **private, **MODEL)
+    for event in ran:
+        event.then(report_errors(handlers.refresh), inputs[:1], [shown], **QUICK)
+
+
+def export_of_the_run(handlers: StripHandlers) -> None:
+    """Lay out the download of the run with its corrections, and connect it."""
+    title = '<h3 class="ov-caption">Download the folder, with corrections</h3>'
+    gr.HTML(title, apply_default_css=False, elem_classes="ov-part")
+    choices = [(title, name) for name, (title, _) in FORMATS.items() if name != "parquet"]
+    with gr.Row(elem_classes="ov-export"):
+        kind = gr.Dropdown(choices, value="yolo-seg", label="Format", min_width=200, elem_id="folder-format")
+        button = gr.Button("Download", min_width=120, elem_id="folder-export")
+    file = gr.File(visible="hidden", elem_id="folder-file", elem_classes="ov-hidden")
+    written = button.click(report_errors(handlers.export), [kind], [file], **QUICK)
+    written.success(None, [file], None, js=DOWNLOAD, api_visibility="private")
+
+
+def thumbnails(served: ServedFolder) -> Any:
+    """Return the handler of /folder/thumbnail/KEY."""
+
+    def thumbnail(key: str) -> Response:
+        try:
+            data = served.thumbnail(key)
+        except OpenVocabError as error:
+            status = 422 if isinstance(error, ImageError) else 404
+            return PlainTextResponse(error_message(error), status)
+        return Response(data, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
+
+    return thumbnail

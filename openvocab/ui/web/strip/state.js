@@ -1,0 +1,26 @@
+// What the strip computes: the URL of an image, keys, and the status after an edit.
+
+const NAME = "image";
+
+export const keyOf = (url) => new URL(url).searchParams.get(NAME) || "";
+
+export function urlWith(url, key) {
+  const made = new URL(url);
+  made.searchParams.set(NAME, key);
+  return made.href;
+}
+
+export function stepOf({ key, ctrlKey, metaKey, altKey }) {
+  if (ctrlKey || metaKey || altKey) return null;
+  return { a: "previous", d: "next", r: "review" }[key.toLowerCase()] || null;
+}
+
+// The value with the status that the open image has with this number of edits; a reviewed image stays reviewed.
+export function adjusted(value, edits) {
+  const open = value.images.find((each) => each.key === value.at);
+  if (!open || open.status === "reviewed") return value;
+  const status = edits ? "corrected" : open.status === "corrected" ? "answered" : open.status;
+  if (status === open.status) return value;
+  const counts = { ...value.counts, [open.status]: value.counts[open.status] - 1, [status]: (value.counts[status] || 0) + 1 };
+  return { ...value, counts, images: value.images.map((each) => (each === open ? { ...each, status } : each)) };
+}

@@ -1,0 +1,8 @@
+// All texts of the strip, in one place. Another language replaces this file.
+
+export const statusNames = { new: "new", answered: "answered", corrected: "corrected", reviewed: "✓", error: "error" };
+const order = ["new", "answered", "corrected", "reviewed", "error"];
+
+export const image = (name, status) => `${name}, ${status}`;
+export const place = (number, total, name) => `${number} of ${total}: ${name}`;
+export const countsLine = (counts) => order.filter((each) => counts[each]).map((each) => `${counts[each]} ${each}`).join(", ");

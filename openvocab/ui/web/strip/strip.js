@@ -1,0 +1,134 @@
+// The images of a served folder: thumbnails with their status, next and previous, the order, and the state in the URL.
+// value: {at, index, total, name, counts, order, images: [{key, name, status}], serial, note}
+
+import { countsLine, image as imageText, place, statusNames } from "./strings.js";
+import { adjusted, keyOf, stepOf, urlWith } from "./state.js";
+
+const WAIT = 50; // milliseconds between looks whether the workspace has an answer in progress
+const MAX_WAIT = 20000;
+
+export function mount({ element, props, trigger, watch }) {
+  const root = element.querySelector(".st");
+  const app = { root, trigger, value: {}, board: () => document.querySelector("#work-canvas .cv"), busy: false };
+  const find = (query) => root.querySelector(query);
+  for (const button of root.querySelectorAll("[data-go]")) button.addEventListener("click", () => go(app, { do: button.dataset.go }));
+  find("[data-order]").addEventListener("change", () => go(app, { do: "order" }));
+  find(".st-images").addEventListener("keydown", (event) => arrow(event));
+  document.addEventListener("keydown", (event) => key(app, event));
+  window.addEventListener("popstate", () => go(app, { do: "open", key: keyOf(location.href) }));
+  watch("value", () => receive(app, props.value || {}));
+  ready(app).then(() => {
+    new MutationObserver(() => edited(app)).observe(app.board(), { attributeFilter: ["data-edits"] });
+    root.dataset.ready = "yes";
+    go(app, { do: "open", key: keyOf(location.href), first: true });
+  });
+}
+
+async function ready(app) {
+  while (!app.board()?.dataset.ready) await new Promise((done) => setTimeout(done, WAIT));
+}
+
+// Leave the image once the workspace has its answers, and only if the visitor agrees to drop what is not added.
+async function go(app, action) {
+  if (app.busy) return;
+  const board = app.board();
+  if (action.do !== "order" && !board.dispatchEvent(new CustomEvent("cv-leave", { cancelable: true }))) return restoreUrl(app);
+  app.busy = true;
+  app.root.dataset.busy = "yes";
+  const until = performance.now() + MAX_WAIT;
+  while (board.dataset.busy && performance.now() < until) await new Promise((done) => setTimeout(done, WAIT));
+  app.sent = (app.sent || 0) + 1;
+  app.trigger("go", { ...action, serial: app.sent, at: app.value.at || "", order: app.root.querySelector("[data-order]").value });
+}
+
+function receive(app, value) {
+  if (!value.images) return;
+  app.value = value;
+  if (value.serial === undefined || value.serial === app.sent) {
+    app.busy = false;
+    delete app.root.dataset.busy;
+  }
+  show(app);
+  if (!app.opened) app.opened = value.at;
+  else if (value.at && app.opened !== value.at) scrollTo(app, value.at);
+  if (value.at && value.at !== keyOf(location.href)) {
+    const url = urlWith(location.href, value.at);
+    if (keyOf(location.href)) history.pushState({}, "", url);
+    else history.replaceState({}, "", url);
+  }
+}
+
+// After the first image, the strip and the image under it are in view.
+function scrollTo(app, at) {
+  app.opened = at;
+  const stage = app.board().querySelector(".cv-stage").getBoundingClientRect();
+  if (stage.top < 0 || stage.bottom > window.innerHeight) app.root.scrollIntoView({ block: "start" });
+}
+
+// Back in the browser was declined: the URL names the image that is still open.
+function restoreUrl(app) {
+  if (app.value.at && app.value.at !== keyOf(location.href)) history.pushState({}, "", urlWith(location.href, app.value.at));
+}
+
+function show(app) {
+  const { value, root } = app;
+  const list = root.querySelector(".st-images");
+  const had = list.contains(document.activeElement);
+  list.replaceChildren(...value.images.map((each) => thumbnail(app, each)));
+  const current = list.querySelector("[aria-current=true]") || list.firstElementChild;
+  if (current) {
+    current.tabIndex = 0;
+    list.scrollLeft = current.offsetLeft - (list.clientWidth - current.clientWidth) / 2;
+    if (had) current.focus({ preventScroll: true });
+  }
+  const status = value.images.find((each) => each.key === value.at)?.status;
+  root.querySelector(".st-at").textContent = value.note || place(value.index + 1, value.total, value.name || "");
+  root.querySelector(".st-counts").textContent = countsLine(value.counts || {});
+  root.querySelector("[data-go=review]").setAttribute("aria-pressed", String(status === "reviewed"));
+  root.querySelector("[data-order]").value = value.order || "name";
+  Object.assign(root.dataset, { at: value.at || "", status: status || "" });
+}
+
+function thumbnail(app, each) {
+  const button = document.createElement("button");
+  const picture = document.createElement("img");
+  const status = document.createElement("span");
+  const current = each.key === app.value.at;
+  Object.assign(button, { type: "button", title: each.name, tabIndex: -1 });
+  Object.assign(button.dataset, { key: each.key, status: each.status });
+  button.setAttribute("aria-label", imageText(each.name, each.status));
+  if (current) button.setAttribute("aria-current", "true");
+  button.addEventListener("click", () => go(app, { do: "open", key: each.key }));
+  Object.assign(picture, { loading: "lazy", alt: "", src: new URL(`folder/thumbnail/${each.key}`, document.baseURI) });
+  status.textContent = statusNames[each.status] || each.status;
+  status.setAttribute("aria-hidden", "true");
+  button.append(picture, status);
+  return button;
+}
+
+// An edit in the workspace changes the status of the open image before the server sends the strip anew.
+function edited(app) {
+  if (!app.value.images || app.busy) return;
+  app.value = adjusted(app.value, Number(app.board().dataset.edits || 0));
+  show(app);
+}
+
+function arrow(event) {
+  const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+  const buttons = [...event.currentTarget.querySelectorAll("button")];
+  const at = buttons.indexOf(document.activeElement);
+  if (!step || at < 0) return;
+  event.preventDefault();
+  const next = buttons[Math.min(Math.max(at + step, 0), buttons.length - 1)];
+  for (const each of buttons) each.tabIndex = each === next ? 0 : -1;
+  next.focus();
+}
+
+function key(app, event) {
+  const inside = event.target.closest?.("#work-canvas, .st") || event.target === document.body;
+  const typing = /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName) && event.target.type !== "range";
+  const step = stepOf(event);
+  if (!step || !inside || typing || event.repeat) return;
+  event.preventDefault();
+  go(app, { do: step });
+}

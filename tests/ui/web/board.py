@@ -1,0 +1,110 @@
+"""The workspace in a browser, as a person uses it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import openvocab
+
+CV = "#work-canvas .cv"
+STAGE = f"{CV} .cv-stage canvas"
+
+
+class Board:
+    """The tab, as a person uses it. Places are pixels of the image."""
+
+    def __init__(self, page: Any) -> None:
+        self.page = page
+        self.size = (256, 256)
+        self.sent: list[dict[str, Any]] = []
+        page.on("request", self._note)
+        page.wait_for_selector(f"{CV}[data-ready]")
+
+    def _note(self, request: Any) -> None:
+        if "/queue/join" in request.url:
+            event = (request.post_data_json or {}).get("event_data") or {}
+            if "do" in event:
+                self.sent.append(event)
+
+    def example(self, row: int = 0) -> Board:
+        """Open the image of an example, without its words."""
+        path = str(openvocab.example_scenes()[row].path)
+        self.page.locator("#work-image input[type=file]").first.set_input_files(path)
+        return self.opened()
+
+    def upload(self, path: Path, size: tuple[int, int]) -> Board:
+        self.page.locator("#work-image input[type=file]").first.set_input_files(str(path))
+        self.size = size
+        return self.opened()
+
+    def opened(self) -> Board:
+        self.page.wait_for_selector(f'{CV}[data-empty="no"][data-drawn="yes"]')
+        self.page.locator(STAGE).scroll_into_view_if_needed()
+        return self
+
+    def at(self, place: tuple[float, float]) -> tuple[float, float]:
+        frame = self.page.locator(STAGE).bounding_box()
+        scale, x, y = map(float, (self.get("view") or "").split())
+        return frame["x"] + x + scale * place[0], frame["y"] + y + scale * place[1]
+
+    def click(self, place: tuple[float, float], **options: Any) -> None:
+        with self.masks():
+            self.page.mouse.click(*self.at(place), **options)
+
+    def drag(self, *places: tuple[float, float]) -> None:
+        self.page.mouse.move(*self.at(places[0]))
+        self.page.mouse.down()
+        for place in places[1:]:
+            self.page.mouse.move(*self.at(place), steps=6)
+        self.page.mouse.up()
+
+    def masks(self) -> Any:
+        """Wait, at the end, until masks came that were not there before."""
+        board = self
+
+        class Waiting:
+            def __enter__(self) -> None:
+                self.before = int(board.get("shown") or 0)
+
+            def __exit__(self, *_: object) -> None:
+                board.page.wait_for_function(
+                    "([at, before]) => Number(document.querySelector(at).dataset.shown || 0) > before",
+                    arg=[CV, self.before],
+                )
+
+        return Waiting()
+
+    def get(self, name: str) -> str | None:
+        found: str | None = self.page.locator(CV).get_attribute(f"data-{name}")
+        return found
+
+    def press(self, keys: str) -> None:
+        self.page.locator(STAGE).press(keys)
+
+    def accept(self, name: str, count: int = 1) -> None:
+        self.page.fill(f"{CV} [data-name]", name)
+        self.page.click(f"{CV} [data-do=accept]")
+        self.count(count)
+
+    def count(self, count: int) -> None:
+        self.page.wait_for_function(
+            "([at, count]) => document.querySelectorAll(at).length === count", arg=[f"{CV} .cv-objects li", count]
+        )
+
+    def names(self) -> list[str]:
+        return [each.input_value() for each in self.page.locator(f"{CV} .cv-objects input[type=text]").all()]
+
+    def says(self, text: str) -> None:
+        self.page.locator(f"{CV} .cv-status", has_text=re.compile(text)).wait_for()
+
+    def download(self, kind: str) -> Path:
+        with self.page.expect_download() as waiting:
+            self.page.click(f"#work-get-{kind}")
+        return Path(waiting.value.path())
+
+    def found(self) -> list[dict[str, Any]]:
+        detections: list[dict[str, Any]] = json.loads(self.download("json").read_text("utf-8"))["detections"]
+        return detections

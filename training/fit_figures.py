@@ -67,7 +67,8 @@ class Pool:
             scores.append(tagged.scores)
             found.append(answer(scene.image, tagged))
             results.append(pipe(scene.image, vocabulary))
-            truth.append(GroundTruth(*scene.image.shape[:2], scene.xyxy.astype(np.float64), scene.labels))
+            height, width = scene.image.shape[:2]
+            truth.append(GroundTruth(height, width, scene.xyxy.astype(np.float64), scene.labels))
         present = np.array([np.isin(np.arange(len(names)), each.class_ids) for each in truth])
         return cls(tag_pairs(names, np.stack(scores), present), box_pairs(names, found, truth), results, truth)
 
@@ -175,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     pipe = openvocab.load("pocket")
     pool = Pool.of(pipe, style_names(chosen.style), chosen.scenes, chosen.seed, chosen.packages)
-    figures = {}
+    figures = dict[str, float]()
     for name, pairs in (("tags", pool.tags), ("boxes", pool.boxes)):
         default = pipe.settings.threshold("tag_threshold" if name == "tags" else "box_threshold")
         made = fit_figures(pairs, pool.tags, default, chosen.seed, chosen.resamples)

@@ -19,7 +19,7 @@ from openvocab.pipeline.candidates import CandidateLimits, Candidates, find_cand
 from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.gate import Choice, choose, effective, present_rows
 from openvocab.pipeline.masks import Masks, nonempty
-from openvocab.pipeline.phrases.rows import asked_rows, best_phrases, column_scores, columns, labeled, reported
+from openvocab.pipeline.phrases.rows import best_phrases, column_scores, columns, labeled, query_rows, reported
 from openvocab.pipeline.presence import Evidence, log_odds, presence_of, tag_evidence, tag_log_odds
 from openvocab.pipeline.protocols import (
     Detector,
@@ -202,7 +202,7 @@ def look(
     if stages.detector is None or vocabulary.queries is None:
         raise BadInput("this pipeline has no detector; load one with detector=SPEC")
     limits = CandidateLimits(stages.settings.lowest_box_score(columns(vocabulary)), sys.maxsize)
-    masks, rows = stages.masks_from_detector, asked_rows(vocabulary, wanted)
+    masks, rows = stages.masks_from_detector, query_rows(vocabulary, wanted)
     if stages.settings.tiles:
         given, batch = (stages.detector, masks, vocabulary.queries, rows, limits), stages.settings.batch_size
         found = [detect_tiles(*given, image, tiling_of(stages, image), batch) for image in images]

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openvocab.errors import BadInput, OpenVocabWarning
-from openvocab.evaluate.data.asked import Asked, asked_of, names_of
 from openvocab.evaluate.data.labeled import map_labels
+from openvocab.evaluate.data.queries import QuerySet, names_of, query_set
 from openvocab.evaluate.data.safe_read import MAX_COORDINATE
 from openvocab.prompts.prompt import Prompt
 
@@ -60,7 +60,7 @@ class AnnotatedSet:
         label_source: Where annotations were read from, for messages.
         own_labels: Whether each image is queried with its checked_labels alone; else with all labels.
         annotators: The same images as other annotators annotated them.
-        asked: What models are asked for where it says more than the labels do.
+        queries: What models are asked for where it says more than the labels do.
     """
 
     source: str
@@ -70,10 +70,10 @@ class AnnotatedSet:
     label_source: str = "its annotations"
     own_labels: bool = False
     annotators: tuple[tuple[AnnotatedImage, ...], ...] = ()
-    asked: Asked | None = None
+    queries: QuerySet | None = None
 
     def with_labels(
-        self, vocabulary: Sequence[str] | Asked | None = None, names: Mapping[str, str] | None = None
+        self, vocabulary: Sequence[str] | QuerySet | None = None, names: Mapping[str, str] | None = None
     ) -> AnnotatedSet:
         """Return the data set with renamed labels and another vocabulary; see LabeledSet.with_labels.
 
@@ -89,21 +89,21 @@ class AnnotatedSet:
             return tuple(replace(one, class_ids=new[one.class_ids], checked_labels=known) for one, known in pairs)
 
         others = tuple(map(renamed, self.annotators))
-        asked = asked_of(vocabulary)
-        return replace(self, labels=wanted, images=renamed(self.images), annotators=others, asked=asked)
+        queries = query_set(vocabulary)
+        return replace(self, labels=wanted, images=renamed(self.images), annotators=others, queries=queries)
 
-    def query(self, rows: Sequence[int] | NDArray[np.int64] | None = None) -> Sequence[str] | Asked:
+    def query(self, rows: Sequence[int] | NDArray[np.int64] | None = None) -> Sequence[str] | QuerySet:
         """Return what models are asked for: everything, or the labels with those indices.
 
         Raises:
             BadInput: some labels of a Prompt are wanted.
         """
         if rows is None:
-            return self.asked or self.labels
+            return self.queries or self.labels
         labels = [self.labels[row] for row in rows]
-        if isinstance(self.asked, Prompt):
+        if isinstance(self.queries, Prompt):
             raise BadInput(f"{self.source!r} has its own labels for each image, and a prompt has none; give --labels")
-        return labels if self.asked is None else self.asked.only(*labels)
+        return labels if self.queries is None else self.queries.only(*labels)
 
     def first(self, count: int | None) -> AnnotatedSet:
         """Return the first images; all for None."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from openvocab.errors import BadInput
-from openvocab.evaluate.data.asked import Asked, asked_of, names_of
+from openvocab.evaluate.data.queries import QuerySet, names_of, query_set
 from openvocab.images.items import Item
 
 __all__ = ["LabeledImage", "LabeledSet", "map_labels"]
@@ -37,7 +37,7 @@ class LabeledSet:
         images: Function that returns an iterator over the images, in the same order every time.
         templates: The data set's own templates, each with {label}; None if it has none.
         label_source: Where labels were read from, for messages.
-        asked: What models are asked for where it says more than the labels do.
+        queries: What models are asked for where it says more than the labels do.
     """
 
     source: str
@@ -46,10 +46,10 @@ class LabeledSet:
     images: Callable[[], Iterator[LabeledImage]]
     templates: tuple[str, ...] | None = None
     label_source: str = "its annotations"
-    asked: Asked | None = None
+    queries: QuerySet | None = None
 
     def with_labels(
-        self, vocabulary: Sequence[str] | Asked | None = None, names: Mapping[str, str] | None = None
+        self, vocabulary: Sequence[str] | QuerySet | None = None, names: Mapping[str, str] | None = None
     ) -> LabeledSet:
         """Return the data set with renamed labels and another vocabulary.
 
@@ -62,8 +62,8 @@ class LabeledSet:
             BadInput: names has a label that the data do not have, or the vocabulary lacks one; the message names it.
         """
         wanted, index_of = map_labels(self.source, self.labels, names_of(vocabulary), names)
-        images, asked = lambda: _reindexed(self.images(), index_of), asked_of(vocabulary)
-        return replace(self, labels=wanted, images=images, asked=asked)
+        images, queries = lambda: _reindexed(self.images(), index_of), query_set(vocabulary)
+        return replace(self, labels=wanted, images=images, queries=queries)
 
 
 def map_labels(

@@ -128,7 +128,7 @@ def _vocabulary(pipe: Pipeline, data: LabeledSet | AnnotatedSet, prompts: Prompt
         raise BadInput("this pipeline has a calibration already; fit one that is loaded without it")
     if pipe.tagger is None and not isinstance(data, AnnotatedSet):
         raise BadInput(f"{data.source!r} has labels of whole images, which fit a tagger; load one with tagger=SPEC")
-    return pipe.vocabulary(data.asked or data.labels, prompts)
+    return pipe.vocabulary(data.queries or data.labels, prompts)
 
 
 def _fit(stage: str, pairs: Pairs, default: float, risk: float | None, seed: int) -> FittedStage:

@@ -79,7 +79,7 @@ class ReportContext:
         seed: Seed of the bootstrap.
         faults: Kind of fault in the annotations -> how many.
         resamples: Number of bootstrap resamples.
-        asked: Digest of the LabelSet or Prompt that models were asked for; empty for labels.
+        queries: Digest of the LabelSet or Prompt that models were asked for; empty for labels.
     """
 
     path: str
@@ -87,7 +87,7 @@ class ReportContext:
     seed: int
     faults: Mapping[str, int] = field(default_factory=dict)
     resamples: int = RESAMPLES
-    asked: str = ""
+    queries: str = ""
 
     @property
     def source(self) -> str:
@@ -149,8 +149,8 @@ class Report:
         data = {"path": self.context.path, "digest": self.run.digest, "images": len(self.run.names)}
         if self.context.format:
             data["format"] = self.context.format
-        if self.context.asked:
-            data["asked"] = self.context.asked
+        if self.context.queries:
+            data["queries"] = self.context.queries
         unread = [{"image": name, "error": error} for name, error in self.run.unread]
         return {
             "task": self.task,
@@ -169,7 +169,7 @@ class Report:
         yield from ["", *table(*self.summary), "", *self.body, "## Run", ""]
         bootstrap = f"seed {self.context.seed}, {self.context.resamples} resamples of the images"
         rows = [("data", f"{self.context.source}, digest {self.run.digest}"), *self.details]
-        rows += [("label set or prompt", self.context.asked)] * bool(self.context.asked)
+        rows += [("label set or prompt", self.context.queries)] * bool(self.context.queries)
         yield from table(("what", "value"), [*rows, ("bootstrap", bootstrap), ("openvocab", openvocab.__version__)])
 
     def _notes(self) -> dict[str, int]:

@@ -102,16 +102,16 @@ def _phrases(data: LabeledSet, labels: Sequence[str]) -> Sequence[str]:
     Raises:
         BadInput: the labels are those of a Prompt, and one of them is no word.
     """
-    if isinstance(data.asked, Prompt) and data.asked.unnamed:
+    if isinstance(data.queries, Prompt) and data.queries.unnamed:
         raise BadInput(
-            f"a tagger scores words, and {data.asked.unnamed[0]!r} of the prompt is none; use evaluate chain"
+            f"a tagger scores words, and {data.queries.unnamed[0]!r} of the prompt is none; use evaluate chain"
         )
-    return data.asked.phrases if isinstance(data.asked, LabelSet) else labels
+    return data.queries.phrases if isinstance(data.queries, LabelSet) else labels
 
 
 def _best(data: LabeledSet, logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the logits of labels, for those of _phrases."""
-    return data.asked.best(logits) if isinstance(data.asked, LabelSet) else logits
+    return data.queries.best(logits) if isinstance(data.queries, LabelSet) else logits
 
 
 def _id(one: LabeledImage) -> str:

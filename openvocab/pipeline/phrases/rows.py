@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from openvocab.pipeline.candidates import Candidates
 from openvocab.pipeline.protocols import Tagger, TextEmbeddings, Vocabulary
 
-__all__ = ["asked_rows", "best_phrases", "column_scores", "columns", "labeled", "reported"]
+__all__ = ["best_phrases", "column_scores", "columns", "labeled", "query_rows", "reported"]
 
 Floats = NDArray[np.float32]
 
@@ -33,7 +33,7 @@ def reported(vocabulary: Vocabulary, values: Floats) -> Floats:
     return values if vocabulary.label_set is None else vocabulary.label_set.reported(values)
 
 
-def asked_rows(vocabulary: Vocabulary, wanted: NDArray[np.intp]) -> NDArray[np.intp]:
+def query_rows(vocabulary: Vocabulary, wanted: NDArray[np.intp]) -> NDArray[np.intp]:
     """Return the phrases that a detector gets for the wanted labels: all of theirs, and the negatives."""
     return wanted if vocabulary.label_set is None else vocabulary.label_set.rows_of(wanted)
 

@@ -135,12 +135,12 @@ def _command(args: Namespace, loader: Loader, prompts: PromptSet) -> dict[str, A
     models = {name: getattr(loader, name) for name in ("preset", "tagger", "detector", "segmenter")}
     options = {name: getattr(args, name, None) for name in _DECIDING}
     settings = {name: value for name, value in loader.settings.items() if value is not None and name != "batch_size"}
-    words = {**_asked(args.labels), "templates": prompts.templates}
+    words = {**_labels_of(args.labels), "templates": prompts.templates}
     return command_record(models, **options, **words, settings=settings)
 
 
-def _asked(labels: Any) -> dict[str, Any]:
-    """Return what decides which labels are asked for."""
+def _labels_of(labels: Any) -> dict[str, Any]:
+    """Return what a run.json says of the labels."""
     if isinstance(labels, openvocab.Prompt):
         return {"prompt": labels.digest}
     found = openvocab.read_label_set(labels)

@@ -154,7 +154,7 @@ def detect(args: Namespace) -> int:
     curves = precision_recall(run.truth, run.predictions, run.labels, seed=args.seed)
     threshold = box_threshold(detector.record.spec).value
     worst = worst_boxes(run.names, run.truth, run.predictions, run.labels, threshold)
-    context = ReportContext(args.data, args.format, args.seed, data.faults, CURVE_RESAMPLES, digest_of(data.asked))
+    context = ReportContext(args.data, args.format, args.seed, data.faults, CURVE_RESAMPLES, digest_of(data.queries))
     return finish(args, detection_report(run, metrics, curves, context, worst), run.labels)
 
 
@@ -184,7 +184,7 @@ def chain(args: Namespace) -> int:
     _complain(run)
     metrics = measure_chain(run, args.seed)
     worst = worst_images(run.names, run.truth, run.predictions or (), metrics.images, run.labels)
-    context = ReportContext(args.data, args.format, args.seed, data.faults, asked=digest_of(data.asked))
+    context = ReportContext(args.data, args.format, args.seed, data.faults, queries=digest_of(data.queries))
     return finish(args, chain_report(run, metrics, context, worst), run.labels, error_tables(metrics))
 
 
@@ -198,7 +198,7 @@ def _concepts(args: Namespace, pipe: openvocab.Pipeline, data: AnnotatedSet) -> 
     run = run_concepts(pipe, data, progress=progress)
     _complain(run)
     metrics = concept_metrics(run.pairs, seed=args.seed)
-    context = ReportContext(args.data, args.format, args.seed, data.faults, asked=digest_of(data.asked))
+    context = ReportContext(args.data, args.format, args.seed, data.faults, queries=digest_of(data.queries))
     return finish(args, concept_report(run, metrics, context), data.labels)
 
 
@@ -227,7 +227,7 @@ def segment(args: Namespace) -> int:
     metrics, masks = measure_segmenter(run, args.seed), run.true_box_masks or ()
     errors = image_errors(run.truth, masks, run.labels, masks=True)
     worst = worst_images(run.names, run.truth, masks, errors, run.labels)
-    context = ReportContext(args.data, args.format, args.seed, data.faults, asked=digest_of(data.asked))
+    context = ReportContext(args.data, args.format, args.seed, data.faults, queries=digest_of(data.queries))
     return finish(args, segmentation_report(run, metrics, context, worst), run.labels)
 
 

@@ -93,7 +93,7 @@ def classify(args: Namespace) -> int:
     complain_unread(run)
     metrics = measure_tagger(run, data.multi_label, tagger.independent, _threshold(args, data), args.seed)
     sheet = None if data.multi_label else mistake_sheet(data, mistakes(run, tagger.independent))
-    context = ReportContext(args.data, args.format, args.seed, asked=digest_of(data.asked))
+    context = ReportContext(args.data, args.format, args.seed, queries=digest_of(data.queries))
     return finish(args, classification_report(run, metrics, context, sheet), run.labels)
 
 
@@ -111,7 +111,7 @@ def templates(args: Namespace) -> int:
     complain_unread(runs[0])
     threshold = _threshold(args, data)
     metrics = [measure_tagger(run, data.multi_label, tagger.independent, threshold, args.seed) for run in runs]
-    context = ReportContext(args.data, args.format, args.seed, asked=digest_of(data.asked))
+    context = ReportContext(args.data, args.format, args.seed, queries=digest_of(data.queries))
     return finish(args, template_report(runs, metrics, context), runs[0].labels)
 
 

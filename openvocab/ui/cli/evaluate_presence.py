@@ -44,5 +44,5 @@ def presence(args: Namespace) -> int:
     run = run_presence(load_chain(args), data, progress=progress)
     complain_unread(run)
     metrics = presence_metrics(run.pairs, run.labels, threshold=threshold, seed=args.seed)
-    context = ReportContext(args.data, args.format, args.seed, data.faults, asked=digest_of(data.asked))
+    context = ReportContext(args.data, args.format, args.seed, data.faults, queries=digest_of(data.queries))
     return finish(args, presence_report(run, metrics, context), run.labels)

@@ -69,7 +69,7 @@ def test_models_are_asked_for_all_that_the_prompt_holds(
     prompt = prompts[kind]
     assert run(task, coco, prompt, tmp_path / "out") == 0
     report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
-    assert report["data"]["asked"] == prompt.digest
+    assert report["data"]["queries"] == prompt.digest
     if task == "detect":
         assert report["metrics"]["ap50"] == pytest.approx(objects / len(SCENE.labels))
     else:
@@ -89,7 +89,7 @@ def test_classify_uses_the_words_and_refuses_what_is_none(
     command = ["evaluate", "classify", *given, "--out"]
     assert main([*command, str(tmp_path / "out"), "--prompt", str(tmp_path / "words.json")]) == 0
     report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
-    assert report["data"]["asked"] == prompts["words"].digest
+    assert report["data"]["queries"] == prompts["words"].digest
     assert main([*command, str(tmp_path / "no"), "--prompt", str(tmp_path / "shown.json")]) == 2
     assert f"a tagger scores words, and {SHOWN!r} of the prompt is none" in capsys.readouterr().err
 

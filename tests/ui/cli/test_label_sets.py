@@ -67,7 +67,7 @@ def test_evaluate_asks_for_the_whole_set(
     given = ["--data", str(coco), "--format", "coco", "--out", str(tmp_path / "out"), "--labels", labels]
     assert main(["evaluate", task, *given]) == 0
     report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
-    assert report["data"]["asked"] == SET.digest
+    assert report["data"]["queries"] == SET.digest
     assert SET.digest in (tmp_path / "out" / "report.md").read_text("utf-8")
     if task == "detect":
         assert report["metrics"]["ap50"] == pytest.approx(ap)

@@ -7,19 +7,19 @@ from collections.abc import Sequence
 from openvocab.prompts.prompt import Prompt
 from openvocab.prompts.sets import LabelSet
 
-__all__ = ["Asked", "asked_of", "names_of"]
+__all__ = ["QuerySet", "names_of", "query_set"]
 
-Asked = LabelSet | Prompt
+QuerySet = LabelSet | Prompt
 
 
-def names_of(vocabulary: Sequence[str] | Asked | None) -> Sequence[str] | None:
+def names_of(vocabulary: Sequence[str] | QuerySet | None) -> Sequence[str] | None:
     """Return the labels of a vocabulary."""
     if isinstance(vocabulary, LabelSet):
         return vocabulary.labels
     return vocabulary.classes if isinstance(vocabulary, Prompt) else vocabulary
 
 
-def asked_of(vocabulary: Sequence[str] | Asked | None) -> Asked | None:
+def query_set(vocabulary: Sequence[str] | QuerySet | None) -> QuerySet | None:
     """Return a vocabulary that says more than its labels do, or None."""
     if isinstance(vocabulary, LabelSet):
         return None if vocabulary.is_plain else vocabulary

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from openvocab.formats.supervision_detections import to_supervision
     from openvocab.images.read import read_image
     from openvocab.images.sources import find_images
+    from openvocab.models.export.export import export_model
+    from openvocab.models.graphs.record import ExportRecord
     from openvocab.models.presets import Preset, load, presets
     from openvocab.models.registry import (
         families,
@@ -110,6 +112,7 @@ __all__ = [
     "ExemplarDetector",
     "ExemplarSegmenter",
     "Explored",
+    "ExportRecord",
     "Exported",
     "ImageError",
     "JointScorer",
@@ -157,6 +160,7 @@ __all__ = [
     "example_scenes",
     "exemplars_of",
     "export",
+    "export_model",
     "families",
     "find_images",
     "label_findings",
@@ -203,6 +207,8 @@ _HOMES = {
     "images.read": ("read_image",),
     "pipeline.masks": ("EncodedMasks", "decode_mask", "encode_mask", "mask_box"),
     "pipeline.drawing.lettering": ("undrawn",),
+    "models.export.export": ("export_model",),
+    "models.graphs.record": ("ExportRecord",),
     "models.presets": ("Preset", "load", "presets"),
     "pipeline.calibration": ("Calibration", "read_calibration"),
     "pipeline.detections": ("Detection", "Detections"),

@@ -182,7 +182,7 @@ def test_options_in_the_text_exist(path: Path) -> None:
         if program in ("pytest", "python"):
             PROGRAMS[program](words)
         else:
-            assert set(re.findall(r"(?<!\S)--[a-z][a-z-]*", code)) <= known, code
+            assert set(re.findall(r"(?<!\S)--[a-z][a-z0-9-]*", code)) <= known, code
 
 
 def test_files_and_tests_in_the_text_exist() -> None:

@@ -155,6 +155,33 @@ def _coca(*args: *Args) -> Captioner:
     return CocaCaptioner.load(*args)
 
 
+def _exported_tagger(form: str) -> Factory[Tagger]:
+    def load(folder: str, device: str | None, dtype: str | None) -> Tagger:
+        from openvocab.models.graphs.taggers import load_tagger
+
+        return load_tagger(form, folder, device, dtype)
+
+    return load
+
+
+def _exported_detector(form: str) -> Factory[Detector]:
+    def load(folder: str, device: str | None, dtype: str | None) -> Detector:
+        from openvocab.models.graphs.detectors import load_detector
+
+        return load_detector(form, folder, device, dtype)
+
+    return load
+
+
+def _exported_segmenter(form: str) -> Factory[Segmenter[Any]]:
+    def load(folder: str, device: str | None, dtype: str | None) -> Segmenter[Any]:
+        from openvocab.models.graphs.segmenters import load_segmenter
+
+        return load_segmenter(form, folder, device, dtype)
+
+    return load
+
+
 def _pocket(load: Callable[[], Callable[[str | None, str | None], StageT]]) -> Family[StageT]:
     def checked(checkpoint: str, device: str | None, dtype: str | None) -> StageT:
         if checkpoint:
@@ -190,6 +217,8 @@ TAGGERS: Mapping[str, Family[Tagger]] = MappingProxyType(
         "metaclip2": Family(_metaclip2, "metaclip2:facebook/metaclip-2-worldwide-huge-quickgelu"),
         "classifier": Family(_classifier, "classifier:google/vit-base-patch16-224"),
         "ram": Family(_ram, "ram:ram_plus_swin_large_14m"),
+        "openvino": Family(_exported_tagger("openvino"), "openvino:FOLDER"),
+        "onnx": Family(_exported_tagger("onnx"), "onnx:FOLDER"),
         "pocket": _pocket(_pocket_tagger),
     }
 )
@@ -204,6 +233,8 @@ DETECTORS: Mapping[str, Family[Detector]] = MappingProxyType(
         "owlv2": Family(_owlv2, "owlv2:google/owlv2-base-patch16-ensemble"),
         "owlvit": Family(_owlvit, "owlvit:google/owlvit-base-patch32"),
         "sam3": Family(_sam3, "sam3:facebook/sam3"),
+        "openvino": Family(_exported_detector("openvino"), "openvino:FOLDER"),
+        "onnx": Family(_exported_detector("onnx"), "onnx:FOLDER"),
         "pocket": _pocket(_pocket_detector),
     }
 )
@@ -214,6 +245,8 @@ SEGMENTERS: Mapping[str, Family[Segmenter[Any]]] = MappingProxyType(
         "sam_hq": Family(_sam_hq, "sam_hq:syscv-community/sam-hq-vit-base"),
         "sam2": Family(_sam2, "sam2:facebook/sam2.1-hiera-tiny"),
         "edgetam": Family(_edgetam, "edgetam:yonigozlan/EdgeTAM-hf"),
+        "openvino": Family(_exported_segmenter("openvino"), "openvino:FOLDER"),
+        "onnx": Family(_exported_segmenter("onnx"), "onnx:FOLDER"),
         "pocket": _pocket(_pocket_segmenter),
     }
 )

@@ -14,6 +14,7 @@ from openvocab.errors import unknown
 from openvocab.weights.files import verify
 
 __all__ = [
+    "EXPORTS",
     "STAGES",
     "Checkpoint",
     "PresetRecord",
@@ -22,6 +23,7 @@ __all__ = [
     "checkpoint",
     "embedded",
     "named",
+    "origin",
     "pinned_sha256",
     "preset_records",
     "published",
@@ -29,6 +31,9 @@ __all__ = [
 ]
 
 STAGES = ("tagger", "detector", "segmenter")
+
+EXPORTS = ("openvino", "onnx")
+"""Families of exported models, whose records name their source after the family."""
 
 _PACKAGE = Path(__file__).resolve().parent
 _BYTES_A_PARAMETER = 4
@@ -189,6 +194,12 @@ def published() -> Mapping[str, Published]:
 def _published(name: str, row: Mapping[str, Any]) -> Published:
     files = tuple(WeightsFile(**file) for file in row["files"])
     return Published(name=name, files=files, **{key: value for key, value in row.items() if key != "files"})
+
+
+def origin(spec: str) -> str:
+    """Return the SPEC of the checkpoint that an exported model was made from; any other SPEC as it is."""
+    family, _, rest = spec.partition(":")
+    return rest if family in EXPORTS else spec
 
 
 def published_for(spec: str) -> Published | None:

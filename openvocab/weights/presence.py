@@ -12,6 +12,7 @@ from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
 
+from openvocab.weights.manifest import origin
 from openvocab.weights.thresholds import box_threshold, tag_threshold
 
 __all__ = ["EVIDENCE", "FITTED", "Logistic", "PresenceModel", "background_words", "presence_model"]
@@ -93,6 +94,7 @@ def presence_model(tagger: str, detector: str, *, independent: bool) -> Presence
         detector: SPEC of the detector's; empty without one.
         independent: Whether the tagger's scores are independent (sigmoid); else they sum to 1 (softmax).
     """
+    tagger, detector = origin(tagger), origin(detector)
     if (fitted := _fitted().get((tagger, detector))) is not None:
         return fitted
     rules = _rules()["prior"]

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from openvocab.weights.manifest import published_for
+from openvocab.weights.manifest import origin, published_for
 
 __all__ = ["Threshold", "box_threshold", "family_thresholds", "tag_threshold"]
 
@@ -42,6 +42,7 @@ def tag_threshold(spec: str, *, independent: bool) -> Threshold:
         spec: the tagger's, as its ModelRecord has it.
         independent: whether scores are independent (sigmoid); else they sum to 1 (softmax).
     """
+    spec = origin(spec)
     record, families = published_for(spec), family_thresholds("tagger")
     if record is not None and record.tag_threshold is not None:
         return Threshold(record.tag_threshold, record.threshold_source)
@@ -51,6 +52,7 @@ def tag_threshold(spec: str, *, independent: bool) -> Threshold:
 
 def box_threshold(spec: str) -> Threshold:
     """Return the default box threshold of a detector; spec is that of its ModelRecord."""
+    spec = origin(spec)
     record, families = published_for(spec), family_thresholds("detector")
     if record is not None and record.box_threshold is not None:
         return Threshold(record.box_threshold, record.threshold_source)

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from openvocab.weights.manifest import origin
 from openvocab.weights.presence import Logistic, PresenceModel, presence_model
 
 __all__ = ["FITTED", "VerificationModel", "verification_model"]
@@ -72,7 +73,7 @@ def verification_model(tagger: str, detector: str, *, independent: bool) -> Veri
         detector: SPEC of the detector's.
         independent: Whether the tagger's scores are independent (sigmoid); else they sum to 1 (softmax).
     """
-    if (fitted := _fitted().get((tagger, detector))) is not None:
+    if (fitted := _fitted().get((origin(tagger), origin(detector)))) is not None:
         return fitted
     rule = tomllib.loads(FITTED.with_suffix(".toml").read_text(encoding="utf-8"))["prior"]
     presence = presence_model(tagger, detector, independent=independent)

@@ -68,7 +68,7 @@ def test_every_run_option_is_a_typed_keyword_of_run_to() -> None:
 
 def test_every_family_is_listed() -> None:
     assert openvocab.families() == {
-        "tagger": ("open_clip", "clip", "siglip", "metaclip2", "classifier", "ram", "pocket"),
+        "tagger": ("open_clip", "clip", "siglip", "metaclip2", "classifier", "ram", "openvino", "onnx", "pocket"),
         "detector": (
             "detr",
             "grounding_dino",
@@ -77,9 +77,11 @@ def test_every_family_is_listed() -> None:
             "owlv2",
             "owlvit",
             "sam3",
+            "openvino",
+            "onnx",
             "pocket",
         ),
-        "segmenter": ("sam", "sam_hf", "sam_hq", "sam2", "edgetam", "pocket"),
+        "segmenter": ("sam", "sam_hf", "sam_hq", "sam2", "edgetam", "openvino", "onnx", "pocket"),
         "exemplar segmenter": ("seggpt",),
         "captioner": ("coca",),
     }

@@ -109,7 +109,7 @@ class ImageTower(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         patches = self.stem(pixels.to(self.stem.weight.dtype)).flatten(2).transpose(1, 2)
-        first = self.first.expand(len(pixels), -1, -1)
+        first = self.first.expand(pixels.shape[0], -1, -1)
         tokens = self.norm_pre(torch.cat([first, patches], 1) + self.positions)
         for block in self.blocks:
             tokens = block(tokens)
@@ -136,7 +136,7 @@ class TextTower(nn.Module):
         tokens = self.words(ids) + self.positions[: ids.shape[1]]
         for block in self.blocks:
             tokens = block(tokens, causal=True)
-        ends = tokens[torch.arange(len(ids), device=ids.device), ids.argmax(1)]
+        ends = tokens[torch.arange(ids.shape[0], device=ids.device), ids.argmax(1)]
         return torch.as_tensor(self.norm(ends) @ self.projection)
 
 

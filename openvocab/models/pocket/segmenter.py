@@ -112,11 +112,11 @@ class _Prompts(nn.Module):
         kinds = torch.cat(weights)
         tokens: list[Tensor] = []
         if points is not None:
-            tokens.append(self._encoded(points[0]) + kinds[points[1].long() + 1])
+            tokens.append(self.encoded(points[0]) + kinds[points[1].long() + 1])
             if boxes is None:
                 tokens.append(kinds[:1].expand(len(points[0]), 1, -1))
         if boxes is not None:
-            tokens.append(self._encoded(boxes.view(-1, 2, 2)) + kinds[3:])
+            tokens.append(self.encoded(boxes.view(-1, 2, 2)) + kinds[3:])
         found = torch.cat(tokens, 1)
         dense = self.no_mask_embed.weight.view(1, -1, 1, 1).expand(len(found), -1, _GRID, _GRID)
         return found, dense
@@ -125,9 +125,9 @@ class _Prompts(nn.Module):
         """Return the (1, C, 32, 32) position encoding of the places."""
         middle = (torch.arange(_GRID, device=self.frequencies.device) + 0.5) * (SIDE / _GRID) - 0.5
         rows, columns = torch.meshgrid(middle, middle, indexing="ij")
-        return self._encoded(torch.stack([columns, rows], -1)).permute(2, 0, 1)[None]
+        return self.encoded(torch.stack([columns, rows], -1)).permute(2, 0, 1)[None]
 
-    def _encoded(self, places: Tensor) -> Tensor:
+    def encoded(self, places: Tensor) -> Tensor:
         """Return (..., C) sines and cosines of (..., 2) pixels, of which the middle of the first is 0.5."""
         angles = 2 * pi * (((places + 0.5) / SIDE * 2 - 1) @ self.frequencies)
         return torch.cat([angles.sin(), angles.cos()], -1)

@@ -19,7 +19,7 @@ from openvocab.models.taggers.clip_pixels import clip_pixels
 from openvocab.models.taggers.dual_encoder import DualEncoder, logit_terms
 from openvocab.pipeline.protocols import ImageArray
 
-__all__ = ["PocketTagger", "PocketTwoTowers"]
+__all__ = ["PocketTagger", "PocketTwoTowers", "prepared"]
 
 _NAMES = (
     (r"^visual\.trunk\.(attn_pool|head)\.", r"\1."),
@@ -124,12 +124,16 @@ class PocketTagger(DualEncoder):
         return torch.as_tensor(self.model.texts(self.tokenizer(texts).to(self.record.device)))
 
     def _prepare(self, image: ImageArray) -> Mapping[str, Tensor]:
-        dtype = dtype_of(self.record.dtype)
-        quick = None if dtype == torch.float32 else clip_pixels(image, _PIXELS)
-        return {"image": (_pixels(image) if quick is None else quick).to(dtype)[None]}
+        return {"image": prepared(image, dtype_of(self.record.dtype))}
 
     def _embed_images(self, pixels: Mapping[str, Tensor]) -> Tensor:
         return torch.as_tensor(self.model.encode_image(pixels["image"]))
+
+
+def prepared(image: ImageArray, dtype: torch.dtype) -> Tensor:
+    """Return the (1, 3, SIDE, SIDE) input of the image tower in a dtype; other than float32, resized as uint8."""
+    quick = None if dtype == torch.float32 else clip_pixels(image, _PIXELS)
+    return (_pixels(image) if quick is None else quick).to(dtype)[None]
 
 
 def _pixels(image: ImageArray) -> Tensor:

@@ -19,7 +19,7 @@ from openvocab.weights.files import first_line
 from openvocab.weights.manifest import published_for
 from openvocab.weights.trust import source_of
 
-__all__ = ["ClipFound", "build", "find", "load_tokenizer"]
+__all__ = ["ClipFound", "build", "find", "load_tokenizer", "transformed"]
 
 _FORM = "write ARCHITECTURE/WEIGHTS, hf-hub:ORG/NAME or local-dir:PATH"
 _CONFIG, _SAFE, _PICKLED = "open_clip_config.json", "open_clip_model.safetensors", "open_clip_pytorch_model.bin"
@@ -154,10 +154,11 @@ def build(found: ClipFound) -> tuple[Any, Callable[[ImageArray], Any]]:
             )
     except Exception as error:  # upstream fails in many ways on a foreign file: state, shapes, keys, config
         raise BadWeights(f"{found.spec}: these weights do not fit the architecture: {first_line(error)}") from error
-    return model, partial(_transformed, transform)
+    return model, partial(transformed, transform)
 
 
-def _transformed(transform: Callable[[Image.Image], Any], image: ImageArray) -> Any:
+def transformed(transform: Callable[[Image.Image], Any], image: ImageArray) -> Any:
+    """Return what a transform of Pillow images makes of an (H, W, 3) uint8 RGB array."""
     return transform(Image.fromarray(image))
 
 

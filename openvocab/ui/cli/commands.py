@@ -15,6 +15,7 @@ from openvocab.ui.cli.config_file import show_config
 from openvocab.ui.cli.evaluate_command import evaluate
 from openvocab.ui.cli.everything_command import everything
 from openvocab.ui.cli.export_command import export
+from openvocab.ui.cli.export_model_command import export_model
 from openvocab.ui.cli.fit_command import fit
 from openvocab.ui.cli.labels_command import labels
 from openvocab.ui.cli.options import DEFAULT_PRESET, parser
@@ -270,6 +271,7 @@ COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "doctor": doctor,
     "everything": everything,
     "export": export,
+    "export-model": export_model,
     "evaluate": evaluate,
     "fit": fit,
     "prompt": prompt,

@@ -13,6 +13,7 @@ from openvocab.pipeline.calibration import Calibration
 from openvocab.pipeline.settings import Tiles
 from openvocab.ui.cli import (
     everything_command,
+    export_model_command,
     fit_command,
     labels_command,
     prompt_command,
@@ -157,6 +158,7 @@ def _others(add: Callable[[str, str], Parser]) -> None:
     labels_command.add_actions(add("labels", "List and show the label sets; check labels of your own."))
     add_actions(add("weights", "List, fetch, check and carry the checkpoints that openvocab knows."))
     add_options(add("export", "Write the rows of a run in the format of another tool."))
+    export_model_command.add_options(add("export-model", export_model_command.DESCRIPTION))
     prompt_command.add_actions(add("prompt", "Write, show and change prompt files: words, exemplars, negatives."))
     relabel = add("relabel", "Give the images of a run other tags from its stored features; reads no image.")
     relabel_command.add_options(relabel)

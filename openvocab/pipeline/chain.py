@@ -106,7 +106,9 @@ class Stages:
         """Return the presence of every label, from the tagger's evidence and the detector's boxes."""
         boxes = {} if seen is None else {"box": log_odds(seen.best)}
         values = presence_of(self.presence_model, {**evidence, **boxes})
-        return NO_PRESENCE if values is None else Presence(vocabulary.places, reported(vocabulary, values))
+        if values is None:
+            return NO_PRESENCE
+        return Presence(vocabulary.places, reported(vocabulary, values), values[len(vocabulary.labels) :])
 
     @property
     def masks_from_detector(self) -> MaskDetector | None:

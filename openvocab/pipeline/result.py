@@ -97,10 +97,12 @@ class Presence(Mapping[str, float]):
     Attributes:
         places: Label -> its row; shared by all results of a vocabulary.
         probabilities: (C,) float32.
+        negatives: (N,) float32, of the negatives of a LabelSet, which are no entries; verification reads them.
     """
 
     places: Mapping[str, int]
     probabilities: NDArray[np.float32]
+    negatives: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
 
     def __getitem__(self, label: str) -> float:
         return float(self.probabilities[self.places[label]])

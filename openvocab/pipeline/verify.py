@@ -153,16 +153,16 @@ def verify(
         return NO_VERDICTS
     some = found.take(np.argsort(found.detector_scores, kind="stable")[:count])
     odds = crop_log_odds(tagger, image, vocabulary, some)
-    names, count = columns(vocabulary), len(vocabulary.labels)
+    names = columns(vocabulary)
     if len(presence):
-        known = np.pad(log_odds(presence.probabilities), (0, len(names) - count), constant_values=np.nan)
+        known = log_odds(np.concatenate([presence.probabilities, presence.negatives]))
         odds["presence"] = np.tile(known, (len(some), 1))
     model = verification_model(tagger.record.spec, detector.record.spec, independent=stages.independent)
     boxes, own = log_odds(some.detector_scores), some.class_ids.tolist()
     rows = [{name: values[row] for name, values in odds.items()} for row in range(len(some))]
-    least = stages.settings.presence_threshold
+    least, reported = stages.settings.presence_threshold, len(vocabulary.labels)
     return {
-        key_of(some, row): judge(model, names, own[row], float(boxes[row]), each, least, count)
+        key_of(some, row): judge(model, names, own[row], float(boxes[row]), each, least, reported)
         for row, each in enumerate(rows)
     }
 
@@ -183,7 +183,7 @@ def judge(
         labels: C labels.
         place: Place of the label that the box has.
         box: Log-odds of the detector's score.
-        odds: "crop", "masked", "presence" -> (C,) log-odds; NaN where the presence is not known.
+        odds: "crop", "masked", "presence" -> (C,) log-odds.
         min_presence: A box gets no other label that is less likely to be in the image; a probability.
         reported: Labels from this place on are negatives: a box is rejected for them and gets none; None: there are
             none.
@@ -213,8 +213,7 @@ def label_evidence(odds: Mapping[str, Floats], place: int) -> dict[str, float]:
     """Return the evidence for one label of a box, from the log-odds of all labels."""
     seen = _seen(odds)
     seen[place] = _FLOOR
-    known = {name: float(values[place]) for name, values in odds.items() if not np.isnan(values[place])}
-    return known | {"against": max(float(seen.max()), _FLOOR)}
+    return {name: float(values[place]) for name, values in odds.items()} | {"against": max(float(seen.max()), _FLOOR)}
 
 
 def _seen(odds: Mapping[str, Floats]) -> NDArray[np.float64]:

@@ -295,9 +295,19 @@ def test_the_detector_is_asked_for_the_phrases_of_the_tags_and_for_negatives() -
     ],
 )
 def test_verification_gives_no_box_to_a_negative(crops: list[float], place: int, reason: str) -> None:
-    odds = {"crop": np.array(crops, np.float32), "presence": np.array([1.0, 1.0, np.nan], np.float32)}
+    odds = {"crop": np.array(crops, np.float32), "presence": np.array([1.0, 1.0, 3.0], np.float32)}
     verdict = judge(RULE, ("car", "bus", "sled"), 0, 1.0, odds, 0.0, reported=2)
     assert (verdict.place, verdict.reason) == (place, reason)
+
+
+def test_a_box_that_looks_like_a_negative_is_rejected_by_the_rule_of_the_embedded_models(pipe: Pipeline) -> None:
+    found = pipe(SCENE.path, LabelSet(WORDS[1:]), verify=9, box_threshold=0.02)
+    got = pipe(
+        SCENE.path, LabelSet(WORDS[1:], negatives=[*WORDS[:1], "monkey", "guitar"]), verify=9, box_threshold=0.02
+    )
+    assert sorted(set(got.detections.labels)) == sorted(set(found.detections.labels)) == sorted(WORDS[1:])
+    assert not {"tent", "monkey", "guitar"} & set(got.rejected.labels)
+    assert any(str(each).startswith("rejected: looks like") for each in got.rejected.data["verification"])
 
 
 @pytest.mark.parametrize("verify", [0, 9])

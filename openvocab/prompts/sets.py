@@ -113,9 +113,9 @@ class LabelSet:
 
     def rows_of(self, labels: NDArray[np.intp]) -> NDArray[np.intp]:
         """Return the rows of the phrases of labels, given by index, and of all negatives, ascending."""
-        asked = np.zeros(len(self.starts), np.bool_)
-        asked[labels], asked[len(self.labels) :] = True, True
-        return np.flatnonzero(np.repeat(asked, np.diff(self.starts, append=len(self.phrases))))
+        wanted = np.zeros(len(self.starts), np.bool_)
+        wanted[labels], wanted[len(self.labels) :] = True, True
+        return np.flatnonzero(np.repeat(wanted, np.diff(self.starts, append=len(self.phrases))))
 
     def only(self, *labels: str) -> LabelSet:
         """Return the set with these labels alone, in its own order.

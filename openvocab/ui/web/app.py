@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import gradio as gr
 
 from openvocab.ui.web import about_tab, api, batch_tab, segment_call, tag_tab, workspace_tab
+from openvocab.ui.web.saved_prompts import call as prompt_call
 
 if TYPE_CHECKING:
     from openvocab.ui.web.context import Context
@@ -49,4 +50,5 @@ def build(context: Context) -> gr.Blocks:
                 about_tab.build(context)
         api.build(context)
         segment_call.build(context)
+        prompt_call.build(context)
     return page

@@ -32,6 +32,7 @@ from openvocab.ui.web.api import Endpoints
 from openvocab.ui.web.batch_job import BatchJob, BatchRequest, Task
 from openvocab.ui.web.error_messages import error_message
 from openvocab.ui.web.images import MAX_SIDE, data_url, draw_for_page, fit
+from openvocab.ui.web.saved_prompts.call import PromptCall
 from openvocab.ui.web.segment_call import SegmentCall
 from openvocab.ui.web.tool_inputs import FileArguments
 
@@ -43,6 +44,7 @@ __all__ = ["server"]
 _FILE = "base64 data of the file, with or without data:TYPE;base64, before it; or the path of an uploaded file; "
 ImageFile = Annotated[str, Field(description=f"an image: {_FILE}or a path in the server's folder")]
 Files = Annotated[list[str], Field(description=f"images or zip files, each {_FILE}or a path in the server's folder")]
+PromptFile = Annotated[str, Field(description=f"a prompt file, {_FILE}or a path in the server's folder")]
 Labels = Annotated[str, Field(description="labels separated by commas or newlines, or the name of a label set")]
 Template = Annotated[str, Field(description="the prompt template with {label} in it; default: the preset's")]
 PresetName = Annotated[str, Field(description="the models' preset; default: the page's first one")]
@@ -66,7 +68,16 @@ def server(context: Context) -> MCPServer[Any]:
     )
     tools = _Tools(context)
     every: list[Callable[..., CallToolResult]]
-    every = [tools.chain, tools.download, tools.tag, tools.segment_prompt, tools.batch, tools.about, tools.label_set]
+    every = [
+        tools.chain,
+        tools.prompt,
+        tools.download,
+        tools.tag,
+        tools.segment_prompt,
+        tools.batch,
+        tools.about,
+        tools.label_set,
+    ]
     for tool in every:
         made.add_tool(tool)
     return made
@@ -113,6 +124,24 @@ class _Tools:
             result = self._endpoints.result(
                 path, labels, preset, template, (tag_threshold, box_threshold, mask_threshold, nms_iou)
             )
+        return _answer(result.to_dict(), _drawn(result))
+
+    @_report
+    def prompt(
+        self,
+        image: ImageFile,
+        prompt: PromptFile,
+        preset: PresetName = "",
+        template: Template = "",
+        tag_threshold: Threshold = None,
+        box_threshold: Threshold = None,
+        mask_threshold: Threshold = None,
+        nms_iou: Threshold = None,
+    ) -> Answer:
+        """Find what a prompt file asks for in one image, as chain does for labels."""
+        thresholds = (tag_threshold, box_threshold, mask_threshold, nms_iou)
+        with self._files.paths([image, prompt]) as (path, file):
+            result = PromptCall(self._context).result(path, [file], preset, template, thresholds)
         return _answer(result.to_dict(), _drawn(result))
 
     @_report

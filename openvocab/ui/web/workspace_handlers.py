@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import openvocab
-from openvocab import Explored
+from openvocab import Explored, Prompt
 from openvocab.errors import BadInput
 from openvocab.pipeline.settings import SettingChanges
 from openvocab.ui.web import canvas_messages as messages
@@ -26,6 +26,7 @@ from openvocab.ui.web.view_models import RUNNING, stage_steps, summary
 from openvocab.ui.web.workspace import Workspace, encode
 
 if TYPE_CHECKING:
+    from openvocab import Pipeline
     from openvocab.ui.web.context import Context
 
 __all__ = ["SLIDERS", "WorkspaceHandlers"]
@@ -68,11 +69,11 @@ class WorkspaceHandlers:
         return Workspace(file_name(path), str(path), preset, encoded)
 
     def run(
-        self, image: str | None, text: str, preset: str, token: str | None, *thresholds: float
+        self, image: str | None, text: str | Prompt, preset: str, token: str | None, *thresholds: float
     ) -> Iterator[tuple[Any, Any, Any]]:
         """Yield message, note and token stage by stage; encodings and edits of the same image are kept."""
         try:
-            labels = parse_labels(text)
+            labels = text if isinstance(text, Prompt) else parse_labels(text)
             workspace, known = self._previous(token, image, preset), True
             if workspace is None:
                 workspace, known = self._opened(image, preset), False
@@ -85,7 +86,7 @@ class WorkspaceHandlers:
             raise
 
     def stages(
-        self, labels: tuple[str, ...], preset: str, token: str, start: Message, *thresholds: float
+        self, labels: tuple[str, ...] | Prompt, preset: str, token: str, start: Message, *thresholds: float
     ) -> Iterator[tuple[Any, Any, Any]]:
         """Yield message, note and token of a stored image stage by stage.
 
@@ -113,10 +114,22 @@ class WorkspaceHandlers:
             "steps": stage_steps(workspace.explored, running),
         }
 
+    def changed(
+        self, token: str | None, change: Callable[[Workspace, Pipeline], Workspace]
+    ) -> tuple[Message, Message, str | None]:
+        """Change a workspace with its models; return message, note and token."""
+        workspace = self._store.get(token)
+        with self._context.models.using(workspace.preset) as pipe:
+            made = change(workspace, pipe)
+        workspace = self._store.update(token, lambda _: made)
+        return self._shown(workspace, start=messages.image_message(workspace)), *self._note(workspace), token
+
     def _note(self, workspace: Workspace, running: bool = False) -> tuple[Message]:
         return (RUNNING if running else {"text": summary(workspace)},)
 
-    def _explore(self, workspace: Workspace, labels: tuple[str, ...], preset: str) -> Iterator[tuple[Explored, bool]]:
+    def _explore(
+        self, workspace: Workspace, labels: tuple[str, ...] | Prompt, preset: str
+    ) -> Iterator[tuple[Explored, bool]]:
         """Yield the result of each stage, then the last one again with True; the models are unlocked in between."""
         with self._context.models.using(preset) as pipe:
             steps = pipe.explore(workspace.encoded, labels)

@@ -15,6 +15,7 @@ from openvocab.ui.web.examples import example_inputs, examples_component
 from openvocab.ui.web.html_component import html_component
 from openvocab.ui.web.images import image_input
 from openvocab.ui.web.label_fields import LabelFields, label_fields
+from openvocab.ui.web.saved_prompts.panel import PromptPanel, prompt_panel
 from openvocab.ui.web.strip.component import export_of_the_run, strip, wire_strip
 from openvocab.ui.web.strip.handlers import StripHandlers
 from openvocab.ui.web.workspace_handlers import SLIDERS, WorkspaceHandlers
@@ -52,7 +53,7 @@ def build(context: Context) -> None:
     handlers = WorkspaceHandlers(context)
     parts = _lay_out(context, handlers)
     connect_downloads = download_buttons("work")
-    ran = _wire_run(handlers, parts)
+    ran = _wire_run(handlers, parts, prompt_panel(context, handlers, parts.fields.labels, parts.token))
     _wire_edits(handlers, parts)
     connect_downloads(handlers.download, parts.token)
     if context.served is not None and parts.strip is not None:
@@ -96,12 +97,12 @@ def _slider(name: str, title: str, value: float) -> gr.Slider:
     return gr.Slider(0, 1, value, step=0.01, label=title, min_width=130, buttons=[], elem_id=slug)
 
 
-def _wire_run(handlers: WorkspaceHandlers, parts: _Parts) -> tuple[Any, ...]:
+def _wire_run(handlers: WorkspaceHandlers, parts: _Parts, prompts: PromptPanel) -> tuple[Any, ...]:
     """Connect the input components, and return the events that run the models."""
     fields, results = parts.fields, [parts.canvas, parts.note, parts.token]
     run: dict[str, Any] = {
-        "fn": report_errors(handlers.run),
-        "inputs": [parts.image, fields.labels, fields.preset, parts.token, *parts.sliders],
+        "fn": report_errors(prompts.handlers.run),
+        "inputs": [parts.image, fields.labels, fields.preset, parts.token, *prompts.inputs, *parts.sliders],
         "outputs": results,
         **_PRIVATE,
         **MODEL,

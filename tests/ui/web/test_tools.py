@@ -30,7 +30,7 @@ from tests.ui.web.payloads import ADDRESSES, PATHS
 SCENE = openvocab.example_scenes()[0]
 WORDS = ", ".join(SCENE.labels)
 DATA = base64.b64encode(SCENE.path.read_bytes()).decode()
-NAMES = {"chain", "download", "tag", "segment_prompt", "batch", "about", "label_set"}
+NAMES = {"chain", "prompt", "download", "tag", "segment_prompt", "batch", "about", "label_set"}
 T = TypeVar("T")
 
 

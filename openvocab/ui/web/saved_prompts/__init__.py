@@ -1,0 +1,1 @@
+"""Prompt files on the page: load one, and save what is on the page as one."""

@@ -1,0 +1,85 @@
+"""The call prompt: a prompt file for one image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from openvocab import Result
+from openvocab.ui.web.error_messages import report_errors
+from openvocab.ui.web.events import MODEL
+from openvocab.ui.web.images import file_name, image_files, image_input, read_upload
+from openvocab.ui.web.saved_prompts import page_prompt
+from openvocab.ui.web.text_inputs import parse_template
+
+if TYPE_CHECKING:
+    from openvocab.ui.web.context import Context
+
+__all__ = ["PromptCall", "build"]
+
+_THRESHOLDS = ("tag_threshold", "box_threshold", "mask_threshold", "nms_iou")
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class PromptCall:
+    """The handler.
+
+    Attributes:
+        context: Models and limits.
+    """
+
+    context: Context
+
+    def prompt(
+        self,
+        image: str,
+        prompt: list[str],
+        preset: str,
+        template: str = "",
+        tag_threshold: float | None = None,
+        box_threshold: float | None = None,
+        mask_threshold: float | None = None,
+        nms_iou: float | None = None,
+    ) -> dict[str, Any]:
+        """Find what a prompt file asks for in one image: words, exemplars, marks, and nothing that is not meant.
+
+        Args:
+            image: an uploaded image.
+            prompt: an uploaded prompt file, as saved by the page or by openvocab prompt.
+            preset: the models' preset; default: the page's first one.
+            template: the prompt template, with {label} in it.
+            tag_threshold: minimum tag score; default: the preset's, as for the other thresholds.
+            box_threshold: minimum box score.
+            mask_threshold: minimum mask score.
+            nms_iou: IoU threshold of non-maximum suppression per label.
+
+        Returns:
+            as chain; run.prompt is the digest of the prompt.
+        """
+        thresholds = (tag_threshold, box_threshold, mask_threshold, nms_iou)
+        return self.result(image, prompt, preset, template, thresholds).to_dict()
+
+    def result(
+        self, image: str, prompt: list[str], preset: str, template: str, thresholds: tuple[float | None, ...]
+    ) -> Result:
+        """Run the chain; thresholds are in the order tag, box, mask, NMS, and None is the preset's."""
+        found, prompts = page_prompt.read_upload(prompt, self.context.limits.pixels), parse_template(template)
+        pixels = read_upload(image, self.context.limits.pixels)
+        changes: dict[str, Any] = dict(zip(_THRESHOLDS, thresholds, strict=True))
+        with self.context.models.using(preset or None) as pipe:
+            return replace(pipe(pixels, found, template=prompts, **changes), source=file_name(image))
+
+
+def build(context: Context) -> None:
+    """Add the call to the open page."""
+    names = list(context.models.names)
+    with gr.Row(visible=False):
+        image, file = image_input(label="image"), image_files(label="prompt")
+        preset = gr.Dropdown(names, value=names[0], label="preset")
+        template = gr.Textbox("", label="template")
+        thresholds = [gr.Number(label=name) for name in _THRESHOLDS]
+        found, go = gr.JSON(label="result"), gr.Button("prompt")
+    call, inputs = report_errors(PromptCall(context).prompt), [image, file, preset, template, *thresholds]
+    go.click(call, inputs, found, api_name="prompt", **MODEL)

@@ -15,13 +15,14 @@ install = $(BIN)/uv pip install --quiet --python $(1)/bin/python -c constraints.
 	|| $(1)/bin/python -m pip install --quiet -c constraints.txt $(2)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs wheel wheel-test lowest-test newest-test sbom clean
+.PHONY: help demo test lint docs benchmarks wheel wheel-test lowest-test newest-test sbom clean
 
 help:
 	@echo "make demo        run the embedded models on the example images, into demo-out/"
 	@echo "make test        run the tests"
 	@echo "make lint        ruff and mypy"
 	@echo "make docs        build the documentation into build/site/"
+	@echo "make benchmarks  run the benchmarks and write their page, docs/benchmarks.md (about an hour)"
 	@echo "make wheel-test  build the wheel, install it elsewhere, run the tests and the demo on it"
 	@echo "make lowest-test run the tests on the oldest releases that pyproject.toml allows"
 	@echo "make newest-test run the tests on the newest releases that pyproject.toml allows"
@@ -49,6 +50,9 @@ lint: $(READY)
 # The variable silences a banner of the theme; any warning of the build is an error.
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+benchmarks: $(READY)
+	$(BIN)/python -m benchmarks.page
 
 wheel: $(READY)
 	rm -rf dist

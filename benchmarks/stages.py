@@ -1,6 +1,6 @@
 """Each stage and the whole chain against the upstream library used as its README says, on the same random weights.
 
-python benchmarks/stages.py [--threads 1] [--runs 5] [--only NAME] [--models FOLDER]
+python -m benchmarks.stages [--threads 1] [--runs 5] [--only NAME] [--models FOLDER]
 
 Weights have the published sizes. Both sides run in processes of their own, one at a time, in turns; figures are medians
 of the turns after a first one that is not counted, and each process's peak of resident memory.
@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from benchmarks.report import Cell, add_out, report
 
 LABELS = ["dog", "truck", "car", "fruit", "person", "chair", "tree", "bottle", "bird", "boat"]
 HEIGHT, WIDTH = 800, 1066
@@ -321,16 +323,20 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--only", default="", metavar="NAME", help="only the rows whose name holds this")
     parser.add_argument("--models", type=Path, help="where the random checkpoints lie or are written (2 GB)")
+    add_out(parser)
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         models = chosen.models or Path(scratch)
         write_models(models)
-        print("| what | upstream s | openvocab s | ratio | upstream MiB | openvocab MiB |\n|---|---|---|---|---|---|")
+        rows = list[list[Cell]]()
         for number, one in enumerate(RACES):
             if chosen.only in one.name:
                 theirs, ours, most, least = race(number, models, chosen.runs, chosen.threads)
-                row = f"{theirs:.3f} | {ours:.3f} | {theirs / ours:.1f} | {most:.0f} | {least:.0f}"
-                print(f"| {one.name} | {row} |", flush=True)
+                seconds = [round(each, 3) for each in (theirs, ours, theirs / ours)]
+                rows.append([one.name, *seconds, int(most), int(least)])
+                print(*rows[-1], flush=True)
+    columns = ["what", "upstream s", "openvocab s", "ratio", "upstream MiB", "openvocab MiB"]
+    report(chosen.out, "Each stage and the chain", "python -m benchmarks.stages", columns, rows, plot="ratio")
 
 
 if __name__ == "__main__":

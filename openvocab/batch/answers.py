@@ -17,6 +17,7 @@ from openvocab.batch.rows import ErrorKind, Row, likely_labels
 from openvocab.errors import BadInput, BadOutput, ImageError, OutOfMemory
 from openvocab.images.items import Item
 from openvocab.images.read import Decoded
+from openvocab.pipeline.candidates import Candidates
 from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.gate import Choice
 from openvocab.pipeline.presence import Evidence
@@ -24,7 +25,7 @@ from openvocab.pipeline.protocols import Prepared
 from openvocab.pipeline.result import NO_PRESENCE, Presence, Result, RunRecord, Tag
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Hashable, Iterable, Iterator
 
 __all__ = ["DRAWN_ID", "About", "Answer", "Answering", "drawn_id", "kind_of", "portable", "results"]
 
@@ -79,6 +80,8 @@ class Answer:
         decoded: The image and its file, or None if it could not be read.
         error: Why the input has no answer, or None.
         choice: The tags and the labels that the detector searches for, or None after an error.
+        group: What images have in common that the detector sees together, or None where it is not called.
+        seen: The detector's boxes, until the detections are made of them.
         evidence: The tagger's evidence of the labels' presence.
         presence: The probability of each label.
         tags: The tags, best first.
@@ -96,6 +99,8 @@ class Answer:
     decoded: Decoded | None = None
     error: Exception | None = None
     choice: Choice | None = None
+    group: Hashable = None
+    seen: Candidates | None = None
     evidence: Evidence = field(default_factory=dict)
     presence: Presence = field(default_factory=lambda: NO_PRESENCE)
     tags: tuple[Tag, ...] = ()
@@ -107,11 +112,6 @@ class Answer:
     prepared: Prepared | None = None
     kept: Row | None = None
     drawn: bytes | None = None
-
-    @property
-    def wanted(self) -> tuple[str, ...] | None:
-        """The labels that the detector searches for, or None after an error."""
-        return None if self.choice is None else self.choice.wanted_labels
 
     @property
     def kind(self) -> ErrorKind | None:
@@ -176,16 +176,14 @@ class Answer:
         if self.kept is not None:
             return self.kept
         file = self.decoded
-        known = Row(self.item.id)
-        if file is not None:
-            known = Row(self.item.id, file.sha256, file.width, file.height, file.frames)
+        known = (self.item.id,) if file is None else (self.item.id, file.sha256, file.width, file.height, file.frames)
         if self.error is not None:
             message = " ".join(str(self.error).split()) or type(self.error).__name__
             plain = message[:1000].encode("utf-8", "backslashreplace").decode()
-            return replace(known, error_kind=self.kind, error=plain)
+            return Row(*known, error_kind=self.kind, error=plain)
         found, rejected = (None if one is None else one.encoded() for one in (self.detections, self.rejected))
-        return replace(
-            known,
+        return Row(
+            *known,
             tags=self.tags,
             detections=found,
             rejected=rejected,

@@ -8,12 +8,11 @@ batch; the batch size changes only how a tower rounds.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import groupby
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +26,11 @@ from openvocab.images.decode import Isolated, decode_item
 from openvocab.images.items import Item
 from openvocab.images.prefetch import prefetch
 from openvocab.images.read import MAX_PIXELS, Decoded
+from openvocab.pipeline.batching.groups import encode_for_masks, query_key
 from openvocab.pipeline.candidates import Candidates
 from openvocab.pipeline.chain import Stages, Tagged, conclude, look, score, score_views, tag, views_key
-from openvocab.pipeline.protocols import ImageArray, LateFusionDetector, PreparingTagger, Vocabulary
+from openvocab.pipeline.detections import Detections
+from openvocab.pipeline.protocols import ImageArray, PreparingTagger, Segmenter, Vocabulary
 from openvocab.pipeline.verify import Verified, finish
 
 __all__ = ["Answer", "Engine", "Reading", "kind_of"]
@@ -118,14 +119,15 @@ class Engine:
             self._recall = ImageCache(cache, stages.tagger, views_key(stages), reading.decode_size)
         size = stages.settings.batch_size
         self._taggers: Batches[Tagged] = Batches("tagger", size)
-        self._detectors: Batches[Candidates] = Batches("detector", size)
+        self._detectors: Batches[Candidates] = Batches("detector", _size_of(stages.detector, size))
+        self._encoders: Batches[Any] = Batches("segmenter", _size_of(stages.segmenter, 1))
         self._segmenters: Batches[Verified] = Batches("segmenter", 1)
         self.skipped = 0
 
     @property
     def batch_sizes(self) -> dict[str, int]:
         """Stage -> final batch size, for the stages whose batches had to be halved for memory."""
-        return {each.stage: each.size for each in (self._taggers, self._detectors) if each.halved}
+        return {each.stage: each.size for each in (self._taggers, self._detectors, self._encoders) if each.halved}
 
     def answers(self, items: Iterable[Item]) -> Iterator[Answer]:
         """Yield one answer for each item that is not skipped, in order.
@@ -187,23 +189,36 @@ class Engine:
     def _answer(self, batch: list[Answer]) -> Iterator[Answer]:
         """Yield the answers of a batch in order, and release each."""
         self._tag(batch)
-        while batch and not self._stopped():
-            group = next(list(answers) for _, answers in groupby(batch, self._together))
-            del batch[: len(group)]
-            yield from self._detect_and_segment(group)
+        if self._stages.detector is None:  # the whole batch is finished already
+            good = [answer for answer in batch if answer.choice is not None]
+            found = self._stages.tag_presences([answer.evidence for answer in good], self._vocabulary)
+            for answer, presence in zip(good, found, strict=True):
+                answer.presence = presence
+            del good
+            while batch:
+                yield batch.pop(0)
+        together = self._together(batch)
+        while batch and not self._stop():
+            some = batch[: self._encoders.size]
+            del batch[: len(some)]
+            for answer in some:
+                if (group := together.pop(answer.group, None)) is not None:
+                    self._look_for(group)
+                del answer, group
+            self._segment(some)
+            while some:
+                yield some.pop(0)
         batch.clear()
 
-    def _together(self, answer: Answer) -> object:
-        """Return what answers have in common whose images the detector sees together.
-
-        A late-fusion detector scores all labels; another one is asked for the labels that are wanted.
-        """
-        late = isinstance(self._stages.detector, LateFusionDetector)
-        return bool(answer.wanted) if late else answer.wanted
-
-    def _stopped(self) -> bool:
-        """Whether to stop inside a batch; without a detector the whole batch is finished already."""
-        return self._stages.detector is not None and self._stop()
+    def _together(self, batch: Sequence[Answer]) -> dict[Hashable, list[Answer]]:
+        """Return the answers whose images the detector sees together, by query_key; without those that want nothing."""
+        groups: dict[Hashable, list[Answer]] = {}
+        for answer in batch:
+            if answer.choice is not None and answer.error is None:
+                answer.group = query_key(self._stages, answer.choice)
+                if answer.group is not None:
+                    groups.setdefault(answer.group, []).append(answer)
+        return groups
 
     def _tag(self, batch: Sequence[Answer]) -> None:
         """Fill in tags, features and the labels that the detector gets."""
@@ -241,8 +256,6 @@ class Engine:
         choice = tag(self._stages, None if seen is None else seen.scores, self._vocabulary.labels)
         answer.tags, answer.choice, answer.notes = choice.tags, choice, choice.notes
         answer.evidence = {} if seen is None else seen.evidence
-        if self._stages.detector is None:
-            answer.presence = self._stages.presence(answer.evidence, None, self._vocabulary)
 
     def _score_batch(self, images: Sequence[ImageArray], size: int) -> list[Tagged]:
         sized = replace(self._stages, settings=replace(self._stages.settings, batch_size=size))
@@ -251,38 +264,55 @@ class Engine:
             raise BadOutput("the tagger's scores are not finite; try --dtype float32")
         return made
 
-    def _detect_and_segment(self, group: list[Answer]) -> Iterator[Answer]:
-        """Yield answers whose images the detector sees together, each with its detections."""
-        seen: list[Candidates | Exception | None] = [None] * len(group)
-        choice = group[0].choice
-        if choice is not None and len(choice.wanted) and self._stages.detector is not None:
-            seen = list(self._detectors(partial(self._look, choice.wanted), _pixels(group)))
-        while group and not self._stopped():
-            answer = group.pop(0)
-            self._conclude(answer, seen.pop(0))
-            yield answer
-            del answer
+    def _look_for(self, group: Sequence[Answer]) -> None:
+        """Fill in the detector's boxes of images that it sees together."""
+        wanted = [answer.choice.wanted for answer in group if answer.choice is not None]
+        made = self._detectors(partial(self._look, wanted[0]), _pixels(group))
+        for answer, seen in zip(group, made, strict=True):
+            if isinstance(seen, Exception):
+                answer.error = seen
+            else:
+                answer.seen = seen
 
     def _look(self, wanted: NDArray[np.intp], images: Sequence[ImageArray], size: int) -> list[Candidates]:
         starts = range(0, len(images), size)
         parts = (images[at : at + size] for at in starts)
         return [one for part in parts for one in look(self._stages, part, self._vocabulary, wanted)]
 
-    def _conclude(self, answer: Answer, seen: Candidates | Exception | None) -> None:
-        """Fill in the presence of the labels and the detections."""
-        if isinstance(seen, Exception):
-            answer.error = seen
-        elif answer.choice is not None and answer.decoded is not None and self._stages.detector is not None:
-            pixels, evidence = answer.decoded.pixels, answer.evidence
-            size = pixels.shape[0], pixels.shape[1]
-            found, answer.presence = conclude(self._stages, self._vocabulary, answer.choice, evidence, seen, size)
-            given = self._vocabulary, answer.presence, found
-            made = self._segmenters(lambda images, _: [finish(self._stages, images[0], *given)], [pixels])[0]
-            if isinstance(made, Exception):
-                answer.error = made
+    def _segment(self, some: Sequence[Answer]) -> None:
+        """Fill in the presence of the labels and the detections, of images that the segmenter encodes together."""
+        good = [each for each in some if each.error is None and each.choice is not None and each.decoded is not None]
+        for answer, pixels in zip(good, _pixels(good), strict=True):
+            given = answer.choice, answer.evidence, answer.seen, (pixels.shape[0], pixels.shape[1])
+            answer.detections, answer.presence = conclude(self._stages, self._vocabulary, *given)
+            answer.seen = None
+        for answer, encoded in zip(good, self._encoded(good), strict=True):
+            if isinstance(encoded, Exception):
+                answer.error, answer.detections = encoded, None
             else:
-                answer.detections, answer.rejected = made.detections, made.rejected
-                answer.notes = () if len(made.detections) else answer.notes
+                self._finish(answer, encoded)
+
+    def _encoded(self, answers: Sequence[Answer]) -> list[Any]:
+        """Return the segmenter's encodings, each an error where it fails, and None where none is needed."""
+        segmenter, made = self._stages.segmenter, list[Any]([None] * len(answers))
+        if segmenter is None or self._stages.settings.tiles:
+            return made
+        rows = [row for row, answer in enumerate(answers) if answer.detections]
+        if rows:
+            encoded = self._encoders(partial(_encoded, segmenter), _pixels([answers[row] for row in rows]))
+            for row, one in zip(rows, encoded, strict=True):
+                made[row] = one
+        return made
+
+    def _finish(self, answer: Answer, encoded: Any) -> None:
+        """Fill in the masks, and what verification says."""
+        given = self._vocabulary, answer.presence, answer.detections or Detections.none(), encoded
+        made = self._segmenters(lambda images, _: [finish(self._stages, images[0], *given)], _pixels([answer]))[0]
+        if isinstance(made, Exception):
+            answer.error, answer.detections = made, None
+        else:
+            answer.detections, answer.rejected = made.detections, made.rejected
+            answer.notes = () if len(made.detections) else answer.notes
 
 
 def _refuse(stages: Stages, reading: Reading, *, features: bool, cache: bool) -> None:
@@ -325,6 +355,17 @@ def _bytes_of(outcome: Outcome) -> int:
         return outcome.prepared.nbytes
     decoded = outcome.decoded if isinstance(outcome, CachedImage) else outcome
     return decoded.pixels.nbytes if isinstance(decoded, Decoded) else 0
+
+
+def _size_of(stage: Any, default: int) -> int:
+    """Return how many images a stage takes in a model call."""
+    size = getattr(stage, "batch", None)
+    return size if isinstance(size, int) else default
+
+
+def _encoded(segmenter: Segmenter[Any], images: Sequence[ImageArray], size: int) -> list[Any]:
+    parts = (images[at : at + size] for at in range(0, len(images), size))
+    return [one for part in parts for one in encode_for_masks(segmenter, part)]
 
 
 def _pixels(answers: Iterable[Answer]) -> list[NDArray[np.uint8]]:

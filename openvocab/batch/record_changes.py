@@ -16,6 +16,8 @@ _FREE = (
     "openvocab",
     "sessions",
     "settings.batch_size",
+    "settings.detector_batch_size",
+    "settings.segmenter_batch_size",
     "tagger.device",
     "detector.device",
     "segmenter.device",

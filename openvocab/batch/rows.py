@@ -124,10 +124,11 @@ def likely_labels(presence: Presence) -> dict[str, float] | None:
     """Return the labels of a presence that a row stores; None where there is none."""
     if not len(presence):
         return None
-    names, chances = tuple(presence), presence.probabilities
-    best = np.argsort(-chances, kind="stable")[:_MAX_LIKELY]
-    rows = np.sort(best[chances[best] >= _UNLIKELY])
-    return {names[row]: shortest(presence.probabilities[row]) for row in rows}
+    names, chances = presence.labels, presence.probabilities
+    rows = np.flatnonzero(chances >= _UNLIKELY)
+    if len(rows) > _MAX_LIKELY:
+        rows = np.sort(rows[np.argsort(-chances[rows], kind="stable")[:_MAX_LIKELY]])
+    return {names[row]: shortest(chances[row]) for row in rows.tolist()}
 
 
 def schema(features: int | None = None, half: bool = True) -> pa.Schema:

@@ -77,15 +77,19 @@ class RunFolder:
         Raises:
             BadInput: A part cannot be read.
         """
+        ids = [text for part in part_files(self.path) for text in read_part(part, ["id"]).column("id").to_pylist()]
+        return Finished(ids, self.errors())
+
+    def errors(self) -> int:
+        """Return the number of error rows.
+
+        Raises:
+            BadInput: A part cannot be read.
+        """
         import pyarrow.compute as pc
 
-        ids: list[str] = []
-        errors = 0
-        for part in part_files(self.path):
-            table = read_part(part, ["id", "status"])
-            ids += table.column("id").to_pylist()
-            errors += pc.sum(pc.equal(table.column("status"), "error")).as_py() or 0
-        return Finished(ids, errors)
+        parts = (read_part(part, ["status"]).column("status") for part in part_files(self.path))
+        return sum(pc.sum(pc.equal(each, "error")).as_py() or 0 for each in parts)
 
     def drop_errors(self) -> list[str]:
         """Remove the error rows, so that their inputs are answered again, and return their ids; see drop.

@@ -209,9 +209,9 @@ def _session(
     """Write the missing rows, and add the session to run.json."""
     began, started = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     kind = dated(kind, time.time())
-    finished, counts = run.finished(), Counter[str]()
+    errors, counts = run.errors(), Counter[str]()
     if drawing:
-        drawing.reserve_names(finished.ids)
+        drawing.reserve_names(run.finished().ids)
     with _Writer(run, kind, drawing, known, options) as writer:
         for answer in engine.answers(known.over(source(known.skip))):
             if answer.error is not None and options.strict:
@@ -225,7 +225,7 @@ def _session(
         counts.pop("ok", 0),
         dict(counts),
         engine.skipped,
-        finished.errors,
+        errors,
         round(time.monotonic() - started, 3),
         options.stop(),
         engine.batch_sizes,
@@ -260,11 +260,31 @@ def refuse_target(folder: str, images: Names) -> None:
         raise BadInput(f"--out {folder!r} cannot be made a folder (a file of that name exists); give another path")
     if isinstance(images, Mapping):
         images = [file for file in images.values() if not isinstance(file, ImageError)]
+    real = _RealPaths(links=os.path.isdir(target))
     for one in [images] if isinstance(images, str | os.PathLike) else images:
         name = os.fsdecode(one)
-        real = os.path.realpath(name)
-        if not is_web_address(name) and (real == target or real.startswith(os.path.join(target, ""))):
+        found = real(name)
+        if found.startswith(target) and found[len(target) :][:1] in ("", os.sep) and not is_web_address(name):
             raise BadInput(f"{name} lies in --out {folder} and could be overwritten; give another folder")
+
+
+class _RealPaths:
+    """os.path.realpath of many paths, of which many lie in one folder.
+
+    Args:
+        links: Whether a path may be a link itself.
+    """
+
+    def __init__(self, links: bool) -> None:
+        self._links, self._folders = links, dict[str, str]()
+
+    def __call__(self, name: str) -> str:
+        folder, last = os.path.split(name)
+        if last in ("", ".", "..") or (self._links and os.path.islink(name)):
+            return os.path.realpath(name)
+        if folder not in self._folders:
+            self._folders[folder] = os.path.realpath(folder)
+        return os.path.join(self._folders[folder], last)
 
 
 class _Writer:

@@ -20,14 +20,20 @@ _TICK = 0.1
 
 
 class _Ahead(Generic[A, B]):
-    """The shared state: one condition guards the counters and results, a lock of its own guards the source."""
+    """The shared state: one lock guards the counters and results, another one the source.
+
+    The consumer waits for a change, and the threads wait for room.
+    """
 
     def __init__(self, work: Callable[[A], B], items: Iterable[A], size_of: Callable[[B], int]) -> None:
         self._work, self._source, self._size_of = work, iter(items), size_of
-        self._drawing, self._changed = threading.Lock(), threading.Condition()
+        self._drawing, lock = threading.Lock(), threading.Lock()
+        self._changed, self._room = threading.Condition(lock), threading.Condition(lock)
         self._made: dict[int, tuple[A, B, int]] = {}
         self._drawn = self._taken = self._waiting_bytes = 0
         self._exhausted = self._ended = False
+        self._full: int | None = None  # results in store at which a thread that waits to draw goes on
+        self._storing = 0  # threads that store a result, or wait to
         self._error: Exception | None = None
         self._broken: BaseException | None = None
 
@@ -64,9 +70,11 @@ class _Ahead(Generic[A, B]):
     def _put(self, number: int, made: tuple[A, B, int], max_bytes: int) -> None:
         """Store a result once it fits; the result that is taken next always fits."""
         with self._changed:
-            self._changed.wait_for(
+            self._storing += 1
+            self._room.wait_for(
                 lambda: self._ended or number <= self._taken or self._waiting_bytes + made[2] <= max_bytes
             )
+            self._storing -= 1
             self._made[number] = made
             self._waiting_bytes += made[2]
             if number == self._taken:
@@ -76,7 +84,9 @@ class _Ahead(Generic[A, B]):
         """Wait while too many results are stored; return False if no more items are wanted."""
         with self._changed:
             if self._drawn - self._taken >= depth:
-                self._changed.wait_for(lambda: self._ended or self._drawn - self._taken <= depth // 2)
+                self._full = depth // 2
+                self._room.wait_for(lambda: self._ended or self._drawn - self._taken <= depth // 2)
+                self._full = None
             return not (self._ended or self._exhausted)
 
     def _exhaust(self, error: Exception | None) -> None:
@@ -95,7 +105,8 @@ class _Ahead(Generic[A, B]):
                 with self._changed:
                     self._taken += 1
                     self._waiting_bytes -= size
-                    self._changed.notify_all()
+                    if self._storing or (self._full is not None and self._drawn - self._taken <= self._full):
+                        self._room.notify_all()
                 yield item, made
                 del item, made
 
@@ -124,6 +135,7 @@ class _Ahead(Generic[A, B]):
         with self._changed:
             self._ended = True
             self._changed.notify_all()
+            self._room.notify_all()
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import torch
 
 from openvocab.errors import BadInput
 
-__all__ = ["DeviceLike", "DtypeLike", "cpu_has_amx", "dtype_of", "pick_device", "pick_dtype", "unit"]
+__all__ = ["DeviceLike", "DtypeLike", "cpu_has_amx", "dtype_of", "pick_device", "pick_dtype", "to_device", "unit"]
 
 DeviceLike: TypeAlias = str | torch.device | None
 DtypeLike: TypeAlias = str | torch.dtype | None
@@ -74,6 +74,13 @@ def cpu_has_amx() -> bool:
     """Return whether the processor multiplies matrices in tiles (AMX); True if torch cannot tell."""
     query = getattr(torch.cpu, "_is_amx_tile_supported", None)
     return query is None or bool(query())
+
+
+def to_device(tensor: torch.Tensor, device: str | torch.device) -> torch.Tensor:
+    """Return a tensor on a device; to CUDA it goes through pinned memory, and the copy does not wait for the device."""
+    if torch.device(device).type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def unit(rows: torch.Tensor) -> torch.Tensor:

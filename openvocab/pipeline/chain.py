@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -84,7 +84,11 @@ class Stages:
         if self.tagger is None and self.detector is None:
             alone = "a segmenter alone has no labels to go by" if self.segmenter else "a closed one is loaded again"
             raise BadInput(f"a pipeline needs a tagger or a detector; {alone}")
-        object.__setattr__(self, "settings", effective(self.settings, self.tagger, self.detector))
+        settings = effective(self.settings, self.tagger, self.detector)
+        object.__setattr__(self, "settings", settings)
+        object.__setattr__(self, "tagger", _sized(self.tagger, settings.batch_size))
+        object.__setattr__(self, "detector", _sized(self.detector, settings.detector_batch_size))
+        object.__setattr__(self, "segmenter", _sized(self.segmenter, settings.segmenter_batch_size))
 
     @property
     def independent(self) -> bool:
@@ -108,7 +112,18 @@ class Stages:
         values = presence_of(self.presence_model, {**evidence, **boxes})
         if values is None:
             return NO_PRESENCE
-        return Presence(vocabulary.places, reported(vocabulary, values), values[len(vocabulary.labels) :])
+        return _presence(vocabulary, reported(vocabulary, values), values)
+
+    def tag_presences(self, evidence: Sequence[Evidence], vocabulary: Vocabulary) -> list[Presence]:
+        """Return the presence of every label in each image, from the tagger's evidence alone."""
+        names = [tuple(each) for each in evidence]
+        if not names or not names[0] or len(set(names)) > 1:
+            return [self.presence(each, None, vocabulary) for each in evidence]
+        together = {name: np.stack([each[name] for each in evidence]) for name in names[0]}
+        values = presence_of(self.presence_model, together)
+        if values is None:
+            return [NO_PRESENCE] * len(evidence)
+        return [_presence(vocabulary, *rows) for rows in zip(reported(vocabulary, values), values, strict=True)]
 
     @property
     def masks_from_detector(self) -> MaskDetector | None:
@@ -204,7 +219,7 @@ def look(
     if stages.detector is None or vocabulary.queries is None:
         raise BadInput("this pipeline has no detector; load one with detector=SPEC")
     limits = CandidateLimits(stages.settings.lowest_box_score(columns(vocabulary)), sys.maxsize)
-    masks, rows = stages.masks_from_detector, query_rows(vocabulary, wanted)
+    masks, rows = stages.masks_from_detector, query_rows(vocabulary, np.sort(wanted))
     if stages.settings.tiles:
         given, batch = (stages.detector, masks, vocabulary.queries, rows, limits), stages.settings.batch_size
         found = [detect_tiles(*given, image, tiling_of(stages, image), batch) for image in images]
@@ -310,6 +325,18 @@ def views_key(stages: Stages) -> tuple[int | str, ...]:
         return (settings.windows,)
     side = _input_side(stages) if settings.tiles == "auto" else 0
     return settings.windows, settings.tiles, settings.min_object, side
+
+
+def _presence(vocabulary: Vocabulary, labels: Floats, every: Floats) -> Presence:
+    """Return the presence of (C,) labels, of all (C + N) columns."""
+    return Presence(vocabulary.places, labels, every[len(vocabulary.labels) :], vocabulary.labels)
+
+
+def _sized(stage: Any, size: int | None) -> Any:
+    """Return a stage that takes so many images a model call, where its class has a field `batch` that says how many."""
+    if size is None or not is_dataclass(stage) or isinstance(stage, type) or getattr(stage, "batch", size) == size:
+        return stage
+    return replace(stage, batch=size)
 
 
 def _input_side(stages: Stages) -> int:

@@ -89,7 +89,7 @@ class Choice:
     Attributes:
         labels: The C labels.
         tagged: Indices of the labels that are tags, best first.
-        wanted: Indices of the labels that the detector gets.
+        wanted: Indices of the labels that the detector gets; without a detector those of the tags.
         tags: The tags, best first.
         notes: Why there is no tag and, for a result without one, no detection; empty where there is a tag.
     """
@@ -124,14 +124,17 @@ def choose(
         independent: Whether each score stands alone (sigmoid).
         detects: Whether a detector follows.
     """
-    box = (_why_no_box(len(labels), settings, gated=scores is not None),) if detects else ()
+
+    def box() -> tuple[str, ...]:
+        return (_why_no_box(len(labels), settings, gated=scores is not None),) if detects else ()
+
     if scores is None:
-        return Choice(labels, np.zeros(0, np.intp), np.arange(len(labels)), (), box)
+        return Choice(labels, np.zeros(0, np.intp), np.arange(len(labels)), (), box())
     scores, min_scores = settings.tag_scores(scores, labels)
     tagged = rank_labels(scores, min_scores, settings.max_tags)
-    wanted = _wanted(scores, tagged, settings)
-    tags = tuple(Tag(labels[row], float(scores[row])) for row in tagged)
-    notes = () if tags else (_why_no_tag(scores, labels, min_scores, independent), *box)
+    wanted = _wanted(scores, tagged, settings) if detects else tagged
+    tags = tuple(map(Tag, [labels[row] for row in tagged.tolist()], scores[tagged].tolist()))
+    notes = () if tags else (_why_no_tag(scores, labels, min_scores, independent), *box())
     return Choice(labels, tagged, wanted, tags, notes)
 
 

@@ -34,23 +34,25 @@ _MAX_POOLS = 8
 
 
 def presence_of(model: PresenceModel, evidence: Evidence) -> Floats | None:
-    """Return the (C,) probabilities that the evidence means; None without evidence.
+    """Return the probabilities that the evidence means, of its shape; None without evidence.
 
-    A label whose box was not measured gets the function of the rest.
+    A label whose box was not measured gets the function of the rest. Several images may be given at once,
+    (P, C): no probability depends on another.
     """
     if not evidence:
         return None
-    known = {name: np.asarray(values, np.float64) for name, values in evidence.items()}
+    shape = next(iter(evidence.values())).shape
+    known = {name: np.asarray(values, np.float64).ravel() for name, values in evidence.items()}
     made = np.full(len(next(iter(known.values()))), np.nan)
-    measured = {name: ~np.isnan(values) for name, values in known.items()}
-    patterns = np.stack(list(measured.values()))
-    for pattern in np.unique(patterns, axis=1).T:
-        rows = (patterns == pattern[:, None]).all(axis=0)
-        logistic = model.logistic(frozenset(name for name, has in zip(measured, pattern, strict=True) if has))
+    patterns = np.stack([~np.isnan(values) for values in known.values()])
+    whole = bool(patterns.all())
+    for pattern in patterns[:, :1].T if whole else np.unique(patterns, axis=1).T:
+        rows = slice(None) if whole else (patterns == pattern[:, None]).all(axis=0)
+        logistic = model.logistic(frozenset(name for name, has in zip(known, pattern, strict=True) if has))
         if logistic is not None:
             parts = (weight * known[name][rows] for name, weight in logistic.weights.items())
-            made[rows] = sum(parts, np.full(int(rows.sum()), logistic.bias))
-    return None if np.isnan(made).all() else sigmoid(np.nan_to_num(made, nan=-_LIMIT))
+            made[rows] = sum(parts, np.full(len(made[rows]), logistic.bias))
+    return None if np.isnan(made).all() else sigmoid(np.nan_to_num(made, nan=-_LIMIT)).reshape(shape)
 
 
 def tag_log_odds(tagger: Tagger, features: Floats, logits: Floats, background: Background | None) -> Floats:

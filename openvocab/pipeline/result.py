@@ -98,11 +98,18 @@ class Presence(Mapping[str, float]):
         places: Label -> its row; shared by all results of a vocabulary.
         probabilities: (C,) float32.
         negatives: (N,) float32, of the negatives of a LabelSet, which are no entries; verification reads them.
+        labels: The labels in order.
     """
 
     places: Mapping[str, int]
     probabilities: NDArray[np.float32]
     negatives: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+    labels: tuple[str, ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        """Fill in the labels where they were not given."""
+        if not self.labels:
+            object.__setattr__(self, "labels", tuple(self.places))
 
     def __getitem__(self, label: str) -> float:
         return float(self.probabilities[self.places[label]])
@@ -115,13 +122,13 @@ class Presence(Mapping[str, float]):
 
     def __repr__(self) -> str:
         best = np.argsort(-self.probabilities, kind="stable")[:4]
-        names = tuple(self.places)
+        names = self.labels
         shown = ", ".join(f"{names[row]} {self.probabilities[row]:.2f}" for row in best)
         return f"Presence({len(self)} labels: {shown})"
 
     def top(self, count: int) -> dict[str, float]:
         """Return the count most likely labels with their probabilities, in the order of the vocabulary."""
-        names = tuple(self.places)
+        names = self.labels
         rows = np.arange(len(names))
         if len(rows) > count:
             rows = np.sort(np.argsort(-self.probabilities, kind="stable")[:count])
@@ -129,7 +136,7 @@ class Presence(Mapping[str, float]):
 
     def likeliest(self, count: int, *, present: bool) -> tuple[list[tuple[str, float]], int]:
         """Return the count likeliest labels that are present, or absent, likeliest first, and how many others are."""
-        names, there = tuple(self.places), self.probabilities >= PRESENT
+        names, there = self.labels, self.probabilities >= PRESENT
         rows = np.flatnonzero(there if present else ~there)
         best = rows[np.argsort(-self.probabilities[rows], kind="stable")][:count]
         return [(names[row], float(self.probabilities[row])) for row in best], len(rows) - len(best)

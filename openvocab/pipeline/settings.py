@@ -41,11 +41,25 @@ class SettingChanges(TypedDict, total=False):
     mask_threshold: float | None
     verify: int | None
     batch_size: int | None
+    detector_batch_size: int | None
+    segmenter_batch_size: int | None
     calibration: Calibration | str | os.PathLike[str] | None
 
 
-_LEAST = {"max_tags": 1, "max_boxes": 1, "batch_size": 1, "windows": 0, "tiles": 0, "min_object": 1, "verify": 0}
+_LEAST = {
+    "max_tags": 1,
+    "max_boxes": 1,
+    "windows": 0,
+    "tiles": 0,
+    "min_object": 1,
+    "verify": 0,
+    "batch_size": 1,
+    "detector_batch_size": 1,
+    "segmenter_batch_size": 1,
+}
 """The counts and their least values."""
+_OWN = ("detector_batch_size", "segmenter_batch_size")
+"""Counts that may be None: the model's own."""
 
 
 def _option(default: Any, text: str) -> Any:
@@ -80,6 +94,8 @@ class Settings:
     mask_threshold: float = _option(0.0, "drop detections whose mask scores less")
     verify: int = _option(0, "let the tagger check the N boxes that score least on crops of them; 0: none")
     batch_size: int = _option(32, "images that the tagger sees at once")
+    detector_batch_size: int | None = _option(None, "images that the detector sees at once (default: its own)")
+    segmenter_batch_size: int | None = _option(None, "images that the segmenter encodes at once (default: its own)")
     calibration: Calibration | None = _option(None, "thresholds and calibrated scores, from openvocab fit")
 
     def __post_init__(self) -> None:
@@ -95,7 +111,7 @@ class Settings:
                 check_threshold(name, getattr(self, name))
         for name, least in _LEAST.items():
             value = getattr(self, name)
-            if name == "tiles" and value == "auto":
+            if (name == "tiles" and value == "auto") or (name in _OWN and value is None):
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 kind = "'auto' or a" if name == "tiles" else "a"

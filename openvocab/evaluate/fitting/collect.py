@@ -16,7 +16,8 @@ from openvocab.evaluate.metrics.detection import GroundTruth
 from openvocab.evaluate.runs.detector import AnnotatedReader, has_annotated_size
 from openvocab.evaluate.runs.images import Progress, decode_images, readable_batches
 from openvocab.images.items import Item
-from openvocab.pipeline.chain import Stages, Tagged, conclude, look, score, tag
+from openvocab.pipeline.batching.groups import look_together
+from openvocab.pipeline.chain import Stages, Tagged, conclude, score, tag
 from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.protocols import ImageArray, Vocabulary
 
@@ -150,8 +151,8 @@ def collect_boxes(
     found, truth, unread = list[Detections](), list[GroundTruth](), list[tuple[str, str]]()
     answer = box_answers(stages, vocabulary)
     for images, annotated in _annotated(data, stages.settings.batch_size, unread, progress):
-        for pixels, one in zip(images, annotated, strict=True):
-            boxes = answer(pixels, None if tagged is None else tagged[len(found)])
+        said = [None] * len(images) if tagged is None else tagged[len(found) : len(found) + len(images)]
+        for boxes, one in zip(answer(images, said), annotated, strict=True):
             known = slice(None) if one.checked_labels is None else np.isin(boxes.class_ids, one.checked_labels)
             found.append(boxes[known])
             truth.append(GroundTruth(one.height, one.width, one.xyxy, one.class_ids, one.crowd))
@@ -160,8 +161,10 @@ def collect_boxes(
     return box_pairs(data.labels, found, truth), unread
 
 
-def box_answers(stages: Stages, vocabulary: Vocabulary) -> Callable[[ImageArray, Tagged | None], Detections]:
-    """Return a function that gives the boxes of one image over a low threshold, before segmentation."""
+def box_answers(
+    stages: Stages, vocabulary: Vocabulary
+) -> Callable[[Sequence[ImageArray], Sequence[Tagged | None]], list[Detections]]:
+    """Return a function that gives the boxes of each image over a low threshold, before segmentation."""
     settings = stages.settings
     low = Stages(
         stages.tagger,
@@ -170,10 +173,12 @@ def box_answers(stages: Stages, vocabulary: Vocabulary) -> Callable[[ImageArray,
         replace(settings, box_threshold=settings.threshold("box_threshold") * _LOW),
     )
 
-    def answer(pixels: ImageArray, tagged: Tagged | None) -> Detections:
-        choice = tag(low, None if tagged is None else tagged.scores, vocabulary.labels)
-        seen = look(low, [pixels], vocabulary, choice.wanted)[0] if len(choice.wanted) else None
-        evidence = {} if tagged is None else tagged.evidence
-        return conclude(low, vocabulary, choice, evidence, seen, pixels.shape[:2])[0]
+    def answer(images: Sequence[ImageArray], tagged: Sequence[Tagged | None]) -> list[Detections]:
+        choices = [tag(low, None if one is None else one.scores, vocabulary.labels) for one in tagged]
+        boxes, found = look_together(low, images, vocabulary, choices), list[Detections]()
+        for pixels, one, choice, seen in zip(images, tagged, choices, boxes, strict=True):
+            evidence = {} if one is None else one.evidence
+            found.append(conclude(low, vocabulary, choice, evidence, seen, pixels.shape[:2])[0])
+        return found
 
     return answer

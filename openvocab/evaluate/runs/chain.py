@@ -15,12 +15,14 @@ from openvocab.evaluate.data.annotated import AnnotatedImage, AnnotatedSet
 from openvocab.evaluate.metrics.detection import GroundTruth, Predictions
 from openvocab.evaluate.runs.detector import AnnotatedReader, has_annotated_size, scored_detections
 from openvocab.evaluate.runs.images import Progress, no_progress
-from openvocab.pipeline.chain import Tagged, conclude, detect, look, score, segment, tag, tiling_of
+from openvocab.pipeline.batching.groups import encode_for_masks, look_together
+from openvocab.pipeline.candidates import Candidates
+from openvocab.pipeline.chain import Tagged, conclude, detect, score, segment, tag, tiling_of
 from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.gate import present_rows
 from openvocab.pipeline.masks import EncodedMasks
 from openvocab.pipeline.pipeline import Pipeline
-from openvocab.pipeline.protocols import ImageArray, Segmenter, Vocabulary
+from openvocab.pipeline.protocols import ImageArray, LateFusionDetector, Segmenter, Vocabulary
 from openvocab.pipeline.result import RunRecord
 from openvocab.pipeline.tiled import segment_tiles
 from openvocab.pipeline.verify import finish
@@ -125,17 +127,36 @@ class _Models:
         tagged: list[Tagged | None] = [None] * len(images)
         if self.pipe and self.vocabulary and self.pipe.tagger and images:
             tagged = [*score(self.pipe, [pixels for _, pixels in images], self.vocabulary)]
-        return [self._run_image(one, pixels, labels, row) for (one, pixels), row in zip(images, tagged, strict=True)]
+        every, seen = [pixels for _, pixels in images], self._seen([pixels for _, pixels in images], tagged)
+        size = getattr(self.segmenter, "batch", 1)
+        made = list[_ImageRun]()
+        for at in range(0, len(images), size):
+            some = slice(at, at + size)
+            encoded = encode_for_masks(self.segmenter, every[some]) if self.segmenter else [None] * len(every[some])
+            rows = zip(images[some], tagged[some], seen[some], encoded, strict=True)
+            made += [self._run_image(*one, labels, row, boxes, code) for one, row, boxes, code in rows]
+        return made
+
+    def _seen(self, images: Sequence[ImageArray], tagged: Sequence[Tagged | None]) -> list[Candidates | None]:
+        """Return the detector's boxes of each image."""
+        if self.pipe is None or self.vocabulary is None:
+            return [None] * len(images)
+        choices = [tag(self.pipe, one.scores if one else None, self.vocabulary.labels) for one in tagged]
+        return look_together(self.pipe, images, self.vocabulary, choices)
 
     def _run_image(
-        self, one: AnnotatedImage, pixels: ImageArray, labels: Sequence[str], tagged: Tagged | None
+        self,
+        one: AnnotatedImage,
+        pixels: ImageArray,
+        labels: Sequence[str],
+        tagged: Tagged | None,
+        seen: Candidates | None,
+        encoded: Any,
     ) -> _ImageRun:
-        encoded = self.segmenter.encode(pixels) if self.segmenter else None
         masks = self._true_box_masks(one, pixels, encoded) if self.segmenter and one.masks is not None else None
         if self.pipe is None or self.vocabulary is None:
             return _ImageRun(one, true_box_masks=masks)
         choice = tag(self.pipe, tagged.scores if tagged else None, self.vocabulary.labels)
-        seen = look(self.pipe, [pixels], self.vocabulary, choice.wanted)[0] if len(choice.wanted) else None
         evidence = tagged.evidence if tagged else {}
         found, presence = conclude(self.pipe, self.vocabulary, choice, evidence, seen, pixels.shape[:2])
         made = finish(self.pipe, pixels, self.vocabulary, presence, found, encoded).detections
@@ -147,16 +168,25 @@ class _Models:
         present = np.unique(one.class_ids)
         oracle = own  # the same if the tags are the true labels
         if not np.array_equal(np.sort(queried), present):
-            oracle = scored_detections(self._detect(self.pipe, pixels, present, encoded), labels, one).encoded()
+            oracle = scored_detections(self._detect(self.pipe, pixels, present, seen, encoded), labels, one).encoded()
         asked = np.isin(np.arange(len(labels)), queried)
         return _ImageRun(one, own, oracle, masks, tagged.scores, asked, values)
 
-    def _detect(self, pipe: Pipeline, pixels: ImageArray, rows: NDArray[np.intp], encoded: Any) -> Detections:
-        """Return the detections of the labels of those rows; with masks if there is a segmenter."""
+    def _detect(
+        self, pipe: Pipeline, pixels: ImageArray, rows: NDArray[np.intp], seen: Candidates | None, encoded: Any
+    ) -> Detections:
+        """Return the detections of the labels of those rows; with masks if there is a segmenter.
+
+        A late-fusion detector has scored all labels already.
+        """
         if self.vocabulary is None:
             return Detections.none()
-        wanted = [self.vocabulary.labels[row] for row in rows]
-        return segment(pipe, pixels, detect(pipe, [pixels], self.vocabulary, wanted)[0], encoded)
+        labels = self.vocabulary.labels
+        if seen is not None and isinstance(pipe.detector, LateFusionDetector):
+            found = seen.detections(labels, rows, pipe.settings, pixels.shape[:2])
+        else:
+            found = detect(pipe, [pixels], self.vocabulary, [labels[row] for row in rows])[0]
+        return segment(pipe, pixels, found, encoded)
 
     def _true_box_masks(self, one: AnnotatedImage, pixels: ImageArray, encoded: Any) -> Predictions:
         """Return one mask for each true box."""

@@ -26,7 +26,7 @@ from openvocab.models.detectors.owl_prompts import (
 )
 from openvocab.models.detectors.owl_tower import fold_quick_gelu, image_grid, lower_products
 from openvocab.models.detectors.owlv2_pixels import owlv2_pixels
-from openvocab.models.device import dtype_of, unit
+from openvocab.models.device import dtype_of, to_device, unit
 from openvocab.models.text_towers import ENCODING, check_sentences, check_tokenizer
 from openvocab.pipeline.protocols import Boxes, ImageArray, Queries, QueryRow
 from openvocab.pipeline.quiet import label_batches
@@ -315,7 +315,7 @@ class OwlDetector:
 
     def _features(self, pixels: Tensor) -> Tensor:
         """Return (P, rows, columns, D) float32 of (P, 3, height, width) normalized pixels."""
-        return image_grid(self.model, pixels.to(self.model.device))
+        return image_grid(self.model, to_device(pixels, self.model.device))
 
     def _pixels(self, image: ImageArray) -> Tensor:
         """Return the model's (1, 3, height, width) float32 input."""

@@ -12,7 +12,7 @@ from torch.nn import functional
 from openvocab.models.detectors.owl_detector import Owlv2Detector
 from openvocab.models.detectors.owl_tower import lower_products
 from openvocab.models.detectors.owlv2_pixels import padded_pixels
-from openvocab.models.device import dtype_of, unit
+from openvocab.models.device import dtype_of, to_device, unit
 from openvocab.models.pocket.files import CONTEXT, DEVIATION, MEAN, SIDE, fill, read, record_of, verified
 from openvocab.models.pocket.layers import PATCH, TEXT_WIDTH, WIDTH, ImageTower, TextTower
 from openvocab.models.pocket.tokenizer import PocketTokenizer
@@ -153,7 +153,7 @@ class PocketDetector(Owlv2Detector):
         return unit(self.model.texts(self.processor(texts).to(self.record.device)))
 
     def _features(self, pixels: Tensor) -> Tensor:
-        return torch.as_tensor(self.model.grid(pixels.to(self.record.device)))
+        return torch.as_tensor(self.model.grid(to_device(pixels, self.record.device)))
 
     def _pixels(self, image: ImageArray) -> Tensor:
         return padded_pixels(image, (SIDE, SIDE), MEAN, DEVIATION)

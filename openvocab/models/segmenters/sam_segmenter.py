@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from openvocab.errors import BadInput, BadOutput
 from openvocab.models.checked import same_answers
-from openvocab.models.device import dtype_of, pick_device, pick_dtype
+from openvocab.models.device import dtype_of, pick_device, pick_dtype, to_device
 from openvocab.models.segmenters.mask_upsampling import axis_weights, upsampled
 from openvocab.models.segmenters.prompts import Prompt
 from openvocab.models.segmenters.sam_attention import contiguous_positions, mask_free
@@ -56,6 +57,7 @@ class SamSegmenter:
         model: A segment_anything Sam, in evaluation mode, on its device. The blocks of its image encoder may be in
             bfloat16; all else is in float32.
         record: What the model is, with the precision of those blocks.
+        batch: Images that the encoder takes at once.
         multimask: False takes the mask that the model gives for a clear prompt, as is advised for boxes; True takes, of
             its three candidates, the one whose estimated IoU is highest.
     """
@@ -63,6 +65,7 @@ class SamSegmenter:
     model: Any
     record: ModelRecord
     multimask: bool = False
+    batch: int = 1
 
     @classmethod
     def load(cls, spec: str, device: str | None = None, dtype: str | None = None) -> SamSegmenter:
@@ -96,24 +99,37 @@ class SamSegmenter:
         made.resizes_alike()
         return made
 
-    @torch.inference_mode()
     def encode(self, image: ImageArray) -> SamEncoding:
         """Encode one image; all prompts on it reuse the encoding.
 
         Raises:
             BadOutput: the image encoder's answer is not finite.
         """
-        encoder = self.model.image_encoder
-        small = _fitted(thickened(image, encoder.img_size), encoder.img_size)
-        pixels = torch.as_tensor(small, device=self.model.device).permute(2, 0, 1)[None].contiguous()
-        features = self._features(self.model.preprocess(pixels))
+        return self.encode_batch([image])[0]
+
+    @torch.inference_mode()
+    def encode_batch(self, images: Sequence[ImageArray]) -> list[SamEncoding]:
+        """Encode several images, batch of them at a time.
+
+        Raises:
+            BadOutput: the image encoder's answer is not finite.
+        """
+        parts = (images[at : at + self.batch] for at in range(0, len(images), self.batch))
+        return [one for part in parts for one in self._encode(part)]
+
+    def _encode(self, images: Sequence[ImageArray]) -> list[SamEncoding]:
+        side = self.model.image_encoder.img_size
+        small = [_fitted(thickened(image, side), side) for image in images]
+        given = [torch.from_numpy(each).permute(2, 0, 1)[None].contiguous() for each in small]
+        pixels = [to_device(each, self.model.device) for each in given]
+        features = self._features(torch.cat([self.model.preprocess(each) for each in pixels]))
         if not torch.isfinite(features).all():
             raise BadOutput("the segmenter's encoding of the image is not finite")
-        height, width = image.shape[:2]
-        return SamEncoding(features, (height, width), (small.shape[0], small.shape[1]))
+        sizes = [(image.shape[:2], each.shape[:2]) for image, each in zip(images, small, strict=True)]
+        return [SamEncoding(one[None], *size) for one, size in zip(features, sizes, strict=True)]
 
     def _features(self, pixels: Tensor) -> Tensor:
-        """Return the image encoder's answer to (1, 3, side, side) normalized pixels."""
+        """Return the image encoder's answer to (B, 3, side, side) normalized pixels."""
         encoder = self.model.image_encoder
         places = encoder.patch_embed(pixels)
         if encoder.pos_embed is not None:

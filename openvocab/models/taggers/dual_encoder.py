@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from openvocab.errors import BadOutput, BadWeights
-from openvocab.models.device import unit
+from openvocab.models.device import to_device, unit
 from openvocab.pipeline.parallel import on_one_core, side_by_side
 from openvocab.pipeline.protocols import ImageArray, Prepared, TextEmbeddings
 from openvocab.pipeline.quiet import label_batches
@@ -258,7 +258,7 @@ class DualEncoder(ABC):
         """Return the model's arguments for P images, each (P, ...), on its device, in its precision."""
         ready = [one if isinstance(one, Prepared) else self.prepare(one) for one in images]
         joined = {name: torch.cat([one.tensors[name] for one in ready]) for name in ready[0].tensors}
-        return {name: tensor.to(self.record.device) for name, tensor in joined.items()}
+        return {name: to_device(tensor, self.record.device) for name, tensor in joined.items()}
 
 
 def logit_terms(model: Any) -> tuple[float, float | None]:

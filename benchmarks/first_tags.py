@@ -1,0 +1,49 @@
+"""Processor time until the first tags of the embedded models, in new processes.
+
+    python -m benchmarks.first_tags
+
+Beside it stands what importing torch alone takes, which is most of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import subprocess
+import sys
+
+import openvocab
+from benchmarks.report import add_out, report
+
+
+def seconds(*arguments: str) -> float:
+    """Return the processor time, user and system, of a Python process."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--runs", type=int, default=5)
+    add_out(parser)
+    args = parser.parse_args()
+    scene = str(openvocab.example_scenes()[0].path)
+    commands = {
+        "openvocab tag": ["-m", "openvocab", "tag", scene, "--labels", "tent, umbrella"],
+        "openvocab annotate": ["-m", "openvocab", "annotate", scene, "--labels", "tent, umbrella"],
+        "import torch": ["-c", "import torch"],
+    }
+    taken: dict[str, list[float]] = {name: [] for name in commands}
+    for _ in range(args.runs):
+        for name, command in commands.items():
+            taken[name].append(seconds(*command))
+    rows = [[name, round(statistics.median(values), 2)] for name, values in taken.items()]
+    title = "First tags of the embedded models"
+    report(args.out, title, "python -m benchmarks.first_tags", ["new process", "CPU seconds"], rows, plot="CPU seconds")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Batches of the pipeline: which images a model sees together."""

@@ -1,0 +1,65 @@
+"""Model calls over several images: how many at a time, and which of them the detector sees together."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+
+from openvocab.pipeline.candidates import Candidates
+from openvocab.pipeline.chain import Stages, look
+from openvocab.pipeline.gate import Choice
+from openvocab.pipeline.protocols import ImageArray, LateFusionDetector, Segmenter, Vocabulary
+
+__all__ = ["BatchSegmenter", "encode_for_masks", "look_together", "query_key"]
+
+
+E = TypeVar("E")
+
+
+@runtime_checkable
+class BatchSegmenter(Segmenter[E], Protocol[E]):
+    """A segmenter that encodes several images at a time."""
+
+    def encode_batch(self, images: Sequence[ImageArray]) -> list[E]:
+        """Return what encode returns for each image."""
+        ...
+
+
+def query_key(stages: Stages, choice: Choice) -> Hashable:
+    """Return what images have in common that the detector sees together; None where it is not called.
+
+    A late-fusion detector scores all labels, whichever are wanted. Another one is asked for the wanted labels: images
+    that want the same set go together, in whatever order they want it.
+    """
+    if stages.detector is None or not len(choice.wanted):
+        return None
+    return True if isinstance(stages.detector, LateFusionDetector) else np.sort(choice.wanted).tobytes()
+
+
+def look_together(
+    stages: Stages, images: Sequence[ImageArray], vocabulary: Vocabulary, choices: Sequence[Choice]
+) -> list[Candidates | None]:
+    """Return the boxes of each image that may be detections, in as few calls as possible; None where it wants no label.
+
+    Raises:
+        BadOutput: the model's answer is not finite.
+    """
+    groups: dict[Hashable, list[int]] = {}
+    for row, choice in enumerate(choices):
+        groups.setdefault(query_key(stages, choice), []).append(row)
+    groups.pop(None, None)
+    found: list[Candidates | None] = [None] * len(images)
+    for rows in groups.values():
+        seen = look(stages, [images[row] for row in rows], vocabulary, choices[rows[0]].wanted)
+        for row, one in zip(rows, seen, strict=True):
+            found[row] = one
+    return found
+
+
+def encode_for_masks(segmenter: Segmenter[Any], images: Sequence[ImageArray]) -> list[Any]:
+    """Return the segmenter's encoding of each image, several at a time where the segmenter can."""
+    if isinstance(segmenter, BatchSegmenter):
+        return segmenter.encode_batch(images)
+    return [segmenter.encode(image) for image in images]

@@ -12,9 +12,10 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 
 import openvocab
-from benchmarks.report import add_out, report
+from benchmarks.report import Cell, add_out, report
 
 
 def seconds(*arguments: str) -> float:
@@ -31,18 +32,25 @@ def main() -> None:
     add_out(parser)
     args = parser.parse_args()
     scene = str(openvocab.example_scenes()[0].path)
+    with tempfile.TemporaryDirectory() as folder:
+        rows = measure(scene, f"{folder}/run", args.runs)
+    title = "First tags of the embedded models"
+    report(args.out, title, "python -m benchmarks.first_tags", ["new process", "CPU seconds"], rows, plot="CPU seconds")
+
+
+def measure(scene: str, folder: str, runs: int) -> list[list[Cell]]:
+    """Return the median of each command."""
+    words = [scene, "--labels", "tent, umbrella"]
     commands = {
-        "openvocab tag": ["-m", "openvocab", "tag", scene, "--labels", "tent, umbrella"],
-        "openvocab annotate": ["-m", "openvocab", "annotate", scene, "--labels", "tent, umbrella"],
+        "openvocab tag": ["-m", "openvocab", "tag", *words],
+        "openvocab annotate": ["-m", "openvocab", "annotate", *words, "--out", folder, "--overwrite"],
         "import torch": ["-c", "import torch"],
     }
     taken: dict[str, list[float]] = {name: [] for name in commands}
-    for _ in range(args.runs):
+    for _ in range(runs):
         for name, command in commands.items():
             taken[name].append(seconds(*command))
-    rows = [[name, round(statistics.median(values), 2)] for name, values in taken.items()]
-    title = "First tags of the embedded models"
-    report(args.out, title, "python -m benchmarks.first_tags", ["new process", "CPU seconds"], rows, plot="CPU seconds")
+    return [[name, round(statistics.median(values), 2)] for name, values in taken.items()]
 
 
 if __name__ == "__main__":

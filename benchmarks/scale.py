@@ -2,7 +2,7 @@
 
     python -m benchmarks.scale
 
-Models are stubs, and the paths name no file, so that only openvocab is measured. Memory is what the resident memory of
+Models are stubs, so that only openvocab is measured. Memory is what the resident memory of
 the process grows by.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
@@ -25,8 +27,11 @@ from benchmarks.engine import StubTagger
 from benchmarks.memory import resident
 from benchmarks.report import Cell, add_out, report
 from openvocab import Pipeline, Settings, read_run
+from openvocab.batch import engine as engines
+from openvocab.batch.changes import dated
 from openvocab.batch.rows import schema
 from openvocab.batch.run_folder import RunFolder
+from openvocab.images.decode import decode_item
 
 _PART = 50_000
 """Rows of a part of the run that is resumed."""
@@ -58,35 +63,49 @@ def start(count: int) -> list[list[Cell]]:
     return [[name, round(first[0], 3), round(resident() - pipe_memory, 1)]]
 
 
+def _files(folder: Path, count: int) -> list[str]:
+    """Write count names of a few small files, in folders of 1,000."""
+    made, source = list[str](), folder / "source"
+    for number in range(count):
+        place = folder / f"{number // 1000:04}"
+        if number % 1000 == 0:
+            place.mkdir(parents=True)
+        if number % 30_000 == 0:  # a file may have 65,000 names
+            source = folder / f"source-{number}"
+            source.write_bytes(b"P6 1 1 255\n123")
+        os.link(source, path := f"{place}/image-{number:08}.ppm")
+        made.append(path)
+    return made
+
+
 def resume(count: int) -> list[list[Cell]]:
-    """Return seconds and memory until a run of count rows is open, and until all its inputs are skipped."""
+    """Return seconds until a run of count rows reads a new first input, and until all its inputs are looked at."""
     import pyarrow as pa
 
     pipe, names = _pipe(10)
-    vocabulary = pipe.vocabulary(names)
+    vocabulary, opened = pipe.vocabulary(names), list[float]()
     with tempfile.TemporaryDirectory() as place:
-        folder = Path(place, "run")
-        paths = [f"/nowhere/folder-{number // 1000:04}/image-{number:08}.jpg" for number in range(count + 1)]
-        pipe.run_to(folder, paths[count:], vocabulary)
-        kind = schema()
+        folder, paths = Path(place, "run"), _files(Path(place, "images"), count + 2)
+        time.sleep(2)  # the files are older than the run
+        pipe.run_to(folder, paths[count : count + 1], vocabulary)
+        kind = dated(schema(), time.time())
         for at in range(0, count, _PART):
             some = pa.array(paths[at : min(at + _PART, count)])
             columns = {each.name: pa.nulls(len(some), each.type) for each in kind}
             columns |= {"id": some, "status": pa.array(["ok"] * len(some)), "tags": pa.array([[]] * len(some))}
             table = pa.Table.from_arrays([columns[each.name].cast(each.type) for each in kind], schema=kind)
             RunFolder(folder).add_table(table)
-        memory, began = resident(), time.perf_counter()
-        opened, whole = list[float](), Path(place, "new.jpg")
 
-        def note(answer: object, skipped: int) -> None:
+        def noted(*given: Any, **more: Any) -> Any:
             opened.append(time.perf_counter() - began)
+            return decode_item(*given, **more)
 
-        pipe.run_to(folder, [str(whole), *paths], vocabulary, on_answer=note, on_change="keep")
-        seconds, grown = time.perf_counter() - began, resident() - memory
-        rows = len(read_run(folder))
-    name = f"a run of {rows:,} rows: a new first input is answered"
+        memory, began = resident(), time.perf_counter()
+        with patch.object(engines, "decode_item", noted):
+            pipe.run_to(folder, [paths[-1], *paths[:-1]], vocabulary)
+        seconds, grown, rows = time.perf_counter() - began, resident() - memory, len(read_run(folder))
     return [
-        [name, round(opened[0], 3), None],
+        [f"a run of {rows:,} rows resumes: a new first input is read", round(opened[0], 3), None],
         [f"the same: all {rows:,} inputs are looked at", round(seconds, 3), round(grown, 1)],
     ]
 

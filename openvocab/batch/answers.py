@@ -176,14 +176,16 @@ class Answer:
         if self.kept is not None:
             return self.kept
         file = self.decoded
-        known = (self.item.id,) if file is None else (self.item.id, file.sha256, file.width, file.height, file.frames)
+        given: dict[str, Any] = {"id": self.item.id}
+        if file is not None:
+            given |= {"sha256": file.sha256, "width": file.width, "height": file.height, "frames": file.frames}
         if self.error is not None:
             message = " ".join(str(self.error).split()) or type(self.error).__name__
             plain = message[:1000].encode("utf-8", "backslashreplace").decode()
-            return Row(*known, error_kind=self.kind, error=plain)
+            return Row(**given, error_kind=self.kind, error=plain)
         found, rejected = (None if one is None else one.encoded() for one in (self.detections, self.rejected))
         return Row(
-            *known,
+            **given,
             tags=self.tags,
             detections=found,
             rejected=rejected,

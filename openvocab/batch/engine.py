@@ -30,13 +30,14 @@ from openvocab.pipeline.batching.groups import encode_for_masks, query_key
 from openvocab.pipeline.candidates import Candidates
 from openvocab.pipeline.chain import Stages, Tagged, conclude, look, score, score_views, tag, views_key
 from openvocab.pipeline.detections import Detections
+from openvocab.pipeline.gate import Choice
 from openvocab.pipeline.protocols import ImageArray, PreparingTagger, Segmenter, Vocabulary
 from openvocab.pipeline.verify import Verified, finish
 
 __all__ = ["Answer", "Engine", "Reading", "kind_of"]
 
-Outcome = Decoded | PreparedImage | CachedImage | CacheFailed | Exception | None
-"""The outcome of reading an item; None where it is skipped."""
+Outcome = Decoded | PreparedImage | CachedImage | CacheFailed | Exception
+"""The outcome of reading an item."""
 
 _MAX_BYTES = 2**28
 """Bytes of decoded images that wait for a stage; as many close a batch."""
@@ -136,12 +137,13 @@ class Engine:
             ModelFailed: A stage fails for every image; see Batches.
             Exception: what the source raises.
         """
-        threads, size = self._reading.threads, self._stages.settings.batch_size
+        threads, size, reading = self._reading.threads, self._stages.settings.batch_size, [True]
         with ExitStack() as stack:
+            stack.callback(reading.clear)
             ready = stack.enter_context(
                 prefetch(
                     self._decoder(stack),
-                    items,
+                    self._not_skipped(items, reading),
                     threads=threads,
                     depth=2 * size + threads,
                     size_of=_bytes_of,
@@ -159,6 +161,16 @@ class Engine:
                     yield from self._answer(batch)
             yield from self._answer(batch)
 
+    def _not_skipped(self, items: Iterable[Item], reading: list[bool]) -> Iterator[Item]:
+        """Yield the items that are answered while reading is not empty; count the others, which need no thread."""
+        for item in items:
+            if not reading or self._stop():
+                return
+            if item.skipped:
+                self.skipped += 1
+            else:
+                yield item
+
     def _decoder(self, stack: ExitStack) -> Callable[[Item], Outcome]:
         """Return the function that the decoding threads call; it never raises."""
         most, least = self._reading.max_pixels, self._reading.decode_size
@@ -173,9 +185,7 @@ class Engine:
         return partial(_outcome, read if self._preparing is None else partial(_prepared, self._preparing, read))
 
     def _add(self, batch: list[Answer], item: Item, outcome: Outcome) -> None:
-        if outcome is None:
-            self.skipped += 1
-        elif isinstance(outcome, Exception):
+        if isinstance(outcome, Exception):
             batch.append(Answer(_released(item), error=outcome))
         elif isinstance(outcome, CacheFailed):
             raise outcome.error
@@ -283,8 +293,8 @@ class Engine:
         """Fill in the presence of the labels and the detections, of images that the segmenter encodes together."""
         good = [each for each in some if each.error is None and each.choice is not None and each.decoded is not None]
         for answer, pixels in zip(good, _pixels(good), strict=True):
-            given = answer.choice, answer.evidence, answer.seen, (pixels.shape[0], pixels.shape[1])
-            answer.detections, answer.presence = conclude(self._stages, self._vocabulary, *given)
+            choice, given, size = cast("Choice", answer.choice), (answer.evidence, answer.seen), pixels.shape[:2]
+            answer.detections, answer.presence = conclude(self._stages, self._vocabulary, choice, *given, size)
             answer.seen = None
         for answer, encoded in zip(good, self._encoded(good), strict=True):
             if isinstance(encoded, Exception):
@@ -328,9 +338,7 @@ def _refuse(stages: Stages, reading: Reading, *, features: bool, cache: bool) ->
 
 
 def _outcome(read: Callable[[Item], Outcome], item: Item) -> Outcome:
-    """Read an item and return the outcome; None where it is skipped."""
-    if item.skipped:
-        return None
+    """Read an item and return the outcome."""
     try:
         return read(item)
     except MemoryError:

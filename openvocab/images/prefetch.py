@@ -17,6 +17,8 @@ __all__ = ["prefetch"]
 A = TypeVar("A")
 B = TypeVar("B")
 _TICK = 0.1
+_STEPS = 16
+"""Parts of the depth, and of the bytes, that are counted as taken together."""
 
 
 class _Ahead(Generic[A, B]):
@@ -94,21 +96,34 @@ class _Ahead(Generic[A, B]):
             self._exhausted, self._error = True, error
             self._changed.notify_all()
 
-    def take(self, stop: Callable[[], bool]) -> Iterator[tuple[A, B]]:
-        """Yield each item with its result, in order."""
+    def take(self, stop: Callable[[], bool], step: int, step_bytes: int) -> Iterator[tuple[A, B]]:
+        """Yield each item with its result, in order.
+
+        Args:
+            stop: Polled while iterating.
+            step: Items that are counted as taken together; a lock for each would cost more than small items do.
+            step_bytes: Bytes of results from which on fewer are.
+        """
         while not stop():
-            ready = self._ready()
+            ready, count, freed = self._ready(), 0, 0
             if ready is None:
                 return
             while ready and not stop():
                 item, made, size = ready.popleft()
-                with self._changed:
-                    self._taken += 1
-                    self._waiting_bytes -= size
-                    if self._storing or (self._full is not None and self._drawn - self._taken <= self._full):
-                        self._room.notify_all()
+                count, freed = count + 1, freed + size
+                if count >= step or freed >= step_bytes or not ready:
+                    self._release(count, freed)
+                    count = freed = 0
                 yield item, made
                 del item, made
+
+    def _release(self, count: int, freed: int) -> None:
+        """Count results as taken, and let the threads that wait for room go on."""
+        with self._changed:
+            self._taken += count
+            self._waiting_bytes -= freed
+            if self._storing or (self._full is not None and self._drawn - self._taken <= self._full):
+                self._room.notify_all()
 
     def _ready(self) -> deque[tuple[A, B, int]] | None:
         """Return the finished results that are next in order, none after a timeout, or None at the end.
@@ -169,6 +184,6 @@ def prefetch(
     for worker in workers:
         worker.start()
     try:
-        yield ahead.take(stop)
+        yield ahead.take(stop, max(1, depth // _STEPS), max_bytes // _STEPS)
     finally:
         ahead.end()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -169,14 +170,23 @@ class _Walk:
 
     def folder_or_file(self, path: str, *, listed: bool = False) -> Iterator[Item]:
         """Yield a file, or the files of a folder, except those that were yielded before."""
-        absolute = os.path.abspath(path)
-        found = any(_reaches(folder, absolute) for folder in self._folders)
         if os.path.isdir(path):
-            if not found:
+            absolute = os.path.abspath(path)
+            if not self._reached(absolute):
                 yield from self._walk(path, absolute)
                 self._folders.append(absolute)
-        elif not (found and os.path.lexists(absolute) and _counts(absolute)) and self.new(absolute):
+        else:
+            yield from self.file(path, listed=listed)
+
+    def file(self, path: str, *, listed: bool = False) -> Iterator[Item]:
+        """Yield a path that is no folder, unless it was yielded before."""
+        absolute = os.path.abspath(path)
+        walked = self._reached(absolute) and os.path.lexists(absolute) and _counts(absolute)
+        if not walked and self.new(absolute):
             yield Item(_file_id(path), path, listed=listed)
+
+    def _reached(self, absolute: str) -> bool:
+        return any(_reaches(folder, absolute) for folder in self._folders)
 
     def _walk(self, folder: str, absolute: str) -> Iterator[Item]:
         """Yield the files of a folder by name, with the names of one folder per level in memory."""
@@ -220,6 +230,8 @@ def _items_of(path: str, walk: _Walk, allow_urls: bool, skip: Skip) -> Iterator[
         if not allow_urls:
             raise BadInput(f"{path!r} is a web address; add --allow-urls (allow_urls=True) to fetch images")
         yield from [Item(path, url=path)] * walk.new(path)
+    elif _is_plain(path):
+        yield from walk.file(path)
     elif datasets_on_disk.is_dataset(path):
         yield from datasets_on_disk.rows(_unmarked(path), skip) if walk.new(os.path.abspath(path)) else ()
     elif _is_pattern(path):
@@ -230,6 +242,14 @@ def _items_of(path: str, walk: _Walk, allow_urls: bool, skip: Skip) -> Iterator[
         yield from _listed(lists.entries(path), walk, allow_urls)
     else:
         yield from walk.folder_or_file(path)
+
+
+def _is_plain(path: str) -> bool:
+    """Return whether a path names a file that is neither a shard nor a list, which most paths of long lists are."""
+    try:
+        return not path.lower().endswith((*SHARDS, *LISTS)) and stat.S_ISREG(os.stat(path).st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 def _pattern(pattern: str, walk: _Walk, skip: Skip) -> Iterator[Item]:

@@ -160,8 +160,7 @@ def score(stages: Stages, images: Sequence[ImageArray], vocabulary: Vocabulary) 
     if not flat:
         return []
     rows = np.concatenate([tagger.encode_images(flat[at : at + size]) for at in range(0, len(flat), size)])
-    ends = np.cumsum([len(each) for each in per_image])
-    return score_views(stages, np.split(rows, ends[:-1]), vocabulary)
+    return score_views(stages, _apart(rows, [len(each) for each in per_image]), vocabulary)
 
 
 def score_views(stages: Stages, features: Sequence[Floats], vocabulary: Vocabulary) -> list[Tagged]:
@@ -174,12 +173,19 @@ def score_views(stages: Stages, features: Sequence[Floats], vocabulary: Vocabula
     if not features:
         return []
     tagger, texts = _texts(stages, vocabulary)
-    rows, ends = np.concatenate(features), np.cumsum([len(each) for each in features])
+    rows, counts = np.concatenate(features), [len(each) for each in features]
     scores, logits = _scores_and_logits(tagger, rows, texts)
     odds = best_phrases(vocabulary, tag_log_odds(tagger, rows, logits, vocabulary.background))
     scores = reported(vocabulary, column_scores(vocabulary, tagger, rows, texts, scores, logits))
-    best = np.maximum.reduceat(scores, [0, *ends[:-1]], axis=0)
-    return list(map(Tagged, best, map(tag_evidence, np.split(odds, ends[:-1])), features))
+    best = np.maximum.reduceat(scores, np.cumsum([0, *counts[:-1]]), axis=0)
+    return list(map(Tagged, best, map(tag_evidence, _apart(odds, counts)), features))
+
+
+def _apart(rows: Floats, counts: Sequence[int]) -> list[Floats]:
+    """Split rows of views into those of each image."""
+    if len(rows) == len(counts):
+        return list(rows[:, None])
+    return np.split(rows, np.cumsum(counts)[:-1])
 
 
 def score_features(stages: Stages, features: Floats, vocabulary: Vocabulary) -> Floats:

@@ -24,10 +24,12 @@ def rank_labels(scores: Scores, min_score: float | NDArray[np.float64], max_labe
         min_score: The threshold of all labels, or (C,) one a label.
         max_labels: At most this many.
     """
-    rows = np.flatnonzero(scores >= min_score)
+    rows: Rows = (scores >= min_score).nonzero()[0]
+    if len(rows) < 2:
+        return rows
     if len(rows) > max_labels:  # sort only the top-k and what ties with the last of them, not 100,000 scores
         rows = rows[scores[rows] >= np.partition(scores[rows], -max_labels)[-max_labels]]
-    return rows[np.argsort(-scores[rows], kind="stable")][:max_labels]
+    return rows[(-scores[rows]).argsort(kind="stable")][:max_labels]
 
 
 def rank_boxes(

@@ -225,7 +225,8 @@ def look(
     if stages.detector is None or vocabulary.queries is None:
         raise BadInput("this pipeline has no detector; load one with detector=SPEC")
     limits = CandidateLimits(stages.settings.lowest_box_score(columns(vocabulary)), sys.maxsize)
-    masks, rows = stages.masks_from_detector, query_rows(vocabulary, np.sort(wanted))
+    rows = query_rows(vocabulary, np.sort(wanted))  # the order of the tags is no matter of the detector
+    masks = stages.masks_from_detector
     if stages.settings.tiles:
         given, batch = (stages.detector, masks, vocabulary.queries, rows, limits), stages.settings.batch_size
         found = [detect_tiles(*given, image, tiling_of(stages, image), batch) for image in images]

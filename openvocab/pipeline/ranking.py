@@ -29,7 +29,7 @@ def rank_labels(scores: Scores, min_score: float | NDArray[np.float64], max_labe
         return rows
     if len(rows) > max_labels:  # sort only the top-k and what ties with the last of them, not 100,000 scores
         rows = rows[scores[rows] >= np.partition(scores[rows], -max_labels)[-max_labels]]
-    return rows[(-scores[rows]).argsort(kind="stable")][:max_labels]
+    return rows[np.argsort(-scores[rows], kind="stable")][:max_labels]
 
 
 def rank_boxes(

@@ -118,9 +118,8 @@ class Engine:
         self._recall: ImageCache | None = None
         if cache is not None and stages.tagger is not None:
             self._recall = ImageCache(cache, stages.tagger, views_key(stages), reading.decode_size)
-        size = stages.settings.batch_size
-        self._taggers: Batches[Tagged] = Batches("tagger", size)
-        self._detectors: Batches[Candidates] = Batches("detector", _size_of(stages.detector, size))
+        self._taggers: Batches[Tagged] = Batches("tagger", stages.settings.batch_size)
+        self._detectors: Batches[Candidates] = Batches("detector", _size_of(stages.detector, self._taggers.size))
         self._encoders: Batches[Any] = Batches("segmenter", _size_of(stages.segmenter, 1))
         self._segmenters: Batches[Verified] = Batches("segmenter", 1)
         self.skipped = 0

@@ -77,8 +77,12 @@ class RunFolder:
         Raises:
             BadInput: A part cannot be read.
         """
-        ids = [text for part in part_files(self.path) for text in read_part(part, ["id"]).column("id").to_pylist()]
-        return Finished(ids, self.errors())
+        ids, errors = list[str](), 0
+        for part in part_files(self.path):
+            table = read_part(part, ["id", "status"])
+            ids += table.column("id").to_pylist()
+            errors += _errors_in(table)
+        return Finished(ids, errors)
 
     def errors(self) -> int:
         """Return the number of error rows.
@@ -86,10 +90,7 @@ class RunFolder:
         Raises:
             BadInput: A part cannot be read.
         """
-        import pyarrow.compute as pc
-
-        parts = (read_part(part, ["status"]).column("status") for part in part_files(self.path))
-        return sum(pc.sum(pc.equal(each, "error")).as_py() or 0 for each in parts)
+        return sum(_errors_in(read_part(part, ["status"])) for part in part_files(self.path))
 
     def drop_errors(self) -> list[str]:
         """Remove the error rows, so that their inputs are answered again, and return their ids; see drop.
@@ -152,6 +153,12 @@ class RunFolder:
         record = _record(self.path)
         record["sessions"] = [*record.get("sessions", []), dict(session)]
         write_atomic(self.path / RECORD, _json(record))
+
+
+def _errors_in(table: pa.Table) -> int:
+    import pyarrow.compute as pc
+
+    return pc.sum(pc.equal(table.column("status"), "error")).as_py() or 0
 
 
 class Run:

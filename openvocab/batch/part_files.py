@@ -13,7 +13,10 @@ from openvocab.errors import BadInput
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["MARK", "Place", "free_name", "part_bytes", "part_files", "place_of", "read_part", "readable", "row_count"]
+__all__ = [
+    *("MARK", "Place", "errors_in", "free_name", "part_bytes", "part_files"),
+    *("place_of", "read_part", "readable", "row_count"),
+]
 
 Place = tuple[int, int]
 """The position of a part: its number, and 0, or the index of a part inserted after part-NUMBER.parquet."""
@@ -55,6 +58,13 @@ def row_count(part: Path) -> int:
 
     with readable(part):
         return int(pq.read_metadata(part).num_rows)
+
+
+def errors_in(table: pa.Table) -> int:
+    """Return the number of error rows of a table with the column status."""
+    import pyarrow.compute as pc
+
+    return int(pc.sum(pc.equal(table.column("status"), "error")).as_py() or 0)
 
 
 def part_bytes(table: pa.Table) -> Any:

@@ -22,6 +22,7 @@ from openvocab.batch.manifest import add_line, gone, line_of, mend, sound_parts,
 from openvocab.batch.ownership import IMAGES, RECORD, refuse_foreign, remove_run
 from openvocab.batch.part_files import (
     Place,
+    errors_in,
     free_name,
     part_bytes,
     part_files,
@@ -81,7 +82,7 @@ class RunFolder:
         for part in part_files(self.path):
             table = read_part(part, ["id", "status"])
             ids += table.column("id").to_pylist()
-            errors += _errors_in(table)
+            errors += errors_in(table)
         return Finished(ids, errors)
 
     def errors(self) -> int:
@@ -90,7 +91,7 @@ class RunFolder:
         Raises:
             BadInput: A part cannot be read.
         """
-        return sum(_errors_in(read_part(part, ["status"])) for part in part_files(self.path))
+        return sum(errors_in(read_part(part, ["status"])) for part in part_files(self.path))
 
     def drop_errors(self) -> list[str]:
         """Remove the error rows, so that their inputs are answered again, and return their ids; see drop.
@@ -153,12 +154,6 @@ class RunFolder:
         record = _record(self.path)
         record["sessions"] = [*record.get("sessions", []), dict(session)]
         write_atomic(self.path / RECORD, _json(record))
-
-
-def _errors_in(table: pa.Table) -> int:
-    import pyarrow.compute as pc
-
-    return pc.sum(pc.equal(table.column("status"), "error")).as_py() or 0
 
 
 class Run:

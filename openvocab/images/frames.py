@@ -17,6 +17,7 @@ __all__ = ["Frames", "check_frames", "file_id", "frame_items", "split_frame", "w
 Frames = Literal["first", "all"] | int
 """Which frames of a file are inputs: the first, all, or the first N."""
 
+_MARK = "#frame="
 _FRAME_ID = "{}#frame={}"
 _FRAME = re.compile(r"(.+)#frame=([0-9]+)", re.DOTALL)
 
@@ -63,12 +64,12 @@ def file_id(name: str) -> str:
 
     An id that ends in #frame=N therefore always is frame N of the file before it, and ids stay unique.
     """
-    return _FRAME_ID.format(name, 0) if _FRAME.fullmatch(name) else name
+    return _FRAME_ID.format(name, 0) if _MARK in name and _FRAME.fullmatch(name) else name
 
 
 def split_frame(name: str) -> tuple[str, int | None]:
     """Return an id without its #frame=N, and N, or None for an id without one."""
-    found = _FRAME.fullmatch(name)
+    found = _FRAME.fullmatch(name) if _MARK in name else None  # most names have none, and a pattern is slow
     return (found[1], int(found[2])) if found else (name, None)
 
 

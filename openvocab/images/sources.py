@@ -81,12 +81,12 @@ def items(
 
 def is_like_member(name: str) -> bool:
     """Return whether an id names a member of a shard or a row of a dataset, not a file whose path looks like one."""
-    return _LIKE_MEMBER.search(name) is not None and not is_marked_file(name)
+    return "::" in name and _LIKE_MEMBER.search(name) is not None and not is_marked_file(name)
 
 
 def is_marked_file(name: str) -> bool:
     """Return whether an id names a file whose path looks like a member of a shard or a row of a dataset."""
-    found = _LIKE_MEMBER.search(name)
+    found = _LIKE_MEMBER.search(name) if "::" in name else None
     return found is not None and name[: found.start()].endswith(_FILE_MARK)
 
 

@@ -65,7 +65,7 @@ class Pool:
         for scene in (compose(rng, drawings, ORDINARY) for _ in range(count)):
             tagged = chain.score(pipe, [scene.image], vocabulary)[0]
             scores.append(tagged.scores)
-            found.append(answer(scene.image, tagged))
+            found += answer([scene.image], [tagged])
             results.append(pipe(scene.image, vocabulary))
             height, width = scene.image.shape[:2]
             truth.append(GroundTruth(height, width, scene.xyxy.astype(np.float64), scene.labels))

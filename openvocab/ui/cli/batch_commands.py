@@ -134,7 +134,8 @@ def _command(args: Namespace, loader: Loader, prompts: PromptSet) -> dict[str, A
 
     models = {name: getattr(loader, name) for name in ("preset", "tagger", "detector", "segmenter")}
     options = {name: getattr(args, name, None) for name in _DECIDING}
-    settings = {name: value for name, value in loader.settings.items() if value is not None and "batch_size" not in name}
+    given = loader.settings.items()
+    settings = {name: value for name, value in given if value is not None and "batch_size" not in name}
     words = {**_labels_of(args.labels), "templates": prompts.templates}
     return command_record(models, **options, **words, settings=settings)
 

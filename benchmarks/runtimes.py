@@ -22,22 +22,27 @@ from typing import Any
 __all__: list[str] = []
 
 IMAGES = 32
-FORMATS = ("openvino", "onnx")
+EXPORTS = {"openvino": False, "openvino-int8": True, "onnx": False}
+"""Folder of an export, which begins with the format -> whether it is int8."""
 OURS = "openvocab, bfloat16"
 
 
 def write_exports(folder: Path) -> None:
-    """Write the checkpoint, the images and four exports."""
+    """Write the checkpoint, the images and three exports, as far as they are absent."""
     import openvocab
     from benchmarks.batch import SMALL, write_images
     from benchmarks.random_checkpoints import write_clip
 
-    images = write_images(folder / "images", SMALL, 64)
-    tagger = f"open_clip:local-dir:{write_clip(folder / 'clip')}"
-    for form in FORMATS:
-        for int8 in (False, True):
-            out = folder / (f"{form}-int8" if int8 else form)
-            openvocab.export_model(tagger=tagger, out=out, format=form, int8=int8, calibrate=images, max_loss=100)
+    images, clip = folder / "images", folder / "clip"
+    if not clip.exists():
+        write_images(images, SMALL, 64)
+        write_clip(clip)
+    for name, int8 in EXPORTS.items():
+        if not (folder / name).exists():
+            source, form = f"open_clip:local-dir:{clip}", name.partition("-")[0]
+            openvocab.export_model(
+                tagger=source, out=folder / name, format=form, int8=int8, calibrate=images, max_loss=100
+            )
 
 
 def _ways(folder: Path) -> dict[str, Any]:
@@ -53,7 +58,6 @@ def _ways(folder: Path) -> dict[str, Any]:
         "OpenVINO, int8 and bfloat16": (f"openvino:{folder / 'openvino-int8'}", "bfloat16"),
         "OpenVINO, int8 and float32": (f"openvino:{folder / 'openvino-int8'}", "float32"),
         "ONNX Runtime, float32": (f"onnx:{folder / 'onnx'}", "float32"),
-        "ONNX Runtime, int8 and float32": (f"onnx:{folder / 'onnx-int8'}", "float32"),
     }
     return {name: openvocab.load_tagger(spec, "cpu", dtype) for name, (spec, dtype) in specs.items()}
 
@@ -96,8 +100,7 @@ def main() -> None:
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = chosen.exports or Path(scratch)
-        if not (folder / "clip").exists():
-            write_exports(folder)
+        write_exports(folder)
         spawn = multiprocessing.get_context("spawn")
         run: Callable[..., Any] = spawn.Process
         for cores in chosen.cores:

@@ -58,8 +58,7 @@ class ExportedSam(SamSegmenter):
     """SamSegmenter over exported graphs."""
 
     def _features(self, pixels: Tensor) -> Tensor:
-        features: Tensor = self.model.images(pixels=pixels)["features"]
-        return features
+        return torch.cat([self.model.images(pixels=each)["features"] for each in torch.split(pixels, 1)])
 
     def _decode(
         self, encoded: SamEncoding, points: tuple[Tensor, Tensor] | None, boxes: Tensor | None, multimask: bool

@@ -108,6 +108,8 @@ def test_segmenter_cuts_the_masks_of_torch(exports: Exports) -> None:
     (expected, scores), (masks, ours) = (each.masks(each.encode(IMAGES[1]), boxes) for each in (torch, exported))
     np.testing.assert_allclose(ours, scores, atol=CLOSE)
     assert (masks != expected).mean() < 1e-3
+    batch = [each.features for each in exported.encode_batch(IMAGES)]
+    np.testing.assert_array_equal(batch[1].numpy(), exported.encode(IMAGES[1]).features.numpy())
     given = np.array([[30, 20], [5, 5]], np.float32), np.array([1, 0])
     for prompt in ((*given, None), (None, None, boxes[0]), (*given, boxes[0])):
         (expected, scores), (masks, ours) = (each.prompt(each.encode(IMAGES[1]), *prompt) for each in (torch, exported))

@@ -41,14 +41,15 @@ seconds are those of one machine. [Speed](speed.md) explains what is measured, a
 """
 
 
-def page(results: Sequence[Mapping[str, Any]], folder: Path) -> str:
+def page(results: Sequence[Mapping[str, Any]], folder: Path, note: str = "") -> str:
     """Return the page, and write the plots that it shows.
 
     Args:
         results: What benchmarks.report.report wrote, in order.
         folder: Of the page; plots go into benchmarks/ there.
+        note: A sentence about how it was measured.
     """
-    parts = [_HEAD]
+    parts = [_HEAD, f"{note}\n"] if note else [_HEAD]
     for made in results:
         known = ", ".join(f"{name}: {value}" for name, value in made["machine"].items())
         figures = table(made["columns"], made["rows"])
@@ -87,6 +88,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", help="names of benchmarks, with commas")
     parser.add_argument("--write", action="store_true", help="run nothing; write the page from what was measured")
+    parser.add_argument("--note", default="", help="a sentence about how it was measured, for the page")
     args = parser.parse_args()
     names = args.only.split(",") if args.only else list(BENCHMARKS)
     for name in [] if args.write else names:
@@ -96,7 +98,7 @@ def main() -> int:
             return done.returncode
     files = [RESULTS / f"{name}.json" for name in BENCHMARKS]
     results = [json.loads(file.read_text("utf-8")) for file in files if file.exists()]
-    PAGE.write_text(page(results, PAGE.parent), "utf-8")
+    PAGE.write_text(page(results, PAGE.parent, args.note), "utf-8")
     return 0
 
 

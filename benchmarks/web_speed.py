@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-import threading
 import time
 from pathlib import Path
 from statistics import median
@@ -119,17 +118,13 @@ def _during_batch(page: Page, url: str, count: int, folder: Path) -> list[float]
         path.write_bytes(SCENE.path.read_bytes())
     client = Client(url, verbose=False)
     files = [handle_file(str(path)) for path in paths]
-    done = threading.Event()
-
-    def run() -> None:
-        client.predict(files, ", ".join(SCENE.labels), api_name="/batch")
-        done.set()
-
-    threading.Thread(target=run, daemon=True).start()
+    job = client.submit(files, ", ".join(SCENE.labels), api_name="/batch")
     time.sleep(3)
     found: list[float] = []
-    while not done.is_set() and len(found) < 40:
+    while not job.done() and len(found) < 40:
         found += clicks(page, 1)
+    job.result()  # the server must not stop before the batch ends
+    client.close()
     return found
 
 

@@ -73,9 +73,9 @@ def _page(known: dict[str, Any]) -> str:
 photographs, and for other labels, their scores are meaningless. For photographs download a larger preset:</p>
 <pre><code>openvocab weights pull small
 openvocab serve --preset small</code></pre>
-<h3>Loaded</h3>
+<h2>Loaded</h2>
 {"".join(_loaded_table(each) for each in known["loaded"]) or "<p>None; the first run loads the models.</p>"}
-<h3>Presets</h3>
+<h2>Presets</h2>
 {_presets_table(known)}
 </div>"""
 

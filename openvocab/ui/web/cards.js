@@ -8,7 +8,7 @@ const card = (value) => {
     image.alt = value.name;
     made.append(image);
   }
-  body.append(createNode('h3', '', value.name));
+  body.append(createNode('h2', '', value.name));
   if (value.error) body.append(createNode('p', 'ov-note wrong', value.error));
   if (value.none) body.append(createNode('p', 'none', value.none));
   const list = createNode('ul');

@@ -36,7 +36,7 @@ def download_buttons(tab: str) -> Connect:
     Args:
         tab: Prefix of the element IDs TAB-downloads and TAB-get-TYPE.
     """
-    gr.HTML('<h3 class="ov-caption">Download</h3>', apply_default_css=False, elem_classes="ov-part ov-downloads")
+    gr.HTML('<h2 class="ov-caption">Download</h2>', apply_default_css=False, elem_classes="ov-part ov-downloads")
     with gr.Row(elem_classes="ov-downloads", elem_id=f"{tab}-downloads"):
         buttons = {
             name: gr.Button(each.title, size="sm", min_width=90, elem_id=f"{tab}-get-{name}")

@@ -7,7 +7,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
 import openvocab
+
+SCENES = openvocab.example_scenes()
 
 CV = "#work-canvas .cv"
 STAGE = f"{CV} .cv-stage canvas"
@@ -108,3 +114,48 @@ class Board:
     def found(self) -> list[dict[str, Any]]:
         detections: list[dict[str, Any]] = json.loads(self.download("json").read_text("utf-8"))["detections"]
         return detections
+
+
+class Desk(Board):
+    """The workspace over a served folder."""
+
+    def __init__(self, page: Any, url: str) -> None:
+        page.goto(url)
+        super().__init__(page)
+        self.ready()
+
+    def ready(self) -> None:
+        self.page.wait_for_selector('.st[data-ready]:not([data-busy])[data-at]:not([data-at=""])')
+        self.page.wait_for_selector(f"{CV}[data-drawn]")
+
+    def at_image(self, number: int, total: int) -> None:
+        self.page.locator(".st-at", has_text=f"{number} of {total}:").wait_for()
+        self.ready()
+
+    def run(self, words: list[str]) -> None:
+        self.page.fill("#work-labels textarea", ", ".join(words))
+        self.page.press("#work-labels textarea", "Enter")
+        self.page.locator("#work-note", has_text="in 0").wait_for()
+
+    def status(self, number: int) -> str | None:
+        found: str | None = self.page.locator(".st-images button").nth(number - 1).get_attribute("data-status")
+        return found
+
+    def edits(self, number: int) -> None:
+        self.page.wait_for_selector(f'{CV}[data-edits="{number}"]:not([data-busy])')
+
+
+def save_scenes(folder: Path, count: int) -> Path:
+    """Write drawn scenes: the examples, and turned by a quarter after the last one."""
+    folder.mkdir()
+    for number in range(count):
+        pixels = openvocab.read_image(SCENES[number % len(SCENES)].path)
+        Image.fromarray(np.rot90(pixels, number // len(SCENES)).copy()).save(folder / f"{number:02}.png")
+    return folder
+
+
+def inside(scene: Any, label: str) -> tuple[float, float]:
+    """The point of an object that is farthest from its edge."""
+    far = ndimage.distance_transform_edt(scene.masks()[scene.labels.index(label)])
+    y, x = np.unravel_index(int(far.argmax()), far.shape)
+    return float(x) + 0.5, float(y) + 0.5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -69,6 +70,39 @@ def page(server: Any, browser: Any) -> Iterator[Any]:
     context.close()
     assert hosts - {""} == {urlsplit(server.url).netloc}
     assert errors == []
+
+
+@pytest.fixture
+def open_folder(server: Any, browser: Any, tmp_path: Path) -> Iterator[Any]:
+    """A function that serves a folder of scenes and opens it in the browser; no error may be in the console."""
+    from openvocab.ui.web.context import Context
+    from openvocab.ui.web.served.folder import serving
+    from openvocab.ui.web.server import ServerOptions, run_server
+    from tests.ui.web.board import Desk, save_scenes
+
+    errors: list[str] = []
+    with ExitStack() as stack:
+
+        def opened(count: int, width: int = 1440) -> Any:
+            served = stack.enter_context(serving(save_scenes(tmp_path / "scenes", count), None, 10**7))
+            made = stack.enter_context(run_server(Context(server.context.models, served=served), ServerOptions(port=0)))
+            session = browser.new_context(viewport={"width": width, "height": 900}, accept_downloads=True)
+            stack.callback(session.close)
+            page = session.new_page()
+            page.set_default_timeout(60_000)
+            page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+            page.on("pageerror", lambda error: errors.append(str(error)))
+            hosts = set()
+            session.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
+            stack.callback(lambda: hosts_are(hosts, made.url))
+            return Desk(page, made.url)
+
+        yield opened
+    assert errors == []
+
+
+def hosts_are(hosts: set[str], url: str) -> None:
+    assert hosts - {""} == {urlsplit(url).netloc}
 
 
 @pytest.fixture

@@ -3,103 +3,18 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-import numpy as np
 import pytest
 import yaml
-from PIL import Image
-from scipy import ndimage
 
 import openvocab
-from tests.ui.web.board import CV, Board
+from tests.ui.web.board import CV, SCENES, Desk, inside
 
 pytest.importorskip("gradio")
 
-SCENES = openvocab.example_scenes()
 WORDS = list(dict.fromkeys(label for scene in SCENES[:3] for label in scene.labels))
-
-
-def save_scenes(folder: Path, count: int) -> Path:
-    """Write drawn scenes: the examples, and turned by a quarter after the last one."""
-    folder.mkdir()
-    for number in range(count):
-        pixels = openvocab.read_image(SCENES[number % len(SCENES)].path)
-        Image.fromarray(np.rot90(pixels, number // len(SCENES)).copy()).save(folder / f"{number:02}.png")
-    return folder
-
-
-class Desk(Board):
-    """The workspace over a served folder."""
-
-    def __init__(self, page: Any, url: str) -> None:
-        page.goto(url)
-        super().__init__(page)
-        self.ready()
-
-    def ready(self) -> None:
-        self.page.wait_for_selector('.st[data-ready]:not([data-busy])[data-at]:not([data-at=""])')
-        self.page.wait_for_selector(f"{CV}[data-drawn]")
-
-    def at_image(self, number: int, total: int) -> None:
-        self.page.locator(".st-at", has_text=f"{number} of {total}:").wait_for()
-        self.ready()
-
-    def run(self, words: list[str]) -> None:
-        self.page.fill("#work-labels textarea", ", ".join(words))
-        self.page.press("#work-labels textarea", "Enter")
-        self.page.locator("#work-note", has_text="in 0").wait_for()
-
-    def status(self, number: int) -> str | None:
-        found: str | None = self.page.locator(".st-images button").nth(number - 1).get_attribute("data-status")
-        return found
-
-    def edits(self, number: int) -> None:
-        self.page.wait_for_selector(f'{CV}[data-edits="{number}"]:not([data-busy])')
-
-
-@pytest.fixture
-def open_folder(server: Any, browser: Any, tmp_path: Path) -> Iterator[Any]:
-    """A function that serves a folder of scenes and opens it in the browser; no error may be in the console."""
-    from contextlib import ExitStack
-
-    from openvocab.ui.web.context import Context
-    from openvocab.ui.web.served.folder import serving
-    from openvocab.ui.web.server import ServerOptions, run_server
-
-    errors: list[str] = []
-    with ExitStack() as stack:
-
-        def opened(count: int, width: int = 1440) -> Desk:
-            served = stack.enter_context(serving(save_scenes(tmp_path / "scenes", count), None, 10**7))
-            made = stack.enter_context(run_server(Context(server.context.models, served=served), ServerOptions(port=0)))
-            session = browser.new_context(viewport={"width": width, "height": 900}, accept_downloads=True)
-            stack.callback(session.close)
-            page = session.new_page()
-            page.set_default_timeout(60_000)
-            page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
-            page.on("pageerror", lambda error: errors.append(str(error)))
-            hosts = set()
-            session.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
-            stack.callback(lambda: hosts_are(hosts, made.url))
-            return Desk(page, made.url)
-
-        yield opened
-    assert errors == []
-
-
-def hosts_are(hosts: set[str], url: str) -> None:
-    assert hosts - {""} == {urlsplit(url).netloc}
-
-
-def inside(scene: Any, label: str) -> tuple[float, float]:
-    """The point of an object that is farthest from its edge."""
-    far = ndimage.distance_transform_edt(scene.masks()[scene.labels.index(label)])
-    y, x = np.unravel_index(int(far.argmax()), far.shape)
-    return float(x) + 0.5, float(y) + 0.5
 
 
 def test_an_annotators_session(open_folder, tmp_path):

@@ -22,6 +22,7 @@ export function listen(app) {
   for (const button of app.all("[data-tool]")) button.addEventListener("click", () => setTool(app, button.dataset.tool));
   for (const button of app.all("[data-inside]")) button.addEventListener("click", () => setInside(app, button.dataset.inside === "yes"));
   for (const group of app.all('[role="radiogroup"]')) group.addEventListener("keydown", (event) => arrowInGroup(event, group));
+  app.find(".cv-words").addEventListener("keydown", (event) => arrowInWords(event));
   app.find("[data-opacity]").addEventListener("input", (event) => { app.state.opacity = Number(event.target.value); app.draw(); });
   app.find(".cv-rename").addEventListener("submit", (event) => renameAll(app, event));
   document.addEventListener("input", (event) => thresholdMoved(app, event));
@@ -71,6 +72,19 @@ function arrowInGroup(event, group) {
   event.stopPropagation();
   const next = buttons[(at + step + buttons.length) % buttons.length];
   next.click();
+  next.focus();
+}
+
+// Arrow keys move along the labels; Enter or space presses one.
+function arrowInWords(event) {
+  const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+  const buttons = [...event.currentTarget.querySelectorAll("button:not(:disabled)")];
+  const at = buttons.indexOf(document.activeElement);
+  if (!step || at < 0) return;
+  event.preventDefault();
+  event.stopPropagation();
+  const next = buttons[(at + step + buttons.length) % buttons.length];
+  for (const each of buttons) each.tabIndex = each === next ? 0 : -1;
   next.focus();
 }
 

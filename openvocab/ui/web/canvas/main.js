@@ -94,7 +94,15 @@ function sendNext(app) {
 function receive(app, message) {
   if (message.opens !== undefined) opened(app, message);
   if (message.objects) showObjects(app, message);
+  if (message.steps) scrollToResult(app, message.steps);
   if (message.serial) answer(app, message);
+}
+
+// On a phone the image is below the words: a run that starts brings it into view.
+function scrollToResult(app, steps) {
+  const running = steps.some((each) => each.state === "now");
+  if (running && !app.running && window.matchMedia("(max-width: 700px)").matches) app.root.scrollIntoView({ block: "start" });
+  app.running = running;
 }
 
 function answer(app, message) {

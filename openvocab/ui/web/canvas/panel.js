@@ -79,7 +79,13 @@ function listLabels(app) {
     }, swatch(known?.color), node("span", { class: "cv-word" }, label), node("small", {}, known ? "\u00d7" + known.count : ""),
     ...(key ? [node("kbd", {}, String(key))] : []));
   });
-  app.find(".cv-words").replaceChildren(...chips);
+  const words = app.find(".cv-words");
+  const focused = words.contains(document.activeElement) ? document.activeElement.dataset.label : null;
+  words.replaceChildren(...chips);
+  const usable = chips.filter((chip) => !chip.disabled);
+  const stop = usable.find((chip) => chip.dataset.label === focused) || usable[0];
+  for (const chip of usable) chip.tabIndex = chip === stop ? 0 : -1;
+  if (focused !== null) (stop || app.canvas).focus({ preventScroll: true });
   app.find("#cv-names").replaceChildren(...[...new Set([...keys, ...counts.keys()])].map((value) => node("option", { value })));
   const rename = app.find(".cv-rename");
   rename.hidden = !state.filter;
@@ -113,6 +119,7 @@ function toggle(app, set, key) {
 
 function listObjects(app) {
   const { state } = app;
+  state.highlighted = null; // rows that are replaced do not see the pointer leave
   const rows = state.objects.filter((each) => !state.filter || each.label === state.filter).map((each, row) => objectRow(app, each, row));
   app.find(".cv-objects").replaceChildren(...rows);
   app.find(".cv-count").textContent = rows.length ? String(rows.length) : "";

@@ -52,7 +52,7 @@ def wire_strip(
 
 def export_of_the_run(handlers: StripHandlers) -> None:
     """Lay out the download of the run with its corrections, and connect it."""
-    title = '<h3 class="ov-caption">Download the folder, with corrections</h3>'
+    title = '<h2 class="ov-caption">Download the folder, with corrections</h2>'
     gr.HTML(title, apply_default_css=False, elem_classes="ov-part")
     choices = [(title, name) for name, (title, _) in FORMATS.items() if name != "parquet"]
     with gr.Row(elem_classes="ov-export"):

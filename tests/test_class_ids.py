@@ -13,13 +13,17 @@ import pytest
 from PIL import Image
 
 import openvocab
-from openvocab import BadInput, Result
+from openvocab import BadInput, Pipeline, Result
 from openvocab.ui.cli.main import main
 from tests.helpers.stages import chain, save_images
 
 LABELS = ("dark", "zebra", "light", "red")
 INDEX = 1
-"""The index of the label that the fake detector finds: that of the best tag."""
+"""The index of the label that the fake detector finds: that of the only tag."""
+
+
+def found_chain() -> Pipeline:
+    return chain(gate="threshold", tag_threshold=0.66)
 
 
 @pytest.fixture
@@ -28,12 +32,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     save_images(tmp_path / "p", 1)
     Image.new("RGB", (8, 8), (0, 0, 200)).save("p/00000.png")
-    monkeypatch.setattr(openvocab, "load", lambda *_, **__: chain(gate="threshold"))
+    monkeypatch.setattr(openvocab, "load", lambda *_, **__: found_chain())
     return tmp_path
 
 
 def result_of(kind: str) -> Result:
-    pipe = chain(gate="threshold")
+    pipe = found_chain()
     if kind == "pipe":
         return pipe("p/00000.png", LABELS)
     if kind == "run":
@@ -52,23 +56,23 @@ def test_a_result_keeps_the_vocabulary_in_its_order(kind: str, here: Path) -> No
 
 
 def test_rows_of_a_run_know_the_vocabulary_of_the_run(here: Path) -> None:
-    chain(gate="threshold").run_to("run", "p", LABELS)
+    found_chain().run_to("run", "p", LABELS)
     (row,) = openvocab.read_run("run")
     assert row.labels == LABELS
     assert np.array(openvocab.to_supervision(row).class_id).tolist() == [INDEX]
 
 
 def _result() -> Any:
-    return chain(gate="threshold")("p/00000.png", LABELS)
+    return found_chain()("p/00000.png", LABELS)
 
 
 def _row() -> Any:
-    chain(gate="threshold").run_to("run", "p", LABELS)
+    found_chain().run_to("run", "p", LABELS)
     return next(iter(openvocab.read_run("run")))
 
 
 def _run() -> Any:
-    chain(gate="threshold").run_to("run", "p", LABELS)
+    found_chain().run_to("run", "p", LABELS)
     return openvocab.read_run("run")
 
 
@@ -110,7 +114,7 @@ def test_names_given_by_hand_follow_the_vocabulary(here: Path) -> None:
     result = _result()
     renamed = replace(result, detections=replace(result.detections, labels=("apple",)))
     assert renamed.classes == (*LABELS, "apple")
-    pipe, image = chain(gate="threshold"), result.image
+    pipe, image = found_chain(), result.image
     *_, explored = pipe.explore(image, list(LABELS))
     workspace = Workspace("image", "", "", explored.encoded, explored).add(np.ones(image.shape[:2], bool), 0.5, "pear")
     assert workspace.result().classes == (*LABELS, "pear")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,10 @@ class KillingTagger(FragileTagger):
     def encode_images(self, images: Sequence[np.ndarray]) -> np.ndarray:
         if any(tuple(image[0, 0]) == KILL_COLOR for image in images):
             os.kill(os.getpid(), signal.SIGKILL)
-        if self.once and Path(self.once).exists() and len(self.calls) > 2:
-            Path(self.once).unlink()
-            os.kill(os.getpid(), signal.SIGKILL)
+        if self.once and len(self.calls) > 2:
+            with suppress(FileNotFoundError):  # another worker was first
+                Path(self.once).unlink()
+                os.kill(os.getpid(), signal.SIGKILL)
         return super().encode_images(images)
 
 

@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 
 import openvocab
 from openvocab.errors import BadWeights
-from openvocab.models import checkpoints, pocket
+from openvocab.models import checkpoints
+from openvocab.models.pocket import files
 from openvocab.models.segmenters import sam_segmenter
 from openvocab.models.taggers import clip_tagger, timm_classifier
 from openvocab.weights import manifest
@@ -117,7 +118,7 @@ def test_an_embedded_model_is_not_loaded_from_a_file_that_was_swapped_once_verif
         verify(path, digest, name)
         _swap(path)
 
-    monkeypatch.setattr(pocket, "checkpoint", lambda name: copy)
+    monkeypatch.setattr(files, "checkpoint", lambda name: copy)
     monkeypatch.setattr(manifest, "verify", verified)
     with pytest.raises(BadWeights, match="changed while it was loaded"):
         load("pocket", "cpu", "float32")

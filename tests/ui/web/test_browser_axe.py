@@ -12,6 +12,8 @@ pytest.importorskip("gradio")
 sync_playwright = pytest.importorskip("axe_playwright_python.sync_playwright")
 
 THEMES = [pytest.param("light", id="light"), pytest.param("dark", id="dark")]
+ALSO_DARK = [THEMES[0], pytest.param("dark", id="dark", marks=pytest.mark.long)]
+"""The same colors as the workspace, so that the dark theme is checked less often."""
 
 
 def violations(page: Any, without: str = "") -> list[str]:
@@ -37,7 +39,7 @@ def test_the_workspace_with_an_answer(page, server, theme):
     assert violations(page) == []
 
 
-@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("theme", ALSO_DARK)
 def test_the_folder_view(open_folder, theme):
     desk: Desk = open_folder(3)
     desk.run(list(SCENES[0].labels))
@@ -48,7 +50,7 @@ def test_the_folder_view(open_folder, theme):
     assert violations(desk.page) == []
 
 
-@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("theme", ALSO_DARK)
 @pytest.mark.parametrize("tab", ["Tag", "Batch", "About the models"])
 def test_the_other_tabs(page, server, tab, theme):
     page.goto(f"{server.url}/?__theme={theme}")

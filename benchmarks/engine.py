@@ -70,7 +70,7 @@ def rate(images: int, labels: int, batch: int, rows: bool, workers: int) -> floa
     table = rng.normal(-10, 2, (_ROWS, labels)).astype(np.float32)
     table[np.arange(_ROWS)[:, None], rng.integers(0, labels, (_ROWS, 3))] = 3  # about three tags an image
     pipe = Pipeline(StubTagger(table), None, None, Settings(tag_threshold=0.5, batch_size=batch))
-    made = Decoded(np.zeros((8, 8, 3), np.uint8), 8, 8, "0" * 64, 1)
+    made = Decoded(np.zeros((8, 8, 3), np.uint8), "0" * 64, 8, 8, 1)
     items: Iterator[Item] = (Item(str(number), "x") for number in range(images))
     engine = Engine(pipe, pipe.vocabulary([f"label {number}" for number in range(labels)]), Reading(workers=workers))
     started = time.perf_counter()

@@ -65,8 +65,13 @@ def images(make_image: Callable[..., Any]) -> list[Any]:
     return [make_image(height, width, seed) for seed, (height, width) in enumerate(SIZES)]
 
 
+LONG = ("onnx",)
+"""Families whose tiny checkpoint takes long to write; tests/models/export tries them shortly."""
+
+
 def _cases(table: Any) -> list[Any]:
-    return [pytest.param(family, id=family) for family in table]
+    marks = {family: [pytest.mark.long] if family in LONG else [] for family in table}
+    return [pytest.param(family, id=family, marks=marks[family]) for family in table]
 
 
 # --- taggers

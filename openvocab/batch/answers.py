@@ -25,7 +25,7 @@ from openvocab.pipeline.protocols import Prepared
 from openvocab.pipeline.result import NO_PRESENCE, Presence, Result, RunRecord, Tag
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 __all__ = ["DRAWN_ID", "About", "Answer", "Answering", "drawn_id", "kind_of", "portable", "results"]
 
@@ -80,7 +80,6 @@ class Answer:
         decoded: The image and its file, or None if it could not be read.
         error: Why the input has no answer, or None.
         choice: The tags and the labels that the detector searches for, or None after an error.
-        group: What images have in common that the detector sees together, or None where it is not called.
         seen: The detector's boxes, until the detections are made of them.
         evidence: The tagger's evidence of the labels' presence.
         presence: The probability of each label.
@@ -99,7 +98,6 @@ class Answer:
     decoded: Decoded | None = None
     error: Exception | None = None
     choice: Choice | None = None
-    group: Hashable = None
     seen: Candidates | None = None
     evidence: Evidence = field(default_factory=dict)
     presence: Presence = field(default_factory=lambda: NO_PRESENCE)

@@ -8,7 +8,8 @@ batch; the batch size changes only how a tower rounds.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,7 +27,7 @@ from openvocab.images.decode import Isolated, decode_item
 from openvocab.images.items import Item
 from openvocab.images.prefetch import prefetch
 from openvocab.images.read import MAX_PIXELS, Decoded
-from openvocab.pipeline.batching.groups import encode_for_masks, query_key
+from openvocab.pipeline.batching.groups import encode_for_masks, query_groups
 from openvocab.pipeline.candidates import Candidates
 from openvocab.pipeline.chain import Stages, Tagged, conclude, look, score, score_views, tag, views_key
 from openvocab.pipeline.detections import Detections
@@ -136,13 +137,13 @@ class Engine:
             ModelFailed: A stage fails for every image; see Batches.
             Exception: what the source raises.
         """
-        threads, size, reading = self._reading.threads, self._stages.settings.batch_size, [True]
+        threads, size, ended = self._reading.threads, self._stages.settings.batch_size, threading.Event()
         with ExitStack() as stack:
-            stack.callback(reading.clear)
+            stack.callback(ended.set)
             ready = stack.enter_context(
                 prefetch(
                     self._decoder(stack),
-                    self._not_skipped(items, reading),
+                    self._not_skipped(items, ended),
                     threads=threads,
                     depth=2 * size + threads,
                     size_of=_bytes_of,
@@ -160,10 +161,10 @@ class Engine:
                     yield from self._answer(batch)
             yield from self._answer(batch)
 
-    def _not_skipped(self, items: Iterable[Item], reading: list[bool]) -> Iterator[Item]:
-        """Yield the items that are answered while reading is not empty; count the others, which need no thread."""
+    def _not_skipped(self, items: Iterable[Item], ended: threading.Event) -> Iterator[Item]:
+        """Yield the items that are answered until the end; count the others, which need no thread."""
         for item in items:
-            if not reading or self._stop():
+            if ended.is_set() or self._stop():
                 return
             if item.skipped:
                 self.skipped += 1
@@ -206,28 +207,22 @@ class Engine:
             del good
             while batch:
                 yield batch.pop(0)
-        together = self._together(batch)
+        together, number = self._together(batch), 0
         while batch and not self._stop():
             some = batch[: self._encoders.size]
             del batch[: len(some)]
-            for answer in some:
-                if (group := together.pop(answer.group, None)) is not None:
-                    self._look_for(group)
-                del answer, group
+            for _ in some:
+                self._look_for(together.pop(number, []))
+                number += 1
             self._segment(some)
             while some:
                 yield some.pop(0)
         batch.clear()
 
-    def _together(self, batch: Sequence[Answer]) -> dict[Hashable, list[Answer]]:
-        """Return the answers whose images the detector sees together, by query_key; without those that want nothing."""
-        groups: dict[Hashable, list[Answer]] = {}
-        for answer in batch:
-            if answer.choice is not None and answer.error is None:
-                answer.group = query_key(self._stages, answer.choice)
-                if answer.group is not None:
-                    groups.setdefault(answer.group, []).append(answer)
-        return groups
+    def _together(self, batch: Sequence[Answer]) -> dict[int, list[Answer]]:
+        """Return the answers whose images the detector sees together, by the index of the first of them."""
+        choices = [answer.choice if answer.error is None else None for answer in batch]
+        return {rows[0]: [batch[row] for row in rows] for rows in query_groups(self._stages, choices)}
 
     def _tag(self, batch: Sequence[Answer]) -> None:
         """Fill in tags, features and the labels that the detector gets."""
@@ -274,8 +269,10 @@ class Engine:
         return made
 
     def _look_for(self, group: Sequence[Answer]) -> None:
-        """Fill in the detector's boxes of images that it sees together."""
+        """Fill in the detector's boxes of images that it sees together, if there are any."""
         wanted = [answer.choice.wanted for answer in group if answer.choice is not None]
+        if not wanted:
+            return
         made = self._detectors(partial(self._look, wanted[0]), _pixels(group))
         for answer, seen in zip(group, made, strict=True):
             if isinstance(seen, Exception):

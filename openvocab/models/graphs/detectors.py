@@ -10,14 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from openvocab.errors import BadInput, BadWeights
+from openvocab.errors import BadInput
 from openvocab.models.detectors.owl_detector import OwlDetector, Owlv2Detector, OwlVitDetector
 from openvocab.models.graphs.record import Opened, open_stage
 from openvocab.models.graphs.runtimes import Graph
 from openvocab.models.graphs.texts import embedded_texts, padded, pocket_tokens
 from openvocab.models.pocket.detector import PocketDetector
 from openvocab.models.pocket.tokenizer import PocketTokenizer
-from openvocab.weights.files import first_line
 
 __all__ = ["EXPORTED", "OwlGraphs", "load_detector"]
 
@@ -130,10 +129,8 @@ def load_detector(form: str, folder: str, device: str | None, dtype: str | None)
     """
     opened = open_stage(form, "detector", folder, device, dtype)
     settings, kind = opened.record.settings, opened.record.kind
-    try:
+    with opened.preprocessing():
         processor = _processor(opened)
-    except Exception as error:  # no file, broken JSON, no tokenizer: each raises its own
-        raise BadWeights(f"{opened.folder}: the preprocessing cannot be loaded: {first_line(error)}") from error
     graphs = OwlGraphs(
         opened.graph("image"),
         opened.graph("boxes", "float32"),

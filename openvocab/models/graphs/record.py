@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from openvocab.errors import BadWeights
+from openvocab.errors import BadWeights, OpenVocabError
 from openvocab.models.graphs.runtimes import FORMATS, Format, Graph, run_dtype
 from openvocab.pipeline.result import ModelRecord
 from openvocab.weights.files import first_line, sha256_of
@@ -88,6 +89,20 @@ class Opened:
         made = self.record
         precision = made.precision if made.precision == "int8" else self.dtype
         return ModelRecord(f"{made.format}:{made.source}", made.sha256, "cpu", precision)
+
+    @contextmanager
+    def preprocessing(self) -> Iterator[None]:
+        """Turn what a library raises for absent or broken files of words and pixels into one sentence.
+
+        Raises:
+            BadWeights: They cannot be loaded.
+        """
+        try:
+            yield
+        except OpenVocabError:
+            raise
+        except Exception as error:  # no file, broken JSON, other keys: each raises its own
+            raise BadWeights(f"{self.folder}: the preprocessing cannot be loaded: {first_line(error)}") from error
 
     def graph(self, name: str, dtype: str | None = None) -> Graph:
         """Compile the graph of that name, in another precision than the stage's if one is given."""

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from openvocab.errors import BadWeights, OpenVocabError
 from openvocab.models.device import dtype_of, unit
 from openvocab.models.graphs.record import Opened, open_stage
 from openvocab.models.graphs.runtimes import Graph
@@ -27,7 +26,6 @@ from openvocab.models.taggers.clip_tagger import OpenClipTagger, preprocessing
 from openvocab.models.taggers.dual_encoder import DualEncoder
 from openvocab.models.taggers.transformers_tagger import ClipTagger, MetaClip2Tagger, SiglipTagger, TransformersTagger
 from openvocab.pipeline.protocols import ImageArray, Prepared
-from openvocab.weights.files import first_line
 
 __all__ = [
     "OPEN_CLIP",
@@ -161,12 +159,8 @@ def load_tagger(form: str, folder: str, device: str | None, dtype: str | None) -
     graphs = {"images": opened.graph("image"), "texts": opened.graph("text", "float32")}
     terms = {"scale": float(settings["logit_scale"]), "bias": settings["logit_bias"], "record": opened.model}
     read: Callable[..., DualEncoder] = _READERS.get(opened.record.kind, _transformers)
-    try:
+    with opened.preprocessing():
         return read(opened, **graphs, **terms)
-    except OpenVocabError:
-        raise
-    except Exception as error:  # no file, broken JSON, other keys: each raises its own
-        raise BadWeights(f"{opened.folder}: the preprocessing cannot be loaded: {first_line(error)}") from error
 
 
 def _open_clip(opened: Opened, **given: Any) -> ExportedOpenClip:

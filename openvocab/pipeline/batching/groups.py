@@ -12,8 +12,7 @@ from openvocab.pipeline.chain import Stages, look
 from openvocab.pipeline.gate import Choice
 from openvocab.pipeline.protocols import ImageArray, LateFusionDetector, Segmenter, Vocabulary
 
-__all__ = ["BatchSegmenter", "encode_for_masks", "look_together", "query_key"]
-
+__all__ = ["BatchSegmenter", "encode_for_masks", "look_together", "query_groups"]
 
 E = TypeVar("E")
 
@@ -27,15 +26,17 @@ class BatchSegmenter(Segmenter[E], Protocol[E]):
         ...
 
 
-def query_key(stages: Stages, choice: Choice) -> Hashable:
-    """Return what images have in common that the detector sees together; None where it is not called.
+def query_groups(stages: Stages, choices: Sequence[Choice | None]) -> list[list[int]]:
+    """Return the indices of the images that the detector sees together; None, or no wanted label: it is not called.
 
     A late-fusion detector scores all labels, whichever are wanted. Another one is asked for the wanted labels: images
-    that want the same set go together, in whatever order they want it.
+    that want the same set go together, in whatever order they want it. Groups stand in the order of their first images.
     """
-    if stages.detector is None or not len(choice.wanted):
-        return None
-    return True if isinstance(stages.detector, LateFusionDetector) else np.sort(choice.wanted).tobytes()
+    late, groups = isinstance(stages.detector, LateFusionDetector), dict[Hashable, list[int]]()
+    for row, choice in enumerate(choices if stages.detector is not None else ()):
+        if choice is not None and len(choice.wanted):
+            groups.setdefault(late or np.sort(choice.wanted).tobytes(), []).append(row)
+    return list(groups.values())
 
 
 def look_together(
@@ -46,12 +47,8 @@ def look_together(
     Raises:
         BadOutput: the model's answer is not finite.
     """
-    groups: dict[Hashable, list[int]] = {}
-    for row, choice in enumerate(choices):
-        groups.setdefault(query_key(stages, choice), []).append(row)
-    groups.pop(None, None)
     found: list[Candidates | None] = [None] * len(images)
-    for rows in groups.values():
+    for rows in query_groups(stages, choices):
         seen = look(stages, [images[row] for row in rows], vocabulary, choices[rows[0]].wanted)
         for row, one in zip(rows, seen, strict=True):
             found[row] = one

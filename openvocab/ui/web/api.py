@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 import openvocab
-from openvocab import Result
+from openvocab import Prompt, Result
 from openvocab.ui.web import downloads
 from openvocab.ui.web.about_tab import about
 from openvocab.ui.web.error_messages import error_message, report_errors
@@ -20,9 +21,9 @@ from openvocab.ui.web.text_inputs import parse_labels, parse_template
 if TYPE_CHECKING:
     from openvocab.ui.web.context import Context
 
-__all__ = ["Endpoints", "build"]
+__all__ = ["THRESHOLDS", "Endpoints", "answer", "build"]
 
-_THRESHOLDS = ("tag_threshold", "box_threshold", "mask_threshold", "nms_iou")
+THRESHOLDS = ("tag_threshold", "box_threshold", "mask_threshold", "nms_iou")
 
 
 def build(context: Context) -> None:
@@ -34,7 +35,7 @@ def build(context: Context) -> None:
     labels, template = gr.Textbox(label="labels", visible=False), gr.Textbox("", label="template", visible=False)
     names = list(context.models.names)
     preset = gr.Dropdown(names, value=names[0], label="preset", visible=False)
-    thresholds = [gr.Number(label=name, visible=False) for name in _THRESHOLDS]
+    thresholds = [gr.Number(label=name, visible=False) for name in THRESHOLDS]
     file = gr.File(label="file", visible=False)
     kind = gr.Dropdown(list(downloads.FILE_TYPES), value="coco", label="kind", visible=False)
     none = gr.Checkbox(False, label="none_of_these", visible=False)
@@ -44,6 +45,30 @@ def build(context: Context) -> None:
     _add(endpoints.tag, [several, labels, template, none, preset], answer, MODEL)
     _add(endpoints.about, [], answer, {})
     _add(endpoints.label_set, [known], gr.JSON(label="labels", visible=False), {})
+
+
+def answer(
+    context: Context,
+    image: str,
+    vocabulary: Sequence[str] | Prompt,
+    preset: str,
+    template: str,
+    thresholds: tuple[float | None, ...],
+) -> Result:
+    """Run the chain on an uploaded image.
+
+    Args:
+        context: Models and limits.
+        image: Path of the upload.
+        vocabulary: The labels, or a prompt.
+        preset: Name of the preset; the page's first one where empty.
+        template: The text of the template.
+        thresholds: In the order of THRESHOLDS; None is the preset's.
+    """
+    prompts, pixels = parse_template(template), read_upload(image, context.limits.pixels)
+    changes: dict[str, Any] = dict(zip(THRESHOLDS, thresholds, strict=True))
+    with context.models.using(preset) as pipe:
+        return replace(pipe(pixels, vocabulary, template=prompts, **changes), source=file_name(image))
 
 
 def _add(endpoint: Any, inputs: list[Any], output: Any, options: dict[str, Any]) -> None:
@@ -117,12 +142,8 @@ class Endpoints:
     def result(
         self, image: str, labels: str, preset: str, template: str, thresholds: tuple[float | None, ...]
     ) -> Result:
-        """Run the chain; thresholds are in the order tag, box, mask, NMS, and None is the preset's."""
-        vocabulary, prompts = parse_labels(labels), parse_template(template)
-        pixels = read_upload(image, self.context.limits.pixels)
-        changes: dict[str, Any] = dict(zip(_THRESHOLDS, thresholds, strict=True))
-        with self.context.models.using(preset) as pipe:
-            return replace(pipe(pixels, vocabulary, template=prompts, **changes), source=file_name(image))
+        """Run the chain; see answer."""
+        return answer(self.context, image, parse_labels(labels), preset, template, thresholds)
 
     def tag(self, images: list[str], labels: str, template: str, none_of_these: bool, preset: str) -> dict[str, Any]:
         """Score labels for one or more images.

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from openvocab import Result
+from openvocab.ui.web.api import THRESHOLDS, answer
 from openvocab.ui.web.error_messages import report_errors
 from openvocab.ui.web.events import MODEL
-from openvocab.ui.web.images import file_name, image_files, image_input, read_upload
+from openvocab.ui.web.images import image_files, image_input
 from openvocab.ui.web.saved_prompts import page_prompt
-from openvocab.ui.web.text_inputs import parse_template
 
 if TYPE_CHECKING:
     from openvocab.ui.web.context import Context
 
 __all__ = ["PromptCall", "build"]
-
-_THRESHOLDS = ("tag_threshold", "box_threshold", "mask_threshold", "nms_iou")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -64,12 +62,9 @@ class PromptCall:
     def result(
         self, image: str, prompt: list[str], preset: str, template: str, thresholds: tuple[float | None, ...]
     ) -> Result:
-        """Run the chain; thresholds are in the order tag, box, mask, NMS, and None is the preset's."""
-        found, prompts = page_prompt.read_upload(prompt, self.context.limits.pixels), parse_template(template)
-        pixels = read_upload(image, self.context.limits.pixels)
-        changes: dict[str, Any] = dict(zip(_THRESHOLDS, thresholds, strict=True))
-        with self.context.models.using(preset or None) as pipe:
-            return replace(pipe(pixels, found, template=prompts, **changes), source=file_name(image))
+        """Run the chain; see api.answer."""
+        found = page_prompt.read_upload(prompt, self.context.limits.pixels)
+        return answer(self.context, image, found, preset, template, thresholds)
 
 
 def build(context: Context) -> None:
@@ -79,7 +74,7 @@ def build(context: Context) -> None:
         image, file = image_input(label="image"), image_files(label="prompt")
         preset = gr.Dropdown(names, value=names[0], label="preset")
         template = gr.Textbox("", label="template")
-        thresholds = [gr.Number(label=name) for name in _THRESHOLDS]
+        thresholds = [gr.Number(label=name) for name in THRESHOLDS]
         found, go = gr.JSON(label="result"), gr.Button("prompt")
     call, inputs = report_errors(PromptCall(context).prompt), [image, file, preset, template, *thresholds]
     go.click(call, inputs, found, api_name="prompt", **MODEL)

@@ -29,6 +29,7 @@ BENCHMARKS = {
     "engine": ["-m", "benchmarks.engine"],
     "chain_batches": ["-m", "benchmarks.chain_batches", "--owlv2"],
     "scale": ["-m", "benchmarks.scale"],
+    "verification": ["-m", "benchmarks.verification"],
     "stages": ["-m", "benchmarks.stages", "--runs", "3"],
     "gpu": ["-m", "benchmarks.gpu"],
 }

@@ -33,8 +33,8 @@ from openvocab.batch.rows import schema
 from openvocab.batch.run_folder import RunFolder
 from openvocab.images.decode import decode_item
 
-_PART = 50_000
-"""Rows of a part of the run that is resumed."""
+_PART = 4096
+"""Rows of a part of the run that is resumed, as RunOptions has it."""
 
 
 def _pipe(labels: int) -> tuple[Pipeline, list[str]]:

@@ -11,12 +11,11 @@ import os
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from openvocab.batch.part_files import Place, part_files, place_of, read_part
+from openvocab.batch.part_files import Place, errors_in, part_files, place_of, read_keys, read_part
 from openvocab.batch.rows import id_of, text_of
-from openvocab.batch.run_folder import Run
+from openvocab.batch.run_folder import Run, RunFolder
 from openvocab.errors import BadInput, ImageError
 from openvocab.images.decode import read_item
 from openvocab.images.frames import split_frame
@@ -75,12 +74,13 @@ class Known:
     """The finished rows of a run folder, compared with its inputs as they are read.
 
     Attributes:
+        errors: The number of error rows.
         changes: The changes found so far.
         replaced: The ids of inputs with other bytes, as text_of writes them.
     """
 
-    def __init__(self, run: Path, again: Collection[str] = ()) -> None:
-        """Read the ids of the finished inputs.
+    def __init__(self, run: RunFolder, again: Collection[str] = ()) -> None:
+        """Read the ids of the finished inputs, or take those that the run folder holds.
 
         Args:
             run: The run folder.
@@ -89,13 +89,14 @@ class Known:
         Raises:
             BadInput: A part cannot be read.
         """
-        made = Run(run, corrected=False)
-        self._parts, self._again = part_files(made.path), again
+        made = Run(run.path, corrected=False)
+        self._parts, self._again, self.errors = part_files(made.path), again, 0
         self._last, self._places = -1, dict[str, Place]()
         self._rows: dict[str, int] = {}
         self._starts, self._began = list[int](), list[float | None]()
         for part in self._parts:
-            table = read_part(part, ["id"])
+            table = run.keys.pop(part.name) if part.name in run.keys else read_keys(part)
+            self.errors += errors_in(table)
             began = (table.schema.metadata or {}).get(_BEGAN)
             ids = table.column("id").to_pylist()
             self._starts.append(len(self._rows))
@@ -110,6 +111,13 @@ class Known:
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the ids of the rows in order, as text_of writes them."""
+        return iter(self._rows)
+
+    def __contains__(self, text: object) -> bool:
+        return text in self._rows
 
     def skip(self, name: str) -> bool:
         """Return whether an input has a row and was not modified since, so that the source can skip it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from openvocab.batch.answers import DRAWN_ID, Answer, drawn_id
@@ -27,7 +27,7 @@ class Drawing:
     def __init__(self, run: Path, record: RunRecord) -> None:
         self._run, self._record, self._names = run, record, FileNames()
 
-    def reserve_names(self, texts: Sequence[str]) -> None:
+    def reserve_names(self, texts: Iterable[str]) -> None:
         """Reserve the file names of existing rows."""
         for text in texts:
             self._names(id_of(text))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from openvocab.batch.atomic import append_line, cannot_write, sync_folder, write_atomic
-from openvocab.batch.part_files import part_files, read_part, readable
+from openvocab.batch.part_files import part_files, read_keys, read_part, readable
 from openvocab.errors import BadInput
 
 if TYPE_CHECKING:
@@ -119,29 +119,35 @@ def faults(folder: Path) -> dict[str, tuple[str, str]]:
     return found
 
 
-def mend(folder: Path) -> None:
+def mend(folder: Path) -> dict[str, pa.Table]:
     """Rename damaged and duplicate parts, with a warning each, and update the manifest.
 
     A part without a line, as a killed process leaves it, is read completely and gets its line. The rows of renamed and
     missing parts are answered again. The caller holds the folder's lock.
 
+    Returns:
+        The keys of each part by its name; see read_keys.
+
     Raises:
         CannotWrite: The folder cannot be written.
     """
-    lines, kept, seen = _lines(folder), list[Line](), set[str]()
+    lines, kept, seen, keys = _lines(folder), list[Line](), set[str](), dict[str, "pa.Table"]()
     for name, (cause, _) in faults(folder).items():
         copied = cause.startswith("is a copy")
         _set_aside(folder / name, cause, "its rows are kept once" if copied else "its rows are answered again")
     for part in part_files(folder):
         line = _fitting(part, lines.get(part.name, ())) or _adopted(part)
-        if line is None or not _has_ids(part):
+        found = None if line is None else _keys(part)
+        if line is None or found is None:
             _set_aside(part, "is damaged (it cannot be read)", "its rows are answered again")
         elif line.sha256 in seen:
             _set_aside(part, "is a copy of another part", "its rows are kept once")
         else:
             kept.append(line)
             seen.add(line.sha256)
+            keys[part.name] = found
     _rewrite(folder, b"".join(map(_text, kept)))
+    return keys
 
 
 def _rewrite(folder: Path, text: bytes) -> None:
@@ -172,13 +178,12 @@ def _adopted(part: Path) -> Line | None:
         return None
 
 
-def _has_ids(part: Path) -> bool:
-    """Return whether the columns that a resumed run needs can be read."""
+def _keys(part: Path) -> pa.Table | None:
+    """Return the keys of a part, or None if they cannot be read."""
     try:
-        read_part(part, ["id", "status"])
+        return read_keys(part)
     except BadInput:
-        return False
-    return True
+        return None
 
 
 def _fitting(part: Path, lines: tuple[Line, ...]) -> Line | None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     *("MARK", "Place", "errors_in", "free_name", "part_bytes", "part_files"),
-    *("place_of", "read_part", "readable", "row_count"),
+    *("place_of", "read_keys", "read_part", "readable", "row_count"),
 ]
 
 Place = tuple[int, int]
@@ -46,6 +46,15 @@ def read_part(part: Path, columns: Sequence[str] | None = None) -> pa.Table:
     mapped = columns is not None
     with readable(part), pq.ParquetFile(part, memory_map=mapped, page_checksum_verification=True) as file:
         return file.read(columns=columns, use_threads=columns is None)
+
+
+def read_keys(part: Path) -> pa.Table:
+    """Return the columns that a resumed run needs of a part: id and status.
+
+    Raises:
+        BadInput: The part cannot be read.
+    """
+    return read_part(part, ["id", "status"])
 
 
 def row_count(part: Path) -> int:

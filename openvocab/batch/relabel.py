@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 
 import openvocab
 from openvocab.batch.changes import Known
+from openvocab.batch.inputs.target import refuse_target
 from openvocab.batch.part_files import Place
 from openvocab.batch.rows import id_of, schema
 from openvocab.batch.run_folder import Run, RunFolder, describe, open_run
-from openvocab.batch.writer import Summary, refuse_target, session_record
+from openvocab.batch.writer import Summary, session_record
 from openvocab.errors import BadInput, BadOutput
 from openvocab.images.items import Item
 from openvocab.pipeline.chain import Stages, run_record, score_features, tag
@@ -86,12 +87,12 @@ def relabel(
 def _session(run: Run, target: RunFolder, relabeled: Callable[[pa.Table], pa.Table]) -> Summary:
     """Write what is missing, and note in run.json what was done."""
     began, started = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
-    counts, before = Counter[str](), target.finished()
-    for table, place in _missing(run, frozenset(before.ids), Known(target.path)):
+    counts, known = Counter[str](), Known(target)
+    for table, place in _missing(run, known):
         target.add_table(relabeled(table), place)
         counts.update(each or "ok" for each in table.column("error_kind").to_pylist())
-    seconds, ok, skipped = round(time.monotonic() - started, 3), counts.pop("ok", 0), len(before.ids)
-    summary = Summary(str(target.path), ok, dict(counts), skipped, before.errors, seconds)
+    seconds, ok, skipped = round(time.monotonic() - started, 3), counts.pop("ok", 0), len(known)
+    summary = Summary(str(target.path), ok, dict(counts), skipped, known.errors, seconds)
     if summary.rows:
         said = {"began": began, "openvocab": openvocab.__version__, "relabeled_from": str(run.path)}
         target.note(said | session_record(summary))
@@ -127,13 +128,13 @@ def _named(spec: Any, sha256: Any, dtype: Any) -> str:
     return f"{spec} (sha256 {digest}, {dtype})"
 
 
-def _missing(run: Run, done: frozenset[str], known: Known) -> Iterator[tuple[pa.Table, Place | None]]:
+def _missing(run: Run, known: Known) -> Iterator[tuple[pa.Table, Place | None]]:
     """Yield a run's parts as tables without finished rows, each with the place of its new part; see Known.place."""
     import pyarrow as pa
 
     for table in run.tables(without=("tags", "presence", "detections", "rejected")):
         ids = table.column("id").to_pylist()
-        wanted = table.filter(pa.array([name not in done for name in ids])) if done else table
+        wanted = table.filter(pa.array([name not in known for name in ids])) if known else table
         places = [known.place(item.id) for item in known.over(Item(id_of(name)) for name in ids)]
         if len(wanted):
             yield wanted, next((place for place in places if place is not None), None)

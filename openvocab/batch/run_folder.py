@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -22,7 +22,6 @@ from openvocab.batch.manifest import add_line, gone, line_of, mend, sound_parts,
 from openvocab.batch.ownership import IMAGES, RECORD, refuse_foreign, remove_run
 from openvocab.batch.part_files import (
     Place,
-    errors_in,
     free_name,
     part_bytes,
     part_files,
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 __all__ = [
-    "Finished",
     "Run",
     "RunFolder",
     "describe",
@@ -54,44 +52,16 @@ _FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
-    """The rows of a run folder.
+class RunFolder:
+    """A run folder that this process alone writes; see open_run.
 
     Attributes:
-        ids: The ids in order, as text_of writes them.
-        errors: The number of error rows.
+        path: The folder.
+        keys: The keys of parts by name, as open_run read them; Known takes them.
     """
 
-    ids: list[str]
-    errors: int
-
-
-@dataclass(frozen=True, slots=True)
-class RunFolder:
-    """A run folder that this process alone writes; see open_run."""
-
     path: Path
-
-    def finished(self) -> Finished:
-        """Return the ids of the finished inputs.
-
-        Raises:
-            BadInput: A part cannot be read.
-        """
-        ids, errors = list[str](), 0
-        for part in part_files(self.path):
-            table = read_part(part, ["id", "status"])
-            ids += table.column("id").to_pylist()
-            errors += errors_in(table)
-        return Finished(ids, errors)
-
-    def errors(self) -> int:
-        """Return the number of error rows.
-
-        Raises:
-            BadInput: A part cannot be read.
-        """
-        return sum(errors_in(read_part(part, ["status"])) for part in part_files(self.path))
+    keys: dict[str, pa.Table] = field(default_factory=dict, repr=False)
 
     def drop_errors(self) -> list[str]:
         """Remove the error rows, so that their inputs are answered again, and return their ids; see drop.
@@ -123,6 +93,7 @@ class RunFolder:
             unwanted = pc.is_in(table.column(column), wanted)
             dropped += table.column("id").filter(unwanted).to_pylist()
             kept = table.filter(pc.invert(unwanted))
+            self.keys.pop(part.name, None)
             data = part_bytes(kept)
             add_line(self.path, line_of(part.name, data, len(kept)) if len(kept) else gone(part.name))
             if len(kept):
@@ -351,10 +322,10 @@ def open_run(path: Path, record: Mapping[str, Any], *, overwrite: bool = False) 
         elif part_files(path):
             raise BadInput(f"{path} holds parts and no {RECORD}; give another folder, or --overwrite to start again")
         _clear(path)
-        mend(path)
+        keys = mend(path)
         if not (path / RECORD).exists():
             write_atomic(path / RECORD, _json(record))
-        yield RunFolder(path)
+        yield RunFolder(path, keys)
 
 
 def _clear(path: Path) -> None:

@@ -60,10 +60,9 @@ def nothing_to_do(folder: str, images: Names, options: RunOptions) -> Summary | 
         return None
     if faults(Path(folder)):
         return None
-    finished = RunFolder(Path(folder)).finished()
-    if options.retry_errors and finished.errors:
+    known, count = Known(RunFolder(Path(folder))), 0
+    if options.retry_errors and known.errors:
         return None
-    known, count = Known(Path(folder)), 0
     for item in known.over(source_of(folder, images, options)(known.skip)):
         if not item.skipped:
             return None
@@ -73,4 +72,4 @@ def nothing_to_do(folder: str, images: Names, options: RunOptions) -> Summary | 
         refuse_changes(folder, changes)
     if options.on_change == "redo" and known.replaced:
         return None
-    return Summary(folder, skipped=count, errors_kept=finished.errors, changed=changes.counts)
+    return Summary(folder, skipped=count, errors_kept=known.errors, changed=changes.counts)

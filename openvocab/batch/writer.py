@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -22,14 +22,15 @@ from openvocab.batch.changes import Changes, Known, dated, refuse_changes
 from openvocab.batch.drawing import Drawing
 from openvocab.batch.engine import Engine, Reading
 from openvocab.batch.feature_cache import open_cache
+from openvocab.batch.inputs.target import outside, refuse_target
 from openvocab.batch.part_files import Place
 from openvocab.batch.rows import Row, schema, to_table
 from openvocab.batch.run_folder import RunFolder, describe, open_run
 from openvocab.batch.run_options import RunOptions, Summary
-from openvocab.errors import BadInput, ImageError
+from openvocab.errors import BadInput
 from openvocab.images.frames import frame_items, whole_file_items
 from openvocab.images.items import Item, Skip
-from openvocab.images.sources import Images, Names, is_web_address, items, refuse_in_memory
+from openvocab.images.sources import Images, Names, items
 from openvocab.pipeline.chain import Stages, run_record
 from openvocab.pipeline.masks import EncodedMasks
 from openvocab.pipeline.protocols import NO_PIXELS
@@ -46,7 +47,6 @@ __all__ = [
     "Summary",
     "about",
     "open_engine",
-    "refuse_target",
     "session_record",
     "source_of",
     "stream",
@@ -77,13 +77,13 @@ def source_of(folder: str, images: Names, options: RunOptions) -> Source:
     """Return the source of a run.
 
     Raises:
-        BadInput: There is no image, or an input is in the folder.
+        BadInput: There is no image, or an input is in the folder; of links in a long list, the source raises it.
     """
-    refuse_target(folder, images)
+    refuse_target(folder, images, overwrite=options.overwrite)
     source = _source(images, options, folder)
     if next(source(lambda _: True), None) is None:
         raise _nothing_found(images)
-    return source
+    return (lambda skip: outside(source(skip), folder)) if os.path.isdir(folder) else source
 
 
 def _source(images: Images, options: RunOptions, without: str | None = None) -> Source:
@@ -174,7 +174,7 @@ def write_answers(folder: str, source: Source, engine: Answering, made: About, o
             again += run.drop_errors()
         kind = schema(made.feature_size, options.features == "float16")
         drawing = Drawing(run.path, made.record) if options.draw else None
-        return _session(run, engine, source, drawing, kind, options, Known(run.path, frozenset(again)), changes)
+        return _session(run, engine, source, drawing, kind, options, Known(run, frozenset(again)), changes)
 
 
 def _changed(run: RunFolder, source: Source, options: RunOptions) -> tuple[Changes | None, list[str]]:
@@ -189,7 +189,7 @@ def _changed(run: RunFolder, source: Source, options: RunOptions) -> tuple[Chang
     """
     if options.on_change == "keep":
         return None, []
-    known = Known(run.path)
+    known = Known(run)
     changes = known.survey(source)
     if options.on_change == "refuse":
         refuse_changes(run.path, changes)
@@ -209,9 +209,9 @@ def _session(
     """Write the missing rows, and add the session to run.json."""
     began, started = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     kind = dated(kind, time.time())
-    errors, counts = run.errors(), Counter[str]()
+    counts = Counter[str]()
     if drawing:
-        drawing.reserve_names(run.finished().ids)
+        drawing.reserve_names(known)
     with _Writer(run, kind, drawing, known, options) as writer:
         for answer in engine.answers(known.over(source(known.skip))):
             if answer.error is not None and options.strict:
@@ -225,7 +225,7 @@ def _session(
         counts.pop("ok", 0),
         dict(counts),
         engine.skipped,
-        errors,
+        known.errors,
         round(time.monotonic() - started, 3),
         options.stop(),
         engine.batch_sizes,
@@ -246,45 +246,6 @@ def session_record(summary: Summary) -> dict[str, Any]:
     """Return the record of a session for run.json."""
     kept = asdict(summary)
     return {name: kept[name] for name in ("ok", "errors", "skipped", "seconds", "stopped", "batch_sizes", "changed")}
-
-
-def refuse_target(folder: str, images: Names) -> None:
-    """Refuse a target that is not a folder, or that contains inputs.
-
-    Raises:
-        BadInput: The target is not a folder, an input is in it, or an input is an image in memory.
-    """
-    refuse_in_memory(images)
-    target = os.path.realpath(folder)
-    if os.path.exists(target) and not os.path.isdir(target):
-        raise BadInput(f"--out {folder!r} cannot be made a folder (a file of that name exists); give another path")
-    if isinstance(images, Mapping):
-        images = [file for file in images.values() if not isinstance(file, ImageError)]
-    real = _RealPaths(links=os.path.isdir(target))
-    for one in [images] if isinstance(images, str | os.PathLike) else images:
-        name = os.fsdecode(one)
-        found = real(name)
-        if found.startswith(target) and found[len(target) :][:1] in ("", os.sep) and not is_web_address(name):
-            raise BadInput(f"{name} lies in --out {folder} and could be overwritten; give another folder")
-
-
-class _RealPaths:
-    """os.path.realpath of many paths, of which many lie in one folder.
-
-    Args:
-        links: Whether a path may be a link itself.
-    """
-
-    def __init__(self, links: bool) -> None:
-        self._links, self._folders = links, dict[str, str]()
-
-    def __call__(self, name: str) -> str:
-        folder, last = os.path.split(name)
-        if last in ("", ".", "..") or (self._links and os.path.islink(name)):
-            return os.path.realpath(name)
-        if folder not in self._folders:
-            self._folders[folder] = os.path.realpath(folder)
-        return os.path.join(self._folders[folder], last)
 
 
 class _Writer:

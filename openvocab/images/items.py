@@ -44,4 +44,5 @@ class Item:
     @property
     def skipped(self) -> bool:
         """Whether the item is skipped."""
-        return all(each is None for each in (self.path, self.data, self.image, self.url, self.error))
+        read = self.path is not None or self.data is not None or self.url is not None
+        return not read and self.image is None and self.error is None

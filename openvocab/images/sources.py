@@ -107,10 +107,11 @@ def refuse_in_memory(images: Images) -> None:
     Raises:
         BadInput: One of the images is in memory.
     """
-    odd = None if isinstance(images, Mapping) else next((one for one in _given_list(images) if not _is_name(one)), None)
-    if odd is not None:
-        kind = type(odd).__name__
-        raise BadInput(f"a run folder identifies images by their paths, got {kind}; save the images, or use pipe.run()")
+    kinds = () if isinstance(images, Mapping) else dict.fromkeys(map(type, _given_list(images)))
+    for kind in kinds:
+        if not issubclass(kind, str | os.PathLike):
+            named = f"a run folder identifies images by their paths, got {kind.__name__}"
+            raise BadInput(f"{named}; save the images, or use pipe.run()")
 
 
 def _given_list(given: Any) -> Sequence[Any]:

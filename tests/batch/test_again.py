@@ -13,6 +13,7 @@ from PIL import Image
 import openvocab
 from openvocab import BadInput, CannotWrite, RunOptions
 from openvocab.batch import run_folder
+from openvocab.batch.inputs import target
 from openvocab.batch.unchanged import command_record, nothing_to_do
 from tests.helpers.stages import LABELS, chain, save_images, tagging
 
@@ -172,3 +173,33 @@ def test_an_input_in_the_folder_is_refused_here_too(images: Path, tmp_path: Path
     tagging().run_to(tmp_path / "run", images, LABELS, command=options_of().command)
     with pytest.raises(BadInput, match="could be overwritten"):
         nothing_to_do(str(tmp_path / "run"), [tmp_path / "run"], options_of())
+
+
+@pytest.mark.parametrize("many", [pytest.param(False, id="a short list"), pytest.param(True, id="a long list")])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("run/images/mine.png", id="a file in the folder"),
+        pytest.param("link.png", id="a link into the folder"),
+        pytest.param("linked/mine.png", id="a file in a linked folder"),
+        pytest.param("linked", id="a linked folder"),
+        pytest.param("run", id="the folder itself"),
+        pytest.param("run/images/..", id="the folder by another name"),
+    ],
+)
+@pytest.mark.parametrize("overwrite", [False, True], ids=["resumed", "overwritten"])
+def test_an_input_that_leads_into_the_folder_is_refused(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, many: bool, overwrite: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = sorted(map(str, images.iterdir()))[:1]
+    tagging().run_to("run", first, LABELS)
+    (tmp_path / "run" / "images").mkdir()
+    (tmp_path / "run" / "images" / "mine.png").write_bytes((images / first[0]).read_bytes())
+    (tmp_path / "link.png").symlink_to(tmp_path / "run" / "images" / "mine.png")
+    (tmp_path / "linked").symlink_to(tmp_path / "run" / "images")
+    monkeypatch.setattr(target, "_FEW", 0 if many else 1000)
+    parts = {part.name: part.read_bytes() for part in Path("run").glob("part-*")}
+    with pytest.raises(BadInput, match="could be overwritten"):
+        tagging().run_to("run", [*first, name], LABELS, overwrite=overwrite)
+    assert {part.name: part.read_bytes() for part in Path("run").glob("part-*")} == parts

@@ -21,9 +21,10 @@ import openvocab
 from openvocab import BadInput, CannotWrite, ImageError, Settings
 from openvocab.batch import atomic
 from openvocab.batch.atomic import temporary_name
+from openvocab.batch.changes import Known
 from openvocab.batch.part_files import read_part
 from openvocab.batch.rows import Row, schema
-from openvocab.batch.run_folder import RunFolder
+from openvocab.batch.run_folder import describe, open_run
 from openvocab.testing import FakeTagger
 from openvocab.ui.cli.main import main
 from tests.helpers.stages import LABELS, chain, save_images, tagging
@@ -376,34 +377,22 @@ def test_a_run_does_not_depend_on_locale_home_or_clock(tmp_path: Path, environme
     assert ids_in(tmp_path / "run") == [str(tmp_path / "p" / "犬.png")]
 
 
-def test_finished_rows_are_known_from_two_columns_of_each_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [Row(f"photos/{number:03}/{'x' * 20}.jpg", "0" * 64, 8, 8, 1) for number in range(100)]
-    kind = schema()
-    folder = RunFolder(tmp_path)
-    folder.add(rows, kind)
-    _grow(tmp_path, 4096, 5)
-    reads: list[Any] = []
+def test_a_resumed_run_reads_two_columns_of_each_part_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record, kind, reads = describe({}, ["dog"]), schema(), list[Any]()
+    with open_run(tmp_path, record) as run:
+        for part in range(3):
+            kinds: list[Any] = [None, "truncated"]
+            run.add([Row(f"{part}/{number}.jpg", error_kind=kinds[number % 2]) for number in range(6)], kind)
 
     def recorded(part: Path, columns: Any = None) -> Any:
         reads.append((part.name, columns))
         return read_part(part, columns)
 
-    monkeypatch.setattr("openvocab.batch.run_folder.read_part", recorded)
-    assert len(folder.finished().ids) == 4096 * 5
-    assert reads == [(f"part-{number:05}.parquet", ["id", "status"]) for number in range(5)]
-
-
-def _grow(folder: Path, rows: int, parts: int) -> None:
-    """Replace the parts by larger ones of the same schema."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    kind = pq.read_schema(folder / "part-00000.parquet")
-    for part in range(parts):
-        names = pa.array([f"photos/{part:04}/{number:05}-{'x' * 20}.jpg" for number in range(rows)])
-        columns = [names, *(pa.nulls(rows, each.type) for each in list(kind)[1:])]
-        columns[kind.get_field_index("status")] = pa.array(["ok"] * rows)
-        pq.write_table(pa.Table.from_arrays(columns, schema=kind), folder / f"part-{part:05}.parquet")
+    monkeypatch.setattr("openvocab.batch.part_files.read_part", recorded)
+    with open_run(tmp_path, record) as run:
+        known = Known(run)
+    assert (len(known), known.errors, run.keys) == (18, 9, {})
+    assert reads == [(f"part-{number:05}.parquet", ["id", "status"]) for number in range(3)]
 
 
 def test_the_command_line_says_that_there_is_nothing_to_do(

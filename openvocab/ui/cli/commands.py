@@ -81,7 +81,7 @@ def _refuse_paths(args: Namespace) -> None:
     Raises:
         BadInput: there is no image, one lies in --out, or that is no folder.
     """
-    from openvocab.batch.writer import refuse_target
+    from openvocab.batch.inputs.target import refuse_target
     from openvocab.images.sources import items
 
     args.paths = with_stdin(args.paths)

@@ -91,7 +91,7 @@ def check_arguments(args: Namespace) -> None:
         BadInput: A number is too small; or --out is not a folder, contains the data, or lies inside the data, where
             its plots would count as images.
     """
-    from openvocab.batch.writer import refuse_target
+    from openvocab.batch.inputs.target import refuse_target
     from openvocab.evaluate.metrics.checks import check_count
 
     check_count("--seed", args.seed, minimum=0)

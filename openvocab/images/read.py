@@ -32,7 +32,16 @@ from openvocab.images.jpeg import plain_jpeg
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["MAX_PIXELS", "Decoded", "decode", "error_for_path", "frame_count_of", "read_file", "read_image"]
+__all__ = [
+    "MAX_PIXELS",
+    "Decoded",
+    "check_header",
+    "decode",
+    "error_for_path",
+    "frame_count_of",
+    "read_file",
+    "read_image",
+]
 
 MAX_FILE_BYTES = 2**30
 """The largest file that is read, in bytes."""
@@ -181,6 +190,27 @@ def read_file(path: str, name: str, max_pixels: int = MAX_PIXELS) -> bytes:
                     "too_large", f"{name} has {size} bytes, more than the limit of {MAX_FILE_BYTES}; make it smaller"
                 )
             return file.read(size)
+    except ImageError:
+        raise
+    except (OSError, ValueError) as error:
+        raise error_for_path(error, path, name) from error
+
+
+def check_header(path: str, name: str, max_pixels: int = MAX_PIXELS) -> None:
+    """Check that a file begins like an image of an accepted size; its pixels are not decoded.
+
+    Args:
+        path: The path of the file.
+        name: The name of the image in error messages.
+        max_pixels: The largest accepted width times height.
+
+    Raises:
+        ImageError: The path is not a regular file, is not an image, or is too large.
+    """
+    try:
+        _refuse_special(os.stat(path).st_mode, path, name)
+        with open_regular(path) as file:
+            _check_size(file, name, max_pixels)
     except ImageError:
         raise
     except (OSError, ValueError) as error:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import openvocab
 from openvocab.errors import BadInput, unknown
-from openvocab.ui.web.archives import collect_images
 from openvocab.ui.web.error_messages import error_message
 from openvocab.ui.web.text_inputs import parse_labels, parse_template
+from openvocab.ui.web.uploads.collect import collect_images
 
 if TYPE_CHECKING:
     from openvocab import Pipeline

@@ -18,7 +18,17 @@ import openvocab
 from openvocab import Result
 from openvocab.errors import BadInput, ImageError
 
-__all__ = ["data_url", "draw_for_page", "file_name", "fit", "image_files", "image_input", "read_upload", "thumbnail"]
+__all__ = [
+    "data_url",
+    "draw_for_page",
+    "file_name",
+    "fit",
+    "image_files",
+    "image_input",
+    "paths_of",
+    "read_upload",
+    "thumbnail",
+]
 
 ImageArray = NDArray[np.uint8]
 
@@ -42,7 +52,7 @@ def image_files(**options: Any) -> gr.File:
     Gradio's own preprocessing creates an empty temporary file for each.
     """
     made = gr.File(file_count="multiple", **options)
-    made.preprocess = _paths  # type: ignore[method-assign]
+    made.preprocess = paths_of  # type: ignore[method-assign]
     return made
 
 
@@ -54,7 +64,8 @@ def _one_path(payload: Any) -> str | None:
     return str(payload.path)
 
 
-def _paths(payload: Any) -> list[str]:
+def paths_of(payload: Any) -> list[str]:
+    """Return the paths of uploaded files, in place of the preprocessing of a component for several files."""
     if payload is None:
         return []
     return [str(each.path) for each in getattr(payload, "root", None) or [payload]]

@@ -19,7 +19,7 @@ _PUBLIC = (
 _READS = (
     rf"/config/?|{API}(info|openapi\.json|app_id|login_check|upload_progress|queue/data|queue/status)/?"
     rf"|{API}heartbeat/{_NAME}|{API}file=.+|{API}call/(v2/)?{_NAME}/{_NAME}"
-    r"|/folder/thumbnail/[0-9a-f]{24}"
+    r"|/folder/thumbnail/([0-9a-f]{32})?[0-9a-f]{24}"
 )
 _CALLS = rf"{API}(queue/join|cancel|reset|component_server)/?|{API}(run|api|call|call/v2)/{_NAME}/?"
 _UPLOADS = rf"{API}upload/?"

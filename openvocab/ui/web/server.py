@@ -138,11 +138,10 @@ def application(context: Context, options: ServerOptions) -> FastAPI:
 
 
 def _mount_files(made: FastAPI, context: Context) -> None:
-    """Serve the scripts of the page, and the thumbnails of its folder."""
+    """Serve the scripts of the page, and the thumbnails of folders."""
     for name in ("canvas", "strip"):
         made.mount(f"/{name}", StaticFiles(directory=Path(__file__).parent / name))
-    if context.served is not None:
-        made.add_api_route("/folder/thumbnail/{key}", thumbnails(context.served), methods=["GET"])
+    made.add_api_route("/folder/thumbnail/{key}", thumbnails(context), methods=["GET"])
 
 
 def _tools(context: Context) -> MCPServer[Any]:

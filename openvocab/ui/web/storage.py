@@ -13,7 +13,7 @@ from pathlib import Path
 
 from openvocab.ui.web.error_responses import ErrorResponse
 
-__all__ = ["Storage"]
+__all__ = ["Storage", "bytes_in"]
 
 _PARTIAL_UPLOAD = re.compile(r"tmp[a-z0-9_]{8}")
 """Name of a file, directly in the folder, that Gradio is still receiving (tempfile.NamedTemporaryFile)."""
@@ -37,7 +37,7 @@ class Storage:
     def rejection(self, length: int) -> ErrorResponse | None:
         """Return the error response for an upload of this many bytes if the folder is full, or None."""
         pending = sum(size for _, size in self._in_progress.values())
-        return _FULL if _bytes_in(self._folder) + pending + length > self._max_bytes else None
+        return _FULL if bytes_in(self._folder) + pending + length > self._max_bytes else None
 
     @contextmanager
     def upload(self, length: int) -> Iterator[None]:
@@ -66,7 +66,7 @@ def _is_abandoned(entry: os.DirEntry[str], oldest: float) -> bool:
     return False
 
 
-def _bytes_in(folder: str) -> int:
+def bytes_in(folder: str) -> int:
     """Return the total size of all files in a folder, recursively."""
     total = 0
     for parent, _, names in os.walk(folder):

@@ -90,5 +90,9 @@ class WorkspaceStore:
         if not is_served(token):
             self._store.discard(token)
 
+    def forget(self, key: str) -> None:
+        """Remove the workspace of an image of a folder that was deleted."""
+        self._store.discard(_SERVED + key)
+
     def __len__(self) -> int:
         return len(self._store)

@@ -16,7 +16,7 @@ from openvocab.ui.web.html_component import html_component
 from openvocab.ui.web.images import image_input
 from openvocab.ui.web.label_fields import LabelFields, label_fields
 from openvocab.ui.web.saved_prompts.panel import PromptPanel, prompt_panel
-from openvocab.ui.web.strip.component import export_of_the_run, strip, wire_strip
+from openvocab.ui.web.strip.component import export_of_the_run, strip, upload_button, wire_strip, wire_upload
 from openvocab.ui.web.strip.handlers import StripHandlers
 from openvocab.ui.web.workspace_handlers import SLIDERS, WorkspaceHandlers
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["build"]
 
-_HOUR = 3600
 _PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 _REQUEST_FAILED = (
     "() => document.querySelectorAll('#work-canvas .cv').forEach(each => each.dispatchEvent(new Event('cv-busy')))"
@@ -45,7 +44,8 @@ class _Parts:
     note: gr.HTML
     sliders: list[gr.Slider]
     token: gr.State
-    strip: gr.HTML | None
+    strip: gr.HTML
+    files: gr.UploadButton
 
 
 def build(context: Context) -> None:
@@ -56,12 +56,12 @@ def build(context: Context) -> None:
     ran = _wire_run(handlers, parts, prompt_panel(context, handlers, parts.fields.labels, parts.token))
     _wire_edits(handlers, parts)
     connect_downloads(handlers.download, parts.token)
-    if context.served is not None and parts.strip is not None:
-        folder = StripHandlers(context, context.served, handlers)
-        fields, outputs = parts.fields, [parts.canvas, parts.note, parts.token, parts.image, parts.fields.labels]
-        inputs = [parts.token, fields.labels, fields.preset, *parts.sliders]
-        wire_strip(folder, parts.strip, inputs, outputs, ran)
-        export_of_the_run(folder)
+    folder, fields = StripHandlers(context, handlers), parts.fields
+    outputs = [parts.canvas, parts.note, parts.token, parts.image, fields.labels]
+    inputs = [parts.token, fields.labels, fields.preset, *parts.sliders]
+    wire_strip(folder, parts.strip, inputs, outputs, ran)
+    wire_upload(folder, parts.files, parts.strip, parts.note)
+    export_of_the_run(folder, parts.strip, uploads=context.served is None)
 
 
 def _lay_out(context: Context, handlers: WorkspaceHandlers) -> _Parts:
@@ -69,27 +69,28 @@ def _lay_out(context: Context, handlers: WorkspaceHandlers) -> _Parts:
         with gr.Column(scale=2, min_width=190):
             image = image_input(
                 label="Image",
-                height=112,
+                height=86 if context.served is None else 112,
                 show_label=False,
                 sources=["upload", "clipboard", "webcam"],
                 buttons=[],
                 alt_text="the chosen image",
                 elem_id="work-image",
             )
+            files = upload_button(context)
         with gr.Column(scale=3, min_width=240, visible=context.served is None):
             examples = examples_component("work")
         with gr.Column(scale=9, min_width=300):
             fields = label_fields("work", context.models.names, submits=True)
         with gr.Column(scale=1, min_width=100):
             run = gr.Button("Run", variant="primary", size="lg", elem_id="work-run")
-    images = None if context.served is None else strip(elem_id="work-folder", elem_classes="ov-part")
+    images = strip(served=context.served is not None, elem_id="work-folder", elem_classes="ov-part")
     note = html_component("note", {"text": ""}, elem_id="work-note")
     shown = canvas(elem_id="work-canvas", elem_classes="ov-part")
     with gr.Group(elem_classes="ov-sliders"), gr.Row():
         defaults = handlers.defaults(context.models.names[0])
         sliders = [_slider(name, title, value) for (name, title), value in zip(SLIDERS.items(), defaults, strict=True)]
-    token = gr.State(None, time_to_live=_HOUR, delete_callback=context.workspaces.discard)
-    return _Parts(image, examples, fields, run, shown, note, sliders, token, images)
+    token = gr.State(None, delete_callback=context.workspaces.discard)
+    return _Parts(image, examples, fields, run, shown, note, sliders, token, images, files)
 
 
 def _slider(name: str, title: str, value: float) -> gr.Slider:

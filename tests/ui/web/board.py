@@ -135,7 +135,7 @@ class Desk(Board):
     def run(self, words: list[str]) -> None:
         self.page.fill("#work-labels textarea", ", ".join(words))
         self.page.press("#work-labels textarea", "Enter")
-        self.page.locator("#work-note", has_text="in 0").wait_for()
+        self.page.locator("#work-note", has_text=re.compile(r"in (set/)?0")).wait_for()
 
     def status(self, number: int) -> str | None:
         found: str | None = self.page.locator(".st-images button").nth(number - 1).get_attribute("data-status")
@@ -143,6 +143,18 @@ class Desk(Board):
 
     def edits(self, number: int) -> None:
         self.page.wait_for_selector(f'{CV}[data-edits="{number}"]:not([data-busy])')
+
+
+class Uploaded(Desk):
+    """The workspace over uploaded files."""
+
+    def __init__(self, page: Any, *files: Path) -> None:
+        Board.__init__(self, page)
+        page.wait_for_selector(".st[data-ready]", state="attached")
+        with page.expect_file_chooser() as chooser:
+            page.click("#work-files")
+        chooser.value.set_files([str(each) for each in files])
+        self.ready()
 
 
 def save_scenes(folder: Path, count: int) -> Path:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import openvocab
-from tests.ui.web.board import CV, SCENES, Desk, inside
+from tests.ui.web.board import CV, SCENES, Desk, Uploaded, inside
 
 pytest.importorskip("gradio")
 
@@ -137,3 +137,44 @@ def test_arrow_keys_move_in_the_strip_and_keep_the_focus(open_folder):
     assert desk.page.evaluate(focus) == "01.png, new"
     desk.page.keyboard.press("ArrowLeft")
     assert desk.page.evaluate(focus) == "00.png, new"
+
+
+def test_an_uploaded_zip_is_worked_through_and_nothing_is_dropped_without_asking(page, tmp_path):
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        for number, scene in enumerate(SCENES[:3]):
+            archive.write(scene.path, f"set/{number}.png")
+        archive.writestr("set/notes.txt", "a")
+    said: list[str] = []
+
+    def answer(asked: Any) -> None:
+        said.append(asked.message)
+        asked.accept() if asked.type == "beforeunload" else asked.dismiss()
+
+    page.on("dialog", answer)
+    desk = Uploaded(page, tmp_path / "set.zip")
+    desk.at_image(1, 4)
+    assert page.locator(".st-kept").is_visible() and desk.status(4) == "error"
+    desk.run(["tent", "light bulb"])
+    page.locator(".cv-objects [data-part=delete]").first.click()
+    desk.edits(1)
+    desk.press("d")
+    desk.at_image(2, 4)
+    page.wait_for_selector('.st-images button:nth-child(2)[data-status="answered"]')
+    page.reload()
+    desk.ready()
+    desk.at_image(2, 4)
+    assert [desk.status(number) for number in (1, 2, 3)] == ["corrected", "answered", "new"]
+    page.click("#work-files")
+    assert said[-1].startswith("Your corrections of the uploaded images")
+    with page.expect_download() as waiting:
+        page.click("#folder-export")
+    with zipfile.ZipFile(waiting.value.path()) as archive:
+        assert {"labels/0.txt", "labels/1.txt"} <= set(archive.namelist())
+    page.wait_for_selector(f'{CV}[data-unsaved="no"]')
+    count = len(said)
+    with page.expect_file_chooser() as chooser:
+        page.click("#work-files")
+    chooser.value.set_files([str(SCENES[4].path), str(SCENES[5].path)])
+    desk.at_image(1, 2)
+    page.wait_for_selector('.st-images button:nth-child(1)[data-status="answered"]')
+    assert len(said) == count

@@ -50,7 +50,7 @@ class Page:
         self.served = served
         self.context = Context(server.context.models, served=served)
         self.workspace = WorkspaceHandlers(self.context)
-        self.strip = StripHandlers(self.context, served, self.workspace)
+        self.strip = StripHandlers(self.context, self.workspace)
         self.sliders = self.workspace.defaults("pocket")
         self.token: str | None = None
         self.at = ""
@@ -309,7 +309,7 @@ def test_the_folder_is_exported_with_corrections(page, tmp_path):
 
     page.go("open", WORDS, key=page.key("a.png"))
     page.act("accept", prompts=POINT, choice=0, name="zebra")
-    path = page.strip.export("yolo-seg")
+    path, _ = page.strip.export("yolo-seg", {"at": page.at})
     with zipfile.ZipFile(path) as archive:
         names = archive.read("data.yaml").decode()
         lines = archive.read("labels/a.txt").decode().splitlines()
@@ -317,4 +317,4 @@ def test_the_folder_is_exported_with_corrections(page, tmp_path):
     assert lines[-1].startswith(f"{len(SCENES[0].labels)} ")
     for kind in ("parquet", "../x"):
         with pytest.raises(openvocab.errors.UnknownName):
-            page.strip.export(kind)
+            page.strip.export(kind, {"at": page.at})

@@ -3,7 +3,7 @@
 import { text } from "./strings.js";
 
 const OPENS = {
-  click: '#work-examples button, #work-image button[aria-label="Clear"], #work-image button[aria-label="Remove Image"]',
+  click: '#work-files, #work-examples button, #work-image button[aria-label="Clear"], #work-image button[aria-label="Remove Image"]',
   change: "#work-image input[type=file]",
   drop: "#work-image",
 };
@@ -15,20 +15,21 @@ export function unsaved({ prompts, place, edits }) {
 }
 
 export function guardLeaving(app) {
-  const may = () => {
-    const why = app.state.image ? unsaved(app.state) : "";
+  const folder = () => (app.root.dataset.unsaved === "yes" ? text.leaveFolder : "");
+  const may = (event) => {
+    const why = (app.state.image && unsaved(app.state)) || (event?.target.closest("#work-files") ? folder() : "");
     return !why || window.confirm(why);
   };
   app.root.addEventListener("cv-leave", (event) => may() || event.preventDefault());
   window.addEventListener("beforeunload", (event) => {
-    if (app.queue.busy || (app.state.image && unsaved(app.state))) event.preventDefault();
+    if (app.queue.busy || folder() || (app.state.image && unsaved(app.state))) event.preventDefault();
   });
   for (const name of Object.keys(OPENS)) document.addEventListener(name, (event) => declined(event, may), { capture: true });
 }
 
 // A click on an example, a chosen file or a dropped one opens another image.
 function declined(event, may) {
-  if (!event.target.closest?.(OPENS[event.type]) || may()) return;
+  if (!event.target.closest?.(OPENS[event.type]) || may(event)) return;
   event.preventDefault();
   event.stopImmediatePropagation();
   if (event.type === "change") event.target.value = "";

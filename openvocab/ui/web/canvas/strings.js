@@ -13,6 +13,7 @@ export const text = {
   hide: (label) => `Hide ${label}`,
   keyLabel: (label) => `Label ${label}`,
   leaveEdits: "Your corrections of this image are not downloaded. Leave it and drop them?",
+  leaveFolder: "Your corrections of the uploaded images are not downloaded. Leave them and drop them?",
   leavePrompts: "The mask of your prompts is not added as an object. Leave the image and drop it?",
   lock: (label) => `Lock ${label}`,
   locked: "This object is locked; unlock it in the list first.",

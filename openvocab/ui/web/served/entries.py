@@ -1,10 +1,11 @@
-"""The images of a served folder or run, in order, under keys that say nothing about paths."""
+"""The images of a served folder, run or upload, in order, under keys that say nothing about paths."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from openvocab.batch.originals import Originals
@@ -12,12 +13,18 @@ from openvocab.batch.ownership import RECORD
 from openvocab.batch.part_files import read_part
 from openvocab.batch.rows import Row, id_of, text_of
 from openvocab.batch.run_folder import Run
-from openvocab.errors import BadInput
+from openvocab.errors import BadInput, ImageError
 from openvocab.images.items import Item
 from openvocab.images.read import Decoded, decode, read_file
 from openvocab.images.sources import items
 
-__all__ = ["Entry", "answered_rows", "entries_of", "is_run", "read_entry"]
+__all__ = ["KEY", "UPLOADED", "Entry", "answered_rows", "entries_of", "entries_of_upload", "is_run", "read_entry"]
+
+KEY = 24
+"""Length of the digest at the end of a key; before it is the token of an uploaded folder."""
+
+UPLOADED = "images"
+"""Folder of the images in the download of an uploaded folder; their ids are paths in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +36,14 @@ class Entry:
         id: The id of its row.
         name: Its path below the served folder, for people.
         path: The path of its file; None if the run's row says where it is.
+        error: Why it cannot be opened; None as long as it was not tried.
     """
 
     key: str
     id: str
     name: str
     path: str | None
+    error: ImageError | None = None
 
 
 def is_run(folder: Path) -> bool:
@@ -74,9 +83,23 @@ def entries_of(folder: Path, run: Path, rows: dict[str, tuple[int, str]]) -> lis
     return found
 
 
-def _entry(name: str, path: str | None, shown: str) -> Entry:
-    digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
-    return Entry(digest, name, text_of(shown), path)
+def entries_of_upload(inputs: Mapping[str, Path | ImageError], token: str) -> list[Entry]:
+    """Return the images of an upload by name, and what cannot be opened after them.
+
+    Args:
+        inputs: Name of each image -> its file, or its error.
+        token: The token of the folder, with which its keys begin.
+    """
+    found = []
+    for name, file in sorted(inputs.items(), key=lambda pair: (isinstance(pair[1], ImageError), pair[0])):
+        made = _entry(f"{UPLOADED}/{name}", None if isinstance(file, ImageError) else str(file), name, token)
+        found.append(replace(made, error=file) if isinstance(file, ImageError) else made)
+    return found
+
+
+def _entry(name: str, path: str | None, shown: str, token: str = "") -> Entry:
+    digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=KEY // 2).hexdigest()
+    return Entry(token + digest, name, text_of(shown), path)
 
 
 def _below(folder: Path, item: Item) -> str:
@@ -106,6 +129,8 @@ def read_entry(
         ImageError: the image is missing, has changed, or cannot be read.
     """
     name = repr(entry.name)
+    if entry.error is not None:
+        raise entry.error
     if entry.path is None:
         originals = Originals()
         try:

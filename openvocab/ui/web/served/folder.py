@@ -20,7 +20,8 @@ from openvocab.batch.folder_lock import locked
 from openvocab.batch.review import review
 from openvocab.batch.rows import Row
 from openvocab.batch.run_folder import Run, describe, make_folder, open_run
-from openvocab.errors import BadInput
+from openvocab.errors import BadInput, ImageError
+from openvocab.images.read import Decoded
 from openvocab.ui.web.served.convert import correction_of, starting_point
 from openvocab.ui.web.served.entries import Entry, answered_rows, entries_of, is_run, read_entry
 
@@ -74,17 +75,26 @@ class ServedFolder:
         folder: The served folder.
         run: The run folder.
         entries: The images, by name.
+        uploaded: Whether a visitor uploaded the folder, so that it does not stay on the server.
+        unsaved: Whether a person changed something since it was last exported.
     """
 
-    def __init__(self, folder: Path, run: Path, pixels: int) -> None:
+    def __init__(self, folder: Path, run: Path, pixels: int, entries: Sequence[Entry] | None = None) -> None:
         """List the images; see serving.
+
+        Args:
+            folder: The folder.
+            run: The run folder.
+            pixels: The largest accepted width times height of an image.
+            entries: The images of an upload; None lists the folder.
 
         Raises:
             BadInput: there is no image, or the run cannot be read.
         """
         self.folder, self.run, self._pixels = folder, run, pixels
+        self.uploaded, self.unsaved = entries is not None, False
         self._rows = answered_rows(run)
-        self.entries: Sequence[Entry] = entries_of(folder, run, self._rows)
+        self.entries: Sequence[Entry] = entries_of(folder, run, self._rows) if entries is None else entries
         self._by_key = {each.key: each for each in self.entries}
         self._status: dict[str, str] = {}
         self._reviewed: set[str] = set()
@@ -103,12 +113,17 @@ class ServedFolder:
             self._note(each, found) if found else self._status.update({each.key: self._stored_status(each)})
 
     def _note(self, entry: Entry, found: Correction) -> None:
+        self.unsaved = self.unsaved or found.reviewed or found.corrected
         self._status[entry.key] = "reviewed" if found.reviewed else "corrected" if found.corrected else "answered"
         (self._reviewed.add if found.reviewed else self._reviewed.discard)(entry.key)
 
     def _stored_status(self, entry: Entry) -> str:
-        _, status = self._rows.get(entry.id, (0, "new"))
+        _, status = self._rows.get(entry.id, (0, "new" if entry.error is None else "error"))
         return {"ok": "answered"}.get(status, status)
+
+    def has(self, key: object) -> bool:
+        """Whether there is an image with this key."""
+        return isinstance(key, str) and key in self._by_key
 
     def find(self, key: object) -> Entry:
         """Return an image.
@@ -160,6 +175,20 @@ class ServedFolder:
         path = correction_file(self.run, entry.id)
         return from_json(path.read_bytes(), path) if path.is_file() else None
 
+    def _read(self, entry: Entry, row: Row | None, min_side: int | None = None) -> tuple[Decoded, str | None]:
+        """Read an image; the status of one that cannot be read becomes "error".
+
+        Raises:
+            BadInput: see read_entry.
+            ImageError: see read_entry.
+        """
+        try:
+            return read_entry(entry, self.folder, row, self._pixels, min_side=min_side)
+        except ImageError:
+            if self.status(entry.key) == "new":
+                self._status[entry.key] = "error"
+            raise
+
     def thumbnail(self, key: str) -> bytes:
         """Return an image downscaled as a JPEG file.
 
@@ -169,7 +198,7 @@ class ServedFolder:
         """
         entry = self.find(key)
         row = self._row(entry) if entry.path is None else None
-        decoded, _ = read_entry(entry, self.folder, row, self._pixels, min_side=_THUMBNAIL)
+        decoded, _ = self._read(entry, row, _THUMBNAIL)
         small = Image.fromarray(decoded.pixels)
         small.thumbnail((_THUMBNAIL, _THUMBNAIL), reducing_gap=3.0)
         with BytesIO() as file:
@@ -185,7 +214,7 @@ class ServedFolder:
         """
         entry = self.find(key)
         row = self._row(entry)
-        decoded, sha256 = read_entry(entry, self.folder, row, self._pixels)
+        decoded, sha256 = self._read(entry, row)
         kept = self._correction(entry)
         if kept is not None and kept.sha256 not in (None, sha256):
             raise BadInput(f"{entry.name!r} has changed since it was corrected; restore it, or delete its correction")

@@ -1,4 +1,4 @@
-"""The strip of a served folder above the workspace, its thumbnails, and the download of the whole run."""
+"""The strip of a folder above the workspace, its upload, its thumbnails, and the download of the whole run."""
 
 from __future__ import annotations
 
@@ -13,23 +13,30 @@ from openvocab.ui.web.batch_job import FORMATS
 from openvocab.ui.web.download_buttons import DOWNLOAD
 from openvocab.ui.web.error_messages import error_message, report_errors
 from openvocab.ui.web.events import MODEL, QUICK
+from openvocab.ui.web.images import paths_of
 from openvocab.ui.web.strip.handlers import StripHandlers
 
 if TYPE_CHECKING:
-    from openvocab.ui.web.served.folder import ServedFolder
+    from openvocab.ui.web.context import Context
 
-__all__ = ["export_of_the_run", "strip", "thumbnails", "wire_strip"]
+__all__ = ["export_of_the_run", "strip", "thumbnails", "upload_button", "wire_strip", "wire_upload"]
 
 _LOAD = """// Gradio reads the name of the event here: 'go'.
 import(new URL("strip/strip.js", document.baseURI))
   .then((module) => module.mount({ element, props, trigger, watch }));"""
 
 
-def strip(**options: Any) -> gr.HTML:
-    """Return the component. Its event `go` carries the visitor's action; its value is the strip."""
+def strip(*, served: bool, **options: Any) -> gr.HTML:
+    """Return the component. Its event `go` carries the visitor's action; its value is the strip.
+
+    Args:
+        served: Whether the page has a folder from the start.
+        **options: Options of gr.HTML.
+    """
     folder = files("openvocab.ui.web.strip")
     html, css = ((folder / name).read_text("utf-8") for name in ("strip.html", "strip.css"))
-    return gr.HTML(value={}, html_template=html, css_template=css, js_on_load=_LOAD, apply_default_css=False, **options)
+    plain: dict[str, Any] = {"js_on_load": _LOAD, "apply_default_css": False, **options}
+    return gr.HTML(value={"served": served}, html_template=html, css_template=css, **plain)
 
 
 def wire_strip(
@@ -50,25 +57,47 @@ def wire_strip(
         event.then(report_errors(handlers.refresh), inputs[:1], [shown], **QUICK)
 
 
-def export_of_the_run(handlers: StripHandlers) -> None:
-    """Lay out the download of the run with its corrections, and connect it."""
+def upload_button(context: Context) -> gr.UploadButton:
+    """Lay out the choice of several images or archives."""
+    shown = context.served is None
+    title = "Several images or a zip"
+    made = gr.UploadButton(title, file_count="multiple", size="sm", visible=shown, elem_id="work-files")
+    made.preprocess = paths_of  # type: ignore[method-assign]
+    return made
+
+
+def wire_upload(handlers: StripHandlers, chosen: gr.UploadButton, shown: gr.HTML, note: gr.HTML) -> None:
+    """Connect the choice: its images become the folder of the strip."""
+    options: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal", "concurrency_id": "upload"}
+    chosen.upload(report_errors(handlers.upload), [chosen], [shown, note], **options, concurrency_limit=2)
+
+
+def export_of_the_run(handlers: StripHandlers, shown: gr.HTML, *, uploads: bool) -> None:
+    """Lay out the download of the run with its corrections, and connect it.
+
+    Args:
+        handlers: The handlers.
+        shown: The strip.
+        uploads: Whether the folder is an upload, so that its images can be downloaded too.
+    """
     title = '<h2 class="ov-caption">Download the folder, with corrections</h2>'
-    gr.HTML(title, apply_default_css=False, elem_classes="ov-part")
+    gr.HTML(title, apply_default_css=False, elem_classes="ov-part ov-export")
     choices = [(title, name) for name, (title, _) in FORMATS.items() if name != "parquet"]
+    whole = [("Images, answers and corrections, to go on later", "parquet")] if uploads else []
     with gr.Row(elem_classes="ov-export"):
-        kind = gr.Dropdown(choices, value="yolo-seg", label="Format", min_width=200, elem_id="folder-format")
+        kind = gr.Dropdown(choices + whole, value="yolo-seg", label="Format", min_width=200, elem_id="folder-format")
         button = gr.Button("Download", min_width=120, elem_id="folder-export")
     file = gr.File(visible="hidden", elem_id="folder-file", elem_classes="ov-hidden")
-    written = button.click(report_errors(handlers.export), [kind], [file], **QUICK)
+    written = button.click(report_errors(handlers.export), [kind, shown], [file, shown], **QUICK)
     written.success(None, [file], None, js=DOWNLOAD, api_visibility="private")
 
 
-def thumbnails(served: ServedFolder) -> Any:
+def thumbnails(context: Context) -> Any:
     """Return the handler of /folder/thumbnail/KEY."""
 
     def thumbnail(key: str) -> Response:
         try:
-            data = served.thumbnail(key)
+            data = context.folder_of(key).thumbnail(key)
         except OpenVocabError as error:
             status = 422 if isinstance(error, ImageError) else 404
             return PlainTextResponse(error_message(error), status)

@@ -1,25 +1,23 @@
-"""The handlers of the strip: open an image of the served folder, go on, mark it as reviewed, and export the run."""
+"""The handlers of the strip: open a folder or an image of it, go on, mark it as reviewed, and export the run."""
 
 from __future__ import annotations
 
-import secrets
-import zipfile
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-import openvocab
-from openvocab.errors import BadInput, unknown
+from openvocab.errors import BadInput
 from openvocab.ui.web import canvas_messages as messages
-from openvocab.ui.web.batch_job import FORMATS
 from openvocab.ui.web.error_messages import error_message
-from openvocab.ui.web.served.entries import Entry, is_run
+from openvocab.ui.web.served.entries import Entry
+from openvocab.ui.web.strip.export import export_folder
 from openvocab.ui.web.text_inputs import parse_labels
 from openvocab.ui.web.view_models import summary
 from openvocab.ui.web.workspace import Workspace
 from openvocab.ui.web.workspace_handlers import WorkspaceHandlers
+from openvocab.ui.web.workspace_store import is_served
 
 if TYPE_CHECKING:
     from openvocab.ui.web.context import Context
@@ -34,36 +32,61 @@ Answer = tuple[Any, Any, Any, Any, Any, Any]
 """Values of strip, canvas, note, token, image and words."""
 
 
-class StripHandlers:
-    """The handlers of a page with a served folder."""
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What the visitor asks for.
 
-    def __init__(self, context: Context, served: ServedFolder, workspace: WorkspaceHandlers) -> None:
-        """Use the folder, and the handlers that run the models."""
-        self._context, self._served, self._workspace = context, served, workspace
+    Attributes:
+        served: The folder of the strip.
+        at: The open image; None before the first.
+        order: Order of the images.
+        serial: Number of the request.
+        first: Whether the page or the folder was just opened.
+    """
+
+    served: ServedFolder
+    at: Entry | None
+    order: str
+    serial: int
+    first: bool
+
+
+class StripHandlers:
+    """The handlers of a page with a served or an uploaded folder."""
+
+    def __init__(self, context: Context, workspace: WorkspaceHandlers) -> None:
+        """Use the folders of a context, and the handlers that run the models."""
+        self._context, self._workspace = context, workspace
 
     def go(
         self, token: str | None, text: str, preset: str, event: gr.EventData, *thresholds: float
     ) -> Iterator[Answer]:
         """Do what the visitor asks for in the strip; a new image is run with the words, if there are any."""
-        skip, at = gr.skip(), self._at(event)
+        skip, asked = gr.skip(), None
         try:
-            entry = self._target(token, at, event)
+            asked = self._asked(event)
+            entry = self._target(token, asked, event)
         except Exception as error:
-            yield self._strip(at, event), skip, _wrong(error), skip, skip, skip
+            shown = {"images": [], "serial": event.serial} if asked is None else _strip(asked)
+            yield shown, skip, _wrong(error), skip, skip, skip
             return
         if entry is None:
-            yield self._strip(at, event), skip, skip, skip, skip, skip
+            yield _strip(asked), skip, skip, skip, skip, skip
             return
-        yield from self._open(entry, text, preset, event, thresholds)
+        yield from self._open(replace(asked, at=entry), text, preset, thresholds)
 
-    def _at(self, event: gr.EventData) -> Entry | None:
-        """Return the image at which the strip is; None before the first."""
-        try:
-            return self._served.find(event.at)
-        except BadInput:
-            return None
+    def _asked(self, event: gr.EventData) -> _Asked:
+        """Return what an event asks for.
 
-    def _target(self, token: str | None, at: Entry | None, event: gr.EventData) -> Entry | None:
+        Raises:
+            BadInput: there is no such folder.
+        """
+        served = self._context.folder_of(event.key or event.at)
+        order, serial = (event.order if isinstance(event.order, str) else "name"), event.serial
+        at = served.find(event.at) if served.has(event.at) else None
+        return _Asked(served, at, order, serial if isinstance(serial, int) else 0, bool(getattr(event, "first", False)))
+
+    def _target(self, token: str | None, asked: _Asked, event: gr.EventData) -> Entry | None:
         """Return the image to open; None if the open one stays.
 
         Raises:
@@ -71,107 +94,125 @@ class StripHandlers:
             CannotWrite: the run cannot be written.
         """
         if event.do == "open":
-            return self._served.find(event.key) if event.key else self._served.first_open()
+            return asked.served.find(event.key) if event.key else asked.served.first_open()
         if event.do == "order":
             return None
-        if event.do == "review" and not self._review(token, at):
+        if event.do == "review" and not self._review(token, asked):
             return None
-        return self._beside(at, -1 if event.do == "previous" else 1, event.order)
+        return _beside(asked, -1 if event.do == "previous" else 1)
 
-    def _review(self, token: str | None, at: Entry | None) -> bool:
+    def _review(self, token: str | None, asked: _Asked) -> bool:
         """Mark the open image as reviewed, or as not reviewed if it was; return whether it is now.
 
         Raises:
             BadInput: no image of the folder is open.
             CannotWrite: the run cannot be written.
         """
-        workspace = self._context.workspaces.get(token)
+        workspace, at = self._context.workspaces.get(token), asked.at
         if at is None or workspace.place != at.key:
             raise BadInput("no image of the folder is open; choose one in the strip first")
-        reviewed = self._served.status(at.key) != "reviewed"
-        self._served.mark(at.key, workspace, reviewed=reviewed)
+        reviewed = asked.served.status(at.key) != "reviewed"
+        asked.served.mark(at.key, workspace, reviewed=reviewed)
         return reviewed
 
-    def _beside(self, current: Entry | None, step: int, order: object) -> Entry | None:
-        """Return the next or previous image; None at the ends."""
-        images = self._served.ordered(order)
-        if current is None:
-            return self._served.first_open()
-        row = images.index(current) + step
-        return images[row] if 0 <= row < len(images) else None
-
-    def _open(
-        self, entry: Entry, text: str, preset: str, event: gr.EventData, thresholds: tuple[float, ...]
-    ) -> Iterator[Answer]:
+    def _open(self, asked: _Asked, text: str, preset: str, thresholds: tuple[float, ...]) -> Iterator[Answer]:
         """Yield what opens an image, and then what the models find, if it is new and there are words."""
-        words = self._served.words() if getattr(event, "first", False) and not text.strip() else None
-        filled, skip = gr.skip() if words is None else words, gr.skip()
+        served, entry, skip = asked.served, asked.at or asked.served.first_open(), gr.skip()
+        words = served.words() if asked.first and not text.strip() else None
+        filled = skip if words is None else words
         try:
             workspace, token = self._context.workspaces.served(entry.key)
         except Exception as error:
             shown = messages.empty_message(error_message(error), failed=True)
-            yield self._strip(entry, event), shown, _wrong(error), None, None, filled
+            yield _strip(asked), shown, _wrong(error), None, None, filled
             return
-        start, asked = messages.image_message(workspace), (text if words is None else words).strip()
-        runs = bool(asked) and self._served.status(entry.key) == "new"
-        strip = self._strip(entry, event)
-        yield strip | ({"serial": -1} if runs else {}), start, {"text": _said(workspace)}, token, None, filled
+        start, wanted = messages.image_message(workspace), (text if words is None else words).strip()
+        runs = bool(wanted) and served.status(entry.key) == "new"
+        yield _strip(asked) | ({"serial": -1} if runs else {}), start, {"text": _said(workspace)}, token, None, filled
         if not runs:
             return
         try:
-            for shown, note, _ in self._workspace.stages(parse_labels(asked), preset, token, start, *thresholds):
+            for shown, note, _ in self._workspace.stages(parse_labels(wanted), preset, token, start, *thresholds):
                 yield skip, shown, note, token, skip, skip
         except Exception as error:
-            yield self._strip(entry, event), skip, _wrong(error), token, skip, skip
+            yield _strip(asked), skip, _wrong(error), token, skip, skip
             return
-        yield self._strip(entry, event), skip, skip, token, skip, skip
+        yield _strip(asked), skip, skip, token, skip, skip
 
     def refresh(self, token: str | None, order: str = "name") -> Any:
         """Return the strip after the models ran on the open image."""
+        if not is_served(token):
+            return gr.skip()
         place = self._context.workspaces.get(token).place
-        return self._window(self._served.find(place), order) if place else gr.skip()
+        served = self._context.folder_of(place)
+        return _window(_Asked(served, served.find(place), order, 0, False))
 
-    def _strip(self, entry: Entry | None, event: gr.EventData) -> dict[str, Any]:
-        return {**self._window(entry, event.order), "serial": event.serial}
+    def upload(self, files: list[str] | None) -> tuple[Any, Any]:
+        """Unpack an upload; return the strip, which then opens the first image, and a note."""
+        from gradio.utils import get_upload_folder
 
-    def _window(self, entry: Entry | None, order: object) -> dict[str, Any]:
-        """Return the images around one, in order."""
-        images = self._served.ordered(order)
-        index = images.index(entry) if entry is not None else 0
-        start = max(0, min(index - _AROUND, len(images) - 2 * _AROUND - 1))
-        shown = images[start : start + 2 * _AROUND + 1]
-        return {
-            "at": entry.key if entry is not None else "",
-            "name": entry.name if entry is not None else "",
-            "index": index,
-            "total": len(images),
-            "order": order if isinstance(order, str) else "name",
-            "counts": self._served.counts,
-            "images": [{"key": each.key, "name": each.name, "status": self._served.status(each.key)} for each in shown],
-        }
+        try:
+            served = self._context.uploaded.open(files or [], get_upload_folder())
+        except Exception as error:
+            return gr.skip(), _wrong(error)
+        first, refused = served.first_open(), served.counts.get("error", 0)
+        note = f"{len(served.entries)} files, {refused} of them cannot be opened." if refused else ""
+        return _window(_Asked(served, None, "name", 0, True)) | {"start": first.key}, {"text": note}
 
-    def export(self, kind: str) -> str:
-        """Write the run with its corrections in a format into a zip file and return its path.
+    def export(self, kind: str, shown: Any) -> tuple[str, Any]:
+        """Write the run with its corrections in a format into a zip file; return its path and the strip.
+
+        Args:
+            kind: A format; "parquet" is the images with the run folder, to go on elsewhere.
+            shown: The strip.
 
         Raises:
             UnknownName: there is no format of this name.
-            BadInput: nothing was found or corrected yet.
+            BadInput: nothing was found or corrected yet, or the folder was deleted.
         """
-        from gradio.utils import get_upload_folder
+        at, order = (shown.get(name) if isinstance(shown, dict) else None for name in ("at", "order"))
+        served = self._context.folder_of(at)
+        path = export_folder(served, kind)
+        served.unsaved = False
+        entry = served.find(at) if served.has(at) else None
+        return path, _window(_Asked(served, entry, order if isinstance(order, str) else "name", 0, False))
 
-        if kind not in FORMATS or kind == "parquet":
-            raise unknown("format", kind, [name for name in FORMATS if name != "parquet"])
-        if not is_run(self._served.run):
-            raise BadInput("no image of the folder has an answer yet; press Run, or add an object")
-        folder = Path(get_upload_folder()) / secrets.token_urlsafe(16)
-        made = folder / "out" / (FORMATS[kind][1] or "files")
-        made.parent.mkdir(parents=True)
-        openvocab.export(openvocab.read_run(self._served.run), made, kind)
-        path = folder / f"{self._served.folder.resolve().name or 'folder'}-{kind}.zip"
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-            for file in [made] if made.is_file() else sorted(each for each in made.rglob("*") if each.is_file()):
-                archive.write(file, file.relative_to(made.parent if made.is_file() else made))
-        return str(path)
+
+def _beside(asked: _Asked, step: int) -> Entry | None:
+    """Return the next or previous image; None at the ends."""
+    images = asked.served.ordered(asked.order)
+    if asked.at is None:
+        return asked.served.first_open()
+    row = images.index(asked.at) + step
+    return images[row] if 0 <= row < len(images) else None
+
+
+def _strip(asked: _Asked) -> dict[str, Any]:
+    return {**_window(asked), "serial": asked.serial}
+
+
+def _window(asked: _Asked) -> dict[str, Any]:
+    """Return the images around the open one, in order."""
+    served, entry = asked.served, asked.at
+    images = served.ordered(asked.order)
+    index = images.index(entry) if entry is not None else 0
+    start = max(0, min(index - _AROUND, len(images) - 2 * _AROUND - 1))
+    return {
+        "at": entry.key if entry is not None else "",
+        "name": entry.name if entry is not None else "",
+        "index": index,
+        "total": len(images),
+        "order": asked.order,
+        "counts": served.counts,
+        "images": [_image(served, each) for each in images[start : start + 2 * _AROUND + 1]],
+        "upload": served.uploaded,
+        "unsaved": served.uploaded and served.unsaved,
+    }
+
+
+def _image(served: ServedFolder, entry: Entry) -> dict[str, Any]:
+    error = {} if entry.error is None else {"error": str(entry.error)}
+    return {"key": entry.key, "name": entry.name, "status": served.status(entry.key), **error}
 
 
 def _wrong(error: Exception) -> dict[str, Any]:

@@ -22,5 +22,5 @@ export function adjusted(value, edits) {
   const status = edits ? "corrected" : open.status === "corrected" ? "answered" : open.status;
   if (status === open.status) return value;
   const counts = { ...value.counts, [open.status]: value.counts[open.status] - 1, [status]: (value.counts[status] || 0) + 1 };
-  return { ...value, counts, images: value.images.map((each) => (each === open ? { ...each, status } : each)) };
+  return { ...value, unsaved: value.unsaved || (value.upload && status === "corrected"), counts, images: value.images.map((each) => (each === open ? { ...each, status } : each)) };
 }

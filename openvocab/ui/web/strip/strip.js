@@ -1,11 +1,13 @@
-// The images of a served folder: thumbnails with their status, next and previous, the order, and the state in the URL.
-// value: {at, index, total, name, counts, order, images: [{key, name, status}], serial, note}
+// The images of a folder: thumbnails with their status, next and previous, the order, and the state in the URL.
+// value: {served} at first, then
+// {at, index, total, name, counts, order, images: [{key, name, status, error}], serial, start, upload, unsaved}
 
-import { countsLine, image as imageText, place, statusNames } from "./strings.js";
+import { countsLine, image as imageText, kept, place, statusNames } from "./strings.js";
 import { adjusted, keyOf, stepOf, urlWith } from "./state.js";
 
 const WAIT = 50; // milliseconds between looks whether the workspace has an answer in progress
 const MAX_WAIT = 20000;
+const USE = 300000; // milliseconds between requests that tell the server that an upload is still open
 
 export function mount({ element, props, trigger, watch }) {
   const root = element.querySelector(".st");
@@ -20,7 +22,9 @@ export function mount({ element, props, trigger, watch }) {
   ready(app).then(() => {
     new MutationObserver(() => edited(app)).observe(app.board(), { attributeFilter: ["data-edits"] });
     root.dataset.ready = "yes";
-    go(app, { do: "open", key: keyOf(location.href), first: true });
+    const key = keyOf(location.href);
+    if (key || props.value?.served) go(app, { do: "open", key, first: true });
+    setInterval(() => use(app), USE);
   });
 }
 
@@ -32,18 +36,29 @@ async function ready(app) {
 async function go(app, action) {
   if (app.busy) return;
   const board = app.board();
-  if (action.do !== "order" && !board.dispatchEvent(new CustomEvent("cv-leave", { cancelable: true }))) return restoreUrl(app);
+  if (action.do !== "order" && !action.asked && !board.dispatchEvent(new CustomEvent("cv-leave", { cancelable: true }))) return restoreUrl(app);
   app.busy = true;
   app.root.dataset.busy = "yes";
   const until = performance.now() + MAX_WAIT;
   while (board.dataset.busy && performance.now() < until) await new Promise((done) => setTimeout(done, WAIT));
   app.sent = (app.sent || 0) + 1;
-  app.trigger("go", { ...action, serial: app.sent, at: app.value.at || "", order: app.root.querySelector("[data-order]").value });
+  app.trigger("go", { key: "", ...action, serial: app.sent, at: app.value.at || "", order: app.root.querySelector("[data-order]").value });
+}
+
+function use({ value }) {
+  if (value.upload && value.at) fetch(thumbnailUrl(value.at), { cache: "no-store" }).catch(() => {});
+}
+
+// A new upload begins with its first image; the visitor was asked before the files were sent.
+async function start(app, key) {
+  while (app.busy) await new Promise((done) => setTimeout(done, WAIT));
+  go(app, { do: "open", key, first: true, asked: true });
 }
 
 function receive(app, value) {
   if (!value.images) return;
   app.value = value;
+  if (value.start) return start(app, value.start);
   if (value.serial === undefined || value.serial === app.sent) {
     app.busy = false;
     delete app.root.dataset.busy;
@@ -72,6 +87,10 @@ function restoreUrl(app) {
 
 function show(app) {
   const { value, root } = app;
+  root.hidden = !value.images.length;
+  app.board().dataset.unsaved = value.unsaved ? "yes" : "no";
+  root.querySelector(".st-kept").textContent = kept;
+  root.querySelector(".st-kept").hidden = !value.upload;
   const list = root.querySelector(".st-images");
   const had = list.contains(document.activeElement);
   list.replaceChildren(...value.images.map((each) => thumbnail(app, each)));
@@ -89,17 +108,20 @@ function show(app) {
   Object.assign(root.dataset, { at: value.at || "", status: status || "" });
 }
 
+const thumbnailUrl = (key) => new URL(`folder/thumbnail/${key}`, document.baseURI);
+
 function thumbnail(app, each) {
   const button = document.createElement("button");
   const picture = document.createElement("img");
   const status = document.createElement("span");
   const current = each.key === app.value.at;
-  Object.assign(button, { type: "button", title: each.name, tabIndex: -1 });
+  Object.assign(button, { type: "button", title: each.error || each.name, tabIndex: -1 });
   Object.assign(button.dataset, { key: each.key, status: each.status });
   button.setAttribute("aria-label", imageText(each.name, each.status));
   if (current) button.setAttribute("aria-current", "true");
   button.addEventListener("click", () => go(app, { do: "open", key: each.key }));
-  Object.assign(picture, { loading: "lazy", alt: "", src: new URL(`folder/thumbnail/${each.key}`, document.baseURI) });
+  Object.assign(picture, { loading: "lazy", alt: "" });
+  if (each.status !== "error") picture.src = thumbnailUrl(each.key);
   status.textContent = statusNames[each.status] || each.status;
   status.setAttribute("aria-hidden", "true");
   button.append(picture, status);

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import stat
 import struct
+import tarfile
 import tempfile
 import zipfile
 from pathlib import Path
@@ -12,8 +13,8 @@ from PIL import Image
 
 import openvocab
 from openvocab.errors import BadInput, ImageError
-from openvocab.ui.web.archives import collect_images
 from openvocab.ui.web.context import Limits
+from openvocab.ui.web.uploads.collect import collect_images
 from tests.ui.web.payloads import TRAVERSALS
 
 
@@ -218,8 +219,99 @@ def test_archives_share_the_unpacked_limit(tmp_path, collect):
 
 
 def test_other_archive_types_are_one_error(tmp_path, collect):
-    (tmp_path / "a.tar.gz").write_bytes(b"\x1f\x8b")
-    assert "pack the images into a .zip" in str(collect(tmp_path / "a.tar.gz")["a.tar.gz"])
+    (tmp_path / "a.7z").write_bytes(b"7z\xbc\xaf")
+    assert "pack the images into a .zip" in str(collect(tmp_path / "a.7z")["a.7z"])
+
+
+def tarred(path, *members, mode="w"):
+    """Write a tar archive of (name or TarInfo, bytes)."""
+    with tarfile.open(path, mode) as archive:
+        for name, data in members:
+            info = name if isinstance(name, tarfile.TarInfo) else tarfile.TarInfo(name)
+            info.size = len(data) if info.isreg() else 0
+            archive.addfile(info, io.BytesIO(data))
+    return path
+
+
+def special(name, kind, **more):
+    info = tarfile.TarInfo(name)
+    info.type = kind
+    for key, value in more.items():
+        setattr(info, key, value)
+    return info
+
+
+@pytest.mark.parametrize(("suffix", "mode"), [("tar", "w"), ("tar.gz", "w:gz"), ("tar.bz2", "w:bz2"), ("txz", "w:xz")])
+def test_images_of_a_tar_keep_their_names_and_order(tmp_path, collect, suffix, mode):
+    members = (("b/2.png", png(2)), ("./a.png", png(3)), ("no suffix", png(4)), (".b/x.png", png()), ("a.txt", b"x"))
+    found = collect(tarred(tmp_path / f"a.{suffix}", *members, mode=mode))
+    assert list(found) == ["b/2.png", "./a.png", "no suffix"]
+    assert [openvocab.read_image(file).shape[0] for file in found.values()] == [2, 3, 4]
+
+
+@pytest.mark.parametrize("name", TRAVERSALS, ids=ascii)
+def test_path_traversal_in_a_tar_writes_nothing(tmp_path, collect, name):
+    if "\0" in name:
+        pytest.skip("a name in a tar ends at a NUL")
+    before = {each for each in tmp_path.rglob("*") if each.is_file()}
+    found = collect(tarred(tmp_path / "a.tar", (name, png()), ("fine.png", png())))
+    files = {each for each in tmp_path.rglob("*") if each.is_file()} - before - {tmp_path / "a.tar"}
+    assert files == {found["fine.png"]}
+    assert all(other == "fine.png" or refused.kind == "unreadable" for other, refused in found.items())
+
+
+@pytest.mark.parametrize(
+    ("info", "data", "kind"),
+    [
+        pytest.param(special("a.png", tarfile.SYMTYPE, linkname="/etc/passwd"), b"", "not_a_file", id="symlink"),
+        pytest.param(special("a.png", tarfile.LNKTYPE, linkname="fine.png"), b"", "not_a_file", id="hard link"),
+        pytest.param(special("a.png", tarfile.CHRTYPE), b"", "not_a_file", id="device"),
+        pytest.param(special("a.png", tarfile.FIFOTYPE), b"", "not_a_file", id="pipe"),
+        pytest.param("inner.zip", b"PK\3\4", "not_an_image", id="nested"),
+    ],
+)
+def test_an_unsupported_member_of_a_tar_is_one_error(tmp_path, collect, info, data, kind):
+    found = collect(tarred(tmp_path / "a.tar", (info, data), ("fine.png", png())))
+    refused = next(iter(found.values()))
+    assert (refused.kind, len(found)) == (kind, 2)
+    assert openvocab.read_image(found["fine.png"]).shape == (8, 8, 3)
+
+
+def long_header(path):
+    """A name of 2 MB in an extended header, which tarfile would read whole."""
+    tarred(path, ("a" * 2**21, b"x"), mode="w:gz")
+
+
+@pytest.mark.parametrize(
+    ("make", "limits", "words"),
+    [
+        pytest.param(lambda p: tarred(p, ("a.bmp", bytes(40_000_000)), mode="w:xz"), {}, "over 100 times", id="ratio"),
+        pytest.param(
+            lambda p: tarred(p, ("a.bmp", bytes(40_000_000)), mode="w:gz"),
+            {"unpacked_bytes": 10_000_000},
+            "unpacks to more than 10 MB",
+            id="size",
+        ),
+        pytest.param(
+            lambda p: tarred(p, *((f"{n}.png", b"") for n in range(60))), {"files": 2}, "than 40 files", id="many"
+        ),
+        pytest.param(long_header, {}, "damaged archive", id="long header"),
+        pytest.param(lambda p: p.write_bytes(b"\x1f\x8b and no archive"), {}, "damaged archive", id="no gzip"),
+        pytest.param(
+            lambda p: p.write_bytes(tarred(p, ("a.png", png(200))).read_bytes()[:700]), {}, "damaged archive", id="cut"
+        ),
+    ],
+)
+def test_an_invalid_tar_is_one_sentence(tmp_path, collect, make, limits, words):
+    make(tmp_path / "a.tar")
+    with pytest.raises(BadInput, match=words):
+        collect(tmp_path / "a.tar", **limits)
+    assert not list(tmp_path.rglob("plain.tar"))
+
+
+def test_two_archives_of_which_one_has_no_image(tmp_path, collect):
+    one, two = zipped(tmp_path / "a.zip", ("a.txt", b"a")), zipped(tmp_path / "b.zip", ("a.png", png()))
+    assert list(collect(one, two)) == ["a.png"]
 
 
 def test_no_upload_is_one_sentence(collect):

@@ -21,6 +21,7 @@ from openvocab.ui.web.error_messages import error_message
 from openvocab.ui.web.images import file_name, read_upload
 from openvocab.ui.web.mask_edits import cleaned, painted
 from openvocab.ui.web.point_prompts import parse_prompts
+from openvocab.ui.web.polygons import actions as polygon_actions
 from openvocab.ui.web.text_inputs import parse_labels
 from openvocab.ui.web.view_models import RUNNING, stage_steps, summary
 from openvocab.ui.web.workspace import Workspace, encode
@@ -180,6 +181,8 @@ class WorkspaceHandlers:
             "undo": self._change("Undid the last change.", lambda now, at: now.undo()),
             "redo": self._change("Repeated the change.", lambda now, at: now.redo()),
             "paint": self._change("Changed the mask.", _painted),
+            "polygon": self._change("Changed the mask.", polygon_actions.reshaped),
+            "outline": lambda token, event: polygon_actions.outline(self._store.get(token), event),
             "clean": self._change("Removed specks and small holes.", _cleaned),
         }
         return self._reply(token, event, actions)

@@ -151,3 +151,53 @@ def test_phones_scroll_to_the_result(page):
         "at => Math.abs(document.querySelector(at).getBoundingClientRect().top - 200) <= 200",
         arg=f"{CV} .cv-stage",
     )
+
+
+def corners(board: Board, count: int) -> None:
+    board.page.wait_for_selector(f'{CV}[data-corners="{count}"]:not([data-busy])')
+
+
+def corner(board: Board) -> tuple[int, int]:
+    """The place of the next corner."""
+    board.press(".")
+    words = board.page.locator(f"{CV} .cv-status", has_text="Corner at").inner_text()
+    x, y = words.removeprefix("Corner at ").rstrip(".").split(", ")
+    return int(x), int(y)
+
+
+def test_a_polygon_is_edited_with_the_mouse_and_by_keys(board):
+    page, before = board.page, board.found()
+    board.press("g")
+    board.says("corners: drag one")
+    count = int(board.get("corners") or 0)
+    assert 8 < count < 60
+    x, y = corner(board)
+    board.press("i")
+    corners(board, count + 1)
+    board.says("Changed the mask")
+    board.press("Delete")
+    corners(board, count)
+    board.press("Escape")
+    x, y = corner(board)
+    board.drag((x, y), (x - 25, y - 25))  # a corner is dragged out
+    board.says("Changed the mask")
+    corners(board, count)
+    dragged = board.found()
+    assert dragged[0]["mask"] != before[0]["mask"]
+    assert dragged[0]["xyxy"][0] < before[0]["xyxy"][0] or dragged[0]["xyxy"][1] < before[0]["xyxy"][1]
+    page.mouse.dblclick(*board.at((x - 25, y - 25)))  # and deleted
+    corners(board, count - 1)
+    board.press("u")
+    board.says("Undid")
+    corners(board, count)
+    assert board.found() == dragged
+    board.press("y")
+    board.says("Repeated")
+    corners(board, count - 1)
+    corner(board)
+    board.press("Shift+ArrowRight")
+    board.says("Changed the mask")
+    corners(board, count - 1)
+    board.press("v")
+    corners(board, 0)
+    assert board.names() == ["bulb"]

@@ -86,6 +86,28 @@ export function drawBox(context, box, view, color, selected) {
   }
 }
 
+export function drawPolygon(context, { rings, corner }, view, color) {
+  for (const ring of rings) {
+    const points = ring.map((each) => toScreen(view, each));
+    outlined(context, color, 2, () => {
+      points.forEach(([x, y], at) => (at ? context.lineTo(x, y) : context.moveTo(x, y)));
+      context.closePath();
+    });
+  }
+  context.lineWidth = 1;
+  context.strokeStyle = "#000000";
+  rings.forEach((ring, row) => ring.forEach((each, at) => {
+    const [x, y] = toScreen(view, each);
+    const chosen = corner?.ring === row && corner.at === at;
+    const half = chosen ? 6 : 3.5;
+    context.fillStyle = chosen ? ACCENT : "#ffffff";
+    context.beginPath();
+    context.rect(x - half, y - half, 2 * half, 2 * half);
+    context.fill();
+    context.stroke();
+  }));
+}
+
 export function drawName(context, object, view, bold) {
   const size = 13;
   context.font = (bold ? "700 " : "600 ") + size + "px system-ui, sans-serif";

@@ -4,6 +4,7 @@ import { choose, setPrompts } from "./main.js";
 import { dragBox, handleAt, labelKeys, objectAt } from "./objects.js";
 import { labelClicked, listPanel, nextObject, removeObject, select } from "./panel.js";
 import { text } from "./strings.js";
+import { doubleClick, dragCorner, finishCorner, insertCorner, nudgeCorner, nudgeEnded, removeCorner, showPolygon, startCorner, stepCorner } from "./vertices.js";
 import { centered, fit, pan, toImage, zoomAt } from "./viewport.js";
 
 const CLICK_TOLERANCE = 5; // screen pixels that a click may move
@@ -17,6 +18,9 @@ export function listen(app) {
   for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, (event) => pointerUp(app, event));
   canvas.addEventListener("contextmenu", (event) => event.preventDefault());
   canvas.addEventListener("wheel", (event) => wheel(app, event), { passive: false });
+  canvas.addEventListener("dblclick", () => doubleClick(app));
+  canvas.addEventListener("keyup", () => nudgeEnded(app));
+  canvas.addEventListener("blur", () => nudgeEnded(app));
   root.addEventListener("keydown", (event) => keyDown(app, event));
   for (const button of app.all("[data-do]")) button.addEventListener("click", () => commands[button.dataset.do](app));
   for (const button of app.all("[data-tool]")) button.addEventListener("click", () => setTool(app, button.dataset.tool));
@@ -50,6 +54,8 @@ export function setTool(app, tool) {
   app.state.tool = tool;
   app.root.dataset.tool = tool;
   for (const button of app.all("[data-tool]")) check(button, button.dataset.tool === tool);
+  if (tool === "polygon" && app.state.selected === null) app.say(text.selectFirst);
+  showPolygon(app);
   app.draw();
 }
 
@@ -108,6 +114,7 @@ function redo(app) {
 
 function removeSelected(app) {
   const { state } = app;
+  if (state.polygon) return removeCorner(app);
   if (state.selected !== null) return removeObject(app, state.selected);
   if (state.selectedPrompt === null) return app.say(text.notSelected);
   changePrompts(app, state.prompts.filter((each) => each !== state.selectedPrompt));
@@ -130,7 +137,12 @@ function clean(app) {
 }
 
 function escape(app) {
+  if (app.state.polygon?.corner) {
+    app.state.polygon.corner = null;
+    return app.draw();
+  }
   Object.assign(app.state, { drag: null, corner: null, selectedPrompt: null, selected: null, filter: "" });
+  showPolygon(app);
   listPanel(app);
   app.draw();
 }
@@ -203,6 +215,8 @@ function pointerDown(app, event) {
   state.crosshair = null;
   state.drag = drag;
   if (state.tool === "select" && !moves) startEdit(app, drag);
+  if (state.tool === "polygon" && !moves) startCorner(app, drag);
+  app.draw();
 }
 
 function startEdit(app, drag) {
@@ -238,6 +252,7 @@ function pointerMove(app, event) {
   drag.to = clipped(app, toImage(state.view, at));
   if (distance(app, drag.path.at(-1), drag.to) > 3 && drag.path.length < MAX_PATH) drag.path.push(drag.to);
   if (drag.handle && drag.moved) drag.box = dragBox(drag.start, drag.handle, [drag.to[0] - drag.from[0], drag.to[1] - drag.from[1]], state);
+  else if (state.tool === "polygon") dragCorner(app, drag);
   else if (state.tool !== "select") drag.shape = drag.moved || state.tool === "brush" || state.tool === "eraser" ? shapeOf(app, drag) : null;
   app.draw();
 }
@@ -275,6 +290,7 @@ function pointerUp(app, event) {
 function finish(app, drag) {
   const { state } = app;
   if (state.tool === "select") return finishEdit(app, drag);
+  if (state.tool === "polygon") return finishCorner(app, drag);
   if (state.tool === "brush" || state.tool === "eraser") return paint(app, drag);
   if (state.tool === "stroke" && drag.moved) return add(app, { kind: "stroke", path: drag.path, inside: drag.inside });
   if (drag.moved && drag.primary) return addBox(app, drag.from, drag.to);
@@ -314,8 +330,9 @@ function moveCrosshair(app, event) {
   const { state } = app;
   const step = event.shiftKey ? 1 : Math.max(1, 8 / state.view.scale);
   const [x, y] = state.crosshair || [state.width / 2, state.height / 2];
-  const [right, down] = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] }[event.key];
-  state.crosshair = state.crosshair ? clipped(app, [x + right, y + down]) : [x, y];
+  const [right, down] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+  if (nudgeCorner(app, [right, down], step)) return;
+  state.crosshair = state.crosshair ? clipped(app, [x + right * step, y + down * step]) : [x, y];
   app.say(text.crosshair(...state.crosshair.map(Math.round)));
   app.draw();
 }
@@ -377,6 +394,10 @@ const keys = {
   b: setCorner,
   v: (app) => setTool(app, "select"),
   p: (app) => setTool(app, "point"),
+  g: (app) => setTool(app, "polygon"),
+  i: insertCorner,
+  ".": (app) => stepCorner(app, 1),
+  ",": (app) => stepCorner(app, -1),
   h: toggleHidden,
   f: commands.fit,
   o: commands.actual,

@@ -2,12 +2,13 @@
 // Coordinates are pixels of the original image. One request is sent at a time: see send.
 
 import { load } from "./dom.js";
-import { ACCENT, decoded, drawBox, drawCrosshair, drawName, drawPrompt, paintMask } from "./draw.js";
+import { ACCENT, decoded, drawBox, drawCrosshair, drawName, drawPolygon, drawPrompt, paintMask } from "./draw.js";
 import { listen } from "./input.js";
 import { guardLeaving } from "./leave.js";
 import { visible } from "./objects.js";
 import { listPanel, listChoices } from "./panel.js";
 import { text } from "./strings.js";
+import { polygonArrived, polygonFailed, polygonObjects } from "./vertices.js";
 import { bounded, fit } from "./viewport.js";
 
 const TIMEOUT = 60000; // milliseconds until a request times out
@@ -40,6 +41,7 @@ function emptyState() {
     opacity: 0.4,
     radius: 8, // of the brush, in screen pixels
     thresholds: {},
+    polygon: null, // of the selected object with the polygon tool, see vertices.js
     crosshair: null, // keyboard crosshair, [x, y]
     corner: null, // first corner of a keyboard box
     drag: null, // the pointer drag in progress
@@ -112,6 +114,8 @@ function answer(app, message) {
   queue.busy = null;
   delete app.root.dataset.busy;
   if (message.masks && state.prompts.length) showMasks(app, message.masks);
+  if (message.polygon) polygonArrived(app, message.polygon);
+  if (message.failed) polygonFailed(app);
   if (message.added) clearPrompts(app);
   if (message.note) app.say(message.note, message.failed);
   sendNext(app);
@@ -151,6 +155,7 @@ function showObjects(app, message) {
   if (message.selected) state.selected = message.selected;
   if (!state.objects.some((each) => each.key === state.selected)) state.selected = null;
   if (!state.objects.some((each) => each.label === state.filter)) state.filter = "";
+  polygonObjects(app, Boolean(message.serial));
   app.root.dataset.objects = String(state.objects.length);
   listPanel(app);
   app.draw();
@@ -247,6 +252,7 @@ function draw({ canvas, root, state }) {
   if (state.drag?.shape) drawPrompt(context, state.drag.shape, view, true);
   if (state.corner && state.crosshair) drawPrompt(context, { kind: "box", xyxy: [...state.corner, ...state.crosshair] }, view, true);
   if (state.crosshair) drawCrosshair(context, state.crosshair, view);
+  root.dataset.corners = String(state.polygon ? state.polygon.rings.flat().length : 0);
   root.dataset.view = [view.scale, view.x, view.y].join(" ");
 }
 
@@ -256,7 +262,8 @@ function drawObjects(context, state) {
   for (const each of objects) {
     const marked = each.key === state.selected || each.key === state.highlighted;
     const box = state.drag?.box && each.key === state.selected ? state.drag.box : each.box;
-    if (marked || !each.mask) drawBox(context, box, state.view, each.color, each.key === state.selected);
+    if (state.polygon?.key === each.key) drawPolygon(context, state.polygon, state.view, each.color);
+    else if (marked || !each.mask) drawBox(context, box, state.view, each.color, each.key === state.selected);
     drawName(context, each, state.view, marked);
   }
 }

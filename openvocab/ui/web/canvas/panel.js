@@ -5,6 +5,7 @@ import { node, swatch } from "./dom.js";
 import { paintMask, ACCENT } from "./draw.js";
 import { labelCounts, labelKeys } from "./objects.js";
 import { text } from "./strings.js";
+import { showPolygon } from "./vertices.js";
 
 export function listPanel(app) {
   const focus = focusOf(app);
@@ -108,6 +109,7 @@ export function select(app, key) {
   const found = state.objects.find((each) => each.key === key);
   if (found) app.say(text.selected(found.label, found.score.toFixed(2)));
   listLabels(app);
+  showPolygon(app);
   app.draw();
 }
 

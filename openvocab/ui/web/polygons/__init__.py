@@ -1,0 +1,1 @@
+"""Masks as polygons that a person edits, and back."""

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 import openvocab
-from openvocab import Prompt, Result
+from openvocab import LabelSet, Prompt, Result
 from openvocab.ui.web import downloads
 from openvocab.ui.web.about_tab import about
 from openvocab.ui.web.error_messages import error_message, report_errors
 from openvocab.ui.web.events import MODEL
 from openvocab.ui.web.images import file_name, image_files, image_input, read_upload
 from openvocab.ui.web.tag_tab import score_files
-from openvocab.ui.web.text_inputs import parse_labels, parse_template
+from openvocab.ui.web.text_inputs import parse_labels, parse_template, parse_vocabulary
 
 if TYPE_CHECKING:
     from openvocab.ui.web.context import Context
@@ -50,7 +50,7 @@ def build(context: Context) -> None:
 def answer(
     context: Context,
     image: str,
-    vocabulary: Sequence[str] | Prompt,
+    vocabulary: Sequence[str] | LabelSet | Prompt,
     preset: str,
     template: str,
     thresholds: tuple[float | None, ...],
@@ -96,7 +96,7 @@ class Endpoints:
 
         Args:
             image: an uploaded image.
-            labels: labels separated by commas or newlines, or the name of a label set.
+            labels: labels separated by commas or newlines, the name of a label set, or a label set as JSON.
             preset: the models' preset; default: the page's first one.
             template: the prompt template, with {label} in it.
             tag_threshold: minimum tag score; default: the preset's, as for the other thresholds.
@@ -127,7 +127,7 @@ class Endpoints:
 
         Args:
             image: an uploaded image.
-            labels: labels separated by commas or newlines, or the name of a label set.
+            labels: labels separated by commas or newlines, the name of a label set, or a label set as JSON.
             kind: the file type.
             preset: the models' preset; default: the page's first one.
             template: the prompt template, with {label} in it.
@@ -143,14 +143,14 @@ class Endpoints:
         self, image: str, labels: str, preset: str, template: str, thresholds: tuple[float | None, ...]
     ) -> Result:
         """Run the chain; see answer."""
-        return answer(self.context, image, parse_labels(labels), preset, template, thresholds)
+        return answer(self.context, image, parse_vocabulary(labels), preset, template, thresholds)
 
     def tag(self, images: list[str], labels: str, template: str, none_of_these: bool, preset: str) -> dict[str, Any]:
         """Score labels for one or more images.
 
         Args:
             images: uploaded images.
-            labels: labels separated by commas or newlines, or the name of a label set.
+            labels: labels separated by commas or newlines, the name of a label set, or a label set as JSON.
             template: the prompt template, with {label} in it.
             none_of_these: also score the label "none of these".
             preset: the models' preset; default: the page's first one.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import gradio as gr
 
 from openvocab.ui.web import about_tab, api, batch_tab, segment_call, tag_tab, workspace_tab
+from openvocab.ui.web.everything import call as everything_call
 from openvocab.ui.web.saved_prompts import call as prompt_call
 
 if TYPE_CHECKING:
@@ -51,4 +52,5 @@ def build(context: Context) -> gr.Blocks:
         api.build(context)
         segment_call.build(context)
         prompt_call.build(context)
+        everything_call.build(context)
     return page

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import openvocab
 from openvocab.errors import BadInput, unknown
 from openvocab.ui.web.error_messages import error_message
-from openvocab.ui.web.text_inputs import parse_labels, parse_template
+from openvocab.ui.web.saved_prompts.page_prompt import read_upload as read_prompt_file
+from openvocab.ui.web.text_inputs import parse_template, parse_vocabulary
 from openvocab.ui.web.uploads.collect import collect_images
 
 if TYPE_CHECKING:
-    from openvocab import Pipeline
+    from openvocab import LabelSet, Pipeline, Prompt
     from openvocab.ui.web.context import Context
 
 __all__ = ["FORMATS", "BatchJob", "BatchRequest", "Task"]
@@ -59,6 +60,7 @@ class BatchRequest:
         format: One of FORMATS.
         preset: Name of the models' preset, the page's default if empty.
         draw: Also write annotated images to the zip.
+        prompt: Path of an uploaded prompt file, in place of labels; empty without one.
     """
 
     uploads: tuple[str, ...]
@@ -68,18 +70,21 @@ class BatchRequest:
     format: str = "parquet"
     preset: str = ""
     draw: bool = False
+    prompt: str = ""
 
     def __post_init__(self) -> None:
         """Validate the choices.
 
         Raises:
-            BadInput: there is no such task.
+            BadInput: there is no such task, or there are labels and a prompt file.
             UnknownName: there is no format of this name.
         """
         if self.task not in get_args(Task):
             raise BadInput(f"a batch can {' or '.join(get_args(Task))}, got {self.task!r}; choose one of them")
         if self.format not in FORMATS:
             raise unknown("format", self.format, FORMATS)
+        if self.prompt and self.labels.strip():
+            raise BadInput("give either labels or a prompt file; clear one of them")
 
 
 @dataclass(slots=True)
@@ -156,16 +161,19 @@ class BatchJob:
 
     def _run(self, folder: Path) -> None:
         request, models = self._request, self._context.models
-        labels, template = parse_labels(request.labels), parse_template(request.template)
-        inputs = collect_images(request.uploads, folder, self._context.limits)
+        limits, template = self._context.limits, parse_template(request.template)
+        asked = (
+            read_prompt_file([request.prompt], limits.pixels) if request.prompt else parse_vocabulary(request.labels)
+        )
+        inputs = collect_images(request.uploads, folder, limits)
         self._state.total = len(inputs)
         pipe = _pipeline(models.sharing(request.preset or None), request.task)
         summary = pipe.run_to(
             folder / "run",
             inputs,
-            pipe.vocabulary(labels, template),
+            pipe.vocabulary(asked, template),
             draw=request.draw,
-            max_pixels=self._context.limits.pixels,
+            max_pixels=limits.pixels,
             workers=_THREADS,
             stop=self._stop.is_set,
             on_answer=self._on_answer,
@@ -198,6 +206,15 @@ class BatchJob:
                 for file in _files(run / _IMAGES):
                     archive.write(file, Path(_IMAGES) / file.name)
         return Path(str(archive.filename))
+
+
+def _asked(request: BatchRequest, pixels: int) -> tuple[str, ...] | LabelSet | Prompt:
+    """Return what to look for.
+
+    Raises:
+        BadInput: the labels or the prompt file cannot be used.
+    """
+    return read_prompt_file([request.prompt], pixels) if request.prompt else parse_vocabulary(request.labels)
 
 
 def _pipeline(pipe: Pipeline, task: Task) -> Pipeline:

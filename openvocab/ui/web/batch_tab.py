@@ -53,7 +53,9 @@ def _lay_out_inputs(context: Context) -> list[Any]:
     choices = [(title, name) for name, (title, _) in FORMATS.items()]
     form = gr.Dropdown(choices, value="parquet", label="Format", elem_id="batch-format")
     draw = gr.Checkbox(label="Also write annotated images", elem_id="batch-draw")
-    return [files, fields.labels, template, task, form, fields.preset, draw]
+    with gr.Accordion("Prompt file, in place of labels", open=False, elem_id="batch-prompt"):
+        prompt = image_files(label="Prompt file", file_types=[".json"], height=120, elem_id="batch-prompt-file")
+    return [files, fields.labels, template, task, form, fields.preset, draw, prompt]
 
 
 def _wire(batch: _BatchHandlers, inputs: list[Any], run: gr.Button, stop: gr.Button, view: gr.HTML, get: Any) -> None:
@@ -99,9 +101,13 @@ class _BatchHandlers:
         format: str = "parquet",  # noqa: A002
         preset: str = "",
         draw: bool = False,
+        prompt: list[str] | None = None,
     ) -> Iterator[tuple[dict[str, Any], str | None]]:
-        """Run the models over images and zip files; returns the progress with its errors, and a zip file."""
-        job = self._start(files, labels, template, task, format, preset, draw)
+        """Run the models over images and zip files; returns the progress with its errors, and a zip file.
+
+        A prompt file stands in place of labels.
+        """
+        job = self._start(files, labels, template, task, format, preset, draw, prompt)
         for step in job.progress():
             yield step, job.file
 
@@ -114,6 +120,8 @@ class _BatchHandlers:
         form: str,
         preset: str,
         draw: bool,
+        prompt: list[str] | None,
     ) -> BatchJob:
-        request = BatchRequest(tuple(files or ()), labels, template or "", task, form, preset, bool(draw))
+        asked = (prompt or [""])[0]
+        request = BatchRequest(tuple(files or ()), labels or "", template or "", task, form, preset, bool(draw), asked)
         return BatchJob(self._context, request, get_upload_folder())

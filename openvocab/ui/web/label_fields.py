@@ -11,6 +11,8 @@ import openvocab
 from openvocab.ui.web.error_messages import report_errors
 from openvocab.ui.web.events import QUICK
 from openvocab.ui.web.html_component import html_component
+from openvocab.ui.web.images import paths_of
+from openvocab.ui.web.label_files.read import SUFFIXES, text_of_file
 from openvocab.ui.web.text_inputs import describe_labels, parse_labels
 
 __all__ = ["LabelFields", "label_fields"]
@@ -35,7 +37,7 @@ def label_fields(tab: str, presets: tuple[str, ...], *, submits: bool = False) -
     """Lay out the fields and connect them.
 
     Args:
-        tab: Prefix of the element IDs TAB-labels, TAB-count, TAB-set and TAB-preset.
+        tab: Prefix of the element IDs TAB-labels, TAB-labels-file, TAB-count, TAB-set and TAB-preset.
         presets: Names of the available presets.
         submits: Whether Enter submits the labels; Shift+Enter then breaks the line.
     """
@@ -54,6 +56,11 @@ def label_fields(tab: str, presets: tuple[str, ...], *, submits: bool = False) -
             [("own labels", ""), *sets], value="", label="Label set", min_width=130, elem_id=f"{tab}-set"
         )
         preset = gr.Dropdown(list(presets), value=presets[0], label="Models", min_width=130, elem_id=f"{tab}-preset")
+    chosen = gr.UploadButton(
+        "Labels from a file", file_count="multiple", file_types=list(SUFFIXES), size="sm", elem_id=f"{tab}-labels-file"
+    )
+    chosen.preprocess = paths_of  # type: ignore[method-assign]
+    chosen.upload(report_errors(text_of_file), [chosen], [labels], **QUICK)
     gr.on(
         [labels.change, preset.change],
         report_errors(_count_note),

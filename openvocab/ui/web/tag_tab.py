@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -10,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 import openvocab
-from openvocab import Pipeline, Vocabulary
+from openvocab import LabelSet, Pipeline, Vocabulary
 from openvocab.errors import BadInput
 from openvocab.ui.web.error_messages import error_message, report_errors
 from openvocab.ui.web.events import MODEL
 from openvocab.ui.web.html_component import html_component
 from openvocab.ui.web.images import file_name, image_files, read_upload, thumbnail
 from openvocab.ui.web.label_fields import label_fields
-from openvocab.ui.web.text_inputs import parse_labels, parse_template
+from openvocab.ui.web.text_inputs import parse_template, parse_vocabulary
 
 if TYPE_CHECKING:
     from openvocab.ui.web.context import Context
@@ -129,9 +130,11 @@ def score_files(
         raise BadInput("there is no image; choose one or more files")
     if len(paths) > context.limits.files:
         raise BadInput(f"{len(paths)} images are more than {context.limits.files}; choose fewer, or run openvocab tag")
-    labels, prompts = parse_labels(text), parse_template(template)
-    if none and NONE not in labels:
-        labels = (*labels, NONE)
+    asked, prompts = parse_vocabulary(text), parse_template(template)
+    label_set = asked if isinstance(asked, LabelSet) else LabelSet(asked)
+    if none and NONE not in label_set.labels:
+        label_set = replace(label_set, labels=(*label_set.labels, NONE))
+    labels = tuple(label_set.labels)
     vocabulary: Vocabulary | None = None
     for path in paths:
         try:
@@ -143,7 +146,7 @@ def score_files(
             if pipe.tagger is None:
                 raise BadInput("this preset has no tagger; choose another, or use the tab Chain")
             tagger = Pipeline(pipe.tagger, None, None, pipe.settings)
-            vocabulary = vocabulary or tagger.vocabulary(labels, prompts)
+            vocabulary = vocabulary or tagger.vocabulary(label_set, prompts)
             scores = tagger.tag_scores([image], vocabulary)[0]
             threshold = pipe.settings.tag_threshold if pipe.tagger.independent else None
         yield path, (image, labels, threshold, scores)

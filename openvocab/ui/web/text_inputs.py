@@ -5,15 +5,16 @@ The library also accepts a path to a file of labels. The page does not, since th
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 
 import openvocab
-from openvocab import PromptSet
+from openvocab import LabelSet, PromptSet
 from openvocab.errors import BadInput
 from openvocab.prompts.labels import json_list
 
-__all__ = ["describe_labels", "parse_labels", "parse_template"]
+__all__ = ["describe_labels", "parse_labels", "parse_template", "parse_vocabulary"]
 
 _VOCABULARIES = {"pocket": "pocket"}
 """Preset -> label set of the words that its models were trained on."""
@@ -23,6 +24,8 @@ _MAX_NAMED = 5
 def parse_labels(text: str | Sequence[str] | None) -> tuple[str, ...]:
     """Parse labels separated by commas, semicolons or newlines, a JSON list, or the name of a label set.
 
+    Of a JSON object, which is a label set with synonyms, children or negatives, these are the labels.
+
     Duplicates that differ in case or spaces at most are merged; the first one stays.
 
     Raises:
@@ -30,12 +33,38 @@ def parse_labels(text: str | Sequence[str] | None) -> tuple[str, ...]:
     """
     if text is None or isinstance(text, str):
         text = (text or "").strip()
+        if text.startswith("{"):
+            return tuple(_typed_set(text).labels)
         if text in openvocab.label_sets():
             return openvocab.read_labels(text)
         text = json_list(text) or _merged([label for label in re.split(r"[,;\n\r]", text) if label.strip()])
         if not text:
             raise BadInput("there are no labels; type what to look for, for example: apple, guitar, dog")
     return openvocab.read_labels(list(text))
+
+
+def parse_vocabulary(text: str | Sequence[str] | None) -> tuple[str, ...] | LabelSet:
+    """Parse labels as parse_labels does; a JSON object is a LabelSet.
+
+    Raises:
+        BadInput: see parse_labels; or the object is no label set.
+    """
+    if isinstance(text, str) and text.strip().startswith("{"):
+        return _typed_set(text)
+    return parse_labels(text)
+
+
+def _typed_set(text: str) -> LabelSet:
+    """Return the label set of a JSON object.
+
+    Raises:
+        BadInput: it is not JSON, or no label set.
+    """
+    try:
+        plain = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadInput('labels that begin with { must be a label set as JSON, {"tent": ["camping tent"]}') from error
+    return LabelSet.of(plain, "the label set")
 
 
 def _merged(labels: list[str]) -> list[str]:

@@ -31,6 +31,7 @@ from openvocab.errors import BadInput
 from openvocab.ui.web.api import Endpoints
 from openvocab.ui.web.batch_job import BatchJob, BatchRequest, Task
 from openvocab.ui.web.error_messages import error_message
+from openvocab.ui.web.everything.call import EverythingCall
 from openvocab.ui.web.images import MAX_SIDE, data_url, draw_for_page, fit
 from openvocab.ui.web.saved_prompts.call import PromptCall
 from openvocab.ui.web.segment_call import SegmentCall
@@ -44,11 +45,15 @@ __all__ = ["server"]
 _FILE = "base64 data of the file, with or without data:TYPE;base64, before it; or the path of an uploaded file; "
 ImageFile = Annotated[str, Field(description=f"an image: {_FILE}or a path in the server's folder")]
 Files = Annotated[list[str], Field(description=f"images or zip files, each {_FILE}or a path in the server's folder")]
-PromptFile = Annotated[str, Field(description=f"a prompt file, {_FILE}or a path in the server's folder")]
-Labels = Annotated[str, Field(description="labels separated by commas or newlines, or the name of a label set")]
+_PROMPT = f"a prompt file, {_FILE}or a path in the server's folder"
+PromptFile = Annotated[str, Field(description=_PROMPT)]
+_LABELS = "labels separated by commas or newlines, the name of a label set, or a label set as JSON"
+Labels = Annotated[str, Field(description=_LABELS)]
 Template = Annotated[str, Field(description="the prompt template with {label} in it; default: the preset's")]
 PresetName = Annotated[str, Field(description="the models' preset; default: the page's first one")]
 Threshold = Annotated[float | None, Field(ge=0, le=1, description="default: the preset's")]
+_DEFAULT = "default: the library's"
+Option = Annotated[float | None, Field(ge=0, le=1, description=_DEFAULT)]
 Kind = Literal["coco", "yolo", "mask", "image", "cutouts", "json"]
 Answer = Annotated[CallToolResult, dict[str, Any]]
 
@@ -70,6 +75,7 @@ def server(context: Context) -> MCPServer[Any]:
     every: list[Callable[..., CallToolResult]]
     every = [
         tools.chain,
+        tools.everything,
         tools.prompt,
         tools.download,
         tools.tag,
@@ -124,6 +130,25 @@ class _Tools:
             result = self._endpoints.result(
                 path, labels, preset, template, (tag_threshold, box_threshold, mask_threshold, nms_iou)
             )
+        return _answer(result.to_dict(), _drawn(result))
+
+    @_report
+    def everything(
+        self,
+        image: ImageFile,
+        labels: Labels,
+        preset: PresetName = "",
+        template: Template = "",
+        min_objectness: Option = None,
+        unknown_threshold: Option = None,
+        mask_iou: Option = None,
+        points: Annotated[int | None, Field(ge=1, le=64, description=_DEFAULT)] = None,
+        max_objects: Annotated[int | None, Field(ge=1, description=_DEFAULT)] = None,
+    ) -> Answer:
+        """Segment every object of one image, and name each by a label, or "unknown" where none fits."""
+        options = (min_objectness, unknown_threshold, mask_iou, points, max_objects)
+        with self._files.paths([image]) as (path,):
+            result = EverythingCall(self._context).result(path, labels, preset, template, options)
         return _answer(result.to_dict(), _drawn(result))
 
     @_report
@@ -197,16 +222,18 @@ class _Tools:
     def batch(
         self,
         files: Files,
-        labels: Labels,
+        labels: Labels = "",
         template: Template = "",
         task: Task = "annotate",
         format: Annotated[str, Field(description="a format of openvocab export")] = "parquet",  # noqa: A002
         preset: PresetName = "",
         draw: Annotated[bool, Field(description="also write annotated images")] = False,
+        prompt: Annotated[str, Field(description=f"in place of labels, {_PROMPT}")] = "",
     ) -> Answer:
-        """Run the models over images and zip files; the answer has a summary and a zip file."""
-        with self._files.paths(files) as paths:
-            request = BatchRequest(tuple(paths), labels, template, task, format, preset, draw)
+        """Run the models over images and zip or tar files; the answer has a summary and a zip file."""
+        with self._files.paths([*files, *([prompt] if prompt else [])]) as paths:
+            uploads, asked = tuple(paths[: len(files)]), paths[-1] if prompt else ""
+            request = BatchRequest(uploads, labels, template, task, format, preset, draw, asked)
             job = BatchJob(self._context, request, get_upload_folder())
             *_, summary = job.progress()
         made = None if job.file is None else Path(job.file)

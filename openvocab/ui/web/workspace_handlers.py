@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import openvocab
-from openvocab import Explored, Prompt
+from openvocab import Explored, LabelSet, Prompt
 from openvocab.errors import BadInput
 from openvocab.pipeline.settings import SettingChanges
 from openvocab.ui.web import canvas_messages as messages
@@ -22,7 +22,7 @@ from openvocab.ui.web.images import file_name, read_upload
 from openvocab.ui.web.mask_edits import cleaned, painted
 from openvocab.ui.web.point_prompts import parse_prompts
 from openvocab.ui.web.polygons import actions as polygon_actions
-from openvocab.ui.web.text_inputs import parse_labels
+from openvocab.ui.web.text_inputs import parse_vocabulary
 from openvocab.ui.web.view_models import RUNNING, stage_steps, summary
 from openvocab.ui.web.workspace import Workspace, encode
 
@@ -74,7 +74,7 @@ class WorkspaceHandlers:
     ) -> Iterator[tuple[Any, Any, Any]]:
         """Yield message, note and token stage by stage; encodings and edits of the same image are kept."""
         try:
-            labels = text if isinstance(text, Prompt) else parse_labels(text)
+            labels = text if isinstance(text, Prompt) else parse_vocabulary(text)
             workspace, known = self._previous(token, image, preset), True
             if workspace is None:
                 workspace, known = self._opened(image, preset), False
@@ -87,7 +87,7 @@ class WorkspaceHandlers:
             raise
 
     def stages(
-        self, labels: tuple[str, ...] | Prompt, preset: str, token: str, start: Message, *thresholds: float
+        self, labels: tuple[str, ...] | LabelSet | Prompt, preset: str, token: str, start: Message, *thresholds: float
     ) -> Iterator[tuple[Any, Any, Any]]:
         """Yield message, note and token of a stored image stage by stage.
 
@@ -129,7 +129,7 @@ class WorkspaceHandlers:
         return (RUNNING if running else {"text": summary(workspace)},)
 
     def _explore(
-        self, workspace: Workspace, labels: tuple[str, ...] | Prompt, preset: str
+        self, workspace: Workspace, labels: tuple[str, ...] | LabelSet | Prompt, preset: str
     ) -> Iterator[tuple[Explored, bool]]:
         """Yield the result of each stage, then the last one again with True; the models are unlocked in between."""
         with self._context.models.using(preset) as pipe:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -75,8 +76,13 @@ def test_a_saved_prompt_gives_one_answer_everywhere(kind: str, handlers: Any, cl
     words, negatives, key = loaded(handlers, prompt, here)
     page = workspace_of(handlers, run(handlers, words, negatives, key)[2]).result()
     call = client.predict(handle_file(str(SCENE.path)), [handle_file(str(path))], api_name="/prompt")
-    assert {batch.record["prompt"], page.run.prompt, call["run"]["prompt"]} == {prompt.digest}
-    for found in (row.detections, page.detections):
+    uploads = [handle_file(str(SCENE.path))], "", "", "annotate", "parquet", "pocket", False, [handle_file(str(path))]
+    _, packed = client.predict(*uploads, api_name="/batch")
+    with zipfile.ZipFile(packed) as archive:
+        archive.extractall(here / "packed")
+    several = openvocab.read_run(here / "packed" / "run")
+    assert {batch.record["prompt"], several.record["prompt"], page.run.prompt, call["run"]["prompt"]} == {prompt.digest}
+    for found in (row.detections, several[0].detections, page.detections):
         assert found is not None
         assert found.labels == expected.detections.labels
         np.testing.assert_allclose(found.xyxy, expected.detections.xyxy, atol=1e-3)

@@ -30,7 +30,7 @@ from tests.ui.web.payloads import ADDRESSES, PATHS
 SCENE = openvocab.example_scenes()[0]
 WORDS = ", ".join(SCENE.labels)
 DATA = base64.b64encode(SCENE.path.read_bytes()).decode()
-NAMES = {"chain", "prompt", "download", "tag", "segment_prompt", "batch", "about", "label_set"}
+NAMES = {"chain", "everything", "prompt", "download", "tag", "segment_prompt", "batch", "about", "label_set"}
 T = TypeVar("T")
 
 
@@ -114,6 +114,9 @@ def test_the_other_tools_answer_with_structured_data(tool_server):
     assert link.json() == coco
     got = call(tool_server, "segment_prompt", image="scene.png", box=[20, 20, 120, 120], name="tent")
     assert len(got.structured_content["masks"]) == 3 and got.content[1].type == "image"
+    got = call(tool_server, "everything", image="scene.png", labels="tent, corn", max_objects=3)
+    assert 1 <= len(got.structured_content["detections"]) <= 3 and got.content[1].type == "image"
+    assert {row["label"] for row in got.structured_content["detections"]} <= {"tent", "corn", "unknown"}
     about = call(tool_server, "about").structured_content
     assert about["loaded"][0]["name"] == "pocket"
     labels = call(tool_server, "label_set", name="voc").structured_content["labels"]

@@ -24,7 +24,7 @@ from openvocab.ui.web.workspace import Object, Workspace, detection_keys, encode
 if TYPE_CHECKING:
     from openvocab import Pipeline
 
-__all__ = ["as_typed", "composed", "of_words", "read_upload", "with_marks", "with_objects"]
+__all__ = ["composed", "of_words", "read_upload", "with_marks", "with_objects"]
 
 
 T = TypeVar("T", Exemplar, Mark)
@@ -104,12 +104,6 @@ def of_words(words: str) -> Prompt:
         BadInput: a label is invalid.
     """
     return Prompt(_labels(words))
-
-
-def as_typed(labels: Sequence[str]) -> str:
-    """Return labels as a person would type them; as a JSON list where commas would not do."""
-    text = ", ".join(labels)
-    return text if not labels or parse_labels(text) == tuple(labels) else json.dumps(labels, ensure_ascii=False)
 
 
 def _labels(text: str) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from openvocab.ui.web.error_messages import report_errors
 from openvocab.ui.web.events import QUICK
 from openvocab.ui.web.html_component import html_component
 from openvocab.ui.web.images import file_name, image_files
+from openvocab.ui.web.label_files.read import as_typed
 from openvocab.ui.web.lru_store import LRUStore
 from openvocab.ui.web.saved_prompts import page_prompt
 
@@ -47,7 +48,7 @@ class PromptHandlers:
         counts = [f"{count} {what}{'s' * (count > 1)}" for count, what in zip(shown, _KINDS, strict=True) if count]
         note = f"{file_name(files[0] if files else None)}: {', '.join(counts) or 'words alone'}. Press Run."
         key = self._store.put(prompt, nbytes_of(prompt))
-        words, negatives = page_prompt.as_typed(prompt.labels), page_prompt.as_typed(prompt.negative_labels)
+        words, negatives = as_typed(prompt.labels), as_typed(prompt.negative_labels)
         return words, negatives, key, {"text": note}
 
     def forget(self, key: str | None) -> None:

@@ -13,7 +13,7 @@ from openvocab.ui.web import canvas_messages as messages
 from openvocab.ui.web.error_messages import error_message
 from openvocab.ui.web.served.entries import Entry
 from openvocab.ui.web.strip.export import export_folder
-from openvocab.ui.web.text_inputs import parse_labels
+from openvocab.ui.web.text_inputs import parse_vocabulary
 from openvocab.ui.web.view_models import summary
 from openvocab.ui.web.workspace import Workspace
 from openvocab.ui.web.workspace_handlers import WorkspaceHandlers
@@ -132,7 +132,7 @@ class StripHandlers:
         if not runs:
             return
         try:
-            for shown, note, _ in self._workspace.stages(parse_labels(wanted), preset, token, start, *thresholds):
+            for shown, note, _ in self._workspace.stages(parse_vocabulary(wanted), preset, token, start, *thresholds):
                 yield skip, shown, note, token, skip, skip
         except Exception as error:
             yield _strip(asked), skip, _wrong(error), token, skip, skip

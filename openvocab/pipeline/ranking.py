@@ -15,6 +15,9 @@ __all__ = ["overlaps", "rank_boxes", "rank_labels", "rank_masks", "top_candidate
 Scores = NDArray[np.float32]
 Rows = NDArray[np.intp]
 
+_SEAM = 0.6
+"""Share of nms_iou from which on boxes of two tiles are one object; docs/guides/tiling.md measures it."""
+
 
 def rank_labels(scores: Scores, min_score: float | NDArray[np.float64], max_labels: int) -> Rows:
     """Return the indices of the best labels of (C,) scores, best first; ties keep the order of the labels.
@@ -63,7 +66,8 @@ def _suppressed(boxes: Boxes, rows: Rows, groups: NDArray[np.int64], limit: floa
 
     All groups are worked through at once: each round keeps the best box that is left of every group. Two boxes of one
     tile overlap by intersection over union, as in an image. Two boxes of different tiles overlap by intersection over
-    the smaller area: part of an object has a small IoU with the whole of it.
+    the smaller area, and _SEAM of the limit is enough: part of an object has a small IoU with the whole of it, and no
+    tile has seen both boxes as two objects.
 
     Args:
         boxes: All boxes of an image.
@@ -78,7 +82,7 @@ def _suppressed(boxes: Boxes, rows: Rows, groups: NDArray[np.int64], limit: floa
         kept.append(left[starts])
         best = np.repeat(kept[-1], np.diff(starts, append=len(left)))
         shared, smaller = overlaps(xyxy[best], xyxy[left])
-        over = np.where(tiles[left] == tiles[best], shared, smaller) > limit
+        over = np.where(tiles[left] == tiles[best], shared, smaller / np.float32(_SEAM)) > limit
         left = left[~over & (left != best)]
     return rows[np.sort(np.concatenate(kept))]
 

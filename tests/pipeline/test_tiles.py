@@ -164,6 +164,9 @@ def test_boxes_that_a_seam_may_cut_are_dropped(box: tuple[float, ...], kept: boo
             [0, 2],
             id="an object on another of its label, seen together",
         ),
+        pytest.param([(0, 0, 40, 40, 0.9, 0, 1), (0, 24, 40, 64, 0.8, 0, 2)], [0], id="loose boxes of one object"),
+        pytest.param([(0, 0, 40, 40, 0.9, 0, 1), (0, 24, 40, 64, 0.8, 0, 1)], [0, 1], id="the same from one tile"),
+        pytest.param([(0, 0, 40, 40, 0.9, 0, 1), (0, 30, 40, 70, 0.8, 0, 2)], [0, 1], id="two objects that touch"),
         pytest.param([(0, 0, 20, 20, 0.8, 0, 1), (60, 60, 90, 90, 0.9, 0, 2)], [1, 0], id="two objects, best first"),
     ],
 )

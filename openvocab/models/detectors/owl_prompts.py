@@ -17,7 +17,6 @@ from openvocab.pipeline.protocols import ImageArray, Queries
 
 __all__ = [
     "RIVAL_MARGIN",
-    "TEXT_SHARE",
     "OwlQueries",
     "all_rows",
     "best_labels",
@@ -28,11 +27,9 @@ __all__ = [
     "without_rivals",
 ]
 
-TEXT_SHARE = 0.3
-"""Share of a label's text embedding in a query that has exemplars too; docs/guides/prompt-files.md measures it."""
 RIVAL_MARGIN = 2.0
 """Added to the log-odds of a negative exemplar: it is a less certain query than words."""
-_RIVAL_IOU = 0.5
+_RIVAL_IOU = 0.6
 """A box loses to a negative query that scores more on a box that overlaps it so much."""
 _MIN_RIVAL = 0.01
 """Boxes on which negative queries score less are no rivals."""
@@ -66,14 +63,17 @@ class OwlQueries:
 
 
 def mixed(text: Tensor | None, exemplars: Tensor) -> Tensor:
-    """Return the (D,) query of a label: the mean of its exemplars, with its text in the share of TEXT_SHARE.
+    """Return the (D,) query of a label: the mean of its exemplars and its text, which counts as one exemplar more.
+
+    A single exemplar so does not outweigh the words, and exemplars that differ among themselves weigh less;
+    docs/guides/prompt-files.md measures it.
 
     Args:
         text: (D,) of length 1, or None.
         exemplars: (E, D), rows of length 1.
     """
-    mean = unit(exemplars.mean(0, keepdim=True))[0]
-    return mean if text is None else unit((TEXT_SHARE * text + (1 - TEXT_SHARE) * mean)[None])[0]
+    rows = exemplars if text is None else torch.cat([text[None], exemplars])
+    return unit(rows.mean(0, keepdim=True))[0]
 
 
 def all_rows(queries: Queries) -> Tensor:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from openvocab.models.detectors.owl_detector import OwlDetector, Owlv2Detector, OwlVitDetector
-from openvocab.models.detectors.owl_prompts import RIVAL_MARGIN, TEXT_SHARE, OwlQueries
+from openvocab.models.detectors.owl_prompts import RIVAL_MARGIN, OwlQueries, mixed
 from openvocab.pipeline.protocols import ExemplarDetector, Queries, QueryRow
 
 KINDS = {"owlv2": Owlv2Detector, "owlvit": OwlVitDetector}
@@ -50,14 +50,19 @@ def test_words_alone_are_the_queries_of_the_labels(detector: OwlDetector) -> Non
     torch.testing.assert_close(made.embeddings, same.embeddings)
 
 
-def test_words_and_exemplars_are_mixed_in_the_stated_shares(
-    detector: OwlDetector, images: list[Any], examples: Any
-) -> None:
+def test_the_words_count_as_one_exemplar_more(detector: OwlDetector, images: list[Any], examples: Any) -> None:
     made = detector.encode_prompt([QueryRow("cat", True, examples), QueryRow("part", False, examples)]).embeddings
     shown = detector.encode_exemplars(images[1:], ["a", "b"], np.array(BOXES, np.float32)).embeddings.numpy()
-    mean = shown.mean(0) / np.linalg.norm(shown.mean(0))
-    both = TEXT_SHARE * detector.encode_labels(["cat"]).embeddings.numpy()[0] + (1 - TEXT_SHARE) * mean
-    np.testing.assert_allclose(made.numpy(), [both / np.linalg.norm(both), mean], atol=1e-5)
+    both = detector.encode_labels(["cat"]).embeddings.numpy()[0] + shown.sum(0)
+    expected = [each / np.linalg.norm(each) for each in (both, shown.sum(0))]
+    np.testing.assert_allclose(made.numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("text", [None, (1.0, 0.0)], ids=["exemplars", "words and exemplars"])
+def test_the_order_of_exemplars_changes_nothing(text: Any) -> None:
+    shown = torch.tensor([[0.6, 0.8], [1.0, 0.0], [-1.0, 0.0]])
+    words = None if text is None else torch.tensor(text)
+    torch.testing.assert_close(mixed(words, shown), mixed(words, shown.flip(0)))
 
 
 def _iou(one: Any, other: Any) -> float:
@@ -82,7 +87,7 @@ def test_a_box_falls_where_a_negative_scores_more_on_it_or_near_it(
     against += 0 if words else RIVAL_MARGIN
     expected = scores.copy()
     for row, box in enumerate(xyxy):
-        near = [other for other in range(len(xyxy)) if _iou(box, xyxy[other]) > 0.5]
+        near = [other for other in range(len(xyxy)) if _iou(box, xyxy[other]) > 0.6]
         expected[row, _odds(scores[row]) <= against[near].max()] = 0
     got = detector.score_boxes(encoded, detector.encode_prompt(rows, [negative]))[1]
     assert 0 < (expected == 0).sum() < expected.size or not words

@@ -15,8 +15,8 @@ __all__ = ["write", "write_as_published"]
 CONTEXT = 32  # Sam3Processor pads to it
 
 
-def _model(vocabulary: int) -> Any:
-    from transformers import Sam3Config, Sam3Model
+def _model(vocabulary: int, lite: bool = False) -> Any:
+    from transformers import Sam3Config, Sam3LiteTextConfig, Sam3LiteTextModel, Sam3Model
 
     part = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 48, "num_layers": 2}
     backbone = {
@@ -43,7 +43,9 @@ def _model(vocabulary: int) -> Any:
         "bos_token_id": vocabulary - 2,
         "eos_token_id": vocabulary - 1,
     }
-    config = Sam3Config(
+    if lite:  # as many positions as MobileCLIP's, over which the model stretches what it has
+        text |= {"model_type": "sam3_lite_text_text_model", "num_hidden_layers": 3, "max_position_embeddings": 77}
+    config = (Sam3LiteTextConfig if lite else Sam3Config)(
         vision_config={
             "backbone_config": backbone,
             "fpn_hidden_size": 32,
@@ -56,7 +58,7 @@ def _model(vocabulary: int) -> Any:
         mask_decoder_config={"hidden_size": 32, "num_attention_heads": 2},
     )
     torch.manual_seed(9)
-    model = Sam3Model(config).eval()
+    model = (Sam3LiteTextModel if lite else Sam3Model)(config).eval()
     with torch.no_grad():
         for name, value in model.named_parameters():
             if "norm" not in name:
@@ -65,12 +67,12 @@ def _model(vocabulary: int) -> Any:
     return model
 
 
-def write(folder: Path) -> str:
-    """Write a Sam3Model with its processor and return the REST of its SPEC."""
+def write(folder: Path, lite: bool = False) -> str:
+    """Write a Sam3Model, or a Sam3LiteTextModel, with its processor and return the REST of its SPEC."""
     from transformers import Sam3ImageProcessor, Sam3Processor
 
     tokenizer = clip_tokenizer(CONTEXT)
-    _model(len(tokenizer)).save_pretrained(folder)
+    _model(len(tokenizer), lite).save_pretrained(folder)
     Sam3Processor(Sam3ImageProcessor(size={"height": 64, "width": 64}), tokenizer).save_pretrained(folder)
     return str(folder)
 

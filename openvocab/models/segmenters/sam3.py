@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from openvocab.errors import BadOutput
+from openvocab.errors import BadOutput, MissingExtra
 from openvocab.models.checked import same_answers
-from openvocab.models.checkpoints import find, load_model, load_processor, processor_side
+from openvocab.models.checkpoints import Found, find, load_model, load_processor, processor_side
 from openvocab.models.detectors.best_first import best_first
 from openvocab.models.device import dtype_of
 from openvocab.models.segmenters.mask_upsampling import axis_weights, upsampled
@@ -32,6 +32,10 @@ __all__ = ["DEFAULT_TEMPLATE", "Sam3Detector", "Sam3Texts"]
 DEFAULT_TEMPLATE = "{label}"
 
 _KIND = "SAM 3 model"
+_CLASSES = {"sam3": "Sam3Model", "sam3_video": "Sam3Model", "sam3_lite_text": "Sam3LiteTextModel"}
+"""Model type of a checkpoint -> the library's class."""
+_CONTEXT = 32
+"""Tokens that Sam3Processor pads a text to. LiteText stretches its positions over them, so no other length will do."""
 _TEXTS_A_BATCH = 256
 _MASK_THRESHOLD = 0.5
 """Of the probability of a pixel, as in Sam3Processor.post_process_instance_segmentation."""
@@ -83,20 +87,22 @@ class Sam3Detector:
 
         Args:
             spec: "facebook/sam3" (ORG/NAME or ORG/NAME@REVISION), or the path of a folder. The published weights,
-                which hold a tracker for videos too, are read for their detector.
+                which hold a tracker for videos too, are read for their detector. LiteText, a SAM 3 with a small text
+                encoder, is loaded in the same way: "yonigozlan/sam3-litetext-s0".
             device: "cuda", "mps", "cpu"; None for the best there is.
             dtype: "float32", "bfloat16" or "float16", for the vision backbone; None for what is fast on the device.
 
         Raises:
             BadInput: there is no such device or precision.
             BadWeights: the model is absent, cannot be fetched or read, or is not a SAM 3.
+            MissingExtra: it is a LiteText, which the installed transformers does not know.
         """
-        from transformers import Sam3Model, Sam3Processor
+        from transformers import Sam3Processor
 
-        found = find("sam3", spec, _KIND, ["sam3", "sam3_video"])
+        found = find("sam3", spec, _KIND, list(_CLASSES))
         record = found.record(device, dtype)
         processor = load_processor(found, Sam3Processor, _KIND)
-        model = load_model(found, Sam3Model, _KIND).requires_grad_(False).to(record.device)
+        model = load_model(found, _model_class(found), _KIND).requires_grad_(False).to(record.device)
         check_tokenizer(spec, len(processor.tokenizer), int(model.vocab_size))
         answers_alike(model)
         _lower(model.vision_encoder, dtype_of(record.dtype))
@@ -218,7 +224,7 @@ class Sam3Detector:
 
     @property
     def _context(self) -> int:
-        return int(self.model.text_encoder.config.max_position_embeddings)
+        return min(_CONTEXT, int(self.model.text_encoder.config.max_position_embeddings))
 
     @torch.inference_mode()
     def _embed(self, texts: list[str]) -> tuple[Tensor, Tensor]:
@@ -234,6 +240,22 @@ class Sam3Detector:
         given = self.processor.image_processor(images=Image.fromarray(image), return_tensors="pt")
         pixels = given.pixel_values.to(self.model.device, dtype_of(self.record.dtype))
         return self.model.vision_encoder(pixels)
+
+
+def _model_class(found: Found) -> Any:
+    """Return the library's class of a checkpoint.
+
+    Raises:
+        MissingExtra: the installed transformers has none.
+    """
+    import transformers
+
+    name = _CLASSES[found.config["model_type"]]
+    if not hasattr(transformers, name):
+        raise MissingExtra(
+            f"{found.spec}: transformers {transformers.__version__} has no {name}; pip install -U transformers"
+        )
+    return getattr(transformers, name)
 
 
 def _resized(maps: Tensor, size: tuple[int, int]) -> NDArray[np.bool_]:

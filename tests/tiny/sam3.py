@@ -16,7 +16,10 @@ CONTEXT = 32  # Sam3Processor pads to it
 
 
 def _model(vocabulary: int, lite: bool = False) -> Any:
-    from transformers import Sam3Config, Sam3LiteTextConfig, Sam3LiteTextModel, Sam3Model
+    import transformers
+
+    kind = "Sam3LiteText" if lite else "Sam3"
+    config_class, model_class = (getattr(transformers, f"{kind}{part}") for part in ("Config", "Model"))
 
     part = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 48, "num_layers": 2}
     backbone = {
@@ -45,7 +48,7 @@ def _model(vocabulary: int, lite: bool = False) -> Any:
     }
     if lite:  # as many positions as MobileCLIP's, over which the model stretches what it has
         text |= {"model_type": "sam3_lite_text_text_model", "num_hidden_layers": 3, "max_position_embeddings": 77}
-    config = (Sam3LiteTextConfig if lite else Sam3Config)(
+    config = config_class(
         vision_config={
             "backbone_config": backbone,
             "fpn_hidden_size": 32,
@@ -58,7 +61,7 @@ def _model(vocabulary: int, lite: bool = False) -> Any:
         mask_decoder_config={"hidden_size": 32, "num_attention_heads": 2},
     )
     torch.manual_seed(9)
-    model = (Sam3LiteTextModel if lite else Sam3Model)(config).eval()
+    model: Any = model_class(config).eval()
     with torch.no_grad():
         for name, value in model.named_parameters():
             if "norm" not in name:

@@ -43,7 +43,7 @@ def build(context: Context) -> None:
 def _lay_out_inputs(context: Context) -> list[Any]:
     limits = context.limits
     files = image_files(
-        label=f"Images or zip files, {limits.upload_bytes / 2**20:.0f} MB each, {limits.files} images at most",
+        label=f"Images, zip or tar files, {limits.upload_bytes / 2**20:.0f} MB each, {limits.files} images at most",
         height=180,
         elem_id="batch-files",
     )

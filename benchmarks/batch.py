@@ -60,8 +60,8 @@ def write_images(folder: Path, size: tuple[int, int], count: int) -> Path:
         image = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
         pen = ImageDraw.Draw(image)
         for _ in range(12):
-            left, top = rng.integers(0, wide), rng.integers(0, tall)
-            corner = (left + rng.integers(8, wide // 3), top + rng.integers(8, tall // 3))
+            left, top = int(rng.integers(0, wide)), int(rng.integers(0, tall))
+            corner = (left + int(rng.integers(8, wide // 3)), top + int(rng.integers(8, tall // 3)))
             pen.ellipse(((left, top), corner), fill=tuple(int(value) for value in rng.integers(0, 256, 3)))
         grain = rng.integers(-9, 10, (tall, wide, 1), np.int16)
         pixels = np.clip(np.asarray(image).astype(np.int16) + grain, 0, 255).astype(np.uint8)

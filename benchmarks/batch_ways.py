@@ -90,7 +90,8 @@ def transformers_pipeline(job: Job) -> Work:
 
     from benchmarks.random_checkpoints import _clip_tokenizer
 
-    model = CLIPModel(CLIPConfig()).eval()
+    model: Any = CLIPModel(CLIPConfig())
+    model.eval()
     classify = pipeline(
         "zero-shot-image-classification",
         model=model,

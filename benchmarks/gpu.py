@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,10 +113,10 @@ def tagger_ways(setup: Setup) -> Iterator[Way]:
         tagger: Any = openvocab.load_tagger(f"open_clip:{setup.specs['tagger']}", setup.device, dtype)
         tagger = replace(tagger, batch=setup.batch)
         ready = [tagger.prepare(image) for image in setup.images]
-        yield Way(dtype, lambda tagger=tagger, ready=ready: tagger.encode_images(ready))
+        yield Way(dtype, partial(tagger.encode_images, ready))
         if setup.compiled:
             tagger.model.visual = torch.compile(tagger.model.visual)
-            yield Way(f"{dtype}, compiled", lambda tagger=tagger, ready=ready: tagger.encode_images(ready))
+            yield Way(f"{dtype}, compiled", partial(tagger.encode_images, ready))
 
 
 # --- the detector
@@ -154,7 +155,7 @@ def detector_ways(setup: Setup) -> Iterator[Way]:
         detector: Any = openvocab.load_detector(f"owlv2:{setup.specs['detector']}", setup.device, dtype)
         detector = replace(detector, batch=setup.batch)
         queries = detector.encode_labels(LABELS)
-        yield Way(dtype, lambda made=detector, asked=queries: made.detect(setup.images, asked, 0.0))
+        yield Way(dtype, partial(detector.detect, setup.images, queries, 0.0))
 
 
 # --- the segmenter
@@ -163,13 +164,15 @@ def detector_ways(setup: Setup) -> Iterator[Way]:
 def _boxes(image: np.ndarray[Any, Any], count: int) -> np.ndarray[Any, np.dtype[np.float32]]:
     height, width = image.shape[:2]
     low = np.random.default_rng(1).uniform(0, 0.5, (count, 2))
-    return (np.concatenate([low, low + 0.4], 1) * [width, height, width, height]).astype(np.float32)
+    boxes: np.ndarray[Any, np.dtype[np.float32]] = np.concatenate([low, low + 0.4], 1).astype(np.float32)
+    return boxes * np.array([width, height, width, height], np.float32)
 
 
 def _iou(ours: list[Any], theirs: list[Any]) -> float:
     pairs = [(np.asarray(one), np.asarray(other)) for one, other in zip(ours, theirs, strict=True)]
-    shared = [(one & other).sum() / max(1, (one | other).sum()) for one, other in pairs]
-    return float(np.mean(shared))
+    unions = [((one & other).sum((-2, -1)), (one | other).sum((-2, -1))) for one, other in pairs]
+    shared = [np.where(every > 0, both / np.maximum(1, every), 1.0) for both, every in unions]  # 1 for two empty masks
+    return float(np.mean(np.concatenate(shared)))
 
 
 def segmenter_ways(setup: Setup, count: int = 10) -> Iterator[Way]:
@@ -216,10 +219,18 @@ def chain_ways(setup: Setup) -> Iterator[Way]:
             device=setup.device,
             dtype=dtype,
         )
-        sizes = {"batch_size": setup.batch, "detector_batch_size": setup.batch, "segmenter_batch_size": 8}
+        sizes: dict[str, Any] = {
+            "batch_size": setup.batch,
+            "detector_batch_size": setup.batch,
+            "segmenter_batch_size": 8,
+        }
         pipe = replace(pipe, settings=Settings(tag_threshold=0.0, box_threshold=0.0, max_boxes=10, **sizes))
         vocabulary = pipe.vocabulary(LABELS)
-        yield Way(dtype, lambda pipe=pipe, words=vocabulary: list(pipe.run(list(setup.images), words)))
+        yield Way(dtype, partial(_results, pipe, list(setup.images), vocabulary))
+
+
+def _results(pipe: Pipeline, images: list[Any], vocabulary: Any) -> Any:
+    return list(pipe.run(images, vocabulary))
 
 
 def rows_of(setup: Setup) -> Iterator[list[Cell]]:
@@ -252,10 +263,9 @@ def _specs(folder: Path, tiny: bool) -> dict[str, str]:
         return {"tagger": clip, "detector": str(owlv2.write(folder / "owlv2")), "segmenter": sam.write(folder / "sam")}
     from benchmarks import random_checkpoints as random
 
-    clip, owl = random.write_clip(folder / "clip"), random.write_owlv2(folder / "owlv2")
     return {
-        "tagger": f"local-dir:{clip}",
-        "detector": str(owl),
+        "tagger": f"local-dir:{random.write_clip(folder / 'clip')}",
+        "detector": str(random.write_owlv2(folder / "owlv2")),
         "segmenter": f"vit_b@{random.write_sam(folder / 'sam')}",
     }
 

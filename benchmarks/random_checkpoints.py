@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["write_clip", "write_grounding_dino", "write_owlv2", "write_sam"]
+__all__ = ["write_clip", "write_grounding_dino", "write_owlv2", "write_sam", "write_sam2"]
 
 CLIP_NAME = "ViT-B-32"
 
@@ -39,6 +39,15 @@ def write_sam(folder: Path) -> Path:
     return path
 
 
+def write_sam2(folder: Path) -> Path:
+    """Write a SAM 2 tiny with its processor."""
+    from transformers import Sam2Config, Sam2ImageProcessor, Sam2Model, Sam2Processor
+
+    Sam2Model(Sam2Config()).save_pretrained(folder)
+    Sam2Processor(Sam2ImageProcessor()).save_pretrained(folder)
+    return folder
+
+
 def _clip_tokenizer() -> Any:
     """CLIP's own tokenizer, from the vocabulary that open_clip ships with."""
     import open_clip
@@ -61,7 +70,8 @@ def write_owlv2(folder: Path) -> Path:
             value.mul_(0.2)
     model.save_pretrained(folder)
     size = {"height": 960, "width": 960}
-    Owlv2Processor(Owlv2ImageProcessor(size=size), _clip_tokenizer()).save_pretrained(folder)
+    processor: Any = Owlv2Processor
+    processor(Owlv2ImageProcessor(size=size), _clip_tokenizer()).save_pretrained(folder)
     return folder
 
 
@@ -87,5 +97,6 @@ def write_grounding_dino(folder: Path, words: list[str]) -> Path:
 
     model = GroundingDinoForObjectDetection(GroundingDinoConfig())
     model.save_pretrained(folder)
-    GroundingDinoProcessor(GroundingDinoImageProcessor(), _bert_tokenizer(words)).save_pretrained(folder)
+    processor: Any = GroundingDinoProcessor
+    processor(GroundingDinoImageProcessor(), _bert_tokenizer(words)).save_pretrained(folder)
     return folder

@@ -34,7 +34,7 @@ def answer(detector: GroundingDinoDetector, image: Any, labels: list[str], start
         seen["start"] = own(*given) if start is None else start
         return seen["start"]
 
-    forward._proposals = proposals
+    setattr(forward, "_proposals", proposals)  # noqa: B010 (mypy refuses the assignment of a function)
     try:
         asked = prompt(detector.encode_labels(labels).embeddings, range(len(labels)))
         image_features = forward.encode_image(detector.model.model, detector._pixels(image))

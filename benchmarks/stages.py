@@ -105,13 +105,39 @@ def sam_upstream_decoder(models: Path, count: int) -> Work:
     return lambda: [predictor.predict(box=box, multimask_output=False) for box in asked]
 
 
+def sam2_upstream(models: Path, count: int) -> Work:
+    """Return the encoder's work for no box, else the decoder's."""
+    import torch
+    from PIL import Image
+    from transformers import Sam2Model, Sam2Processor
+
+    processor: Any = Sam2Processor.from_pretrained(models / "sam2")
+    model: Any = Sam2Model.from_pretrained(models / "sam2")
+    model.eval()
+    asked: dict[str, Any] = {"images": Image.fromarray(image()), "return_tensors": "pt"}
+    asked |= {"input_boxes": [boxes(count).tolist()]} if count else {}
+    given = processor(**asked)
+    with torch.no_grad():
+        maps = model.get_image_embeddings(given["pixel_values"])
+
+    def work() -> object:
+        with torch.no_grad():
+            if not count:
+                return model.get_image_embeddings(processor(**asked)["pixel_values"])
+            found = model(image_embeddings=maps, input_boxes=given["input_boxes"], multimask_output=False)
+        return processor.post_process_masks(found.pred_masks, given["original_sizes"])
+
+    return work
+
+
 def owlv2_upstream(models: Path) -> Work:
     import torch
     from PIL import Image
     from transformers import Owlv2ForObjectDetection, Owlv2Processor
 
-    processor = Owlv2Processor.from_pretrained(models / "owlv2")
-    model = Owlv2ForObjectDetection.from_pretrained(models / "owlv2").eval()
+    processor: Any = Owlv2Processor.from_pretrained(models / "owlv2")
+    model: Any = Owlv2ForObjectDetection.from_pretrained(models / "owlv2")
+    model.eval()
     shown, texts = Image.fromarray(image()), [[f"a photo of a {label}" for label in LABELS]]
 
     def work() -> Any:
@@ -129,8 +155,10 @@ def grounding_dino_upstream(models: Path) -> Work:
     from PIL import Image
     from transformers import AutoProcessor, GroundingDinoForObjectDetection
 
-    processor = AutoProcessor.from_pretrained(models / "grounding_dino")
-    model = GroundingDinoForObjectDetection.from_pretrained(models / "grounding_dino").eval()
+    library: Any = AutoProcessor
+    processor = library.from_pretrained(models / "grounding_dino")
+    model: Any = GroundingDinoForObjectDetection.from_pretrained(models / "grounding_dino")
+    model.eval()
     shown = Image.fromarray(image())
 
     def work() -> object:
@@ -202,6 +230,14 @@ def sam_ours_decoder(models: Path, count: int) -> Work:
     return lambda: segmenter.masks(encoded, asked)
 
 
+def sam2_ours(models: Path, count: int) -> Work:
+    import openvocab
+
+    segmenter, shown, asked = openvocab.load_segmenter(f"sam2:{models / 'sam2'}", "cpu"), image(), boxes(count)
+    encoded = segmenter.encode(shown)
+    return (lambda: segmenter.masks(encoded, asked)) if count else lambda: segmenter.encode(shown)
+
+
 def _detector(spec: str) -> Work:
     import openvocab
 
@@ -250,6 +286,8 @@ RACES = [
     Race("SAM vit_b decoder, 1 box", lambda at: sam_upstream_decoder(at, 1), lambda at: sam_ours_decoder(at, 1)),
     Race("SAM vit_b decoder, 10 boxes", lambda at: sam_upstream_decoder(at, 10), lambda at: sam_ours_decoder(at, 10)),
     Race("SAM vit_b decoder, 50 boxes", lambda at: sam_upstream_decoder(at, 50), lambda at: sam_ours_decoder(at, 50)),
+    Race("SAM 2 tiny encoder", lambda at: sam2_upstream(at, 0), lambda at: sam2_ours(at, 0)),
+    Race("SAM 2 tiny decoder, 10 boxes", lambda at: sam2_upstream(at, 10), lambda at: sam2_ours(at, 10)),
     Race("OWLv2 base/16, 10 labels", owlv2_upstream, owlv2_ours),
     Race("Grounding DINO tiny, 10 labels", grounding_dino_upstream, grounding_dino_ours),
     Race("chain: ViT-B/32, OWLv2, SAM, 10 boxes", chain_upstream, chain_ours),
@@ -308,6 +346,7 @@ def write_models(folder: Path) -> None:
     writers: dict[str, Callable[[Path], Path]] = {
         "clip": random.write_clip,
         "sam": random.write_sam,
+        "sam2": random.write_sam2,
         "owlv2": random.write_owlv2,
         "grounding_dino": lambda where: random.write_grounding_dino(where, words),
     }

@@ -30,8 +30,8 @@ def with_synonyms(labels: Sequence[str]) -> LabelSet:
     for name, synset in nouns().synsets.items():
         names[synset].append(name)
     for label in labels:
-        synset = nouns().find(label)
-        for name in () if synset is None else names[synset]:
+        found_synset = nouns().find(label)
+        for name in () if found_synset is None else names[found_synset]:
             if name.casefold() not in taken:
                 taken.add(name.casefold())
                 synonyms[label].append(name)
@@ -78,7 +78,8 @@ def main() -> None:
     print(f"{len(labels)} labels, {len(given.phrases)} phrases")
     for name, share in top1(pipe, given).items():
         print(f"{name:32} {share:.3f}")
-    for title, asked in {"labels alone": labels, "label set": given, "every phrase a label": given.phrases}.items():
+    ways: dict[str, Any] = {"labels alone": labels, "label set": given, "every phrase a label": given.phrases}
+    for title, asked in ways.items():
         print(f"{title:32} {found(pipe, asked)} objects")
 
 

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from openvocab.models.checked import Example, replace_checked
 
-__all__ = ["FoldedDecoder", "fold_decoder", "two_way"]
+__all__ = ["FoldedDecoder", "fold_decoder", "places_apart", "two_way"]
 
 _PART = "the mask decoder of SAM"
 _SIDE = 3
@@ -157,15 +157,15 @@ def _places_look(attention: Any, asked: Tensor, tokens: Tensor, places: Tensor, 
 def _drawn(upscaling: Any, places: Tensor, masks: Tensor, height: int, width: int) -> Tensor:
     """Return (B, M, 4h, 4w) logits of (B, h * w, C) places and (B, M, c) vectors of masks."""
     first, norm, act, second, last_act = upscaling
-    finer = _places_apart(first, places)
+    finer = places_apart(first, places)
     finer = act(functional.layer_norm(finer, finer.shape[-1:], norm.weight, norm.bias, norm.eps))
-    finest = last_act(_places_apart(second, finer)).flatten(1, -2)
+    finest = last_act(places_apart(second, finer)).flatten(1, -2)
     logits: Tensor = masks @ finest.transpose(1, 2)
     logits = logits.view(*masks.shape[:2], height, width, 2, 2, 2, 2)
     return logits.permute(0, 1, 2, 4, 6, 3, 5, 7).reshape(*masks.shape[:2], 4 * height, 4 * width)
 
 
-def _places_apart(convolution: Any, places: Tensor) -> Tensor:
+def places_apart(convolution: Any, places: Tensor) -> Tensor:
     """Return (..., 4, c) of (..., C): the 2 x 2 places that a transposed convolution of stride 2 makes of each."""
     weight = convolution.weight.permute(2, 3, 1, 0).flatten(0, 2)
     return unflatten(functional.linear(places, weight, convolution.bias.repeat(4)), -1, (4, -1))

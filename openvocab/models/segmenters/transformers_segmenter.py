@@ -18,6 +18,7 @@ from openvocab.models.checkpoints import find, load_model, load_processor
 from openvocab.models.device import dtype_of
 from openvocab.models.segmenters.mask_upsampling import axis_weights, upsampled
 from openvocab.models.segmenters.prompts import Prompt
+from openvocab.models.segmenters.sam2_decoder import fold_sam2_decoder
 from openvocab.models.segmenters.sam_attention import contiguous_patches, mask_free
 from openvocab.models.segmenters.sam_hq_decoder import draw_on_mixed_map
 from openvocab.models.segmenters.sam_segmenter import thickened
@@ -52,11 +53,13 @@ class TransformersSegmenter:
         model: In evaluation mode, on its device; its vision encoder may be in bfloat16, all else is in float32.
         image_processor: The preprocessing that belongs to it.
         record: What the model is, with the precision of the vision encoder.
+        batch: Images that the vision encoder takes at once.
     """
 
     model: Any
     image_processor: Any
     record: ModelRecord
+    batch: int = 1
 
     _family: ClassVar[str]
     _kind: ClassVar[str]
@@ -96,13 +99,32 @@ class TransformersSegmenter:
         Raises:
             BadOutput: the vision encoder's answer is not finite.
         """
-        height, width = image.shape[:2]
-        given = self.image_processor(images=Image.fromarray(self._input(image)), return_tensors="pt")
+        return self.encode_batch([image])[0]
+
+    @torch.inference_mode()
+    def encode_batch(self, images: Sequence[ImageArray]) -> list[SamMaps]:
+        """Encode several images, batch of them at a time.
+
+        Raises:
+            BadOutput: the vision encoder's answer is not finite.
+        """
+        parts = (images[at : at + self.batch] for at in range(0, len(images), self.batch))
+        return [one for part in parts for one in self._encodings(part)]
+
+    def _encodings(self, images: Sequence[ImageArray]) -> list[SamMaps]:
+        """Return the encodings of images that the vision encoder takes together."""
+        given = self.image_processor(
+            images=[Image.fromarray(self._input(each)) for each in images], return_tensors="pt"
+        )
         pixels = given["pixel_values"].to(self.model.device, dtype_of(self.record.dtype))
         maps = self._encode(pixels)
         if not all(torch.isfinite(each).all() for each in maps):
             raise BadOutput("the segmenter's encoding of the image is not finite")
-        return SamMaps(maps, (height, width), self._input_size(given))
+        sizes = [(image.shape[0], image.shape[1]) for image in images]
+        return [
+            SamMaps(tuple(each[row : row + 1] for each in maps), size, self._input_size(given, row))
+            for row, size in enumerate(sizes)
+        ]
 
     @torch.inference_mode()
     def masks(self, encoded: SamMaps, xyxy: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
@@ -211,8 +233,8 @@ class TransformersSegmenter:
     def _input(self, image: ImageArray) -> ImageArray:
         return thickened(image, self.image_processor.size["longest_edge"])
 
-    def _input_size(self, given: Any) -> tuple[int, int]:
-        height, width = np.asarray(given["reshaped_input_sizes"])[0].tolist()
+    def _input_size(self, given: Any, row: int) -> tuple[int, int]:
+        height, width = np.asarray(given["reshaped_input_sizes"])[row].tolist()
         return height, width
 
     def _encode(self, pixels: Tensor) -> tuple[Tensor, ...]:
@@ -281,11 +303,12 @@ class Sam2Segmenter(TransformersSegmenter):
 
     def _prepare(self, precision: torch.dtype) -> None:
         self.model.vision_encoder.to(precision)
+        fold_sam2_decoder(self.model, f"the mask decoder of {self._family}")
 
     def _input(self, image: ImageArray) -> ImageArray:
         return image
 
-    def _input_size(self, given: Any) -> tuple[int, int]:
+    def _input_size(self, given: Any, row: int) -> tuple[int, int]:
         height, width = given["pixel_values"].shape[-2:]
         return height, width
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -129,6 +130,21 @@ def test_boxes_do_not_change_each_other(segmenter: TransformersSegmenter, make_i
         mask, score = segmenter.masks(encoded, boxes[row : row + 1])
         np.testing.assert_allclose(score[0], scores[row], atol=1e-5)
         assert (mask[0] != masks[row]).mean() < 1e-3
+
+
+def test_images_are_encoded_together(segmenter: TransformersSegmenter, make_image: Callable[..., Any]) -> None:
+    pairs, calls = dataclasses.replace(segmenter, batch=2), list[int]()
+    segmenter.model.vision_encoder.register_forward_hook(
+        lambda _, given, named, made: calls.append(len(given[0] if given else named["pixel_values"])), with_kwargs=True
+    )
+    images = [make_image(40 + 7 * number, 90 - 7 * number) for number in range(3)]
+    together = pairs.encode_batch(images)
+    assert calls == [2, 1]
+    for image, encoded in zip(images, together, strict=True):
+        alone = segmenter.encode(image)
+        assert (encoded.original_size, encoded.input_size) == (alone.original_size, alone.input_size)
+        for one, other in zip(encoded.maps, alone.maps, strict=True):
+            torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
 
 
 def test_no_box_asks_the_decoder_nothing(

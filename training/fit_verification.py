@@ -20,7 +20,8 @@ import numpy as np
 
 from openvocab.pipeline import chain
 from openvocab.pipeline.presence import log_odds
-from openvocab.pipeline.verify import crop_log_odds, label_evidence, rival_of
+from openvocab.pipeline.verification.crops import crop_log_odds
+from openvocab.pipeline.verification.verdicts import label_evidence, rival_of
 from openvocab.weights.presence import Logistic
 from openvocab.weights.verification import FITTED, VerificationModel
 from training.drawings import TRAINED_STYLES, labels, load_style

@@ -33,7 +33,7 @@ from openvocab.pipeline.chain import Stages, Tagged, conclude, look, score, scor
 from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.gate import Choice
 from openvocab.pipeline.protocols import ImageArray, PreparingTagger, Segmenter, Vocabulary
-from openvocab.pipeline.verify import Verified, finish
+from openvocab.pipeline.verification.settle import Verified, finish
 
 __all__ = ["Answer", "Engine", "Reading", "kind_of"]
 
@@ -318,7 +318,8 @@ class Engine:
             answer.error, answer.detections = made, None
         else:
             answer.detections, answer.rejected = made.detections, made.rejected
-            answer.notes = () if len(made.detections) else answer.notes
+            choice = cast("Choice", answer.choice)
+            answer.notes = choice.notes_of(len(made.detections), len(made.rejected))
 
 
 def _refuse(stages: Stages, reading: Reading, *, features: bool, cache: bool) -> None:

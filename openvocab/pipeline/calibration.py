@@ -106,6 +106,13 @@ class StageFit:
             scale, shift = scale[index], shift[index]
         return sigmoid(scale * logit(raw) + shift)
 
+    def raw_log_odds(
+        self, scores: NDArray[np.float32], labels: tuple[str, ...], index: NDArray[np.integer[Any]]
+    ) -> NDArray[np.float64]:
+        """Return the (N,) log-odds of the model's own scores, of (N,) calibrated scores of the labels at those places."""
+        scale, shift, _ = _columns(self, labels)
+        return np.asarray((logit(scores) - shift[index]) / scale[index])
+
     def with_threshold(self, threshold: float) -> StageFit:
         """Return the same scores with one threshold for all labels."""
         labels = {label: replace(each, threshold=threshold) for label, each in self.labels.items()}
@@ -202,6 +209,11 @@ class Calibration:
         for stage, model, fit in (("tagger", self.tagger, self.tags), ("detector", self.detector, self.boxes)):
             if (model is None) != (fit is None):
                 raise BadInput(f"a calibration names a {stage} and has a fit of its scores, or neither; fit it again")
+
+    @property
+    def bounds_objects(self) -> bool:
+        """Whether its threshold of boxes keeps a bound on the objects that are missed; see `openvocab fit --risk`."""
+        return bool((self.about.get("boxes") or {}).get("risk"))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Calibration) and self.digest == other.digest

@@ -261,7 +261,7 @@ def conclude(
 def detect(
     stages: Stages, images: Sequence[ImageArray], vocabulary: Vocabulary, wanted: Sequence[str] | None = None
 ) -> list[Detections]:
-    """Return the detections of each image: boxes, and masks where the detector brings them.
+    """Return the detections of each image: boxes, and masks where the detector brings them. None is verified.
 
     Args:
         wanted: The labels to detect, however likely they are in the image; all of the vocabulary where None.
@@ -275,9 +275,9 @@ def detect(
     if not len(rows):
         masks = stages.masks_from_detector is not None
         return [Detections.none(image.shape[:2] if masks else None) for image in images]
-    seen = look(stages, images, vocabulary, rows)
+    seen, settings = look(stages, images, vocabulary, rows), stages.settings.changed(verify=0)
     return [
-        one.detections(vocabulary.labels, rows, stages.settings, image.shape[:2])
+        one.detections(vocabulary.labels, rows, settings, image.shape[:2])
         for one, image in zip(seen, images, strict=True)
     ]
 

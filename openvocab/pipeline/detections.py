@@ -268,7 +268,7 @@ class Detections:
         return self.take([each for each in range(len(self)) if each != row])
 
     def with_mask(self, mask: NDArray[np.bool_], label: str, score: float) -> Detections:
-        """Append a detection that a person labeled; its box is the mask's own.
+        """Append a detection that a person labeled; its box is the mask's own, and its entries of data are blank.
 
         Args:
             mask: (H, W) bool at the image's size.
@@ -295,7 +295,8 @@ class Detections:
             return one
         known = dict(zip(self.labels, self.class_ids.tolist(), strict=True))
         class_id = known.get(label, int(self.class_ids.max()) + 1)
-        return self + replace(one, class_ids=np.array([class_id], np.int64))
+        blank = {name: np.zeros(1, np.asarray(values).dtype) for name, values in self.data.items()}
+        return self + replace(one, class_ids=np.array([class_id], np.int64), data=blank)
 
     def _one(self, row: int) -> Detection:
         left, top, right, bottom = (shortest(edge) for edge in self.xyxy[row])
@@ -362,5 +363,12 @@ def _concatenated(one: Detections, other: Detections) -> Detections:
         masks,
         class_ids=joined("class_ids"),
         track_ids=joined("track_ids"),
-        data={name: np.concatenate([one.data[name], other.data[name]]) for name in one.data},
+        data={name: _chained(one.data[name], other.data[name]) for name in one.data},
     )
+
+
+def _chained(first: Any, second: Any) -> Any:
+    """Return the values of both, of the kind of the first."""
+    if isinstance(first, np.ndarray):
+        return np.concatenate([first, second])
+    return type(first)([*first, *np.asarray(second).tolist()])

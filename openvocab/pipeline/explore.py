@@ -35,10 +35,13 @@ from openvocab.pipeline.protocols import (
 )
 from openvocab.pipeline.result import NO_PRESENCE, ModelRecord, Presence, Result, RunRecord
 from openvocab.pipeline.settings import SettingChanges, Settings
-from openvocab.pipeline.verify import NO_VERDICTS, Verdicts, settle, verify
+from openvocab.pipeline.verification.crops import Crops, box_key, crops_of
+from openvocab.pipeline.verification.settle import settle
+from openvocab.pipeline.verification.verdicts import NO_VERDICTS, least_likely, verdicts_on
 from openvocab.pipeline.views import views
+from openvocab.weights.verification import verification_model
 
-__all__ = ["Encoded", "Explored", "Stage", "encode", "explore", "prompt"]
+__all__ = ["Encoded", "Explored", "Stage", "encode", "explore", "prompt", "verified"]
 
 Floats = NDArray[np.float32]
 Stage = Literal["tags", "boxes", "masks"]
@@ -77,8 +80,9 @@ class Explored:
 
     For a late-fusion detector (OWL-ViT, OWLv2, the embedded models), whose boxes do not depend on the labels, each
     candidate has a score for every label, and result(**changes) equals pipe(image, labels, **changes) for any change
-    of tag threshold, max_tags, NMS, duplicates, max_boxes and mask threshold, and for a box threshold of `min_score`
-    or more. For an early-fusion detector (Grounding DINO, OmDet-Turbo, DETR, SAM 3) all labels are detected together,
+    of tag threshold, max_tags, NMS, duplicates, max_boxes, mask threshold and presence threshold, and for a box
+    threshold of `min_score` or more. Where boxes are verified, other thresholds may let in boxes that the tagger has
+    not seen on a crop; Pipeline.verified(explored, **changes) makes up for them, and result refuses without. For an early-fusion detector (Grounding DINO, OmDet-Turbo, DETR, SAM 3) all labels are detected together,
     once; a box has scores for the labels it was found under, and result drops boxes of labels that settings.gate
     excludes. The chain, which does not detect those labels, may then find other boxes.
 
@@ -101,7 +105,7 @@ class Explored:
         mask_scores: (N,) float32, the segmenter's own estimates of the masks' IoU.
         evidence: The tagger's log-odds of presence; see pipeline.presence.
         presence: Label -> probability that it is in the image, as far as the finished stages know.
-        verdicts: What verification says of the boxes of result(); other settings may bring in boxes without a verdict.
+        crops: What the tagger saw on crops of boxes; None before the last stage, and without a tagger.
     """
 
     encoded: Encoded
@@ -119,12 +123,13 @@ class Explored:
     mask_scores: Floats | None = None
     evidence: Evidence = field(default_factory=dict)
     presence: Presence = field(default_factory=lambda: NO_PRESENCE)
-    verdicts: Verdicts = field(default_factory=lambda: NO_VERDICTS)
+    crops: Crops | None = None
 
     @property
     def nbytes(self) -> int:
         """Bytes of arrays, tensors and masks it keeps alive, with those of encoded and without the vocabulary."""
         own = (self.tag_scores, self.xyxy, self.box_scores, self.mask_scores, *self.evidence.values())
+        own += tuple(odds for each in (self.crops or {}).values() for odds in each.values())
         masks = 0 if self.masks is None else sum(map(len, self.masks.counts))
         return self.encoded.nbytes + nbytes_of((*own, self.presence.probabilities)) + masks
 
@@ -136,23 +141,52 @@ class Explored:
             changes: Settings to change, e.g. box_threshold=0.4.
 
         Raises:
-            BadInput: a setting that does not fit, or other windows or tiles, which the models would have to see.
+            BadInput: a setting that does not fit; other windows or tiles, which the models would have to see; or boxes
+                that verification has not seen.
         """
-        settings = self.settings.changed(**changes)
-        if settings.windows != self.settings.windows and self.tag_scores is not None:
-            raise BadInput(f"the tagger saw windows={self.settings.windows}; explore again with the other number")
-        if settings.verify > self.settings.verify:
-            raise BadInput(f"the tagger verified {self.settings.verify} boxes; explore again with the other number")
-        if settings.tiles:
-            raise BadInput("the models saw no tiles; call the pipeline with tiles instead of explore")
+        settings = self._settings(changes)
         height, width = self.encoded.image.shape[:2]
         choice, labels = self._choice(settings), self.vocabulary.labels
-        record = replace(self.record, settings=settings.given())
-        made = settle(self._detections(settings, choice.wanted), self.verdicts, labels, settings)
-        notes = choice.notes_of(len(made.detections))
+        found = self._detections(settings, choice.wanted)
+        if missing := len(self._unseen(found, settings)):
+            raise BadInput(
+                f"verification has not seen {missing} of these boxes; call pipe.verified(explored, ...) with these "
+                "settings first, or give verify=0"
+            )
+        made = settle(found, self._verdicts(found, settings), labels, settings)
+        record, notes = replace(self.record, settings=settings.given()), choice.notes_of(len(made.detections), len(made.rejected))
         known: dict[str, Any] = {"labels": labels, "presence": self.presence, "rejected": made.rejected}
         image = self.encoded.image
         return Result(source, width, height, choice.tags, made.detections, record, image, notes=notes, **known)
+
+    def unverified(self, **changes: Unpack[SettingChanges]) -> Detections:
+        """Return the boxes that the tagger must see on crops before result(**changes) can be given; often none.
+
+        Raises:
+            BadInput: as result.
+        """
+        settings = self._settings(changes)
+        found = self._detections(settings, self._choice(settings).wanted)
+        return found.take(self._unseen(found, settings))
+
+    def _settings(self, changes: SettingChanges) -> Settings:
+        """Return the settings with changes.
+
+        Raises:
+            BadInput: as result.
+        """
+        settings = self.settings.changed(**changes)
+        settings = settings if self.crops is not None else settings.changed(verify=0)
+        if settings.windows != self.settings.windows and self.tag_scores is not None:
+            raise BadInput(f"the tagger saw windows={self.settings.windows}; explore again with the other number")
+        if settings.tiles:
+            raise BadInput("the models saw no tiles; call the pipeline with tiles instead of explore")
+        return settings
+
+    def _unseen(self, found: Detections, settings: Settings) -> list[int]:
+        """Return the rows of the boxes to verify whose crops are not known."""
+        crops = self.crops or {}
+        return [row for row in least_likely(found, settings).tolist() if box_key(found, row) not in crops]
 
     def _choice(self, settings: Settings) -> Choice:
         detects = self.xyxy is not None
@@ -165,6 +199,13 @@ class Explored:
         found = Candidates(self.xyxy, self.box_scores, self.min_score, best, self.masks, self.mask_scores)
         wanted = present_rows(wanted, self.presence, settings)
         return found.detections(self.vocabulary.labels, wanted, settings, self.encoded.image.shape[:2])
+
+    def _verdicts(self, found: Detections, settings: Settings) -> Verdicts:
+        tagger, detector = self.record.tagger, self.record.detector
+        if not self.crops or tagger is None or detector is None:
+            return NO_VERDICTS
+        model = verification_model(tagger.spec, detector.spec, independent=self.independent)
+        return verdicts_on(model, self.vocabulary, self.presence, found, self.crops, settings)
 
 
 def encode(stages: Stages, image: Any, wanted: Sequence[Stage]) -> Encoded:
@@ -220,7 +261,7 @@ def _answers(stages: Stages, now: Explored, limits: CandidateLimits) -> Iterator
     boxes = replace(now, encoded=encoded, min_score=found.min_score, xyxy=found.xyxy, box_scores=found.scores)
     now = replace(boxes, presence=presence)
     whole = stages.segmenter is None and found.masks is None
-    now = _finished(_verified(stages, now) if whole else now, "boxes", start)
+    now = _finished(_final(stages, now) if whole else now, "boxes", start)
     yield now
     start = perf_counter()
     if stages.segmenter is not None:
@@ -228,14 +269,26 @@ def _answers(stages: Stages, now: Explored, limits: CandidateLimits) -> Iterator
         found = segment_candidates(stages.segmenter, encoded.segmenter, found, encoded.image)
     if found.masks is not None:
         now = replace(now, encoded=encoded, masks=found.masks, mask_scores=found.mask_scores)
-        yield _finished(_verified(stages, now), "masks", start)
+        yield _finished(_final(stages, now), "masks", start)
 
 
-def _verified(stages: Stages, now: Explored) -> Explored:
-    """Return it with the verdicts on the boxes that the chain would verify."""
-    settings, image = stages.settings, now.encoded.image
-    found = now._detections(settings, now._choice(settings).wanted)
-    return replace(now, verdicts=verify(stages, image, now.vocabulary, now.presence, found))
+def verified(stages: Stages, now: Explored, changes: SettingChanges) -> Explored:
+    """Return an answer whose result(**changes) can be given; see Pipeline.verified.
+
+    Raises:
+        BadInput: a setting that does not fit, or the answer was made by other models.
+    """
+    _start(stages, now.encoded)
+    found = now.unverified(**changes)
+    if not len(found) or now.crops is None or stages.tagger is None:
+        return now
+    seen = crops_of(stages.tagger, now.encoded.image, now.vocabulary, found)
+    return replace(now, crops={**now.crops, **seen})
+
+
+def _final(stages: Stages, now: Explored) -> Explored:
+    """Return the answer of the last stage, with what the tagger sees on the boxes that the chain would verify."""
+    return now if stages.tagger is None else verified(stages, replace(now, crops={}), {})
 
 
 def _finished(now: Explored, stage: Stage, start: float) -> Explored:

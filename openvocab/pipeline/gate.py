@@ -23,7 +23,7 @@ Scores = NDArray[np.float32]
 def effective(settings: Settings, tagger: Tagger | None, detector: Detector | None) -> Settings:
     """Fill in the thresholds that were not given with those of the calibration, or of the loaded checkpoints.
 
-    The threshold of a stage that is left out stays None.
+    The threshold of a stage that is left out stays None. Without a tagger or a detector no box is verified.
 
     Raises:
         BadInput: the calibration is for other models.
@@ -35,7 +35,7 @@ def effective(settings: Settings, tagger: Tagger | None, detector: Detector | No
         settings = replace(settings, tag_threshold=own.value)
     if settings.box_threshold is None and detector is not None:
         settings = replace(settings, box_threshold=box_threshold(detector.record.spec).value)
-    return settings
+    return settings if tagger and detector else replace(settings, verify=0)
 
 
 def _calibrated(
@@ -107,9 +107,12 @@ class Choice:
             return self.labels
         return tuple(self.labels[row] for row in self.wanted)
 
-    def notes_of(self, detections: int) -> tuple[str, ...]:
-        """Return the notes of a result with that many detections."""
-        return () if detections else self.notes
+    def notes_of(self, detections: int, rejected: int = 0) -> tuple[str, ...]:
+        """Return the notes of a result with so many detections, where verification rejected so many boxes."""
+        if not self.notes or not rejected:
+            return () if detections else self.notes
+        boxes = "the only box" if rejected == 1 else f"all {rejected} boxes"
+        return () if detections else (*self.notes[:-1], f"no box: verification rejected {boxes}; verify=0 keeps them")
 
 
 def choose(

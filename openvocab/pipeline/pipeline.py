@@ -27,7 +27,7 @@ from openvocab.pipeline.prompting.vocabularies import encode_vocabulary
 from openvocab.pipeline.protocols import ImageArray, Tagger, TextEmbeddings, Vocabulary
 from openvocab.pipeline.result import Result, RunRecord, Tag
 from openvocab.pipeline.settings import SettingChanges
-from openvocab.pipeline.verify import finish
+from openvocab.pipeline.verification.settle import Verified, finish
 from openvocab.prompts.prompt import Prompt
 from openvocab.prompts.sets import LabelSet
 from openvocab.prompts.templates import PromptSet
@@ -236,9 +236,8 @@ class Pipeline(Stages):
             options: Fields of EverythingOptions, e.g. unknown_threshold=0.4.
 
         Raises:
-            ImageError: the image cannot be read.
             BadInput: a stage is missing, or labels or options cannot be used.
-            BadOutput: a model answered with numbers that are not finite.
+            ImageError, BadOutput: as in a call on one image.
         """
         name = os.fspath(image) if isinstance(image, str | os.PathLike) else "array"
         vocabulary, chosen = self.vocabulary(labels, template), EverythingOptions(**options)
@@ -270,7 +269,7 @@ class Pipeline(Stages):
         wanted: Sequence[str] | None = None,
         **changes: Unpack[SettingChanges],
     ) -> Detections:
-        """Stage 2 alone: boxes of the wanted labels (all of the vocabulary where not given), best first.
+        """Stage 2 alone: boxes of the wanted labels (all of the vocabulary where not given), best first, not verified.
 
         Raises:
             BadInput: there is no detector.
@@ -298,9 +297,8 @@ class Pipeline(Stages):
         """Encode one image for some stages, or what is missing of an encoding, for explore and prompt.
 
         Raises:
-            ImageError: as in a call on one image.
-            BadOutput: as in a call on one image.
             BadInput: no stage of that name, or the encoding was made by other models.
+            ImageError, BadOutput: as in a call on one image.
         """
         return explore.encode(self, image, stages)
 
@@ -326,13 +324,21 @@ class Pipeline(Stages):
             changes: Settings to change.
 
         Raises:
-            ImageError: as in a call on one image.
             BadInput: as in a call on one image; at once, before the first stage is asked for.
-            BadOutput: a model answered with numbers that are not finite.
+            ImageError, BadOutput: as in a call on one image.
         """
         stages = replace(self, settings=self.settings.changed_in(Pipeline.explore, changes))
         vocabulary = self.vocabulary(labels, template)
         return explore.explore(stages, image, vocabulary, CandidateLimits(min_score, max_candidates))
+
+    def verified(self, explored: Explored, **changes: Unpack[SettingChanges]) -> Explored:
+        """Return the answer with what explored.result(**changes) lacks for its verdicts; the same one if nothing.
+
+        Raises:
+            BadInput: a setting that does not fit, or the answer was made by other models.
+            BadOutput: the model's answer is not finite.
+        """
+        return explore.verified(self, explored, changes)
 
     def prompt(
         self,
@@ -375,11 +381,10 @@ class Pipeline(Stages):
         seen = chain.look(stages, [image], vocabulary, choice.wanted)[0] if detects else None
         evidence, (height, width) = tagged.evidence if tagged else {}, image.shape[:2]
         found, presence = chain.conclude(stages, vocabulary, choice, evidence, seen, (height, width))
-        known: dict[str, Any] = {"labels": vocabulary.labels, "presence": presence}
-        if stages.detector is not None:
-            made = finish(stages, image, vocabulary, presence, found)
-            found, known["rejected"] = made.detections, made.rejected
-        known["notes"] = choice.notes_of(len(found))
+        given = stages, image, vocabulary, presence, found
+        made = finish(*given) if stages.detector is not None else Verified(found, Detections.none())
+        known: dict[str, Any] = {"labels": vocabulary.labels, "presence": presence, "rejected": made.rejected}
+        known["notes"], found = choice.notes_of(len(made.detections), len(made.rejected)), made.detections
         return Result(name, width, height, choice.tags, found, chain.run_record(stages, vocabulary), image, **known)
 
 

@@ -16,7 +16,7 @@ from openvocab.batch.jobs import Job, open_stage
 from openvocab.batch.relabel import relabel
 from openvocab.images.items import Item
 from openvocab.pipeline.everything import UNKNOWN
-from openvocab.pipeline.verify import judge
+from openvocab.pipeline.verification.verdicts import judge
 from openvocab.testing import FakeDetector, FakeSegmenter, FakeTagger
 from openvocab.ui.cli.main import main
 from tests.pipeline.test_verify import RULE

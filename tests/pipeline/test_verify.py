@@ -15,7 +15,8 @@ from PIL import Image
 import openvocab
 from openvocab import BadInput, Pipeline, Settings
 from openvocab.pipeline.presence import log_odds
-from openvocab.pipeline.verify import judge, label_evidence, rival_of, settle
+from openvocab.pipeline.verification.settle import settle
+from openvocab.pipeline.verification.verdicts import judge, label_evidence, rival_of
 from openvocab.testing import FakeDetector, FakeSegmenter, FakeTagger
 from openvocab.weights.manifest import checkpoint, preset_records
 from openvocab.weights.presence import Logistic
@@ -147,10 +148,51 @@ def test_explore_gives_the_verdicts_of_the_chain() -> None:
     result = pipe(GRAY, LABELS)
     assert (last.result().detections, last.result().rejected) == (result.detections, result.rejected)
     assert last.result(verify=0).detections == pipe(GRAY, LABELS, verify=0).detections
-    with pytest.raises(BadInput, match="verified 3 boxes"):
-        last.result(verify=4)
+    assert last.result(verify=4).rejected == pipe(GRAY, LABELS, verify=4).rejected, "there is no fourth box"
     *_, bare = replace(pipe, segmenter=None).explore(GRAY, LABELS)
     assert bare.result().rejected.labels == ("owl",)
+
+
+def test_other_thresholds_are_refused_until_the_tagger_has_seen_the_boxes_that_they_let_in() -> None:
+    pipe = pipeline(box_threshold=0.55)
+    assert isinstance(pipe.tagger, FakeTagger)
+    *_, last = pipe.explore(GRAY, LABELS)
+    with pytest.raises(BadInput, match=r"not seen 1 of these boxes; call pipe\.verified"):
+        last.result(box_threshold=0.3)
+    seen, before = pipe.verified(last, box_threshold=0.3), list(pipe.tagger.calls)
+    assert before[-1] == 2, "the box of the owl, with and without its surroundings"
+    for changes in ({}, {"box_threshold": 0.3}, {"box_threshold": 0.8}, {"verify": 0}, {"presence_threshold": 0.05}):
+        assert pipe.verified(seen, **changes) is seen and not len(seen.unverified(**changes))
+        got = seen.result(**changes)
+        pipe.tagger.calls[:] = []
+        want = pipe(GRAY, LABELS, **changes)
+        assert (got.detections, got.rejected, got.run) == (want.detections, want.rejected, want.run)
+    assert seen.result(box_threshold=0.3).rejected.labels == ("owl",) and last.crops != seen.crops
+
+
+@pytest.mark.parametrize("stages", [{"tagger": None}, {"detector": None}], ids=["no tagger", "no detector"])
+def test_without_a_tagger_or_a_detector_no_box_is_verified(stages: dict[str, None]) -> None:
+    pipe = replace(pipeline(), **stages)
+    *_, last = pipe.explore(GRAY, LABELS)
+    result = pipe(GRAY, LABELS)
+    assert result.run.settings["verify"] == 0 and (last.result().run, last.result(verify=3).run) == (result.run,) * 2
+    assert last.crops is None or pipe.detector is None
+
+
+def test_a_stage_alone_is_not_verified() -> None:
+    rows = (("dog", 0.9, 31, 10, 50, 30), ("cat", 0.6, 30, 10, 50, 30))
+    pipe = pipeline(rows=rows)
+    for verify in (0, 3):
+        made = replace(pipe, settings=pipe.settings.changed(verify=verify))
+        assert made.detect(GRAY, made.vocabulary(LABELS)).labels == ("dog",), "one object has one label"
+
+
+def test_notes_say_that_all_boxes_were_rejected() -> None:
+    pipe = pipeline(tag_threshold=0.5, rows=ROWS[2:])
+    *_, last = pipe.explore(GRAY, LABELS)
+    for result in (pipe(GRAY, LABELS), last.result(), *pipe.run([GRAY], LABELS)):
+        assert result.notes[-1] == "no box: verification rejected the only box; verify=0 keeps them"
+        assert result.rejected.labels == ("owl",)
 
 
 def test_a_run_stores_the_reasons_and_what_was_rejected(tmp_path: Path) -> None:

@@ -164,8 +164,8 @@ def collect_boxes(
 def box_answers(
     stages: Stages, vocabulary: Vocabulary
 ) -> Callable[[Sequence[ImageArray], Sequence[Tagged | None]], list[Detections]]:
-    """Return a function that gives the boxes of each image over a low threshold, before segmentation."""
-    settings = stages.settings
+    """Return a function that gives the boxes of each image over a low threshold, neither segmented nor verified."""
+    settings = stages.settings.changed(verify=0)
     low = Stages(
         stages.tagger,
         stages.detector,

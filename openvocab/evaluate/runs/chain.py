@@ -25,7 +25,7 @@ from openvocab.pipeline.pipeline import Pipeline
 from openvocab.pipeline.protocols import ImageArray, LateFusionDetector, Segmenter, Vocabulary
 from openvocab.pipeline.result import RunRecord
 from openvocab.pipeline.tiled import segment_tiles
-from openvocab.pipeline.verify import finish
+from openvocab.pipeline.verification.settle import finish
 
 __all__ = ["ChainRun", "run_chain", "run_segmenter"]
 
@@ -177,13 +177,13 @@ class _Models:
     ) -> Detections:
         """Return the detections of the labels of those rows; with masks if there is a segmenter.
 
-        A late-fusion detector has scored all labels already.
+        They are not verified: the true labels take the place of all that the tagger says. A late-fusion detector has scored all labels already.
         """
         if self.vocabulary is None:
             return Detections.none()
         labels = self.vocabulary.labels
         if seen is not None and isinstance(pipe.detector, LateFusionDetector):
-            found = seen.detections(labels, rows, pipe.settings, pixels.shape[:2])
+            found = seen.detections(labels, rows, pipe.settings.changed(verify=0), pixels.shape[:2])
         else:
             found = detect(pipe, [pixels], self.vocabulary, [labels[row] for row in rows])[0]
         return segment(pipe, pixels, found, encoded)

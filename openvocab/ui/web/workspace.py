@@ -15,6 +15,7 @@ from openvocab import Detections, Result
 from openvocab.errors import BadInput
 from openvocab.pipeline.masks import EncodedMasks, mask_json
 from openvocab.pipeline.settings import SettingChanges
+from openvocab.pipeline.verification.settle import VERIFICATION
 
 if TYPE_CHECKING:
     from openvocab import Encoded, Explored, Pipeline
@@ -43,6 +44,7 @@ class Object:
         xyxy: Left, top, right, bottom in pixels, half-open.
         mask: COCO run-length encoding, {"size": [H, W], "counts": str}; None without a mask.
         by_hand: Whether a person added or changed it.
+        verdict: What verification said of it; empty where it said nothing, and for an object of a person.
     """
 
     key: str
@@ -53,6 +55,7 @@ class Object:
     xyxy: tuple[float, float, float, float]
     mask: dict[str, Any] | None
     by_hand: bool = False
+    verdict: str = ""
 
 
 def detection_keys(detections: Detections) -> tuple[str, ...]:
@@ -140,7 +143,11 @@ class Workspace:
     def result(self) -> Result:
         """Return the image's result with the edits applied. No model is called."""
         raw = self.raw()
-        return replace(raw, detections=self._detections(self.objects(raw), raw.detections.masks is not None), notes=())
+        objects, found = self.objects(raw), raw.detections
+        made = self._detections(objects, found.masks is not None)
+        if objects and VERIFICATION in found.data:
+            made = replace(made, data={VERIFICATION: tuple(each.verdict for each in objects)})
+        return replace(raw, detections=made, notes=())
 
     def add(self, mask: NDArray[np.bool_], score: float, name: str) -> Workspace:
         """Add an object.
@@ -174,7 +181,7 @@ class Workspace:
             BadInput: there is no object with one of these keys, or the name is invalid.
         """
         label = parse_name(name)
-        return self._edited({key: replace(self.find(key), label=label, by_hand=True) for key in keys})
+        return self._edited({key: replace(self.find(key), label=label, by_hand=True, verdict="") for key in keys})
 
     def rename_all(self, old: str, new: str) -> Workspace:
         """Rename all objects of a label; if there are objects of the new label, the two are merged.
@@ -208,7 +215,7 @@ class Workspace:
         found = self.find(key)
         estimate = (found.mask_score if found.mask_score is not None else 1.0) if score is None else score
         box = tight_box(mask) if xyxy is None else xyxy
-        made = replace(found, mask=mask_json(mask), mask_score=estimate, xyxy=box, by_hand=True)
+        made = replace(found, mask=mask_json(mask), mask_score=estimate, xyxy=box, by_hand=True, verdict="")
         return self._edited({key: made})
 
     def undo(self) -> Workspace:
@@ -272,7 +279,7 @@ class Workspace:
 def _objects(detections: Detections) -> Iterable[Object]:
     """Yield the objects that the models found."""
     codes = detections.encoded().masks
-    scores = detections.mask_scores
+    scores, verdicts = detections.mask_scores, detections.data.get(VERIFICATION, [""] * len(detections))
     for row, key in enumerate(detection_keys(detections)):
         left, top, right, bottom = detections.xyxy[row].tolist()
         yield Object(
@@ -283,6 +290,7 @@ def _objects(detections: Detections) -> Iterable[Object]:
             None if scores is None else float(scores[row]),
             (left, top, right, bottom),
             codes.rle(row) if isinstance(codes, EncodedMasks) else None,
+            verdict=verdicts[row] or "",
         )
 
 

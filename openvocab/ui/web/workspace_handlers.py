@@ -23,6 +23,7 @@ from openvocab.ui.web.mask_edits import cleaned, painted
 from openvocab.ui.web.point_prompts import parse_prompts
 from openvocab.ui.web.polygons import actions as polygon_actions
 from openvocab.ui.web.text_inputs import parse_vocabulary
+from openvocab.ui.web.verdicts.update import update_verified
 from openvocab.ui.web.view_models import RUNNING, stage_steps, summary
 from openvocab.ui.web.workspace import Workspace, encode
 
@@ -103,7 +104,7 @@ class WorkspaceHandlers:
         waiting = {**start, "objects": start.get("objects", []), "steps": stage_steps(None, running=True)}
         yield waiting, RUNNING, token
         for explored, last in self._explore(workspace, labels, preset):
-            workspace = self._store.update(token, partial(_with_explored, explored), keep=last)
+            workspace = update_verified(self._context, token, partial(_with_explored, explored), keep=last)
             yield self._shown(workspace, running=not last, start=start), *self._note(workspace, not last), token
 
     def _shown(self, workspace: Workspace, running: bool = False, start: Message | None = None) -> Message:
@@ -160,12 +161,12 @@ class WorkspaceHandlers:
         return self._store.update(token, lambda now: replace(now, preset=preset, encoded=encoded, explored=None))
 
     def set_thresholds(self, token: str | None, *thresholds: float) -> tuple[Any, Any]:
-        """Apply other thresholds to the raw scores."""
+        """Apply other thresholds to the raw scores; the tagger verifies boxes that it has not seen."""
         if token is None:
             return gr.skip(), gr.skip()
         chosen = slider_settings(thresholds)
         ran = self._store.get(token).explored is not None
-        workspace = self._store.update(token, lambda now: replace(now, thresholds=chosen), keep=ran)
+        workspace = update_verified(self._context, token, lambda now: replace(now, thresholds=chosen), keep=ran)
         return self._shown(workspace), *self._note(workspace)
 
     def act(self, token: str | None, event: gr.EventData) -> Message:

@@ -154,7 +154,10 @@ class Explored:
                 "settings first, or give verify=0"
             )
         made = settle(found, self._verdicts(found, settings), labels, settings)
-        record, notes = replace(self.record, settings=settings.given()), choice.notes_of(len(made.detections), len(made.rejected))
+        record, notes = (
+            replace(self.record, settings=settings.given()),
+            choice.notes_of(len(made.detections), len(made.rejected)),
+        )
         known: dict[str, Any] = {"labels": labels, "presence": self.presence, "rejected": made.rejected}
         image = self.encoded.image
         return Result(source, width, height, choice.tags, made.detections, record, image, notes=notes, **known)

@@ -27,7 +27,8 @@ Crops = Mapping[bytes, Mapping[str, Floats]]
 
 def box_key(found: Detections, row: int) -> bytes:
     """Return the key of a detection's box: it does not depend on the label."""
-    return found.xyxy[row].tobytes()
+    key: bytes = found.xyxy[row].tobytes()
+    return key
 
 
 def crops_of(tagger: Tagger, image: ImageArray, vocabulary: Vocabulary, found: Detections) -> Crops:

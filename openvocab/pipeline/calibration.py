@@ -109,7 +109,7 @@ class StageFit:
     def raw_log_odds(
         self, scores: NDArray[np.float32], labels: tuple[str, ...], index: NDArray[np.integer[Any]]
     ) -> NDArray[np.float64]:
-        """Return the (N,) log-odds of the model's own scores, of (N,) calibrated scores of the labels at those places."""
+        """Return the (N,) log-odds of the model's own scores, of (N,) calibrated ones of those places."""
         scale, shift, _ = _columns(self, labels)
         return np.asarray((logit(scores) - shift[index]) / scale[index])
 

@@ -37,7 +37,7 @@ from openvocab.pipeline.result import NO_PRESENCE, ModelRecord, Presence, Result
 from openvocab.pipeline.settings import SettingChanges, Settings
 from openvocab.pipeline.verification.crops import Crops, box_key, crops_of
 from openvocab.pipeline.verification.settle import settle
-from openvocab.pipeline.verification.verdicts import NO_VERDICTS, least_likely, verdicts_on
+from openvocab.pipeline.verification.verdicts import NO_VERDICTS, Verdicts, least_likely, verdicts_on
 from openvocab.pipeline.views import views
 from openvocab.weights.verification import verification_model
 
@@ -79,12 +79,13 @@ class Explored:
     Candidates are the boxes whose best label scores min_score or more, the best max_candidates of them.
 
     For a late-fusion detector (OWL-ViT, OWLv2, the embedded models), whose boxes do not depend on the labels, each
-    candidate has a score for every label, and result(**changes) equals pipe(image, labels, **changes) for any change
-    of tag threshold, max_tags, NMS, duplicates, max_boxes, mask threshold and presence threshold, and for a box
-    threshold of `min_score` or more. Where boxes are verified, other thresholds may let in boxes that the tagger has
-    not seen on a crop; Pipeline.verified(explored, **changes) makes up for them, and result refuses without. For an early-fusion detector (Grounding DINO, OmDet-Turbo, DETR, SAM 3) all labels are detected together,
-    once; a box has scores for the labels it was found under, and result drops boxes of labels that settings.gate
-    excludes. The chain, which does not detect those labels, may then find other boxes.
+    candidate has a score for every label, and result(**changes) equals pipe(image, labels, **changes) for any
+    change of tag threshold, max_tags, NMS, duplicates, max_boxes, mask threshold and presence threshold, and for a
+    box threshold of `min_score` or more. Where boxes are verified, other thresholds may let in boxes that the
+    tagger has not seen on a crop; Pipeline.verified(explored, **changes) makes up for them, and result refuses
+    without. For an early-fusion detector (Grounding DINO, OmDet-Turbo, DETR, SAM 3) all labels are detected
+    together, once; a box has scores for the labels it was found under, and result drops boxes of labels that
+    settings.gate excludes. The chain, which does not detect those labels, may then find other boxes.
 
     Attributes:
         encoded: The image and its encodings; give it to Pipeline.explore for other labels.

@@ -171,7 +171,7 @@ def test_other_thresholds_are_refused_until_the_tagger_has_seen_the_boxes_that_t
 
 
 @pytest.mark.parametrize("stages", [{"tagger": None}, {"detector": None}], ids=["no tagger", "no detector"])
-def test_without_a_tagger_or_a_detector_no_box_is_verified(stages: dict[str, None]) -> None:
+def test_without_a_tagger_or_a_detector_no_box_is_verified(stages: dict[str, Any]) -> None:
     pipe = replace(pipeline(), **stages)
     *_, last = pipe.explore(GRAY, LABELS)
     result = pipe(GRAY, LABELS)

@@ -177,7 +177,8 @@ class _Models:
     ) -> Detections:
         """Return the detections of the labels of those rows; with masks if there is a segmenter.
 
-        They are not verified: the true labels take the place of all that the tagger says. A late-fusion detector has scored all labels already.
+        They are not verified: the true labels take the place of all that the tagger says. A late-fusion detector has
+        scored all labels already.
         """
         if self.vocabulary is None:
             return Detections.none()

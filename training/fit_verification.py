@@ -11,65 +11,72 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from openvocab.pipeline import chain
-from openvocab.pipeline.presence import log_odds
-from openvocab.pipeline.verification.crops import crop_log_odds
-from openvocab.pipeline.verification.verdicts import label_evidence, rival_of
+from openvocab.pipeline.verification.crops import Crops, crops_of
+from openvocab.pipeline.verification.settle import settle
+from openvocab.pipeline.verification.verdicts import label_evidence, verdicts_on
 from openvocab.weights.presence import Logistic
 from openvocab.weights.verification import FITTED, VerificationModel
 from training.drawings import TRAINED_STYLES, labels, load_style
-from training.evaluate import f1, mask_iou, scene_masks
+from training.evaluate import f1, mask_iou, matches, scene_masks
 from training.fit_presence import SEED, fit_logistic
 from training.scenes import ORDINARY, Scene, bank, compose
 
 if TYPE_CHECKING:
-    from openvocab import Pipeline, Settings, Vocabulary
+    from openvocab import Detections, Pipeline, Settings, Vocabulary
+    from openvocab.pipeline.result import Presence
 
-__all__ = ["SETS", "Observed", "cross_validated", "fit", "kept", "main", "observe"]
+__all__ = ["SETS", "Observed", "cross_validated", "fit", "main", "observe", "verified_f1"]
 
-OWN = ("box", "crop", "masked", "presence", "against")
-SETS = (OWN, OWN[1:], tuple(name for name in OWN if name != "masked"), ("crop", "presence", "against"))
-"""The evidence that may be at hand: of the label of a box, or of another one, with masks or without."""
+SETS = tuple(("box", *crop, *known) for crop in (("masked",), ("crop",)) for known in (("presence",), ()))
+"""The evidence that may be at hand."""
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6)
 FOLDS = 5
-LOW: dict[str, Any] = {"box_threshold": 0.35, "presence_threshold": 0.5}
-"""Thresholds under which boxes are observed: the chain alone gives few wrong ones to learn from."""
+LIMIT = 12.0
+"""Of log-odds, as in VerificationModel.probabilities."""
+LOW: dict[str, Any] = {"box_threshold": 0.15, "presence_threshold": 0.05}
+"""Thresholds under which boxes are observed: the usual ones let in few wrong ones to learn from."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class Observed:
-    """One box of a scene, with the evidence for its label and for the one that the crops show best besides.
+    """The boxes of one scene.
 
     Attributes:
-        own: Evidence for the label of the box.
-        right: Whether an object of that label is there.
-        rival: Evidence for the other label.
-        rival_right: Whether an object of that other label is there.
-        usual: Whether it passes the thresholds of the preset. The others are there to learn from.
+        found: N detections, before verification.
+        crops: What the tagger sees on their crops, "masked" and "crop".
+        presence: Of the labels in the scene.
+        overlaps: (N, M) mask IoU of boxes and objects.
+        objects: (M,) places of the labels of the objects.
     """
 
-    own: Mapping[str, float]
-    right: bool
-    rival: Mapping[str, float]
-    rival_right: bool
-    usual: bool = True
+    found: Detections
+    crops: Crops
+    presence: Presence
+    overlaps: NDArray[np.float64]
+    objects: NDArray[np.int64]
+
+    def over(self, settings: Settings) -> NDArray[np.intp]:
+        """Return the rows of the boxes that the thresholds of the settings let pass."""
+        likely = self.presence.probabilities[self.found.class_ids] >= settings.presence_threshold
+        return np.flatnonzero(likely & (self.found.detector_scores > settings.threshold("box_threshold")))
 
 
-def observe(pipe: Pipeline, vocabulary: Vocabulary, scene: Scene, usual: Settings) -> list[Observed]:
-    """Return every box of the chain, without verification, on one scene.
+def observe(pipe: Pipeline, vocabulary: Vocabulary, scene: Scene) -> Observed | None:
+    """Return every box of the chain, without verification, on one scene; None without a box.
 
     Args:
         pipe: Its thresholds may be lower than the usual ones.
         vocabulary: All labels.
         scene: The scene.
-        usual: The settings of the preset.
 
     Raises:
         BadInput: the pipeline has no tagger.
@@ -78,62 +85,86 @@ def observe(pipe: Pipeline, vocabulary: Vocabulary, scene: Scene, usual: Setting
     choice = chain.tag(pipe, tagged.scores, vocabulary.labels)
     seen = chain.look(pipe, [scene.image], vocabulary, choice.wanted)[0]
     found, presence = chain.conclude(pipe, vocabulary, choice, tagged.evidence, seen, scene.image.shape[:2])
-    found = chain.segment(pipe, scene.image, found)
+    bare, found = found, chain.segment(pipe, scene.image, found)
     if not len(found) or pipe.tagger is None:
-        return []
-    odds = crop_log_odds(pipe.tagger, scene.image, vocabulary, found)
-    odds["presence"] = np.tile(log_odds(presence.probabilities), (len(found), 1))
-    overlaps, boxes = mask_iou(np.asarray(found.masks), scene_masks(scene)) >= 0.5, log_odds(found.detector_scores)
-    made = []
-    for row, place in enumerate(found.class_ids.tolist()):
-        there, own = set(scene.labels[overlaps[row]].tolist()), {name: values[row] for name, values in odds.items()}
-        rival = rival_of(own, place)
-        evidence = label_evidence(own, place) | {"box": float(boxes[row])}
-        passes = found.detector_scores[row] > usual.threshold("box_threshold")
-        passes &= presence.probabilities[place] >= usual.presence_threshold
-        made.append(Observed(evidence, place in there, label_evidence(own, rival), rival in there, bool(passes)))
-    return made
+        return None
+    masked, plain = (crops_of(pipe.tagger, scene.image, vocabulary, one) for one in (found, bare))
+    crops = {key: {**plain[key], **seen} for key, seen in masked.items()}
+    return Observed(found, crops, presence, mask_iou(np.asarray(found.masks), scene_masks(scene)), scene.labels)
 
 
 def fit(observed: Sequence[Observed], source: str, threshold: float) -> VerificationModel:
-    """Fit a function for each set of evidence: on labels of boxes where it has "box", else on the other labels."""
-    own = [(one.own, one.right) for one in observed]
-    others = [(one.rival, one.rival_right) for one in observed]
-    made = tuple(_fitted(own if "box" in names else others, names) for names in SETS)
-    return VerificationModel(made, threshold, source)
+    """Fit a function for each set of evidence."""
+    return VerificationModel(tuple(_fitted(observed, names) for names in SETS), threshold, source)
 
 
-def _fitted(rows: Sequence[tuple[Mapping[str, float], bool]], names: Sequence[str]) -> Logistic:
-    table = np.array([[evidence[name] for name in names] for evidence, _ in rows])
-    return fit_logistic(table, np.array([right for _, right in rows]), names)
+def _fitted(observed: Sequence[Observed], names: Sequence[str]) -> Logistic:
+    """Fit weights that tell the label of an object from all others, then the scale and bias of a probability."""
+    boxes = [(one, row) for one in observed for row in range(len(one.found))]
+    known = [label_evidence(one.found, row, one.crops, one.presence) for one, row in boxes]
+    table = np.stack([np.stack([each[name] for name in names], 1) for each in known]).clip(-LIMIT, LIMIT)
+    best = [(one.overlaps[row].max(), one.objects[one.overlaps[row].argmax()]) for one, row in boxes]
+    places = np.array([place if overlap >= 0.5 else -1 for overlap, place in best])
+    weights = _weights(table[places >= 0], places[places >= 0])
+    odds = table @ weights
+    scale = fit_logistic(odds.max(1)[:, None], odds.argmax(1) == places, ("all",))
+    rounded = {name: round(float(scale.weights["all"] * one), 4) for name, one in zip(names, weights, strict=True)}
+    return Logistic(scale.bias, rounded)
 
 
-def kept(observed: Sequence[Observed], model: VerificationModel, threshold: float) -> tuple[int, int]:
-    """Return how many boxes have the right label after the rule, and how many are left."""
-    right = left = 0
-    for one in [each for each in observed if each.usual]:
-        if model.probability(one.own) >= threshold:
-            right, left = right + one.right, left + 1
-        elif model.probability(one.rival) >= threshold:
-            right, left = right + one.rival_right, left + 1
-    return right, left
+def _weights(table: NDArray[np.float64], places: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the (E,) weights of a softmax over C labels that make (N,) true places of (N, C, E) evidence likeliest."""
+    import torch
+
+    evidence, truth = torch.tensor(table, dtype=torch.float32), torch.tensor(places)
+    weights = torch.full((table.shape[2],), 0.3, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weights], max_iter=100)
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        value = torch.nn.functional.cross_entropy(evidence @ weights, truth) + 1e-3 * weights.square().sum()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    optimizer.step(loss)
+    return weights.detach().numpy().astype(np.float64)
 
 
-def cross_validated(scenes: Sequence[Sequence[Observed]], objects: int, threshold: float) -> float:
-    """Return the F1 of all boxes under the rule, each verified by one that was fitted on other scenes.
+def verified_f1(
+    observed: Sequence[Observed], objects: int, vocabulary: Vocabulary, model: VerificationModel | None, usual: Settings
+) -> float:
+    """Return the F1 of the boxes over the usual thresholds under a rule; without one, where it is None.
 
     Args:
-        scenes: The boxes of each scene.
+        observed: The boxes of each scene.
         objects: The number of objects in all scenes.
-        threshold: See VerificationModel.
+        vocabulary: All labels.
+        model: The rule.
+        usual: The settings of the preset.
     """
     right = left = 0
-    for fold in range(FOLDS):
-        others = [one for row, scene in enumerate(scenes) if row % FOLDS != fold for one in scene]
-        held = [one for row, scene in enumerate(scenes) if row % FOLDS == fold for one in scene]
-        hits, given = kept(held, fit(others, "", threshold), threshold)
-        right, left = right + hits, left + given
+    for one in observed:
+        rows = one.over(usual)
+        found, settings = one.found.take(rows), usual if model else usual.changed(verify=0)
+        verdicts = verdicts_on(model, vocabulary, one.presence, found, one.crops, settings) if model else {}
+        kept = settle(replace(found, data={**found.data, "row": tuple(rows)}), verdicts, vocabulary.labels, settings)
+        names = [vocabulary.labels[place] for place in one.objects]
+        shown = one.overlaps[list(kept.detections.data["row"])]
+        right, left = right + matches(shown, kept.detections.labels, names), left + len(kept.detections)
     return f1(right, left, objects)["f1"]
+
+
+def cross_validated(
+    observed: Sequence[Observed], objects: int, vocabulary: Vocabulary, usual: Settings, threshold: float
+) -> float:
+    """Return the mean F1 of folds of scenes under a rule that was fitted on the others; see verified_f1."""
+    values = []
+    for fold in range(FOLDS):
+        others = [one for row, one in enumerate(observed) if row % FOLDS != fold]
+        held = [one for row, one in enumerate(observed) if row % FOLDS == fold]
+        model = fit(others, "", threshold)
+        values.append(verified_f1(held, sum(len(one.objects) for one in held), vocabulary, model, usual))
+    return float(np.mean(values))
 
 
 def _plain(pipe: Pipeline, model: VerificationModel) -> list[dict[str, Any]]:
@@ -158,18 +189,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     drawings = bank([load_style(name, chosen.packages) for name in TRAINED_STYLES], labels())
     rng = np.random.default_rng(chosen.seed)
     scenes = [compose(rng, drawings, ORDINARY) for _ in range(chosen.scenes)]
-    usual = openvocab.load("pocket", verify=0)
+    usual = openvocab.load("pocket")
     pipe, vocabulary = usual.changed(**LOW), usual.vocabulary(labels())
-    seen = [observe(pipe, vocabulary, scene, usual.settings) for scene in scenes]
-    everything, objects = [one for scene in seen for one in scene], sum(len(one.labels) for one in scenes)
-    shown = [one for one in everything if one.usual]
-    plain = f1(sum(one.right for one in shown), len(shown), objects)["f1"]
-    figures = {each: cross_validated(seen, objects, each) for each in THRESHOLDS}
+    seen = [one for scene in scenes if (one := observe(pipe, vocabulary, scene)) is not None]
+    objects = sum(len(one.labels) for one in scenes)
+    figures = {each: cross_validated(seen, objects, vocabulary, usual.settings, each) for each in THRESHOLDS}
     best = max(THRESHOLDS, key=lambda each: figures[each])
     source = f"fitted on {len(scenes)} composed scenes of seed {chosen.seed}: python -m training.fit_verification"
-    model = fit(everything, source, best)
-    lines = [*map(str, model.logistics), f"{len(everything)} boxes, {len(shown)} over the usual thresholds"]
-    lines += [f"F1 without verification {plain:.3f}"]
+    model = fit(seen, source, best)
+    lines = [*map(str, model.logistics), f"{sum(len(one.found) for one in seen)} boxes"]
+    lines += [f"F1 without verification {verified_f1(seen, objects, vocabulary, None, usual.settings):.3f}"]
     lines += [f"threshold {each}: cross-validated F1 {value:.3f}" for each, value in figures.items()]
     sys.stdout.write("\n".join(lines) + "\n")
     if not chosen.dry_run:

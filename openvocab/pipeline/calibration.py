@@ -106,13 +106,6 @@ class StageFit:
             scale, shift = scale[index], shift[index]
         return sigmoid(scale * logit(raw) + shift)
 
-    def raw_log_odds(
-        self, scores: NDArray[np.float32], labels: tuple[str, ...], index: NDArray[np.integer[Any]]
-    ) -> NDArray[np.float64]:
-        """Return the (N,) log-odds of the model's own scores, of (N,) calibrated ones of those places."""
-        scale, shift, _ = _columns(self, labels)
-        return np.asarray((logit(scores) - shift[index]) / scale[index])
-
     def with_threshold(self, threshold: float) -> StageFit:
         """Return the same scores with one threshold for all labels."""
         labels = {label: replace(each, threshold=threshold) for label, each in self.labels.items()}

@@ -27,6 +27,7 @@ from openvocab.pipeline.settings import Settings
 from openvocab.prompts.labels import check_threshold
 
 __all__ = [
+    "LABEL_SCORES",
     "CandidateLimits",
     "Candidates",
     "encode_all",
@@ -37,6 +38,8 @@ __all__ = [
 
 Floats = NDArray[np.float32]
 
+LABEL_SCORES = "label_scores"
+"""The entry of Detections.data with the (C,) scores of a box for all labels, from the detector to verification."""
 _LABELS_A_CALL = 2048
 """Labels scored at once; more would make a table of all patches and labels that does not fit into memory."""
 _MASK_BYTES = 2**26
@@ -73,7 +76,7 @@ class Candidates:
 
     Attributes:
         xyxy: (N, 4) float32 boxes in pixels, not ranked.
-        scores: (N, C) float32, each candidate's score for every label; 0 below the min_score that was asked for. The
+        scores: (N, C) float32, each candidate's score for every label; 0 for a label that it was not scored for. The
             columns of a LabelSet's negatives stand behind those of the labels.
         min_score: Box thresholds of this or more are answered in full.
         best: (C,) float32, the best score of each label over all boxes, candidates or not; NaN for a label that the
@@ -94,7 +97,7 @@ class Candidates:
     def detections(
         self, labels: Sequence[str], wanted: NDArray[np.intp], settings: Settings, size: tuple[int, int]
     ) -> Detections:
-        """Return the detections of the wanted labels, as the chain does.
+        """Return the detections of the wanted labels, as the chain does; with LABEL_SCORES where they are verified.
 
         Args:
             labels: All labels; of more columns of scores than labels, the rest are negatives.
@@ -115,7 +118,8 @@ class Candidates:
         rows = rank_boxes(boxes, settings, min_scores, len(wanted) if len(negatives) else None)
         class_ids, masks, mask_scores = places[best[rows]].astype(np.int64), self.masks, self.mask_scores
         names = tuple(labels[at] for at in class_ids)
-        found = Detections(self.xyxy[rows], top[rows], names, top[rows], class_ids=class_ids)
+        known = {LABEL_SCORES: self.scores[rows]} if settings.verify else {}
+        found = Detections(self.xyxy[rows], top[rows], names, top[rows], class_ids=class_ids, data=known)
         if masks is None or mask_scores is None:
             return found
         ranks = found.scores * mask_scores[rows]
@@ -220,8 +224,7 @@ def score_candidates(
     rows, min_score = top_candidates(np.max(tops, axis=0), limits.min_score, limits.max_candidates)
     rest = [detector.score_boxes(encoded, part)[1][rows] for part in parts[1:]]
     table = np.concatenate([first[rows], *rest], axis=1)
-    kept = np.where(table >= limits.min_score, table, np.float32(0))
-    return Candidates(xyxy[rows], kept, min_score, np.concatenate(best))
+    return Candidates(xyxy[rows], table, min_score, np.concatenate(best))
 
 
 def _best(scores: Floats) -> Floats:

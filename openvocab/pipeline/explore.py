@@ -100,8 +100,8 @@ class Explored:
             it is compared with the detector's own scores, and is low enough for the thresholds of the settings.
         tag_scores: (C,) float32; None without a tagger.
         xyxy: (N, 4) float32 boxes of the candidates in pixels, not ranked; None before the detector ran.
-        box_scores: (N, C) float32, each candidate's score for every label, 0 below the min_score that was asked for.
-            The columns of a LabelSet's negatives stand behind those of the labels.
+        box_scores: (N, C) float32, each candidate's score for every label, 0 for a label it was not scored for. The
+            columns of a LabelSet's negatives stand behind those of the labels.
         masks: N encoded masks; None before the segmenter ran.
         mask_scores: (N,) float32, the segmenter's own estimates of the masks' IoU.
         evidence: The tagger's log-odds of presence; see pipeline.presence.

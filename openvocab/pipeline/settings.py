@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openvocab.errors import BadInput
-from openvocab.pipeline.calibration import Calibration, Scored, logit, read_calibration
+from openvocab.pipeline.calibration import Calibration, Scored, read_calibration
 from openvocab.prompts.labels import check_threshold
 
 __all__ = ["Duplicates", "Gate", "SettingChanges", "Settings", "Tiles"]
@@ -207,19 +207,6 @@ class Settings:
         if fit is None:
             return Scored(scores, threshold)
         return Scored(fit.scores(scores, labels, index), fit.thresholds(labels, threshold)[index])
-
-    def box_log_odds(
-        self, scores: NDArray[np.float32], labels: tuple[str, ...], index: NDArray[np.integer[Any]]
-    ) -> NDArray[np.float64]:
-        """Return the (N,) log-odds that the detector gave, for (N,) scores as box_scores returns them.
-
-        Args:
-            scores: (N,) calibrated if there is a calibration.
-            labels: C labels.
-            index: (N,) the label of each box.
-        """
-        fit = None if self.calibration is None else self.calibration.boxes
-        return logit(scores) if fit is None else fit.raw_log_odds(scores, labels, index)
 
     def lowest_box_score(self, labels: tuple[str, ...]) -> float:
         """Return the score of the detector from which on a box of one of the labels may be a detection.

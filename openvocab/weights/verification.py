@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from openvocab.weights.manifest import origin
 from openvocab.weights.presence import Logistic, PresenceModel, presence_model
@@ -19,7 +21,7 @@ __all__ = ["FITTED", "VerificationModel", "verification_model"]
 FITTED = Path(__file__).resolve().with_name("verification.json")
 """The fitted coefficients."""
 
-_LIMIT = 30.0
+_LIMIT = 12.0
 """Log-odds beyond this are not told apart."""
 
 
@@ -28,8 +30,7 @@ class VerificationModel:
     """The rule of one tagger and detector.
 
     Attributes:
-        logistics: One function for each set of evidence that may be at hand; a function with "box" is for the label
-            that a box has, one without for another label.
+        logistics: One function for each set of evidence that may be at hand.
         threshold: A label that is less likely right is not kept.
         source: "fitted ..." or "prior: ...".
     """
@@ -43,12 +44,16 @@ class VerificationModel:
         """Whether the coefficients were fitted on labeled images."""
         return self.source.startswith("fitted")
 
-    def probability(self, evidence: Mapping[str, float]) -> float:
-        """Return how likely a label is right, by the function of the most evidence that is known."""
+    def probabilities(self, evidence: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float64]:
+        """Return how likely each of C labels is right, by the function of the most evidence that is known.
+
+        Args:
+            evidence: "box", "crop", "masked", "presence" -> (C,) log-odds; no more than _LIMIT counts.
+        """
         fits = [each for each in self.logistics if evidence.keys() >= each.weights.keys()]
         best = max(fits, key=lambda each: len(each.weights))
-        odds = best.bias + sum(weight * evidence[name] for name, weight in best.weights.items())
-        return 1 / (1 + math.exp(-min(max(odds, -_LIMIT), _LIMIT)))
+        shares = [weight * np.clip(evidence[name], -_LIMIT, _LIMIT) for name, weight in best.weights.items()]
+        return np.asarray(1 / (1 + np.exp(-(best.bias + np.sum(shares, axis=0, dtype=np.float64)))))
 
 
 @cache
@@ -77,7 +82,7 @@ def verification_model(tagger: str, detector: str, *, independent: bool) -> Veri
         return fitted
     rule = tomllib.loads(FITTED.with_suffix(".toml").read_text(encoding="utf-8"))["prior"]
     presence = presence_model(tagger, detector, independent=independent)
-    sets = (("crop",), ("crop", "masked"), ("box", "crop"), ("box", "crop", "masked"))
+    sets = (("crop",), ("masked",), ("box", "crop"), ("box", "masked"))
     logistics = tuple(_prior(names, rule["weights"], presence) for names in sets)
     return VerificationModel(logistics, rule["threshold"], f"{rule['source']}; {presence.source}")
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from openvocab.pipeline.candidates import LABEL_SCORES
 from openvocab.pipeline.chain import Stages, segment
 from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.protocols import Boxes, ImageArray, Vocabulary
@@ -108,7 +109,8 @@ def settle(found: Detections, made: Verdicts, labels: tuple[str, ...], settings:
     for row in np.setdiff1d(rows, kept):
         winner = kept[overlaps(found.xyxy[row], found.xyxy[kept])[0].argmax()]
         reasons[row] = f"rejected: same object as {labels[places[winner]]} {likely[winner]:.2f}"
-    told = replace(found, data={**found.data, VERIFICATION: tuple(reasons)})
+    data = {name: values for name, values in found.data.items() if name != LABEL_SCORES}
+    told = replace(found, data={**data, VERIFICATION: tuple(reasons)})
     named = np.where(places < 0, found.class_ids, places)
     told = replace(told, labels=tuple(labels[place] for place in named), class_ids=named)
     out = np.setdiff1d(np.arange(len(found)), kept)

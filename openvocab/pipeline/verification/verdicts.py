@@ -1,8 +1,8 @@
-"""Verdicts: a rule keeps, relabels or rejects a box by what the tagger sees on crops of it.
+"""Verdicts: a rule keeps, relabels or rejects a box by what the tagger sees on a crop of it.
 
-The evidence of a label are log-odds: of the detector for the box, of the tagger on the crops, of the label's presence,
-and of the tagger for the best other label. The rule is a logistic function of them; see weights.verification. A verdict
-does not depend on other boxes.
+The evidence of a label are log-odds: of the detector for the box, of the tagger on the crop, and of the label's
+presence. The rule is a logistic function of them for every label, of which the likeliest is the box's; see
+weights.verification. A verdict does not depend on other boxes.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from openvocab.pipeline.candidates import LABEL_SCORES
 from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.phrases.rows import columns
 from openvocab.pipeline.presence import log_odds
@@ -22,7 +23,7 @@ from openvocab.pipeline.settings import Settings
 from openvocab.pipeline.verification.crops import Crops, box_key
 from openvocab.weights.verification import VerificationModel
 
-__all__ = ["NO_VERDICTS", "Verdict", "Verdicts", "judge", "label_evidence", "least_likely", "rival_of", "verdicts_on"]
+__all__ = ["NO_VERDICTS", "Verdict", "Verdicts", "judge", "label_evidence", "least_likely", "verdicts_on"]
 
 Floats = NDArray[np.float32]
 
@@ -42,8 +43,8 @@ class Verdict:
     reason: str
 
 
-_FLOOR = -8.0
-"""Log-odds under which another label is no rival, whether or not it was asked for."""
+_LOWEST = 1e-3
+"""Scores of the detector under this are not told apart; a label that it was not asked for has this one."""
 
 Verdicts = Mapping[int, Verdict]
 """Row of a detection -> its verdict."""
@@ -73,24 +74,29 @@ def verdicts_on(
         crops: What the tagger sees on crops of boxes.
         settings: How many boxes are verified, and the least presence of another label.
     """
-    rows = [row for row in least_likely(found, settings).tolist() if box_key(found, row) in crops]
-    known: dict[str, Floats] = {}
-    if len(presence):
-        known["presence"] = log_odds(np.concatenate([presence.probabilities, presence.negatives]))
     names, least = columns(vocabulary), settings.presence_threshold
-    boxes = settings.box_log_odds(found.detector_scores, vocabulary.labels, found.class_ids)
     made: dict[int, Verdict] = {}
-    for row in rows:
-        odds, place = {**crops[box_key(found, row)], **known}, int(found.class_ids[row])
-        made[row] = judge(model, names, place, float(boxes[row]), odds, least, len(vocabulary.labels))
+    for row in least_likely(found, settings).tolist():
+        if box_key(found, row) in crops:
+            odds, place = label_evidence(found, row, crops, presence), int(found.class_ids[row])
+            made[row] = judge(model, names, place, odds, least, len(vocabulary.labels))
     return made
+
+
+def label_evidence(found: Detections, row: int, crops: Crops, presence: Presence) -> dict[str, Floats]:
+    """Return the evidence of all labels for one box: name -> (C,) log-odds, of what is known."""
+    odds = dict(crops[box_key(found, row)])
+    if LABEL_SCORES in found.data:
+        odds["box"] = log_odds(np.maximum(found.data[LABEL_SCORES][row], _LOWEST))
+    if len(presence):
+        odds["presence"] = log_odds(np.concatenate([presence.probabilities, presence.negatives]))
+    return odds
 
 
 def judge(
     model: VerificationModel,
     labels: Sequence[str],
     place: int,
-    box: float,
     odds: Mapping[str, Floats],
     min_presence: float = 0.0,
     reported: int | None = None,
@@ -101,41 +107,21 @@ def judge(
         model: The rule.
         labels: C labels.
         place: Place of the label that the box has.
-        box: Log-odds of the detector's score.
-        odds: "crop", "masked", "presence" -> (C,) log-odds.
+        odds: "box", "crop", "masked", "presence" -> (C,) log-odds.
         min_presence: A box gets no other label that is less likely to be in the image; a probability.
         reported: Labels from this place on are negatives: a box is rejected for them and gets none; None: there are
             none.
     """
-    mine = model.probability(label_evidence(odds, place) | {"box": box})
-    if mine >= model.threshold:
-        return Verdict(place, mine, "verified")
-    rival = rival_of(odds, place)
-    theirs = 0.0 if rival == place else model.probability(label_evidence(odds, rival))
-    there = "presence" not in odds or float(odds["presence"][rival]) >= float(log_odds(np.array(min_presence)))
-    there = there and (reported is None or rival < reported)
-    if theirs >= model.threshold and there:
-        return Verdict(rival, theirs, f"relabeled: was {labels[place]} {mine:.2f}")
-    if theirs > mine:
-        return Verdict(-1, mine, f"rejected: looks like {labels[rival]} {theirs:.2f}")
-    return Verdict(-1, mine, f"rejected: {labels[place]} {mine:.2f}")
-
-
-def rival_of(odds: Mapping[str, Floats], place: int) -> int:
-    """Return the place of the label, other than that of the box, which the crops show best; place without another."""
-    seen = _seen(odds)
-    seen[place] = -np.inf
-    return int(seen.argmax()) if len(seen) > 1 else place
-
-
-def label_evidence(odds: Mapping[str, Floats], place: int) -> dict[str, float]:
-    """Return the evidence for one label of a box, from the log-odds of all labels."""
-    seen = _seen(odds)
-    seen[place] = _FLOOR
-    return {name: float(values[place]) for name, values in odds.items()} | {"against": max(float(seen.max()), _FLOOR)}
-
-
-def _seen(odds: Mapping[str, Floats]) -> NDArray[np.float64]:
-    """Return the (C,) mean log-odds of the crops."""
-    rows = [odds[name] for name in ("crop", "masked") if name in odds]
-    return np.asarray(np.mean(rows, axis=0, dtype=np.float64))
+    likely = model.probabilities(odds)
+    if "presence" in odds:
+        absent = odds["presence"] < log_odds(np.array(min_presence))
+        absent[[place, *range(len(labels) if reported is None else reported, len(labels))]] = False
+        likely = np.where(absent, -1.0, likely)
+    best = place if likely[place] == likely.max() else int(likely.argmax())
+    mine, theirs = float(likely[place]), float(likely[best])
+    if best == place:
+        right = mine >= model.threshold
+        return Verdict(place if right else -1, mine, "verified" if right else f"rejected: {labels[place]} {mine:.2f}")
+    if theirs < model.threshold or (reported is not None and best >= reported):
+        return Verdict(-1, mine, f"rejected: looks like {labels[best]} {theirs:.2f}")
+    return Verdict(best, theirs, f"relabeled: was {labels[place]} {mine:.2f}")

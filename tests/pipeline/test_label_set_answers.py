@@ -296,7 +296,8 @@ def test_the_detector_is_asked_for_the_phrases_of_the_tags_and_for_negatives() -
 )
 def test_verification_gives_no_box_to_a_negative(crops: list[float], place: int, reason: str) -> None:
     odds = {"crop": np.array(crops, np.float32), "presence": np.array([1.0, 1.0, 3.0], np.float32)}
-    verdict = judge(RULE, ("car", "bus", "sled"), 0, 1.0, odds, 0.0, reported=2)
+    odds["box"] = np.array([1.0, 0.0, 0.0], np.float32)
+    verdict = judge(RULE, ("car", "bus", "sled"), 0, odds, 0.0, reported=2)
     assert (verdict.place, verdict.reason) == (place, reason)
 
 

@@ -16,7 +16,7 @@ import openvocab
 from openvocab import BadInput, Pipeline, Settings
 from openvocab.pipeline.presence import log_odds
 from openvocab.pipeline.verification.settle import settle
-from openvocab.pipeline.verification.verdicts import judge, label_evidence, rival_of
+from openvocab.pipeline.verification.verdicts import judge
 from openvocab.testing import FakeDetector, FakeSegmenter, FakeTagger
 from openvocab.weights.manifest import checkpoint, preset_records
 from openvocab.weights.presence import Logistic
@@ -26,19 +26,24 @@ from openvocab.weights.verification import FITTED, VerificationModel, verificati
 LABELS = ("cat", "dog", "owl")
 GRAY = np.full((40, 60, 3), 90, np.uint8)
 RULE = VerificationModel((Logistic(0.0, {"box": 1.0, "crop": 1.0}), Logistic(0.0, {"crop": 1.0})), 0.5, "")
+BOX = np.array([1.0, -2.0, -3.0], np.float32)
+"""Log-odds of the detector for each label."""
 
 
 @pytest.mark.parametrize(
     ("crops", "place", "reason"),
     [
         pytest.param((2.0, -3.0, -4.0), 0, "verified", id="the crop agrees"),
-        pytest.param((-3.0, 1.0, -4.0), 1, "relabeled: was cat 0.12", id="another label is likely"),
-        pytest.param((-3.0, -1.0, -4.0), -1, "rejected: looks like dog 0.27", id="another label is likelier"),
+        pytest.param(
+            (0.0, 2.5, -4.0), 0, "verified", id="the crop says another label, the detector more strongly its own"
+        ),
+        pytest.param((-3.0, 4.0, -4.0), 1, "relabeled: was cat 0.12", id="another label is likely"),
+        pytest.param((-3.0, 1.0, -4.0), -1, "rejected: looks like dog 0.27", id="another label is likelier"),
         pytest.param((-3.0, -4.0, -5.0), -1, "rejected: cat 0.12", id="no label"),
     ],
 )
 def test_a_box_is_kept_relabeled_or_rejected(crops: tuple[float, ...], place: int, reason: str) -> None:
-    verdict = judge(RULE, LABELS, 0, 1.0, {"crop": np.array(crops, np.float32)})
+    verdict = judge(RULE, LABELS, 0, {"box": BOX, "crop": np.array(crops, np.float32)})
     assert (verdict.place, verdict.reason) == (place, reason)
 
 
@@ -47,20 +52,22 @@ def test_a_box_is_kept_relabeled_or_rejected(crops: tuple[float, ...], place: in
 )
 def test_no_box_gets_a_label_that_presence_threshold_drops(least: float, place: int) -> None:
     odds = {"crop": np.array([-3.0, 1.0], np.float32), "presence": np.array([3.0, 1.0], np.float32)}
-    assert judge(RULE, LABELS[:2], 0, 1.0, odds, least).place == place
+    assert judge(RULE, LABELS[:2], 0, odds, least).place == place
 
 
 def test_the_only_label_has_no_rival() -> None:
-    odds = {"crop": np.array([-3.0], np.float32)}
-    assert rival_of(odds, 0) == 0
-    assert judge(RULE, LABELS[:1], 0, 1.0, odds).reason == "rejected: cat 0.12"
-    assert judge(RULE, LABELS[:1], 0, 1.0, {"crop": np.array([0.0], np.float32)}).reason == "verified"
+    assert judge(RULE, LABELS[:1], 0, {"crop": np.array([-2.0], np.float32)}).reason == "rejected: cat 0.12"
+    assert judge(RULE, LABELS[:1], 0, {"crop": np.array([0.0], np.float32)}).reason == "verified"
 
 
-def test_labels_that_no_crop_shows_do_not_change_the_evidence() -> None:
-    few = {"crop": np.array([1.0, -9.0], np.float32), "masked": np.array([2.0, -11.0], np.float32)}
-    many = {name: np.append(row, [-12.0, -15.0]) for name, row in few.items()}
-    assert label_evidence(few, 0) == label_evidence(many, 0) == {"crop": 1.0, "masked": 2.0, "against": -8.0}
+def test_a_label_that_is_as_likely_as_that_of_the_box_does_not_replace_it() -> None:
+    for place in range(3):
+        assert judge(RULE, LABELS, place, {"crop": np.ones(3, np.float32)}).place == place
+
+
+def test_the_scores_of_all_labels_do_not_leave_verification() -> None:
+    result = pipeline()(GRAY, LABELS)
+    assert set(result.detections.data) == set(result.rejected.data) == {"verification"}
 
 
 ROWS = (("cat", 0.9, 0, 0, 20, 20), ("dog", 0.6, 30, 10, 50, 30), ("owl", 0.5, 31, 10, 50, 30))
@@ -86,7 +93,7 @@ def test_the_chain_lists_what_it_rejects_with_the_reason() -> None:
     result = pipeline()(GRAY, LABELS)
     assert result.detections.labels == ("cat", "dog") and reasons(result.detections) == ["verified"] * 2
     assert result.rejected.labels == ("owl",)
-    assert reasons(result.rejected)[0].startswith("rejected: looks like cat")
+    assert reasons(result.rejected)[0].startswith("rejected: owl 0.")
     plain = json.loads(result.to_json())
     assert plain["detections"][0]["verification"] == "verified"
     assert plain["rejected"][0]["verification"] == reasons(result.rejected)[0]
@@ -118,7 +125,7 @@ def test_overlapping_boxes_of_different_labels_compete_by_their_verdicts() -> No
 def test_crops_of_an_image_are_one_batch_and_see_the_masks() -> None:
     pipe = pipeline()
     pipe(GRAY, LABELS)
-    assert isinstance(pipe.tagger, FakeTagger) and pipe.tagger.calls == [1, 6]
+    assert isinstance(pipe.tagger, FakeTagger) and pipe.tagger.calls == [1, 3]
     bare = replace(pipeline(), segmenter=None)
     bare(GRAY, LABELS)
     assert isinstance(bare.tagger, FakeTagger) and bare.tagger.calls == [1, 3]
@@ -160,7 +167,7 @@ def test_other_thresholds_are_refused_until_the_tagger_has_seen_the_boxes_that_t
     with pytest.raises(BadInput, match=r"not seen 1 of these boxes; call pipe\.verified"):
         last.result(box_threshold=0.3)
     seen, before = pipe.verified(last, box_threshold=0.3), list(pipe.tagger.calls)
-    assert before[-1] == 2, "the box of the owl, with and without its surroundings"
+    assert before[-1] == 1, "a crop of the box of the owl"
     for changes in ({}, {"box_threshold": 0.3}, {"box_threshold": 0.8}, {"verify": 0}, {"presence_threshold": 0.05}):
         assert pipe.verified(seen, **changes) is seen and not len(seen.unverified(**changes))
         got = seen.result(**changes)
@@ -217,9 +224,11 @@ def test_every_preset_has_a_rule_with_its_source(name: str) -> None:
 def test_a_prior_is_one_half_where_both_models_are_at_their_thresholds() -> None:
     box = box_threshold("owlv2:x").value
     model = verification_model("open_clip:x", "owlv2:x", independent=False)
-    evidence = {"box": float(log_odds(np.array(box))), "crop": 0.0, "masked": 0.0, "against": 1.0}
-    assert model.probability(evidence) == pytest.approx(0.5, abs=1e-6)
-    assert model.probability(evidence | {"crop": 1.0}) > 0.5 > model.probability(evidence | {"masked": -1.0})
+    odds = log_odds(np.array([box]))
+    for crop in ("crop", "masked"):
+        for value, least, most in ((0.0, 0.5, 0.5), (1.0, 0.5, 1.0), (-1.0, 0.0, 0.5)):
+            (likely,) = model.probabilities({"box": odds, crop: np.array([value], np.float32)})
+            assert least - 1e-6 <= likely <= most + 1e-6
 
 
 def test_a_fitted_rule_is_of_the_weights_that_ship() -> None:

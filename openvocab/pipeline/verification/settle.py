@@ -97,6 +97,8 @@ def settle(found: Detections, made: Verdicts, labels: tuple[str, ...], settings:
         labels: All labels.
         settings: Those of the chain.
     """
+    data = {name: values for name, values in found.data.items() if name != LABEL_SCORES}
+    found = replace(found, data=data) if len(data) < len(found.data) else found
     if not settings.verify or not len(found):
         return Verified(found, Detections.none())
     own = enumerate(zip(found.class_ids.tolist(), found.detector_scores.tolist(), strict=True))
@@ -109,7 +111,6 @@ def settle(found: Detections, made: Verdicts, labels: tuple[str, ...], settings:
     for row in np.setdiff1d(rows, kept):
         winner = kept[overlaps(found.xyxy[row], found.xyxy[kept])[0].argmax()]
         reasons[row] = f"rejected: same object as {labels[places[winner]]} {likely[winner]:.2f}"
-    data = {name: values for name, values in found.data.items() if name != LABEL_SCORES}
     told = replace(found, data={**data, VERIFICATION: tuple(reasons)})
     named = np.where(places < 0, found.class_ids, places)
     told = replace(told, labels=tuple(labels[place] for place in named), class_ids=named)

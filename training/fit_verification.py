@@ -39,6 +39,8 @@ __all__ = ["SETS", "Observed", "cross_validated", "fit", "main", "observe", "ver
 SETS = tuple(("box", *crop, *known) for crop in (("masked",), ("crop",)) for known in (("presence",), ()))
 """The evidence that may be at hand."""
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6)
+TIE = 0.003
+"""Of thresholds whose F1 differs by less the lowest is taken: other styles have lower log-odds."""
 FOLDS = 5
 LIMIT = 12.0
 """Of log-odds, as in VerificationModel.probabilities."""
@@ -126,7 +128,7 @@ def _weights(table: NDArray[np.float64], places: NDArray[np.int64]) -> NDArray[n
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
-    optimizer.step(loss)
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
     return weights.detach().numpy().astype(np.float64)
 
 
@@ -194,7 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     seen = [one for scene in scenes if (one := observe(pipe, vocabulary, scene)) is not None]
     objects = sum(len(one.labels) for one in scenes)
     figures = {each: cross_validated(seen, objects, vocabulary, usual.settings, each) for each in THRESHOLDS}
-    best = max(THRESHOLDS, key=lambda each: figures[each])
+    best = min(each for each in THRESHOLDS if figures[each] > max(figures.values()) - TIE)
     source = f"fitted on {len(scenes)} composed scenes of seed {chosen.seed}: python -m training.fit_verification"
     model = fit(seen, source, best)
     lines = [*map(str, model.logistics), f"{sum(len(one.found) for one in seen)} boxes"]

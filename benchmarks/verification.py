@@ -19,7 +19,7 @@ def main() -> None:
     import torch
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--boxes", type=int, default=4, help="boxes of an image that are verified")
+    parser.add_argument("--boxes", type=int, default=16, help="boxes of an image that are verified at most")
     parser.add_argument("--runs", type=int, default=7)
     add_out(parser)
     args = parser.parse_args()

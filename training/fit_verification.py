@@ -39,7 +39,7 @@ __all__ = ["SETS", "Observed", "cross_validated", "fit", "main", "observe", "ver
 SETS = tuple(("box", *crop, *known) for crop in (("masked",), ("crop",)) for known in (("presence",), ()))
 """The evidence that may be at hand."""
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6)
-TIE = 0.003
+TIE = 0.002
 """Of thresholds whose F1 differs by less the lowest is taken: other styles have lower log-odds."""
 FOLDS = 5
 LIMIT = 12.0

@@ -14,7 +14,7 @@ from openvocab.errors import BadInput, require
 from openvocab.ui.cli.batch_commands import listening
 from openvocab.ui.cli.output import complain
 from openvocab.ui.cli.shared_options import DEVICE_HELP, DTYPE_HELP
-from openvocab.ui.web.context import Limits
+from openvocab.ui.web.limits import Limits
 
 if TYPE_CHECKING:
     from openvocab.ui.web.context import Context

@@ -86,6 +86,10 @@ def test_the_tagger_reads_the_same_tokens(taggers: tuple[Any, Any]) -> None:
     assert [ours._measure(text) for text in SENTENCES] == [theirs._measure(text) for text in SENTENCES]
 
 
+LEAST = 0.02
+"""A box that scores less may be cut to nothing at the edge of the image by one of two roundings, and then is left out."""
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_the_tagger_gives_the_same_scores(
     taggers: tuple[Any, Any], make_image: Callable[..., Any], size: tuple[int, int]
@@ -103,9 +107,13 @@ def test_the_detector_gives_the_same_boxes_and_scores(
 ) -> None:
     for image in images(make_image, size):
         found = [each.score_boxes(each.encode(image), each.encode_labels(LABELS)) for each in detectors]
-        (xyxy, scores), (boxes, values) = found
-        np.testing.assert_allclose(boxes / max(image.shape[:2]), xyxy / max(image.shape[:2]), atol=close_to(detectors))
-        np.testing.assert_allclose(values, scores, atol=2 * close_to(detectors))
+        for one, other in (found, found[::-1]):
+            (xyxy, scores), (boxes, values) = one, other
+            rows = np.flatnonzero(scores.max(axis=1) >= LEAST)
+            near = np.abs(boxes[None] - xyxy[rows][:, None]).max(axis=2).argmin(axis=1)
+            side = max(image.shape[:2])
+            np.testing.assert_allclose(boxes[near] / side, xyxy[rows] / side, atol=close_to(detectors))
+            np.testing.assert_allclose(values[near], scores[rows], atol=2 * close_to(detectors))
 
 
 def test_the_detector_gives_the_same_proposals_and_exemplars(

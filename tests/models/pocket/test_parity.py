@@ -87,7 +87,7 @@ def test_the_tagger_reads_the_same_tokens(taggers: tuple[Any, Any]) -> None:
 
 
 LEAST = 0.02
-"""A box that scores less may be cut to nothing at the edge of the image by one of two roundings, and then is left out."""
+"""A box that scores less may be cut to nothing at the edge of the image by one of two roundings, and is left out."""
 
 
 @pytest.mark.parametrize("size", SIZES)

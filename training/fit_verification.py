@@ -103,7 +103,9 @@ def fit(observed: Sequence[Observed], source: str, threshold: float) -> Verifica
 def _fitted(observed: Sequence[Observed], names: Sequence[str]) -> Logistic:
     """Fit weights that tell the label of an object from all others, then the scale and bias of a probability."""
     boxes = [(one, row) for one in observed for row in range(len(one.found))]
-    known = [label_evidence(one.found, row, one.crops, one.presence) for one, row in boxes]
+    known = [
+        odds for one in observed for odds in label_evidence(one.found, range(len(one.found)), one.crops, one.presence)
+    ]
     table = np.stack([np.stack([each[name] for name in names], 1) for each in known]).clip(-LIMIT, LIMIT)
     best = [(one.overlaps[row].max(), one.objects[one.overlaps[row].argmax()]) for one, row in boxes]
     places = np.array([place if overlap >= 0.5 else -1 for overlap, place in best])

@@ -155,13 +155,10 @@ class Explored:
                 "settings first, or give verify=0"
             )
         made = settle(found, self._verdicts(found, settings), labels, settings)
-        record, notes = (
-            replace(self.record, settings=settings.given()),
-            choice.notes_of(len(made.detections), len(made.rejected)),
-        )
+        record, image = replace(self.record, settings=settings.given()), self.encoded.image
         known: dict[str, Any] = {"labels": labels, "presence": self.presence, "rejected": made.rejected}
-        image = self.encoded.image
-        return Result(source, width, height, choice.tags, made.detections, record, image, notes=notes, **known)
+        known["notes"] = choice.notes_of(len(made.detections), len(made.rejected))
+        return Result(source, width, height, choice.tags, made.detections, record, image, **known)
 
     def unverified(self, **changes: Unpack[SettingChanges]) -> Detections:
         """Return the boxes that the tagger must see on crops before result(**changes) can be given; often none.

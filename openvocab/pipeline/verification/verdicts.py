@@ -74,23 +74,22 @@ def verdicts_on(
         crops: What the tagger sees on crops of boxes.
         settings: How many boxes are verified, and the least presence of another label.
     """
-    names, least = columns(vocabulary), settings.presence_threshold
-    made: dict[int, Verdict] = {}
-    for row in least_likely(found, settings).tolist():
-        if box_key(found, row) in crops:
-            odds, place = label_evidence(found, row, crops, presence), int(found.class_ids[row])
-            made[row] = judge(model, names, place, odds, least, len(vocabulary.labels))
-    return made
+    names, least, count = columns(vocabulary), settings.presence_threshold, len(vocabulary.labels)
+    rows = [row for row in least_likely(found, settings).tolist() if box_key(found, row) in crops]
+    places, evidence = found.class_ids.tolist(), label_evidence(found, rows, crops, presence)
+    return {row: judge(model, names, places[row], odds, least, count) for row, odds in zip(rows, evidence, strict=True)}
 
 
-def label_evidence(found: Detections, row: int, crops: Crops, presence: Presence) -> dict[str, Floats]:
-    """Return the evidence of all labels for one box: name -> (C,) log-odds, of what is known."""
-    odds = dict(crops[box_key(found, row)])
-    if LABEL_SCORES in found.data:
-        odds["box"] = log_odds(np.maximum(found.data[LABEL_SCORES][row], _LOWEST))
+def label_evidence(found: Detections, rows: Sequence[int], crops: Crops, presence: Presence) -> list[dict[str, Floats]]:
+    """Return the evidence of all labels for each of some boxes: name -> (C,) log-odds, of what is known."""
+    known: dict[str, Floats] = {}
     if len(presence):
-        odds["presence"] = log_odds(np.concatenate([presence.probabilities, presence.negatives]))
-    return odds
+        known["presence"] = log_odds(np.concatenate([presence.probabilities, presence.negatives]))
+    made = [{**crops[box_key(found, row)], **known} for row in rows]
+    if LABEL_SCORES in found.data:
+        for row, odds in zip(rows, made, strict=True):
+            odds["box"] = log_odds(np.maximum(found.data[LABEL_SCORES][row], _LOWEST))
+    return made
 
 
 def judge(
@@ -115,7 +114,7 @@ def judge(
     likely = model.probabilities(odds)
     if "presence" in odds:
         absent = odds["presence"] < log_odds(np.array(min_presence))
-        absent[[place, *range(len(labels) if reported is None else reported, len(labels))]] = False
+        absent[place] = absent[len(labels) if reported is None else reported :] = False
         likely = np.where(absent, -1.0, likely)
     best = place if likely[place] == likely.max() else int(likely.argmax())
     mine, theirs = float(likely[place]), float(likely[best])

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 import openvocab
-from openvocab import LabelSet, Prompt, Result
+from openvocab import LabelSet, Pipeline, Prompt, Result
 from openvocab.ui.web import downloads
 from openvocab.ui.web.about_tab import about
 from openvocab.ui.web.error_messages import error_message, report_errors
@@ -19,9 +19,10 @@ from openvocab.ui.web.tag_tab import score_files
 from openvocab.ui.web.text_inputs import parse_labels, parse_template, parse_vocabulary
 
 if TYPE_CHECKING:
+    from openvocab.pipeline.protocols import ImageArray
     from openvocab.ui.web.context import Context
 
-__all__ = ["THRESHOLDS", "Endpoints", "answer", "build"]
+__all__ = ["THRESHOLDS", "Endpoints", "add_call", "answer", "build", "run_on_upload"]
 
 THRESHOLDS = ("tag_threshold", "box_threshold", "mask_threshold", "nms_iou")
 
@@ -40,11 +41,11 @@ def build(context: Context) -> None:
     kind = gr.Dropdown(list(downloads.FILE_TYPES), value="coco", label="kind", visible=False)
     none = gr.Checkbox(False, label="none_of_these", visible=False)
     known = gr.Dropdown(list(openvocab.label_sets()), value="pocket", label="name", visible=False)
-    _add(endpoints.chain, [one, labels, preset, template, *thresholds], answer, MODEL)
-    _add(endpoints.download, [one, labels, kind, preset, template, *thresholds], file, MODEL)
-    _add(endpoints.tag, [several, labels, template, none, preset], answer, MODEL)
-    _add(endpoints.about, [], answer, {})
-    _add(endpoints.label_set, [known], gr.JSON(label="labels", visible=False), {})
+    add_call(endpoints.chain, [one, labels, preset, template, *thresholds], answer, MODEL)
+    add_call(endpoints.download, [one, labels, kind, preset, template, *thresholds], file, MODEL)
+    add_call(endpoints.tag, [several, labels, template, none, preset], answer, MODEL)
+    add_call(endpoints.about, [], answer, {})
+    add_call(endpoints.label_set, [known], gr.JSON(label="labels", visible=False), {})
 
 
 def answer(
@@ -65,13 +66,19 @@ def answer(
         template: The text of the template.
         thresholds: In the order of THRESHOLDS; None is the preset's.
     """
-    prompts, pixels = parse_template(template), read_upload(image, context.limits.pixels)
-    changes: dict[str, Any] = dict(zip(THRESHOLDS, thresholds, strict=True))
+    prompts, changes = parse_template(template), dict[str, Any](zip(THRESHOLDS, thresholds, strict=True))
+    return run_on_upload(context, image, preset, lambda pipe, each: pipe(each, vocabulary, template=prompts, **changes))
+
+
+def run_on_upload(context: Context, image: str, preset: str, run: Callable[[Pipeline, ImageArray], Result]) -> Result:
+    """Return what a preset's pipeline makes of an uploaded image, under the name of the upload."""
+    pixels = read_upload(image, context.limits.pixels)
     with context.models.using(preset) as pipe:
-        return replace(pipe(pixels, vocabulary, template=prompts, **changes), source=file_name(image))
+        return replace(run(pipe, pixels), source=file_name(image))
 
 
-def _add(endpoint: Any, inputs: list[Any], output: Any, options: dict[str, Any]) -> None:
+def add_call(endpoint: Any, inputs: Sequence[Any], output: Any, options: dict[str, Any]) -> None:
+    """Add an endpoint to the open page under its own name."""
     gr.Button(visible=False).click(report_errors(endpoint), inputs, [output], api_name=endpoint.__name__, **options)
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from openvocab import LabelSet, Pipeline, Prompt
     from openvocab.ui.web.context import Context
 
-__all__ = ["FORMATS", "BatchJob", "BatchRequest", "Task"]
+__all__ = ["FORMATS", "BatchJob", "BatchRequest", "Task", "files_in"]
 
 Task = Literal["annotate", "tag"]
 
@@ -162,16 +162,14 @@ class BatchJob:
     def _run(self, folder: Path) -> None:
         request, models = self._request, self._context.models
         limits, template = self._context.limits, parse_template(request.template)
-        asked = (
-            read_prompt_file([request.prompt], limits.pixels) if request.prompt else parse_vocabulary(request.labels)
-        )
+        wanted = _wanted(request, limits.pixels)
         inputs = collect_images(request.uploads, folder, limits)
         self._state.total = len(inputs)
         pipe = _pipeline(models.sharing(request.preset or None), request.task)
         summary = pipe.run_to(
             folder / "run",
             inputs,
-            pipe.vocabulary(asked, template),
+            pipe.vocabulary(wanted, template),
             draw=request.draw,
             max_pixels=limits.pixels,
             workers=_THREADS,
@@ -200,15 +198,15 @@ class BatchJob:
         target = self._folder / secrets.token_urlsafe(16)
         target.mkdir(parents=True)
         with zipfile.ZipFile(target / f"openvocab-{self._request.format}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-            for file in _files(exported):
+            for file in files_in(exported):
                 archive.write(file, Path(path) / file.relative_to(exported))
             if exported is not run and self._request.draw:
-                for file in _files(run / _IMAGES):
+                for file in files_in(run / _IMAGES):
                     archive.write(file, Path(_IMAGES) / file.name)
         return Path(str(archive.filename))
 
 
-def _asked(request: BatchRequest, pixels: int) -> tuple[str, ...] | LabelSet | Prompt:
+def _wanted(request: BatchRequest, pixels: int) -> tuple[str, ...] | LabelSet | Prompt:
     """Return what to look for.
 
     Raises:
@@ -230,7 +228,7 @@ def _pipeline(pipe: Pipeline, task: Task) -> Pipeline:
     return openvocab.Pipeline(pipe.tagger, None, None, pipe.settings)
 
 
-def _files(path: Path) -> list[Path]:
+def files_in(path: Path) -> list[Path]:
     """Return a file, or the files of a folder without hidden ones such as its lock."""
     if path.is_file():
         return [path]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import gradio as gr
 
-from openvocab import Result
+from openvocab import Pipeline, Result
 from openvocab.pipeline.everything import EverythingChoices, EverythingOptions
-from openvocab.ui.web.error_messages import report_errors
+from openvocab.ui.web.api import add_call, run_on_upload
 from openvocab.ui.web.events import MODEL
-from openvocab.ui.web.images import file_name, image_input, read_upload
+from openvocab.ui.web.images import image_input
 from openvocab.ui.web.text_inputs import parse_template, parse_vocabulary
 
 if TYPE_CHECKING:
@@ -68,12 +69,11 @@ class EverythingCall:
     def result(self, image: str, labels: str, preset: str, template: str, options: tuple[float | None, ...]) -> Result:
         """Segment and name everything; options are in the order of OPTIONS, and None is the default."""
         vocabulary, prompts = parse_vocabulary(labels), parse_template(template)
-        pixels = read_upload(image, self.context.limits.pixels)
         given = {name: value for name, value in zip(OPTIONS, options, strict=True) if value is not None}
         chosen = {name: int(value) if name in _WHOLE else value for name, value in given.items()}
-        with self.context.models.using(preset) as pipe:
-            made = pipe.everything(pixels, vocabulary, template=prompts, **cast("EverythingChoices", chosen))
-        return replace(made, source=file_name(image))
+        changes = cast("EverythingChoices", chosen)
+        made = partial(Pipeline.everything, labels=vocabulary, template=prompts, **changes)
+        return run_on_upload(self.context, image, preset, made)
 
 
 def build(context: Context) -> None:
@@ -84,6 +84,5 @@ def build(context: Context) -> None:
         preset = gr.Dropdown(names, value=names[0], label="preset")
         template = gr.Textbox("", label="template")
         options = [gr.Number(label=name) for name in OPTIONS]
-        found, go = gr.JSON(label="result"), gr.Button("everything")
-    call, inputs = report_errors(EverythingCall(context).everything), [image, labels, preset, template, *options]
-    go.click(call, inputs, found, api_name="everything", **MODEL)
+        found, inputs = gr.JSON(label="result"), [image, labels, preset, template, *options]
+        add_call(EverythingCall(context).everything, inputs, found, MODEL)

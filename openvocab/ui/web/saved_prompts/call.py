@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from openvocab import Result
-from openvocab.ui.web.api import THRESHOLDS, answer
-from openvocab.ui.web.error_messages import report_errors
+from openvocab.ui.web.api import THRESHOLDS, add_call, answer
 from openvocab.ui.web.events import MODEL
 from openvocab.ui.web.images import image_files, image_input
 from openvocab.ui.web.saved_prompts import page_prompt
@@ -75,6 +74,5 @@ def build(context: Context) -> None:
         preset = gr.Dropdown(names, value=names[0], label="preset")
         template = gr.Textbox("", label="template")
         thresholds = [gr.Number(label=name) for name in THRESHOLDS]
-        found, go = gr.JSON(label="result"), gr.Button("prompt")
-    call, inputs = report_errors(PromptCall(context).prompt), [image, file, preset, template, *thresholds]
-    go.click(call, inputs, found, api_name="prompt", **MODEL)
+        found, inputs = gr.JSON(label="result"), [image, file, preset, template, *thresholds]
+        add_call(PromptCall(context).prompt, inputs, found, MODEL)

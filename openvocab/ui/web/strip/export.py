@@ -11,7 +11,7 @@ from gradio.utils import get_upload_folder
 
 import openvocab
 from openvocab.errors import BadInput, unknown
-from openvocab.ui.web.batch_job import FORMATS
+from openvocab.ui.web.batch_job import FORMATS, files_in
 from openvocab.ui.web.served.entries import is_run
 from openvocab.ui.web.served.folder import ServedFolder
 from openvocab.ui.web.uploads.folders import RUN
@@ -54,10 +54,8 @@ def _exported(served: ServedFolder, out: Path, kind: str) -> Iterator[tuple[Path
     made = out / (FORMATS[kind][1] or "files")
     out.mkdir()
     openvocab.export(openvocab.read_run(served.run), made, kind)
-    if made.is_file():
-        yield made, Path(made.name)
-        return
-    yield from ((each, each.relative_to(made)) for each in sorted(made.rglob("*")) if each.is_file())
+    top = made.parent if made.is_file() else made
+    yield from ((each, each.relative_to(top)) for each in files_in(made))
 
 
 def _whole(served: ServedFolder) -> Iterator[tuple[Path, Path]]:
@@ -65,6 +63,5 @@ def _whole(served: ServedFolder) -> Iterator[tuple[Path, Path]]:
     for entry in served.entries:
         if entry.path is not None:
             yield Path(entry.path), Path(entry.id)
-    for each in sorted(served.run.rglob("*")):
-        if each.is_file() and not each.name.startswith("."):
-            yield each, Path(RUN) / each.relative_to(served.run)
+    for each in files_in(served.run):
+        yield each, Path(RUN) / each.relative_to(served.run)

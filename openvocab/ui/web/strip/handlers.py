@@ -33,8 +33,8 @@ Answer = tuple[Any, Any, Any, Any, Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """What the visitor asks for.
+class _Request:
+    """What the visitor wants of the strip.
 
     Attributes:
         served: The folder of the strip.
@@ -62,20 +62,20 @@ class StripHandlers:
         self, token: str | None, text: str, preset: str, event: gr.EventData, *thresholds: float
     ) -> Iterator[Answer]:
         """Do what the visitor asks for in the strip; a new image is run with the words, if there are any."""
-        skip, asked = gr.skip(), None
+        skip, request = gr.skip(), None
         try:
-            asked = self._asked(event)
-            entry = self._target(token, asked, event)
+            request = self._request_of(event)
+            entry = self._target(token, request, event)
         except Exception as error:
-            shown = {"images": [], "serial": event.serial} if asked is None else _strip(asked)
+            shown = {"images": [], "serial": event.serial} if request is None else _strip(request)
             yield shown, skip, _wrong(error), skip, skip, skip
             return
         if entry is None:
-            yield _strip(asked), skip, skip, skip, skip, skip
+            yield _strip(request), skip, skip, skip, skip, skip
             return
-        yield from self._open(replace(asked, at=entry), text, preset, thresholds)
+        yield from self._open(replace(request, at=entry), text, preset, thresholds)
 
-    def _asked(self, event: gr.EventData) -> _Asked:
+    def _request_of(self, event: gr.EventData) -> _Request:
         """Return what an event asks for.
 
         Raises:
@@ -84,9 +84,11 @@ class StripHandlers:
         served = self._context.folder_of(event.key or event.at)
         order, serial = (event.order if isinstance(event.order, str) else "name"), event.serial
         at = served.find(event.at) if served.has(event.at) else None
-        return _Asked(served, at, order, serial if isinstance(serial, int) else 0, bool(getattr(event, "first", False)))
+        return _Request(
+            served, at, order, serial if isinstance(serial, int) else 0, bool(getattr(event, "first", False))
+        )
 
-    def _target(self, token: str | None, asked: _Asked, event: gr.EventData) -> Entry | None:
+    def _target(self, token: str | None, request: _Request, event: gr.EventData) -> Entry | None:
         """Return the image to open; None if the open one stays.
 
         Raises:
@@ -94,50 +96,50 @@ class StripHandlers:
             CannotWrite: the run cannot be written.
         """
         if event.do == "open":
-            return asked.served.find(event.key) if event.key else asked.served.first_open()
+            return request.served.find(event.key) if event.key else request.served.first_open()
         if event.do == "order":
             return None
-        if event.do == "review" and not self._review(token, asked):
+        if event.do == "review" and not self._review(token, request):
             return None
-        return _beside(asked, -1 if event.do == "previous" else 1)
+        return _beside(request, -1 if event.do == "previous" else 1)
 
-    def _review(self, token: str | None, asked: _Asked) -> bool:
+    def _review(self, token: str | None, request: _Request) -> bool:
         """Mark the open image as reviewed, or as not reviewed if it was; return whether it is now.
 
         Raises:
             BadInput: no image of the folder is open.
             CannotWrite: the run cannot be written.
         """
-        workspace, at = self._context.workspaces.get(token), asked.at
+        workspace, at = self._context.workspaces.get(token), request.at
         if at is None or workspace.place != at.key:
             raise BadInput("no image of the folder is open; choose one in the strip first")
-        reviewed = asked.served.status(at.key) != "reviewed"
-        asked.served.mark(at.key, workspace, reviewed=reviewed)
+        reviewed = request.served.status(at.key) != "reviewed"
+        request.served.mark(at.key, workspace, reviewed=reviewed)
         return reviewed
 
-    def _open(self, asked: _Asked, text: str, preset: str, thresholds: tuple[float, ...]) -> Iterator[Answer]:
+    def _open(self, request: _Request, text: str, preset: str, thresholds: tuple[float, ...]) -> Iterator[Answer]:
         """Yield what opens an image, and then what the models find, if it is new and there are words."""
-        served, entry, skip = asked.served, asked.at or asked.served.first_open(), gr.skip()
-        words = served.words() if asked.first and not text.strip() else None
+        served, entry, skip = request.served, request.at or request.served.first_open(), gr.skip()
+        words = served.words() if request.first and not text.strip() else None
         filled = skip if words is None else words
         try:
             workspace, token = self._context.workspaces.served(entry.key)
         except Exception as error:
             shown = messages.empty_message(error_message(error), failed=True)
-            yield _strip(asked), shown, _wrong(error), None, None, filled
+            yield _strip(request), shown, _wrong(error), None, None, filled
             return
         start, wanted = messages.image_message(workspace), (text if words is None else words).strip()
         runs = bool(wanted) and served.status(entry.key) == "new"
-        yield _strip(asked) | ({"serial": -1} if runs else {}), start, {"text": _said(workspace)}, token, None, filled
+        yield _strip(request) | ({"serial": -1} if runs else {}), start, {"text": _said(workspace)}, token, None, filled
         if not runs:
             return
         try:
             for shown, note, _ in self._workspace.stages(parse_vocabulary(wanted), preset, token, start, *thresholds):
                 yield skip, shown, note, token, skip, skip
         except Exception as error:
-            yield _strip(asked), skip, _wrong(error), token, skip, skip
+            yield _strip(request), skip, _wrong(error), token, skip, skip
             return
-        yield _strip(asked), skip, skip, token, skip, skip
+        yield _strip(request), skip, skip, token, skip, skip
 
     def refresh(self, token: str | None, order: str = "name") -> Any:
         """Return the strip after the models ran on the open image."""
@@ -145,7 +147,7 @@ class StripHandlers:
             return gr.skip()
         place = self._context.workspaces.get(token).place
         served = self._context.folder_of(place)
-        return _window(_Asked(served, served.find(place), order, 0, False))
+        return _window(_Request(served, served.find(place), order, 0, False))
 
     def upload(self, files: list[str] | None) -> tuple[Any, Any]:
         """Unpack an upload; return the strip, which then opens the first image, and a note."""
@@ -157,7 +159,7 @@ class StripHandlers:
             return gr.skip(), _wrong(error)
         first, refused = served.first_open(), served.counts.get("error", 0)
         note = f"{len(served.entries)} files, {refused} of them cannot be opened." if refused else ""
-        return _window(_Asked(served, None, "name", 0, True)) | {"start": first.key}, {"text": note}
+        return _window(_Request(served, None, "name", 0, True)) | {"start": first.key}, {"text": note}
 
     def export(self, kind: str, shown: Any) -> tuple[str, Any]:
         """Write the run with its corrections in a format into a zip file; return its path and the strip.
@@ -175,26 +177,26 @@ class StripHandlers:
         path = export_folder(served, kind)
         served.unsaved = False
         entry = served.find(at) if served.has(at) else None
-        return path, _window(_Asked(served, entry, order if isinstance(order, str) else "name", 0, False))
+        return path, _window(_Request(served, entry, order if isinstance(order, str) else "name", 0, False))
 
 
-def _beside(asked: _Asked, step: int) -> Entry | None:
+def _beside(request: _Request, step: int) -> Entry | None:
     """Return the next or previous image; None at the ends."""
-    images = asked.served.ordered(asked.order)
-    if asked.at is None:
-        return asked.served.first_open()
-    row = images.index(asked.at) + step
+    images = request.served.ordered(request.order)
+    if request.at is None:
+        return request.served.first_open()
+    row = images.index(request.at) + step
     return images[row] if 0 <= row < len(images) else None
 
 
-def _strip(asked: _Asked) -> dict[str, Any]:
-    return {**_window(asked), "serial": asked.serial}
+def _strip(request: _Request) -> dict[str, Any]:
+    return {**_window(request), "serial": request.serial}
 
 
-def _window(asked: _Asked) -> dict[str, Any]:
+def _window(request: _Request) -> dict[str, Any]:
     """Return the images around the open one, in order."""
-    served, entry = asked.served, asked.at
-    images = served.ordered(asked.order)
+    served, entry = request.served, request.at
+    images = served.ordered(request.order)
     index = images.index(entry) if entry is not None else 0
     start = max(0, min(index - _AROUND, len(images) - 2 * _AROUND - 1))
     return {
@@ -202,7 +204,7 @@ def _window(asked: _Asked) -> dict[str, Any]:
         "name": entry.name if entry is not None else "",
         "index": index,
         "total": len(images),
-        "order": asked.order,
+        "order": request.order,
         "counts": served.counts,
         "images": [_image(served, each) for each in images[start : start + 2 * _AROUND + 1]],
         "upload": served.uploaded,

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import openvocab
 from openvocab.errors import BadInput, ImageError
+from openvocab.ui.web.uploads.archives import Members
 from openvocab.ui.web.uploads.names import ARCHIVES
 from openvocab.ui.web.uploads.tar_archives import is_tar, unpack_tar
-from openvocab.ui.web.uploads.zip_archives import Members, is_zip, unpack_zip
+from openvocab.ui.web.uploads.zip_archives import is_zip, unpack_zip
 
 if TYPE_CHECKING:
     from openvocab.ui.web.limits import Limits

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bz2
-import errno
 import gzip
 import io
 import lzma
@@ -14,9 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from openvocab.errors import BadInput, CannotWrite, ImageError
+from openvocab.errors import BadInput, ImageError
+from openvocab.ui.web.uploads.archives import MIN_UNPACKED, Members, damaged, no_file, refuse_bomb, refuse_full_disk
 from openvocab.ui.web.uploads.names import is_hidden, name_error, printable, suffix_of
-from openvocab.ui.web.uploads.zip_archives import MIN_UNPACKED, Members, refuse_bomb
 
 if TYPE_CHECKING:
     from openvocab.ui.web.limits import Limits
@@ -65,9 +64,8 @@ def unpack_tar(path: Path, folder: Path, limits: Limits, bytes_left: int) -> tup
     except _BROKEN as error:
         if isinstance(error, BadInput):
             raise
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise CannotWrite("the server's disk is full; try again later, with fewer images") from error
-        raise BadInput(f"{path.name!r} is a damaged archive; pack the images again") from error
+        refuse_full_disk(error)
+        raise damaged(path) from error
     finally:
         plain.unlink(missing_ok=True)
 
@@ -131,8 +129,7 @@ def _member_error(member: tarfile.TarInfo) -> ImageError | None:
     """Return why a member must not be unpacked, or None."""
     error = name_error(member.name)
     if error is None and (not member.isreg() or member.issparse()):
-        shown = repr(printable(member.name))
-        return ImageError("not_a_file", f"{shown} is a link or a device, not a file; pack the image itself")
+        return no_file(member.name)
     return error
 
 

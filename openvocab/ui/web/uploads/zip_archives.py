@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
 import stat
 import zipfile
@@ -12,19 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from openvocab.errors import BadInput, CannotWrite, ImageError, OpenVocabError
+from openvocab.errors import BadInput, ImageError, OpenVocabError
+from openvocab.ui.web.uploads.archives import Members, damaged, no_file, refuse_bomb, refuse_full_disk
 from openvocab.ui.web.uploads.names import is_hidden, name_error, printable, suffix_of
 
 if TYPE_CHECKING:
     from openvocab.ui.web.limits import Limits
 
-__all__ = ["MIN_UNPACKED", "Members", "is_zip", "refuse_bomb", "unpack_zip"]
-
-Members = list[tuple[str, Path | ImageError]]
-"""Pairs of a printable name and the unpacked file or its error, in the order of the archive."""
-
-MIN_UNPACKED = 2**24
-"""Unpacked bytes that are allowed at any ratio: drawings and blank scans compress very well."""
+__all__ = ["is_zip", "unpack_zip"]
 
 _MAX_DIRECTORY = 4 * 2**20
 """Maximum bytes of an archive's central directory; an ordinary batch needs a hundredth of it."""
@@ -86,7 +80,7 @@ def _open(path: Path) -> Iterator[zipfile.ZipFile]:
     except _BROKEN as error:
         if isinstance(error, OpenVocabError):
             raise
-        raise BadInput(f"{path.name!r} is a damaged archive; pack the images again") from error
+        raise damaged(path) from error
 
 
 def _checked_size(archive: zipfile.ZipFile, path: Path, limits: Limits, bytes_left: int) -> int:
@@ -102,20 +96,6 @@ def _checked_size(archive: zipfile.ZipFile, path: Path, limits: Limits, bytes_le
     return size
 
 
-def refuse_bomb(size: int, path: Path, limits: Limits, bytes_left: int) -> None:
-    """Check the unpacked size of an archive.
-
-    Raises:
-        BadInput: the size, or its ratio to the size of the file, is too large.
-    """
-    if size > bytes_left:
-        raise BadInput(
-            f"{path.name!r} unpacks to more than {limits.unpacked_bytes / 1e6:.0f} MB; give fewer images at once"
-        )
-    if size > max(MIN_UNPACKED, limits.ratio * path.stat().st_size):
-        raise BadInput(f"{path.name!r} unpacks to over {limits.ratio} times its size; give the images themselves")
-
-
 def _member_error(member: zipfile.ZipInfo) -> ImageError | None:
     """Return why a member must not be unpacked, or None."""
     name, shown = member.orig_filename, repr(printable(member.orig_filename))
@@ -123,7 +103,7 @@ def _member_error(member: zipfile.ZipInfo) -> ImageError | None:
     if (error := name_error(name)) is not None and error.kind == "unreadable":
         return error
     if kind not in (0, stat.S_IFREG):
-        return ImageError("not_a_file", f"{shown} is a link or a device, not a file; pack the image itself")
+        return no_file(name)
     if member.flag_bits & 0x41:
         return ImageError("unreadable", f"{shown} is encrypted; pack the images without a password")
     if error is not None:
@@ -146,8 +126,7 @@ def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> 
         if target.stat().st_size == member.file_size:
             return target
     except _BROKEN as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise CannotWrite("the server's disk is full; try again later, with fewer images") from error
+        refuse_full_disk(error)
     target.unlink(missing_ok=True)
     shown = repr(printable(member.orig_filename))
     return ImageError("corrupt", f"{shown} is damaged in its archive; pack the images again")

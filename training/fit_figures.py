@@ -160,7 +160,8 @@ def review_figures(pool: Pool) -> dict[str, float]:
 
 
 def _row(result: Result) -> Row:
-    return Row("", tags=result.tags, detections=result.detections, presence=likely_labels(result.presence))
+    likely, found = likely_labels(result.presence), result.detections
+    return Row("", tags=result.tags, detections=found, rejected=result.rejected, presence=likely)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

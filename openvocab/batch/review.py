@@ -2,18 +2,20 @@
 
 The score of a row is the number of errors that its own answers make likely. A box is right as often as its label is
 present and its score says; a label that is not reported is missed as often as it is present. Where a row has no
-presence, the tagger's score takes its place.
+presence, the tagger's score takes its place. A box that verification rejected is missed as often as its reason says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from openvocab.batch.rows import Row
 from openvocab.batch.run_folder import Run
+from openvocab.pipeline.verification.settle import VERIFICATION
+from openvocab.pipeline.verification.verdicts import error_chance
 
-__all__ = ["Doubt", "Reviewed", "doubts_of", "review"]
+__all__ = ["Doubt", "Rejection", "Reviewed", "doubts_of", "rejections_of", "review"]
 
 _LEAST = 0.02
 """Doubts under this are left out."""
@@ -35,6 +37,23 @@ class Doubt:
 
 
 @dataclass(frozen=True, slots=True)
+class Rejection:
+    """A box that verification rejected.
+
+    Attributes:
+        label: The label that it had.
+        score: The detector's.
+        errors: How likely the rejection is wrong, at most one half: a close call has the most.
+        reason: "rejected: ...", with what the box looks like.
+    """
+
+    label: str
+    score: float
+    errors: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Reviewed:
     """A row in the order of the review.
 
@@ -42,11 +61,13 @@ class Reviewed:
         id: The id of the row.
         score: The sum of the errors that its doubts make likely.
         doubts: The doubts, the greatest first.
+        rejected: What verification rejected, close calls first.
     """
 
     id: str
     score: float
     doubts: tuple[Doubt, ...]
+    rejected: tuple[Rejection, ...] = ()
 
 
 def review(run: Run) -> list[Reviewed]:
@@ -60,7 +81,7 @@ def review(run: Run) -> list[Reviewed]:
     for row in run:
         if row.status == "ok" and not row.reviewed:
             doubts = doubts_of(row, tagged=tagged, boxed=boxed)
-            rows.append(Reviewed(row.id, sum(each.errors for each in doubts), doubts))
+            rows.append(Reviewed(row.id, sum(each.errors for each in doubts), doubts, rejections_of(row)))
     return sorted(rows, key=lambda each: -each.score)
 
 
@@ -83,7 +104,38 @@ def doubts_of(row: Row, *, tagged: bool, boxed: bool) -> tuple[Doubt, ...]:
         made += [_tag(label, row.presence.get(label, 0.0), tags) for label in {**row.presence, **tags}]
     else:
         made += [Doubt(label, 1 - score, f"tag {score:.2f}") for label, score in tags.items()]
+    made = _with_rejections(made, rejections_of(row), boxes)
     return tuple(sorted((each for each in made if each.errors >= _LEAST), key=lambda each: -each.errors))
+
+
+def rejections_of(row: Row) -> tuple[Rejection, ...]:
+    """Return what verification rejected in a row, close calls first, without what a person brought back."""
+    found = row.rejected
+    if found is None or VERIFICATION not in found.data:
+        return ()
+    back = set() if row.detections is None else {box.tobytes() for box in row.detections.xyxy}
+    columns = found.labels, found.detector_scores.tolist(), found.data[VERIFICATION], found.xyxy
+    made = [
+        Rejection(label, score, error_chance(reason), reason)
+        for label, score, reason, box in zip(*columns, strict=True)
+        if box.tobytes() not in back
+    ]
+    return tuple(sorted(made, key=lambda each: -each.errors))
+
+
+def _with_rejections(
+    doubts: Sequence[Doubt], rejected: Sequence[Rejection], boxes: Mapping[str, list[float]]
+) -> list[Doubt]:
+    """Return the doubts with the rejections of their labels: one object more that may be missed, or the one."""
+    made = {each.label: each for each in doubts}
+    for one in rejected:
+        reason, known = f"box {one.score:.2f} {one.reason}", made.get(one.label)
+        if known is None:
+            made[one.label] = Doubt(one.label, one.errors, reason)
+        else:
+            errors = known.errors + one.errors if one.label in boxes else max(known.errors, one.errors)
+            made[one.label] = Doubt(one.label, errors, f"{known.reason}; {reason}")
+    return list(made.values())
 
 
 def _boxes(row: Row) -> dict[str, list[float]]:

@@ -12,7 +12,7 @@ import pytest
 
 import openvocab
 from openvocab import BadInput, Detections, Tag
-from openvocab.batch.corrections.correction import Correction, from_json, to_json
+from openvocab.batch.corrections.correction import Correction, applied, from_json, row_of_correction, to_json
 from openvocab.batch.corrections.folder import correction_file, write_correction
 from openvocab.batch.review import review
 from openvocab.batch.rows import Row
@@ -30,6 +30,11 @@ def detections(*labels: str, masks: bool = True) -> Detections:
     return Detections(
         xyxy, scores, labels, scores, scores if masks else None, EncodedMasks.encode(pixels) if masks else None
     )
+
+
+def rejections(*labels: str) -> Detections:
+    made = replace(detections(*labels), data={"verification": ("rejected: looks like cat 0.60",) * len(labels)})
+    return made if labels else Detections.none()
 
 
 def correction(id: str, *labels: str, **more: Any) -> Correction:  # noqa: A002
@@ -68,6 +73,7 @@ def ids(run: Path) -> list[str]:
         pytest.param(
             replace(correction("c.png", "x"), detections=detections("x", masks=False), by_hand=(False,)), id="boxes"
         ),
+        pytest.param(correction("d.png", "cat", rejected=rejections("dog", "owl")), id="rejected boxes"),
     ],
 )
 def test_a_correction_comes_back_as_it_was(made):
@@ -75,6 +81,26 @@ def test_a_correction_comes_back_as_it_was(made):
     names = [name for name in Correction.__dataclass_fields__ if name not in ("detections", "found")]
     assert [getattr(again, name) for name in names] == [getattr(made, name) for name in names]
     assert again.detections == made.detections.encoded() and again.found == made.found
+    if made.rejected is not None:
+        assert again.rejected is not None and again.rejected.data == made.rejected.data
+
+
+@pytest.mark.parametrize(
+    ("kept", "wanted"),
+    [
+        pytest.param(None, ("light",), id="a file of an earlier version: those of the row"),
+        pytest.param("owl", ("owl",), id="those of the correction"),
+        pytest.param("", (), id="none"),
+    ],
+)
+def test_what_was_rejected_stays_with_a_corrected_image(kept, wanted):
+    given = None if kept is None else rejections(*filter(None, [kept]))
+    old = Row("a.png", height=8, width=9, detections=detections("red"), rejected=rejections("light"))
+    row = applied(old, correction("a.png", "cat", rejected=given), LABELS)
+    assert found(row).labels == ("cat",) and row.rejected is not None and row.rejected.labels == wanted
+    assert row.rejected.data.get("verification", ()) == tuple("rejected: looks like cat 0.60" for _ in wanted)
+    alone = row_of_correction(correction("a.png", "cat", rejected=given), LABELS).rejected
+    assert alone is None if given is None else alone is not None and alone.labels == given.labels
 
 
 def test_rows_have_their_corrections_and_the_models_answers_are_kept(run):

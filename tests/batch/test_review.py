@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import numpy as np
 import pytest
 
 import openvocab
-from openvocab import Detections, Tag
-from openvocab.batch.review import doubts_of, review
+from openvocab import Detections, Settings, Tag
+from openvocab.batch.review import doubts_of, rejections_of, review
 from openvocab.batch.rows import Row
+from openvocab.testing import FakeDetector, FakeTagger
 from openvocab.ui.cli.main import main
 from tests.helpers.stages import LABELS, chain, save_images, tagging
 
@@ -82,6 +84,56 @@ def test_several_boxes_of_a_label_are_doubted_together() -> None:
     assert doubt.errors == pytest.approx(0.28 + 0.6) and doubt.reason == "2 boxes, the best 0.90, presence 0.80"
 
 
+def rejected(*reasons: str, label: str = "owl") -> Detections:
+    xyxy = np.array([[10 + at, 0, 14 + at, 4] for at in range(len(reasons))], np.float32).reshape(-1, 4)
+    scores, texts = np.full(len(reasons), 0.5, np.float32), tuple(f"rejected: {each}" for each in reasons)
+    return Detections(xyxy, scores, (label,) * len(reasons), scores, data={"verification": texts})
+
+
+@pytest.mark.parametrize(
+    ("boxes", "presence", "reasons", "wanted"),
+    [
+        pytest.param(
+            {},
+            {"owl": 0.2},
+            ["looks like cat 0.70"],
+            (0.3, "no box, no tag, presence 0.20; box 0.50 rejected: looks like cat 0.70"),
+            id="the label has no other box",
+        ),
+        pytest.param(
+            {"owl": 1.0},
+            {"owl": 1.0},
+            ["owl 0.10", "same object as cat 0.60"],
+            (
+                0.5,
+                "box 1.00, presence 1.00; box 0.50 rejected: same object as cat 0.60; box 0.50 rejected: owl 0.10",
+            ),
+            id="one more object of a label",
+        ),
+        pytest.param({}, {}, ["owl 0.30"], (0.3, "box 0.50 rejected: owl 0.30"), id="a label without presence"),
+    ],
+)
+def test_a_rejected_box_is_a_doubt(boxes: Any, presence: Any, reasons: list[str], wanted: tuple[float, str]) -> None:
+    given = replace(row(boxes, {}, presence), rejected=rejected(*reasons))
+    (doubt,) = doubts_of(given, tagged=True, boxed=True)
+    assert doubt.errors == pytest.approx(wanted[0], abs=1e-6) and doubt.reason == wanted[1]
+
+
+def test_rejections_are_listed_close_calls_first_without_what_a_person_brought_back() -> None:
+    made = rejected("owl 0.10", "looks like cat 0.55", "same object as cat 0.95", "owl 0.35")
+    given = replace(row({}, {}, {}), rejected=made)
+    assert [each.reason.removeprefix("rejected: ") for each in rejections_of(given)] == [
+        "looks like cat 0.55",
+        "owl 0.35",
+        "owl 0.10",
+        "same object as cat 0.95",
+    ]
+    assert [each.errors for each in rejections_of(given)] == [0.45, 0.35, 0.1, 0.05]
+    back = replace(given, detections=replace(made[1:3], data={}))
+    assert [each.reason for each in rejections_of(back)] == ["rejected: owl 0.35", "rejected: owl 0.10"]
+    assert rejections_of(replace(given, rejected=None)) == ()
+
+
 @pytest.fixture
 def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
@@ -110,3 +162,16 @@ def test_the_command_prints_the_first_with_reasons(photos: Path, capsys: pytest.
     assert len(lines) == 6 and lines[0]["doubts"][0].keys() == {"label", "errors", "reason"}
     assert main(["review", "run", "--first", "0"]) == 2
     assert main(["review", "photos"]) == 2
+
+
+def test_the_command_lists_what_verification_rejected(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_images(photos / "large", 3, size=64)
+    tagger, detector = FakeTagger({"cat": 0.08, "owl": 0.001}), FakeDetector((("owl", 0.5, 30, 10, 50, 30),))
+    settings = Settings(tag_threshold=0.1, box_threshold=0.3, verify=3)
+    openvocab.Pipeline(tagger, detector, None, settings).run_to("run", photos / "large", ("cat", "owl"))
+    assert main(["review", "run", "--rejected", "--first", "2"]) == 0
+    text = capsys.readouterr().out
+    assert text.count("rejected: owl 0.") == 2 and "1 more rejected; see them with --first 3" in text
+    assert main(["review", "run", "--json"]) == 0
+    (first, *_) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert first["rejected"][0].keys() == {"label", "score", "errors", "reason"}

@@ -36,6 +36,7 @@ class Correction:
         removed: The identifiers of what a person deleted.
         corrected: Whether detections differ from found.
         reviewed: Whether a person marked the image as reviewed.
+        rejected: What verification rejected, with the reasons; None in a file of an earlier version.
     """
 
     id: str
@@ -51,6 +52,7 @@ class Correction:
     removed: tuple[str, ...] = ()
     corrected: bool = False
     reviewed: bool = False
+    rejected: Detections | None = None
 
     def __post_init__(self) -> None:
         """Check that every detection has its key.
@@ -78,6 +80,7 @@ def to_json(correction: Correction) -> bytes:
         "detections": [one | more for one, more in zip(own, extra, strict=True)],
         "removed": list(correction.removed),
         "found": plain_detections(correction.found),
+        "rejected": None if correction.rejected is None else plain_detections(correction.rejected),
     }
     return (json.dumps(plain, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
 
@@ -104,7 +107,7 @@ def _correction(plain: Mapping[str, Any]) -> Correction:
     def detections(rows: list[dict[str, Any]]) -> Detections:
         return detections_of_plain(rows, {}, **size)
 
-    own = plain["detections"]
+    own, rejected = plain["detections"], plain.get("rejected")
     return Correction(
         id_of(plain["id"]),
         plain["sha256"],
@@ -118,15 +121,23 @@ def _correction(plain: Mapping[str, Any]) -> Correction:
         removed=tuple(plain["removed"]),
         corrected=bool(plain["corrected"]),
         reviewed=bool(plain["reviewed"]),
+        rejected=None if rejected is None else detections(rejected),
     )
 
 
 def applied(row: Row, correction: Correction, labels: tuple[str, ...]) -> Row:
     """Return a row with the detections of its correction; see Corrections.over."""
     index = {label: place for place, label in enumerate(labels)}
-    own = correction.detections.indexed(index | _others(correction, index))
+    index |= _others(correction, index)
+    given = row.rejected if correction.rejected is None else correction.rejected
     return replace(
-        row, detections=own, labels=labels, corrected=correction.corrected, reviewed=correction.reviewed, notes=()
+        row,
+        detections=correction.detections.indexed(index),
+        rejected=None if given is None else given.indexed(index),
+        labels=labels,
+        corrected=correction.corrected,
+        reviewed=correction.reviewed,
+        notes=(),
     )
 
 
@@ -138,5 +149,6 @@ def row_of_correction(correction: Correction, labels: tuple[str, ...]) -> Row:
 
 def _others(correction: Correction, index: Mapping[str, int]) -> dict[str, int]:
     """Return label -> index of the labels that an index lacks, after its own."""
-    new = [label for label in dict.fromkeys(correction.detections.labels) if label not in index]
+    named = (*correction.detections.labels, *(correction.rejected.labels if correction.rejected is not None else ()))
+    new = [label for label in dict.fromkeys(named) if label not in index]
     return {label: len(index) + place for place, label in enumerate(new)}

@@ -23,7 +23,16 @@ from openvocab.pipeline.settings import Settings
 from openvocab.pipeline.verification.crops import Crops, box_key
 from openvocab.weights.verification import VerificationModel
 
-__all__ = ["NO_VERDICTS", "Verdict", "Verdicts", "judge", "label_evidence", "least_likely", "verdicts_on"]
+__all__ = [
+    "NO_VERDICTS",
+    "Verdict",
+    "Verdicts",
+    "error_chance",
+    "judge",
+    "label_evidence",
+    "least_likely",
+    "verdicts_on",
+]
 
 Floats = NDArray[np.float32]
 
@@ -41,6 +50,15 @@ class Verdict:
     place: int
     probability: float
     reason: str
+
+
+def error_chance(reason: str) -> float:
+    """Return how likely a rejection is wrong, at most one half: from the probability at the end of its reason.
+
+    A box that is its own label with 0.3, or that looks like another one with 0.7, should have been kept in 0.3.
+    """
+    number = float(reason.rpartition(" ")[2])
+    return min(number, round(1 - number, 2))
 
 
 _LOWEST = 1e-3

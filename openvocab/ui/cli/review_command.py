@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import openvocab
 from openvocab.ui.cli.output import say, say_json, table
+
+if TYPE_CHECKING:
+    from openvocab.batch.review import Reviewed
 
 __all__ = ["DESCRIPTION", "add_options", "review"]
 
@@ -18,6 +23,7 @@ def add_options(command: ArgumentParser) -> None:
     """Add the arguments of `openvocab review` to its parser."""
     command.add_argument("run", metavar="RUN", help="a run folder")
     command.add_argument("--first", type=int, default=20, metavar="N", help="list N images (default: %(default)s)")
+    command.add_argument("--rejected", action="store_true", help="list what verification rejected, close calls first")
     command.add_argument("--json", action="store_true", help="print one JSON object an image, with all doubts")
 
 
@@ -36,16 +42,28 @@ def review(args: Namespace) -> int:
         for row in rows[: args.first]:
             say_json(asdict(row))
         return 0
+    count = _rejections(rows, args.first) if args.rejected else _doubts(rows, args.first)
+    if count > args.first:
+        say("")
+        say(f"{count - args.first} more {'rejected' if args.rejected else 'images'}; see them with --first {count}")
+    return 0
+
+
+def _doubts(rows: Sequence[Reviewed], first: int) -> int:
+    """Print the first rows with their greatest doubts, and return the number of all."""
     doubts = [
         ("; ".join(f"{each.label}: {each.reason}" for each in row.doubts[:_SHOWN]), len(row.doubts) - _SHOWN)
-        for row in rows[: args.first]
+        for row in rows[:first]
     ]
     shown = [text + (f"; and {more} more" if more > 0 else "") for text, more in doubts]
-    table(
-        ("image", "likely errors", "why"),
-        [(row.id, f"{row.score:.2f}", why) for row, why in zip(rows, shown, strict=False)],
-    )
-    if len(rows) > args.first:
-        say("")
-        say(f"{len(rows) - args.first} more images; see them with --first {len(rows)}")
-    return 0
+    columns = [(row.id, f"{row.score:.2f}", why) for row, why in zip(rows, shown, strict=False)]
+    table(("image", "likely errors", "why"), columns)
+    return len(rows)
+
+
+def _rejections(rows: Sequence[Reviewed], first: int) -> int:
+    """Print the first rejections of all images, close calls first, and return the number of all."""
+    found = sorted(((row.id, each) for row in rows for each in row.rejected), key=lambda pair: -pair[1].errors)
+    columns = [(name, one.label, f"{one.score:.2f}", one.reason) for name, one in found[:first]]
+    table(("image", "box", "score", "verification"), columns)
+    return len(found)

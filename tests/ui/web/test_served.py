@@ -25,7 +25,7 @@ from openvocab.ui.web.context import Context
 from openvocab.ui.web.served.folder import ServedFolder, default_run, serving
 from openvocab.ui.web.served.imports import import_labels
 from openvocab.ui.web.strip.handlers import StripHandlers
-from openvocab.ui.web.workspace_handlers import WorkspaceHandlers
+from openvocab.ui.web.workspace_handlers import SLIDERS, WorkspaceHandlers
 
 SCENES = openvocab.example_scenes()
 WORDS = ", ".join(SCENES[0].labels)
@@ -125,6 +125,19 @@ def test_a_page_that_starts_anew_has_the_same_objects_and_keys(page, server):
     ]
     assert after.result().detections == before.result().detections.encoded()
     assert after.add(np.ones(after.size, bool), 0.5, "x").objects()[-1].key == "added-2"
+
+
+def test_a_correction_keeps_what_verification_rejected(page, server):
+    page.sliders[list(SLIDERS).index("box_threshold")] = 0.2  # lets in boxes to reject
+    page.go("open", "pocket", key=page.key("b.png"))
+    before = page.context.workspaces.get(page.token).raw().rejected
+    page.act("remove", key=page.context.workspaces.get(page.token).objects()[0].key)
+    (row,) = openvocab.read_run(page.served.run)
+    assert len(before) and row.corrected and row.rejected is not None
+    again = Page(server, ServedFolder(page.served.folder, page.served.run, 10**7))
+    again.go("open", key=page.key("b.png"))
+    for after in (row.rejected, again.context.workspaces.served(again.key("b.png"))[0].raw().rejected):
+        assert (after.labels, after.data) == (before.labels, before.data)
 
 
 def test_evicted_images_are_opened_again(page):

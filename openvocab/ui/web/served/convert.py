@@ -57,13 +57,16 @@ def _stored(source: str, encoded: Encoded, row: Row | None, kept: Correction | N
     """Return what the models found: as the correction has it, or else the row; None for a new image."""
     if kept is not None:
         tags, found, labels = kept.tags, kept.found, kept.labels
+        rejected = row.rejected if kept.rejected is None and row is not None else kept.rejected
     elif row is not None and row.status == "ok":
         tags, found, labels = row.tags, row.detections or Detections.none(), ()  # the run has them
+        rejected = row.rejected
     else:
         return None
     height, width = encoded.image.shape[:2]
     record = openvocab.RunRecord(openvocab.__version__, None, None, encoded.models[2], (), "", "")
-    return Result(source, width, height, tags, found, record, encoded.image, labels=labels)
+    rejected = Detections.none() if rejected is None else rejected
+    return Result(source, width, height, tags, found, record, encoded.image, labels=labels, rejected=rejected)
 
 
 def _objects(detections: Detections, keys: tuple[str, ...]) -> list[Object]:
@@ -106,4 +109,5 @@ def correction_of(entry: Entry, workspace: Workspace, raw: Result, sha256: str |
         removed,
         corrected=any(each.by_hand for each in objects) or not found.isdisjoint(removed),
         reviewed=reviewed,
+        rejected=raw.rejected.encoded(),
     )

@@ -85,10 +85,12 @@ def _lay_out(context: Context, handlers: WorkspaceHandlers) -> _Parts:
             run = gr.Button("Run", variant="primary", size="lg", elem_id="work-run")
     images = strip(served=context.served is not None, elem_id="work-folder", elem_classes="ov-part")
     note = html_component("note", {"text": ""}, elem_id="work-note")
-    shown = canvas(elem_id="work-canvas", elem_classes="ov-part")
-    with gr.Group(elem_classes="ov-sliders"), gr.Row():
-        defaults = handlers.defaults(context.models.names[0])
-        sliders = [_slider(name, title, value) for (name, title), value in zip(SLIDERS.items(), defaults, strict=True)]
+    with gr.Column(elem_classes="ov-work"):
+        shown = canvas(elem_id="work-canvas", elem_classes="ov-part")
+        with gr.Group(elem_classes="ov-sliders"), gr.Row():
+            defaults = handlers.defaults(context.models.names[0])
+            pairs = zip(SLIDERS.items(), defaults, strict=True)
+            sliders = [_slider(name, title, value) for (name, title), value in pairs]
     token = gr.State(None, delete_callback=context.workspaces.discard)
     return _Parts(image, examples, fields, run, shown, note, sliders, token, images, files)
 

@@ -179,6 +179,33 @@ def test_the_image_has_two_thirds_of_a_wide_window(page):
     assert page.locator(".cv-stage").bounding_box()["width"] >= 0.65 * 1440
 
 
+@pytest.mark.parametrize(
+    ("width", "height"),
+    [
+        pytest.param(1440, 900, id="1440"),
+        pytest.param(1024, 768, id="1024"),
+        pytest.param(390, 844, id="phone, which scrolls by itself"),
+    ],
+)
+def test_the_whole_image_is_visible_without_scrolling(page, width, height):
+    page.set_viewport_size({"width": width, "height": height})
+    run_example(page)
+    page.wait_for_selector(".cv[data-drawn]")
+    if width > 700:
+        assert page.evaluate("window.scrollY") == 0
+    page.wait_for_function(
+        "() => { const box = document.querySelector('.cv-stage').getBoundingClientRect();"
+        " return box.top >= 0 && box.bottom <= window.innerHeight; }"
+    )
+
+
+def test_sliders_are_beside_the_image_in_a_wide_window(page):
+    page.set_viewport_size({"width": 1440, "height": 900})
+    run_example(page)
+    stage, slider = (page.locator(name).bounding_box() for name in (".cv-stage", "#work-box-threshold"))
+    assert slider["x"] >= stage["x"] + stage["width"] and slider["y"] < stage["y"] + stage["height"]
+
+
 def test_enter_runs_and_shift_enter_breaks_the_line(page):
     page.locator("#work-image input[type=file]").first.set_input_files(str(SCENES[0].path))
     page.wait_for_selector(".cv[data-drawn]")

@@ -7,6 +7,7 @@ import { listen } from "./input.js";
 import { guardLeaving } from "./leave.js";
 import { visible } from "./objects.js";
 import { listPanel, listChoices } from "./panel.js";
+import { keepHeight } from "./room.js";
 import { text } from "./strings.js";
 import { polygonArrived, polygonFailed, polygonObjects } from "./vertices.js";
 import { bounded, fit } from "./viewport.js";
@@ -67,6 +68,7 @@ export function mount({ element, props, trigger, watch }) {
   Object.assign(app, { shown: () => shown(app.state), setView: (view) => setView(app, view), decoded });
   listen(app);
   guardLeaving(app);
+  keepHeight(app);
   watch("value", () => receive(app, props.value || {}));
   root.addEventListener("cv-busy", () => answer(app, { serial: app.queue.serial, note: text.tooBusy, failed: true }));
   new ResizeObserver(() => resize(app)).observe(app.canvas.parentElement);
@@ -103,7 +105,7 @@ function receive(app, message) {
 // On a phone the image is below the words: a run that starts brings it into view.
 function scrollToResult(app, steps) {
   const running = steps.some((each) => each.state === "now");
-  if (running && !app.running && window.matchMedia("(max-width: 700px)").matches) app.root.scrollIntoView({ block: "start" });
+  if (running && !app.running && window.matchMedia("(max-width: 700px)").matches) app.find(".cv-top").scrollIntoView({ block: "start" });
   app.running = running;
 }
 
@@ -134,6 +136,7 @@ function opened(app, message) {
   root.dataset.empty = message.image ? "no" : "yes";
   app.say(message.note || "", message.failed);
   listPanel(app);
+  app.fitHeight();
   if (!message.image) return app.draw();
   load(message.image).then((image) => {
     if (app.state.opens !== opens) return; // another image was opened meanwhile

@@ -38,3 +38,8 @@ test("an edit makes the open image corrected, undo makes it answered, and review
   assert.equal(adjusted(value("reviewed"), 3).images[1].status, "reviewed");
   assert.equal(countsLine(corrected.counts), "1 new, 1 corrected");
 });
+
+test("the line of counts has the plural of error, and no status without an image", () => {
+  assert.equal(countsLine({ new: 2, error: 3, reviewed: 0 }), "2 new, 3 errors");
+  assert.equal(countsLine({ error: 1 }), "1 error");
+});

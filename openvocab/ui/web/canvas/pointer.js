@@ -1,0 +1,148 @@
+// Mouse, touch and wheel on the image.
+
+import { addPrompt, clipped } from "./commands.js";
+import { dragBox, handleAt, objectAt } from "./objects.js";
+import { listPanel, select } from "./panel.js";
+import { boxBetween, promptAt, shapeOf } from "./prompts.js";
+import { text } from "./strings.js";
+import { dragCorner, finishCorner, startCorner } from "./vertices.js";
+import { pan, toImage, zoomAt } from "./viewport.js";
+
+const CLICK_TOLERANCE = 5; // screen pixels that a click may move
+const HIT_RADIUS = 10; // screen pixels around a prompt or an edge that select it
+const MAX_PATH = 2000;
+
+const paints = (tool) => tool === "brush" || tool === "eraser";
+const reachOf = ({ state }) => HIT_RADIUS / state.view.scale;
+
+export function listenToPointer(app) {
+  const { canvas } = app;
+  canvas.addEventListener("pointerdown", (event) => pointerDown(app, event));
+  canvas.addEventListener("pointermove", (event) => pointerMove(app, event));
+  for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, (event) => pointerUp(app, event));
+  canvas.addEventListener("contextmenu", (event) => event.preventDefault());
+  canvas.addEventListener("wheel", (event) => wheel(app, event), { passive: false });
+}
+
+function screenPoint(app, event) {
+  const frame = app.canvas.getBoundingClientRect();
+  return [event.clientX - frame.left, event.clientY - frame.top];
+}
+
+const shape = ({ state }, drag) => shapeOf(state.tool, drag, state.radius / state.view.scale);
+
+function pointerDown(app, event) {
+  const { canvas, state } = app;
+  if (!state.image || (state.drag && state.drag.pointer === event.pointerId)) return;
+  event.preventDefault();
+  canvas.focus({ preventScroll: true });
+  canvas.setPointerCapture(event.pointerId);
+  if (state.drag) return startPinch(app, event);
+  const at = screenPoint(app, event);
+  const from = clipped(app, toImage(state.view, at));
+  const moves = event.button === 1;
+  const drag = { pointer: event.pointerId, at, from, to: from, path: [from], moved: false, primary: event.button === 0, moves };
+  drag.inside = state.inside !== (event.button === 2 || event.shiftKey);
+  state.crosshair = null;
+  state.drag = drag;
+  if (state.tool === "select" && !moves) startEdit(app, drag);
+  if (state.tool === "polygon" && !moves) startCorner(app, drag);
+  app.draw();
+}
+
+function startEdit(app, drag) {
+  const { state } = app;
+  const chosen = state.objects.find((each) => each.key === state.selected);
+  const handle = chosen && handleAt(chosen.box, drag.from, reachOf(app));
+  if (handle && handle !== "move") return Object.assign(drag, { handle, start: chosen.box });
+  const found = objectAt(app.shown(), drag.from, state, app.decoded);
+  if (found && found.key === state.selected) return Object.assign(drag, { handle: "move", start: found.box });
+  drag.moves = !found;
+  select(app, found ? found.key : null);
+}
+
+function startPinch(app, event) {
+  const { state } = app;
+  const at = screenPoint(app, event);
+  state.drag = { ...state.drag, moves: true, moved: true, second: event.pointerId, secondAt: at, shape: null, handle: null, box: null };
+}
+
+function pointerMove(app, event) {
+  const { state } = app;
+  const { drag } = state;
+  if (!drag || (event.pointerId !== drag.pointer && event.pointerId !== drag.second)) return;
+  const at = screenPoint(app, event);
+  if (drag.second !== undefined) return pinch(app, event, at);
+  drag.moved = drag.moved || Math.hypot(at[0] - drag.at[0], at[1] - drag.at[1]) > CLICK_TOLERANCE;
+  if (drag.moves) {
+    if (drag.moved) app.setView(pan(state.view, at[0] - (drag.last || drag.at)[0], at[1] - (drag.last || drag.at)[1], state, state.screen));
+    drag.last = at;
+    return;
+  }
+  drag.to = clipped(app, toImage(state.view, at));
+  const [x, y] = drag.path.at(-1);
+  if (Math.hypot(drag.to[0] - x, drag.to[1] - y) * state.view.scale > 3 && drag.path.length < MAX_PATH) drag.path.push(drag.to);
+  if (drag.handle && drag.moved) drag.box = dragBox(drag.start, drag.handle, [drag.to[0] - drag.from[0], drag.to[1] - drag.from[1]], state);
+  else if (state.tool === "polygon") dragCorner(app, drag);
+  else if (state.tool !== "select") drag.shape = drag.moved || paints(state.tool) ? shape(app, drag) : null;
+  app.draw();
+}
+
+function pinch(app, event, at) {
+  const { state } = app;
+  const { drag } = state;
+  const first = drag.last || drag.at;
+  const [moved, other] = event.pointerId === drag.second ? [drag.secondAt, first] : [first, drag.secondAt];
+  const before = Math.hypot(moved[0] - other[0], moved[1] - other[1]);
+  const after = Math.hypot(at[0] - other[0], at[1] - other[1]);
+  if (before > 1) app.setView(zoomAt(state.view, other, after / before, state, state.screen));
+  if (event.pointerId === drag.second) drag.secondAt = at;
+  else drag.last = at;
+}
+
+function pointerUp(app, event) {
+  const { state } = app;
+  const { drag } = state;
+  if (!drag || (event.pointerId !== drag.pointer && event.pointerId !== drag.second)) return;
+  if (drag.second === undefined) pointerMove(app, event);
+  state.drag = null;
+  if (!drag.moves && event.type === "pointerup") finish(app, drag);
+  app.draw();
+}
+
+function finish(app, drag) {
+  const { state } = app;
+  if (state.tool === "select") return finishEdit(app, drag);
+  if (state.tool === "polygon") return finishCorner(app, drag);
+  if (paints(state.tool)) return paint(app, drag);
+  if (state.tool === "stroke" && drag.moved) return addPrompt(app, { kind: "stroke", path: drag.path, inside: drag.inside });
+  if (drag.moved && drag.primary) return addPrompt(app, boxBetween(drag.from, drag.to));
+  const existing = promptAt(state.prompts, drag.from, reachOf(app));
+  if (existing) {
+    Object.assign(state, { selectedPrompt: existing, selected: null });
+    return listPanel(app);
+  }
+  if (state.tool === "box") return app.say(text.boxHint);
+  addPrompt(app, { kind: "point", at: drag.from, inside: drag.inside });
+}
+
+function finishEdit(app, drag) {
+  if (!drag.box) return;
+  if (app.state.locked.has(app.state.selected)) return app.say(text.locked, true);
+  app.send({ do: "box", key: app.state.selected, xyxy: drag.box });
+}
+
+function paint(app, drag) {
+  const { state } = app;
+  if (state.selected === null) return app.say(text.selectFirst);
+  if (state.locked.has(state.selected)) return app.say(text.locked, true);
+  const { path, inside, radius } = shape(app, drag);
+  app.send({ do: "paint", key: state.selected, path, inside, radius });
+}
+
+function wheel(app, event) {
+  const { state } = app;
+  if (!state.image) return;
+  event.preventDefault();
+  app.setView(zoomAt(state.view, screenPoint(app, event), Math.exp(-event.deltaY / 400), state, state.screen));
+}

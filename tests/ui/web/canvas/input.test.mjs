@@ -1,0 +1,71 @@
+// Unit tests of keys, prompts and the height of the image, without a browser.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import test from "node:test";
+
+const source = (name) => "data:text/javascript," + encodeURIComponent(readFileSync(join(process.env.CANVAS, name), "utf8"));
+const { commandOf, directionOf, stepOf } = await import(source("keys.js"));
+const { boxBetween, promptAt, shapeOf, withPrompt } = await import(source("prompts.js"));
+const { heightOf } = await import(source("room.js"));
+
+const KEYS = [
+  ["a letter, whatever its case", { key: "U" }, false, "undo"],
+  ["undo with control", { key: "z", ctrlKey: true }, true, "undo"],
+  ["redo with control and shift", { key: "Z", ctrlKey: true, shiftKey: true }, false, "redo"],
+  ["redo with control and y", { key: "y", metaKey: true }, false, "redo"],
+  ["another key with control is the browser's", { key: "f", ctrlKey: true }, false, null],
+  ["keys with alt are the browser's", { key: "u", altKey: true }, true, null],
+  ["an arrow on the canvas", { key: "ArrowUp" }, true, "arrow"],
+  ["an arrow elsewhere", { key: "ArrowUp" }, false, null],
+  ["enter on the canvas", { key: "Enter" }, true, "accept"],
+  ["enter on a button presses it", { key: "Enter" }, false, null],
+  ["space on the canvas", { key: " " }, true, "mark"],
+  ["a number", { key: "3" }, false, "number"],
+  ["zero is no number of a label", { key: "0" }, false, null],
+];
+for (const [name, event, onCanvas, command] of KEYS) test(`keys: ${name}`, () => assert.equal(commandOf(event, onCanvas), command));
+
+test("arrows go along a group and along the axes", () => {
+  assert.deepEqual(["ArrowRight", "ArrowUp", "x"].map(stepOf), [1, -1, 0]);
+  assert.deepEqual(directionOf("ArrowLeft"), [-1, 0]);
+});
+
+const point = { kind: "point", at: [10, 10], inside: true };
+const stroke = { kind: "stroke", path: [[30, 30], [40, 30]], inside: false };
+
+test("a box has its corners in order and an area, and replaces an earlier one", () => {
+  const box = boxBetween([50, 5], [20, 25]);
+  assert.deepEqual(box.xyxy, [20, 5, 50, 25]);
+  assert.equal(boxBetween([5, 5], [5, 25]), null);
+  const other = boxBetween([0, 0], [3, 3]);
+  assert.deepEqual(withPrompt([point, box], other), [point, other]);
+  assert.deepEqual(withPrompt([box], point), [box, point]);
+});
+
+test("the latest prompt within reach is found by its point, path or corners", () => {
+  const box = boxBetween([0, 0], [60, 60]);
+  assert.equal(promptAt([point, stroke, box], [11, 12], 4), point);
+  assert.equal(promptAt([point, stroke, box], [39, 31], 4), stroke);
+  assert.equal(promptAt([point, stroke, box], [59, 60], 4), box);
+  assert.equal(promptAt([point, stroke, box], [20, 45], 4), null);
+});
+
+test("a drag draws what the tool does, and with another button a stroke", () => {
+  const drag = { path: [[1, 1], [5, 5]], inside: false, from: [1, 1], to: [5, 5], primary: true };
+  assert.deepEqual(shapeOf("brush", drag, 3), { kind: "paint", path: drag.path, inside: true, radius: 3 });
+  assert.deepEqual(shapeOf("eraser", drag, 3).inside, false);
+  assert.deepEqual(shapeOf("point", drag, 3), { kind: "box", xyxy: [1, 1, 5, 5] });
+  assert.deepEqual(shapeOf("point", { ...drag, primary: false }, 3), { kind: "stroke", path: drag.path, inside: false });
+});
+
+test("the image ends at the lower edge of the window, and on a phone it has its own shape", () => {
+  const wide = { width: 1440, height: 900 };
+  assert.equal(heightOf({ top: 310, width: 990, window: wide, image: {} }), 550);
+  assert.equal(heightOf({ top: 800, width: 990, window: wide, image: {} }), 340);
+  const phone = { width: 390, height: 844 };
+  assert.equal(heightOf({ top: 600, width: 350, window: phone, image: { width: 256, height: 256 } }), 350);
+  assert.equal(heightOf({ top: 600, width: 350, window: phone, image: { width: 256, height: 2560 } }), 523);
+  assert.equal(heightOf({ top: 600, width: 350, window: phone, image: { width: 2560, height: 256 } }), 200);
+});

@@ -245,12 +245,20 @@ def tiny_ram(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"ram:{ram.write(tmp_path_factory.mktemp('ram') / 'model')}@"
 
 
+@pytest.fixture(scope="session")
+def tiny_florence2(tmp_path_factory: pytest.TempPathFactory) -> str:
+    from tests.tiny import florence2
+
+    return f"florence2:{florence2.write(tmp_path_factory.mktemp('florence2') / 'model')}"
+
+
 STAND_INS: dict[str, Callable[[pytest.FixtureRequest], str]] = {
     "http://127.0.0.1:7860": lambda request: str(request.getfixturevalue("url")),
     "open_clip:ViT-B-32/laion2b_s34b_b79k": lambda request: (
         f"open_clip:local-dir:{request.getfixturevalue('clip_folders')['softmax']}"
     ),
     "owlv2:google/owlv2-base-patch16-ensemble": lambda request: f"owlv2:{request.getfixturevalue('owlv2_folder')}",
+    "florence2:florence-community/Florence-2-base": lambda request: str(request.getfixturevalue("tiny_florence2")),
     "ram:ram_plus_swin_large_14m@": lambda request: str(request.getfixturevalue("tiny_ram")),
     "sam:vit_b@sam_vit_b_01ec64.pth": lambda request: f"sam:{request.getfixturevalue('tiny_sam')}",
     'Loader("base")': lambda _: 'Loader("pocket")',

@@ -77,6 +77,12 @@ def _detr(*args: *Args) -> Detector:
     return DetrDetector.load(*args)
 
 
+def _florence2(*args: *Args) -> Detector:
+    from openvocab.models.detectors.florence2_detector import Florence2Detector
+
+    return Florence2Detector.load(*args)
+
+
 def _grounding_dino(*args: *Args) -> Detector:
     from openvocab.models.detectors.grounding_dino_detector import GroundingDinoDetector
 
@@ -155,6 +161,12 @@ def _coca(*args: *Args) -> Captioner:
     return CocaCaptioner.load(*args)
 
 
+def _florence2_captioner(*args: *Args) -> Captioner:
+    from openvocab.models.taggers.florence2_captioner import Florence2Captioner
+
+    return Florence2Captioner.load(*args)
+
+
 def _exported_tagger(form: str) -> Factory[Tagger]:
     def load(folder: str, device: str | None, dtype: str | None) -> Tagger:
         from openvocab.models.graphs.taggers import load_tagger
@@ -225,6 +237,7 @@ TAGGERS: Mapping[str, Family[Tagger]] = MappingProxyType(
 DETECTORS: Mapping[str, Family[Detector]] = MappingProxyType(
     {
         "detr": Family(_detr, "detr:facebook/detr-resnet-50"),
+        "florence2": Family(_florence2, "florence2:florence-community/Florence-2-base"),
         "grounding_dino": Family(_grounding_dino, "grounding_dino:IDEA-Research/grounding-dino-tiny"),
         "mm_grounding_dino": Family(
             _mm_grounding_dino, "mm_grounding_dino:openmmlab-community/mm_grounding_dino_tiny_o365v1_goldg_v3det"
@@ -254,5 +267,8 @@ EXEMPLAR_SEGMENTERS: Mapping[str, Family[ExemplarSegmenter]] = MappingProxyType(
     {"seggpt": Family(_seggpt, "seggpt:BAAI/seggpt-vit-large")}
 )
 CAPTIONERS: Mapping[str, Family[Captioner]] = MappingProxyType(
-    {"coca": Family(_coca, "coca:coca_ViT-B-32/mscoco_finetuned_laion2b_s13b_b90k")}
+    {
+        "coca": Family(_coca, "coca:coca_ViT-B-32/mscoco_finetuned_laion2b_s13b_b90k"),
+        "florence2": Family(_florence2_captioner, "florence2:florence-community/Florence-2-base"),
+    }
 )

@@ -71,6 +71,7 @@ def test_every_family_is_listed() -> None:
         "tagger": ("open_clip", "clip", "siglip", "metaclip2", "classifier", "ram", "openvino", "onnx", "pocket"),
         "detector": (
             "detr",
+            "florence2",
             "grounding_dino",
             "mm_grounding_dino",
             "omdet_turbo",
@@ -83,5 +84,5 @@ def test_every_family_is_listed() -> None:
         ),
         "segmenter": ("sam", "sam_hf", "sam_hq", "sam2", "edgetam", "openvino", "onnx", "pocket"),
         "exemplar segmenter": ("seggpt",),
-        "captioner": ("coca",),
+        "captioner": ("coca", "florence2"),
     }

@@ -60,3 +60,30 @@ def xlm_roberta_tokenizer(context: int) -> Any:
     pieces = _letters("<s>", "<pad>", "</s>", "<unk>") + [f"\u2581{word}" for word in WORDS] + ["<mask>"]
     vocab = [(piece, 0.0 if row < 4 else -float(row % 7 + 2)) for row, piece in enumerate(pieces)]
     return XLMRobertaTokenizer(vocab=vocab, model_max_length=context)
+
+
+def bart_tokenizer(context: int, extra: tuple[str, ...], image: str) -> Any:
+    """Florence-2's: BART's, which keeps the case and spaces, with tokens for its tasks' answers and for image features.
+
+    Args:
+        context: the longest text in tokens.
+        extra: tokens that are no text.
+        image: the token that stands for one image feature.
+    """
+    from transformers import BartTokenizer
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+    letters = sorted(bytes_to_unicode().values())
+    tokens = ["<s>", "<pad>", "</s>", "<unk>", *letters]
+    merges: list[tuple[str, str]] = []
+    for word in ("Ġ" + word for word in WORDS):
+        for end in range(1, len(word)):
+            merges.append((word[:end], word[end]))
+            tokens.append(word[: end + 1])
+    every = list(dict.fromkeys([*tokens, "<mask>"]))
+    vocab = {token: row for row, token in enumerate(every)}
+    named = {"image_token": image}
+    unique: Any = list(dict.fromkeys(merges))
+    made = BartTokenizer(vocab=vocab, merges=unique, model_max_length=context, extra_special_tokens=named)
+    made.add_tokens(list(extra), special_tokens=True)
+    return made

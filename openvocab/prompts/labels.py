@@ -36,6 +36,8 @@ __all__ = [
 _LONGEST = 1000
 _NEAR = 0.9
 """difflib's ratio from which a word is nearly the name of a label set: "poket" is, and "cocoa" is not."""
+_ODD_COMMAS = (";", "|", "，", "；", "、", "،", "؛")
+"""What separates words elsewhere, in Chinese, Japanese and Arabic too, and may be part of a label here."""
 _READ = (".txt", *SUFFIXES)
 _LIKE_A_FILE = (*_READ, ".csv", ".tsv", ".toml", ".names", ".md", ".xml")
 
@@ -224,7 +226,7 @@ def json_list(text: str) -> list[str] | None:
 def _warn_of_odd(text: str, labels: Sequence[str]) -> None:
     """Warn about a text that probably means something else."""
     near = get_close_matches(text.casefold(), _sets(), n=1, cutoff=_NEAR) if "," not in text else []
-    for sign in (";", "|"):
+    for sign in _ODD_COMMAS:
         odd = next((label for label in labels if sign in label), None)
         if odd is not None:
             _warn(f"{_short(odd)} is taken as one label; write commas in place of {sign!r} to separate labels")
@@ -298,15 +300,22 @@ def check_context(labels: Sequence[str], lengths: Sequence[int], limit: int, kep
     Raises:
         BadInput: two labels are the same text after truncation.
     """
-    first: dict[str, str] = {}
-    for label, text in zip(labels, kept, strict=True):
-        twin = first.setdefault(text, label)
+    first: dict[str, tuple[str, int]] = {}
+    for label, length, text in zip(labels, lengths, kept, strict=True):
+        twin, other = first.setdefault(text, (label, length))
         if twin != label:
-            raise BadInput(
-                f"labels {_short(twin)} and {_short(label)} are the same text to {tower}, which reads {limit} tokens "
-                f"and keeps {_short(text, 200)}; shorten them or put what sets them apart first"
-            )
+            raise _same_text(twin, label, text, tower, limit if max(length, other) > limit else None)
     for label, length, text in zip(labels, lengths, kept, strict=True):
         if length > limit:
             message = f"label {_short(label)} makes {length} tokens but {tower} reads {limit}, so it is cut to"
             warnings.warn(f"{message} {_short(text, 200)}; shorten the label", OpenVocabWarning, stacklevel=3)
+
+
+def _same_text(twin: str, label: str, text: str, tower: str, limit: int | None) -> BadInput:
+    """Return the error for two labels of which a tower keeps the same text; limit is None where nothing was cut."""
+    same = f"labels {_short(twin)} and {_short(label)} are the same text to {tower}, which"
+    if limit is None:
+        why = f"reads both as {_short(text, 200)}; choose other words, or a model that reads their language"
+        return BadInput(f"{same} {why}")
+    kept = f"reads {limit} tokens and keeps {_short(text, 200)}"
+    return BadInput(f"{same} {kept}; shorten them or put what sets them apart first")

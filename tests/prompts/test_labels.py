@@ -99,6 +99,7 @@ def test_slips_are_met_with_the_right_name(spec, error, words):
     [
         pytest.param("cat;dog", ("cat;dog",), "'cat;dog' is taken as one label; write commas in place of ';'", id=";"),
         pytest.param("cat, hen | dog", ("cat", "hen | dog"), "write commas in place of '|'", id="|"),
+        pytest.param("猫、犬", ("猫、犬",), "write commas in place of '、'", id="a Japanese comma"),
         pytest.param("[cat, dog]", ("[cat", "dog]"), "no JSON list.*put labels in quotes", id="a list without quotes"),
         pytest.param(
             "poket", ("poket",), "taken as a label; the label set is called 'pocket'", id="nearly a set's name"

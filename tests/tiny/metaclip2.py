@@ -12,12 +12,12 @@ __all__ = ["write"]
 CONTEXT = 32
 
 
-def write(folder: Path) -> str:
-    """Write model, tokenizer and image processor; return the rest of the SPEC."""
+def write(folder: Path, letters: str = "") -> str:
+    """Write model, tokenizer, which knows those letters too, and image processor; return the rest of the SPEC."""
     import torch
     from transformers import CLIPImageProcessor, CLIPProcessor, MetaClip2Config, MetaClip2Model
 
-    tokenizer = xlm_roberta_tokenizer(CONTEXT)
+    tokenizer = xlm_roberta_tokenizer(CONTEXT, letters)
     tower = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
     ends = {"bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1}
     config = MetaClip2Config(

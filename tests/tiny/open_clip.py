@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-__all__ = ["KINDS", "write", "write_kind"]
+__all__ = ["KINDS", "write", "write_kind", "write_xlm_roberta"]
 
 END = 49407
 """CLIP's end token."""
@@ -73,6 +73,36 @@ def write_kind(folder: Path, kind: str, resize_mode: str = "shortest") -> str:
     folder.mkdir(parents=True)
     text = json.dumps({"model_cfg": config, "preprocess_cfg": {**_PIXELS, "resize_mode": resize_mode}})
     (folder / "open_clip_config.json").write_text(text, "utf-8")
+    weights = {name: value.clone().contiguous() for name, value in model.state_dict().items()}
+    save_file(weights, folder / "open_clip_model.safetensors")
+    return f"local-dir:{folder}"
+
+
+def write_xlm_roberta(folder: Path, letters: str = "") -> str:
+    """Write a model with a text tower of transformers, its configuration and tokenizer; return the rest of the SPEC.
+
+    open_clip's own configuration names them on the hub, as that of xlm-roberta-base-ViT-B-32 does.
+    """
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+    from transformers import XLMRobertaConfig
+
+    from tests.tiny.words import xlm_roberta_tokenizer
+
+    tokenizer = xlm_roberta_tokenizer(32, letters)
+    sizes: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    sizes |= {"num_attention_heads": 2}
+    XLMRobertaConfig(**sizes, vocab_size=len(tokenizer), max_position_embeddings=36).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    hub = {"hf_model_name": "xlm-roberta-base", "hf_tokenizer_name": "xlm-roberta-base"}
+    text = {**hub, "hf_pooler_type": "mean_pooler", "hf_proj_type": "mlp", "context_length": 32}
+    torch.manual_seed(22)
+    own = {**text, "hf_model_name": str(folder), "hf_model_pretrained": False}
+    model = open_clip.CustomTextCLIP(embed_dim=16, vision_cfg=_VISION, text_cfg=own)
+    config = {"embed_dim": 16, "vision_cfg": _VISION, "text_cfg": text}
+    written = json.dumps({"model_cfg": config, "preprocess_cfg": {**_PIXELS, "resize_mode": "shortest"}})
+    (folder / "open_clip_config.json").write_text(written, "utf-8")
     weights = {name: value.clone().contiguous() for name, value in model.state_dict().items()}
     save_file(weights, folder / "open_clip_model.safetensors")
     return f"local-dir:{folder}"

@@ -28,12 +28,12 @@ def _spread(model: Any) -> Any:
     return model.eval()
 
 
-def write(folder: Path) -> str:
+def write(folder: Path, letters: str = "") -> str:
     """Write a SigLIP 2 of a fixed resolution, which is published as a SiglipModel; return the rest of the SPEC."""
     import torch
     from transformers import SiglipConfig, SiglipImageProcessor, SiglipModel, SiglipProcessor
 
-    tokenizer = gemma_tokenizer(CONTEXT)
+    tokenizer = gemma_tokenizer(CONTEXT, letters)
     config = SiglipConfig(text_config=_text(len(tokenizer)), vision_config={**TOWER, "image_size": 32, "patch_size": 8})
     torch.manual_seed(13)
     _spread(SiglipModel(config)).save_pretrained(folder)
@@ -42,12 +42,12 @@ def write(folder: Path) -> str:
     return str(folder)
 
 
-def write_naflex(folder: Path) -> str:
+def write_naflex(folder: Path, letters: str = "") -> str:
     """Write a SigLIP 2 of the NaFlex kind, of up to 16 patches of 8 pixels; return the rest of the SPEC."""
     import torch
     from transformers import Siglip2Config, Siglip2ImageProcessor, Siglip2Model, Siglip2Processor
 
-    tokenizer = siglip2_tokenizer(CONTEXT)
+    tokenizer = siglip2_tokenizer(CONTEXT, letters)
     config = Siglip2Config(
         text_config=_text(len(tokenizer)), vision_config={**TOWER, "num_patches": 16, "patch_size": 8}
     )

@@ -33,31 +33,33 @@ def clip_tokenizer(context: int) -> Any:
     return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=context)
 
 
-def _letters(*special: str) -> list[str]:
-    return [*special, "\u2581", *(chr(code) for code in range(33, 127))]
+def _letters(*special: str, more: str = "") -> list[str]:
+    return [*special, "\u2581", *(chr(code) for code in range(33, 127)), *more]
 
 
-def gemma_tokenizer(context: int) -> Any:
-    """The one of SigLIP 2 of a fixed resolution: case matters."""
+def gemma_tokenizer(context: int, more: str = "") -> Any:
+    """The one of SigLIP 2 of a fixed resolution: case matters; more are letters beside those of ASCII."""
     from transformers import GemmaTokenizer
 
-    vocab = {token: row for row, token in enumerate(_letters("<pad>", "<eos>", "<bos>", "<unk>", "<mask>"))}
+    letters = _letters("<pad>", "<eos>", "<bos>", "<unk>", "<mask>", more=more)
+    vocab = {token: row for row, token in enumerate(letters)}
     return GemmaTokenizer(vocab=vocab, merges=[], model_max_length=context, model_input_names=["input_ids"])
 
 
-def siglip2_tokenizer(context: int) -> Any:
+def siglip2_tokenizer(context: int, more: str = "") -> Any:
     """The one of SigLIP 2 NaFlex: Gemma's, lower case."""
     from transformers import Siglip2Tokenizer
 
-    vocab = {token: row for row, token in enumerate(_letters("<pad>", "<eos>", "<bos>", "<unk>", "<mask>"))}
+    letters = _letters("<pad>", "<eos>", "<bos>", "<unk>", "<mask>", more=more)
+    vocab = {token: row for row, token in enumerate(letters)}
     return Siglip2Tokenizer(vocab=vocab, merges=[], model_max_length=context, model_input_names=["input_ids"])
 
 
-def xlm_roberta_tokenizer(context: int) -> Any:
+def xlm_roberta_tokenizer(context: int, more: str = "") -> Any:
     """The kind of MetaCLIP 2: a unigram model whose end token is no. 2."""
     from transformers import XLMRobertaTokenizer
 
-    pieces = _letters("<s>", "<pad>", "</s>", "<unk>") + [f"\u2581{word}" for word in WORDS] + ["<mask>"]
+    pieces = _letters("<s>", "<pad>", "</s>", "<unk>", more=more) + [f"\u2581{word}" for word in WORDS] + ["<mask>"]
     vocab = [(piece, 0.0 if row < 4 else -float(row % 7 + 2)) for row, piece in enumerate(pieces)]
     return XLMRobertaTokenizer(vocab=vocab, model_max_length=context)
 

@@ -138,6 +138,7 @@ def build(found: ClipFound) -> tuple[Any, Callable[[ImageArray], Any]]:
         BadWeights: the weights do not fit the architecture.
     """
     named = found.name.startswith(("local-dir:", "hf-hub:"))
+    text = _text_tower_beside(found) if named else None
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "QuickGELU mismatch")
@@ -151,10 +152,22 @@ def build(found: ClipFound) -> tuple[Any, Callable[[ImageArray], Any]]:
                 image_std=found.tag.get("std"),
                 image_interpolation=found.tag.get("interpolation"),
                 image_resize_mode=found.tag.get("resize_mode"),
+                **({"text_cfg": text} if text else {}),
             )
     except Exception as error:  # upstream fails in many ways on a foreign file: state, shapes, keys, config
         raise BadWeights(f"{found.spec}: these weights do not fit the architecture: {first_line(error)}") from error
     return model, partial(transformed, transform)
+
+
+def _text_tower_beside(found: ClipFound) -> dict[str, Any] | None:
+    """Return the configuration of a text tower of transformers whose config.json lies beside the weights, else None.
+
+    open_clip would ask the hub for that config.json, by the name in its own configuration.
+    """
+    folder, text = found.weights.parent, (open_clip.get_model_config(found.model) or {}).get("text_cfg", {})
+    if "hf_model_name" not in text or not (folder / "config.json").is_file():
+        return None
+    return {**text, "hf_model_name": str(folder), "hf_model_pretrained": False}
 
 
 def transformed(transform: Callable[[Image.Image], Any], image: ImageArray) -> Any:

@@ -37,7 +37,7 @@ def parse_labels(text: str | Sequence[str] | None) -> tuple[str, ...]:
             return tuple(_typed_set(text).labels)
         if text in openvocab.label_sets():
             return openvocab.read_labels(text)
-        text = json_list(text) or _merged([label for label in re.split(r"[,;\n\r]", text) if label.strip()])
+        text = json_list(text) or _merged([label for label in re.split(r"[,;，；、،؛\n\r]", text) if label.strip()])
         if not text:
             raise BadInput("there are no labels; type what to look for, for example: apple, guitar, dog")
     return openvocab.read_labels(list(text))

@@ -19,6 +19,8 @@ from openvocab.ui.web.text_inputs import describe_labels, parse_labels, parse_te
         pytest.param(" voc ", 20, id="a label set"),
         pytest.param("/etc/passwd.txt", ("/etc/passwd.txt",), id="a path is a word, not a file"),
         pytest.param("قطة, 猫", ("قطة", "猫"), id="any script"),
+        pytest.param("قطة، كلب", ("قطة", "كلب"), id="Arabic commas"),
+        pytest.param("猫、黒い犬，鸟", ("猫", "黒い犬", "鸟"), id="Japanese and Chinese commas"),
     ],
 )
 def test_labels_are_parsed(words, labels):

@@ -138,8 +138,8 @@ def build(found: ClipFound) -> tuple[Any, Callable[[ImageArray], Any]]:
         BadWeights: the weights do not fit the architecture.
     """
     named = found.name.startswith(("local-dir:", "hf-hub:"))
-    text = _text_tower_beside(found) if named else None
     try:
+        text = _text_tower_beside(found) if named else None
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "QuickGELU mismatch")
             model, transform = open_clip.create_model_from_pretrained(

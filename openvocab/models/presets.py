@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Unpack
 
 from openvocab.errors import BadInput, unknown
-from openvocab.models.registry import load_detector, load_segmenter, load_tagger
+from openvocab.models.registry import load_detector, load_segmenter, load_tagger, split_segmenters
 from openvocab.pipeline.pipeline import Pipeline
 from openvocab.pipeline.settings import SettingChanges, Settings
 from openvocab.weights.manifest import PresetRecord, preset_records
@@ -66,7 +66,7 @@ def load(
         preset: Name of a preset; "pocket" ships with the package.
         tagger: SPEC of the tagger. A SPEC replaces the preset's stage; a stage that neither names is left out.
         detector: SPEC of the detector.
-        segmenter: SPEC of the segmenter.
+        segmenter: SPEC of the segmenter; of SegGPT for exemplars, or of both joined by "+".
         device: "cuda", "mps", "cpu" or a torch.device; None for the best there is.
         dtype: "float32", "bfloat16", "float16" or a torch.dtype; None for what is fast on the device.
         tags_alone: Load the tagger only, also of a preset.
@@ -114,7 +114,8 @@ def _stages(record: PresetRecord | None, given: list[str | None], tags_alone: bo
     usual = [record.tagger, record.detector, record.segmenter] if record else [None] * 3
     specs = [spec or own for spec, own in zip(given, usual, strict=True)]
     wanted = [specs[0], None, None] if tags_alone else specs
-    if not any(wanted[:2]):
+    alone = wanted[2] is not None and bool(split_segmenters(wanted[2])[1])
+    if not any(wanted[:2]) and not alone:
         also = "" if tags_alone else " or detector=SPEC"
         raise BadInput(f"nothing to load; name a preset such as 'pocket', or tagger=SPEC{also}")
     return wanted

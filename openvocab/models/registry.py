@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING, Any, Generic
 from openvocab.errors import BadInput, OpenVocabWarning, unknown
 from openvocab.models import families as builtin
 from openvocab.models.families import Factory, Family, StageT
-from openvocab.pipeline.protocols import Captioner, Detector, ExemplarSegmenter, Segmenter, Tagger
+from openvocab.pipeline.protocols import (
+    Captioner,
+    Detector,
+    ExemplarSegmenter,
+    PromptSegmenter,
+    Segmenter,
+    Tagger,
+)
 from openvocab.weights.files import first_line
 
 if TYPE_CHECKING:
@@ -40,6 +47,7 @@ __all__ = [
     "register_detector",
     "register_segmenter",
     "register_tagger",
+    "split_segmenters",
 ]
 
 
@@ -205,8 +213,32 @@ def load_detector(spec: str, device: DeviceLike = None, dtype: DtypeLike = None)
 
 
 def load_segmenter(spec: str, device: DeviceLike = None, dtype: DtypeLike = None) -> Segmenter[Any]:
-    """Load a segmenter, e.g. sam:vit_b@PATH.pth or pocket; see load_tagger."""
-    return SEGMENTERS.load(spec, device, dtype)
+    """Load a segmenter, e.g. sam:vit_b@PATH.pth or pocket; see load_tagger.
+
+    An exemplar segmenter, e.g. seggpt:FOLDER, segments what is like the exemplars of a Prompt. SPEC+seggpt:FOLDER has
+    another one for boxes and points.
+    """
+    boxes, exemplars = split_segmenters(spec)
+    if not exemplars:
+        return SEGMENTERS.load(spec, device, dtype)
+    from openvocab.models.segmenters.with_exemplars import ExemplarsAlone, WithExemplars
+
+    like = EXEMPLAR_SEGMENTERS.load(exemplars, device, dtype)
+    if not boxes:
+        return ExemplarsAlone(like)
+    other = SEGMENTERS.load(boxes, device, dtype)
+    if not isinstance(other, PromptSegmenter):
+        raise BadInput(f"{boxes} takes no points, so {exemplars} cannot stand beside it; name one of the SAM family")
+    return WithExemplars(like, other)
+
+
+def split_segmenters(spec: str) -> tuple[str, str]:
+    """Return the SPEC of a segmenter for boxes and that of an exemplar segmenter; "" for what is not named."""
+    for family in EXEMPLAR_SEGMENTERS:
+        boxes, mark, rest = f"+{spec}".rpartition(f"+{family}:")
+        if mark:
+            return boxes[1:], f"{family}:{rest}"
+    return spec, ""
 
 
 def load_exemplar_segmenter(spec: str, device: DeviceLike = None, dtype: DtypeLike = None) -> ExemplarSegmenter:

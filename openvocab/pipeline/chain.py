@@ -17,12 +17,14 @@ import openvocab
 from openvocab.errors import BadInput
 from openvocab.pipeline.candidates import CandidateLimits, Candidates, find_candidates
 from openvocab.pipeline.detections import Detections
+from openvocab.pipeline.exemplars.like import changes_for_like
 from openvocab.pipeline.gate import Choice, choose, effective, present_rows
 from openvocab.pipeline.masks import Masks, nonempty
 from openvocab.pipeline.phrases.rows import best_phrases, column_scores, columns, labeled, query_rows, reported
 from openvocab.pipeline.presence import Evidence, log_odds, presence_of, tag_evidence, tag_log_odds
 from openvocab.pipeline.protocols import (
     Detector,
+    ExemplarSegmenter,
     ImageArray,
     JointScorer,
     MaskDetector,
@@ -81,7 +83,7 @@ class Stages:
         Raises:
             BadInput: neither tagger nor detector is given.
         """
-        if self.tagger is None and self.detector is None:
+        if self.tagger is None and self.detector is None and not isinstance(self.segmenter, ExemplarSegmenter):
             alone = "a segmenter alone has no labels to go by" if self.segmenter else "a closed one is loaded again"
             raise BadInput(f"a pipeline needs a tagger or a detector; {alone}")
         settings = effective(self.settings, self.tagger, self.detector)
@@ -103,8 +105,13 @@ class Stages:
         return presence_model(*names, independent=self.independent)
 
     def for_vocabulary(self, vocabulary: Vocabulary) -> Self:
-        """Return the stages without the tagger where a Prompt has a label that is no word: a tagger scores words."""
-        return replace(self, tagger=None) if vocabulary.prompt_digest and vocabulary.texts is None else self
+        """Return the stages without the tagger where a Prompt has a label that is no word: a tagger scores words.
+
+        An exemplar segmenter that is asked becomes a part of the detector; see changes_for_like.
+        """
+        words = not vocabulary.prompt_digest or vocabulary.texts is not None or self.tagger is None
+        like = changes_for_like(self.detector, self.segmenter, vocabulary.queries)
+        return self if words and not like else replace(self, tagger=self.tagger if words else None, **like)
 
     def presence(self, evidence: Evidence, seen: Candidates | None, vocabulary: Vocabulary) -> Presence:
         """Return the presence of every label, from the tagger's evidence and the detector's boxes."""
@@ -359,15 +366,16 @@ def _input_side(stages: Stages) -> int:
 def run_record(stages: Stages, vocabulary: Vocabulary) -> RunRecord:
     """Return what someone else needs to get the same numbers."""
 
-    def of(stage: Tagger | Detector | Segmenter[Any] | None) -> ModelRecord | None:
+    def of(stage: Any) -> ModelRecord | None:
         return None if stage is None else stage.record
 
     stages = stages.for_vocabulary(vocabulary)
+    like = getattr(stages.detector, "segmenter", None)  # of a LikeDetector
     return RunRecord(
         openvocab.__version__,
         of(stages.tagger),
         of(stages.detector),
-        of(stages.segmenter),
+        of(stages.segmenter or like),
         vocabulary.prompts.templates,
         vocabulary.prompts.digest,
         vocabulary.queries.template if vocabulary.queries else "",

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from openvocab.pipeline.nbytes import nbytes_of
 from openvocab.pipeline.result import ModelRecord
+from openvocab.prompts.exemplars import Exemplar
 from openvocab.prompts.sets import LabelSet
 from openvocab.prompts.templates import PromptSet
 
@@ -52,6 +53,7 @@ NO_PIXELS: ImageArray = np.zeros((0, 0, 3), np.uint8)
 """Placeholder for an image that was released or never decoded."""
 
 Floats = NDArray[np.float32]
+Masks = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -290,12 +292,12 @@ class QueryRow:
     Attributes:
         label: What its boxes are called.
         text: Whether the label is also read as words.
-        examples: Images of the object, each with its box there: left, top, right, bottom in pixels.
+        examples: Images of the object, each with its box there.
     """
 
     label: str
     text: bool
-    examples: tuple[tuple[ImageArray, Sequence[float]], ...] = ()
+    examples: tuple[Exemplar, ...] = ()
 
 
 @runtime_checkable
@@ -306,7 +308,6 @@ class ExemplarDetector(Detector, Protocol):
         self, rows: Sequence[QueryRow], negatives: Sequence[QueryRow] = (), template: str | None = None
     ) -> Queries:
         """Encode each row once; detect drops boxes that fit a negative better."""
-        ...
 
 
 @runtime_checkable
@@ -315,9 +316,8 @@ class MaskDetector(Detector, Protocol):
 
     def detect_masks(
         self, images: Sequence[ImageArray], queries: Queries, threshold: float
-    ) -> list[tuple[Boxes, NDArray[np.bool_]]]:
+    ) -> list[tuple[Boxes, Masks]]:
         """Return for each image what detect returns, and (N, H, W) masks of those boxes at the image's size."""
-        ...
 
 
 P = TypeVar("P")
@@ -359,7 +359,7 @@ class Segmenter(Protocol[E]):
         """Encode the image once for all prompts."""
         ...
 
-    def masks(self, encoded: E, xyxy: Floats) -> tuple[NDArray[np.bool_], Floats]:
+    def masks(self, encoded: E, xyxy: Floats) -> tuple[Masks, Floats]:
         """Return (N, H, W) masks at the image's own size and (N,) scores in 0 to 1, for (N, 4) boxes in pixels."""
         ...
 
@@ -374,7 +374,7 @@ class PromptSegmenter(Segmenter[E], Protocol):
         points: Floats | None = None,
         point_labels: NDArray[np.int64] | None = None,
         box: Floats | None = None,
-    ) -> tuple[NDArray[np.bool_], Floats]:
+    ) -> tuple[Masks, Floats]:
         """Return three candidate masks of one object: (3, H, W) masks and (3,) scores in 0 to 1, not sorted.
 
         Args:
@@ -386,13 +386,14 @@ class PromptSegmenter(Segmenter[E], Protocol):
         ...
 
 
+@runtime_checkable
 class ExemplarSegmenter(Protocol):
-    """Segments what is like the object in an example image."""
+    """Segments what is like the objects in example images."""
 
     @property
     def record(self) -> ModelRecord: ...
-    def segment_like(
-        self, images: Sequence[ImageArray], example: ImageArray, mask: NDArray[np.bool_]
-    ) -> list[NDArray[np.bool_]]:
+    def segment_like(self, images: Sequence[ImageArray], example: ImageArray, mask: Masks) -> list[Masks]:
         """Return one (H, W) mask an image at its own size; mask marks the object in the example."""
-        ...
+
+    def resemblance(self, image: ImageArray, examples: Sequence[tuple[ImageArray, Masks]]) -> Floats:
+        """Return (H, W) scores in 0 to 1: how like the objects of all examples each pixel is; over 0.5 it is of one."""

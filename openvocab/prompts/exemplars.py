@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from openvocab.errors import BadInput
 from openvocab.prompts.labels import check_labels
+from openvocab.prompts.origins import Origin, origin_of
 from openvocab.prompts.plain import image_of, list_of, numbers_of, png_of, refuse_unknown, text_of
 
 __all__ = ["CONTEXT", "Exemplar", "Mark"]
@@ -34,6 +35,7 @@ class Exemplar:
         box: Left, top, right, bottom in pixels of image; that of the mask where a mask is given; None with points.
         mask: (H, W) bool, the object; None without a mask.
         points: x and y of points on the object in pixels of image; a segmenter makes the box.
+        origin: The image that it was cut from, as a digest, and where; None where that is not known.
     """
 
     label: str
@@ -41,6 +43,7 @@ class Exemplar:
     box: Sequence[float] | None = None
     mask: NDArray[np.bool_] | None = None
     points: Sequence[Sequence[float]] = ()
+    origin: Origin | None = None
 
     def __post_init__(self) -> None:
         """Check that the object lies in the image.
@@ -88,16 +91,20 @@ class Exemplar:
         """
         whole = cls(label, image, None if box is None else tuple(box), mask, tuple(tuple(each) for each in points))
         if whole.box is None:
-            return _shrunk(whole)
-        left, top, right, bottom = _window(whole.box, image.shape[:2])
+            return _shrunk(replace(whole, origin=origin_of(image, (0, 0, image.shape[1], image.shape[0]))))
+        left, top, right, bottom = window = _window(whole.box, image.shape[:2])
         rows, columns = slice(top, bottom), slice(left, right)
         kept = None if mask is None else np.ascontiguousarray(mask[rows, columns])
         moved = None if mask is not None else tuple(np.subtract(whole.box, (left, top, left, top)).tolist())
-        return _shrunk(cls(label, np.ascontiguousarray(image[rows, columns]), moved, kept))
+        crop = np.ascontiguousarray(image[rows, columns])
+        return _shrunk(cls(label, crop, moved, kept, origin=origin_of(image, window)))
 
     def plain(self) -> dict[str, Any]:
         """Return plain JSON types; the image and the mask are PNG files in base64."""
-        where = {"mask": png_of(self.mask)} if self.mask is not None else {"box": self.box, "points": self.points}
+        where: dict[str, Any] = {"box": self.box, "points": self.points}
+        if self.mask is not None:
+            where = {"mask": png_of(self.mask)}
+        where["origin"] = self.origin and self.origin.plain()
         return {
             "label": self.label,
             "image": png_of(self.image),
@@ -111,16 +118,28 @@ class Exemplar:
         Raises:
             BadInput: an entry is absent, unknown or of another kind.
         """
-        refuse_unknown(plain, {"label", "image", "box", "mask", "points"}, "an exemplar")
+        refuse_unknown(plain, {"label", "image", "box", "mask", "points", "origin"}, "an exemplar")
         mask = None if "mask" not in plain else image_of(plain["mask"], "L") > 0
         box = plain.get("box")
         points = tuple(numbers_of(each, 2) for each in list_of(plain, "points"))
-        return cls(text_of(plain), image_of(plain.get("image"), "RGB"), box and numbers_of(box, 4), mask, points)
+        origin = Origin.of(plain["origin"]) if "origin" in plain else None
+        image = image_of(plain.get("image"), "RGB")
+        return cls(text_of(plain), image, box and numbers_of(box, 4), mask, points, origin)
+
+    def box_there(self) -> Numbers | None:
+        """Return the box in pixels of the image that it was cut from; None without a box or an origin."""
+        if self.box is None or self.origin is None:
+            return None
+        height, width = self.image.shape[:2]
+        left, top, right, bottom = self.origin.window
+        scale = np.tile([(right - left) / width, (bottom - top) / height], 2)
+        return tuple((np.array(self.box) * scale + np.tile([left, top], 2)).tolist())
 
     @property
     def digest(self) -> str:
-        """The sha256 of label, pixels and place; it does not depend on how a PNG is compressed."""
-        place = repr((self.label, self.image.shape, self.box, self.points)).encode()
+        """The sha256 of label, pixels, place and origin; it does not depend on how a PNG is compressed."""
+        origin = () if self.origin is None else (self.origin.digest, self.origin.window)
+        place = repr((self.label, self.image.shape, self.box, self.points, *origin)).encode()
         mask = b"" if self.mask is None else np.packbits(self.mask).tobytes()
         return hashlib.sha256(place + np.ascontiguousarray(self.image).tobytes() + mask).hexdigest()
 
@@ -218,9 +237,9 @@ def _shrunk(one: Exemplar) -> Exemplar:
     if one.mask is not None:
         kept = np.asarray(Image.fromarray(one.mask).resize(size, Image.Resampling.NEAREST))
         if kept.any():
-            return Exemplar(one.label, image, mask=kept)
+            return Exemplar(one.label, image, mask=kept, origin=one.origin)
     box = None if one.box is None else tuple((np.array(one.box) * np.tile(scale, 2)).tolist())
-    return Exemplar(one.label, image, box, points=points)
+    return Exemplar(one.label, image, box, points=points, origin=one.origin)
 
 
 def _around(mask: NDArray[np.bool_]) -> Numbers:

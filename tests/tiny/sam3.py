@@ -46,8 +46,8 @@ def _model(vocabulary: int, lite: bool = False) -> Any:
         "bos_token_id": vocabulary - 2,
         "eos_token_id": vocabulary - 1,
     }
-    if lite:  # as many positions as MobileCLIP's, over which the model stretches what it has
-        text |= {"model_type": "sam3_lite_text_text_model", "num_hidden_layers": 3, "max_position_embeddings": 77}
+    if lite:  # fewer positions than tokens, over which the model stretches them, as S0 has
+        text |= {"model_type": "sam3_lite_text_text_model", "num_hidden_layers": 3, "max_position_embeddings": 16}
     config = config_class(
         vision_config={
             "backbone_config": backbone,

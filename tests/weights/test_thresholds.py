@@ -77,6 +77,6 @@ def test_a_tagger_without_a_record_has_the_threshold_of_its_rule(spec: str, inde
 def test_every_family_of_detectors_has_a_threshold() -> None:
     embedded = {"pocket": "pocket-detector"}
     known = family_thresholds("detector")
-    assert known.keys() == {embedded.get(name, name) for name in DETECTORS if name not in EXPORTS} | {"other"}
+    assert known.keys() == {embedded.get(name, name) for name in DETECTORS if name not in EXPORTS} | {"seggpt", "other"}
     assert box_threshold("mine") == known["other"]
     assert family_thresholds("tagger").keys() <= {*TAGGERS, "pocket-tagger", "softmax", "sigmoid"}

@@ -281,8 +281,8 @@ class OwlDetector:
         """Return the (D,) query of a label with its (D,) text, or None."""
         if not row.examples and text is not None:
             return text
-        images, xyxy = zip(*row.examples, strict=True)
-        boxes = check_boxes(np.array(xyxy, np.float32), images)
+        images = [each.image for each in row.examples]
+        boxes = check_boxes(np.array([each.box for each in row.examples], np.float32), images)
         shown = [self._exemplar(*given, row.label) for given in zip(images, boxes, strict=True)]
         return mixed(text, unit(torch.stack(shown)))
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from openvocab.errors import BadInput
 from openvocab.models.device import unit
+from openvocab.pipeline.exemplars.rivals import RIVAL_IOU
 from openvocab.pipeline.protocols import ImageArray, Queries
 
 __all__ = [
@@ -29,8 +30,6 @@ __all__ = [
 
 RIVAL_MARGIN = 2.0
 """Added to the log-odds of a negative exemplar: it is a less certain query than words."""
-_RIVAL_IOU = 0.6
-"""A box loses to a negative query that scores more on a box that overlaps it so much."""
 _MIN_RIVAL = 0.01
 """Boxes on which negative queries score less are no rivals."""
 
@@ -116,7 +115,7 @@ def without_rivals(xyxy: Tensor, scores: Tensor, negatives: Tensor) -> Tensor:
     rivals = (best > _MIN_RIVAL).nonzero()[:, 0]
     if not len(rivals):
         return scores
-    near = box_iou(xyxy, xyxy[rivals]) > _RIVAL_IOU
+    near = box_iou(xyxy, xyxy[rivals]) > RIVAL_IOU
     against = torch.where(near, best[rivals][None], 0).max(1).values
     return torch.where(scores > against[:, None], scores, 0)
 

@@ -20,14 +20,16 @@ from openvocab.models.detectors.best_first import best_first
 from openvocab.models.device import dtype_of
 from openvocab.models.segmenters.mask_upsampling import axis_weights, upsampled
 from openvocab.models.segmenters.sam3_forward import answers_alike, candidates, mask_logits
+from openvocab.models.segmenters.sam3_prompts import VISUAL, Sam3Prompts, Sam3Texts, prompted
 from openvocab.models.text_towers import ENCODING, check_sentences, check_tokenizer
-from openvocab.pipeline.protocols import Boxes, ImageArray, Queries
+from openvocab.pipeline.exemplars.rivals import meant
+from openvocab.pipeline.protocols import Boxes, ImageArray, Queries, QueryRow
 from openvocab.pipeline.quiet import label_batches
 from openvocab.pipeline.result import ModelRecord
 from openvocab.prompts.labels import check_labels
 from openvocab.prompts.templates import PromptSet
 
-__all__ = ["DEFAULT_TEMPLATE", "Sam3Detector", "Sam3Texts"]
+__all__ = ["DEFAULT_TEMPLATE", "Sam3Detector"]
 
 DEFAULT_TEMPLATE = "{label}"
 
@@ -35,29 +37,12 @@ _KIND = "SAM 3 model"
 _CLASSES = {"sam3": "Sam3Model", "sam3_video": "Sam3Model", "sam3_lite_text": "Sam3LiteTextModel"}
 """Model type of a checkpoint -> the library's class."""
 _CONTEXT = 32
-"""Tokens that Sam3Processor pads a text to. LiteText stretches its positions over them, so no other length will do."""
+"""Tokens that Sam3Processor pads a text to."""
+_STRETCHED = ("sam3_lite_text_text_model",)
+"""Text encoders that stretch their positions, 16 or 77, over the tokens, so that no other number will do."""
 _TEXTS_A_BATCH = 256
 _MASK_THRESHOLD = 0.5
 """Of the probability of a pixel, as in Sam3Processor.post_process_instance_segmentation."""
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Sam3Texts:
-    """C encoded labels; rows are selected by a list of indices.
-
-    Attributes:
-        features: (C, T, D) float32, one row a token.
-        valid: (C, T) bool, False for padding.
-    """
-
-    features: Tensor
-    valid: Tensor
-
-    def __len__(self) -> int:
-        return len(self.features)
-
-    def __getitem__(self, rows: Sequence[int] | slice) -> Sam3Texts:
-        return Sam3Texts(self.features[rows], self.valid[rows])
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -138,12 +123,41 @@ class Sam3Detector:
             raise BadOutput(f"the detector's embedding of label {names[int(broken[0])]!r} is not finite")
         return Queries(names, sentence, Sam3Texts(features, valid))
 
+    def encode_prompt(
+        self, rows: Sequence[QueryRow], negatives: Sequence[QueryRow] = (), template: str | None = None
+    ) -> Queries:
+        """Encode labels by words, by exemplars on the image that is asked about, or by both.
+
+        A box is found that is like the exemplars of its label, and not like the negative ones. It is dropped where a
+        negative word scores more on it.
+
+        Args:
+            rows: C labels.
+            negatives: What is not meant; an exemplar that is called as a label is not meant by that label alone.
+            template: See encode_labels.
+
+        Returns:
+            embeddings are Sam3Prompts.
+
+        Raises:
+            BadInput, BadOutput: as encode_labels.
+        """
+        words = [row.label for row in (*rows, *negatives) if row.text]
+        known = self.encode_labels(words, template) if words else None
+        features, valid = self._embed([VISUAL])
+        if known is not None:
+            features = torch.cat([known.embeddings.features, features])
+            valid = torch.cat([known.embeddings.valid, valid])
+        made = Sam3Prompts.of_rows(rows, negatives, Sam3Texts(features, valid))
+        return Queries(tuple(row.label for row in rows), known.template if known else "", made)
+
     def detect(self, images: Sequence[ImageArray], queries: Queries, threshold: float) -> list[Boxes]:
         """Return one Boxes per image: for each label, the boxes that score over the threshold. No mask is computed.
 
         Boxes are clipped to the image; those with nothing left are dropped.
 
         Raises:
+            BadInput: an exemplar is of another image.
             BadOutput: the model gave a score or a box that is not finite; the message names the image's index.
         """
         return [self._boxes(index, image, queries, threshold)[0] for index, image in enumerate(images)]
@@ -154,6 +168,7 @@ class Sam3Detector:
         """Return for each image what detect returns, and the (N, height, width) bool masks of those boxes.
 
         Raises:
+            BadInput: an exemplar is of another image.
             BadOutput: the model gave a score, a box or a mask that is not finite; the message names the image's
                 index.
         """
@@ -197,8 +212,9 @@ class Sam3Detector:
         device = encoded.last_hidden_state.device
         parts = [(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.long))]
         maps = [torch.zeros(0, 1, 1, device=device)]
-        for start in range(0, len(queries.labels), self.labels):
-            texts = queries.embeddings[slice(start, start + self.labels)]
+        asked = Sam3Prompts.of(queries.embeddings).columns
+        for start in range(0, len(asked), self.labels):
+            texts = prompted(self.model, encoded, image, asked[slice(start, start + self.labels)])
             found = candidates(self.model, encoded, texts.features, texts.valid)
             over = found.scores > threshold
             rows = over.nonzero()[:, 0]
@@ -214,8 +230,11 @@ class Sam3Detector:
         height, width = image.shape[:2]
         best = best_first(shares * torch.tensor([width, height] * 2), scores, torch.arange(len(scores)), image)
         kept = torch.from_numpy(best.label_index)  # indices into the concatenated rows
+        every = Boxes(best.xyxy, best.scores, labels[kept].numpy())
+        mine = meant(every, len(queries.labels))
+        boxes = Boxes(every.xyxy[mine], every.scores[mine], every.label_index[mine])
         whole = torch.cat([each for each in maps if len(each)] or maps)
-        return Boxes(best.xyxy, best.scores, labels[kept].numpy()), whole[kept.to(device)] if with_maps else whole
+        return boxes, whole[kept[mine].to(device)] if with_maps else whole
 
     @property
     def input_side(self) -> int:
@@ -224,7 +243,8 @@ class Sam3Detector:
 
     @property
     def _context(self) -> int:
-        return min(_CONTEXT, int(self.model.text_encoder.config.max_position_embeddings))
+        text = self.model.config.text_config
+        return _CONTEXT if text.model_type in _STRETCHED else min(_CONTEXT, int(text.max_position_embeddings))
 
     @torch.inference_mode()
     def _embed(self, texts: list[str]) -> tuple[Tensor, Tensor]:

@@ -84,31 +84,84 @@ class SegGptSegmenter:
             BadInput: the mask is not bool, has another size than the example, or marks nothing.
             BadOutput: the model's answer is not finite; the message names the image's index.
         """
-        _check_mask(example, mask)
         if not len(images):
+            _check_mask(example, mask)
             return []
-        shown = self.image_processor(
-            images=None,
-            prompt_images=Image.fromarray(example),
-            prompt_masks=mask.astype(np.uint8),
-            num_labels=_CLASSES,
-            return_tensors="pt",
-        )
+        shown = self._shown([(example, mask)])
         starts = range(0, len(images), self.batch)
         return [one for start in starts for one in self._block(images[start : start + self.batch], shown, start)]
 
     @torch.inference_mode()
-    def _block(self, images: Sequence[ImageArray], shown: Any, start: int) -> list[NDArray[np.bool_]]:
-        """Return the masks of a few images, of which the first is number start."""
-        pixels = torch.cat([self._pixels(image) for image in images])
+    def resemblance(
+        self, image: ImageArray, examples: Sequence[tuple[ImageArray, NDArray[np.bool_]]]
+    ) -> NDArray[np.float32]:
+        """Return how like the masked objects of the examples each pixel of the image is.
+
+        Several examples are averaged in the model's features, layer by layer (section "In-context ensemble" of the
+        paper).
+
+        Args:
+            image: (H, W, 3).
+            examples: Images that show the object, (h, w, 3) each, with its mask, (h, w) bool.
+
+        Returns:
+            (H, W) float32 in 0 to 1: how white the model paints. Over 0.5 it is the object; with one example these are
+            the pixels of segment_like.
+
+        Raises:
+            BadInput: there is no example, or a mask is not bool, has another size than its image, or marks nothing.
+            BadOutput: the model's answer is not finite.
+        """
+        if not len(examples):
+            raise BadInput("there is no example to look for; give an image with the object's mask")
+        pixels = self._pixels(image).expand(len(examples), -1, -1, -1)
+        painted = self._answer(pixels, self._shown(examples), 0).pred_masks[:1].float()
+        below = painted[:, :, painted.shape[2] // 2 :]
+        std, mean = (
+            below.new_tensor(each).view(1, -1, 1, 1)
+            for each in (self.image_processor.image_std, self.image_processor.image_mean)
+        )
+        white = (below * std + mean).clamp(0, 1).mean(1, keepdim=True)
+        sized = torch.nn.functional.interpolate(white, image.shape[:2], mode="nearest")
+        return np.asarray(sized[0, 0].cpu().numpy(), np.float32)
+
+    def _shown(self, examples: Sequence[tuple[ImageArray, NDArray[np.bool_]]]) -> tuple[Tensor, Tensor]:
+        """Return the model's input for E examples, (E, 3, height, width) each: the images, and how they are painted."""
+        for example, mask in examples:
+            _check_mask(example, mask)
+        given = [
+            self.image_processor(
+                images=None,
+                prompt_images=Image.fromarray(example),
+                prompt_masks=mask.astype(np.uint8),
+                num_labels=_CLASSES,
+                return_tensors="pt",
+            )
+            for example, mask in examples
+        ]
+        return torch.cat([each.prompt_pixel_values for each in given]), torch.cat([each.prompt_masks for each in given])
+
+    def _answer(self, pixels: Tensor, shown: tuple[Tensor, Tensor], start: int) -> Any:
+        """Return the model's answer for P images, of which the first is number start; P examples, or one, are shown.
+
+        Several examples are of one image.
+        """
+        images, masks = (self._ready(each).expand(len(pixels), -1, -1, -1) for each in shown)
         answer = self.model(
             pixel_values=self._ready(pixels),
-            prompt_pixel_values=self._ready(shown.prompt_pixel_values).expand(len(pixels), -1, -1, -1),
-            prompt_masks=self._ready(shown.prompt_masks).expand(len(pixels), -1, -1, -1),
+            prompt_pixel_values=images,
+            prompt_masks=masks,
+            feature_ensemble=len(shown[0]) > 1,
         )
         finite = torch.isfinite(answer.pred_masks).flatten(1).all(1)
         if not finite.all():
             raise BadOutput(f"the segmenter's answer for image {start + int((~finite).int().argmax())} is not finite")
+        return answer
+
+    @torch.inference_mode()
+    def _block(self, images: Sequence[ImageArray], shown: tuple[Tensor, Tensor], start: int) -> list[NDArray[np.bool_]]:
+        """Return the masks of a few images, of which the first is number start."""
+        answer = self._answer(torch.cat([self._pixels(image) for image in images]), shown, start)
         maps = self.image_processor.post_process_semantic_segmentation(
             answer, [image.shape[:2] for image in images], num_labels=_CLASSES
         )

@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 from openvocab.errors import BadInput
 from openvocab.pipeline.chain import Stages, run_record
 from openvocab.pipeline.detections import Detections
+from openvocab.pipeline.exemplars.like import LikeDetector, unsegmented
 from openvocab.pipeline.masks import mask_box
 from openvocab.pipeline.prompting.strokes import stroke_points
 from openvocab.pipeline.protocols import (
     ExemplarDetector,
+    ExemplarSegmenter,
     ImageArray,
+    MaskDetector,
     PromptSegmenter,
     Queries,
     QueryRow,
@@ -39,30 +42,70 @@ SAME_OBJECT = 0.5
 def encode_queries(stages: Stages, labels: Prompt | tuple[str, ...], template: str | None) -> Queries | None:
     """Return the queries of labels or of a prompt's classes; None without a detector.
 
+    Exemplars go to an exemplar segmenter where there is one, else to the detector.
+
     Raises:
         BadInput: the prompt is empty or has marks, or its exemplars or negatives cannot be used by these models.
         BadOutput: the model's answer is not finite.
     """
-    detector = stages.detector
-    if not isinstance(labels, Prompt):
-        return None if detector is None else detector.encode_labels(labels, template)
-    refuse_marks(labels)
-    if not labels.classes:
-        raise BadInput("the prompt asks for nothing; give it a label or an exemplar")
-    if not labels.beyond_words:
-        return None if detector is None else detector.encode_labels(labels.labels, template)
-    if not isinstance(detector, ExemplarDetector):
-        cause = "this pipeline has no detector" if detector is None else f"{detector.record.spec} takes words only"
-        raise BadInput(
-            f"the prompt holds exemplars or negatives, and {cause}; load a detector of the families owlv2 or owlvit, "
-            "or the preset pocket"
-        )
-    return _encode_rows(stages, detector, labels, template)
+    if isinstance(labels, Prompt):
+        refuse_marks(labels)
+        if not labels.classes:
+            raise BadInput("the prompt asks for nothing; give it a label or an exemplar")
+        if labels.beyond_words:
+            return _encode_rows(stages, _exemplar_detector(stages), labels, template)
+        labels = labels.classes
+    if _exemplar_segmenter(stages):
+        _refuse_unsegmented(stages, labels)
+    return None if stages.detector is None else stages.detector.encode_labels(labels, template)
+
+
+def _exemplar_detector(stages: Stages) -> ExemplarDetector:
+    """Return what finds exemplars.
+
+    Raises:
+        BadInput: nothing does.
+    """
+    detector, like = stages.detector, _exemplar_segmenter(stages)
+    if like is not None:
+        return LikeDetector(detector, like)
+    if isinstance(detector, ExemplarDetector):
+        return detector
+    cause = "this pipeline has no detector" if detector is None else f"{detector.record.spec} takes words only"
+    raise BadInput(
+        f"the prompt holds exemplars or negatives, and {cause}; load a detector of the families owlv2 or owlvit, "
+        "or the preset pocket"
+    )
+
+
+def _exemplar_segmenter(stages: Stages) -> ExemplarSegmenter | None:
+    segmenter: Any = stages.segmenter
+    return segmenter if isinstance(segmenter, ExemplarSegmenter) else None
+
+
+def _refuse_unsegmented(stages: Stages, words: Sequence[str]) -> None:
+    """Refuse words whose boxes nothing would segment, or that nothing reads.
+
+    Raises:
+        BadInput: the segmenter is for exemplars alone, or there is no detector either.
+    """
+    spec = "" if stages.segmenter is None else stages.segmenter.record.spec
+    if not words or isinstance(stages.segmenter, PromptSegmenter):
+        return
+    if stages.detector is None and stages.tagger is None:
+        raise BadInput(f"nothing reads {words[0]!r}, since {spec} takes exemplars; load a detector, or give exemplars")
+    if stages.detector is not None and not isinstance(stages.detector, MaskDetector):
+        raise BadInput(f"nothing segments the boxes of {words[0]!r}; {unsegmented(spec)}")
 
 
 def _encode_rows(stages: Stages, detector: ExemplarDetector, prompt: Prompt, template: str | None) -> Queries:
+    with_masks = isinstance(detector, LikeDetector)
+    if with_masks:
+        _refuse_unsegmented(stages, prompt.labels)
+
     def row(label: str, exemplars: Sequence[Exemplar], *, text: bool) -> QueryRow:
-        return QueryRow(label, text, tuple(_example(stages, each) for each in exemplars))
+        shown = tuple(_example(stages, each, with_masks=with_masks) for each in exemplars)
+        return QueryRow(label, text, shown)
 
     rows = [row(label, prompt.examples_of(label), text=label in prompt.labels) for label in prompt.classes]
     negatives = [row(label, (), text=True) for label in prompt.negative_labels]
@@ -70,21 +113,27 @@ def _encode_rows(stages: Stages, detector: ExemplarDetector, prompt: Prompt, tem
     return detector.encode_prompt(rows, negatives, template)
 
 
-def _example(stages: Stages, exemplar: Exemplar) -> tuple[ImageArray, Sequence[float]]:
-    """Return the image of an exemplar and the object's box; the segmenter makes it from points.
+def _example(stages: Stages, exemplar: Exemplar, *, with_masks: bool) -> Exemplar:
+    """Return an exemplar with the object's box, or with its mask; the segmenter makes it from what is given.
 
     Raises:
         BadInput: the segmenter takes no points, or finds nothing there.
     """
-    if exemplar.box is not None:
-        return exemplar.image, exemplar.box
-    segmenter = _point_segmenter(stages, "exemplars with points")
+    if exemplar.mask is not None or (exemplar.box is not None and not with_masks):
+        return exemplar
+    what = "exemplars without a mask" if with_masks else "exemplars with points"
+    segmenter = _point_segmenter(stages, what)
     points = np.array(exemplar.points, np.float32)
-    masks, scores = segmenter.prompt(segmenter.encode(exemplar.image), points, np.ones(len(points), np.int64))
-    box = mask_box(masks[int(scores.argmax())])
-    if box is None:
-        raise BadInput(f"the segmenter finds nothing at the points of exemplar {exemplar.label!r}; give a box")
-    return exemplar.image, box
+    given: dict[str, Any] = {"points": points, "point_labels": np.ones(len(points), np.int64)} if len(points) else {}
+    box = None if exemplar.box is None else np.array(exemplar.box, np.float32)
+    masks, scores = segmenter.prompt(segmenter.encode(exemplar.image), **given, box=box)
+    mask = masks[int(scores.argmax())]
+    around = mask_box(mask)
+    if around is None:
+        raise BadInput(f"the segmenter finds nothing at the place of exemplar {exemplar.label!r}; give a box or a mask")
+    if with_masks:
+        return replace(exemplar, box=None, points=(), mask=mask)
+    return replace(exemplar, box=around, points=())
 
 
 def _point_segmenter(stages: Stages, what: str) -> PromptSegmenter[Any]:
@@ -93,10 +142,13 @@ def _point_segmenter(stages: Stages, what: str) -> PromptSegmenter[Any]:
     Raises:
         BadInput: there is none, or it takes no points.
     """
-    if not isinstance(stages.segmenter, PromptSegmenter):
-        cause = "there is none" if stages.segmenter is None else f"{stages.segmenter.record.spec} takes boxes only"
-        raise BadInput(f"{what} need a segmenter that takes points, and {cause}; load one of the SAM family")
-    return stages.segmenter
+    segmenter = stages.segmenter
+    if not isinstance(segmenter, PromptSegmenter):
+        takes = "exemplars" if _exemplar_segmenter(stages) else "boxes only"
+        cause = "there is none" if segmenter is None else f"{segmenter.record.spec} takes {takes}"
+        also = ", or look for all that is like the object: Exemplar.cut" if what == "marks" else ""
+        raise BadInput(f"{what} need a segmenter that takes points, and {cause}; load one of the SAM family{also}")
+    return segmenter
 
 
 # --- marks

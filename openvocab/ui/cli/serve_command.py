@@ -47,6 +47,7 @@ def add_options(command: ArgumentParser, default_preset: str) -> None:
         metavar="NAME",
         help=f"preset to offer; repeat for more, the first one is loaded at startup (default: {default_preset})",
     )
+    command.add_argument("--segmenter", metavar="SPEC", help="segmenter in place of the presets', as FAMILY:CHECKPOINT")
     command.add_argument("--device", help=DEVICE_HELP)
     command.add_argument("--dtype", help=DTYPE_HELP)
     command.set_defaults(default_preset=default_preset)
@@ -104,7 +105,8 @@ def serve(args: Namespace) -> int:
     from openvocab.ui.web.models import Models
     from openvocab.ui.web.server import ServerOptions
 
-    models = Models(tuple(args.preset or [args.default_preset]), args.device, args.dtype)
+    names = tuple(args.preset or [args.default_preset])
+    models = Models(names, args.device, args.dtype, segmenter=args.segmenter)
     options = ServerOptions(args.host, args.port, accounts, any_host=args.insecure, mcp=args.mcp)
     with _served(args, limits) as folder:
         folders = () if folder is None else (folder.folder,)

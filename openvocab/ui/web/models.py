@@ -28,8 +28,10 @@ _COUNTED = frozenset(
         "masks",
         "score_boxes",
         "prompt",
+        "resemblance",
         "score",
         "scores",
+        "segment_like",
     )
 )
 """Methods of a stage that run a model."""
@@ -49,7 +51,12 @@ class Models:
     """
 
     def __init__(
-        self, names: tuple[str, ...], device: str | None = None, dtype: str | None = None, load: Any = None
+        self,
+        names: tuple[str, ...],
+        device: str | None = None,
+        dtype: str | None = None,
+        load: Any = None,
+        segmenter: str | None = None,
     ) -> None:
         """Check the names; no preset is loaded.
 
@@ -58,6 +65,7 @@ class Models:
             device: See openvocab.load.
             dtype: See openvocab.load.
             load: Function that loads a preset, openvocab.load by default.
+            segmenter: SPEC of a segmenter that takes the place of the presets' own; see openvocab.load.
 
         Raises:
             UnknownName: there is no preset of one of these names.
@@ -68,7 +76,7 @@ class Models:
                 raise unknown("preset", name, known)
         self.names, self.calls = names, Counter[str]()
         self._load: Callable[..., Pipeline] = load or openvocab.load
-        self._options = {"device": device, "dtype": dtype}
+        self._options = {"device": device, "dtype": dtype} | ({"segmenter": segmenter} if segmenter else {})
         self._pipes: dict[str, Pipeline] = {}
         self._shared: dict[str, Pipeline] = {}
         self._turn = Turn()

@@ -14,6 +14,7 @@ import torch
 from openvocab.models.detectors.owl_detector import OwlDetector, Owlv2Detector, OwlVitDetector
 from openvocab.models.detectors.owl_prompts import RIVAL_MARGIN, OwlQueries, mixed
 from openvocab.pipeline.protocols import ExemplarDetector, Queries, QueryRow
+from openvocab.prompts.exemplars import Exemplar
 
 KINDS = {"owlv2": Owlv2Detector, "owlvit": OwlVitDetector}
 BOXES = ((5.0, 5.0, 40.0, 30.0), (0.0, 10.0, 30.0, 40.0))
@@ -32,7 +33,7 @@ def images(make_image: Callable[..., Any]) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def examples(images: list[Any]) -> tuple[Any, ...]:
-    return tuple(zip(images[1:], BOXES, strict=True))
+    return tuple(Exemplar("part", *given) for given in zip(images[1:], BOXES, strict=True))
 
 
 def test_one_exemplar_is_the_query_of_its_image(detector: OwlDetector, images: list[Any], examples: Any) -> None:

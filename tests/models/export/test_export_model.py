@@ -96,7 +96,7 @@ def test_other_families_answer_as_in_torch(form: str, stage: str, family: str, t
 
 def test_exported_detector_takes_exemplars_and_negatives(exports: Exports) -> None:
     loaded = both("detector", exports)
-    shown = openvocab.QueryRow("cat", True, ((IMAGES[0], (4, 4, 50, 50)),))
+    shown = openvocab.QueryRow("cat", True, (openvocab.Exemplar("cat", IMAGES[0], (4, 4, 50, 50)),))
     negative = openvocab.QueryRow("dog", True)
     expected, found = (each.detect(IMAGES[:1], each.encode_prompt([shown], [negative]), 0.0) for each in loaded)
     np.testing.assert_allclose(expected[0].scores, found[0].scores, atol=CLOSE)

@@ -1,0 +1,1 @@
+"""What is like exemplars, and what loses to what is not meant."""

@@ -36,8 +36,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
 
     def spec(family: str) -> str:
         if family not in written:
-            rest = import_module(f"tests.tiny.{family}").write(tmp_path_factory.mktemp(family) / "model")
-            written[family] = f"{family}:{rest}"
+            module = import_module(f"tests.tiny.{family}")
+            rest = module.write(tmp_path_factory.mktemp(family) / "model")
+            written[family] = f"{getattr(module, 'FAMILY', family)}:{rest}"
         return written[family]
 
     return spec
@@ -67,6 +68,10 @@ def images(make_image: Callable[..., Any]) -> list[Any]:
 
 LONG = ("onnx",)
 """Families whose tiny checkpoint takes long to write; tests/models/export tries them shortly."""
+
+
+MORE = ("sam3_lite_text",)
+"""Detectors that a family loads besides the one that it is named after."""
 
 
 def _cases(table: Any) -> list[Any]:
@@ -157,7 +162,7 @@ def test_tagger_in_half_precision(family: str, dtype: str, tiny: Callable[[str],
 # --- detectors
 
 
-@pytest.fixture(scope="module", params=_cases(DETECTORS))
+@pytest.fixture(scope="module", params=_cases([*DETECTORS, *MORE]))
 def detector(request: pytest.FixtureRequest, tiny: Callable[[str], str]) -> tuple[str, Detector]:
     return request.param, openvocab.load_detector(tiny(request.param), "cpu", "float32")
 
@@ -242,7 +247,7 @@ def test_detector_can_be_explored(detector: tuple[str, Detector], images: list[A
 
 
 @pytest.mark.parametrize("dtype", HALVES)
-@pytest.mark.parametrize("family", _cases(DETECTORS))
+@pytest.mark.parametrize("family", _cases([*DETECTORS, *MORE]))
 def test_detector_in_half_precision(family: str, dtype: str, tiny: Callable[[str], str], images: list[Any]) -> None:
     loaded = [openvocab.load_detector(tiny(family), "cpu", each) for each in ("float32", dtype)]
     best = [_found((family, model), images[:2], 0.0)[0].scores[:1] for model in loaded]

@@ -245,11 +245,14 @@ def tiny_ram(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"ram:{ram.write(tmp_path_factory.mktemp('ram') / 'model')}@"
 
 
-@pytest.fixture(scope="session")
-def tiny_florence2(tmp_path_factory: pytest.TempPathFactory) -> str:
-    from tests.tiny import florence2
+def _tiny(family: str) -> Callable[[pytest.FixtureRequest], str]:
+    """A stand-in for a SPEC: the family's tiny checkpoint."""
 
-    return f"florence2:{florence2.write(tmp_path_factory.mktemp('florence2') / 'model')}"
+    def written(request: pytest.FixtureRequest) -> str:
+        folder = request.getfixturevalue("tmp_path_factory").mktemp(family) / "model"
+        return f"{family}:{importlib.import_module(f'tests.tiny.{family}').write(folder)}"
+
+    return written
 
 
 STAND_INS: dict[str, Callable[[pytest.FixtureRequest], str]] = {
@@ -258,8 +261,12 @@ STAND_INS: dict[str, Callable[[pytest.FixtureRequest], str]] = {
         f"open_clip:local-dir:{request.getfixturevalue('clip_folders')['softmax']}"
     ),
     "owlv2:google/owlv2-base-patch16-ensemble": lambda request: f"owlv2:{request.getfixturevalue('owlv2_folder')}",
-    "florence2:florence-community/Florence-2-base": lambda request: str(request.getfixturevalue("tiny_florence2")),
+    "florence2:florence-community/Florence-2-base": _tiny("florence2"),
     "ram:ram_plus_swin_large_14m@": lambda request: str(request.getfixturevalue("tiny_ram")),
+    "sam3:facebook/sam3": _tiny("sam3"),
+    "seggpt:BAAI/seggpt-vit-large": _tiny("seggpt"),
+    "sam2:facebook/sam2.1-hiera-tiny": _tiny("sam2"),
+    "grounding_dino:IDEA-Research/grounding-dino-tiny": _tiny("grounding_dino"),
     "sam:vit_b@sam_vit_b_01ec64.pth": lambda request: f"sam:{request.getfixturevalue('tiny_sam')}",
     'Loader("base")': lambda _: 'Loader("pocket")',
     '("cuda:0", "cuda:1")': lambda _: '("cpu",)',

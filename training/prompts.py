@@ -20,19 +20,21 @@ from openvocab.pipeline.protocols import Queries
 from openvocab.prompts.exemplars import Exemplar
 from openvocab.prompts.prompt import Prompt
 from training.drawings import labels, load_style
-from training.evaluate import LOWEST, box_ap50, style_names
+from training.evaluate import LOWEST, box_ap50, f1, matched, scene_masks, style_names
 from training.scenes import ORDINARY, Scene, bank, compose
 
 if TYPE_CHECKING:
     from openvocab import Detections, Pipeline
 
-__all__ = ["Looked", "exemplar_figures", "exemplars", "main", "negative_figures", "owl"]
+__all__ = ["Looked", "exemplar_figures", "exemplars", "main", "mask_figures", "negative_figures", "owl"]
 
 Drawn = list[list[list[NDArray[np.uint8]]]]
 """Drawings as [label][style][drawing]; see bank."""
 
 SHOTS = 3
 """Exemplars of each label."""
+_THRESHOLDS = (0.4, 0.45, 0.5, 0.55, 0.6, 0.65)
+"""Box thresholds that mask_figures tries."""
 _MAX_POOL = 4000
 """Scenes that exemplars are searched in."""
 
@@ -115,6 +117,34 @@ def exemplar_figures(looked: Looked, shown: dict[str, list[Exemplar]]) -> dict[s
     return figures
 
 
+def mask_figures(pipe: Pipeline, looked: Looked, shown: dict[str, list[Exemplar]]) -> dict[str, float]:
+    """F1 of masks, right label and IoU 0.5, by the settings of the preset, and the best box threshold in hindsight."""
+    names = tuple(looked.names)
+    every = tuple(one for name in names for one in shown[name])
+    prompts = {
+        "names": Prompt(names),
+        "exemplars": Prompt(exemplars=every),
+        "names and exemplars": Prompt(names, every),
+    }
+    asked = {title: (pipe, pipe.vocabulary(prompt)) for title, prompt in prompts.items()}
+    asked["names, not verified"] = looked.pipe, looked.pipe.vocabulary(prompts["names"])
+    counts: dict[str, NDArray[np.int64]] = {}
+    for scene in looked.scenes:
+        true, masks = [names[label] for label in scene.labels], scene_masks(scene)
+        for title, (stages, vocabulary) in asked.items():
+            found = {f"F1 of masks: {title}": stages(scene.image, vocabulary).detections}
+            if title == "exemplars":
+                *_, explored = looked.pipe.explore(scene.image, vocabulary, min_score=min(_THRESHOLDS))
+                found |= {
+                    f"F1 of masks: {title}, over {each:g}": explored.result(box_threshold=each).detections
+                    for each in _THRESHOLDS
+                }
+            for name, one in found.items():
+                row = np.array([matched(one, true, masks), len(one), len(true)])
+                counts[name] = counts.get(name, np.zeros(3, np.int64)) + row
+    return {name: f1(*row.tolist())["f1"] for name, row in counts.items()}
+
+
 @dataclass
 class _Removed:
     """Counts of boxes.
@@ -187,15 +217,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=2024, help="names the scenes (default: %(default)s)")
     parser.add_argument("--style", choices=("trained", "held-out"), default="trained")
     parser.add_argument("--packages", type=Path, default=home, help="folder of the packages (default: %(default)s)")
+    parser.add_argument(
+        "--masks", action="store_true", help="measure F1 of masks by the settings of the preset instead"
+    )
     chosen = parser.parse_args(arguments)
     drawn = [load_style(style, chosen.packages) for style in style_names(chosen.style)]
     names = [label for label in labels() if any(style.get(label) for style in drawn)]
     rng, drawings = np.random.default_rng(chosen.seed), bank(drawn, names)
     scenes = [compose(rng, drawings, ORDINARY) for _ in range(chosen.scenes)]
     shown = exemplars(np.random.default_rng([chosen.seed, 1]), drawings, names, SHOTS)
-    pipe = replace(openvocab.load("pocket"), tagger=None)
-    looked = Looked.of(pipe, scenes, names)
-    figures = exemplar_figures(looked, shown) | negative_figures(looked, shown)
+    pipe = openvocab.load("pocket")
+    looked = Looked.of(replace(pipe, tagger=None), scenes, names)
+    if chosen.masks:
+        figures = mask_figures(pipe, looked, shown)
+    else:
+        figures = exemplar_figures(looked, shown) | negative_figures(looked, shown)
     sys.stdout.write("".join(f"{name:48} {value:.3f}\n" for name, value in figures.items()))
     return 0
 

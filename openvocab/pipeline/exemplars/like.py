@@ -97,10 +97,8 @@ class LikeDetector:
     @property
     def record(self) -> ModelRecord:
         """The detector's, else that of what segments exemplars."""
-        found: ModelRecord = getattr(
-            self.detector or self.segmenter, "exemplars", self.detector or self.segmenter
-        ).record
-        return found
+        exemplars: ExemplarSegmenter = getattr(self.segmenter, "exemplars", self.segmenter)
+        return exemplars.record if self.detector is None else self.detector.record
 
     @property
     def input_side(self) -> int:

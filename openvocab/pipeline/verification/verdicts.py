@@ -31,6 +31,7 @@ __all__ = [
     "judge",
     "label_evidence",
     "least_likely",
+    "looks_like",
     "verdicts_on",
 ]
 
@@ -50,6 +51,14 @@ class Verdict:
     place: int
     probability: float
     reason: str
+
+
+_LOOKS_LIKE = "rejected: looks like "
+
+
+def looks_like(reason: str) -> str | None:
+    """Return the other label that a rejected box looks like, from its reason; None where the reason names none."""
+    return reason.removeprefix(_LOOKS_LIKE).rpartition(" ")[0] if reason.startswith(_LOOKS_LIKE) else None
 
 
 def error_chance(reason: str) -> float:
@@ -140,5 +149,5 @@ def judge(
         right = mine >= model.threshold
         return Verdict(place if right else -1, mine, "verified" if right else f"rejected: {labels[place]} {mine:.2f}")
     if theirs < model.threshold or (reported is not None and best >= reported):
-        return Verdict(-1, mine, f"rejected: looks like {labels[best]} {theirs:.2f}")
+        return Verdict(-1, mine, f"{_LOOKS_LIKE}{labels[best]} {theirs:.2f}")
     return Verdict(best, theirs, f"relabeled: was {labels[place]} {mine:.2f}")

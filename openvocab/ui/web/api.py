@@ -113,7 +113,7 @@ class Endpoints:
 
         Returns:
             source, width, height; tags with scores; detections with label, scores, xyxy in pixels and mask as COCO
-            run-length encoding; run: the models and settings.
+            run-length encoding; rejected: what verification rejected, with the reasons; run: the models and settings.
         """
         thresholds = (tag_threshold, box_threshold, mask_threshold, nms_iou)
         return self.result(image, labels, preset, template, thresholds).to_dict()

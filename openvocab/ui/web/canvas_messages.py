@@ -18,6 +18,7 @@ from PIL import Image
 import openvocab
 from openvocab import Result
 from openvocab.pipeline.masks import mask_json
+from openvocab.pipeline.verification.verdicts import looks_like
 from openvocab.ui.web.images import MAX_SIDE, data_url, fit
 from openvocab.ui.web.workspace import Object, Workspace
 
@@ -49,7 +50,8 @@ def canvas(**options: Any) -> gr.HTML:
 
 def empty_message(note: str = "", failed: bool = False) -> Message:
     """Return the message that clears the canvas; with failed, the note is shown as an error."""
-    blank: Message = {"image": "", "width": 0, "height": 0, "objects": [], "tags": [], "words": [], "steps": []}
+    lists: Message = {name: [] for name in ("objects", "rejected", "tags", "words", "steps")}
+    blank: Message = {"image": "", "width": 0, "height": 0, **lists}
     return {**blank, "presence": None, "opens": secrets.token_hex(4), "note": note, "failed": failed, "place": ""}
 
 
@@ -83,7 +85,7 @@ def mask_values(masks: NDArray[np.bool_], scores: NDArray[np.float32]) -> list[M
 
 
 def objects_message(workspace: Workspace, raw: Result | None = None) -> Message:
-    """Return the objects, tags and words of a workspace; objects of one label have one color.
+    """Return the objects, rejected boxes, tags and words of a workspace; objects of one label have one color.
 
     Args:
         workspace: The workspace.
@@ -98,6 +100,7 @@ def objects_message(workspace: Workspace, raw: Result | None = None) -> Message:
     tag_scores = {} if scores is None else dict(zip(words, scores.tolist(), strict=True))
     return {
         "objects": [_object_value(each, colors[each.label], tag_scores.get(each.label)) for each in objects],
+        "rejected": [_rejected_value(each) for each in workspace.rejected(raw)],
         "tags": [{"label": tag.label, "score": tag.score, "color": colors.get(tag.label)} for tag in raw.tags],
         "presence": _presence_value(raw, colors),
         "words": list(words[:_MAX_WORDS]),
@@ -129,6 +132,17 @@ def _object_value(each: Object, color: str, tag_score: float | None) -> Message:
         "color": color,
         "mask": mask,
         "byHand": each.by_hand,
+    }
+
+
+def _rejected_value(each: Object) -> Message:
+    return {
+        "key": each.key,
+        "label": each.label,
+        "score": round(each.score, 4),
+        "reason": each.verdict.removeprefix("rejected: "),
+        "looksLike": looks_like(each.verdict),
+        "box": each.xyxy,
     }
 
 

@@ -16,6 +16,7 @@ from openvocab.errors import BadInput
 from openvocab.pipeline.masks import EncodedMasks, mask_json
 from openvocab.pipeline.settings import SettingChanges
 from openvocab.pipeline.verification.settle import VERIFICATION
+from openvocab.pipeline.verification.verdicts import looks_like
 
 if TYPE_CHECKING:
     from openvocab import Encoded, Explored, Pipeline
@@ -140,6 +141,11 @@ class Workspace:
         kept = [self.edits.get(key, each) for key, each in found.items()]
         return tuple(each for each in [*kept, *rest] if each is not None)
 
+    def rejected(self, raw: Result | None = None) -> tuple[Object, ...]:
+        """Return what verification rejected, best first, without what was brought back; see objects."""
+        found = _objects((self.raw() if raw is None else raw).rejected)
+        return tuple(each for each in found if self.edits.get(each.key) is None)
+
     def result(self) -> Result:
         """Return the image's result with the edits applied. No model is called."""
         raw = self.raw()
@@ -160,11 +166,27 @@ class Workspace:
         Raises:
             BadInput: the mask is empty, there are too many objects, or the name is invalid.
         """
-        if len(self.objects()) >= _MAX_OBJECTS:
-            raise BadInput(f"this image has {_MAX_OBJECTS} objects, the maximum; download them and start again")
+        self._refuse_more()
         number, box, code = self.last_number + 1, tight_box(mask), mask_json(mask)
         made = Object(f"added-{number}", parse_name(name), score, 1.0, score, box, code, by_hand=True)
         return replace(self._edited({made.key: made}), last_number=number)
+
+    def restore(self, key: str, *, relabel: bool = False) -> Workspace:
+        """Bring back an object that verification rejected.
+
+        Args:
+            key: Key of the object.
+            relabel: Whether its label becomes the one that it looks like, where its verdict names one.
+
+        Raises:
+            BadInput: there is no rejected object with this key, or there are too many objects.
+        """
+        self._refuse_more()
+        found = next((each for each in self.rejected() if each.key == key), None)
+        if found is None:
+            raise BadInput("this box is not among the rejected ones anymore; choose one from the list")
+        label = (looks_like(found.verdict) if relabel else None) or found.label
+        return self._edited({key: replace(found, label=label, by_hand=True, verdict="")})
 
     def remove(self, key: str) -> Workspace:
         """Remove an object.
@@ -252,6 +274,15 @@ class Workspace:
         if found is None:
             raise BadInput("this object does not exist anymore; choose one from the list")
         return found
+
+    def _refuse_more(self) -> None:
+        """Check that there is room for another object.
+
+        Raises:
+            BadInput: there are too many objects.
+        """
+        if len(self.objects()) >= _MAX_OBJECTS:
+            raise BadInput(f"this image has {_MAX_OBJECTS} objects, the maximum; download them and start again")
 
     def _edited(self, changes: Edits) -> Workspace:
         past = (*self.past, self.edits)[-_MAX_UNDO:]

@@ -179,6 +179,7 @@ class WorkspaceHandlers:
             "rename": self._change("Renamed the object.", lambda now, at: now.rename(list(at.keys), at.name)),
             "rename_all": self._change("Renamed all.", lambda now, at: now.rename_all(str(at.old), at.name)),
             "remove": self._change("Deleted the object; press U to undo.", lambda now, at: now.remove(str(at.key))),
+            "restore": self._change("Brought the box back; press U to undo.", _restored),
             "undo": self._change("Undid the last change.", lambda now, at: now.undo()),
             "redo": self._change("Repeated the change.", lambda now, at: now.redo()),
             "paint": self._change("Changed the mask.", _painted),
@@ -265,6 +266,10 @@ def _with_explored(explored: Explored, now: Workspace) -> Workspace:
     """Return the workspace with new raw scores; its encoding for the segmenter is kept."""
     segmenter = explored.encoded.segmenter or now.encoded.segmenter
     return now.with_explored(replace(explored, encoded=replace(explored.encoded, segmenter=segmenter)))
+
+
+def _restored(now: Workspace, event: Any) -> Workspace:
+    return now.restore(str(event.key), relabel=bool(event.relabel))
 
 
 def _mask_of(now: Workspace, key: str) -> NDArray[np.bool_]:

@@ -140,6 +140,28 @@ def test_a_correction_keeps_what_verification_rejected(page, server):
         assert (after.labels, after.data) == (before.labels, before.data)
 
 
+def test_a_rejected_box_that_is_brought_back_is_in_the_run_and_its_exports(server, images, tmp_path):
+    (images / "d.png").write_bytes(SCENES[3].path.read_bytes())
+    with serving(images, None, 10**7) as served:
+        page = Page(server, served)
+        page.go("open", "pocket", key=page.key("d.png"))
+        (rejected,) = page.context.workspaces.get(page.token).rejected()
+        assert page.act("restore", key=rejected.key, relabel=True)["rejected"] == []
+        page.go("review")
+        again = Page(server, ServedFolder(images, served.run, 10**7))
+    (row,) = openvocab.read_run(served.run)
+    assert row.detections is not None and row.corrected and row.reviewed
+    (at,) = np.flatnonzero((row.detections.xyxy == np.array(rejected.xyxy, np.float32)).all(1))
+    assert row.detections.labels[at] == "chili pepper"
+    openvocab.export(openvocab.read_run(served.run), tmp_path / "coco.json", "coco")
+    coco = json.loads((tmp_path / "coco.json").read_text("utf-8"))
+    names = {each["id"]: each["name"] for each in coco["categories"]}
+    assert [names[each["category_id"]] for each in coco["annotations"]] == list(row.detections.labels)
+    after = again.context.workspaces.served(again.key("d.png"))[0]
+    assert after.rejected() == () and rejected.key in [each.key for each in after.objects()]
+    assert [each.key for each in after.remove(rejected.key).rejected()] == [rejected.key]
+
+
 def test_evicted_images_are_opened_again(page):
     page.go("open", key=page.key("a.png"))
     page.act("accept", prompts=POINT, choice=0, name="tent")

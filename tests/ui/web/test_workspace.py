@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 import openvocab
 from openvocab.errors import BadInput
+from openvocab.pipeline.verification.settle import VERIFICATION
 from openvocab.ui.web.workspace import Workspace, encode, tight_box
 from openvocab.ui.web.workspace_store import WorkspaceStore
 
@@ -48,6 +50,50 @@ class Pipe:
 def test_changes_to_a_workspace(change, names):
     made = change(workspace().add(mask(1, 2, 5, 6), 0.9, "cat").add(mask(3, 3, 9, 9), 0.5, "dog"))
     assert [each.label for each in made.objects()] == names
+
+
+def rejecting(*reasons: str) -> Workspace:
+    """A workspace whose models found a cat, and rejected a dog for each reason."""
+    count = len(reasons)
+    boxes = np.array([[row, 2, row + 5, 9] for row in range(count)], np.float32).reshape(-1, 4)
+    scores = np.full(count, 0.25, np.float32)
+    given = openvocab.Detections(boxes, scores, ("dog",) * count, scores, data={VERIFICATION: reasons})
+    one = np.ones(1, np.float32)
+    found = openvocab.Detections(np.array([[1, 1, 4, 4]], np.float32), one, ("cat",), one)
+    record = openvocab.RunRecord("", None, None, None, (), "", "")
+    plain = workspace()
+    stored = openvocab.Result("a.png", 30, 20, (), found, record, plain.encoded.image, labels=(), rejected=given)
+    return replace(plain, stored=stored)
+
+
+LOOKS = "rejected: looks like big cat 0.71"
+
+
+@pytest.mark.parametrize(
+    ("change", "names", "left"),
+    [
+        pytest.param(lambda it, _: it, ["cat"], 2, id="rejected"),
+        pytest.param(lambda it, keys: it.restore(keys[0]), ["cat", "dog"], 1, id="brought back"),
+        pytest.param(lambda it, keys: it.restore(keys[0], relabel=True), ["cat", "big cat"], 1, id="as what it looks like"),
+        pytest.param(lambda it, keys: it.restore(keys[1], relabel=True), ["cat", "dog"], 1, id="it looks like nothing else"),
+        pytest.param(lambda it, keys: it.restore(keys[0]).undo(), ["cat"], 2, id="undo"),
+        pytest.param(lambda it, keys: it.restore(keys[0]).undo().redo(), ["cat", "dog"], 1, id="redo"),
+        pytest.param(lambda it, keys: it.restore(keys[0]).remove(keys[0]), ["cat"], 2, id="deleted again"),
+        pytest.param(lambda it, keys: it.restore(keys[0]).rename(keys[:1], "x"), ["cat", "x"], 1, id="renamed"),
+    ],
+)
+def test_rejected_boxes_are_brought_back(change, names, left):
+    start = rejecting(LOOKS, "rejected: dog 0.31")
+    made = change(start, [each.key for each in start.rejected()])
+    assert [each.label for each in made.objects()] == names == list(made.result().detections.labels)
+    assert len(made.rejected()) == left
+    assert all(each.by_hand and not each.verdict for each in made.objects()[1:])
+
+
+def test_a_box_that_is_not_rejected_is_not_brought_back():
+    start = rejecting(LOOKS)
+    with pytest.raises(BadInput, match="not among the rejected"):
+        start.restore(start.objects()[0].key)
 
 
 def test_numbers_are_never_reused():

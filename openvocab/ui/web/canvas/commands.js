@@ -2,9 +2,10 @@
 
 import { directionOf } from "./keys.js";
 import { choose, setPrompts } from "./main.js";
-import { labelKeys, objectAt } from "./objects.js";
+import { keyAfter, labelKeys, objectAt } from "./objects.js";
 import { labelClicked, listPanel, nextObject, removeObject, select } from "./panel.js";
 import { boxBetween, withPrompt } from "./prompts.js";
+import { pointNext, restorePointed } from "./rejected.js";
 import { text } from "./strings.js";
 import { insertCorner, nudgeCorner, removeCorner, showPolygon, stepCorner } from "./vertices.js";
 import { centered, fit, zoomAt } from "./viewport.js";
@@ -110,17 +111,15 @@ function escape(app) {
     app.state.polygon.corner = null;
     return app.draw();
   }
-  Object.assign(app.state, { drag: null, corner: null, selectedPrompt: null, selected: null, filter: "" });
+  Object.assign(app.state, { drag: null, corner: null, selectedPrompt: null, selected: null, pointed: null, filter: "" });
   showPolygon(app);
   listPanel(app);
   app.draw();
 }
 
 function step(app, by) {
-  const rows = app.shown();
-  if (!rows.length) return;
-  const at = rows.findIndex((each) => each.key === app.state.selected);
-  select(app, rows[at < 0 ? (by > 0 ? 0 : rows.length - 1) : (at + by + rows.length) % rows.length].key);
+  const key = keyAfter(app.shown(), app.state.selected, by);
+  if (key !== null) select(app, key);
 }
 
 function hide(app) {
@@ -189,6 +188,8 @@ export const commands = {
   nextObject: (app) => step(app, 1),
   previousObject: (app) => step(app, -1),
   hide,
+  rejected: (app, event) => pointNext(app, event.shiftKey ? -1 : 1),
+  restore: (app, event) => restorePointed(app, event.shiftKey),
   escape,
   arrow,
   corner,

@@ -86,6 +86,11 @@ export function drawBox(context, box, view, color, selected) {
   }
 }
 
+export function drawRejected(context, { box, label }, view) {
+  outlined(context, "#ffffff", 2, () => context.rect(...screenBox(view, box)), [7, 4]);
+  drawName(context, { box, label, color: "#ffffff" }, view, true);
+}
+
 export function drawPolygon(context, { rings, corner }, view, color) {
   for (const ring of rings) {
     const points = ring.map((each) => toScreen(view, each));

@@ -15,6 +15,8 @@ const COMMANDS = {
   ".": "nextCorner",
   ",": "previousCorner",
   h: "hide",
+  j: "rejected",
+  k: "restore",
   f: "fit",
   o: "actual",
   "+": "zoomIn",

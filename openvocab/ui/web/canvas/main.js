@@ -2,7 +2,7 @@
 // Coordinates are pixels of the original image. One request is sent at a time: see send.
 
 import { load } from "./dom.js";
-import { ACCENT, decoded, drawBox, drawCrosshair, drawName, drawPolygon, drawPrompt, paintMask } from "./draw.js";
+import { ACCENT, decoded, drawBox, drawCrosshair, drawName, drawPolygon, drawPrompt, drawRejected, paintMask } from "./draw.js";
 import { listen } from "./input.js";
 import { guardLeaving } from "./leave.js";
 import { visible } from "./objects.js";
@@ -23,6 +23,8 @@ function emptyState() {
     width: 0,
     height: 0,
     objects: [], // {key, label, score, boxScore, tagScore, box, mask, color, byHand}
+    rejected: [], // {key, label, score, reason, looksLike, box}: what verification rejected
+    pointed: null, // key of the rejected box that is shown in the image
     tags: [], // {label, score, color}
     presence: null, // {present, absent}, each {rows: [{label, score, color}], more}
     words: [],
@@ -152,7 +154,7 @@ function showObjects(app, message) {
   const { state } = app;
   state.objects = message.objects;
   state.thresholds = {}; // the server has applied them
-  for (const name of ["tags", "presence", "words", "steps", "canUndo", "canRedo", "edits"]) {
+  for (const name of ["rejected", "tags", "presence", "words", "steps", "canUndo", "canRedo", "edits"]) {
     if (message[name] !== undefined) state[name] = message[name];
   }
   if (message.selected) state.selected = message.selected;
@@ -249,6 +251,8 @@ function draw({ canvas, root, state }) {
   context.drawImage(state.image, view.x, view.y, state.width * view.scale, state.height * view.scale);
   context.imageSmoothingEnabled = true;
   drawObjects(context, state);
+  const rejected = state.rejected.find((each) => each.key === state.pointed);
+  if (rejected) drawRejected(context, rejected, view);
   const mask = state.masks[state.hovered ?? state.choice];
   if (mask) paintMask(context, mask, ACCENT, 0.5, state, view);
   for (const prompt of state.prompts) drawPrompt(context, prompt, view, prompt === state.selectedPrompt);

@@ -21,6 +21,13 @@ export function labelCounts(objects) {
   return [...counts.values()];
 }
 
+// The key of the row that is `by` rows after another one, around the end; without one, the first or the last.
+export function keyAfter(rows, key, by) {
+  if (!rows.length) return null;
+  const at = rows.findIndex((each) => each.key === key);
+  return rows[at < 0 ? (by > 0 ? 0 : rows.length - 1) : (at + by + rows.length) % rows.length].key;
+}
+
 // The keys 1 to 9 give these labels: the words first, then other labels of objects.
 export function labelKeys(words, objects) {
   return [...new Set([...words, ...objects.map((each) => each.label)])].slice(0, 9);

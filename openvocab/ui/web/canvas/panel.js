@@ -4,6 +4,7 @@ import { clearPrompts, choose } from "./main.js";
 import { node, swatch } from "./dom.js";
 import { paintMask, ACCENT } from "./draw.js";
 import { labelCounts, labelKeys } from "./objects.js";
+import { listRejected } from "./rejected.js";
 import { text } from "./strings.js";
 import { showPolygon } from "./vertices.js";
 
@@ -12,6 +13,7 @@ export function listPanel(app) {
   listSteps(app);
   listLabels(app);
   listObjects(app);
+  listRejected(app);
   listTags(app);
   listPresence(app);
   const { canUndo, canRedo, prompts, edits } = app.state;
@@ -24,14 +26,15 @@ export function listPanel(app) {
 // A function that gives the focus back to the field that had it.
 function focusOf(app) {
   const active = document.activeElement;
-  const key = active?.closest?.(".cv-objects li")?.dataset.key;
+  const list = active?.closest?.(".cv-objects, .cv-rejections");
+  const key = active?.closest?.("li")?.dataset.key;
   const kind = active?.dataset?.part;
-  if (!key || !app.root.contains(active)) return () => {};
-  const row = app.all(".cv-objects li").indexOf(active.closest("li"));
+  if (!list || !key || !app.root.contains(active)) return () => {};
+  const row = [...list.children].indexOf(active.closest("li"));
   return () => {
-    const rows = app.all(".cv-objects li");
+    const rows = [...list.children];
     const next = rows.find((each) => each.dataset.key === key) || rows[Math.min(row, rows.length - 1)];
-    const target = next ? next.querySelector(`[data-part="${kind}"]`) || next.querySelector("input") : app.canvas;
+    const target = next ? next.querySelector(`[data-part="${kind}"]`) || next.querySelector("input, button") : app.canvas;
     target.focus({ preventScroll: true });
   };
 }

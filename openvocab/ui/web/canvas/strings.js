@@ -1,7 +1,10 @@
 // All texts of the workspace, in one place. Another language replaces this file.
 
 export const text = {
+  asLabel: (label) => `As ${label}`,
   boxHint: "Drag from one corner of the object to the other.",
+  bringBack: "Bring back",
+  bringBackAs: (label) => `Bring back as ${label}`,
   clickNext: "Click the next object.",
   corner: (x, y) => `Corner at ${x}, ${y}.`,
   cornerChoose: "Choose a corner first: click it, or press . and ,",
@@ -28,11 +31,15 @@ export const text = {
   nameOf: (row) => `Name of object ${row}`,
   noAnswer: "The server did not answer; try again.",
   noneOfThese: "None of these.",
+  noRejected: "Verification rejected no box of this image.",
   noObjectAt: "There is no object here; click one, or press Escape.",
   noMask: "This object has no mask; paint one with the brush first.",
   notSelected: "Nothing is selected: click a prompt, or an object in the list.",
   polygon: (count) => `${count} corners: drag one, click an edge to add one, double click or Delete to remove one.`,
   promptFirst: "Prompt an object first: click it, or drag a box around it.",
+  rejected: (count) => (count === 1 ? "1 rejected box" : `${count} rejected boxes`),
+  rejectedBox: (label, score, reason) => `Rejected: ${label} ${score}, ${reason}. K brings it back.`,
+  rejectedLike: (other) => ` Shift+K brings it back as ${other}.`,
   renameAll: (label) => `New name of all ${label}`,
   selectFirst: "Select an object first: press V and click it, or choose it in the list.",
   selected: (label, score) => `${label}, score ${score}. Keys 1 to 9 give another label.`,

@@ -8,7 +8,7 @@ import test from "node:test";
 const source = (name) => "data:text/javascript," + encodeURIComponent(readFileSync(join(process.env.CANVAS, name), "utf8"));
 const { decodeMask, isEdge, partOf, pixelsOf } = await import(source("rle.js"));
 const { bounded, centered, fit, pan, toImage, toScreen, zoomAt } = await import(source("viewport.js"));
-const { dragBox, handleAt, labelCounts, labelKeys, objectAt, splitWords, visible } = await import(source("objects.js"));
+const { dragBox, handleAt, keyAfter, labelCounts, labelKeys, objectAt, splitWords, visible } = await import(source("objects.js"));
 
 test("masks of pycocotools are decoded to the same pixels", () => {
   const masks = JSON.parse(readFileSync(process.env.MASKS, "utf8"));
@@ -63,6 +63,13 @@ test("labels are counted, and keys go to the words first", () => {
   assert.deepEqual(labelCounts(objects).map((each) => [each.label, each.count]), [["cat", 2], ["dog", 1]]);
   assert.deepEqual(labelKeys(["bird", "dog"], objects), ["bird", "dog", "cat"]);
   assert.deepEqual(splitWords("cat, Dog;dog\n red  car,,"), ["cat", "Dog", "red car"]);
+});
+
+test("keys go through the rows and around, from the first or the last one", () => {
+  assert.equal(keyAfter(objects, null, 1), "a");
+  assert.equal(keyAfter(objects, null, -1), "c");
+  assert.equal(keyAfter(objects, "c", 1), "a");
+  assert.equal(keyAfter([], "c", 1), null);
 });
 
 test("a box is moved and resized inside the image", () => {

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import openvocab
-from tests.ui.web.board import CV, SCENES, Desk, Uploaded, inside
+from tests.ui.web.board import CV, SCENES, Desk, Uploaded, inside, save_scenes
 
 pytest.importorskip("gradio")
 
@@ -178,3 +178,28 @@ def test_an_uploaded_zip_is_worked_through_and_nothing_is_dropped_without_asking
     desk.at_image(1, 2)
     page.wait_for_selector('.st-images button:nth-child(1)[data-status="answered"]')
     assert len(said) == count
+
+
+def test_the_download_of_a_folder_goes_on_when_it_is_uploaded_again(page, tmp_path):
+    desk = Uploaded(page, *sorted(save_scenes(tmp_path / "scenes", 2).iterdir()))
+    desk.at_image(1, 2)
+    desk.run(["tent", "light bulb"])
+    page.locator(".cv-objects [data-part=delete]").first.click()
+    desk.edits(1)
+    kept = desk.names()
+    desk.press("r")
+    desk.at_image(2, 2)
+    page.locator("#folder-format input").click()
+    page.get_by_role("option", name="Images, answers and corrections, to go on later").click()
+    with page.expect_download() as waiting:
+        page.click("#folder-export")
+    waiting.value.save_as(tmp_path / "images-run.zip")
+    page.wait_for_selector(f'{CV}[data-unsaved="no"]')
+    page.goto(page.url.split("?")[0])
+    again = Uploaded(page, tmp_path / "images-run.zip")
+    again.at_image(2, 2)
+    assert again.status(1) == "reviewed"
+    assert page.locator("#work-labels textarea").input_value() == "tent, light bulb"
+    again.press("a")
+    again.at_image(1, 2)
+    assert again.names() == kept and again.get("edits") == "1"

@@ -11,9 +11,11 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 import pytest
 
 import openvocab
+from openvocab.batch.corrections.folder import correction_file
 from openvocab.errors import BadInput, ImageError
 from tests.ui.web.payloads import TRAVERSALS
 from tests.ui.web.test_collect import bomb, cut, png, zipped
@@ -24,6 +26,7 @@ from openvocab.ui.web.context import Context, Limits
 from openvocab.ui.web.served.folder import ServedFolder, serving
 from openvocab.ui.web.strip.handlers import StripHandlers
 from openvocab.ui.web.uploads.folders import UploadedFolders
+from openvocab.ui.web.uploads.resume import _covered
 from openvocab.ui.web.workspace_handlers import WorkspaceHandlers
 
 SCENES = openvocab.example_scenes()
@@ -169,6 +172,118 @@ def test_corrections_are_kept_exported_and_gone_on_with_elsewhere(page, archive,
         ]
     with pytest.raises(openvocab.errors.UnknownName):
         page.strip.export("../x", page.shown)
+
+
+@pytest.fixture
+def downloaded(page: Uploader, archive: Path) -> Path:
+    """The download of a folder with a reviewed and a corrected image."""
+    page.go("open", WORDS, key=key_of(page.upload(archive), "set/0.png"))
+    page.go("review")
+    page.go("open", WORDS, key=key_of(page.shown, "set/1.png"))
+    assert not page.edit("accept", prompts=POINT, choice=0, name="my tent").get("failed")
+    return Path(page.strip.export("parquet", page.shown)[0])
+
+
+def key_of(shown: dict[str, Any], name: str) -> str:
+    found: str = next(each["key"] for each in shown["images"] if each["name"] == name)
+    return found
+
+
+def objects_of(page: Uploader, name: str) -> list[Any]:
+    found = page.context.workspaces.served(key_of(page.shown, name))[0]
+    return [(each.key, each.label, each.mask, each.by_hand) for each in found.objects()]
+
+
+def test_a_download_that_is_uploaded_again_goes_on_where_it_was(page, downloaded, server, tmp_path, monkeypatch):
+    again = Uploader(server, tmp_path / "later", monkeypatch)
+    shown = again.upload(downloaded)
+    assert statuses(shown) == {"set/0.png": "reviewed", "set/1.png": "corrected", "z-cut.png": "new"}
+    assert again.note["text"] == "" and shown["unsaved"] is False
+    assert shown["start"] == key_of(shown, "set/1.png")
+    for name in ("set/0.png", "set/1.png"):
+        assert objects_of(again, name) == objects_of(page, name)
+    again.go("open", key=shown["start"], first=True)
+    assert not again.edit("undo").get("objects") and not again.edit("remove", key="added-1").get("failed")
+    again.edit("undo")
+    files = [one.strip.export("yolo-seg", one.shown)[0] for one in (page, again)]
+    first, second = ({name: made.read(name) for name in made.namelist()} for made in map(zipfile.ZipFile, files))
+    assert first == second
+    third = Uploader(server, tmp_path / "third", monkeypatch)
+    once_more = third.upload(Path(again.strip.export("parquet", again.shown)[0]))
+    assert statuses(once_more) == statuses(shown)
+
+
+def change(plain: dict[str, Any], **parts: Any) -> None:
+    plain["detections"][0] |= parts
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param(lambda plain: plain.update(sha256="0" * 64), id="of another image"),
+        pytest.param(lambda plain: plain.update(id="images/other.png"), id="of no image"),
+        pytest.param(lambda plain: plain.update(id="../../x"), id="outside"),
+        pytest.param(lambda plain: plain.update(width=10**9, height=10**9), id="a huge size"),
+        pytest.param(lambda plain: plain.update(width=-1), id="no size"),
+        pytest.param(lambda plain: change(plain, counts="00P1"), id="a mask that is too short"),
+        pytest.param(lambda plain: change(plain, counts=""), id="an empty mask"),
+        pytest.param(lambda plain: change(plain, counts="é~"), id="a mask of other characters"),
+        pytest.param(
+            lambda plain: plain["detections"].append(plain["detections"][0] | {"counts": None}), id="one mask less"
+        ),
+        pytest.param(lambda plain: change(plain, label="a\0b"), id="a label with a control character"),
+        pytest.param(lambda plain: change(plain, key={"a": 1}), id="a key that is no text"),
+        pytest.param(lambda plain: change(plain, xyxy=[1, 2]), id="half a box"),
+        pytest.param(lambda plain: change(plain, score=7), id="a score over 1"),
+        pytest.param(lambda plain: change(plain, verification=5), id="a reason that is no text"),
+        pytest.param(lambda plain: plain.update(tags=[["a", "b"]]), id="a tag without a number"),
+        pytest.param(lambda plain: plain.update(found=[plain["found"]]), id="lists in lists"),
+        pytest.param(lambda plain: plain.clear(), id="nothing"),
+    ],
+)
+def test_a_correction_that_does_not_fit_is_left_out(page, downloaded, server, tmp_path, monkeypatch, spoil):
+    name = f"run/{correction_file(Path(), 'images/set/1.png')}"
+    with zipfile.ZipFile(downloaded) as made:
+        members = {each: made.read(each) for each in made.namelist()}
+    plain = json.loads(members[name])
+    spoil(plain)
+    zipped(tmp_path / "bad.zip", *(members | {name: json.dumps(plain).encode()}).items())
+    again = Uploader(server, tmp_path / "later", monkeypatch)
+    shown = again.upload(tmp_path / "bad.zip")
+    assert statuses(shown)["set/0.png"] == "reviewed" and statuses(shown)["set/1.png"] == "new"
+    assert again.note["text"] == "1 correction does not fit the images and cannot be used."
+    again.go("open", key=key_of(shown, "set/1.png"))
+    assert objects_of(again, "set/1.png") == []
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        pytest.param(b"no json", id="no json"),
+        pytest.param(b"[1]", id="a list"),
+        pytest.param(b"[" * 100_000, id="deep"),
+        pytest.param(b'{"labels": ["a", 5], "settings": {}}', id="a label that is no text"),
+        pytest.param(b'{"labels": "tent"}', id="no list of labels"),
+    ],
+)
+def test_a_record_that_cannot_be_used_loses_its_labels_alone(downloaded, server, tmp_path, monkeypatch, record):
+    with zipfile.ZipFile(downloaded) as made:
+        members = {each: made.read(each) for each in made.namelist()}
+    zipped(tmp_path / "bad.zip", *(members | {"run/run.json": record}).items())
+    again = Uploader(server, tmp_path / "later", monkeypatch)
+    assert statuses(again.upload(tmp_path / "bad.zip"))["set/0.png"] == "reviewed"
+    again.go("open", key=key_of(again.shown, "set/0.png"))
+    assert set(again.context.folder_of(again.shown["at"]).words().split(", ")) >= set(SCENES[0].labels)
+    assert again.strip.export("coco", again.shown)[0].endswith(".zip")
+
+
+def test_the_area_of_run_lengths_is_that_of_the_image():
+    random = np.random.default_rng(5)
+    for height, width in ((1, 1), (7, 5), (300, 401)):
+        for share in (0.0, 0.02, 0.5, 1.0):
+            counts = openvocab.encode_mask(random.random((height, width)) < share)["counts"].decode()
+            assert _covered(counts) == height * width
+            assert _covered(counts[:-1]) != height * width
 
 
 def test_a_folder_is_deleted_after_its_last_use(page, archive):

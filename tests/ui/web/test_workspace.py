@@ -74,8 +74,8 @@ LOOKS = "rejected: looks like big cat 0.71"
     [
         pytest.param(lambda it, _: it, ["cat"], 2, id="rejected"),
         pytest.param(lambda it, keys: it.restore(keys[0]), ["cat", "dog"], 1, id="brought back"),
-        pytest.param(lambda it, keys: it.restore(keys[0], relabel=True), ["cat", "big cat"], 1, id="as what it looks like"),
-        pytest.param(lambda it, keys: it.restore(keys[1], relabel=True), ["cat", "dog"], 1, id="it looks like nothing else"),
+        pytest.param(lambda it, keys: it.restore(keys[0], relabel=True), ["cat", "big cat"], 1, id="as another"),
+        pytest.param(lambda it, keys: it.restore(keys[1], relabel=True), ["cat", "dog"], 1, id="as itself"),
         pytest.param(lambda it, keys: it.restore(keys[0]).undo(), ["cat"], 2, id="undo"),
         pytest.param(lambda it, keys: it.restore(keys[0]).undo().redo(), ["cat", "dog"], 1, id="redo"),
         pytest.param(lambda it, keys: it.restore(keys[0]).remove(keys[0]), ["cat"], 2, id="deleted again"),

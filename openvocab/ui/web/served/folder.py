@@ -77,9 +77,12 @@ class ServedFolder:
         entries: The images, by name.
         uploaded: Whether a visitor uploaded the folder, so that it does not stay on the server.
         unsaved: Whether a person changed something since it was last exported.
+        unfit: Corrections in the upload that do not fit its images, and are left out.
     """
 
-    def __init__(self, folder: Path, run: Path, pixels: int, entries: Sequence[Entry] | None = None) -> None:
+    def __init__(
+        self, folder: Path, run: Path, pixels: int, entries: Sequence[Entry] | None = None, unfit: int = 0
+    ) -> None:
         """List the images; see serving.
 
         Args:
@@ -87,12 +90,13 @@ class ServedFolder:
             run: The run folder.
             pixels: The largest accepted width times height of an image.
             entries: The images of an upload; None lists the folder.
+            unfit: Corrections in an upload that do not fit its images.
 
         Raises:
             BadInput: there is no image, or the run cannot be read.
         """
         self.folder, self.run, self._pixels = folder, run, pixels
-        self.uploaded, self.unsaved = entries is not None, False
+        self.uploaded, self.unsaved, self.unfit = entries is not None, False, unfit
         self._rows = answered_rows(run)
         self.entries: Sequence[Entry] = entries_of(folder, run, self._rows) if entries is None else entries
         self._by_key = {each.key: each for each in self.entries}
@@ -218,6 +222,8 @@ class ServedFolder:
         kept = self._correction(entry)
         if kept is not None and kept.sha256 not in (None, sha256):
             raise BadInput(f"{entry.name!r} has changed since it was corrected; restore it, or delete its correction")
+        if kept is not None and (kept.height, kept.width) != decoded.pixels.shape[:2]:
+            raise BadInput(f"the correction of {entry.name!r} is of another size than the image; delete the correction")
         return starting_point(
             entry, pipe.encode(decoded.pixels, []), preset, row, kept, partial(self.keep, entry, sha256)
         )

@@ -14,7 +14,7 @@ from openvocab.errors import BadInput, unknown
 from openvocab.ui.web.batch_job import FORMATS, files_in
 from openvocab.ui.web.served.entries import is_run
 from openvocab.ui.web.served.folder import ServedFolder
-from openvocab.ui.web.uploads.folders import RUN
+from openvocab.ui.web.uploads.resume import RUN
 
 __all__ = ["export_folder"]
 
@@ -26,8 +26,8 @@ def export_folder(served: ServedFolder, kind: str) -> str:
 
     Args:
         served: The folder.
-        kind: A format; "parquet", for an uploaded folder, is the images with the run folder: what `openvocab serve
-            images --out run` goes on with in the unpacked zip.
+        kind: A format; "parquet", for an uploaded folder, is the images with the run folder: an upload of the zip
+            goes on with it, and so does `openvocab serve images --out run` where it is unpacked.
 
     Raises:
         UnknownName: there is no format of this name.

@@ -159,6 +159,9 @@ class StripHandlers:
             return gr.skip(), _wrong(error)
         first, refused = served.first_open(), served.counts.get("error", 0)
         note = f"{len(served.entries)} files, {refused} of them cannot be opened." if refused else ""
+        if served.unfit:
+            unfit = "1 correction does" if served.unfit == 1 else f"{served.unfit} corrections do"
+            note = f"{note} {unfit} not fit the images and cannot be used.".strip()
         return _window(_Request(served, None, "name", 0, True)) | {"start": first.key}, {"text": note}
 
     def export(self, kind: str, shown: Any) -> tuple[str, Any]:

@@ -14,6 +14,7 @@ import openvocab
 from openvocab.errors import BadInput, ImageError
 from openvocab.ui.web.uploads.archives import Members
 from openvocab.ui.web.uploads.names import ARCHIVES
+from openvocab.ui.web.uploads.resume import RunFiles, is_download, split_download
 from openvocab.ui.web.uploads.tar_archives import is_tar, unpack_tar
 from openvocab.ui.web.uploads.zip_archives import is_zip, unpack_zip
 
@@ -29,7 +30,9 @@ _MAX_REFUSED = 100
 """Maximum number of members of an archive that are listed although they are no images."""
 
 
-def collect_images(uploads: Sequence[str | Path], folder: Path, limits: Limits, *, every_error: bool = False) -> Inputs:
+def collect_images(
+    uploads: Sequence[str | Path], folder: Path, limits: Limits, *, runs: list[RunFiles] | None = None
+) -> Inputs:
     """Return the uploaded images in order, and unpack archives into a folder.
 
     Hidden members, and members that are not images by name or content, are skipped; a member that cannot be unpacked
@@ -39,8 +42,8 @@ def collect_images(uploads: Sequence[str | Path], folder: Path, limits: Limits, 
         uploads: Paths of the uploaded files.
         folder: Folder for the unpacked archives.
         limits: Limits on number and size.
-        every_error: Whether an archive that is refused yields an error in place of an exception, and a member that is
-            not an image yields one too.
+        runs: For a folder to work through, gets the files of runs of its downloads; then an archive that is refused
+            yields an error in place of an exception, and a member that is not an image yields one too.
 
     Raises:
         BadInput: there is no image, there are too many files, or an archive is damaged or too large.
@@ -52,9 +55,9 @@ def collect_images(uploads: Sequence[str | Path], folder: Path, limits: Limits, 
     bytes_left = limits.unpacked_bytes
     for number, upload in enumerate(map(Path, uploads)):
         try:
-            members, size = _unpacked(upload, folder / f"{number:06}", limits, bytes_left, every_error)
+            members, size = _unpacked(upload, folder / f"{number:06}", limits, bytes_left, runs)
         except BadInput as error:
-            if not every_error:
+            if runs is None:
                 raise
             members, size = [(upload.name, ImageError("unreadable", str(error)))], 0
         bytes_left -= size
@@ -65,7 +68,9 @@ def collect_images(uploads: Sequence[str | Path], folder: Path, limits: Limits, 
     return found
 
 
-def _unpacked(upload: Path, folder: Path, limits: Limits, bytes_left: int, every_error: bool) -> tuple[Members, int]:
+def _unpacked(
+    upload: Path, folder: Path, limits: Limits, bytes_left: int, runs: list[RunFiles] | None
+) -> tuple[Members, int]:
     """Return an upload itself, or the members of an archive, and the number of unpacked bytes."""
     with upload.open("rb") as file:
         head = file.read(4)
@@ -73,10 +78,13 @@ def _unpacked(upload: Path, folder: Path, limits: Limits, bytes_left: int, every
     if unpack is None:
         return [(upload.name, _archive_error(upload.name) or upload)], 0
     members, size = unpack(upload, folder, limits, bytes_left)
+    if runs is not None and is_download(members):
+        members, run = split_download(members)
+        runs.append(run)
     images = set(openvocab.find_images(folder))
     kept = [(name, file) for name, file in members if isinstance(file, ImageError) or file in images]
     others = [name for name, file in members if not isinstance(file, ImageError) and file not in images]
-    return kept + (_refused(others, upload.name) if every_error else []), size
+    return kept + (_refused(others, upload.name) if runs is not None else []), size
 
 
 def _refused(others: Sequence[str], archive: str) -> Members:

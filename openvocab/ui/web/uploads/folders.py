@@ -19,16 +19,15 @@ from openvocab.ui.web.served.entries import UPLOADED, entries_of_upload
 from openvocab.ui.web.served.folder import ServedFolder
 from openvocab.ui.web.storage import bytes_in
 from openvocab.ui.web.uploads.collect import collect_images
+from openvocab.ui.web.uploads.resume import RUN, RunFiles, restore
 
 if TYPE_CHECKING:
     from openvocab.ui.web.limits import Limits
 
-__all__ = ["IDLE_SECONDS", "RUN", "UploadedFolders"]
+__all__ = ["IDLE_SECONDS", "UploadedFolders"]
 
 IDLE_SECONDS = 3600.0
 """A folder is deleted this long after its last use; an open page uses its folder every few minutes."""
-RUN = "run"
-"""Folder of the answers and corrections beside the images."""
 
 _GONE = "this folder is no longer stored on the server, which keeps uploads for an hour; upload it again"
 _FULL = "the server has no disk space for another folder; try again later, or raise --max-stored"
@@ -132,15 +131,18 @@ class UploadedFolders:
 def _unpacked(uploads: Sequence[str], top: Path, limits: Limits, token: str) -> ServedFolder:
     images, run = top / UPLOADED, top / RUN
     images.mkdir(parents=True)
+    runs: list[RunFiles] = []
     inputs = {
         name: _kept(name, file, images, number, limits.pixels)
-        for number, (name, file) in enumerate(collect_images(uploads, images, limits, every_error=True).items())
+        for number, (name, file) in enumerate(collect_images(uploads, images, limits, runs=runs).items())
     }
     if all(isinstance(each, ImageError) for each in inputs.values()):
         raise BadInput(f"there is no image in the upload: {next(iter(inputs.values()))}")
     make_folder(run)
-    served = ServedFolder(images, run, limits.pixels, entries_of_upload(inputs, token))
+    entries = entries_of_upload(inputs, token)
+    served = ServedFolder(images, run, limits.pixels, entries, restore(run, runs, entries, limits.pixels))
     served.refresh()
+    served.unsaved = False
     return served
 
 

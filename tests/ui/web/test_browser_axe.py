@@ -84,7 +84,7 @@ def test_files_are_added_to_a_list_by_mouse_and_keyboard(page):
         with page.expect_file_chooser() as chooser:
             add.press(key) if key else add.click()
         chooser.value.set_files(str(SCENES[count].path))
-        page.wait_for_function("n => document.querySelectorAll('#tag-images .file').length === n", arg=count)
+        page.wait_for_function("n => document.querySelectorAll('#tag-images tr.file').length === n", arg=count)
 
 
 ACTIONS = [

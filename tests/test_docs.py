@@ -262,6 +262,7 @@ STAND_INS: dict[str, Callable[[pytest.FixtureRequest], str]] = {
     ),
     "owlv2:google/owlv2-base-patch16-ensemble": lambda request: f"owlv2:{request.getfixturevalue('owlv2_folder')}",
     "florence2:florence-community/Florence-2-base": _tiny("florence2"),
+    "qwen3_vl:Qwen/Qwen3-VL-2B-Instruct": _tiny("qwen3_vl"),
     "ram:ram_plus_swin_large_14m@": lambda request: str(request.getfixturevalue("tiny_ram")),
     "sam3:facebook/sam3": _tiny("sam3"),
     "seggpt:BAAI/seggpt-vit-large": _tiny("seggpt"),

@@ -93,7 +93,7 @@ def find(family: str, rest: str, kind: str, model_types: Collection[str | None])
 
 
 def load_model(found: Found, model_class: Any, kind: str, **options: Any) -> Any:
-    """Return the model in float32, in evaluation mode, on the CPU; every parameter must come from the file.
+    """Return the model in float32 (or options' dtype), in evaluation mode, on the CPU; the file has every parameter.
 
     Raises:
         BadWeights: The weights do not fit, or lack parameters of the model.
@@ -110,7 +110,7 @@ def load_model(found: Found, model_class: Any, kind: str, **options: Any) -> Any
     }
     try:
         with quiet_loading():
-            made = model_class.from_pretrained(found.location, **own, **options)
+            made = model_class.from_pretrained(found.location, **{**own, **options})
     except Exception as error:  # other shapes, a damaged configuration: each raises its own
         _refuse_other_release(error, {*own, *options})
         raise BadWeights(f"{found.location}: this {kind} cannot be loaded: {first_line(error)}") from error

@@ -113,6 +113,12 @@ def _owlvit(*args: *Args) -> Detector:
     return OwlVitDetector.load(*args)
 
 
+def _qwen3_vl(*args: *Args) -> Detector:
+    from openvocab.models.detectors.qwen3_vl_detector import Qwen3VlDetector
+
+    return Qwen3VlDetector.load(*args)
+
+
 def _sam3(*args: *Args) -> Detector:
     from openvocab.models.segmenters.sam3 import Sam3Detector
 
@@ -245,6 +251,7 @@ DETECTORS: Mapping[str, Family[Detector]] = MappingProxyType(
         "omdet_turbo": Family(_omdet_turbo, "omdet_turbo:omlab/omdet-turbo-swin-tiny-hf"),
         "owlv2": Family(_owlv2, "owlv2:google/owlv2-base-patch16-ensemble"),
         "owlvit": Family(_owlvit, "owlvit:google/owlvit-base-patch32"),
+        "qwen3_vl": Family(_qwen3_vl, "qwen3_vl:Qwen/Qwen3-VL-2B-Instruct"),
         "sam3": Family(_sam3, "sam3:facebook/sam3"),
         "openvino": Family(_exported_detector("openvino"), "openvino:FOLDER"),
         "onnx": Family(_exported_detector("onnx"), "onnx:FOLDER"),

@@ -230,8 +230,10 @@ def test_queries_can_be_picked(detector: tuple[str, Detector], images: list[Any]
     with quiet():
         every, few = model.encode_labels(labels), model.encode_labels([labels[2], labels[0]])
     picked = Queries((labels[2], labels[0]), every.template, every.embeddings[[2, 0]])
-    for one, other in zip(model.detect(images[:2], picked, 0.0), model.detect(images[:2], few, 0.0), strict=True):
-        _same_boxes(one, other)
+    with quiet():  # a tiny model that writes its answer may name labels that were not picked
+        one, other = (model.detect(images[:2], queries, 0.0) for queries in (picked, few))
+    for each, alone in zip(one, other, strict=True):
+        _same_boxes(each, alone)
 
 
 def test_detector_can_be_explored(detector: tuple[str, Detector], images: list[Any]) -> None:

@@ -77,6 +77,7 @@ def test_every_family_is_listed() -> None:
             "omdet_turbo",
             "owlv2",
             "owlvit",
+            "qwen3_vl",
             "sam3",
             "openvino",
             "onnx",

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from openvocab.errors import ModelFailed, OutOfMemory
+from openvocab.errors import BadInput, ModelFailed, OutOfMemory
 from openvocab.pipeline.protocols import ImageArray
 
 __all__ = ["Batches", "is_out_of_memory"]
@@ -107,6 +107,8 @@ class Batches(Generic[R]):
 
 def _failed(stage: str, count: int, error: Exception) -> ModelFailed:
     """Return the error that ends a run whose stage fails on every image."""
+    if isinstance(error, BadInput):  # the stage is well, and the error says what to do
+        return ModelFailed(f"the {stage} refuses every image, {count} in a row: {error}")
     cause = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
     remedy = "check its weights, or try --dtype float32 or another --device"
     made = ModelFailed(f"the {stage} failed on every image, {count} in a row ({cause}); {remedy}")

@@ -16,8 +16,21 @@ import numpy as np
 import pytest
 
 import openvocab
-from openvocab.models.registry import DETECTORS, SEGMENTERS, TAGGERS
-from openvocab.pipeline.protocols import Detector, JointScorer, PreparingTagger, PromptSegmenter, Segmenter, Tagger
+from openvocab.models.registry import DETECTORS, EXEMPLAR_SEGMENTERS, SEGMENTERS, TAGGERS
+from openvocab.pipeline.protocols import (
+    Boxes,
+    Detector,
+    ExemplarDetector,
+    ExemplarSegmenter,
+    JointScorer,
+    PreparingTagger,
+    PromptSegmenter,
+    Queries,
+    QueryRow,
+    Segmenter,
+    Tagger,
+)
+from openvocab.prompts.exemplars import Exemplar
 
 LABELS = ["cat", "red dog", "a thing", "bird"]
 SIZES = [(60, 60), (40, 100), (97, 33), (9, 5)]
@@ -223,8 +236,6 @@ def test_detector_does_not_mind_the_order_of_labels(detector: tuple[str, Detecto
 
 def test_queries_can_be_picked(detector: tuple[str, Detector], images: list[Any]) -> None:
     """The chain asks for the tags alone: the same boxes as if only those labels had ever been encoded."""
-    from openvocab.pipeline.protocols import Queries
-
     family, model = detector
     labels = labels_of(family)
     with quiet():
@@ -254,6 +265,104 @@ def test_detector_in_half_precision(family: str, dtype: str, tiny: Callable[[str
     loaded = [openvocab.load_detector(tiny(family), "cpu", each) for each in ("float32", dtype)]
     best = [_found((family, model), images[:2], 0.0)[0].scores[:1] for model in loaded]
     np.testing.assert_allclose(best[0], best[1], atol=LOOSE if loaded[1].record.dtype == dtype else 0)
+
+
+# --- detectors that take exemplars
+
+
+def _rows(family: str, image: Any) -> tuple[list[QueryRow], list[QueryRow]]:
+    """Labels by words, by exemplars on the image, and by both; and what is not meant."""
+    word, other, absent = labels_of(family)[:3]
+    one, two = (Exemplar.cut(image, "part 17", box) for box in ((5, 5, 30, 40), (20, 10, 55, 50)))
+    rows = [QueryRow(word, True), QueryRow("part 17", False, (one, two)), QueryRow(other, True, (two,))]
+    return rows, [QueryRow(absent, True), QueryRow("not this", False, (one,))]
+
+
+def _by_exemplars(
+    detector: tuple[str, Detector], image: Any, picked: list[int], negatives: bool = False, threshold: float = 0.0
+) -> Boxes:
+    family, model = detector
+    if not isinstance(model, ExemplarDetector):
+        pytest.skip("takes words only")
+    rows, against = _rows(family, image)
+    with quiet():
+        asked = model.encode_prompt([rows[row] for row in picked], against if negatives else [])
+    return model.detect([image], asked, threshold)[0]
+
+
+@pytest.mark.parametrize("negatives", [False, True], ids=["plain", "with negatives"])
+def test_exemplars_keep_the_contract(negatives: bool, detector: tuple[str, Detector], images: list[Any]) -> None:
+    boxes = _by_exemplars(detector, images[0], [0, 1, 2], negatives)
+    assert [each.dtype.name for each in (boxes.xyxy, boxes.scores, boxes.label_index)] == ["float32"] * 2 + ["int64"]
+    assert boxes.xyxy.shape == (len(boxes.scores), 4) and boxes.label_index.shape == boxes.scores.shape
+    assert (np.diff(boxes.scores) <= 0).all() and set(boxes.label_index) <= {0, 1, 2}
+    assert ((boxes.xyxy >= 0) & (boxes.xyxy <= 60)).all()
+    assert negatives or len(boxes.scores) > 1
+    assert len(_by_exemplars(detector, images[0], [0, 1, 2], negatives, 1.0).scores) == 0
+
+
+def test_exemplars_do_not_mind_the_order_of_labels(detector: tuple[str, Detector], images: list[Any]) -> None:
+    forth, back = (_by_exemplars(detector, images[0], picked) for picked in ([0, 1, 2], [2, 1, 0]))
+    _same_boxes(forth, back, names=[2, 1, 0])
+
+
+@pytest.mark.parametrize("negatives", [False, True], ids=["plain", "with negatives"])
+def test_rows_of_a_prompt_can_be_picked(negatives: bool, detector: tuple[str, Detector], images: list[Any]) -> None:
+    family, model = detector
+    if not isinstance(model, ExemplarDetector):
+        pytest.skip("takes words only")
+    rows, against = _rows(family, images[0])
+    with quiet():
+        every = model.encode_prompt(rows, against if negatives else [])
+    picked = Queries((rows[2].label, rows[1].label), every.template, every.embeddings[[2, 1]])
+    _same_boxes(model.detect(images[:1], picked, 0.0)[0], _by_exemplars(detector, images[0], [2, 1], negatives))
+
+
+# --- exemplar segmenters
+
+
+@pytest.fixture(scope="module", params=_cases(EXEMPLAR_SEGMENTERS))
+def exemplar_segmenter(request: pytest.FixtureRequest, tiny: Callable[[str], str]) -> tuple[str, ExemplarSegmenter]:
+    return tiny(request.param), openvocab.load_exemplar_segmenter(tiny(request.param), "cpu", "float32")
+
+
+def _example(image: Any) -> tuple[Any, Any]:
+    mask = np.zeros(image.shape[:2], np.bool_)
+    mask[10:30, 15:40] = True
+    return image, mask
+
+
+def test_exemplar_segmenter_keeps_the_contract(
+    exemplar_segmenter: tuple[str, ExemplarSegmenter], images: list[Any]
+) -> None:
+    _, model = exemplar_segmenter
+    shown = _example(images[0])
+    masks = model.segment_like(images, *shown)
+    for mask, image in zip(masks, images, strict=True):
+        scores = model.resemblance(image, [shown])
+        assert (mask.shape, mask.dtype.name) == (image.shape[:2], "bool")
+        assert (scores.shape, scores.dtype.name) == (image.shape[:2], "float32")
+        assert ((scores >= 0) & (scores <= 1)).all()
+        np.testing.assert_array_equal(scores > 0.5, mask)
+
+
+def test_the_order_of_exemplars_changes_little(
+    exemplar_segmenter: tuple[str, ExemplarSegmenter], images: list[Any]
+) -> None:
+    _, model = exemplar_segmenter
+    shown = [_example(image) for image in images[:3]]
+    forth, back = (model.resemblance(images[1], each) for each in (shown, shown[::-1]))
+    assert ((forth > 0.5) != (back > 0.5)).mean() < 0.05
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_exemplar_segmenter_in_half_precision(
+    dtype: str, exemplar_segmenter: tuple[str, ExemplarSegmenter], images: list[Any]
+) -> None:
+    spec, whole = exemplar_segmenter
+    half = openvocab.load_exemplar_segmenter(spec, "cpu", dtype)
+    one, other = (model.resemblance(images[1], [_example(images[0])]) for model in (whole, half))
+    assert np.abs(one - other).mean() < LOOSE
 
 
 # --- segmenters

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,11 @@ from PIL import Image
 
 import openvocab
 from openvocab import BadInput, Exemplar, Mark, Prompt
+from openvocab.errors import ModelFailed
 from openvocab.models.segmenters.sam3 import Sam3Detector
 from openvocab.pipeline.exemplars.rivals import meant
-from openvocab.pipeline.protocols import Boxes, ExemplarDetector, Queries, QueryRow
+from openvocab.pipeline.protocols import Boxes, ExemplarDetector, QueryRow
+from openvocab.ui.cli.main import main
 from tests.tiny import sam3
 
 SIZE = (70, 110)
@@ -149,19 +152,6 @@ def test_a_rival_needs_score_and_overlap(rival: Any, kept: list[int]) -> None:
     assert meant(boxes, 1).tolist() == kept
 
 
-@pytest.mark.parametrize("rows", [[1], [1, 0], slice(1, None)], ids=["one", "turned", "slice"])
-def test_rows_of_a_prompt_can_be_picked(rows: Any, detector: Sam3Detector, image: Any) -> None:
-    whole = detector.encode_prompt([_row(image, "one box", "cat")[0], _row(image, "words and a box", "dog")[0]])
-    labels = ["cat", "dog"][rows] if isinstance(rows, slice) else [["cat", "dog"][row] for row in rows]
-    every, some = (
-        detector.detect([image], each, 0.0)[0]
-        for each in (whole, Queries(tuple(labels), whole.template, whole.embeddings[rows]))
-    )
-    for place, label in enumerate(labels):
-        mine, other = some.label_index == place, every.label_index == ["cat", "dog"].index(label)
-        np.testing.assert_allclose(some.scores[mine], every.scores[other], atol=1e-5)
-
-
 # --- the chain
 
 
@@ -178,6 +168,34 @@ def test_the_chain_takes_exemplars_of_the_asked_image(pipe: Any, image: Any, tmp
     prompt.save(tmp_path / "prompt.json")
     again = pipe(image, openvocab.read_prompt(tmp_path / "prompt.json"))
     assert (again.detections, again.run) == (result.detections, result.run)
+
+
+def _written(image: Any, path: Path) -> Path:
+    Image.fromarray(image).save(path)
+    return path
+
+
+def test_a_prompt_file_made_of_an_image_is_answered_on_it(folder: str, pipe: Any, image: Any, tmp_path: Path) -> None:
+    path, file = _written(image, tmp_path / "image.png"), tmp_path / "prompt.json"
+    where = f"{path}:{','.join(map(str, ONE))}"
+    assert main(["prompt", "add", str(file), "--label", "part 17", "--no-words", "--exemplar", where]) == 0
+    given = ["--detector", f"sam3:{folder}", "--device", "cpu", "--dtype", "float32", "--box-threshold", str(THRESHOLD)]
+    assert main(["annotate", str(path), "--prompt", str(file), "--out", str(tmp_path / "run"), *given]) == 0
+    (row,), expected = openvocab.read_run(tmp_path / "run"), pipe(path, openvocab.read_prompt(file))
+    assert row.detections is not None and len(row.detections) == len(expected) > 0
+    np.testing.assert_allclose(row.detections.xyxy, expected.detections.xyxy, atol=0.01)
+
+
+def test_a_run_says_which_images_an_exemplar_is_not_of(
+    pipe: Any, image: Any, make_image: Callable[..., Any], tmp_path: Path
+) -> None:
+    prompt = Prompt(exemplars=[Exemplar.cut(image, "cat", ONE)])
+    paths = [_written(image, tmp_path / "a.png"), _written(make_image(*SIZE, 9), tmp_path / "b.png")]
+    pipe.run_to(tmp_path / "run", paths, prompt)
+    first, second = openvocab.read_run(tmp_path / "run")
+    assert (first.status, second.status == "ok") == ("ok", False)
+    with pytest.raises(ModelFailed, match="the detector refuses every image, .*: exemplar 'cat' is not of the image"):
+        pipe.run_to(tmp_path / "none", [paths[1], _written(make_image(*SIZE, 10), tmp_path / "c.png")], prompt)
 
 
 def test_an_exemplar_of_a_large_object_is_shrunk_and_still_in_its_place(make_image: Callable[..., Any]) -> None:

@@ -105,8 +105,8 @@ class Florence2Captioner:
         known = vocabulary if isinstance(vocabulary, TextEmbeddings) else self.encode_labels(vocabulary)
         scores = np.zeros((len(images), len(known.labels)), np.float32)
         for row, answer in enumerate(self._described(images)):
-            named = list(mentions(self.florence.text(answer.tokens), known.labels))
-            scores[row, named] = mean_probability(answer.log_probabilities[1:])
+            if named := list(mentions(self.florence.text(answer.tokens), known.labels)):
+                scores[row, named] = mean_probability(answer.log_probabilities[1:])
         return scores
 
     def _described(self, images: Sequence[ImageArray]) -> Iterator[Written]:

@@ -14,6 +14,7 @@ from transformers import Florence2ForConditionalGeneration, Florence2Processor
 import openvocab
 from openvocab.errors import BadInput
 from openvocab.models.taggers.florence2_captioner import Florence2Captioner
+from openvocab.models.written import Written
 from tests.tiny.florence2 import CONTEXT, write
 
 SIZES = [(40, 40), (30, 90), (90, 30), (2, 1)]
@@ -103,6 +104,13 @@ def test_mentioned_labels_have_the_probability_of_the_caption(captioner: Florenc
     assert (scores[mentioned] < 1).all()
     known = captioner.encode_labels([said, "zebra crossing"])
     np.testing.assert_array_equal(captioner.score(images, known), scores[:, ::-1])
+
+
+def test_an_empty_caption_mentions_nothing(
+    captioner: Florence2Captioner, images: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Florence2Captioner, "_described", lambda *_: [Written((2,), (-0.1,), False)])
+    assert captioner.score(images[:1], ["cat"]).tolist() == [[0]]
 
 
 def test_no_image(captioner: Florence2Captioner) -> None:

@@ -19,19 +19,32 @@ from numpy.typing import NDArray
 from openvocab.batch.review import doubts_of
 from openvocab.batch.rows import Row, likely_labels
 from openvocab.evaluate import GroundTruth, image_errors
-from openvocab.evaluate.fitting.collect import box_answers
+from openvocab.evaluate.fitting.collect import box_answers, evidence_pairs
 from openvocab.evaluate.fitting.pairs import Pairs, box_pairs, f1_of, reported, tag_pairs
+from openvocab.evaluate.fitting.presence import EvidencePairs, fit_presence, log_losses
 from openvocab.evaluate.fitting.risk import miss_rate, threshold_of
 from openvocab.evaluate.fitting.thresholds import fit_stage
 from openvocab.pipeline import chain
+from openvocab.pipeline.presence import presence_of
+from openvocab.weights.presence import PresenceModel
 from training.drawings import labels, load_style
 from training.evaluate import style_names
+from training.presence import calibration_error, correlation
 from training.scenes import ORDINARY, bank, compose
 
 if TYPE_CHECKING:
     from openvocab import Pipeline, Result
 
-__all__ = ["Pool", "best_thresholds", "draw", "fit_figures", "main", "review_figures", "risk_figures"]
+__all__ = [
+    "Pool",
+    "best_thresholds",
+    "draw",
+    "fit_figures",
+    "main",
+    "presence_fit_figures",
+    "review_figures",
+    "risk_figures",
+]
 
 EACH = 10
 """Images of a label that a fit gets."""
@@ -46,13 +59,15 @@ class Pool:
 
     Attributes:
         tags: Of the tagger, with every label of every image.
-        boxes: Of the detector, over a low threshold.
+        boxes: Of the detector and verification, over a low threshold.
+        presence: The evidence of presence of every label in every image.
         results: P answers of the chain.
         truth: P sets of objects.
     """
 
     tags: Pairs
     boxes: Pairs
+    presence: EvidencePairs
     results: list[Result]
     truth: list[GroundTruth]
 
@@ -62,15 +77,20 @@ class Pool:
         names, rng = labels()[::6], np.random.default_rng(seed)
         drawings, vocabulary = bank([load_style(name, packages) for name in styles], names), pipe.vocabulary(names)
         answer, scores, found, truth, results = box_answers(pipe, vocabulary), [], [], [], []
+        evidence = []
         for scene in (compose(rng, drawings, ORDINARY) for _ in range(count)):
             tagged = chain.score(pipe, [scene.image], vocabulary)[0]
             scores.append(tagged.scores)
-            found += answer([scene.image], [tagged])
+            (one,) = answer([scene.image], [tagged])
+            found.append(one.detections)
+            evidence.append(one.evidence)
             results.append(pipe(scene.image, vocabulary))
             height, width = scene.image.shape[:2]
             truth.append(GroundTruth(height, width, scene.xyxy.astype(np.float64), scene.labels))
         present = np.array([np.isin(np.arange(len(names)), each.class_ids) for each in truth])
-        return cls(tag_pairs(names, np.stack(scores), present), box_pairs(names, found, truth), results, truth)
+        known = evidence_pairs(evidence, present, np.ones_like(present))
+        pairs = tag_pairs(names, np.stack(scores), present), box_pairs(names, found, truth)
+        return cls(*pairs, known, results, truth)
 
 
 def draw(rng: np.random.Generator, truth: Pairs) -> NDArray[np.int64]:
@@ -117,6 +137,26 @@ def fit_figures(pairs: Pairs, truth: Pairs, default: float, seed: int, resamples
         "resamples within 2 points of the best threshold": float((fit_f1 >= one - 0.02).mean()),
         "resamples not worse than the default": float((fit_f1 >= default_f1 - 1e-12).mean()),
     }
+
+
+def presence_fit_figures(
+    pairs: EvidencePairs, truth: Pairs, shipped: PresenceModel, seed: int, resamples: int
+) -> dict[str, float]:
+    """Return the mean figures of presence on images that were not fitted on, and how often the fit is taken."""
+    rng, rows = np.random.default_rng(seed), []
+    for number in range(resamples):
+        chosen = np.isin(pairs.image, draw(rng, truth))
+        made, _ = fit_presence(pairs.take(chosen), shipped, number)
+        test, given = pairs.take(~chosen), []
+        for model in (shipped, shipped if made is None else shipped.with_fitted(made)):
+            likely = np.asarray(presence_of(model, test.evidence), np.float64)
+            loss = log_losses(likely, test.present).mean()
+            given += [loss, calibration_error(likely, test.present), correlation(likely >= 0.5, test.present)]
+        rows.append([*given, made is not None, given[3] <= given[0]])
+    names = ("log loss", "calibration error", "MCC")
+    titles = [f"{name}, {kind}" for kind in ("shipped", "fit") for name in names]
+    titles += ["resamples whose fit is taken", "resamples with no greater log loss than shipped"]
+    return dict(zip(titles, np.mean(rows, axis=0).tolist(), strict=True))
 
 
 def risk_figures(pairs: Pairs, default: float, seed: int, splits: int) -> dict[str, float]:
@@ -183,6 +223,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         made = fit_figures(pairs, pool.tags, default, chosen.seed, chosen.resamples)
         made |= risk_figures(pairs, default, chosen.seed, max(1, chosen.resamples // 4))
         figures |= {f"{name}: {title}": value for title, value in made.items()}
+    resamples = max(1, chosen.resamples // 4)
+    made = presence_fit_figures(pool.presence, pool.tags, pipe.presence_model, chosen.seed, resamples)
+    figures |= {f"presence: {title}": value for title, value in made.items()}
     figures |= {f"review: {title}": value for title, value in review_figures(pool).items()}
     sys.stdout.write("".join(f"{title:62} {value:.3f}\n" for title, value in figures.items()))
     return 0

@@ -12,18 +12,20 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from openvocab.evaluate.fitting.presence import SETS, fit_logistic, log_losses
+from openvocab.evaluate.fitting.thresholds import FOLDS
 from openvocab.pipeline.candidates import Candidates
 from openvocab.pipeline.chain import look, score_views
 from openvocab.pipeline.presence import encode_background, log_odds, presence_of
 from openvocab.pipeline.views import views
-from openvocab.weights.presence import FITTED, Logistic, PresenceModel
+from openvocab.weights.presence import FITTED, PresenceModel
 from training.drawings import TRAINED_STYLES, labels, load_style
 from training.evaluate import f1, matches
 from training.presence import calibration_error, correlation, queries
@@ -32,15 +34,12 @@ from training.scenes import ORDINARY, Scene, bank, compose
 if TYPE_CHECKING:
     from openvocab import Pipeline, Vocabulary
 
-__all__ = ["Seen", "box_f1", "fit", "fit_logistic", "main", "measure"]
+__all__ = ["Seen", "box_f1", "fit", "main", "measure"]
 
 SEED = 990001
-SETS = (("image",), ("image", "window"), ("image", "box"), ("image", "window", "box"), ("box",))
-"""The evidence that may be at hand: with or without windows, with or without a detector or a tagger."""
 TAG_SETS, BOX_SETS = SETS[:2], SETS[-1:]
 PRESENCE_THRESHOLDS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9)
 BOX_THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
-FOLDS = 5
 WINDOWS = 3
 
 Table = NDArray[np.float64]
@@ -66,8 +65,6 @@ class Seen:
 
 def measure(pipe: Pipeline, scenes: Sequence[Scene], seed: int) -> list[Seen]:
     """Run tagger and detector over scenes whose labels are those of the whole vocabulary."""
-    from dataclasses import replace
-
     plain = replace(pipe.vocabulary(labels()), background=None)
     if pipe.tagger is None:
         return []
@@ -94,17 +91,6 @@ def _rows(seen: Sequence[Seen], names: Sequence[str], relative: bool) -> tuple[T
     return np.stack(columns, 1).astype(np.float64), np.concatenate([one.present[one.asked] for one in seen])
 
 
-def fit_logistic(table: Table, truth: NDArray[np.bool_], names: Sequence[str]) -> Logistic:
-    """Fit by maximum likelihood with a weak Gaussian prior on the weights of standardized evidence."""
-    from sklearn.linear_model import LogisticRegression
-
-    mean, deviation = table.mean(0), table.std(0) + 1e-9
-    made = LogisticRegression(C=1.0).fit((table - mean) / deviation, truth)
-    weights = made.coef_[0] / deviation
-    bias = float(made.intercept_[0] - weights @ mean)
-    return Logistic(round(bias, 4), {name: round(float(w), 4) for name, w in zip(names, weights, strict=True)})
-
-
 def _log_loss(seen: Sequence[Seen], relative: bool) -> float:
     """Cross-validated log loss of all evidence, folds of whole scenes."""
     names, losses = SETS[3], []
@@ -114,8 +100,7 @@ def _log_loss(seen: Sequence[Seen], relative: bool) -> float:
         one = PresenceModel((fit_logistic(*_rows(kept, names, relative), names),), relative, "")
         table, truth = _rows(held, names, relative)
         given = presence_of(one, dict(zip(names, table.T.astype(np.float32), strict=True)))
-        sure = np.clip(np.asarray(given, np.float64), 1e-6, 1 - 1e-6)
-        losses.append(-np.log(np.where(truth, sure, 1 - sure)).mean())
+        losses.append(log_losses(np.asarray(given, np.float64), truth).mean())
     return float(np.mean(losses))
 
 
@@ -136,11 +121,8 @@ def _plain(pipe: Pipeline, model: PresenceModel) -> list[dict[str, Any]]:
     digests = {one.spec: one.sha256 for one in records}
     rows, names = [], tuple(digests)
     for tagger, detector, sets in ((*names, SETS), (names[0], "", TAG_SETS), ("", names[1], BOX_SETS)):
-        logistics = [
-            {"bias": one.bias, "weights": dict(one.weights)} for one in model.logistics if tuple(one.weights) in sets
-        ]
-        known = {"tagger": tagger, "detector": detector, "relative": model.relative, "source": model.source}
-        rows.append({**known, "sha256": digests, "logistics": logistics})
+        own = replace(model, logistics=tuple(one for one in model.logistics if tuple(one.weights) in sets))
+        rows.append({"tagger": tagger, "detector": detector, "sha256": digests, **own.to_plain()})
     return rows
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from openvocab.evaluate.fitting.presence import fit_logistic
 from openvocab.pipeline import chain
 from openvocab.pipeline.verification.crops import Crops, crops_of
 from openvocab.pipeline.verification.settle import settle
@@ -27,7 +28,7 @@ from openvocab.weights.presence import Logistic
 from openvocab.weights.verification import FITTED, VerificationModel
 from training.drawings import TRAINED_STYLES, labels, load_style
 from training.evaluate import f1, mask_iou, matches, scene_masks
-from training.fit_presence import SEED, fit_logistic
+from training.fit_presence import SEED
 from training.scenes import ORDINARY, Scene, bank, compose
 
 if TYPE_CHECKING:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from openvocab.errors import BadInput, CannotWrite, OpenVocabWarning
 from openvocab.pipeline.scores import sigmoid
+from openvocab.weights.presence import PresenceModel
 
 if TYPE_CHECKING:
     from openvocab.pipeline.result import ModelRecord
@@ -178,6 +179,8 @@ class Calibration:
         boxes: For the detector's scores.
         windows: Windows that the tagger saw; see Settings.
         tiles: Tiles that the models saw; see Settings.
+        presence: Coefficients of presence for the evidence that was fitted; None: those that ship are used.
+        verified: Whether boxes were fitted as verification leaves them; None in a file of an earlier version.
         about: How it was fitted, as plain JSON types.
         name: Name of the file; empty before it is written. It is no part of the digest.
     """
@@ -188,6 +191,8 @@ class Calibration:
     boxes: StageFit | None = None
     windows: int = 0
     tiles: int | str = 0
+    presence: PresenceModel | None = None
+    verified: bool | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
     name: str = ""
 
@@ -222,6 +227,10 @@ class Calibration:
             if model is not None and fit is not None:
                 rows = {label: asdict(each) for label, each in fit.labels.items()}
                 plain[stage] = {**asdict(model), "shared": asdict(fit.shared), "labels": rows}
+        if self.presence is not None:
+            plain["presence"] = self.presence.to_plain()
+        if self.verified is not None:
+            plain["verified"] = self.verified
         return json.dumps({**plain, "about": dict(self.about)}, indent=1, ensure_ascii=False) + "\n"
 
     @property
@@ -241,10 +250,24 @@ class Calibration:
             name = os.fspath(path)
             raise CannotWrite(f"{name} cannot be written ({error.strerror or error}); choose another file") from error
 
-    def check(self, tagger: ModelRecord | None, detector: ModelRecord | None, windows: int, tiles: int | str) -> None:
-        """Refuse models that it was not fitted for, and warn of other windows or tiles.
+    def check(
+        self,
+        tagger: ModelRecord | None,
+        detector: ModelRecord | None,
+        windows: int,
+        tiles: int | str,
+        verify: int | None = None,
+    ) -> None:
+        """Refuse models that it was not fitted for, and warn of other windows, tiles or boxes.
 
         A stage that is left out is no error.
+
+        Args:
+            tagger: The loaded tagger.
+            detector: The loaded detector.
+            windows: See Settings.
+            tiles: See Settings.
+            verify: See Settings; None if no box can be verified.
 
         Raises:
             BadInput: the tagger or the detector is another one.
@@ -261,12 +284,20 @@ class Calibration:
             odd.append(("windows", self.windows, windows))
         for name, fitted_with, value in odd:
             if value != fitted_with:
-                warnings.warn(
-                    f"the calibration {file} was fitted with {name}={fitted_with}, and {name}={value} is set, so "
-                    f"scores are not calibrated; set {name}={fitted_with}, or fit again with: openvocab fit",
-                    OpenVocabWarning,
-                    stacklevel=2,
-                )
+                _warn(file, f"with {name}={fitted_with}", f"{name}={value}", f"set {name}={fitted_with}")
+        if self.boxes is not None and None not in (verify, self.verified, tagger) and bool(verify) != self.verified:
+            words = ("with verification", "verify=0") if self.verified else ("without verification", f"verify={verify}")
+            _warn(file, *words, "turn it on with verify=16" if self.verified else "set verify=0")
+
+
+def _warn(file: str, fitted: str, given: str, remedy: str) -> None:
+    """Warn of models that see something else than they did in the fit."""
+    warnings.warn(
+        f"the calibration {file} was fitted {fitted}, and {given} is set, so scores and thresholds do not fit; "
+        f"{remedy}, or fit again with: openvocab fit",
+        OpenVocabWarning,
+        stacklevel=3,
+    )
 
 
 def _named(model: FittedModel | ModelRecord) -> str:
@@ -292,8 +323,9 @@ def read_calibration(path: str | os.PathLike[str]) -> Calibration:
     try:
         models, fits = _stages(plain, ("tagger", "detector"))
         (tagger, detector), (tags, boxes) = models, fits
-        views, about = (plain["windows"], plain["tiles"]), dict(plain["about"])
-        return Calibration(tagger, detector, tags, boxes, *views, about, Path(path).name)
+        presence = None if plain.get("presence") is None else PresenceModel.from_plain(plain["presence"])
+        more = presence, plain.get("verified"), dict(plain["about"]), Path(path).name
+        return Calibration(tagger, detector, tags, boxes, plain["windows"], plain["tiles"], *more)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BadInput(f"the calibration {name!r} is damaged ({error}); fit it again") from error
 

@@ -21,7 +21,15 @@ from openvocab.pipeline.exemplars.like import changes_for_like
 from openvocab.pipeline.gate import Choice, choose, effective, present_rows
 from openvocab.pipeline.masks import Masks, nonempty
 from openvocab.pipeline.phrases.rows import best_phrases, column_scores, columns, labeled, query_rows, reported
-from openvocab.pipeline.presence import Evidence, log_odds, presence_of, tag_evidence, tag_log_odds
+from openvocab.pipeline.presence import (
+    Evidence,
+    box_evidence,
+    coefficients,
+    least_evidence,
+    presence_of,
+    tag_evidence,
+    tag_log_odds,
+)
 from openvocab.pipeline.protocols import (
     Detector,
     ExemplarSegmenter,
@@ -40,7 +48,7 @@ from openvocab.pipeline.settings import Settings
 from openvocab.pipeline.tiled import detect_tiles, segment_tiles
 from openvocab.pipeline.tiles import Tiling, grid_size
 from openvocab.pipeline.views import views
-from openvocab.weights.presence import PresenceModel, presence_model
+from openvocab.weights.presence import PresenceModel
 
 __all__ = [
     "Stages",
@@ -99,10 +107,8 @@ class Stages:
 
     @property
     def presence_model(self) -> PresenceModel:
-        """The coefficients of presence for these models."""
-        tagger, detector = self.tagger, self.detector
-        names = tagger.record.spec if tagger else "", detector.record.spec if detector else ""
-        return presence_model(*names, independent=self.independent)
+        """The coefficients of presence: those of the calibration, and else those that ship."""
+        return coefficients(self.tagger, self.detector, self.settings.calibration)
 
     def for_vocabulary(self, vocabulary: Vocabulary) -> Self:
         """Return the stages without the tagger where a Prompt has a label that is no word: a tagger scores words.
@@ -115,7 +121,7 @@ class Stages:
 
     def presence(self, evidence: Evidence, seen: Candidates | None, vocabulary: Vocabulary) -> Presence:
         """Return the presence of every label, from the tagger's evidence and the detector's boxes."""
-        boxes = {} if seen is None else {"box": log_odds(seen.best)}
+        boxes = {} if seen is None else {"box": box_evidence(self.detector, seen.best)}
         values = presence_of(self.presence_model, {**evidence, **boxes})
         if values is None:
             return NO_PRESENCE
@@ -231,7 +237,8 @@ def look(
     """
     if stages.detector is None or vocabulary.queries is None:
         raise BadInput("this pipeline has no detector; load one with detector=SPEC")
-    limits = CandidateLimits(stages.settings.lowest_box_score(columns(vocabulary)), sys.maxsize)
+    lowest = min(stages.settings.lowest_box_score(columns(vocabulary)), least_evidence(stages.detector))
+    limits = CandidateLimits(lowest, sys.maxsize)
     rows = query_rows(vocabulary, np.sort(wanted))  # the order of the tags is no matter of the detector
     masks = stages.masks_from_detector
     if stages.settings.tiles:

@@ -14,7 +14,7 @@ from openvocab.pipeline.crops import object_crop
 from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.masks import EncodedMasks, mask_box
 from openvocab.pipeline.phrases.rows import best_phrases, columns
-from openvocab.pipeline.presence import presence_of, tag_log_odds
+from openvocab.pipeline.presence import coefficients, presence_of, tag_log_odds
 from openvocab.pipeline.protocols import ImageArray, PromptSegmenter, ProposingDetector, Vocabulary
 from openvocab.pipeline.result import Result, Tag
 from openvocab.prompts.labels import check_threshold
@@ -172,7 +172,8 @@ def label_objects(stages: Stages, image: ImageArray, objects: Detections, vocabu
     if tagger.independent:
         return best_phrases(vocabulary, tagger.scores(features, texts))
     odds = tag_log_odds(tagger, features, tagger.logits(features, texts), vocabulary.background)
-    found = [presence_of(stages.presence_model, {"image": row}) for row in best_phrases(vocabulary, odds)]
+    model = coefficients(tagger, stages.detector)
+    found = [presence_of(model, {"image": row}) for row in best_phrases(vocabulary, odds)]
     known = [each for each in found if each is not None]
     if len(known) < len(found):
         raise BadInput(f"{tagger.record.spec} has no score that stands alone; load a tagger of the CLIP family")

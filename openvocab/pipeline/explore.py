@@ -142,8 +142,8 @@ class Explored:
             changes: Settings to change, e.g. box_threshold=0.4.
 
         Raises:
-            BadInput: a setting that does not fit; other windows or tiles, which the models would have to see; or boxes
-                that verification has not seen.
+            BadInput: a setting that does not fit; other windows or tiles, which the models would have to see; another
+                calibration; or boxes that verification has not seen.
         """
         settings = self._settings(changes)
         height, width = self.encoded.image.shape[:2]
@@ -182,6 +182,8 @@ class Explored:
             raise BadInput(f"the tagger saw windows={self.settings.windows}; explore again with the other number")
         if settings.tiles:
             raise BadInput("the models saw no tiles; call the pipeline with tiles instead of explore")
+        if settings.calibration != self.settings.calibration:
+            raise BadInput("these answers are under another calibration; explore again with this one")
         return settings
 
     def _unseen(self, found: Detections, settings: Settings) -> list[int]:

@@ -47,7 +47,7 @@ def _calibrated(
         BadInput: the calibration is for other models.
     """
     records = None if tagger is None else tagger.record, None if detector is None else detector.record
-    calibration.check(*records, settings.windows, settings.tiles)
+    calibration.check(*records, settings.windows, settings.tiles, settings.verify if detector else None)
     if settings.tag_threshold is None and tagger is not None and calibration.tags is not None:
         settings = replace(settings, tag_threshold=calibration.tags.shared.threshold)
     if settings.box_threshold is None and detector is not None and calibration.boxes is not None:

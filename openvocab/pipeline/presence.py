@@ -15,12 +15,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openvocab.errors import BadInput
-from openvocab.pipeline.protocols import Background, Tagger, TextEmbeddings
+from openvocab.pipeline.calibration import Calibration
+from openvocab.pipeline.protocols import Background, Detector, LateFusionDetector, Tagger, TextEmbeddings
 from openvocab.pipeline.scores import sigmoid
 from openvocab.prompts.templates import PromptSet
-from openvocab.weights.presence import PresenceModel, background_words
+from openvocab.weights.presence import PresenceModel, background_words, presence_model
+from openvocab.weights.thresholds import box_threshold
 
-__all__ = ["Evidence", "encode_background", "log_odds", "presence_of", "tag_evidence", "tag_log_odds"]
+__all__ = [
+    "Evidence",
+    "box_evidence",
+    "coefficients",
+    "encode_background",
+    "least_evidence",
+    "log_odds",
+    "presence_of",
+    "tag_evidence",
+    "tag_log_odds",
+]
 
 Floats = NDArray[np.float32]
 Evidence = Mapping[str, Floats]
@@ -31,6 +43,22 @@ _LIMIT = 20.0
 
 _POOLS: OrderedDict[object, TextEmbeddings] = OrderedDict()
 _MAX_POOLS = 8
+
+
+def coefficients(
+    tagger: Tagger | None, detector: Detector | None, calibration: Calibration | None = None
+) -> PresenceModel:
+    """Return the coefficients of these models: those of the calibration for the evidence that it has, else the shipped.
+
+    Args:
+        tagger: The tagger.
+        detector: The detector.
+        calibration: Fitted on labeled images; None: those that ship, or the prior.
+    """
+    names = tagger.record.spec if tagger else "", detector.record.spec if detector else ""
+    shipped = presence_model(*names, independent=tagger is None or tagger.independent)
+    fitted = None if calibration is None else calibration.presence
+    return shipped if fitted is None else shipped.with_fitted(fitted)
 
 
 def presence_of(model: PresenceModel, evidence: Evidence) -> Floats | None:
@@ -73,6 +101,29 @@ def tag_log_odds(tagger: Tagger, features: Floats, logits: Floats, background: B
 def tag_evidence(views: Floats) -> dict[str, Floats]:
     """Return the tagger's evidence, from the (V, C) log-odds of an image and its windows."""
     return {"image": views[0]} | ({"window": views[1:].max(axis=0)} if len(views) > 1 else {})
+
+
+def least_evidence(detector: Detector | None) -> float:
+    """Return the score from which on a box is evidence; 1 for a detector that scores every label, or for none.
+
+    It is the checkpoint's own threshold whatever the settings are, so that presence depends on no threshold.
+    """
+    if detector is None or isinstance(detector, LateFusionDetector):
+        return 1.0
+    return box_threshold(detector.record.spec).value
+
+
+def box_evidence(detector: Detector | None, best: Floats) -> Floats:
+    """Return the (C,) log-odds of labels' best boxes; one without a box is taken to have one of half the threshold.
+
+    Args:
+        detector: The detector.
+        best: (C,) scores; NaN for a label that it was not asked for.
+    """
+    if detector is None or isinstance(detector, LateFusionDetector):
+        return log_odds(best)
+    least = least_evidence(detector)
+    return log_odds(np.where(best < least, least / 2, best))
 
 
 def _relative(logits: NDArray[np.float64], pool: Floats, background: Background) -> NDArray[np.float64]:

@@ -102,8 +102,8 @@ class Settings:
         """Check every value.
 
         Raises:
-            BadInput: a threshold outside 0 to 1, a count below its least value, an unknown policy, or something else
-                than a Calibration.
+            BadInput: a threshold outside 0 to 1, a count below its least value, an unknown policy, something else
+                than a Calibration, or boxes to verify with one that bounds the objects that are missed.
         """
         shares = ("tag_threshold", "presence_threshold", "box_threshold", "nms_iou", "duplicate_iou", "mask_threshold")
         for name in shares:
@@ -122,6 +122,11 @@ class Settings:
             raise BadInput(f"gate must be 'best', 'threshold' or 'none', got {self.gate!r}")
         if self.calibration is not None and not isinstance(self.calibration, Calibration):
             raise BadInput(f"calibration must be a Calibration or the path of one, got {self.calibration!r}")
+        if self.verify and self.calibration is not None and self.calibration.bounds_objects:
+            raise BadInput(
+                f"the calibration {self.calibration.name!r} bounds the share of objects that are missed, and what "
+                "verification rejects is missed; leave out verify, or fit again without --risk"
+            )
 
     def changed_in(
         self, call: Callable[..., Any], values: Mapping[str, Any], options: Iterable[str] | None = None

@@ -12,6 +12,7 @@ from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
 
+from openvocab.errors import BadInput
 from openvocab.weights.manifest import origin
 from openvocab.weights.thresholds import box_threshold, tag_threshold
 
@@ -61,6 +62,32 @@ class PresenceModel:
         fits = [each for each in self.logistics if known.issuperset(each.weights)]
         return max(fits, key=lambda each: len(each.weights), default=None)
 
+    def with_fitted(self, fitted: PresenceModel) -> PresenceModel:
+        """Return the functions of another model, and one's own for other sets of evidence if they read the same."""
+        if fitted.relative != self.relative:
+            return fitted
+        made = {frozenset(each.weights): each for each in (*self.logistics, *fitted.logistics)}
+        return PresenceModel(tuple(made.values()), self.relative, fitted.source)
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return it as plain JSON types."""
+        rows = [{"bias": each.bias, "weights": dict(each.weights)} for each in self.logistics]
+        return {"relative": self.relative, "source": self.source, "logistics": rows}
+
+    @staticmethod
+    def from_plain(row: Mapping[str, Any]) -> PresenceModel:
+        """Return the model that to_plain wrote.
+
+        Raises:
+            BadInput: there is no function, a coefficient is not finite, or a weight is for no known evidence.
+        """
+        made = tuple(Logistic(each["bias"], dict(each["weights"])) for each in row["logistics"])
+        numbers = [number for each in made for number in (each.bias, *each.weights.values())]
+        known = made and all(each.weights and set(EVIDENCE) >= set(each.weights) for each in made)
+        if not known or not all(map(math.isfinite, numbers)):
+            raise BadInput(f"coefficients of presence are finite numbers for {', '.join(EVIDENCE)}; fit them again")
+        return PresenceModel(made, bool(row["relative"]), str(row["source"]))
+
 
 @cache
 def _rules() -> Mapping[str, Any]:
@@ -77,12 +104,7 @@ def _fitted() -> Mapping[tuple[str, str], PresenceModel]:
     if not FITTED.is_file():
         return {}
     rows = json.loads(FITTED.read_text(encoding="utf-8"))
-    return {(row["tagger"], row["detector"]): _read(row) for row in rows}
-
-
-def _read(row: Mapping[str, Any]) -> PresenceModel:
-    logistics = tuple(Logistic(each["bias"], each["weights"]) for each in row["logistics"])
-    return PresenceModel(logistics, row["relative"], row["source"])
+    return {(row["tagger"], row["detector"]): PresenceModel.from_plain(row) for row in rows}
 
 
 @cache

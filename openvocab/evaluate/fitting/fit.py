@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from openvocab.errors import BadInput
 from openvocab.evaluate.data.annotated import AnnotatedSet
 from openvocab.evaluate.data.labeled import LabeledSet
-from openvocab.evaluate.fitting.collect import collect_boxes, collect_tags
+from openvocab.evaluate.fitting.collect import BoxAnswers, collect_boxes, collect_tags
 from openvocab.evaluate.fitting.pairs import Pairs, f1_of, reported
+from openvocab.evaluate.fitting.presence import EvidencePairs, PresenceReport, fit_presence
 from openvocab.evaluate.fitting.risk import Guarantee, control_risk, needed_images
 from openvocab.evaluate.fitting.thresholds import StageReport, fit_stage
 from openvocab.evaluate.runs.images import Progress, no_progress
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from openvocab.pipeline.protocols import Vocabulary
     from openvocab.pipeline.result import ModelRecord
     from openvocab.prompts.templates import PromptSet
+    from openvocab.weights.presence import PresenceModel
 
 __all__ = ["Fitted", "FittedStage", "fit_calibration"]
 
@@ -70,11 +74,13 @@ class Fitted:
         calibration: To be saved, and to be given to openvocab.load.
         stages: What was fitted.
         unread: Id and error of each image that could not be read.
+        presence: How presence was fitted; None where all pairs of image and label are of one kind.
     """
 
     calibration: Calibration
     stages: tuple[FittedStage, ...]
     unread: tuple[tuple[str, str], ...]
+    presence: PresenceReport | None = None
 
 
 def fit_calibration(
@@ -86,14 +92,14 @@ def fit_calibration(
     seed: int = 0,
     progress: Progress = no_progress,
 ) -> Fitted:
-    """Fit thresholds and calibrated scores of a pipeline's models on labeled images.
+    """Fit thresholds, calibrated scores and coefficients of presence of a pipeline's models on labeled images.
 
-    Boxes are fitted after tags, on the labels that the detector gets with the fitted tags. With a risk, half of the
-    images are fitted on, and the other half decides the threshold that keeps the bound.
+    Boxes are fitted last, as the fitted tags and presence and the pipeline's verification leave them. With a risk, half
+    of the images are fitted on, the other half decides the threshold that keeps the bound, and no box is verified.
 
     Args:
         pipe: The models, with the settings that they will be used with and without a calibration.
-        data: Labeled images; without boxes only the tagger is fitted.
+        data: Labeled images; without boxes only the tagger is fitted, and presence as it tells it.
         prompts: The tagger's templates.
         risk: Bound on the expected share of an image's labels, and of its objects, that are missed.
         seed: Of the folds and halves.
@@ -103,23 +109,58 @@ def fit_calibration(
         BadInput: the pipeline has a calibration already, has no stage that the data fit, or the images are too few.
         BadOutput: a model's output is not finite.
     """
-    vocabulary, stages, unread = _vocabulary(pipe, data, prompts), list[FittedStage](), list[tuple[str, str]]()
-    pipe, calibration, tagged = pipe.for_vocabulary(vocabulary), None, None
+    (pipe, vocabulary), stages, tagged = _prepared(pipe, data, prompts, risk), list[FittedStage](), None
     if pipe.tagger is not None:
         answers = collect_tags(pipe, data, vocabulary, progress)
         tagged, unread = answers.tagged, answers.unread
         stages.append(_fit("tags", answers.pairs(), pipe.settings.threshold("tag_threshold"), risk, seed))
-        calibration = _calibration(pipe, stages)
     if isinstance(data, AnnotatedSet) and pipe.detector is not None:
-        gated = pipe.changed(calibration=calibration)
-        pairs, unread = collect_boxes(gated, data, vocabulary, tagged, progress)
-        stages.append(_fit("boxes", pairs, pipe.settings.threshold("box_threshold"), risk, seed))
+        collect = partial(collect_boxes, data=data, vocabulary=vocabulary, tagged=tagged, progress=progress)
+        found, presence, report = _boxes(pipe, stages, collect, risk, seed)
+        unread = found.unread
+        stages.append(_fit("boxes", found.pairs, pipe.settings.threshold("box_threshold"), risk, seed))
+    else:
+        presence, report = _presence(pipe, answers.presence(), risk, seed)
     about = {"labels": len(data.labels), "seed": seed, "templates": list(vocabulary.prompts.templates)}
-    return Fitted(_calibration(pipe, stages, about), tuple(stages), tuple(unread))
+    return Fitted(_calibration(pipe, stages, about, presence, report), tuple(stages), tuple(unread), report)
 
 
-def _vocabulary(pipe: Pipeline, data: LabeledSet | AnnotatedSet, prompts: PromptSet | None) -> Vocabulary:
-    """Return the labels of the data, encoded.
+def _boxes(
+    pipe: Pipeline,
+    stages: Sequence[FittedStage],
+    collect: Callable[[Pipeline], BoxAnswers],
+    risk: float | None,
+    seed: int,
+) -> tuple[BoxAnswers, PresenceModel | None, PresenceReport | None]:
+    """Return the boxes, and presence as it is fitted; they are collected again where presence changes them."""
+    calibration = _calibration(pipe, stages) if stages else None
+    found = collect(pipe.changed(calibration=calibration, verify=0))
+    presence, report = _presence(pipe, found.presence, risk, seed)
+    if calibration is not None and (pipe.settings.verify or (presence and pipe.settings.presence_threshold)):
+        found = collect(pipe.changed(calibration=replace(calibration, presence=presence)))
+    return found, presence, report
+
+
+def _presence(
+    pipe: Pipeline, pairs: EvidencePairs, risk: float | None, seed: int
+) -> tuple[PresenceModel | None, PresenceReport | None]:
+    """Fit presence; with a risk on the images that the scores are fitted on."""
+    images = int(pairs.image.max()) + 1 if len(pairs) else 0
+    if risk is not None:
+        pairs = pairs.take(np.isin(pairs.image, _halves(images, seed)[0]))
+    return fit_presence(pairs, pipe.presence_model, seed, f"fitted on {images} images: openvocab fit")
+
+
+def _halves(images: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the images that scores are fitted on, and those that decide the threshold of a risk."""
+    order = np.random.default_rng(seed).permutation(images)
+    return np.sort(order[: images // 2]), np.sort(order[images // 2 :])
+
+
+def _prepared(
+    pipe: Pipeline, data: LabeledSet | AnnotatedSet, prompts: PromptSet | None, risk: float | None
+) -> tuple[Pipeline, Vocabulary]:
+    """Return the pipeline as it is fitted, and the labels of the data, encoded.
 
     Raises:
         BadInput: the pipeline has a calibration already, or no stage that the data fit.
@@ -128,7 +169,9 @@ def _vocabulary(pipe: Pipeline, data: LabeledSet | AnnotatedSet, prompts: Prompt
         raise BadInput("this pipeline has a calibration already; fit one that is loaded without it")
     if pipe.tagger is None and not isinstance(data, AnnotatedSet):
         raise BadInput(f"{data.source!r} has labels of whole images, which fit a tagger; load one with tagger=SPEC")
-    return pipe.vocabulary(data.queries or data.labels, prompts)
+    vocabulary = pipe.vocabulary(data.queries or data.labels, prompts)
+    made = pipe.for_vocabulary(vocabulary)
+    return made if risk is None else made.changed(verify=0), vocabulary
 
 
 def _fit(stage: str, pairs: Pairs, default: float, risk: float | None, seed: int) -> FittedStage:
@@ -146,8 +189,7 @@ def _fit(stage: str, pairs: Pairs, default: float, risk: float | None, seed: int
         raise BadInput(f"no image of {images} has a label, so {stage} cannot be fitted; check the labels")
     if risk is None:
         return FittedStage(stage, fit_stage(pairs, default, seed), None, None)
-    order = np.random.default_rng(seed).permutation(images)
-    first, second = (pairs.of_images(np.sort(half)) for half in (order[: images // 2], order[images // 2 :]))
+    first, second = map(pairs.of_images, _halves(images, seed))
     report = fit_stage(first, default, seed)
     made = control_risk(second, report.fit.scores(second.score, second.labels, second.label), risk, seed)
     return FittedStage(stage, report, made, _guaranteed_f1(second, report.fit, made))
@@ -159,14 +201,22 @@ def _guaranteed_f1(pairs: Pairs, fit: StageFit, made: Guarantee) -> float | None
     return f1_of(pairs, reported(pairs, fit.with_threshold(made.threshold), made.threshold))
 
 
-def _calibration(pipe: Pipeline, stages: Sequence[FittedStage], about: Mapping[str, Any] | None = None) -> Calibration:
+def _calibration(
+    pipe: Pipeline,
+    stages: Sequence[FittedStage],
+    about: Mapping[str, Any] | None = None,
+    presence: PresenceModel | None = None,
+    report: PresenceReport | None = None,
+) -> Calibration:
     """Return the calibration of the stages that were fitted."""
-    said = {**(about or {}), **{each.stage: each.about for each in stages}}
+    said = {**(about or {}), **({} if report is None else {"presence": asdict(report)})}
+    said |= {each.stage: each.about for each in stages}
     fits = {each.stage: each.fit for each in stages}
     tagger = _model(pipe.tagger.record) if pipe.tagger and "tags" in fits else None
     detector = _model(pipe.detector.record) if pipe.detector and "boxes" in fits else None
-    windows, tiles = pipe.settings.windows, pipe.settings.tiles
-    return Calibration(tagger, detector, fits.get("tags"), fits.get("boxes"), windows, tiles, said)
+    settings, verified = pipe.settings, pipe.settings.verify > 0 if "boxes" in fits else None
+    views = settings.windows, settings.tiles
+    return Calibration(tagger, detector, fits.get("tags"), fits.get("boxes"), *views, presence, verified, said)
 
 
 def _model(record: ModelRecord) -> FittedModel:

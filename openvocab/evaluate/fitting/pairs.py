@@ -13,7 +13,10 @@ from openvocab.evaluate.metrics.error_types import DETECTION_ERRORS, image_error
 from openvocab.pipeline.calibration import StageFit
 from openvocab.pipeline.detections import Detections
 
-__all__ = ["Pairs", "box_pairs", "f1_of", "reported", "tag_pairs"]
+__all__ = ["ASKED", "Pairs", "box_pairs", "f1_of", "reported", "tag_pairs"]
+
+ASKED = "asked"
+"""The entry of Detections.data with the class id that a box was detected with, where verification may give another."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -77,18 +80,20 @@ def tag_pairs(
 def box_pairs(labels: tuple[str, ...], found: Sequence[Detections], truth: Sequence[GroundTruth]) -> Pairs:
     """Return the pairs of a detector: its boxes, each right if it is matched to an object; see metrics.error_types.
 
-    Boxes on a crowd are left out, since they are neither right nor wrong.
+    Boxes on a crowd are left out, since they are neither right nor wrong. A box that verification relabeled is right by
+    its new label, and counts for the one that it was detected with, whose threshold it must pass.
 
     Args:
         labels: C labels.
-        found: The detections of P images over a low threshold, before segmentation, with class_ids into labels.
+        found: The detections of P images over a low threshold, with class_ids into labels.
         truth: P annotations.
     """
     parts, correct = [], DETECTION_ERRORS.index("correct")
     for at, (one, errors) in enumerate(zip(found, image_errors(truth, found, labels), strict=True)):
         rows = np.flatnonzero(errors.detections >= 0)
         hits = errors.detections[rows] == correct
-        parts.append((np.full(len(rows), at), one.class_ids[rows], one.detector_scores[rows], hits))
+        asked = np.asarray(one.data.get(ASKED, one.class_ids), np.int64)
+        parts.append((np.full(len(rows), at), asked[rows], one.detector_scores[rows], hits))
     image, label, score, hit = (np.concatenate(each) for each in zip(*parts, strict=True))
     wanted = [len(true.xyxy) - (0 if true.crowd is None else int(true.crowd.sum())) for true in truth]
     return Pairs(labels, image, label, score, hit, np.array(wanted, np.int64))

@@ -16,7 +16,7 @@ from openvocab.evaluate.fitting.pairs import Pairs, f1_of
 from openvocab.evaluate.fitting.platt import Platt, cross_validated, fit_platt
 from openvocab.pipeline.calibration import LabelFit, StageFit, logit
 
-__all__ = ["FOLDS", "StageReport", "best_threshold", "fit_stage"]
+__all__ = ["CONFIDENCE", "FOLDS", "StageReport", "best_threshold", "fit_stage"]
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -24,7 +24,9 @@ Mask = NDArray[np.bool_]
 FOLDS = 5
 _LOW = 0.05
 """Scores under this share of the default threshold are not fitted: they are never reported."""
-_BOOTSTRAPS, _CONFIDENCE = 200, 0.95
+_BOOTSTRAPS = 200
+CONFIDENCE = 0.95
+"""Share of the bootstrap samples in which a fitted rule must be better than the simpler one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,7 @@ def _better(pairs: Pairs, one: Mask, other: Mask, samples: NDArray[np.int64]) ->
         answers = np.bincount(pairs.image[kept], minlength=images)[samples].sum(axis=1)
         return np.asarray(2 * hits / np.maximum(answers + wanted, 1))
 
-    return bool((f1(one) > f1(other)).mean() >= _CONFIDENCE)
+    return bool((f1(one) > f1(other)).mean() >= CONFIDENCE)
 
 
 def _label_gains(pairs: Pairs, kept: Mask, default: Mask) -> Floats:

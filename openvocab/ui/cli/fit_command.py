@@ -16,11 +16,13 @@ from openvocab.ui.cli.shared_options import TEMPLATE_HELP, number_or_word, promp
 if TYPE_CHECKING:
     from openvocab.evaluate.data import AnnotatedSet, LabeledSet
     from openvocab.evaluate.fitting.fit import Fitted, FittedStage
+    from openvocab.evaluate.fitting.presence import PresenceReport
 
 __all__ = ["add_options", "fit"]
 
 DESCRIPTION = (
-    "Fit a threshold and calibrated scores for each label on a few labeled images; write a file for --calibration."
+    "Fit a threshold and calibrated scores for each label, and presence, on a few labeled images; write a file for "
+    "--calibration."
 )
 FORMAT_HELP = (
     "images with boxes: coco, lvis, saco, voc, yolo; images with labels: imagefolder, list, torchvision, webdataset; "
@@ -48,6 +50,8 @@ def add_options(command: ArgumentParser, preset: str) -> None:
     models.add_argument("--preset", metavar="NAME", help=f"a tagger and a detector (default: {preset})")
     models.add_argument("--tagger", metavar="SPEC", help="any tagger, as FAMILY:CHECKPOINT")
     models.add_argument("--detector", metavar="SPEC", help="any detector, as FAMILY:CHECKPOINT")
+    models.add_argument("--segmenter", metavar="SPEC", help="any segmenter, where boxes are verified on their masks")
+    models.add_argument("--verify", type=int, metavar="N", help="as in annotate (default: the preset's)")
     models.add_argument("--windows", type=int, metavar="N", help="as in annotate (default: the preset's)")
     models.add_argument("--tiles", type=number_or_word, metavar="N | auto", help="as in annotate")
     models.add_argument("--min-object", type=int, metavar="N", help="as in annotate")
@@ -60,9 +64,9 @@ def fit(args: Namespace) -> int:
 
     _check(args)
     data, prompts = _load(args), prompts_of(args)
-    specs = {stage: getattr(args, stage) for stage in ("tagger", "detector")}
+    specs = {stage: getattr(args, stage) for stage in ("tagger", "detector", "segmenter")}
     preset = args.preset or (None if any(specs.values()) else args.usual_preset)
-    changes = {name: getattr(args, name) for name in ("windows", "tiles", "min_object")}
+    changes = {name: getattr(args, name) for name in ("windows", "tiles", "min_object", "verify")}
     pipe = openvocab.load(preset, **specs, device=args.device, dtype=args.dtype, **changes)
     made = fit_calibration(pipe, data, prompts, risk=args.risk, seed=args.seed, progress=progress)
     made.calibration.save(args.out)
@@ -109,6 +113,9 @@ def _report(made: Fitted, out: str) -> None:
     """Print what was fitted and what it brings."""
     head = ("scores of", "images", "rule", "labels with an own threshold", "F1, default", "F1, fitted")
     table(head, [_row(each) for each in made.stages])
+    if made.presence is not None:
+        say("")
+        _report_presence(made.presence)
     guaranteed = [row for each in made.stages if (row := _risk_row(each))]
     if guaranteed:
         say("")
@@ -122,7 +129,18 @@ def _report(made: Fitted, out: str) -> None:
                 "reported; the fitted thresholds are used"
             )
     say("")
-    say(f"F1 is cross-validated; {out} is for --calibration")
+    say(f"Figures of the fit are cross-validated; {out} is for --calibration")
+
+
+def _report_presence(made: PresenceReport) -> None:
+    """Print the figures of presence with the coefficients that ship and with the fitted ones, and which are used."""
+    rows = [
+        (name, f"{one.log_loss:.4f}", f"{one.ece:.4f}", "" if one.mcc is None else f"{one.mcc:.3f}")
+        for name, one in (("that ship", made.shipped), ("fitted", made.fitted))
+    ]
+    table(("presence, coefficients", "log loss", "calibration error", "MCC"), rows)
+    if not made.taken:
+        say("those that ship are kept: the fitted ones are not surely better on images that they were not fitted on")
 
 
 def _row(each: FittedStage) -> tuple[str, ...]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,15 +78,51 @@ def test_labels_of_whole_images_fit_the_tagger_alone(data: Path) -> None:
         Image.new("RGB", (8, 8), (20 * number,) * 3).save(folder / f"{number}.png")
     made = fit_calibration(pipe(), load_labeled("folders", "imagefolder"))
     assert [each.stage for each in made.stages] == ["tags"] and made.calibration.boxes is None
+    assert made.presence is not None and made.presence.evidence == ("image",) and made.calibration.verified is None
     assert pipe(calibration=made.calibration).settings.box_threshold is not None
     with pytest.raises(BadInput, match=r"'folders' has labels of whole images, which fit a tagger"):
         fit_calibration(Pipeline(None, FakeDetector(), None, Settings()), load_labeled("folders", "imagefolder"))
+
+
+@pytest.mark.parametrize(
+    ("verify", "risk", "verified"),
+    [
+        pytest.param(3, None, True, id="as the pipeline verifies"),
+        pytest.param(0, None, False, id="not at all"),
+        pytest.param(3, 0.2, False, id="not with a bound on what is missed"),
+    ],
+)
+def test_boxes_are_fitted_as_the_pipeline_will_answer(
+    verify: int, risk: float | None, verified: bool, data: Path
+) -> None:
+    made = fit_calibration(pipe(verify=verify), load_annotated(str(data), "coco"), risk=risk).calibration
+    assert made.verified == verified
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert pipe(verify=verify).changed(calibration=made).settings.verify == (verify if verified else 0)
+
+
+def test_presence_is_fitted_and_used(data: Path) -> None:
+    made = fit_calibration(pipe(), load_annotated(str(data), "coco"))
+    assert made.presence is not None and made.presence.taken and made.presence.evidence == ("image", "box")
+    assert (made.presence.images, made.presence.pairs) == (60, 180)
+    assert made.presence.fitted.log_loss < made.presence.shipped.log_loss
+    assert made.calibration.presence is not None and made.calibration.presence.source.startswith("fitted on 60 images")
+    assert made.calibration.about["presence"]["taken"] is True
+    bright = pipe(calibration=made.calibration).run(["0.png", "1.png", "2.png"], LABELS)
+    assert all(dict(one.presence) != dict(pipe()(one.image, LABELS).presence) for one in bright)
+
+
+def test_a_tagger_without_a_detector_fits_its_own_presence(data: Path) -> None:
+    made = fit_calibration(replace(pipe(), detector=None), load_annotated(str(data), "coco"))
+    assert made.presence is not None and made.presence.evidence == ("image",)
 
 
 def test_a_risk_bounds_what_is_missed(data: Path) -> None:
     made = fit_calibration(pipe(), load_annotated(str(data), "coco"), risk=0.2)
     tags = made.stages[0]
     assert tags.guarantee is not None and tags.guarantee.images == 30 and tags.report.images == 30
+    assert made.presence is not None and made.presence.images == 30, "the other half decides the threshold"
     assert made.calibration.tags is not None and tags.guarantee.threshold is not None
     assert made.calibration.tags.shared.threshold == tags.guarantee.threshold
     assert set(made.calibration.tags.thresholds(LABELS, tags.guarantee.threshold)) == {tags.guarantee.threshold}
@@ -130,7 +168,12 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_command_writes_the_file_and_prints_what_it_brings(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fit", "data.json", "--format", "coco", "--out", "fit.json", "--risk", "0.2"]) == 0
     out, err = capsys.readouterr()
-    assert "F1, default" in out and "tags ≤ 0.2" in out and "F1 is cross-validated" in out
+    assert (
+        "F1, default" in out
+        and "tags ≤ 0.2" in out
+        and "Figures of the fit are cross-validated" in out
+        and "presence, coefficients" in out
+    )
     assert "no threshold of boxes keeps the bound" in err
     made = openvocab.read_calibration("fit.json")
     assert isinstance(made, Calibration) and made.about["labels"] == 3

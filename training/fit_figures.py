@@ -60,6 +60,7 @@ class Pool:
     Attributes:
         tags: Of the tagger, with every label of every image.
         boxes: Of the detector and verification, over a low threshold.
+        bare: Of the detector alone.
         presence: The evidence of presence of every label in every image.
         results: P answers of the chain.
         truth: P sets of objects.
@@ -67,6 +68,7 @@ class Pool:
 
     tags: Pairs
     boxes: Pairs
+    bare: Pairs
     presence: EvidencePairs
     results: list[Result]
     truth: list[GroundTruth]
@@ -76,21 +78,21 @@ class Pool:
         """Answer composed scenes of these styles."""
         names, rng = labels()[::6], np.random.default_rng(seed)
         drawings, vocabulary = bank([load_style(name, packages) for name in styles], names), pipe.vocabulary(names)
-        answer, scores, found, truth, results = box_answers(pipe, vocabulary), [], [], [], []
-        evidence = []
+        answers = [box_answers(each, vocabulary) for each in (pipe, pipe.changed(verify=0))]
+        scores, found, evidence, truth, results = [], [], [], [], []
         for scene in (compose(rng, drawings, ORDINARY) for _ in range(count)):
             tagged = chain.score(pipe, [scene.image], vocabulary)[0]
             scores.append(tagged.scores)
-            (one,) = answer([scene.image], [tagged])
-            found.append(one.detections)
-            evidence.append(one.evidence)
+            made = [answer([scene.image], [tagged])[0] for answer in answers]
+            found.append([each.detections for each in made])
+            evidence.append(made[0].evidence)
             results.append(pipe(scene.image, vocabulary))
             height, width = scene.image.shape[:2]
             truth.append(GroundTruth(height, width, scene.xyxy.astype(np.float64), scene.labels))
         present = np.array([np.isin(np.arange(len(names)), each.class_ids) for each in truth])
         known = evidence_pairs(evidence, present, np.ones_like(present))
-        pairs = tag_pairs(names, np.stack(scores), present), box_pairs(names, found, truth)
-        return cls(*pairs, known, results, truth)
+        boxes, bare = (box_pairs(names, each, truth) for each in zip(*found, strict=True))
+        return cls(tag_pairs(names, np.stack(scores), present), boxes, bare, known, results, truth)
 
 
 def draw(rng: np.random.Generator, truth: Pairs) -> NDArray[np.int64]:
@@ -218,10 +220,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     pipe = openvocab.load("pocket")
     pool = Pool.of(pipe, style_names(chosen.style), chosen.scenes, chosen.seed, chosen.packages)
     figures = dict[str, float]()
-    for name, pairs in (("tags", pool.tags), ("boxes", pool.boxes)):
+    for name, pairs, bare in (("tags", pool.tags, pool.tags), ("boxes", pool.boxes, pool.bare)):
         default = pipe.settings.threshold("tag_threshold" if name == "tags" else "box_threshold")
         made = fit_figures(pairs, pool.tags, default, chosen.seed, chosen.resamples)
-        made |= risk_figures(pairs, default, chosen.seed, max(1, chosen.resamples // 4))
+        made |= risk_figures(bare, default, chosen.seed, max(1, chosen.resamples // 4))
         figures |= {f"{name}: {title}": value for title, value in made.items()}
     resamples = max(1, chosen.resamples // 4)
     made = presence_fit_figures(pool.presence, pool.tags, pipe.presence_model, chosen.seed, resamples)

@@ -180,6 +180,8 @@ class Calibration:
         windows: Windows that the tagger saw; see Settings.
         tiles: Tiles that the models saw; see Settings.
         presence: Coefficients of presence for the evidence that was fitted; None: those that ship are used.
+        presence_threshold: With these coefficients as many labels reach it as with those that ship reach the one that
+            was set; None without them.
         verified: Whether boxes were fitted as verification leaves them; None in a file of an earlier version.
         about: How it was fitted, as plain JSON types.
         name: Name of the file; empty before it is written. It is no part of the digest.
@@ -192,6 +194,7 @@ class Calibration:
     windows: int = 0
     tiles: int | str = 0
     presence: PresenceModel | None = None
+    presence_threshold: float | None = None
     verified: bool | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
     name: str = ""
@@ -228,7 +231,7 @@ class Calibration:
                 rows = {label: asdict(each) for label, each in fit.labels.items()}
                 plain[stage] = {**asdict(model), "shared": asdict(fit.shared), "labels": rows}
         if self.presence is not None:
-            plain["presence"] = self.presence.to_plain()
+            plain["presence"] = {"threshold": self.presence_threshold, **self.presence.to_plain()}
         if self.verified is not None:
             plain["verified"] = self.verified
         return json.dumps({**plain, "about": dict(self.about)}, indent=1, ensure_ascii=False) + "\n"
@@ -323,8 +326,9 @@ def read_calibration(path: str | os.PathLike[str]) -> Calibration:
     try:
         models, fits = _stages(plain, ("tagger", "detector"))
         (tagger, detector), (tags, boxes) = models, fits
-        presence = None if plain.get("presence") is None else PresenceModel.from_plain(plain["presence"])
-        more = presence, plain.get("verified"), dict(plain["about"]), Path(path).name
+        given = plain.get("presence")
+        presence = (None, None) if given is None else (PresenceModel.from_plain(given), given["threshold"])
+        more = *presence, plain.get("verified"), dict(plain["about"]), Path(path).name
         return Calibration(tagger, detector, tags, boxes, plain["windows"], plain["tiles"], *more)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BadInput(f"the calibration {name!r} is damaged ({error}); fit it again") from error

@@ -121,11 +121,12 @@ class Stages:
 
     def presence(self, evidence: Evidence, seen: Candidates | None, vocabulary: Vocabulary) -> Presence:
         """Return the presence of every label, from the tagger's evidence and the detector's boxes."""
-        boxes = {} if seen is None else {"box": box_evidence(self.detector, seen.best)}
-        values = presence_of(self.presence_model, {**evidence, **boxes})
+        known = evidence if seen is None else {**evidence, "box": box_evidence(self.detector, seen.best)}
+        values, own = presence_of(self.presence_model, known), coefficients(self.tagger, self.detector)
         if values is None:
             return NO_PRESENCE
-        return _presence(vocabulary, reported(vocabulary, values), values)
+        made = _presence(vocabulary, reported(vocabulary, values), values)
+        return made if own is self.presence_model else replace(made, shipped=presence_of(own, known))
 
     def tag_presences(self, evidence: Sequence[Evidence], vocabulary: Vocabulary) -> list[Presence]:
         """Return the presence of every label in each image, from the tagger's evidence alone."""

@@ -99,12 +99,15 @@ class Presence(Mapping[str, float]):
         probabilities: (C,) float32.
         negatives: (N,) float32, of the negatives of a LabelSet, which are no entries; verification reads them.
         labels: The labels in order.
+        shipped: (C + N,) float32 with the coefficients that ship, which verification reads; None where probabilities
+            and negatives have them.
     """
 
     places: Mapping[str, int]
     probabilities: NDArray[np.float32]
     negatives: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
     labels: tuple[str, ...] = field(default=(), repr=False)
+    shipped: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         """Fill in the labels where they were not given."""

@@ -155,9 +155,9 @@ class Settings:
     def changed(self, **values: Any) -> Settings:
         """Return these settings with some values changed; None leaves a value as it is.
 
-        A calibration may be the path of its file. It brings its own thresholds of tags and boxes in place of the
-        present ones, unless others are given with it. One that bounds the objects that are missed turns verification
-        off likewise, since what is rejected is missed.
+        A calibration may be the path of its file. It brings its own thresholds of tags, presence and boxes in place of
+        the present ones, unless others are given with it. One that bounds the objects that are missed turns
+        verification off likewise, since what is rejected is missed.
 
         Raises:
             BadInput: no setting of that name, a value that does not fit it, or a calibration that cannot be read.
@@ -169,8 +169,10 @@ class Settings:
         if isinstance(given.get("calibration"), str | os.PathLike):
             given["calibration"] = read_calibration(given["calibration"])
         if "calibration" in given:
-            bounded = {"verify": 0} if getattr(given["calibration"], "bounds_objects", False) else {}
-            given = {"tag_threshold": None, "box_threshold": None} | bounded | given
+            own = {"verify": 0} if getattr(given["calibration"], "bounds_objects", False) else {}
+            if (least := getattr(given["calibration"], "presence_threshold", None)) is not None:
+                own["presence_threshold"] = least
+            given = {"tag_threshold": None, "box_threshold": None} | own | given
         return replace(self, **given)
 
     def threshold(self, name: Literal["tag_threshold", "box_threshold"]) -> float:

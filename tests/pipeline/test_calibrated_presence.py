@@ -14,9 +14,12 @@ import pytest
 import openvocab
 from openvocab import BadInput, Calibration, Pipeline, Settings
 from openvocab.pipeline.calibration import FittedModel, LabelFit, StageFit
+from openvocab.pipeline.presence import log_odds
+from openvocab.pipeline.verification.verdicts import judge
 from openvocab.testing import FakeDetector, FakeSegmenter, FakeTagger
 from openvocab.ui.cli.main import main
 from openvocab.weights.presence import Logistic, PresenceModel
+from openvocab.weights.verification import VerificationModel
 from tests.helpers.stages import save_images
 
 LABELS = ("light", "dark", "red")
@@ -103,6 +106,24 @@ def test_calls_batches_runs_resumed_runs_and_the_command_agree(photos: Path) -> 
             assert got == pytest.approx({label: want[label] for label in got}, abs=1e-6) and "light" in got
     digest = openvocab.read_run("new").record["settings"]["calibration"]
     assert digest == f"sha256:{own.digest}" != f"sha256:{calibration(None).digest}"
+
+
+def test_it_brings_its_threshold_unless_another_is_given() -> None:
+    own = calibration(presence_threshold=0.2)
+    made = pipe(presence_threshold=0.5)
+    assert made.changed(calibration=own).settings.presence_threshold == 0.2
+    assert made.changed(calibration=own, presence_threshold=0.4).settings.presence_threshold == 0.4
+    assert made.changed(calibration=calibration(None)).settings.presence_threshold == 0.5
+
+
+def test_verification_reads_the_coefficients_that_it_was_fitted_with() -> None:
+    plain, fitted = pipe()(IMAGE, LABELS).presence, pipe(calibration=calibration())(IMAGE, LABELS).presence
+    assert plain.shipped is None and fitted.shipped is not None
+    np.testing.assert_allclose(fitted.shipped, plain.probabilities)
+    rule = VerificationModel((Logistic(0.0, {"presence": 1.0}),), 0.5, "")
+    odds = {"presence": log_odds(np.array([0.9, 0.2, 0.1])), "likely": log_odds(np.array([0.3] * 3))}
+    assert judge(rule, LABELS, 0, odds).reason == "verified", "by the first ones"
+    assert judge(rule, LABELS, 1, odds, 0.25).place == 0 and judge(rule, LABELS, 1, odds, 0.35).place == -1
 
 
 def test_another_calibration_needs_another_look() -> None:

@@ -137,7 +137,7 @@ def _boxes(
     found = collect(pipe.changed(calibration=calibration, verify=0))
     presence, report = _presence(pipe, found.presence, risk, seed)
     if calibration is not None and (pipe.settings.verify or (presence and pipe.settings.presence_threshold)):
-        found = collect(pipe.changed(calibration=replace(calibration, presence=presence)))
+        found = collect(pipe.changed(calibration=_with_presence(calibration, presence, report)))
     return found, presence, report
 
 
@@ -148,7 +148,15 @@ def _presence(
     images = int(pairs.image.max()) + 1 if len(pairs) else 0
     if risk is not None:
         pairs = pairs.take(np.isin(pairs.image, _halves(images, seed)[0]))
-    return fit_presence(pairs, pipe.presence_model, seed, f"fitted on {images} images: openvocab fit")
+    source, least = f"fitted on {images} images: openvocab fit", pipe.settings.presence_threshold
+    return fit_presence(pairs, pipe.presence_model, seed, source, least)
+
+
+def _with_presence(made: Calibration, presence: PresenceModel | None, report: PresenceReport | None) -> Calibration:
+    """Return a calibration with the coefficients that were taken."""
+    if presence is None or report is None:
+        return made
+    return replace(made, presence=presence, presence_threshold=report.threshold)
 
 
 def _halves(images: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -215,8 +223,8 @@ def _calibration(
     tagger = _model(pipe.tagger.record) if pipe.tagger and "tags" in fits else None
     detector = _model(pipe.detector.record) if pipe.detector and "boxes" in fits else None
     settings, verified = pipe.settings, pipe.settings.verify > 0 if "boxes" in fits else None
-    views = settings.windows, settings.tiles
-    return Calibration(tagger, detector, fits.get("tags"), fits.get("boxes"), *views, presence, verified, said)
+    fitted = tagger, detector, fits.get("tags"), fits.get("boxes"), settings.windows, settings.tiles
+    return _with_presence(Calibration(*fitted, verified=verified, about=said), presence, report)
 
 
 def _model(record: ModelRecord) -> FittedModel:

@@ -93,6 +93,8 @@ class PresenceReport:
         precision: Of the prior around those that ship.
         shipped: Figures of the coefficients that ship.
         fitted: Cross-validated figures of the fit.
+        threshold: Presence that as many pairs reach with the taken coefficients as reached the threshold of the
+            settings with those that ship.
     """
 
     evidence: tuple[str, ...]
@@ -102,6 +104,7 @@ class PresenceReport:
     precision: float
     shipped: PresenceFigures
     fitted: PresenceFigures
+    threshold: float = 0.0
 
 
 def fit_logistic(
@@ -141,7 +144,7 @@ def fit_logistic(
 
 
 def fit_presence(
-    pairs: EvidencePairs, shipped: PresenceModel, seed: int = 0, source: str = "fitted"
+    pairs: EvidencePairs, shipped: PresenceModel, seed: int = 0, source: str = "fitted", threshold: float = 0.0
 ) -> tuple[PresenceModel | None, PresenceReport | None]:
     """Fit the functions of the evidence that was measured.
 
@@ -150,6 +153,7 @@ def fit_presence(
         shipped: The coefficients that ship for these models.
         seed: Of the folds and of the bootstrap.
         source: For the model.
+        threshold: Of presence with the coefficients that ship, in the settings.
 
     Returns:
         The functions that are better than those that ship, None if none is; and the report on that of the most
@@ -168,7 +172,11 @@ def fit_presence(
             made.append(fit_logistic(some.table, some.present, names, prior, own.precision))
         if report is None or len(names) > len(report.evidence):
             report = own
-    return PresenceModel(tuple(made), shipped.relative, source) if made else None, report
+    model = PresenceModel(tuple(made), shipped.relative, source) if made else None
+    if report is not None:
+        taken = shipped if model is None else shipped.with_fitted(model)
+        report = replace(report, threshold=_matched_threshold(pairs, shipped, taken, threshold))
+    return model, report
 
 
 def _report(pairs: EvidencePairs, names: Sequence[str], prior: Logistic, relative: bool, seed: int) -> PresenceReport:
@@ -184,6 +192,15 @@ def _report(pairs: EvidencePairs, names: Sequence[str], prior: Logistic, relativ
     taken = bool((samples > 0).mean() >= CONFIDENCE)
     figures = _figures(shipped, pairs), _figures(held[precision], pairs)
     return PresenceReport(tuple(names), len(images), len(pairs), taken, precision, *figures)
+
+
+def _matched_threshold(pairs: EvidencePairs, one: PresenceModel, other: PresenceModel, threshold: float) -> float:
+    """Return the threshold that as many pairs reach with other coefficients as reach the given one; 0 stays 0."""
+    if one is other or not threshold:
+        return threshold
+    before, after = (np.asarray(presence_of(each, pairs.evidence), np.float64) for each in (one, other))
+    count, ordered = int((before >= threshold).sum()), np.append(np.sort(after)[::-1], 0.0)
+    return round(float(ordered[count - 1] + ordered[count]) / 2, 4) if count else threshold
 
 
 def _held_out(

@@ -111,7 +111,8 @@ def label_evidence(found: Detections, rows: Sequence[int], crops: Crops, presenc
     """Return the evidence of all labels for each of some boxes: name -> (C,) log-odds, of what is known."""
     known: dict[str, Floats] = {}
     if len(presence):
-        known["presence"] = log_odds(np.concatenate([presence.probabilities, presence.negatives]))
+        known["likely"] = log_odds(np.concatenate([presence.probabilities, presence.negatives]))
+        known["presence"] = known["likely"] if presence.shipped is None else log_odds(presence.shipped)
     made = [{**crops[box_key(found, row)], **known} for row in rows]
     if LABEL_SCORES in found.data:
         for row, odds in zip(rows, made, strict=True):
@@ -133,14 +134,15 @@ def judge(
         model: The rule.
         labels: C labels.
         place: Place of the label that the box has.
-        odds: "box", "crop", "masked", "presence" -> (C,) log-odds.
+        odds: "box", "crop", "masked", "presence" -> (C,) log-odds; "likely" if presence has other ones than the rule
+            was fitted with.
         min_presence: A box gets no other label that is less likely to be in the image; a probability.
         reported: Labels from this place on are negatives: a box is rejected for them and gets none; None: there are
             none.
     """
     likely = model.probabilities(odds)
     if "presence" in odds:
-        absent = odds["presence"] < log_odds(np.array(min_presence))
+        absent = odds.get("likely", odds["presence"]) < log_odds(np.array(min_presence))
         absent[place] = absent[len(labels) if reported is None else reported :] = False
         likely = np.where(absent, -1.0, likely)
     best = place if likely[place] == likely.max() else int(likely.argmax())

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from openvocab.evaluate.fitting.presence import EvidencePairs, fit_logistic, fit_presence, log_losses
+from openvocab.pipeline.presence import presence_of
 from openvocab.weights.presence import Logistic, PresenceModel
 
 SHIPPED = PresenceModel(
@@ -109,3 +110,16 @@ def test_a_function_for_other_logits_replaces_all_of_those_that_ship() -> None:
     same = SHIPPED.with_fitted(PresenceModel(other.logistics, False, "fitted"))
     assert same.logistic(frozenset({"image"})) == other.logistics[0] and same.source == "fitted"
     assert same.logistic(frozenset({"box"})) == SHIPPED.logistics[2]
+
+
+@pytest.mark.parametrize("threshold", [pytest.param(0.0, id="none"), pytest.param(0.5, id="half")])
+def test_as_many_labels_pass_the_threshold_as_before(threshold: float) -> None:
+    pairs = drawn(6, 200, TRUE)
+    model, report = fit_presence(pairs, SHIPPED, threshold=threshold)
+    assert model is not None and report is not None
+    likely = [presence_of(each, pairs.evidence) for each in (SHIPPED, SHIPPED.with_fitted(model))]
+    passed = [
+        int((np.asarray(each) >= least).sum())
+        for each, least in zip(likely, (threshold, report.threshold), strict=True)
+    ]
+    assert passed[0] == passed[1] and (report.threshold == 0) == (threshold == 0)

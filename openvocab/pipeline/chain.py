@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -18,7 +18,7 @@ from openvocab.errors import BadInput
 from openvocab.pipeline.candidates import CandidateLimits, Candidates, find_candidates
 from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.exemplars.like import changes_for_like
-from openvocab.pipeline.gate import Choice, choose, effective, present_rows
+from openvocab.pipeline.gate import Choice, choose, effective, present_rows, sized
 from openvocab.pipeline.masks import Masks, nonempty
 from openvocab.pipeline.phrases.rows import best_phrases, column_scores, columns, labeled, query_rows, reported
 from openvocab.pipeline.presence import (
@@ -96,9 +96,9 @@ class Stages:
             raise BadInput(f"a pipeline needs a tagger or a detector; {alone}")
         settings = effective(self.settings, self.tagger, self.detector)
         object.__setattr__(self, "settings", settings)
-        object.__setattr__(self, "tagger", _sized(self.tagger, settings.batch_size))
-        object.__setattr__(self, "detector", _sized(self.detector, settings.detector_batch_size))
-        object.__setattr__(self, "segmenter", _sized(self.segmenter, settings.segmenter_batch_size))
+        object.__setattr__(self, "tagger", sized(self.tagger, settings.batch_size))
+        object.__setattr__(self, "detector", sized(self.detector, settings.detector_batch_size))
+        object.__setattr__(self, "segmenter", sized(self.segmenter, settings.segmenter_batch_size))
 
     @property
     def independent(self) -> bool:
@@ -288,8 +288,7 @@ def detect(
     names = vocabulary.labels if wanted is None else tuple(wanted)
     rows = np.array([vocabulary.places[label] for label in names], np.intp)
     if not len(rows):
-        masks = stages.masks_from_detector is not None
-        return [Detections.none(image.shape[:2] if masks else None) for image in images]
+        return [Detections.none(image.shape[:2] if stages.masks_from_detector else None) for image in images]
     seen, settings = look(stages, images, vocabulary, rows), stages.settings.changed(verify=0)
     return [
         one.detections(vocabulary.labels, rows, settings, image.shape[:2])
@@ -352,13 +351,6 @@ def views_key(stages: Stages) -> tuple[int | str, ...]:
 def _presence(vocabulary: Vocabulary, labels: Floats, every: Floats) -> Presence:
     """Return the presence of (C,) labels, of all (C + N) columns."""
     return Presence(vocabulary.places, labels, every[len(vocabulary.labels) :], vocabulary.labels)
-
-
-def _sized(stage: Any, size: int | None) -> Any:
-    """Return a stage that takes so many images a model call, where its class has a field `batch` that says how many."""
-    if size is None or not is_dataclass(stage) or isinstance(stage, type) or getattr(stage, "batch", size) == size:
-        return stage
-    return replace(stage, batch=size)
 
 
 def _input_side(stages: Stages) -> int:

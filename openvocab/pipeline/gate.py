@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from openvocab.pipeline.result import Presence, Tag
 from openvocab.pipeline.settings import Settings
 from openvocab.weights.thresholds import box_threshold, tag_threshold
 
-__all__ = ["Choice", "best_labels", "choose", "effective", "present_rows"]
+__all__ = ["Choice", "best_labels", "choose", "effective", "present_rows", "sized"]
 
 Scores = NDArray[np.float32]
 
@@ -53,6 +54,13 @@ def _calibrated(
     if settings.box_threshold is None and detector is not None and calibration.boxes is not None:
         settings = replace(settings, box_threshold=calibration.boxes.shared.threshold)
     return settings
+
+
+def sized(stage: Any, size: int | None) -> Any:
+    """Return a stage that takes so many images a model call, where its class has a field `batch` that says how many."""
+    if size is None or not is_dataclass(stage) or isinstance(stage, type) or getattr(stage, "batch", size) == size:
+        return stage
+    return replace(stage, batch=size)
 
 
 def best_labels(scores: Scores, labels: tuple[str, ...], settings: Settings) -> tuple[NDArray[np.intp], Scores]:

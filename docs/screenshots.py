@@ -102,6 +102,7 @@ def _batch(page: Page, archive: Path) -> None:
     page.locator("#batch-run").click()
     page.locator("#batch-view .status", has_text="Done").wait_for()
     page.locator("#batch-get").wait_for()
+    page.evaluate("window.scrollTo(0, 0)")
 
 
 def _about(page: Page) -> None:

@@ -6,6 +6,7 @@ import { toScreen } from "./viewport.js";
 
 export const ACCENT = "#2f6fed";
 const MAX_CACHED = 300;
+const NAME_HEIGHT = 21;
 
 const decodedMasks = new Map();
 const layers = new Map();
@@ -113,7 +114,8 @@ export function drawPolygon(context, { rings, corner }, view, color) {
   }));
 }
 
-export function drawName(context, object, view, bold) {
+// A name is above its object, and below the names that were placed before.
+export function drawName(context, object, view, bold, placed = []) {
   const size = 13;
   context.font = (bold ? "700 " : "600 ") + size + "px system-ui, sans-serif";
   const room = Math.max(60, Math.min(260, (object.box[2] - object.box[0]) * view.scale * 1.6));
@@ -122,14 +124,20 @@ export function drawName(context, object, view, bold) {
   if (text !== object.label) text += "\u2026";
   const width = context.measureText(text).width + size;
   const [x, y] = toScreen(view, object.box);
-  const top = y >= 22 ? y - 21 : y;
+  const top = freeTop(placed, x, y >= 22 ? y - 21 : y, width);
+  placed.push([x, top, width]);
   context.fillStyle = object.color;
   context.beginPath();
-  context.roundRect(x, top, width, 21, 4);
+  context.roundRect(x, top, width, NAME_HEIGHT, 4);
   context.fill();
   context.fillStyle = textColorOn(object.color);
   context.textBaseline = "middle";
   context.fillText(text, x + size / 2, top + 11);
+}
+
+function freeTop(placed, x, top, width) {
+  const taken = placed.find(([left, other, across]) => x < left + across && left < x + width && Math.abs(top - other) < NAME_HEIGHT);
+  return taken && placed.length < 100 ? freeTop(placed.filter((each) => each !== taken), x, taken[1] + NAME_HEIGHT, width) : top;
 }
 
 const color = (inside) => (inside ? "#00c853" : "#ff1744");

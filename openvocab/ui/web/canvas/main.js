@@ -266,11 +266,12 @@ function draw({ canvas, root, state }) {
 function drawObjects(context, state) {
   const objects = shown(state);
   for (const each of objects) paintMask(context, each, each.color, state.opacity, state, state.view);
+  const placed = [];
   for (const each of objects) {
     const marked = each.key === state.selected || each.key === state.highlighted;
     const box = state.drag?.box && each.key === state.selected ? state.drag.box : each.box;
     if (state.polygon?.key === each.key) drawPolygon(context, state.polygon, state.view, each.color);
     else if (marked || !each.mask) drawBox(context, box, state.view, each.color, each.key === state.selected);
-    drawName(context, each, state.view, marked);
+    drawName(context, each, state.view, marked, placed);
   }
 }

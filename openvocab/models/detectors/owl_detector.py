@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from openvocab.errors import BadInput, BadOutput
+from openvocab.models.blockwise_attention import use_blocks
 from openvocab.models.checkpoints import find, load_model, load_processor
 from openvocab.models.detectors.best_first import best_first, inside
 from openvocab.models.detectors.owl_prompts import (
@@ -108,6 +109,7 @@ class OwlDetector:
         if dtype != torch.float32:
             fold_quick_gelu(tower)
             lower_products(tower, dtype)
+            use_blocks(tower, torch.device(record.device), dtype)
         return cls(model.to(record.device), processor, record)
 
     def encode_labels(self, labels: Sequence[str], template: str | None = None) -> Queries:

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from openvocab.errors import BadOutput
+from openvocab.models.blockwise_attention import use_blocks
 from openvocab.models.checked import same_answers
 from openvocab.models.checkpoints import find, load_model, load_processor
 from openvocab.models.device import dtype_of
@@ -303,6 +304,7 @@ class Sam2Segmenter(TransformersSegmenter):
 
     def _prepare(self, precision: torch.dtype) -> None:
         self.model.vision_encoder.to(precision)
+        use_blocks(self.model.vision_encoder, self.model.device, precision)
         fold_sam2_decoder(self.model, f"the mask decoder of {self._family}")
 
     def _input(self, image: ImageArray) -> ImageArray:

@@ -21,6 +21,7 @@ from openvocab.pipeline.protocols import (
     MaskDetector,
     Queries,
     Segmenter,
+    TiledEncoding,
 )
 from openvocab.pipeline.ranking import rank_boxes, rank_masks, top_candidates
 from openvocab.pipeline.settings import Settings
@@ -125,7 +126,7 @@ class Candidates:
         ranks = found.scores * mask_scores[rows]
         order = rank_masks(ranks, mask_scores[rows], masks.areas[rows] > 0, settings)
         segmented = replace(found, scores=ranks, mask_scores=mask_scores[rows], masks=masks[rows]).take(order)
-        return segmented if self.tiles is not None else replace(segmented, masks=np.asarray(segmented.masks))
+        return segmented if settings.tiles else replace(segmented, masks=np.asarray(segmented.masks))
 
 
 def find_candidates(
@@ -224,7 +225,8 @@ def score_candidates(
     rows, min_score = top_candidates(np.max(tops, axis=0), limits.min_score, limits.max_candidates)
     rest = [detector.score_boxes(encoded, part)[1][rows] for part in parts[1:]]
     table = np.concatenate([first[rows], *rest], axis=1)
-    return Candidates(xyxy[rows], table, min_score, np.concatenate(best))
+    tiles = encoded.tiles[rows] if isinstance(encoded, TiledEncoding) and encoded.tiles is not None else None
+    return Candidates(xyxy[rows], table, min_score, np.concatenate(best), tiles=tiles)
 
 
 def _best(scores: Floats) -> Floats:

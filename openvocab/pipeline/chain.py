@@ -18,7 +18,7 @@ from openvocab.errors import BadInput
 from openvocab.pipeline.candidates import CandidateLimits, Candidates, find_candidates
 from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.exemplars.like import changes_for_like
-from openvocab.pipeline.gate import Choice, choose, effective, present_rows, sized
+from openvocab.pipeline.gate import Choice, changed, choose, effective, present_rows
 from openvocab.pipeline.masks import Masks, nonempty
 from openvocab.pipeline.phrases.rows import best_phrases, column_scores, columns, labeled, query_rows, reported
 from openvocab.pipeline.presence import (
@@ -96,9 +96,11 @@ class Stages:
             raise BadInput(f"a pipeline needs a tagger or a detector; {alone}")
         settings = effective(self.settings, self.tagger, self.detector)
         object.__setattr__(self, "settings", settings)
-        object.__setattr__(self, "tagger", sized(self.tagger, settings.batch_size))
-        object.__setattr__(self, "detector", sized(self.detector, settings.detector_batch_size))
-        object.__setattr__(self, "segmenter", sized(self.segmenter, settings.segmenter_batch_size))
+        object.__setattr__(self, "tagger", changed(self.tagger, "batch", settings.batch_size))
+        object.__setattr__(self, "detector", changed(self.detector, "batch", settings.detector_batch_size))
+        if settings.tiles:  # its own windows would be tiles of tiles
+            object.__setattr__(self, "detector", changed(self.detector, "windows", 1))
+        object.__setattr__(self, "segmenter", changed(self.segmenter, "batch", settings.segmenter_batch_size))
 
     @property
     def independent(self) -> bool:

@@ -16,7 +16,7 @@ from openvocab.pipeline.result import Presence, Tag
 from openvocab.pipeline.settings import Settings
 from openvocab.weights.thresholds import box_threshold, tag_threshold
 
-__all__ = ["Choice", "best_labels", "choose", "effective", "present_rows", "sized"]
+__all__ = ["Choice", "best_labels", "changed", "choose", "effective", "present_rows"]
 
 Scores = NDArray[np.float32]
 
@@ -56,11 +56,11 @@ def _calibrated(
     return settings
 
 
-def sized(stage: Any, size: int | None) -> Any:
-    """Return a stage that takes so many images a model call, where its class has a field `batch` that says how many."""
-    if size is None or not is_dataclass(stage) or isinstance(stage, type) or getattr(stage, "batch", size) == size:
+def changed(stage: Any, name: str, value: int | None) -> Any:
+    """Return a stage with another value of a field, where its class has that field and the value is not None."""
+    if value is None or not is_dataclass(stage) or isinstance(stage, type) or getattr(stage, name, value) == value:
         return stage
-    return replace(stage, batch=size)
+    return replace(stage, **{name: value})
 
 
 def best_labels(scores: Scores, labels: tuple[str, ...], settings: Settings) -> tuple[NDArray[np.intp], Scores]:

@@ -16,6 +16,7 @@ from openvocab.errors import BadInput, BadOutput
 from openvocab.models.blockwise_attention import use_blocks
 from openvocab.models.checkpoints import find, load_model, load_processor
 from openvocab.models.detectors.best_first import best_first, inside
+from openvocab.models.detectors.owl_encoding import OwlEncoding, crops_of, joined
 from openvocab.models.detectors.owl_prompts import (
     OwlQueries,
     all_rows,
@@ -43,19 +44,6 @@ _TEXTS_A_BATCH = 256
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class OwlEncoding:
-    """An encoded image: its N boxes and their features, shared by all vocabularies.
-
-    Attributes:
-        features: (N, D) float32, on the model's device.
-        xyxy: (N, 4) float32: left, top, right, bottom in pixels of the image, clipped to it.
-    """
-
-    features: Tensor
-    xyxy: NDArray[np.float32]
-
-
-@dataclass(frozen=True, eq=False, slots=True)
 class OwlDetector:
     """Finds boxes for words or example images: a query is encoded once, an image's side runs once an image.
 
@@ -68,12 +56,15 @@ class OwlDetector:
         record: What the model is; with dtype "bfloat16" the products of the image tower are in that precision, its sums
             and normalizations, the text tower and the heads are not.
         batch: Images that go through the model together.
+        windows: Overlapping windows along the longer side of an image that the model looks at too, so that it finds
+            small objects; 1: the image alone.
     """
 
     model: Any
     processor: Any
     record: ModelRecord
     batch: int = 4
+    windows: int = 1
 
     family: ClassVar[str]
     kind: ClassVar[str]
@@ -205,14 +196,11 @@ class OwlDetector:
         found: list[Boxes] = []
         for start in range(0, len(images), self.batch):
             block = images[start : start + self.batch]
-            logits, boxes = self._forward(block, queries)
-            for row, image in enumerate(block):
-                if not (torch.isfinite(logits[row]).all() and torch.isfinite(boxes[row]).all()):
-                    raise BadOutput(f"the detector's answer for image {start + row} is not finite")
-                xyxy, _ = inside(_corners(boxes[row]) * self._extent(image).to(boxes), image)
-                scores, index = best_labels(xyxy, logits[row], queries)
+            for image, encoded in zip(block, self._encoded(block, start), strict=True):
+                boxes, logits = torch.from_numpy(encoded.xyxy), self._logits(encoded, queries, f"image {len(found)}")
+                scores, index = (each.cpu() for each in best_labels(boxes.to(logits), logits, queries))
                 over = scores > threshold
-                found.append(best_first(xyxy[over], scores[over], index[over], image))
+                found.append(best_first(boxes[over], scores[over], index[over], image))
         return found
 
     def encode(self, image: ImageArray) -> OwlEncoding:
@@ -221,40 +209,24 @@ class OwlDetector:
         Raises:
             BadOutput: the model gave a box or a place that is not finite.
         """
-        return self.encode_batch([image])[0]
+        return self._encoded([image])[0]
 
-    @torch.inference_mode()
     def encode_batch(self, images: Sequence[ImageArray]) -> list[OwlEncoding]:
         """Encode several images, a few at a time.
 
         Raises:
-            BadOutput: the model gave a box or a place that is not finite.
+            BadOutput: the model gave a box or a place that is not finite; the message names the image's index.
         """
-        found: list[OwlEncoding] = []
-        for start in range(0, len(images), self.batch):
-            block = images[start : start + self.batch]
-            grid = self._grid(block)
-            places = grid.flatten(1, 2)
-            boxes = self.model.box_predictor(places, grid)
-            for row, image in enumerate(block):
-                if not (torch.isfinite(places[row]).all() and torch.isfinite(boxes[row]).all()):
-                    raise BadOutput("the detector's encoding of the image is not finite")
-                xyxy, rows = inside(_corners(boxes[row]) * self._extent(image).to(boxes), image)
-                found.append(OwlEncoding(places[row, rows], np.asarray(xyxy[rows].cpu().numpy(), np.float32)))
-        return found
+        return self._encoded(images)
 
-    @torch.inference_mode()
     def score_boxes(self, encoded: OwlEncoding, queries: Queries) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return (N, 4) boxes in pixels, and (N, C) scores in 0 to 1, in the order of the encoding.
 
         Raises:
             BadOutput: the model gave a score that is not finite.
         """
-        words = all_rows(queries).to(encoded.features)
-        logits = self.model.class_predictor(encoded.features[None], words[None])[0]
-        if not torch.isfinite(logits).all():
-            raise BadOutput("the detector's scores for the image are not finite")
-        scores = scores_of(torch.from_numpy(encoded.xyxy).to(logits), logits[0], queries)
+        logits = self._logits(encoded, queries, "the image")
+        scores = scores_of(torch.from_numpy(encoded.xyxy).to(logits), logits, queries)
         return encoded.xyxy, np.asarray(scores.cpu().numpy(), np.float32)
 
     @property
@@ -305,12 +277,29 @@ class OwlDetector:
         return torch.as_tensor(self.model.class_predictor(places)[1][0, int(ious.argmax())])
 
     @torch.inference_mode()
-    def _forward(self, images: Sequence[ImageArray], queries: Queries) -> tuple[Tensor, Tensor]:
-        """Return (P, places, C) logits and (P, places, 4) boxes: center and size, as shares of the model's square."""
-        grid = self._grid(images)
-        places = grid.flatten(1, 2)
-        words = all_rows(queries).to(grid).expand(len(images), -1, -1)
-        return self.model.class_predictor(places, words)[0], self.model.box_predictor(places, grid)
+    def _encoded(self, images: Sequence[ImageArray], first: int = 0) -> list[OwlEncoding]:
+        """Return the encodings of images, of which the first has that index."""
+        crops, parts = crops_of(images, self.windows), list[OwlEncoding]()
+        for start in range(0, len(crops), self.batch):
+            block = crops[start : start + self.batch]
+            grid = self._grid([shown for _, shown in block])
+            places = grid.flatten(1, 2)
+            boxes = self.model.box_predictor(places, grid)
+            for row, (index, shown) in enumerate(block):
+                if not (torch.isfinite(places[row]).all() and torch.isfinite(boxes[row]).all()):
+                    raise BadOutput(f"the detector's encoding of image {first + index} is not finite")
+                xyxy, rows = inside(_corners(boxes[row]) * self._extent(shown).to(boxes), shown)
+                parts.append(OwlEncoding(places[row, rows], np.asarray(xyxy[rows].cpu().numpy(), np.float32)))
+        return joined(parts, images, self.windows)
+
+    @torch.inference_mode()
+    def _logits(self, encoded: OwlEncoding, queries: Queries, name: str) -> Tensor:
+        """Return (N, C + M) logits of an encoding; name says which image it is."""
+        words = all_rows(queries).to(encoded.features)
+        logits = torch.as_tensor(self.model.class_predictor(encoded.features[None], words[None])[0][0])
+        if not torch.isfinite(logits).all():
+            raise BadOutput(f"the detector's scores for {name} are not finite")
+        return logits
 
     def _grid(self, images: Sequence[ImageArray]) -> Tensor:
         return self._features(torch.cat([self._pixels(image) for image in images]))
@@ -355,14 +344,11 @@ class Owlv2Detector(OwlDetector):
         Raises:
             BadOutput: the model gave a box or an objectness that is not finite.
         """
-        grid = self._grid([image])
-        features = grid.flatten(1, 2)
-        boxes, logits = self.model.box_predictor(features, grid)[0], self.model.objectness_predictor(features)[0]
-        if not (torch.isfinite(boxes).all() and torch.isfinite(logits).all()):
+        encoded = self._encoded([image])[0]
+        logits = self.model.objectness_predictor(encoded.features[None])[0]
+        if not torch.isfinite(logits).all():
             raise BadOutput("the detector's objectness is not finite")
-        xyxy, rows = inside(_corners(boxes) * self._extent(image).to(boxes), image)
-        found, scores = xyxy[rows].float().cpu().numpy(), logits[rows].float().sigmoid().cpu().numpy()
-        return np.asarray(found, np.float32), np.asarray(scores, np.float32)
+        return encoded.xyxy, np.asarray(logits.float().sigmoid().cpu().numpy(), np.float32)
 
     def _pixels(self, image: ImageArray) -> Tensor:
         quick = owlv2_pixels(image, self.processor.image_processor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,7 @@ class DetectorExport:
 
     def answers(self, detector: Any, samples: Samples) -> list[tuple[NDArray[np.float32], Boxes]]:
         """Return the (N, W) features and the boxes of each image."""
-        queries = detector.encode_labels(samples.labels)
+        detector, queries = replace(detector, windows=1), detector.encode_labels(samples.labels)
         return [
             (detector.encode(image).features.numpy(), detector.detect([image], queries, 0.0)[0])
             for image in samples.images(_MOST)

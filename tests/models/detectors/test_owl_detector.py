@@ -114,7 +114,7 @@ def test_scores_of_the_places_are_those_of_the_full_forward(
 
 def test_places_that_are_not_finite_are_refused(detector: OwlDetector, images: list[Any]) -> None:
     broken = replace(detector, processor=NanWhereTall(detector.processor))
-    with pytest.raises(BadOutput, match="encoding of the image is not finite"):
+    with pytest.raises(BadOutput, match="encoding of image 0 is not finite"):
         broken.encode(images[2])
     encoded, queries = detector.encode(images[0]), detector.encode_labels(WORDS[:2])
     with pytest.raises(BadOutput, match="scores for the image are not finite"):

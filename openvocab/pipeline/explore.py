@@ -102,6 +102,7 @@ class Explored:
         xyxy: (N, 4) float32 boxes of the candidates in pixels, not ranked; None before the detector ran.
         box_scores: (N, C) float32, each candidate's score for every label, 0 for a label it was not scored for. The
             columns of a LabelSet's negatives stand behind those of the labels.
+        tiles: (N,) int64, the detector's window that each box was found in; None where it sees the image alone.
         masks: N encoded masks; None before the segmenter ran.
         mask_scores: (N,) float32, the segmenter's own estimates of the masks' IoU.
         evidence: The tagger's log-odds of presence; see pipeline.presence.
@@ -120,6 +121,7 @@ class Explored:
     tag_scores: Floats | None = None
     xyxy: Floats | None = None
     box_scores: Floats | None = None
+    tiles: NDArray[np.int64] | None = None
     masks: EncodedMasks | None = None
     mask_scores: Floats | None = None
     evidence: Evidence = field(default_factory=dict)
@@ -129,7 +131,7 @@ class Explored:
     @property
     def nbytes(self) -> int:
         """Bytes of arrays, tensors and masks it keeps alive, with those of encoded and without the vocabulary."""
-        own = (self.tag_scores, self.xyxy, self.box_scores, self.mask_scores, *self.evidence.values())
+        own = (self.tag_scores, self.xyxy, self.box_scores, self.tiles, self.mask_scores, *self.evidence.values())
         own += tuple(odds for each in (self.crops or {}).values() for odds in each.values())
         masks = 0 if self.masks is None else sum(map(len, self.masks.counts))
         return self.encoded.nbytes + nbytes_of((*own, self.presence.probabilities)) + masks
@@ -199,7 +201,7 @@ class Explored:
         if self.xyxy is None or self.box_scores is None:
             return Detections.none()
         best = np.zeros(0, np.float32)  # of no use here: presence is known
-        found = Candidates(self.xyxy, self.box_scores, self.min_score, best, self.masks, self.mask_scores)
+        found = Candidates(self.xyxy, self.box_scores, self.min_score, best, self.masks, self.mask_scores, self.tiles)
         wanted = present_rows(wanted, self.presence, settings)
         return found.detections(self.vocabulary.labels, wanted, settings, self.encoded.image.shape[:2])
 
@@ -262,7 +264,7 @@ def _answers(stages: Stages, now: Explored, limits: CandidateLimits) -> Iterator
     found = labeled(now.vocabulary, _candidates(stages, encoded, now.vocabulary.queries, limits))
     presence = stages.presence(now.evidence, found, now.vocabulary)
     boxes = replace(now, encoded=encoded, min_score=found.min_score, xyxy=found.xyxy, box_scores=found.scores)
-    now = replace(boxes, presence=presence)
+    now = replace(boxes, tiles=found.tiles, presence=presence)
     whole = stages.segmenter is None and found.masks is None
     now = _finished(_final(stages, now) if whole else now, "boxes", start)
     yield now

@@ -251,12 +251,12 @@ def test_it_says_how_much_memory_it_takes(pocket: Pipeline) -> None:
     encoded = pocket.encode(IMAGE)
     places, features = encoded.detector, encoded.segmenter
     assert encoded.views is not None and places is not None and features is not None
-    parts = (IMAGE, encoded.views, places.features, places.xyxy, features.features)
+    parts = (IMAGE, encoded.views, places.features, places.xyxy, places.tiles, features.features)
     assert encoded.nbytes == sum(each.nbytes for each in parts)
     first, *_, done = pocket.explore(encoded, ["apple", "dog"], min_score=0.0, max_candidates=20)
     assert first.nbytes == encoded.nbytes + 2 * 4 * 4  # scores, evidence of image and window, presence
     assert done.masks is not None and len(done.masks) == 20
-    assert done.nbytes - first.nbytes == 20 * 4 * (4 + 2 + 1) + sum(map(len, done.masks.counts))
+    assert done.nbytes - first.nbytes == 20 * (4 * (4 + 2 + 1) + 8) + sum(map(len, done.masks.counts))
 
 
 def test_a_detector_that_mixes_is_asked_once_for_all_labels_and_tags_decide() -> None:

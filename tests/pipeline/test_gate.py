@@ -159,7 +159,7 @@ def test_thresholds_are_the_checkpoints_unless_given_and_stand_in_the_record(
 
 def test_a_preset_goes_before_its_checkpoints() -> None:
     pipe = openvocab.load("pocket", tag_threshold=0.25)
-    assert (pipe.settings.tag_threshold, pipe.settings.box_threshold) == (0.25, 0.45)
+    assert (pipe.settings.tag_threshold, pipe.settings.box_threshold) == (0.25, 0.6)
     assert (pipe.settings.windows, pipe.settings.gate) == (3, "none")
 
 

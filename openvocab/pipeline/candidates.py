@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,6 @@ from openvocab.pipeline.protocols import (
     MaskDetector,
     Queries,
     Segmenter,
-    TiledEncoding,
 )
 from openvocab.pipeline.ranking import rank_boxes, rank_masks, top_candidates
 from openvocab.pipeline.settings import Settings
@@ -31,6 +30,7 @@ __all__ = [
     "LABEL_SCORES",
     "CandidateLimits",
     "Candidates",
+    "TiledEncoding",
     "encode_all",
     "find_candidates",
     "score_candidates",
@@ -69,6 +69,19 @@ class CandidateLimits:
         count = self.max_candidates
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise BadInput(f"max_candidates must be a whole number of at least 1, got {count!r}")
+
+
+@runtime_checkable
+class TiledEncoding(Protocol):
+    """An image that a late-fusion detector encoded with windows of it.
+
+    Attributes:
+        tiles: (N,) int64, the window of each box, so that boxes of one object are merged as those of tiles are; None
+            where there is the image alone.
+    """
+
+    @property
+    def tiles(self) -> NDArray[np.int64] | None: ...
 
 
 @dataclass(frozen=True, eq=False, slots=True)

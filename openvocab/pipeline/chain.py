@@ -346,8 +346,7 @@ def views_key(stages: Stages) -> tuple[int | str, ...]:
     settings = stages.settings
     if not settings.tiles:
         return (settings.windows,)
-    side = _input_side(stages) if settings.tiles == "auto" else 0
-    return settings.windows, settings.tiles, settings.min_object, side
+    return settings.windows, settings.tiles, settings.min_object, _input_side(stages) if settings.tiles == "auto" else 0
 
 
 def _presence(vocabulary: Vocabulary, labels: Floats, every: Floats) -> Presence:

@@ -42,7 +42,6 @@ __all__ = [
     "SizedInput",
     "Tagger",
     "TextEmbeddings",
-    "TiledEncoding",
     "TokenLimited",
     "Vocabulary",
 ]
@@ -349,19 +348,6 @@ class BatchEncoder(LateFusionDetector[P], Protocol[P]):
     def encode_batch(self, images: Sequence[ImageArray]) -> list[P]:
         """Return what encode returns for each image."""
         ...
-
-
-@runtime_checkable
-class TiledEncoding(Protocol):
-    """An image that a late-fusion detector encoded with windows of it.
-
-    Attributes:
-        tiles: (N,) int64, the window of each box, so that boxes of one object are merged as those of tiles are; None
-            where there is the image alone.
-    """
-
-    @property
-    def tiles(self) -> NDArray[np.int64] | None: ...
 
 
 class Segmenter(Protocol[E]):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import openvocab
+from openvocab import Pipeline, Settings
 from openvocab.models.detectors.owl_encoding import OwlEncoding
 from openvocab.pipeline.tiles import Tiling, crop, whole_boxes
 from tests.tiny import owlv2
@@ -64,8 +65,8 @@ def test_detect_and_proposals_look_at_windows_too(alone: Any, make_image: Any) -
 
 def test_tiles_take_the_place_of_windows(alone: Any) -> None:
     detector = replace(alone, windows=2)
-    kept = [openvocab.Pipeline(None, detector, None, openvocab.Settings(tiles=tiles)).detector for tiles in (0, 2)]
-    assert [each.windows for each in kept if each is not None] == [2, 1]
+    kept: list[Any] = [Pipeline(None, detector, None, Settings(tiles=tiles)).detector for tiles in (0, 2)]
+    assert [each.windows for each in kept] == [2, 1]
 
 
 def test_the_embedded_detector_finds_small_objects_in_windows() -> None:
@@ -80,6 +81,6 @@ def test_the_embedded_detector_finds_small_objects_in_windows() -> None:
     vocabulary = pipe.vocabulary(openvocab.read_labels("pocket"))
     counts = []
     for windows in (1, 2):
-        one = openvocab.Pipeline(pipe.tagger, replace(detector, windows=windows), pipe.segmenter, pipe.settings)
+        one = Pipeline(pipe.tagger, replace(detector, windows=windows), pipe.segmenter, pipe.settings)
         counts.append(sum(len(one(image, vocabulary).detections) for image in shrunk))
     assert counts[1] > counts[0]

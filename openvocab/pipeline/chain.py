@@ -98,8 +98,7 @@ class Stages:
         object.__setattr__(self, "settings", settings)
         object.__setattr__(self, "tagger", changed(self.tagger, "batch", settings.batch_size))
         object.__setattr__(self, "detector", changed(self.detector, "batch", settings.detector_batch_size))
-        if settings.tiles:  # its own windows would be tiles of tiles
-            object.__setattr__(self, "detector", changed(self.detector, "windows", 1))
+        object.__setattr__(self, "detector", changed(self.detector, "windows", 1 if settings.tiles else None))
         object.__setattr__(self, "segmenter", changed(self.segmenter, "batch", settings.segmenter_batch_size))
 
     @property

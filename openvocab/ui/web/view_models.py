@@ -49,7 +49,7 @@ def summary(workspace: Workspace) -> str:
 
 
 def _advice(raw: Result, explored: Explored) -> str:
-    """Return which slider to move; empty if there are tags and no detector."""
+    """Return which slider to move, or where the boxes are; empty if there are tags and no detector."""
     names = explored.vocabulary.labels
     if not raw.tags and explored.tag_scores is not None:
         best = int(np.argmax(explored.tag_scores))
@@ -57,6 +57,9 @@ def _advice(raw: Result, explored: Explored) -> str:
         return f"No label was found; the best is “{names[best]}” with {score:.2f}. Lower Tags, or try other words."
     if explored.box_scores is None:
         return ""
+    if count := len(raw.rejected):
+        boxes = "the only box" if count == 1 else f"all {count} boxes"
+        return f"Verification rejected {boxes}; the list below the objects has the reasons and brings them back."
     columns = [names.index(tag.label) for tag in raw.tags] or list(range(len(names)))
     if not explored.box_scores[:, columns].size:
         return "No label was found as an object; try other words."

@@ -86,6 +86,18 @@ def test_the_summary_counts_or_says_which_slider_helps(found, changes, says):
     assert says in summary(replace(found, thresholds=changes))
 
 
+@pytest.mark.parametrize(
+    ("count", "says"),
+    [pytest.param(1, "rejected the only box;", id="one box"), pytest.param(3, "rejected all 3 boxes;", id="boxes")],
+)
+def test_no_slider_is_advised_where_verification_rejected_the_boxes(found, monkeypatch, count, says):
+    raw = found.raw()
+    rejected = raw.detections.take(np.arange(count))
+    made = replace(raw, detections=openvocab.Detections.none(masks_of=(256, 256)), rejected=rejected)
+    monkeypatch.setattr(Workspace, "raw", lambda _: made)
+    assert says in summary(found) and "Lower" not in summary(found)
+
+
 def test_the_summary_names_characters_without_a_font(found):
     renamed = found.rename([found.objects()[0].key], "a\U000fff00")
     assert "No font on the server has \U000fff00;" in summary(renamed)

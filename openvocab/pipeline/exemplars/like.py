@@ -69,7 +69,7 @@ class LikeQueries:
         return (*self.rows, *self.negatives)
 
     @property
-    def asked(self) -> tuple[Queries | None, NDArray[np.int64]]:
+    def word_queries(self) -> tuple[Queries | None, NDArray[np.int64]]:
         """The detector's queries of the columns that are read as words, and which columns these are."""
         columns = np.array([at for at, row in enumerate(self.columns) if row.text], np.int64)
         if self.words is None or not len(columns):
@@ -172,15 +172,15 @@ class LikeDetector:
         Raises:
             BadInput: masks are asked for, and the detector has none.
         """
-        asked, columns = given.asked
-        if asked is None or self.detector is None:
+        queries, columns = given.word_queries
+        if queries is None or self.detector is None:
             none = Boxes(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
             return [(none, np.zeros((0, *image.shape[:2]), np.bool_)) for image in images]
         pairs: list[tuple[Boxes, Masks | None]]
         if not with_masks:
-            pairs = [(each, None) for each in self.detector.detect(images, asked, threshold)]
+            pairs = [(each, None) for each in self.detector.detect(images, queries, threshold)]
         elif isinstance(self.detector, MaskDetector):
-            pairs = list(self.detector.detect_masks(images, asked, threshold))
+            pairs = list(self.detector.detect_masks(images, queries, threshold))
         else:
             raise BadInput(f"nothing segments the boxes of words; {unsegmented(self.segmenter.record.spec)}")
         return [(Boxes(each.xyxy, each.scores, columns[each.label_index]), masks) for each, masks in pairs]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -341,10 +341,12 @@ class Owlv2Detector(OwlDetector):
     def propose(self, image: ImageArray) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the (N, 4) boxes of all places and their (N,) objectness in 0 to 1; no label is asked for.
 
+        Windows are left out: without a label, parts of enlarged objects look like objects.
+
         Raises:
             BadOutput: the model gave a box or an objectness that is not finite.
         """
-        encoded = self._encoded([image])[0]
+        encoded = replace(self, windows=1).encode(image)
         logits = self.model.objectness_predictor(encoded.features[None])[0]
         if not torch.isfinite(logits).all():
             raise BadOutput("the detector's objectness is not finite")

@@ -41,6 +41,17 @@ class Board:
         self.page.locator("#work-image input[type=file]").first.set_input_files(path)
         return self.opened()
 
+    def rejecting(self) -> Board:
+        """Run a scene with all labels of the models and a threshold that lets in boxes which verification rejects."""
+        self.example(3)
+        field = self.page.locator("#work-box-threshold input[type=range]")
+        field.evaluate("each => { each.value = 0.3; each.dispatchEvent(new Event('input', {bubbles: true})); }")
+        self.page.fill("#work-labels textarea", "pocket")
+        self.page.press("#work-labels textarea", "Enter")
+        self.page.locator("#work-note", has_text="detections in").wait_for()
+        self.page.wait_for_selector(".cv-rejected:not([hidden])")
+        return self
+
     def upload(self, path: Path, size: tuple[int, int]) -> Board:
         self.page.locator("#work-image input[type=file]").first.set_input_files(str(path))
         self.size = size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,9 @@ def test_boxes_of_phrases_are_boxes_of_labels_and_those_of_negatives_are_none(
 ) -> None:
     label, other = labels_of(family)[:2]
     with quiet():
-        detector = openvocab.load_detector(tiny(family), "cpu", "float32")
+        detector: Any = openvocab.load_detector(tiny(family), "cpu", "float32")
+        if family == "pocket":  # boxes of its windows are merged within a label
+            detector = replace(detector, windows=1)
         pipe, image = Pipeline(None, detector, None, EVERY_BOX), make_image(40, 60)
         both = pipe.detect(image, pipe.vocabulary([label, other]))
         merged = pipe.detect(image, pipe.vocabulary(LabelSet([label], {label: [other]})))

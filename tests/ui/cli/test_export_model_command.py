@@ -31,7 +31,8 @@ def test_the_chain_of_an_exported_preset_answers_as_the_preset(
     stages = [load(f"openvino:{out}", "cpu", "float32") for load in loaders]
     tagger, detector, segmenter = stages
     exported = openvocab.Pipeline(tagger, replace(detector, windows=1), segmenter, torch.settings)
-    alone: Any = replace(torch.detector, windows=1)  # of two windows that see an object, rounding decides
+    own: Any = torch.detector
+    alone = replace(own, windows=1)  # of two windows that see an object, rounding decides
     torch = openvocab.Pipeline(torch.tagger, alone, torch.segmenter, torch.settings)
     expected, found = (pipe(scene.path, ["tent", "umbrella", "light bulb", "dog"]) for pipe in (torch, exported))
     assert len(expected.detections or ()) > 0

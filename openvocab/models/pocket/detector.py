@@ -117,7 +117,7 @@ class PocketOwl(nn.Module):
 class PocketDetector(Owlv2Detector):
     """Owlv2Detector over the embedded model; its processor is the tokenizer of its sentences.
 
-    It also looks at windows of the image: with 256 pixels it misses most objects of less than 40.
+    It also looks at windows of the image: at 256 pixels alone it misses many small objects.
     """
 
     windows: int = 2

@@ -105,7 +105,7 @@ class Florence2Detector:
         return [self._found(image, row, queries, threshold) for row, image in enumerate(images)]
 
     def _found(self, image: ImageArray, row: int, queries: Queries, threshold: float) -> Boxes:
-        height, width = image.shape[:2]
+        (height, width), polygon = image.shape[:2], self._polygon
         bins, scores, index = [np.zeros((0, 4))], [np.zeros(0)], [np.zeros(0, np.int64)]
         answers = self.florence.answers(self.florence.encode(image, row), queries.embeddings.tokens, row)
         for place, answer in enumerate(answers):
@@ -113,7 +113,7 @@ class Florence2Detector:
                 cut = f"image {row}: Florence-2's answer to label {queries.labels[place]!r} is cut"
                 most = len(answer.tokens)
                 warnings.warn(f"{cut} at {most} tokens; objects after that are missing", OpenVocabWarning, stacklevel=3)
-            around, sure = boxes_of(answer, self.florence.locations, self._polygon)
+            around, sure = boxes_of(answer, self.florence.locations, polygon)
             bins, scores, index = [*bins, around], [*scores, sure], [*index, np.full(len(sure), place)]
         edges = torch.from_numpy((np.concatenate(bins) + 0.5) * ([width, height] * 2) / BINS).float()
         every, places = torch.from_numpy(np.concatenate(scores)).float(), torch.from_numpy(np.concatenate(index))

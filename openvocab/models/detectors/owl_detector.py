@@ -33,6 +33,7 @@ from openvocab.models.text_towers import ENCODING, check_sentences, check_tokeni
 from openvocab.pipeline.protocols import Boxes, ImageArray, Queries, QueryRow
 from openvocab.pipeline.quiet import label_batches
 from openvocab.pipeline.result import ModelRecord
+from openvocab.pipeline.tiles import Tiling
 from openvocab.prompts.labels import check_labels
 from openvocab.prompts.templates import PromptSet
 
@@ -279,7 +280,8 @@ class OwlDetector:
     @torch.inference_mode()
     def _encoded(self, images: Sequence[ImageArray], first: int = 0) -> list[OwlEncoding]:
         """Return the encodings of images, of which the first has that index."""
-        crops, parts = crops_of(images, self.windows), list[OwlEncoding]()
+        tilings = [Tiling.of(image.shape[:2], self.windows) for image in images]
+        crops, parts = crops_of(images, tilings), list[OwlEncoding]()
         for start in range(0, len(crops), self.batch):
             block = crops[start : start + self.batch]
             grid = self._grid([shown for _, shown in block])
@@ -290,7 +292,7 @@ class OwlDetector:
                     raise BadOutput(f"the detector's encoding of image {first + index} is not finite")
                 xyxy, rows = inside(_corners(boxes[row]) * self._extent(shown).to(boxes), shown)
                 parts.append(OwlEncoding(places[row, rows], np.asarray(xyxy[rows].cpu().numpy(), np.float32)))
-        return joined(parts, images, self.windows)
+        return joined(parts, images, tilings)
 
     @torch.inference_mode()
     def _logits(self, encoded: OwlEncoding, queries: Queries, name: str) -> Tensor:

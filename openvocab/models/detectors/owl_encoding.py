@@ -32,22 +32,22 @@ class OwlEncoding:
     tiles: NDArray[np.int64] | None = None
 
 
-def crops_of(images: Sequence[ImageArray], windows: int) -> list[tuple[int, ImageArray]]:
-    """Return each image and its overlapping windows, windows along the longer side, with the index of the image."""
+def crops_of(images: Sequence[ImageArray], tilings: Sequence[Tiling]) -> list[tuple[int, ImageArray]]:
+    """Return the windows of each image, the first of which is the image itself, with the index of the image."""
     return [
         (index, crop(image, window))
-        for index, image in enumerate(images)
-        for window in Tiling.of(image.shape[:2], windows).windows
+        for index, (image, tiling) in enumerate(zip(images, tilings, strict=True))
+        for window in tiling.windows
     ]
 
 
-def joined(parts: Sequence[OwlEncoding], images: Sequence[ImageArray], windows: int) -> list[OwlEncoding]:
+def joined(parts: Sequence[OwlEncoding], images: Sequence[ImageArray], tilings: Sequence[Tiling]) -> list[OwlEncoding]:
     """Return one encoding an image for those of crops_of.
 
     A box that an inner edge of a window may cut is left out: its object is whole in another window or in the image.
     """
     left = iter(parts)
-    return [_joined(left, Tiling.of(image.shape[:2], windows), image) for image in images]
+    return [_joined(left, tiling, image) for image, tiling in zip(images, tilings, strict=True)]
 
 
 def _joined(left: Iterator[OwlEncoding], tiling: Tiling, image: ImageArray) -> OwlEncoding:

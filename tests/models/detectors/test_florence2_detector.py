@@ -19,6 +19,7 @@ from openvocab.errors import BadInput, BadOutput, BadWeights, OpenVocabWarning
 from openvocab.models.detectors.florence2_detector import Florence2Detector, boxes_of
 from openvocab.models.written import Written
 from openvocab.pipeline.protocols import Queries
+from tests.helpers.folders import damaged_copy
 from tests.tiny.florence2 import CONTEXT, FEATURES, SIDE, write
 
 LABELS = ["cat", "Red dog", "a thing", "bird", "猫"]
@@ -264,13 +265,9 @@ def test_answers_that_are_not_finite_are_named(part: str, folder: str, images: l
     ],
 )
 def test_bad_folder_is_refused(tmp_path: Path, folder: str, name: str, text: str | None, message: str) -> None:
-    copy = shutil.copytree(folder, tmp_path / "model")
-    if text is None:
-        (copy / name).unlink()
-    else:
-        (copy / name).write_text(text, "utf-8")
+    copy = damaged_copy(folder, tmp_path / "model", name, text)
     with pytest.raises(BadWeights, match=message) as caught:
-        Florence2Detector.load(str(copy), "cpu")
+        Florence2Detector.load(copy, "cpu")
     assert "\n" not in str(caught.value)
 
 

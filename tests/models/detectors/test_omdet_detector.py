@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from transformers import OmDetTurboForObjectDetection, OmDetTurboProcessor
 from openvocab.errors import BadInput, BadOutput, BadWeights, OpenVocabWarning
 from openvocab.models.detectors.omdet_detector import OmDetDetector
 from openvocab.pipeline.protocols import Queries
+from tests.helpers.folders import damaged_copy
 from tests.tiny.omdet_turbo import CONTEXT, write
 
 WORDS = [f"thing {row}" for row in range(30)]
@@ -168,11 +168,7 @@ def test_answers_that_are_not_finite_are_named(folder: str, images: list[Any]) -
     ],
 )
 def test_bad_folder_is_refused(tmp_path: Path, folder: str, name: str, text: str | None, message: str) -> None:
-    copy = shutil.copytree(folder, tmp_path / "model")
-    if text is None:
-        (copy / name).unlink()
-    else:
-        (copy / name).write_text(text, "utf-8")
+    copy = damaged_copy(folder, tmp_path / "model", name, text)
     with pytest.raises(BadWeights, match=message) as caught:
-        OmDetDetector.load(str(copy), "cpu")
+        OmDetDetector.load(copy, "cpu")
     assert "\n" not in str(caught.value)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +20,7 @@ from openvocab.errors import BadInput, BadOutput, BadWeights, OpenVocabWarning
 from openvocab.models.detectors import qwen3_vl_detector
 from openvocab.models.detectors.qwen3_vl_detector import DEFAULT_TASK, Qwen3VlDetector
 from openvocab.models.written import Written
+from tests.helpers.folders import damaged_copy
 from tests.tiny.qwen3_vl import ANSWER, write
 
 LABELS = ["a thing", "cat", "dog", "red dog"]
@@ -251,11 +251,7 @@ def test_a_pipeline_takes_it_as_any_detector(detector: Qwen3VlDetector, images: 
     ],
 )
 def test_bad_folder_is_refused(tmp_path: Path, folder: str, name: str, text: str | None, message: str) -> None:
-    copy = shutil.copytree(folder, tmp_path / "model")
-    if text is None:
-        (copy / name).unlink()
-    else:
-        (copy / name).write_text(text, "utf-8")
+    copy = damaged_copy(folder, tmp_path / "model", name, text)
     with pytest.raises(BadWeights, match=message) as caught:
-        Qwen3VlDetector.load(str(copy), "cpu")
+        Qwen3VlDetector.load(copy, "cpu")
     assert "\n" not in str(caught.value)

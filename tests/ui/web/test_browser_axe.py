@@ -16,8 +16,14 @@ ALSO_DARK = [THEMES[0], pytest.param("dark", id="dark", marks=pytest.mark.long)]
 """The same colors as the workspace, so that the dark theme is checked less often."""
 
 
+SETTLED = """() => !document.querySelector('.pending')
+    && document.getAnimations().every(each => !(each instanceof CSSTransition))"""
+"""Gradio fades an output while its answer arrives: colors in between are none of the page's."""
+
+
 def violations(page: Any) -> list[str]:
-    """What axe-core finds, one line per node."""
+    """What axe-core finds in the settled page, one line per node."""
+    page.wait_for_function(SETTLED)
     found = sync_playwright.Axe().run(page).response["violations"]
     return [
         f"{each['id']}: {node['target']} {node['html'][:160]} {node.get('failureSummary', '')[:200]}"

@@ -86,18 +86,20 @@ class TiledEncoding(Protocol):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Candidates:
-    """N candidates of one image; see Explored for the attributes that are not described here.
+    """N candidates of one image.
 
     Attributes:
         xyxy: (N, 4) float32 boxes in pixels, not ranked.
         scores: (N, C) float32, each candidate's score for every label; 0 for a label that it was not scored for. The
             columns of a LabelSet's negatives stand behind those of the labels.
-        min_score: Box thresholds of this or more are answered in full.
+        min_score: Box thresholds of this or more are answered in full: the min_score that was asked for, or, where
+            more than max_candidates boxes scored it, the score of the best box that was dropped. With a calibration
+            it is compared with the detector's own scores, and is low enough for the thresholds of the settings.
         best: (C,) float32, the best score of each label over all boxes, candidates or not; NaN for a label that the
             detector was not asked for.
         masks: N encoded masks; None before the segmenter ran.
-        mask_scores: (N,) float32.
-        tiles: (N,) int64, the tile that each box was found in; None where the image was not tiled.
+        mask_scores: (N,) float32, the segmenter's own estimates of the masks' IoU.
+        tiles: (N,) int64, the tile, or the detector's window, that each box was found in; None where there are none.
     """
 
     xyxy: Floats

@@ -22,7 +22,6 @@ from openvocab.pipeline.candidates import (
 from openvocab.pipeline.chain import Stages, run_record, score_views
 from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.gate import Choice, choose, present_rows
-from openvocab.pipeline.masks import EncodedMasks
 from openvocab.pipeline.nbytes import nbytes_of
 from openvocab.pipeline.phrases.rows import columns, labeled
 from openvocab.pipeline.presence import Evidence
@@ -76,13 +75,11 @@ class Encoded:
 class Explored:
     """Raw answers of one image for one vocabulary: all that thresholds act on. It holds no model and calls none.
 
-    Candidates are the boxes whose best label scores min_score or more, the best max_candidates of them.
-
     For a late-fusion detector (OWL-ViT, OWLv2, the embedded models), whose boxes do not depend on the labels, each
     candidate has a score for every label, and result(**changes) equals pipe(image, labels, **changes) for any
     change of tag threshold, max_tags, NMS, duplicates, max_boxes, mask threshold and presence threshold, and for a
-    box threshold of `min_score` or more. Where boxes are verified, other thresholds may let in boxes that the
-    tagger has not seen on a crop; Pipeline.verified(explored, **changes) makes up for them, and result refuses
+    box threshold of `candidates.min_score` or more. Where boxes are verified, other thresholds may let in boxes that
+    the tagger has not seen on a crop; Pipeline.verified(explored, **changes) makes up for them, and result refuses
     without. For an early-fusion detector (Grounding DINO, OmDet-Turbo, DETR, SAM 3) all labels are detected
     together, once; a box has scores for the labels it was found under, and result drops boxes of labels that
     settings.gate excludes. The chain, which does not detect those labels, may then find other boxes.
@@ -95,16 +92,9 @@ class Explored:
         stage: The last finished stage: tags, boxes or masks.
         seconds: Stage -> seconds it took, with the encoding of the image; labels are encoded before.
         independent: Whether each tag's score stands alone (sigmoid); else they sum to 1 (softmax).
-        min_score: Box thresholds of this or more are answered in full: the min_score that was asked for, or, where
-            more than max_candidates boxes scored it, the score of the best box that was dropped. With a calibration
-            it is compared with the detector's own scores, and is low enough for the thresholds of the settings.
         tag_scores: (C,) float32; None without a tagger.
-        xyxy: (N, 4) float32 boxes of the candidates in pixels, not ranked; None before the detector ran.
-        box_scores: (N, C) float32, each candidate's score for every label, 0 for a label it was not scored for. The
-            columns of a LabelSet's negatives stand behind those of the labels.
-        tiles: (N,) int64, the detector's window that each box was found in; None where it sees the image alone.
-        masks: N encoded masks; None before the segmenter ran.
-        mask_scores: (N,) float32, the segmenter's own estimates of the masks' IoU.
+        candidates: The boxes whose best label scores min_score or more, the best max_candidates of them, with a score
+            for every label and, in the end, a mask; None before the detector ran.
         evidence: The tagger's log-odds of presence; see pipeline.presence.
         presence: Label -> probability that it is in the image, as far as the finished stages know.
         crops: What the tagger saw on crops of boxes; None before the last stage, and without a tagger.
@@ -117,13 +107,8 @@ class Explored:
     stage: Stage
     seconds: Mapping[str, float]
     independent: bool = True
-    min_score: float = 0.0
     tag_scores: Floats | None = None
-    xyxy: Floats | None = None
-    box_scores: Floats | None = None
-    tiles: NDArray[np.int64] | None = None
-    masks: EncodedMasks | None = None
-    mask_scores: Floats | None = None
+    candidates: Candidates | None = None
     evidence: Evidence = field(default_factory=dict)
     presence: Presence = field(default_factory=lambda: NO_PRESENCE)
     crops: Crops | None = None
@@ -131,10 +116,10 @@ class Explored:
     @property
     def nbytes(self) -> int:
         """Bytes of arrays, tensors and masks it keeps alive, with those of encoded and without the vocabulary."""
-        own = (self.tag_scores, self.xyxy, self.box_scores, self.tiles, self.mask_scores, *self.evidence.values())
-        own += tuple(odds for each in (self.crops or {}).values() for odds in each.values())
-        masks = 0 if self.masks is None else sum(map(len, self.masks.counts))
-        return self.encoded.nbytes + nbytes_of((*own, self.presence.probabilities)) + masks
+        crops = tuple(odds for each in (self.crops or {}).values() for odds in each.values())
+        own = (self.tag_scores, *self.evidence.values(), self.presence.probabilities, self.candidates, *crops)
+        masks = None if self.candidates is None else self.candidates.masks
+        return self.encoded.nbytes + nbytes_of(own) + (0 if masks is None else sum(map(len, masks.counts)))
 
     def result(self, source: str = "array", **changes: Unpack[SettingChanges]) -> Result:
         """Return the result under other settings; no model is called.
@@ -194,16 +179,14 @@ class Explored:
         return [row for row in least_likely(found, settings).tolist() if box_key(found, row) not in crops]
 
     def _choice(self, settings: Settings) -> Choice:
-        detects = self.xyxy is not None
+        detects = self.candidates is not None
         return choose(self.tag_scores, self.vocabulary.labels, settings, self.independent, detects=detects)
 
     def _detections(self, settings: Settings, wanted: NDArray[np.intp]) -> Detections:
-        if self.xyxy is None or self.box_scores is None:
+        if self.candidates is None:
             return Detections.none()
-        best = np.zeros(0, np.float32)  # of no use here: presence is known
-        found = Candidates(self.xyxy, self.box_scores, self.min_score, best, self.masks, self.mask_scores, self.tiles)
         wanted = present_rows(wanted, self.presence, settings)
-        return found.detections(self.vocabulary.labels, wanted, settings, self.encoded.image.shape[:2])
+        return self.candidates.detections(self.vocabulary.labels, wanted, settings, self.encoded.image.shape[:2])
 
     def _verdicts(self, found: Detections, settings: Settings) -> Verdicts:
         tagger, detector = self.record.tagger, self.record.detector
@@ -247,7 +230,7 @@ def explore(stages: Stages, image: Any, vocabulary: Vocabulary, limits: Candidat
         lowest = stages.settings.lowest_box_score(columns(vocabulary))
         limits = replace(limits, min_score=min(limits.min_score, lowest))
     record = run_record(stages, vocabulary)
-    start = Explored(encoded, vocabulary, record, stages.settings, "tags", {}, stages.independent, limits.min_score)
+    start = Explored(encoded, vocabulary, record, stages.settings, "tags", {}, stages.independent)
     return _answers(stages, start, limits)
 
 
@@ -263,8 +246,8 @@ def _answers(stages: Stages, now: Explored, limits: CandidateLimits) -> Iterator
     encoded = _with_detector(stages, now.encoded)
     found = labeled(now.vocabulary, _candidates(stages, encoded, now.vocabulary.queries, limits))
     presence = stages.presence(now.evidence, found, now.vocabulary)
-    boxes = replace(now, encoded=encoded, min_score=found.min_score, xyxy=found.xyxy, box_scores=found.scores)
-    now = replace(boxes, tiles=found.tiles, presence=presence)
+    boxes = replace(found, masks=None, mask_scores=None)
+    now = replace(now, encoded=encoded, candidates=boxes, presence=presence)
     whole = stages.segmenter is None and found.masks is None
     now = _finished(_final(stages, now) if whole else now, "boxes", start)
     yield now
@@ -273,7 +256,7 @@ def _answers(stages: Stages, now: Explored, limits: CandidateLimits) -> Iterator
         encoded = _with_segmenter(stages, now.encoded)
         found = segment_candidates(stages.segmenter, encoded.segmenter, found, encoded.image)
     if found.masks is not None:
-        now = replace(now, encoded=encoded, masks=found.masks, mask_scores=found.mask_scores)
+        now = replace(now, encoded=encoded, candidates=found)
         yield _finished(_final(stages, now), "masks", start)
 
 

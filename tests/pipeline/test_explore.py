@@ -11,6 +11,7 @@ import pytest
 
 import openvocab
 from openvocab import BadInput, BadOutput, Encoded, Explored, ImageError, ModelRecord, Pipeline, Settings
+from openvocab.pipeline.candidates import Candidates
 from openvocab.pipeline.protocols import Boxes, LateFusionDetector, MaskDetector, Queries
 from openvocab.testing import FakeDetector, FakeSegmenter, FakeTagger
 
@@ -79,6 +80,11 @@ def last(found: Any) -> Explored:
     return done
 
 
+def candidates(explored: Explored) -> Candidates:
+    assert explored.candidates is not None
+    return explored.candidates
+
+
 def assert_same(one: Any, other: Any, *, close: float = 0.0) -> None:
     """Two results are the same but for the name of the image."""
     assert_same_boxes(one.rejected, other.rejected, close)
@@ -136,7 +142,7 @@ def test_what_thresholds_make_of_it_is_what_the_chain_gives(
     changes: dict[str, Any], pocket: Pipeline, scene: tuple[Any, Explored]
 ) -> None:
     path, explored = scene
-    assert explored.stage == "masks" and explored.min_score == 0.05
+    assert explored.stage == "masks" and candidates(explored).min_score == 0.05
     got = pocket.verified(explored, **changes).result(**changes)
     assert_same(got, pocket(path, explored.vocabulary, **changes), close=1e-4)
 
@@ -157,8 +163,9 @@ def test_where_boxes_were_left_out_the_floor_says_from_where_on_it_is_exact(
 ) -> None:
     path, full = scene
     few = last(pocket.explore(full.encoded, full.vocabulary, max_candidates=most))
-    assert few.xyxy is not None and len(few.xyxy) == most and few.min_score > 0.05
-    wanted: dict[str, Any] = {"box_threshold": few.min_score, "tag_threshold": 0.01}
+    lowest = candidates(few).min_score
+    assert len(candidates(few).xyxy) == most and lowest > 0.05
+    wanted: dict[str, Any] = {"box_threshold": lowest, "tag_threshold": 0.01}
     got = pocket.verified(few, **wanted).result(**wanted)
     assert_same(got, pocket(path, full.vocabulary, **wanted), close=1e-4)
 
@@ -255,8 +262,9 @@ def test_it_says_how_much_memory_it_takes(pocket: Pipeline) -> None:
     assert encoded.nbytes == sum(each.nbytes for each in parts)
     first, *_, done = pocket.explore(encoded, ["apple", "dog"], min_score=0.0, max_candidates=20)
     assert first.nbytes == encoded.nbytes + 2 * 4 * 4  # scores, evidence of image and window, presence
-    assert done.masks is not None and len(done.masks) == 20
-    assert done.nbytes - first.nbytes == 20 * (4 * (4 + 2 + 1) + 8) + sum(map(len, done.masks.counts))
+    masks = candidates(done).masks
+    assert masks is not None and len(masks) == 20
+    assert done.nbytes - first.nbytes == 20 * (4 * (4 + 2 + 1) + 8) + 2 * 4 + sum(map(len, masks.counts))
 
 
 def test_a_detector_that_mixes_is_asked_once_for_all_labels_and_tags_decide() -> None:
@@ -272,15 +280,13 @@ def test_a_detector_that_mixes_is_asked_once_for_all_labels_and_tags_decide() ->
 def test_more_labels_than_go_through_the_detector_at_once() -> None:
     labels = [f"thing {number}" for number in range(5000)]
     explored = last(Pipeline(None, Placed(), None, Settings()).explore(IMAGE, labels, max_candidates=2))
-    assert explored.box_scores is not None and explored.box_scores.shape == (2, 5000)
-    np.testing.assert_array_equal(explored.box_scores, SCORES[:2][:, np.arange(5000) % 3])
-    assert explored.min_score == pytest.approx(0.6)
+    np.testing.assert_array_equal(candidates(explored).scores, SCORES[:2][:, np.arange(5000) % 3])
+    assert candidates(explored).min_score == pytest.approx(0.6)
 
 
 def test_a_candidate_keeps_its_scores_for_all_labels() -> None:
     explored = last(chain().explore(IMAGE, LABELS, min_score=0.25))
-    assert explored.box_scores is not None
-    np.testing.assert_array_equal(explored.box_scores, SCORES[:3])
+    np.testing.assert_array_equal(candidates(explored).scores, SCORES[:3])
 
 
 @pytest.mark.parametrize("detector", [Placed(), Mixing(), Cutting()], ids=["places", "mixing", "masks"])
@@ -288,16 +294,17 @@ def test_nothing_found_is_an_ordinary_answer(detector: Any) -> None:
     cuts = isinstance(detector, Cutting)
     pipe = Pipeline(fixed(), detector, None if cuts else FakeSegmenter(), Settings())
     explored = last(pipe.explore(IMAGE, LABELS, min_score=1.0))
-    assert explored.stage == "masks" and explored.masks is not None and not len(explored.masks)
+    masks = candidates(explored).masks
+    assert explored.stage == "masks" and masks is not None and not len(masks)
     assert explored.result().detections.masks.shape == (0, 40, 60)  # type: ignore[union-attr]
 
 
 def test_masks_of_a_large_image_are_made_a_few_at_a_time_and_held_compressed() -> None:
     pipe = chain()
     explored = last(pipe.explore(np.zeros((4000, 5000, 3), np.uint8), LABELS, min_score=0.0))
-    segmenter = pipe.segmenter
-    assert isinstance(segmenter, FakeSegmenter) and explored.masks is not None
-    assert segmenter.calls == [4] and sum(map(len, explored.masks.counts)) < 1000
+    segmenter, masks = pipe.segmenter, candidates(explored).masks
+    assert isinstance(segmenter, FakeSegmenter) and masks is not None
+    assert segmenter.calls == [4] and sum(map(len, masks.counts)) < 1000
 
 
 # --- what is refused

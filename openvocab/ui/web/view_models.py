@@ -42,7 +42,7 @@ def summary(workspace: Workspace) -> str:
     if not labels and (advice := _advice(raw, explored)):
         return advice
     parts = [_count(len(raw.tags), "tag")] if explored.tag_scores is not None else []
-    parts += [_count(len(labels), "detection")] if explored.xyxy is not None else []
+    parts += [_count(len(labels), "detection")] if explored.candidates is not None else []
     found = f"{' and '.join(parts)} in {raw.source}, {raw.width} × {raw.height} pixels."
     lacking = "".join(dict.fromkeys("".join(openvocab.undrawn(label) for label in labels)))
     return f"{found} No font on the server has {lacking}; the image shows “?” instead." if lacking else found
@@ -55,16 +55,17 @@ def _advice(raw: Result, explored: Explored) -> str:
         best = int(np.argmax(explored.tag_scores))
         score = float(explored.tag_scores[best])
         return f"No label was found; the best is “{names[best]}” with {score:.2f}. Lower Tags, or try other words."
-    if explored.box_scores is None:
+    if explored.candidates is None:
         return ""
     if count := len(raw.rejected):
         boxes = "the only box" if count == 1 else f"all {count} boxes"
         return f"Verification rejected {boxes}; the list below the objects has the reasons and brings them back."
     columns = [names.index(tag.label) for tag in raw.tags] or list(range(len(names)))
-    if not explored.box_scores[:, columns].size:
+    scores = explored.candidates.scores[:, columns]
+    if not scores.size:
         return "No label was found as an object; try other words."
-    row, column = np.unravel_index(np.argmax(explored.box_scores[:, columns]), (len(explored.box_scores), len(columns)))
-    score, name = float(explored.box_scores[row, columns[column]]), names[columns[column]]
+    row, column = np.unravel_index(np.argmax(scores), scores.shape)
+    score, name = float(scores[row, column]), names[columns[column]]
     return f"No label was found as an object; the best box is “{name}” with {score:.2f}. Lower Boxes below it."
 
 

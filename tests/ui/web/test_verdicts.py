@@ -28,7 +28,7 @@ def test_a_slider_gives_what_the_chain_gives_and_no_box_is_seen_twice(handlers: 
     chain = openvocab.load("pocket", device="cpu", dtype="float32")
     vocabulary, pixels = chain.vocabulary("pocket"), openvocab.read_image(SCENE.path)
     explored, seen = store.get(token).explored, 0
-    assert explored is not None and explored.min_score <= 0.45
+    assert explored is not None and explored.candidates is not None and explored.candidates.min_score <= 0.45
     for box in (0.45, 0.55, 0.45, 0.8):
         changes: Any = given | {"box_threshold": box}
         before = models.calls["tagger.encode_images"]

@@ -63,7 +63,7 @@ def _alike(one: Workspace, other: Workspace) -> bool:
     first, second = one.explored, other.explored
     if first is None or second is None:
         return first is second
-    return first.xyxy is second.xyxy and first.masks is second.masks and one.thresholds == other.thresholds
+    return first.candidates is second.candidates and one.thresholds == other.thresholds
 
 
 def _with_crops(after: Workspace, seen: Explored | None) -> Workspace:

@@ -213,6 +213,31 @@ def test_a_download_that_is_uploaded_again_goes_on_where_it_was(page, downloaded
     assert statuses(once_more) == statuses(shown)
 
 
+@pytest.mark.parametrize(
+    ("top", "begins", "known"),
+    [
+        pytest.param("images-run", "", True, id="in a folder"),
+        pytest.param("a/b", "", True, id="in a folder of a folder"),
+        pytest.param("run/images", "", True, id="in folders of the same names"),
+        pytest.param(".", "./", True, id="as tar names members"),
+        pytest.param("a", "", False, id="beside a text"),
+    ],
+)
+def test_a_download_that_was_packed_again_is_known(downloaded, server, tmp_path, monkeypatch, top, begins, known):
+    with zipfile.ZipFile(downloaded) as made:
+        made.extractall(tmp_path / "home" / top)
+    if not known:
+        (tmp_path / "home" / "notes.txt").write_text("a")
+    again = Uploader(server, tmp_path / "later", monkeypatch)
+    files = [each for each in sorted((tmp_path / "home").rglob("*")) if each.is_file()]
+    members = [(begins + each.relative_to(tmp_path / "home").as_posix(), each.read_bytes()) for each in files]
+    shown = again.upload(zipped(tmp_path / "again.zip", *members))
+    if known:
+        assert statuses(shown) == {"set/0.png": "reviewed", "set/1.png": "corrected", "z-cut.png": "new"}
+    else:
+        assert statuses(shown)[f"{top}/images/set/0.png"] == "new" and statuses(shown)["notes.txt"] == "error"
+
+
 def change(plain: dict[str, Any], **parts: Any) -> None:
     plain["detections"][0] |= parts
 

@@ -14,7 +14,7 @@ import openvocab
 from openvocab.errors import BadInput, ImageError
 from openvocab.ui.web.uploads.archives import Members
 from openvocab.ui.web.uploads.names import ARCHIVES
-from openvocab.ui.web.uploads.resume import RunFiles, is_download, split_download
+from openvocab.ui.web.uploads.resume import RunFiles, split_download
 from openvocab.ui.web.uploads.tar_archives import is_tar, unpack_tar
 from openvocab.ui.web.uploads.zip_archives import is_zip, unpack_zip
 
@@ -78,8 +78,8 @@ def _unpacked(
     if unpack is None:
         return [(upload.name, _archive_error(upload.name) or upload)], 0
     members, size = unpack(upload, folder, limits, bytes_left)
-    if runs is not None and is_download(members):
-        members, run = split_download(members)
+    if runs is not None and (download := split_download(members)) is not None:
+        members, run = download
         runs.append(run)
     images = set(openvocab.find_images(folder))
     kept = [(name, file) for name, file in members if isinstance(file, ImageError) or file in images]

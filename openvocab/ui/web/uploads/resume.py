@@ -29,7 +29,7 @@ from openvocab.pipeline.verification.settle import VERIFICATION
 from openvocab.ui.web.served.entries import UPLOADED, Entry
 from openvocab.ui.web.uploads.archives import Members
 
-__all__ = ["RUN", "RunFiles", "is_download", "restore", "split_download"]
+__all__ = ["RUN", "RunFiles", "restore", "split_download"]
 
 RUN = "run"
 """Folder of the answers and corrections beside the images, in the download and on the server."""
@@ -42,17 +42,25 @@ _MAX_BYTES = 2**23
 """Maximum size of a correction or record; one with 500 masks of a large image needs a tenth of it."""
 
 
-def is_download(members: Members) -> bool:
-    """Whether the members of an archive are the images and the run of an uploaded folder."""
-    names = [name for name, _ in members]
-    return f"{RUN}/{RECORD}" in names and all(name.startswith((f"{UPLOADED}/", f"{RUN}/")) for name in names)
+def split_download(members: Members) -> tuple[Members, RunFiles] | None:
+    """Return the images of a download under the names that they had, and the files of its run.
 
+    The images and the run may be in a folder, as after a person unpacked the download and packed it again.
 
-def split_download(members: Members) -> tuple[Members, RunFiles]:
-    """Return the images of a download under the names that they had, and the files of its run."""
-    images = [(name.removeprefix(f"{UPLOADED}/"), file) for name, file in members if name.startswith(f"{UPLOADED}/")]
-    others = {name: file for name, file in members if name.startswith(f"{RUN}/") and not isinstance(file, ImageError)}
-    return images, {name.removeprefix(f"{RUN}/"): file for name, file in others.items()}
+    Args:
+        members: The members of an archive.
+
+    Returns:
+        None for an archive that is no download of an uploaded folder.
+    """
+    marks = [name for name, _ in members if f"/{name}".endswith(f"/{RUN}/{RECORD}")]
+    top = min(marks, key=len, default="").removesuffix(f"{RUN}/{RECORD}")
+    images, run = f"{top}{UPLOADED}/", f"{top}{RUN}/"
+    if not marks or not all(name.startswith((images, run)) for name, _ in members):
+        return None
+    files = {name.removeprefix(run): file for name, file in members if name.startswith(run)}
+    kept = {name: file for name, file in files.items() if not isinstance(file, ImageError)}
+    return [(name.removeprefix(images), file) for name, file in members if name.startswith(images)], kept
 
 
 def restore(run: Path, downloads: Sequence[RunFiles], entries: Iterable[Entry], pixels: int) -> int:

@@ -18,8 +18,9 @@ from openvocab.batch.rows import id_of, text_of
 from openvocab.batch.run_folder import Run, RunFolder
 from openvocab.errors import BadInput, ImageError
 from openvocab.images.decode import read_item
+from openvocab.images.files import touched as time_of
 from openvocab.images.frames import split_frame
-from openvocab.images.items import Item
+from openvocab.images.items import Item, Skip
 from openvocab.images.sources import is_like_member, is_marked_file
 
 if TYPE_CHECKING:
@@ -119,10 +120,10 @@ class Known:
     def __contains__(self, text: object) -> bool:
         return text in self._rows
 
-    def skip(self, name: str) -> bool:
-        """Return whether an input has a row and was not modified since, so that the source can skip it."""
+    def skip(self, name: str, touched: float | None = None, /) -> bool:
+        """Return whether an input has a row and was not modified since, so that the source can skip it; see Skip."""
         row = self._rows.get(text_of(name))
-        return row is not None and not self._touched(name, row)
+        return row is not None and not self._touched(name, row, touched)
 
     def over(self, items: Iterable[Item]) -> Iterator[Item]:
         """Yield the items of a source; those with a row are skipped."""
@@ -155,9 +156,9 @@ class Known:
         if following < len(self._rows) and self._starts[part] == following:
             self._places[text] = place_of(self._parts[part])
 
-    def survey(self, source: Callable[[Callable[[str], bool]], Iterator[Item]]) -> Changes:
+    def survey(self, source: Callable[[Skip], Iterator[Item]]) -> Changes:
         """Compare all inputs with their rows without reading new ones, and return the changes."""
-        for _ in self.over(source(lambda name: text_of(name) not in self._rows or self.skip(name))):
+        for _ in self.over(source(lambda name, time=None: text_of(name) not in self._rows or self.skip(name, time))):
             pass
         return self.finish()
 
@@ -170,11 +171,13 @@ class Known:
             self.changes.removed, self.changes.elsewhere = gone, len(missing) - gone
         return self.changes
 
-    def _touched(self, name: str, row: int) -> bool:
+    def _touched(self, name: str, row: int, time: float | None) -> bool:
         """Return whether the file of an input was modified after the session that wrote its row began."""
         began = self._began[bisect_right(self._starts, row) - 1]
-        time = None if began is None else self._time(split_frame(name)[0])
-        return began is not None and time is not None and time >= began
+        if began is None:
+            return False
+        time = self._time(split_frame(name)[0]) if time is None else time
+        return time is not None and time >= began
 
     def _time(self, name: str) -> float | None:
         """Return when a file, or the shard or dataset of an input, was modified; None if there is none."""
@@ -207,10 +210,9 @@ class Known:
 def _touched_at(path: str) -> float | None:
     """Return the later of a file's modification and status change times, or None."""
     try:
-        found = os.stat(path)
+        return time_of(os.stat(path))
     except (OSError, ValueError):
         return None
-    return max(found.st_mtime, found.st_ctime)
 
 
 def _is_gone(name: str, read: Collection[str]) -> bool:

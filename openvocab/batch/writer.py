@@ -81,7 +81,7 @@ def source_of(folder: str, images: Names, options: RunOptions) -> Source:
     """
     refuse_target(folder, images, overwrite=options.overwrite)
     source = _source(images, options, folder)
-    if next(source(lambda _: True), None) is None:
+    if next(source(lambda *_: True), None) is None:
         raise _nothing_found(images)
     return (lambda skip: outside(source(skip), folder)) if os.path.isdir(folder) else source
 
@@ -107,7 +107,7 @@ def stream(
         Exception: The error of an input, if on_error is not given.
     """
     with open_engine(stages, vocabulary, replace(options, draw=True)) as engine:
-        answers = engine.answers(_source(images, options)(lambda _: False))
+        answers = engine.answers(_source(images, options)(lambda *_: False))
         first = next(answers, None)
         if first is None:
             raise _nothing_found(images)

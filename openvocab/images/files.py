@@ -7,7 +7,7 @@ import stat
 from contextlib import suppress
 from typing import BinaryIO
 
-__all__ = ["SUFFIXES", "begins_like_image", "looks_like_image", "open_regular"]
+__all__ = ["SUFFIXES", "begins_like_image", "looks_like_image", "open_regular", "touched"]
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"),
@@ -30,6 +30,11 @@ def begins_like_image(path: str) -> bool:
 def is_image_head(head: bytes) -> bool:
     """Return whether 12 bytes are the first ones of an image."""
     return head.startswith(_STRONG) or (head[:4], head[8:]) == (b"RIFF", b"WEBP") or head[4:] == b"ftypavif"
+
+
+def touched(found: os.stat_result) -> float:
+    """Return the later of a file's modification and status change times, in seconds since the epoch."""
+    return max(found.st_mtime, found.st_ctime)
 
 
 def open_regular(path: str) -> BinaryIO:

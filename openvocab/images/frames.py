@@ -9,7 +9,7 @@ from typing import Literal
 
 from openvocab.errors import BadInput
 from openvocab.images.decode import read_item
-from openvocab.images.items import Item
+from openvocab.images.items import Item, Skip
 from openvocab.images.read import frame_count_of
 
 __all__ = ["Frames", "check_frames", "file_id", "frame_items", "split_frame", "whole_file_items"]
@@ -33,7 +33,7 @@ def check_frames(frames: object) -> None:
         raise BadInput(f"frames must be 'first', 'all' or a whole number of at least 1, got {frames!r}")
 
 
-def frame_items(items: Iterator[Item], frames: Frames, skip: Callable[[str], bool]) -> Iterator[Item]:
+def frame_items(items: Iterator[Item], frames: Frames, skip: Skip) -> Iterator[Item]:
     """Yield one item per selected frame, with the id ID#frame=N; a file of one frame stays one item.
 
     Every file is read to count its frames. A web address counts as one frame.
@@ -50,11 +50,9 @@ def frame_items(items: Iterator[Item], frames: Frames, skip: Callable[[str], boo
             yield Item(name) if skip(name) else replace(item, id=name, frame=number)
 
 
-def whole_file_items(
-    read: Callable[[Callable[[str], bool]], Iterator[Item]], skip: Callable[[str], bool]
-) -> Iterator[Item]:
+def whole_file_items(read: Callable[[Skip], Iterator[Item]], skip: Skip) -> Iterator[Item]:
     """Yield the items of whole files, each with its file_id; read returns the items for a skip function."""
-    for item in read(lambda name: skip(file_id(name))):
+    for item in read(lambda name, touched=None: skip(file_id(name), touched)):
         name = file_id(item.id)
         yield item if name == item.id else replace(item, id=name)
 

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from openvocab.errors import ImageError
 
 __all__ = ["Item", "Skip"]
 
-Skip = Callable[[str], bool]
+
+class Skip(Protocol):
+    """Tells a source whether an input is skipped."""
+
+    def __call__(self, name: str, touched: float | None = None, /) -> bool:
+        """Return whether an id is skipped.
+
+        Args:
+            name: The id.
+            touched: See files.touched, of a source that has looked at the file.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from PIL import Image
 
 from openvocab.errors import BadInput, ImageError
 from openvocab.images import datasets_on_disk, lists, shards
-from openvocab.images.files import begins_like_image, looks_like_image
+from openvocab.images.files import begins_like_image, looks_like_image, touched
 from openvocab.images.items import Item, Skip
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
 
 SHARDS = (".tar", ".tar.gz", ".tgz")
 LISTS = (".txt", ".csv", ".parquet")
+_NOT_PLAIN = (*SHARDS, *LISTS)
 _LIKE_MEMBER = re.compile(r"[^/]*(?:\.(?:tar|tar\.gz|tgz)::|::[0-9]+$)", re.IGNORECASE)
 _FILE_MARK = ".//"
 _WEB = re.compile(r"https?://", re.IGNORECASE)
@@ -49,7 +50,7 @@ Images = Names | bytes | Image.Image | np.ndarray[Any, Any] | Sequence[Any]
 
 
 def items(
-    named: Images, *, allow_urls: bool = False, skip: Skip = lambda _: False, without: str | None = None
+    named: Images, *, allow_urls: bool = False, skip: Skip = lambda *_: False, without: str | None = None
 ) -> Iterator[Item]:
     """Yield the items of sources, each once, in the order given and by name within a folder.
 
@@ -76,7 +77,7 @@ def items(
     for index, one in enumerate(_given_list(named)):
         found = _items_of(os.fsdecode(one), walk, allow_urls, skip) if _is_name(one) else [_in_memory(one, index)]
         for item in found:
-            yield Item(item.id) if skip(item.id) else item
+            yield item if item.skipped or not skip(item.id) else Item(item.id)
 
 
 def is_like_member(name: str) -> bool:
@@ -181,10 +182,14 @@ class _Walk:
 
     def file(self, path: str, *, listed: bool = False) -> Iterator[Item]:
         """Yield a path that is no folder, unless it was yielded before."""
+        if self.new_file(path):
+            yield Item(_file_id(path), path, listed=listed)
+
+    def new_file(self, path: str) -> bool:
+        """Add a path that is no folder; return False if it was yielded before."""
         absolute = os.path.abspath(path)
         walked = self._reached(absolute) and os.path.lexists(absolute) and _counts(absolute)
-        if not walked and self.new(absolute):
-            yield Item(_file_id(path), path, listed=listed)
+        return not walked and self.new(path if absolute == path else absolute)  # stores no second copy of the text
 
     def _reached(self, absolute: str) -> bool:
         return any(_reaches(folder, absolute) for folder in self._folders)
@@ -231,8 +236,10 @@ def _items_of(path: str, walk: _Walk, allow_urls: bool, skip: Skip) -> Iterator[
         if not allow_urls:
             raise BadInput(f"{path!r} is a web address; add --allow-urls (allow_urls=True) to fetch images")
         yield from [Item(path, url=path)] * walk.new(path)
-    elif _is_plain(path):
-        yield from walk.file(path)
+    elif (found := _plain(path)) is not None:
+        if walk.new_file(path):
+            name = _file_id(path)
+            yield Item(name) if skip(name, touched(found)) else Item(name, path)
     elif datasets_on_disk.is_dataset(path):
         yield from datasets_on_disk.rows(_unmarked(path), skip) if walk.new(os.path.abspath(path)) else ()
     elif _is_pattern(path):
@@ -245,12 +252,15 @@ def _items_of(path: str, walk: _Walk, allow_urls: bool, skip: Skip) -> Iterator[
         yield from walk.folder_or_file(path)
 
 
-def _is_plain(path: str) -> bool:
-    """Return whether a path names a file that is neither a shard nor a list, which most paths of long lists are."""
+def _plain(path: str) -> os.stat_result | None:
+    """Return the status of a file that is neither a shard nor a list, which most paths of long lists are, or None."""
+    if path.lower().endswith(_NOT_PLAIN):
+        return None
     try:
-        return not path.lower().endswith((*SHARDS, *LISTS)) and stat.S_ISREG(os.stat(path).st_mode)
+        found = os.stat(path)
     except (OSError, ValueError):
-        return False
+        return None
+    return found if stat.S_ISREG(found.st_mode) else None
 
 
 def _pattern(pattern: str, walk: _Walk, skip: Skip) -> Iterator[Item]:

@@ -14,7 +14,9 @@ from PIL import Image
 import openvocab
 from openvocab import BadInput
 from openvocab.batch import changes
+from openvocab.batch.run_folder import RunFolder
 from openvocab.batch.unchanged import command_record, nothing_to_do
+from openvocab.images.sources import items
 from tests.helpers.stages import LABELS, save_images, tagging
 
 
@@ -65,6 +67,23 @@ def test_what_has_changed_is_counted_and_rows_are_kept(
     assert {name: after[name] for name in before} == before
     if summary.rows:
         assert openvocab.read_run(run).record["sessions"][-1]["changed"] == counted
+
+
+def test_a_resumed_run_looks_at_each_path_of_a_list_once(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths, seen, look = sorted(map(str, folder.iterdir())), list[str](), os.stat
+    monkeypatch.setattr(changes, "_SLACK", -3600)  # the files are older than the run
+    tagging().run_to(tmp_path / "run", paths, LABELS)
+
+    def noted(path: Any, **more: Any) -> os.stat_result:
+        seen.append(str(path))
+        return look(path, **more)
+
+    monkeypatch.setattr(os, "stat", noted)
+    known = changes.Known(RunFolder(tmp_path / "run"))
+    assert [item.skipped for item in known.over(items(paths, skip=known.skip))] == [True] * 6
+    assert [path for path in seen if path in paths] == paths
 
 
 @pytest.mark.parametrize(("change", "counted"), CHANGES)

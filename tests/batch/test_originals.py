@@ -62,7 +62,7 @@ def sources(tmp_path: Path) -> list[Path]:
 
 
 def _rows(sources: list[Path]) -> Iterator[tuple[Row, Item]]:
-    for item in frame_items(items(sources), "all", lambda _: False):
+    for item in frame_items(items(sources), "all", lambda *_: False):
         seen = decode_item(item, 10**6, None)
         yield Row(item.id, seen.sha256, seen.width, seen.height, seen.frames), item
 

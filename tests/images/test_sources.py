@@ -108,7 +108,7 @@ class TestFolders:
 
     def test_what_is_skipped_has_nothing_to_read(self) -> None:
         put("d/a.png", "d/b.png")
-        assert [item.skipped for item in items("d", skip=lambda name: name.endswith("a.png"))] == [True, False]
+        assert [item.skipped for item in items("d", skip=lambda name, *_: name.endswith("a.png"))] == [True, False]
 
 
 def loop(path: Path) -> None:
@@ -313,7 +313,7 @@ def test_a_dataset_saved_to_disk() -> None:
     datasets.DatasetDict(train=made.select([0])).save_to_disk("both")
     assert outcomes("ds") == {"ds::0": "ok", "ds::1": "not_an_image", "ds::2": "empty"}
     assert outcomes("both") == {"both/train::0": "ok"}
-    assert [item.data for item in items("ds", skip=lambda name: True)] == [None] * 3
+    assert [item.data for item in items("ds", skip=lambda *_: True)] == [None] * 3
 
 
 @pytest.mark.usefixtures("here")

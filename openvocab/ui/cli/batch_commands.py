@@ -244,4 +244,4 @@ class _Progress:
         from openvocab.images.sources import SHARDS, items
 
         if not any("{" in path or path.lower().endswith(SHARDS) for path in paths):
-            self._bar.total = sum(1 for _ in items(paths, allow_urls=allow_urls, skip=lambda _: True))
+            self._bar.total = sum(1 for _ in items(paths, allow_urls=allow_urls, skip=lambda *_: True))

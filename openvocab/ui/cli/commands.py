@@ -87,7 +87,7 @@ def _refuse_paths(args: Namespace) -> None:
     args.paths = with_stdin(args.paths)
     if args.out:
         refuse_target(args.out, args.paths)
-    if next(items(args.paths, allow_urls=args.allow_urls, skip=lambda _: True, without=args.out), None) is None:
+    if next(items(args.paths, allow_urls=args.allow_urls, skip=lambda *_: True, without=args.out), None) is None:
         raise BadInput(f"no image in {', '.join(map(str, args.paths))}; give an image, or a folder that holds some")
 
 

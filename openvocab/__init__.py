@@ -85,6 +85,7 @@ if TYPE_CHECKING:
     )
     from openvocab.pipeline.result import ModelRecord, Presence, Result, RunRecord, Tag
     from openvocab.pipeline.settings import Settings
+    from openvocab.pipeline.verdict import Verdict
     from openvocab.prompts.check import LabelFinding
     from openvocab.prompts.exemplars import Exemplar, Mark
     from openvocab.prompts.labels import label_sets, read_labels
@@ -152,6 +153,7 @@ __all__ = [
     "TextEmbeddings",
     "TokenLimited",
     "UnknownName",
+    "Verdict",
     "Vocabulary",
     "Workers",
     "colors_of",
@@ -246,6 +248,7 @@ _HOMES = {
         "register_tagger",
     ),
     "pipeline.settings": ("Settings",),
+    "pipeline.verdict": ("Verdict",),
 }
 _LATE = {name: f"openvocab.{home}" for home, names in _HOMES.items() for name in names} | {
     "Exemplar": "openvocab.prompts.exemplars",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from openvocab.batch.review import doubts_of
+from openvocab.batch.review import doubts_of, rejections_of
 from openvocab.batch.rows import Row, likely_labels
 from openvocab.evaluate import GroundTruth, image_errors
 from openvocab.evaluate.fitting.collect import box_answers, evidence_pairs
@@ -180,7 +180,8 @@ def review_figures(pool: Pool) -> dict[str, float]:
     names = pool.tags.labels
     errors = image_errors(pool.truth, [result.detections for result in pool.results], names)
     count = np.array([(each.objects != 0).sum() + (each.detections != 0).sum() for each in errors], np.float64)
-    doubts = [doubts_of(_row(result), tagged=True, boxed=True) for result in pool.results]
+    rows = [_row(result) for result in pool.results]
+    doubts = [doubts_of(row, rejections_of(row), tagged=True, boxed=True) for row in rows]
     likely = np.array([sum(one.errors for one in each) for each in doubts])
     first = round(FIRST * len(count))
 

@@ -2,7 +2,7 @@
 
 The score of a row is the number of errors that its own answers make likely. A box is right as often as its label is
 present and its score says; a label that is not reported is missed as often as it is present. Where a row has no
-presence, the tagger's score takes its place. A box that verification rejected is missed as often as its reason says.
+presence, the tagger's score takes its place. A box that verification rejected is missed as often as that is wrong.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 from openvocab.batch.rows import Row
 from openvocab.batch.run_folder import Run
-from openvocab.pipeline.verification.settle import VERIFICATION
-from openvocab.pipeline.verification.verdicts import error_chance
+from openvocab.pipeline.verdict import VERIFICATION, Verdict
 
 __all__ = ["Doubt", "Rejection", "Reviewed", "doubts_of", "rejections_of", "review"]
 
@@ -43,14 +42,15 @@ class Rejection:
     Attributes:
         label: The label that it had.
         score: The detector's.
-        errors: How likely the rejection is wrong, at most one half: a close call has the most.
-        reason: "rejected: ...", with what the box looks like.
+        errors: How likely the rejection is wrong, at most one half: a close call has the most. A box that is its own
+            label with 0.3, or that looks like another one with 0.7, should have been kept in 0.3.
+        verdict: Why it was rejected.
     """
 
     label: str
     score: float
     errors: float
-    reason: str
+    verdict: Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +80,18 @@ def review(run: Run) -> list[Reviewed]:
     rows = []
     for row in run:
         if row.status == "ok" and not row.reviewed:
-            doubts = doubts_of(row, tagged=tagged, boxed=boxed)
-            rows.append(Reviewed(row.id, sum(each.errors for each in doubts), doubts, rejections_of(row)))
+            rejected = rejections_of(row)
+            doubts = doubts_of(row, rejected, tagged=tagged, boxed=boxed)
+            rows.append(Reviewed(row.id, sum(each.errors for each in doubts), doubts, rejected))
     return sorted(rows, key=lambda each: -each.score)
 
 
-def doubts_of(row: Row, *, tagged: bool, boxed: bool) -> tuple[Doubt, ...]:
+def doubts_of(row: Row, rejected: Sequence[Rejection], *, tagged: bool, boxed: bool) -> tuple[Doubt, ...]:
     """Return what may be wrong in a row, the greatest doubt first.
 
     Args:
         row: An answered row.
+        rejected: What verification rejected in it.
         tagged: Whether the run has a tagger.
         boxed: Whether it has a detector: then a label is reported if it has a box, and else if it is a tag.
     """
@@ -104,7 +106,7 @@ def doubts_of(row: Row, *, tagged: bool, boxed: bool) -> tuple[Doubt, ...]:
         made += [_tag(label, row.presence.get(label, 0.0), tags) for label in {**row.presence, **tags}]
     else:
         made += [Doubt(label, 1 - score, f"tag {score:.2f}") for label, score in tags.items()]
-    made = _with_rejections(made, rejections_of(row), boxes)
+    made = _with_rejections(made, rejected, boxes)
     return tuple(sorted((each for each in made if each.errors >= _LEAST), key=lambda each: -each.errors))
 
 
@@ -114,12 +116,10 @@ def rejections_of(row: Row) -> tuple[Rejection, ...]:
     if found is None or VERIFICATION not in found.data:
         return ()
     back = set() if row.detections is None else {box.tobytes() for box in row.detections.xyxy}
-    columns = found.labels, found.detector_scores.tolist(), found.data[VERIFICATION], found.xyxy
-    made = [
-        Rejection(label, score, error_chance(reason), reason)
-        for label, score, reason, box in zip(*columns, strict=True)
-        if box.tobytes() not in back
-    ]
+    chances = [each.probability or 0.0 for each in found.data[VERIFICATION]]
+    errors = [round(min(chance, 1 - chance), 2) for chance in chances]
+    columns = found.labels, found.detector_scores.tolist(), errors, found.data[VERIFICATION], found.xyxy
+    made = [Rejection(*each) for *each, box in zip(*columns, strict=True) if box.tobytes() not in back]
     return tuple(sorted(made, key=lambda each: -each.errors))
 
 
@@ -129,7 +129,7 @@ def _with_rejections(
     """Return the doubts with the rejections of their labels: one object more that may be missed, or the one."""
     made = {each.label: each for each in doubts}
     for one in rejected:
-        reason, known = f"box {one.score:.2f} {one.reason}", made.get(one.label)
+        reason, known = f"box {one.score:.2f} {one.verdict}", made.get(one.label)
         if known is None:
             made[one.label] = Doubt(one.label, one.errors, reason)
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote, unquote_to_bytes
 
@@ -15,6 +15,7 @@ from openvocab.errors import BadInput, ImageErrorKind
 from openvocab.pipeline.detections import Detections, shortest
 from openvocab.pipeline.masks import EncodedMasks
 from openvocab.pipeline.result import Presence, Result, Tag
+from openvocab.pipeline.verdict import VERIFICATION, Verdict
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -67,7 +68,7 @@ class Row:
             the vocabulary; the others are less likely. None if it was not computed.
         features: (D,) of length 1, if the run stores features.
         drawing: The path of the annotated image relative to the run folder, if it was drawn.
-        rejected: What verification rejected, with the reasons; None after an error.
+        rejected: What verification rejected, with the verdicts; None after an error.
         labels: The vocabulary in order, or empty if it is not known; a run stores it in run.json, not in its rows.
         corrected: Whether a person changed the detections; see openvocab.read_run.
         reviewed: Whether a person marked the image as reviewed.
@@ -140,6 +141,7 @@ def schema(features: int | None = None, half: bool = True) -> pa.Schema:
     """
     import pyarrow as pa
 
+    verdict = pa.struct([("kind", pa.string()), ("label", pa.string()), ("probability", pa.float32())])
     detection = pa.struct(
         [
             ("label", pa.string()),
@@ -148,7 +150,7 @@ def schema(features: int | None = None, half: bool = True) -> pa.Schema:
             ("mask_score", pa.float32()),
             ("xyxy", pa.list_(pa.float32(), 4)),
             ("counts", pa.string()),
-            ("verification", pa.string()),
+            ("verdict", verdict),
         ]
     )
     fields = [
@@ -243,6 +245,7 @@ def id_of(text: str) -> str:
 def plain_detections(detections: Detections) -> list[dict[str, Any]]:
     """Return detections as plain JSON types, each with its mask's run-length counts; boxes and scores are exact."""
     masks = detections.encoded().masks
+    verdicts = detections.data.get(VERIFICATION, ())
     counts = masks.counts if isinstance(masks, EncodedMasks) else [None] * len(detections)
     mask_scores = [None] * len(detections) if detections.mask_scores is None else detections.mask_scores.tolist()
     columns: dict[str, Sequence[Any]] = {
@@ -252,7 +255,7 @@ def plain_detections(detections: Detections) -> list[dict[str, Any]]:
         "mask_score": mask_scores,
         "xyxy": detections.xyxy.tolist(),
         "counts": counts,
-        "verification": detections.data.get("verification", [None] * len(detections)),
+        "verdict": [asdict(each) for each in verdicts] if verdicts else [None] * len(detections),
     }
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
@@ -276,7 +279,7 @@ def detections_of_plain(
     """
     masked = bool(rows) and rows[0]["counts"] is not None
     labels = tuple(one["label"] for one in rows)
-    reasons = tuple(one.get("verification") for one in rows)  # rows of an earlier version have none
+    verdicts = tuple(verdict for one in rows if (verdict := _verdict(one)))
     found = Detections(
         np.array([one["xyxy"] for one in rows], np.float32).reshape(-1, 4),
         np.array([one["score"] for one in rows], np.float32),
@@ -284,10 +287,19 @@ def detections_of_plain(
         np.array([one["detector_score"] for one in rows], np.float32),
         np.array([one["mask_score"] for one in rows], np.float32) if masked else None,
         EncodedMasks(tuple(one["counts"] for one in rows), height or 0, width or 0) if masked else None,
-        data={"verification": reasons} if any(reason is not None for reason in reasons) else {},
+        data={VERIFICATION: verdicts} if verdicts else {},
     )
     new = [label for label in dict.fromkeys(labels) if label not in index]
     return found.indexed({**index, **{label: len(index) + at for at, label in enumerate(new)}} if new else index)
+
+
+def _verdict(plain: Mapping[str, Any]) -> Verdict | None:
+    """Return the verdict of a plain detection, which has its text alone in rows of an earlier version; or None."""
+    if (made := plain.get("verdict")) is not None:
+        known = made["probability"]
+        return Verdict(made["kind"], made["label"], None if known is None else shortest(known))
+    text = plain.get(VERIFICATION)
+    return None if text is None else Verdict.from_text(text)
 
 
 def _features(rows: Sequence[Row], kind: pa.DataType) -> pa.Array:

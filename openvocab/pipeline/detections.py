@@ -295,7 +295,7 @@ class Detections:
             return one
         known = dict(zip(self.labels, self.class_ids.tolist(), strict=True))
         class_id = known.get(label, int(self.class_ids.max()) + 1)
-        blank = {name: np.zeros(1, np.asarray(values).dtype) for name, values in self.data.items()}
+        blank = {name: (type(values[0])(),) for name, values in self.data.items()}
         return self + replace(one, class_ids=np.array([class_id], np.int64), data=blank)
 
     def _one(self, row: int) -> Detection:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from openvocab.errors import BadInput
 from openvocab.pipeline import display
 from openvocab.pipeline.detections import Detection, Detections, check_array
 from openvocab.pipeline.masks import Masks
+from openvocab.pipeline.verdict import VERIFICATION, Verdict
 
 if TYPE_CHECKING:
     import pandas
@@ -164,7 +165,7 @@ class Result:
         notes: Why there is neither a tag nor a detection; empty where there is one.
         labels: The vocabulary, in the caller's order; empty where it is not known.
         presence: Label -> probability that it is in the image; it does not depend on the other labels.
-        rejected: Boxes that verification rejected, best first; data["verification"] has the reasons.
+        rejected: Boxes that verification rejected, best first; data["verification"] has the verdicts.
     """
 
     source: str
@@ -246,8 +247,6 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types; masks as COCO run-length encoding (size is [height, width])."""
-        from dataclasses import asdict
-
         return {
             "source": self.source,
             "width": self.width,
@@ -348,6 +347,6 @@ def _plain(one: Detection) -> dict[str, Any]:
     }
     if one.rle is not None and one.mask_score is not None:
         plain |= {"mask_score": round(one.mask_score, 6), "mask": one.rle}
-    if one.data.get("verification"):
-        plain["verification"] = one.data["verification"]
+    if text := str(verdict := one.data.get(VERIFICATION, Verdict())):
+        plain |= {"verification": text, "verdict": asdict(verdict)}
     return plain

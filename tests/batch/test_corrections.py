@@ -17,7 +17,10 @@ from openvocab.batch.corrections.folder import correction_file, write_correction
 from openvocab.batch.review import review
 from openvocab.batch.rows import Row
 from openvocab.pipeline.masks import EncodedMasks
+from openvocab.pipeline.verdict import VERIFICATION, Verdict
 from tests.helpers.stages import LABELS, chain, save_images
+
+LIKE_CAT = Verdict("looks_like", "cat", 0.6)
 
 
 def detections(*labels: str, masks: bool = True) -> Detections:
@@ -33,7 +36,7 @@ def detections(*labels: str, masks: bool = True) -> Detections:
 
 
 def rejections(*labels: str) -> Detections:
-    made = replace(detections(*labels), data={"verification": ("rejected: looks like cat 0.60",) * len(labels)})
+    made = replace(detections(*labels), data={VERIFICATION: (LIKE_CAT,) * len(labels)})
     return made if labels else Detections.none()
 
 
@@ -98,7 +101,7 @@ def test_what_was_rejected_stays_with_a_corrected_image(kept, wanted):
     old = Row("a.png", height=8, width=9, detections=detections("red"), rejected=rejections("light"))
     row = applied(old, correction("a.png", "cat", rejected=given), LABELS)
     assert found(row).labels == ("cat",) and row.rejected is not None and row.rejected.labels == wanted
-    assert row.rejected.data.get("verification", ()) == tuple("rejected: looks like cat 0.60" for _ in wanted)
+    assert row.rejected.data.get(VERIFICATION, ()) == (LIKE_CAT,) * len(wanted)
     alone = row_of_correction(correction("a.png", "cat", rejected=given), LABELS).rejected
     assert alone is None if given is None else alone is not None and alone.labels == given.labels
 

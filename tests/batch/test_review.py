@@ -14,6 +14,7 @@ import openvocab
 from openvocab import Detections, Settings, Tag
 from openvocab.batch.review import doubts_of, rejections_of, review
 from openvocab.batch.rows import Row
+from openvocab.pipeline.verdict import VERIFICATION, Verdict
 from openvocab.testing import FakeDetector, FakeTagger
 from openvocab.ui.cli.main import main
 from tests.helpers.stages import LABELS, chain, save_images, tagging
@@ -64,7 +65,7 @@ def row(boxes: dict[str, float] | None, tags: dict[str, float], presence: dict[s
     ],
 )
 def test_doubts_are_the_errors_that_the_answers_make_likely(given: Row, stages: Any, wanted: list[Any]) -> None:
-    got = doubts_of(given, **stages)
+    got = doubts_of(given, (), **stages)
     assert [(each.label, each.reason) for each in got] == [(label, reason) for label, _, reason in wanted]
     assert [each.errors for each in got] == pytest.approx([errors for _, errors, _ in wanted], abs=1e-6)
 
@@ -80,14 +81,15 @@ def test_several_boxes_of_a_label_are_doubted_together() -> None:
         ),
         presence={"cat": 0.8},
     )
-    (doubt,) = doubts_of(twice, tagged=True, boxed=True)
+    (doubt,) = doubts_of(twice, (), tagged=True, boxed=True)
     assert doubt.errors == pytest.approx(0.28 + 0.6) and doubt.reason == "2 boxes, the best 0.90, presence 0.80"
 
 
 def rejected(*reasons: str, label: str = "owl") -> Detections:
     xyxy = np.array([[10 + at, 0, 14 + at, 4] for at in range(len(reasons))], np.float32).reshape(-1, 4)
-    scores, texts = np.full(len(reasons), 0.5, np.float32), tuple(f"rejected: {each}" for each in reasons)
-    return Detections(xyxy, scores, (label,) * len(reasons), scores, data={"verification": texts})
+    scores = np.full(len(reasons), 0.5, np.float32)
+    verdicts = tuple(Verdict.from_text(f"rejected: {each}") for each in reasons)
+    return Detections(xyxy, scores, (label,) * len(reasons), scores, data={VERIFICATION: verdicts})
 
 
 @pytest.mark.parametrize(
@@ -115,14 +117,14 @@ def rejected(*reasons: str, label: str = "owl") -> Detections:
 )
 def test_a_rejected_box_is_a_doubt(boxes: Any, presence: Any, reasons: list[str], wanted: tuple[float, str]) -> None:
     given = replace(row(boxes, {}, presence), rejected=rejected(*reasons))
-    (doubt,) = doubts_of(given, tagged=True, boxed=True)
+    (doubt,) = doubts_of(given, rejections_of(given), tagged=True, boxed=True)
     assert doubt.errors == pytest.approx(wanted[0], abs=1e-6) and doubt.reason == wanted[1]
 
 
 def test_rejections_are_listed_close_calls_first_without_what_a_person_brought_back() -> None:
     made = rejected("owl 0.10", "looks like cat 0.55", "same object as cat 0.95", "owl 0.35")
     given = replace(row({}, {}, {}), rejected=made)
-    assert [each.reason.removeprefix("rejected: ") for each in rejections_of(given)] == [
+    assert [str(each.verdict).removeprefix("rejected: ") for each in rejections_of(given)] == [
         "looks like cat 0.55",
         "owl 0.35",
         "owl 0.10",
@@ -130,7 +132,7 @@ def test_rejections_are_listed_close_calls_first_without_what_a_person_brought_b
     ]
     assert [each.errors for each in rejections_of(given)] == [0.45, 0.35, 0.1, 0.05]
     back = replace(given, detections=replace(made[1:3], data={}))
-    assert [each.reason for each in rejections_of(back)] == ["rejected: owl 0.35", "rejected: owl 0.10"]
+    assert [str(each.verdict) for each in rejections_of(back)] == ["rejected: owl 0.35", "rejected: owl 0.10"]
     assert rejections_of(replace(given, rejected=None)) == ()
 
 
@@ -174,4 +176,4 @@ def test_the_command_lists_what_verification_rejected(photos: Path, capsys: pyte
     assert text.count("rejected: owl 0.") == 2 and "1 more rejected; see them with --first 3" in text
     assert main(["review", "run", "--json"]) == 0
     (first, *_) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert first["rejected"][0].keys() == {"label", "score", "errors", "reason"}
+    assert first["rejected"][0].keys() == {"label", "score", "errors", "verdict"}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from openvocab.batch.rows import Row, from_table, schema, to_table
 from openvocab.errors import BadInput
 from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.result import Tag
+from openvocab.pipeline.verdict import VERIFICATION, Verdict
 
 HEIGHT, WIDTH = 7, 9
 
@@ -25,6 +27,16 @@ def _detections(count: int, masked: bool) -> Detections:
     return Detections(xyxy, scores[0], labels, scores[1], scores[2] if masked else None, masks if masked else None)
 
 
+def _judged(*verdicts: Verdict) -> Detections:
+    return replace(_detections(len(verdicts), True).encoded(), data={VERIFICATION: verdicts})
+
+
+KEPT = _judged(Verdict("verified", "犬", 0.75), Verdict("relabeled", "b", 0.1), Verdict())
+REJECTED = _judged(
+    Verdict("unlikely", "犬", 0.01), Verdict("looks_like", "a 0.5", 0.7), Verdict("same_object", "b", 1.0)
+)
+
+
 ROWS = [
     pytest.param(Row("a.png", "0" * 64, WIDTH, HEIGHT, 1, tags=(Tag("犬", 0.5), Tag("b", 0.25))), id="tags alone"),
     pytest.param(Row("b", None, None, None, None, "truncated", "b: the file is cut short"), id="an error"),
@@ -32,6 +44,10 @@ ROWS = [
     pytest.param(Row("d", "1" * 64, WIDTH, HEIGHT, 1, detections=_detections(2, False).encoded()), id="boxes alone"),
     pytest.param(Row("e", "1" * 64, WIDTH, HEIGHT, 1, detections=_detections(0, False).encoded()), id="nothing found"),
     pytest.param(Row("f\n\t", "1" * 64, WIDTH, HEIGHT, 1, features=np.array([0.6, 0.8], np.float32)), id="features"),
+    pytest.param(Row("g", "1" * 64, WIDTH, HEIGHT, 1, detections=KEPT, rejected=REJECTED), id="verdicts"),
+    pytest.param(
+        Row("h", "1" * 64, WIDTH, HEIGHT, 1, detections=_judged(Verdict()), rejected=REJECTED), id="no verdict"
+    ),
 ]
 
 
@@ -41,7 +57,7 @@ def _same(one: Row, other: Row) -> None:
     assert [tag.label for tag in one.tags] == [tag.label for tag in other.tags]
     np.testing.assert_allclose([tag.score for tag in one.tags], [tag.score for tag in other.tags])
     assert (one.detections is None) == (other.detections is None)
-    assert one.detections == other.detections
+    assert one.detections == other.detections and one.rejected == other.rejected
 
 
 @pytest.mark.parametrize("row", ROWS)
@@ -52,6 +68,19 @@ def test_a_row_survives_the_table(row: Row) -> None:
     _same(row, back[0])
     if row.features is not None:
         np.testing.assert_array_equal(back[0].features, row.features)
+
+
+def test_verdicts_of_an_earlier_version_are_read_from_their_text() -> None:
+    kind = schema()
+    row = Row("g", "1" * 64, WIDTH, HEIGHT, 1, detections=KEPT, rejected=REJECTED)
+    (plain,) = to_table([row], kind).to_pylist()
+    for name in ("detections", "rejected"):
+        for one in plain[name]:
+            one["verification"] = str(Verdict(**one.pop("verdict")))
+    (back,) = from_table(pa.Table.from_pylist([plain]))
+    assert back.detections is not None and back.rejected is not None
+    assert list(map(str, back.detections.data[VERIFICATION])) == ["verified", "relabeled: was b 0.10", ""]
+    assert back.rejected == REJECTED
 
 
 def test_masks_come_back_bit_for_bit() -> None:

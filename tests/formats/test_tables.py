@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from pyarrow import csv as arrow_csv
 
 import openvocab
 from openvocab.formats.tables import COLUMNS, FORMULA, escaped
+from openvocab.pipeline.verdict import VERIFICATION, Verdict
 
 
 def _lines(path):
@@ -80,6 +82,18 @@ def test_json_lines_come_back(scene, tmp_path):
             )
             assert [one["label"] for one in line["detections"]] == list(row.detections.labels)
     assert tuple(one["mask"]["counts"] for one in lines[0]["detections"]) == scene.rows[0].detections.masks.counts
+
+
+def test_verdicts_are_written(scene, tmp_path):
+    looks = replace(scene.rows[0].detections[:1], data={VERIFICATION: (Verdict("looks_like", "=1+1", 0.75),)})
+    row = replace(scene.rows[0], detections=looks, rejected=looks, presence={"犬": 0.5}, notes=("a note",))
+    with open(openvocab.export(row, tmp_path / "rows.jsonl", "jsonl", scene.labels).path, encoding="utf-8") as file:
+        plain = json.loads(file.read())
+    wanted = {"kind": "looks_like", "label": "=1+1", "probability": 0.75}
+    assert [one["verdict"] for name in ("detections", "rejected") for one in plain[name]] == [wanted] * 2
+    assert (plain["presence"], plain["notes"]) == ({"犬": 0.5}, ["a note"])
+    cells = _lines(openvocab.export(row, tmp_path / "rows.csv", "csv", scene.labels).path)[-1]
+    assert [cells[name] for name in COLUMNS[-3:]] == ["looks_like", "'=1+1", "0.75"]
 
 
 def test_features_come_back(tmp_path):

@@ -122,7 +122,7 @@ def test_verification_reads_the_coefficients_that_it_was_fitted_with() -> None:
     np.testing.assert_allclose(fitted.shipped, plain.probabilities)
     rule = VerificationModel((Logistic(0.0, {"presence": 1.0}),), 0.5, "")
     odds = {"presence": log_odds(np.array([0.9, 0.2, 0.1])), "likely": log_odds(np.array([0.3] * 3))}
-    assert judge(rule, LABELS, 0, odds).reason == "verified", "by the first ones"
+    assert judge(rule, LABELS, 0, odds).verdict.kind == "verified", "by the first ones"
     assert judge(rule, LABELS, 1, odds, 0.25).place == 0 and judge(rule, LABELS, 1, odds, 0.35).place == -1
 
 

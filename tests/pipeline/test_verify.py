@@ -15,6 +15,7 @@ from PIL import Image
 import openvocab
 from openvocab import BadInput, Pipeline, Settings
 from openvocab.pipeline.presence import log_odds
+from openvocab.pipeline.verdict import Verdict
 from openvocab.pipeline.verification.settle import settle
 from openvocab.pipeline.verification.verdicts import judge
 from openvocab.testing import FakeDetector, FakeSegmenter, FakeTagger
@@ -44,7 +45,8 @@ BOX = np.array([1.0, -2.0, -3.0], np.float32)
 )
 def test_a_box_is_kept_relabeled_or_rejected(crops: tuple[float, ...], place: int, reason: str) -> None:
     verdict = judge(RULE, LABELS, 0, {"box": BOX, "crop": np.array(crops, np.float32)})
-    assert (verdict.place, verdict.reason) == (place, reason)
+    assert (verdict.place, str(verdict.verdict)) == (place, reason)
+    assert str(Verdict.from_text(reason)) == reason, "rows of an earlier version"
 
 
 @pytest.mark.parametrize(
@@ -56,8 +58,8 @@ def test_no_box_gets_a_label_that_presence_threshold_drops(least: float, place: 
 
 
 def test_the_only_label_has_no_rival() -> None:
-    assert judge(RULE, LABELS[:1], 0, {"crop": np.array([-2.0], np.float32)}).reason == "rejected: cat 0.12"
-    assert judge(RULE, LABELS[:1], 0, {"crop": np.array([0.0], np.float32)}).reason == "verified"
+    for odds, text in ((-2.0, "rejected: cat 0.12"), (0.0, "verified")):
+        assert str(judge(RULE, LABELS[:1], 0, {"crop": np.array([odds], np.float32)}).verdict) == text
 
 
 def test_a_label_that_is_as_likely_as_that_of_the_box_does_not_replace_it() -> None:
@@ -86,7 +88,7 @@ def pipeline(
 
 
 def reasons(found: openvocab.Detections) -> list[str]:
-    return [one.data["verification"] for one in found]
+    return [str(one.data["verification"]) for one in found]
 
 
 def test_the_chain_lists_what_it_rejects_with_the_reason() -> None:
@@ -96,7 +98,9 @@ def test_the_chain_lists_what_it_rejects_with_the_reason() -> None:
     assert reasons(result.rejected)[0].startswith("rejected: owl 0.")
     plain = json.loads(result.to_json())
     assert plain["detections"][0]["verification"] == "verified"
-    assert plain["rejected"][0]["verification"] == reasons(result.rejected)[0]
+    verdict = result.rejected[0].data["verification"]
+    assert plain["rejected"][0]["verification"] == str(verdict)
+    assert plain["rejected"][0]["verdict"] == {"kind": "unlikely", "label": "owl", "probability": verdict.probability}
     assert "mask" in plain["rejected"][0] and plain["run"]["settings"]["verify"] == 3
 
 

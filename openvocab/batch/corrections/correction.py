@@ -36,7 +36,7 @@ class Correction:
         removed: The identifiers of what a person deleted.
         corrected: Whether detections differ from found.
         reviewed: Whether a person marked the image as reviewed.
-        rejected: What verification rejected, with the reasons; None in a file of an earlier version.
+        rejected: What verification rejected, with the verdicts; None in a file of an earlier version.
     """
 
     id: str

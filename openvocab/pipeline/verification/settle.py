@@ -9,19 +9,17 @@ import numpy as np
 
 from openvocab.pipeline.candidates import LABEL_SCORES
 from openvocab.pipeline.chain import Stages, segment
-from openvocab.pipeline.detections import Detections
+from openvocab.pipeline.detections import Detections, shortest
 from openvocab.pipeline.protocols import Boxes, ImageArray, Vocabulary
 from openvocab.pipeline.ranking import overlaps, rank_boxes
 from openvocab.pipeline.result import Presence
 from openvocab.pipeline.settings import Settings
+from openvocab.pipeline.verdict import VERIFICATION, Verdict
 from openvocab.pipeline.verification.crops import crops_of
-from openvocab.pipeline.verification.verdicts import NO_VERDICTS, Verdict, Verdicts, least_likely, verdicts_on
+from openvocab.pipeline.verification.verdicts import NO_VERDICTS, Judgment, Verdicts, least_likely, verdicts_on
 from openvocab.weights.verification import verification_model
 
-__all__ = ["VERIFICATION", "Verified", "finish", "settle", "verify"]
-
-VERIFICATION = "verification"
-"""The entry of Detections.data with the reason of each verdict; empty for a box that was not verified."""
+__all__ = ["Verified", "finish", "settle", "verify"]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -29,7 +27,7 @@ class Verified:
     """Detections after verification.
 
     Attributes:
-        detections: What was kept, best first; data["verification"] has the reasons.
+        detections: What was kept, best first; data["verification"] has the verdicts.
         rejected: What was rejected, best first, with the same entry.
     """
 
@@ -102,16 +100,16 @@ def settle(found: Detections, made: Verdicts, labels: tuple[str, ...], settings:
     if not settings.verify or not len(found):
         return Verified(found, Detections.none())
     own = enumerate(zip(found.class_ids.tolist(), found.detector_scores.tolist(), strict=True))
-    given = [made.get(row, Verdict(*each, "")) for row, each in own]
+    given = [made.get(row, Judgment(*each, Verdict())) for row, each in own]
     places, likely = np.array([one.place for one in given]), np.array([one.probability for one in given], np.float32)
     rows = np.flatnonzero(places >= 0)
     some = Boxes(found.xyxy[rows], likely[rows], places[rows])
     kept = rows[rank_boxes(some, settings.changed(verify=0), min_scores=0.0)]
-    reasons = [one.reason for one in given]
+    verdicts = [one.verdict for one in given]
     for row in np.setdiff1d(rows, kept):
         winner = kept[overlaps(found.xyxy[row], found.xyxy[kept])[0].argmax()]
-        reasons[row] = f"rejected: same object as {labels[places[winner]]} {likely[winner]:.2f}"
-    told = replace(found, data={**data, VERIFICATION: tuple(reasons)})
+        verdicts[row] = Verdict("same_object", labels[places[winner]], shortest(likely[winner]))
+    told = replace(found, data={**data, VERIFICATION: tuple(verdicts)})
     named = np.where(places < 0, found.class_ids, places)
     told = replace(told, labels=tuple(labels[place] for place in named), class_ids=named)
     out = np.setdiff1d(np.arange(len(found)), kept)

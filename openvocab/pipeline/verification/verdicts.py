@@ -14,24 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openvocab.pipeline.candidates import LABEL_SCORES
-from openvocab.pipeline.detections import Detections
+from openvocab.pipeline.detections import Detections, shortest
 from openvocab.pipeline.phrases.rows import columns
 from openvocab.pipeline.presence import log_odds
 from openvocab.pipeline.protocols import Vocabulary
 from openvocab.pipeline.result import Presence
 from openvocab.pipeline.settings import Settings
+from openvocab.pipeline.verdict import Verdict
 from openvocab.pipeline.verification.crops import Crops, box_key
 from openvocab.weights.verification import VerificationModel
 
 __all__ = [
     "NO_VERDICTS",
-    "Verdict",
+    "Judgment",
     "Verdicts",
-    "error_chance",
     "judge",
     "label_evidence",
     "least_likely",
-    "looks_like",
     "verdicts_on",
 ]
 
@@ -39,42 +38,25 @@ Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What verification says of one box.
+class Judgment:
+    """A verdict on one box, and the label that the box has by it.
 
     Attributes:
         place: Place of the label that the box has now; -1 where it is rejected.
         probability: That the box has its label.
-        reason: "verified", "relabeled: was LABEL", or "rejected: ...".
+        verdict: What is reported.
     """
 
     place: int
     probability: float
-    reason: str
-
-
-_LOOKS_LIKE = "rejected: looks like "
-
-
-def looks_like(reason: str) -> str | None:
-    """Return the other label that a rejected box looks like, from its reason; None where the reason names none."""
-    return reason.removeprefix(_LOOKS_LIKE).rpartition(" ")[0] if reason.startswith(_LOOKS_LIKE) else None
-
-
-def error_chance(reason: str) -> float:
-    """Return how likely a rejection is wrong, at most one half: from the probability at the end of its reason.
-
-    A box that is its own label with 0.3, or that looks like another one with 0.7, should have been kept in 0.3.
-    """
-    number = float(reason.rpartition(" ")[2])
-    return min(number, round(1 - number, 2))
+    verdict: Verdict
 
 
 _LOWEST = 1e-3
 """Scores of the detector under this are not told apart; a label that it was not asked for has this one."""
 
-Verdicts = Mapping[int, Verdict]
-"""Row of a detection -> its verdict."""
+Verdicts = Mapping[int, Judgment]
+"""Row of a detection -> the judgment on it."""
 NO_VERDICTS: Verdicts = {}
 
 
@@ -127,8 +109,8 @@ def judge(
     odds: Mapping[str, Floats],
     min_presence: float = 0.0,
     reported: int | None = None,
-) -> Verdict:
-    """Return the verdict on one box.
+) -> Judgment:
+    """Return the judgment on one box.
 
     Args:
         model: The rule.
@@ -147,9 +129,10 @@ def judge(
         likely = np.where(absent, -1.0, likely)
     best = place if likely[place] == likely.max() else int(likely.argmax())
     mine, theirs = float(likely[place]), float(likely[best])
+    own = labels[place], shortest(mine)
     if best == place:
         right = mine >= model.threshold
-        return Verdict(place if right else -1, mine, "verified" if right else f"rejected: {labels[place]} {mine:.2f}")
+        return Judgment(place if right else -1, mine, Verdict("verified" if right else "unlikely", *own))
     if theirs < model.threshold or (reported is not None and best >= reported):
-        return Verdict(-1, mine, f"{_LOOKS_LIKE}{labels[best]} {theirs:.2f}")
-    return Verdict(best, theirs, f"relabeled: was {labels[place]} {mine:.2f}")
+        return Judgment(-1, mine, Verdict("looks_like", labels[best], shortest(theirs)))
+    return Judgment(best, theirs, Verdict("relabeled", *own))

@@ -18,7 +18,6 @@ from PIL import Image
 import openvocab
 from openvocab import Result
 from openvocab.pipeline.masks import mask_json
-from openvocab.pipeline.verification.verdicts import looks_like
 from openvocab.ui.web.images import MAX_SIDE, data_url, fit
 from openvocab.ui.web.workspace import Object, Workspace
 
@@ -140,8 +139,8 @@ def _rejected_value(each: Object) -> Message:
         "key": each.key,
         "label": each.label,
         "score": round(each.score, 4),
-        "reason": each.verdict.removeprefix("rejected: "),
-        "looksLike": looks_like(each.verdict),
+        "reason": str(each.verdict).removeprefix("rejected: "),
+        "looksLike": each.verdict.looks_like,
         "box": each.xyxy,
     }
 

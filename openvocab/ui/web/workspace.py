@@ -15,8 +15,7 @@ from openvocab import Detections, Result
 from openvocab.errors import BadInput
 from openvocab.pipeline.masks import EncodedMasks, mask_json
 from openvocab.pipeline.settings import SettingChanges
-from openvocab.pipeline.verification.settle import VERIFICATION
-from openvocab.pipeline.verification.verdicts import looks_like
+from openvocab.pipeline.verdict import VERIFICATION, Verdict
 
 if TYPE_CHECKING:
     from openvocab import Encoded, Explored, Pipeline
@@ -45,7 +44,7 @@ class Object:
         xyxy: Left, top, right, bottom in pixels, half-open.
         mask: COCO run-length encoding, {"size": [H, W], "counts": str}; None without a mask.
         by_hand: Whether a person added or changed it.
-        verdict: What verification said of it; empty where it said nothing, and for an object of a person.
+        verdict: What verification said of it; "unverified" for an object of a person.
     """
 
     key: str
@@ -56,7 +55,7 @@ class Object:
     xyxy: tuple[float, float, float, float]
     mask: dict[str, Any] | None
     by_hand: bool = False
-    verdict: str = ""
+    verdict: Verdict = field(default_factory=Verdict)
 
 
 def detection_keys(detections: Detections) -> tuple[str, ...]:
@@ -185,8 +184,8 @@ class Workspace:
         found = next((each for each in self.rejected() if each.key == key), None)
         if found is None:
             raise BadInput("this box is not among the rejected ones anymore; choose one from the list")
-        label = (looks_like(found.verdict) if relabel else None) or found.label
-        return self._edited({key: replace(found, label=label, by_hand=True, verdict="")})
+        label = (found.verdict.looks_like if relabel else None) or found.label
+        return self._edited({key: replace(found, label=label, by_hand=True, verdict=Verdict())})
 
     def remove(self, key: str) -> Workspace:
         """Remove an object.
@@ -203,7 +202,9 @@ class Workspace:
             BadInput: there is no object with one of these keys, or the name is invalid.
         """
         label = parse_name(name)
-        return self._edited({key: replace(self.find(key), label=label, by_hand=True, verdict="") for key in keys})
+        return self._edited(
+            {key: replace(self.find(key), label=label, by_hand=True, verdict=Verdict()) for key in keys}
+        )
 
     def rename_all(self, old: str, new: str) -> Workspace:
         """Rename all objects of a label; if there are objects of the new label, the two are merged.
@@ -237,7 +238,7 @@ class Workspace:
         found = self.find(key)
         estimate = (found.mask_score if found.mask_score is not None else 1.0) if score is None else score
         box = tight_box(mask) if xyxy is None else xyxy
-        made = replace(found, mask=mask_json(mask), mask_score=estimate, xyxy=box, by_hand=True, verdict="")
+        made = replace(found, mask=mask_json(mask), mask_score=estimate, xyxy=box, by_hand=True, verdict=Verdict())
         return self._edited({key: made})
 
     def undo(self) -> Workspace:
@@ -310,7 +311,7 @@ class Workspace:
 def _objects(detections: Detections) -> Iterable[Object]:
     """Yield the objects that the models found."""
     codes = detections.encoded().masks
-    scores, verdicts = detections.mask_scores, detections.data.get(VERIFICATION, [""] * len(detections))
+    scores, verdicts = detections.mask_scores, detections.data.get(VERIFICATION, [Verdict()] * len(detections))
     for row, key in enumerate(detection_keys(detections)):
         left, top, right, bottom = detections.xyxy[row].tolist()
         yield Object(
@@ -321,7 +322,7 @@ def _objects(detections: Detections) -> Iterable[Object]:
             None if scores is None else float(scores[row]),
             (left, top, right, bottom),
             codes.rle(row) if isinstance(codes, EncodedMasks) else None,
-            verdict=verdicts[row] or "",
+            verdict=verdicts[row],
         )
 
 

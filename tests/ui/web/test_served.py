@@ -17,7 +17,6 @@ from openvocab.batch.corrections.folder import correction_file
 from openvocab.batch.review import review
 from openvocab.batch.rows import Row
 from openvocab.errors import BadInput, CannotWrite, ImageError
-from openvocab.pipeline.verification.verdicts import looks_like
 from tests.ui.web.payloads import TRAVERSALS
 
 pytest.importorskip("gradio")
@@ -148,7 +147,7 @@ def test_a_rejected_box_that_is_brought_back_is_in_the_run_and_its_exports(serve
         page.sliders[list(SLIDERS).index("box_threshold")] = 0.3  # lets in boxes to reject
         page.go("open", "pocket", key=page.key("d.png"))
         before = page.context.workspaces.get(page.token).rejected()
-        rejected, other = next((each, label) for each in before if (label := looks_like(each.verdict)))
+        rejected, other = next((each, label) for each in before if (label := each.verdict.looks_like))
         left = [each["key"] for each in page.act("restore", key=rejected.key, relabel=True)["rejected"]]
         assert left == [each.key for each in before if each is not rejected]
         page.go("review")

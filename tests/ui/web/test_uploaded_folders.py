@@ -260,7 +260,14 @@ def change(plain: dict[str, Any], **parts: Any) -> None:
         pytest.param(lambda plain: change(plain, key={"a": 1}), id="a key that is no text"),
         pytest.param(lambda plain: change(plain, xyxy=[1, 2]), id="half a box"),
         pytest.param(lambda plain: change(plain, score=7), id="a score over 1"),
-        pytest.param(lambda plain: change(plain, verification=5), id="a reason that is no text"),
+        pytest.param(lambda plain: change(plain, verification=5), id="a verdict of an earlier version that is no text"),
+        pytest.param(
+            lambda plain: change(plain, verdict={"kind": "x", "label": "", "probability": 0}), id="no verdict"
+        ),
+        pytest.param(
+            lambda plain: change(plain, verdict={"kind": "looks_like", "label": "a\0b", "probability": 0.5}),
+            id="a verdict with a label with a control character",
+        ),
         pytest.param(lambda plain: plain.update(tags=[["a", "b"]]), id="a tag without a number"),
         pytest.param(lambda plain: plain.update(found=[plain["found"]]), id="lists in lists"),
         pytest.param(lambda plain: plain.clear(), id="nothing"),

@@ -9,7 +9,7 @@ import pytest
 
 import openvocab
 from openvocab.errors import BadInput
-from openvocab.pipeline.verification.settle import VERIFICATION
+from openvocab.pipeline.verdict import VERIFICATION, Verdict
 from openvocab.ui.web.workspace import Workspace, encode, tight_box
 from openvocab.ui.web.workspace_store import WorkspaceStore
 
@@ -52,12 +52,12 @@ def test_changes_to_a_workspace(change, names):
     assert [each.label for each in made.objects()] == names
 
 
-def rejecting(*reasons: str) -> Workspace:
-    """A workspace whose models found a cat, and rejected a dog for each reason."""
-    count = len(reasons)
+def rejecting(*verdicts: Verdict) -> Workspace:
+    """A workspace whose models found a cat, and rejected a dog by each verdict."""
+    count = len(verdicts)
     boxes = np.array([[row, 2, row + 5, 9] for row in range(count)], np.float32).reshape(-1, 4)
     scores = np.full(count, 0.25, np.float32)
-    given = openvocab.Detections(boxes, scores, ("dog",) * count, scores, data={VERIFICATION: reasons})
+    given = openvocab.Detections(boxes, scores, ("dog",) * count, scores, data={VERIFICATION: verdicts})
     one = np.ones(1, np.float32)
     found = openvocab.Detections(np.array([[1, 1, 4, 4]], np.float32), one, ("cat",), one)
     record = openvocab.RunRecord("", None, None, None, (), "", "")
@@ -66,7 +66,7 @@ def rejecting(*reasons: str) -> Workspace:
     return replace(plain, stored=stored)
 
 
-LOOKS = "rejected: looks like big cat 0.71"
+LOOKS = Verdict("looks_like", "big cat", 0.71)
 
 
 @pytest.mark.parametrize(
@@ -83,11 +83,11 @@ LOOKS = "rejected: looks like big cat 0.71"
     ],
 )
 def test_rejected_boxes_are_brought_back(change, names, left):
-    start = rejecting(LOOKS, "rejected: dog 0.31")
+    start = rejecting(LOOKS, Verdict("unlikely", "dog", 0.31))
     made = change(start, [each.key for each in start.rejected()])
     assert [each.label for each in made.objects()] == names == list(made.result().detections.labels)
     assert len(made.rejected()) == left
-    assert all(each.by_hand and not each.verdict for each in made.objects()[1:])
+    assert all(each.by_hand and each.verdict == Verdict() for each in made.objects()[1:])
 
 
 def test_a_box_that_is_not_rejected_is_not_brought_back():

@@ -25,7 +25,7 @@ from openvocab.errors import ImageError
 from openvocab.images.read import read_file
 from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.masks import EncodedMasks
-from openvocab.pipeline.verification.settle import VERIFICATION
+from openvocab.pipeline.verdict import VERIFICATION
 from openvocab.ui.web.served.entries import UPLOADED, Entry
 from openvocab.ui.web.uploads.archives import Members
 
@@ -109,8 +109,8 @@ def _fits(found: Correction, pixels: int) -> bool:
         return False
     every = [found.detections, found.found, *([] if found.rejected is None else [found.rejected])]
     names = {*found.labels, *(tag.label for tag in found.tags), *(label for each in every for label in each.labels)}
-    reasons = [reason or "" for each in every for reason in each.data.get(VERIFICATION, ())]
-    texts = all(isinstance(each, str) for each in (*found.keys, *found.removed, *reasons))
+    names |= {verdict.label for each in every for verdict in each.data.get(VERIFICATION, ()) if verdict.label}
+    texts = all(isinstance(each, str) for each in (*found.keys, *found.removed))
     numbers = all(isinstance(tag.score, int | float) for tag in found.tags)
     fits = all(_masks_fit(each, found.width * found.height) for each in every)
     return texts and numbers and fits and _are_labels(names)

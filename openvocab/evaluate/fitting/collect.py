@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,17 +21,23 @@ from openvocab.evaluate.runs.detector import AnnotatedReader, has_annotated_size
 from openvocab.evaluate.runs.images import Progress, decode_images, readable_batches
 from openvocab.images.items import Item
 from openvocab.pipeline.batching.groups import look_together
+from openvocab.pipeline.candidates import Candidates
 from openvocab.pipeline.chain import Stages, Tagged, conclude, score, tag
 from openvocab.pipeline.detections import Detections
+from openvocab.pipeline.gate import Choice
 from openvocab.pipeline.phrases.rows import columns
 from openvocab.pipeline.presence import Evidence, box_evidence
 from openvocab.pipeline.protocols import ImageArray, Vocabulary
 from openvocab.pipeline.verification.settle import finish
 
-__all__ = ["Answers", "BoxAnswers", "Found", "box_answers", "collect_boxes", "collect_tags", "evidence_pairs"]
+__all__ = [
+    *("Answers", "BoxAnswers", "Found", "box_answers", "collect_boxes", "collect_tags"),
+    *("evidence_pairs", "kept_looks", "known_looks"),
+]
 
 _LOW, _LOW_VERIFIED = 0.05, 0.25
 """Boxes are collected from this share of the box threshold on; each that is verified costs a mask and a crop."""
+_Looks = Callable[[Stages, Sequence[ImageArray], Vocabulary, Sequence[Choice]], list[Candidates | None]]
 
 
 class Found(NamedTuple):
@@ -57,6 +64,26 @@ class BoxAnswers(NamedTuple):
     pairs: Pairs
     presence: EvidencePairs
     unread: list[tuple[str, str]]
+
+
+def kept_looks(
+    file: IO[bytes], stages: Stages, images: Sequence[ImageArray], vocabulary: Vocabulary, choices: Sequence[Choice]
+) -> list[Candidates | None]:
+    """Return what look_together returns, and append it to a file for known_looks."""
+    seen = look_together(stages, images, vocabulary, choices)
+    pickle.dump(seen, file)
+    return seen
+
+
+def known_looks(file: IO[bytes], stages: Stages, *_: object) -> list[Candidates | None]:
+    """Return the next batch of a file of kept_looks; a detector's own masks only where there is no segmenter.
+
+    It is the answer for these images where they want the same labels, and no box of a lower score.
+    """
+    seen: list[Candidates | None] = pickle.load(file)
+    if stages.segmenter is None:
+        return seen
+    return [None if each is None else replace(each, masks=None, mask_scores=None) for each in seen]
 
 
 @dataclass(slots=True)
@@ -181,7 +208,12 @@ def evidence_pairs(evidence: Sequence[Evidence], truth: NDArray[np.bool_], check
 
 
 def collect_boxes(
-    stages: Stages, data: AnnotatedSet, vocabulary: Vocabulary, tagged: Sequence[Tagged] | None, progress: Progress
+    stages: Stages,
+    data: AnnotatedSet,
+    vocabulary: Vocabulary,
+    tagged: Sequence[Tagged] | None,
+    progress: Progress,
+    looks: _Looks = look_together,
 ) -> BoxAnswers:
     """Detect what the chain would, but over a low box threshold; if the settings ask for it, verify all boxes.
 
@@ -191,6 +223,7 @@ def collect_boxes(
         vocabulary: The labels of the data, encoded.
         tagged: The tagger's answers for the images that can be read; None without a tagger.
         progress: Wraps the images.
+        looks: Gives what the detector sees.
 
     Raises:
         BadInput: no image can be read.
@@ -198,7 +231,7 @@ def collect_boxes(
     """
     found, truth, unread = list[Detections](), list[GroundTruth](), list[tuple[str, str]]()
     evidence, known = list[Evidence](), list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]()
-    answer = box_answers(stages, vocabulary)
+    answer = box_answers(stages, vocabulary, looks)
     for images, annotated in _annotated(data, stages.settings.batch_size, unread, progress):
         said = [None] * len(images) if tagged is None else tagged[len(found) : len(found) + len(images)]
         known.append(_truth(annotated, len(data.labels)))
@@ -214,7 +247,7 @@ def collect_boxes(
 
 
 def box_answers(
-    stages: Stages, vocabulary: Vocabulary
+    stages: Stages, vocabulary: Vocabulary, looks: _Looks = look_together
 ) -> Callable[[Sequence[ImageArray], Sequence[Tagged | None]], list[Found]]:
     """Return a function that gives the boxes of each image over a low threshold, without masks.
 
@@ -228,7 +261,7 @@ def box_answers(
 
     def answer(images: Sequence[ImageArray], tagged: Sequence[Tagged | None]) -> list[Found]:
         choices = [tag(low, None if one is None else one.scores, vocabulary.labels) for one in tagged]
-        seen, found = look_together(low, images, vocabulary, choices), list[Found]()
+        seen, found = looks(low, images, vocabulary, choices), list[Found]()
         for pixels, one, choice, boxes in zip(images, tagged, choices, seen, strict=True):
             evidence = {} if one is None else one.evidence
             made, presence = conclude(low, vocabulary, choice, evidence, boxes, pixels.shape[:2])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from openvocab.errors import BadInput
 from openvocab.evaluate.data.annotated import AnnotatedSet
 from openvocab.evaluate.data.labeled import LabeledSet
-from openvocab.evaluate.fitting.collect import BoxAnswers, collect_boxes, collect_tags
+from openvocab.evaluate.fitting.collect import BoxAnswers, collect_boxes, collect_tags, kept_looks, known_looks
 from openvocab.evaluate.fitting.pairs import Pairs, f1_of, reported
 from openvocab.evaluate.fitting.presence import EvidencePairs, PresenceReport, fit_presence
 from openvocab.evaluate.fitting.risk import Guarantee, control_risk, needed_images
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["Fitted", "FittedStage", "fit_calibration"]
 
 _LEAST_IMAGES = 5
+_IN_MEMORY = 2**28
+"""Bytes of the detector's boxes that are kept in memory; more go into a temporary file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,16 +131,19 @@ def fit_calibration(
 def _boxes(
     pipe: Pipeline,
     stages: Sequence[FittedStage],
-    collect: Callable[[Pipeline], BoxAnswers],
+    collect: Callable[..., BoxAnswers],
     risk: float | None,
     seed: int,
 ) -> tuple[BoxAnswers, PresenceModel | None, PresenceReport | None]:
-    """Return the boxes, and presence as it is fitted; they are collected again where presence changes them."""
+    """Return the boxes, and presence as it is fitted; they are judged again where presence changes them."""
     calibration = _calibration(pipe, stages) if stages else None
-    found = collect(pipe.changed(calibration=calibration, verify=0))
-    presence, report = _presence(pipe, found.presence, risk, seed)
-    if calibration is not None and (pipe.settings.verify or (presence and pipe.settings.presence_threshold)):
-        found = collect(pipe.changed(calibration=_with_presence(calibration, presence, report)))
+    with SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
+        found = collect(pipe.changed(calibration=calibration, verify=0), looks=partial(kept_looks, file))
+        presence, report = _presence(pipe, found.presence, risk, seed)
+        if calibration is not None and (pipe.settings.verify or (presence and pipe.settings.presence_threshold)):
+            file.seek(0)
+            changed = pipe.changed(calibration=_with_presence(calibration, presence, report))
+            found = collect(changed, looks=partial(known_looks, file))
     return found, presence, report
 
 

@@ -95,8 +95,10 @@ def test_labels_of_whole_images_fit_the_tagger_alone(data: Path) -> None:
 def test_boxes_are_fitted_as_the_pipeline_will_answer(
     verify: int, risk: float | None, verified: bool, data: Path
 ) -> None:
-    made = fit_calibration(pipe(verify=verify), load_annotated(str(data), "coco"), risk=risk).calibration
-    assert made.verified == verified
+    detector = FakeDetector()
+    stages = replace(pipe(verify=verify), detector=detector)
+    made = fit_calibration(stages, load_annotated(str(data), "coco"), risk=risk).calibration
+    assert made.verified == verified and sum(detector.calls) == 60, "each image is detected once"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert pipe(verify=verify).changed(calibration=made).settings.verify == (verify if verified else 0)

@@ -87,7 +87,9 @@ def test_names_of_a_caption_are_its_phrases(naming: str, images: list[Any]) -> N
 
 
 def test_names_can_be_asked_for(naming: str, images: list[Any]) -> None:
-    labels = Florence2Captioner.load(naming, "cpu").labels(images[:1])[0]
+    captioner = openvocab.load_captioner(f"florence2:{naming}", "cpu")
+    assert isinstance(captioner, openvocab.NamingCaptioner)
+    labels = captioner.labels(images[:1])[0]
     detector = openvocab.load_detector(f"florence2:{naming}", "cpu")
     result = openvocab.Pipeline(None, detector, None, openvocab.Settings(box_threshold=0.0))(images[0], labels)
     assert result.classes == tuple(labels)

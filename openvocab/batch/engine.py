@@ -29,10 +29,11 @@ from openvocab.images.prefetch import prefetch
 from openvocab.images.read import MAX_PIXELS, Decoded
 from openvocab.pipeline.batching.groups import encode_for_masks, query_groups
 from openvocab.pipeline.candidates import Candidates
-from openvocab.pipeline.chain import Stages, Tagged, conclude, look, score, score_views, tag, views_key
+from openvocab.pipeline.chain import Tagged, conclude, look, score, score_views, tag, views_key
 from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.gate import Choice
 from openvocab.pipeline.protocols import ImageArray, PreparingTagger, Segmenter, Vocabulary
+from openvocab.pipeline.stages import Stages
 from openvocab.pipeline.verification.settle import Verified, finish
 
 __all__ = ["Answer", "Engine", "Reading", "kind_of"]

@@ -28,9 +28,10 @@ from openvocab.batch.run_folder import Run, RunFolder, describe, open_run
 from openvocab.batch.writer import Summary, session_record
 from openvocab.errors import BadInput, BadOutput
 from openvocab.images.items import Item
-from openvocab.pipeline.chain import Stages, run_record, score_features, tag
+from openvocab.pipeline.chain import score_features, tag
 from openvocab.pipeline.gate import best_labels
 from openvocab.pipeline.result import ModelRecord
+from openvocab.pipeline.stages import Stages, run_record
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -31,9 +31,9 @@ from openvocab.errors import BadInput
 from openvocab.images.frames import frame_items, whole_file_items
 from openvocab.images.items import Item, Skip
 from openvocab.images.sources import Images, Names, items
-from openvocab.pipeline.chain import Stages, run_record
 from openvocab.pipeline.masks import EncodedMasks
 from openvocab.pipeline.protocols import NO_PIXELS
+from openvocab.pipeline.stages import Stages, run_record
 
 if TYPE_CHECKING:
     import pyarrow as pa

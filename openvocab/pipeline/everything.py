@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openvocab.errors import BadInput
-from openvocab.pipeline.chain import Stages, run_record
 from openvocab.pipeline.crops import object_crop
 from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.masks import EncodedMasks, mask_box
@@ -17,6 +16,7 @@ from openvocab.pipeline.phrases.rows import best_phrases, columns
 from openvocab.pipeline.presence import coefficients, presence_of, tag_log_odds
 from openvocab.pipeline.protocols import ImageArray, PromptSegmenter, ProposingDetector, Vocabulary
 from openvocab.pipeline.result import Result, Tag
+from openvocab.pipeline.stages import Stages, run_record
 from openvocab.prompts.labels import check_threshold
 
 __all__ = [

@@ -19,7 +19,7 @@ from openvocab.pipeline.candidates import (
     score_candidates,
     segment_candidates,
 )
-from openvocab.pipeline.chain import Stages, run_record, score_views
+from openvocab.pipeline.chain import score_views
 from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.gate import Choice, choose, present_rows
 from openvocab.pipeline.nbytes import nbytes_of
@@ -34,6 +34,7 @@ from openvocab.pipeline.protocols import (
 )
 from openvocab.pipeline.result import NO_PRESENCE, ModelRecord, Presence, Result, RunRecord
 from openvocab.pipeline.settings import SettingChanges, Settings
+from openvocab.pipeline.stages import Stages, run_record
 from openvocab.pipeline.verification.crops import Crops, box_key, crops_of
 from openvocab.pipeline.verification.settle import settle
 from openvocab.pipeline.verification.verdicts import NO_VERDICTS, Verdicts, least_likely, verdicts_on

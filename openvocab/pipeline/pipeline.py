@@ -17,8 +17,8 @@ from openvocab.images.read import read_image
 from openvocab.images.sources import Images, Names, is_web_address
 from openvocab.images.urls import fetch
 from openvocab.pipeline import chain, explore
+from openvocab.pipeline.answer import answer
 from openvocab.pipeline.candidates import CandidateLimits
-from openvocab.pipeline.chain import Stages
 from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.everything import EverythingChoices, EverythingOptions, everything
 from openvocab.pipeline.explore import Encoded, Explored, Stage
@@ -27,7 +27,7 @@ from openvocab.pipeline.prompting.vocabularies import encode_vocabulary
 from openvocab.pipeline.protocols import ImageArray, Tagger, TextEmbeddings, Vocabulary
 from openvocab.pipeline.result import Result, RunRecord, Tag
 from openvocab.pipeline.settings import SettingChanges
-from openvocab.pipeline.verification.settle import Verified, finish
+from openvocab.pipeline.stages import Stages, run_record
 from openvocab.prompts.prompt import Prompt
 from openvocab.prompts.sets import LabelSet
 from openvocab.prompts.templates import PromptSet
@@ -134,7 +134,7 @@ class Pipeline(Stages):
         pixels = read_image(fetch(name) if allow_urls and is_web_address(name) else image)
         if isinstance(labels, Prompt) and labels.marks:
             return answer_marks(stages, labels, pixels, name, lambda plain: stages(pixels, plain, template=template))
-        return stages._result(name, pixels, self.vocabulary(labels, template))
+        return answer(stages, name, pixels, self.vocabulary(labels, template))
 
     predict = __call__
 
@@ -363,7 +363,7 @@ class Pipeline(Stages):
 
     def record(self, vocabulary: Vocabulary) -> RunRecord:
         """Return what someone else needs to get the same numbers."""
-        return chain.run_record(self, vocabulary)
+        return run_record(self, vocabulary)
 
     def changed(self, **changes: Unpack[SettingChanges]) -> Pipeline:
         """Return the same models with some settings changed; None leaves a setting as it is.
@@ -372,20 +372,6 @@ class Pipeline(Stages):
             BadInput: no setting of that name, or a value that does not fit.
         """
         return replace(self, settings=self.settings.changed(**changes)) if changes else self
-
-    def _result(self, name: str, image: ImageArray, vocabulary: Vocabulary) -> Result:
-        stages = self.for_vocabulary(vocabulary)
-        tagged = chain.score(stages, [image], vocabulary)[0] if stages.tagger else None
-        choice = chain.tag(stages, tagged.scores if tagged else None, vocabulary.labels)
-        detects = stages.detector is not None and len(choice.wanted) > 0
-        seen = chain.look(stages, [image], vocabulary, choice.wanted)[0] if detects else None
-        evidence, (height, width) = tagged.evidence if tagged else {}, image.shape[:2]
-        found, presence = chain.conclude(stages, vocabulary, choice, evidence, seen, (height, width))
-        given = stages, image, vocabulary, presence, found
-        made = finish(*given) if stages.detector is not None else Verified(found, Detections.none())
-        known: dict[str, Any] = {"labels": vocabulary.labels, "presence": presence, "rejected": made.rejected}
-        known["notes"], found = choice.notes_of(len(made.detections), len(made.rejected)), made.detections
-        return Result(name, width, height, choice.tags, found, chain.run_record(stages, vocabulary), image, **known)
 
 
 def _encode_labels(

@@ -22,12 +22,13 @@ from openvocab.evaluate.runs.images import Progress, decode_images, readable_bat
 from openvocab.images.items import Item
 from openvocab.pipeline.batching.groups import look_together
 from openvocab.pipeline.candidates import Candidates
-from openvocab.pipeline.chain import Stages, Tagged, conclude, score, tag
+from openvocab.pipeline.chain import Tagged, conclude, score, tag
 from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.gate import Choice
 from openvocab.pipeline.phrases.rows import columns
 from openvocab.pipeline.presence import Evidence, box_evidence
 from openvocab.pipeline.protocols import ImageArray, Vocabulary
+from openvocab.pipeline.stages import Stages
 from openvocab.pipeline.verification.settle import finish
 
 __all__ = [

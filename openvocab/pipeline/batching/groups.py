@@ -8,9 +8,10 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import numpy as np
 
 from openvocab.pipeline.candidates import Candidates
-from openvocab.pipeline.chain import Stages, look
+from openvocab.pipeline.chain import look
 from openvocab.pipeline.gate import Choice
 from openvocab.pipeline.protocols import ImageArray, LateFusionDetector, Segmenter, Vocabulary
+from openvocab.pipeline.stages import Stages
 
 __all__ = ["BatchSegmenter", "encode_for_masks", "look_together", "query_groups"]
 

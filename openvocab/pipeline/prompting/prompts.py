@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openvocab.errors import BadInput
-from openvocab.pipeline.chain import Stages, run_record
 from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.exemplars.like import LikeDetector, unsegmented
 from openvocab.pipeline.masks import mask_box
@@ -26,6 +25,7 @@ from openvocab.pipeline.protocols import (
     Vocabulary,
 )
 from openvocab.pipeline.result import Result
+from openvocab.pipeline.stages import Stages, run_record
 from openvocab.prompts.exemplars import Exemplar, Mark
 from openvocab.prompts.prompt import Prompt
 from openvocab.prompts.templates import prompt_set

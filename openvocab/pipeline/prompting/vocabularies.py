@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from openvocab.pipeline.chain import Stages
 from openvocab.pipeline.presence import encode_background
 from openvocab.pipeline.prompting.prompts import encode_queries
 from openvocab.pipeline.protocols import TextEmbeddings, Vocabulary
+from openvocab.pipeline.stages import Stages
 from openvocab.prompts.prompt import Prompt
 from openvocab.prompts.sets import LabelSet, read_label_set
 from openvocab.prompts.templates import PromptSet, prompt_set

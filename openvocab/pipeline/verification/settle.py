@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from openvocab.pipeline.candidates import LABEL_SCORES
-from openvocab.pipeline.chain import Stages, segment
+from openvocab.pipeline.chain import segment
 from openvocab.pipeline.detections import Detections, shortest
 from openvocab.pipeline.protocols import Boxes, ImageArray, Vocabulary
 from openvocab.pipeline.ranking import overlaps, rank_boxes
 from openvocab.pipeline.result import Presence
 from openvocab.pipeline.settings import Settings
+from openvocab.pipeline.stages import Stages
 from openvocab.pipeline.verdict import VERIFICATION, Verdict
 from openvocab.pipeline.verification.crops import crops_of
 from openvocab.pipeline.verification.verdicts import NO_VERDICTS, Judgment, Verdicts, least_likely, verdicts_on

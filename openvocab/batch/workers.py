@@ -14,7 +14,7 @@ from openvocab.batch.run_options import RunChoices
 from openvocab.batch.writer import RunOptions, Summary, source_of, write_answers
 from openvocab.errors import BadInput
 from openvocab.images.sources import Names
-from openvocab.pipeline.prompting.prompts import refuse_marks
+from openvocab.pipeline.prompting.prompts import refuse_marked
 from openvocab.pipeline.settings import Settings
 from openvocab.prompts.prompt import Prompt
 from openvocab.prompts.sets import LabelSet, read_label_set
@@ -81,7 +81,7 @@ class Workers:
         """
         chosen, changes = RunOptions.parted({**options, "devices": self.devices})
         Settings().changed_in(Workers.run_to, changes, RunOptions.names())
-        refuse_marks(labels)
+        refuse_marked(labels)
         names = labels if isinstance(labels, Prompt) else read_label_set(labels)
         job = Job(self.loader, names, prompt_set(template), changes, chosen)
         source = source_of(os.fspath(folder), images, chosen)

@@ -22,7 +22,7 @@ from openvocab.pipeline.candidates import CandidateLimits
 from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.everything import EverythingChoices, EverythingOptions, everything
 from openvocab.pipeline.explore import Encoded, Explored, Stage
-from openvocab.pipeline.prompting.prompts import answer_marks
+from openvocab.pipeline.prompting.prompts import answer_marked
 from openvocab.pipeline.prompting.vocabularies import encode_vocabulary
 from openvocab.pipeline.protocols import ImageArray, Tagger, TextEmbeddings, Vocabulary
 from openvocab.pipeline.result import Result, RunRecord, Tag
@@ -133,7 +133,7 @@ class Pipeline(Stages):
         name = os.fsdecode(image) if isinstance(image, str | os.PathLike) else "array"
         pixels = read_image(fetch(name) if allow_urls and is_web_address(name) else image)
         if isinstance(labels, Prompt) and labels.marks:
-            return answer_marks(stages, labels, pixels, name, lambda plain: stages(pixels, plain, template=template))
+            return answer_marked(stages, labels, pixels, name, lambda plain: stages(pixels, plain, template=template))
         return answer(stages, name, pixels, self.vocabulary(labels, template))
 
     predict = __call__

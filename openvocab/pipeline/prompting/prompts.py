@@ -30,7 +30,15 @@ from openvocab.prompts.exemplars import Exemplar, Mark
 from openvocab.prompts.prompt import Prompt
 from openvocab.prompts.templates import prompt_set
 
-__all__ = ["answer_marks", "apply_marks", "encode_queries", "exemplars_of", "mark_mask", "marked_row", "refuse_marks"]
+__all__ = [
+    "answer_marked",
+    "encode_queries",
+    "exemplars_of",
+    "mark_mask",
+    "marked_row",
+    "refuse_marked",
+    "segment_marked",
+]
 
 SAME_OBJECT = 0.5
 """IoU from which on the mask of a mark and that of a detection are one object."""
@@ -49,7 +57,7 @@ def encode_queries(stages: Stages, labels: Prompt | tuple[str, ...], template: s
         BadOutput: the model's answer is not finite.
     """
     if isinstance(labels, Prompt):
-        refuse_marks(labels)
+        refuse_marked(labels)
         if not labels.classes:
             raise BadInput("the prompt asks for nothing; give it a label or an exemplar")
         if labels.beyond_words:
@@ -154,7 +162,7 @@ def _point_segmenter(stages: Stages, what: str) -> PromptSegmenter[Any]:
 # --- marks
 
 
-def refuse_marks(labels: object) -> None:
+def refuse_marked(labels: object) -> None:
     """Refuse marks where the image that they are on is not at hand.
 
     Raises:
@@ -167,7 +175,7 @@ def refuse_marks(labels: object) -> None:
         )
 
 
-def answer_marks(
+def answer_marked(
     stages: Stages, prompt: Prompt, image: ImageArray, name: str, answer: Callable[[Prompt], Result]
 ) -> Result:
     """Answer a prompt with marks: the chain for its labels, then the segmenter for its marks.
@@ -180,7 +188,7 @@ def answer_marks(
         answer: Answers a prompt without marks.
 
     Raises:
-        BadInput: as apply_marks.
+        BadInput: as segment_marked.
         BadOutput: a model's answer is not finite.
     """
     if prompt.classes:
@@ -190,11 +198,11 @@ def answer_marks(
         record = replace(run_record(stages, nothing), tagger=None, detector=None)
         height, width = image.shape[:2]
         result = Result(name, width, height, (), Detections.none((height, width)), record, image)
-    found = apply_marks(stages, image, result.detections, prompt.marks)
+    found = segment_marked(stages, image, result.detections, prompt.marks)
     return replace(result, source=name, detections=found, run=replace(result.run, prompt=prompt.digest), notes=())
 
 
-def apply_marks(stages: Stages, image: ImageArray, found: Detections, marks: Sequence[Mark]) -> Detections:
+def segment_marked(stages: Stages, image: ImageArray, found: Detections, marks: Sequence[Mark]) -> Detections:
     """Return the detections with each mark's object: it replaces the detection that it refines, or is added.
 
     A mark refines the detection whose mask overlaps its own by an IoU of SAME_OBJECT or more, or, without a label, the

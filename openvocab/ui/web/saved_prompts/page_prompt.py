@@ -24,7 +24,7 @@ from openvocab.ui.web.workspace import Object, Workspace, detection_keys, encode
 if TYPE_CHECKING:
     from openvocab import Pipeline
 
-__all__ = ["composed", "of_words", "read_upload", "with_marks", "with_objects"]
+__all__ = ["composed", "of_words", "read_upload", "with_marked", "with_objects"]
 
 
 T = TypeVar("T", Exemplar, Mark)
@@ -144,13 +144,13 @@ def _mask_of(one: Object) -> NDArray[np.bool_] | None:
     return None if one.mask is None else openvocab.decode_mask(one.mask)
 
 
-def with_marks(workspace: Workspace, pipe: Pipeline, prompt: Prompt) -> Workspace:
+def with_marked(workspace: Workspace, pipe: Pipeline, prompt: Prompt) -> Workspace:
     """Return the workspace with each mark's object as an edit: it changes the object that it refines, or is added.
 
     The run record gets the digest of the prompt.
 
     Raises:
-        BadInput: as apply_marks.
+        BadInput: as segment_marked.
         BadOutput: the model's answer is not finite.
     """
     image, encoded = workspace.encoded.image, encode(pipe, workspace.encoded)

@@ -76,7 +76,7 @@ class PromptHandlers:
                 yield step
         else:
             token = self._workspace.open(image, preset, token)[2]
-        yield self._workspace.changed(token, lambda now, pipe: page_prompt.with_marks(now, pipe, prompt))
+        yield self._workspace.changed(token, lambda now, pipe: page_prompt.with_marked(now, pipe, prompt))
 
     def save(self, token: str | None, words: str, negatives: str, key: str | None, marks: bool) -> str:
         """Write what is on the page to a prompt file and return its path.

@@ -16,7 +16,7 @@ from torch.nn import functional
 from openvocab.models.checked import Example, replace_checked
 from openvocab.models.segmenters.sam_decoder import places_apart, two_way
 
-__all__ = ["FoldedSam2Decoder", "fold_sam2_decoder"]
+__all__ = ["FoldedSam2Decoder", "as_sam", "fold_sam2_decoder"]
 
 _FIRST_MASK = 2
 """The first mask token; the tokens before it are for the object's presence and for the estimates."""
@@ -72,7 +72,7 @@ class FoldedSam2Decoder(nn.Module):
         first = torch.cat([parts.obj_score_token.weight, parts.iou_token.weight, parts.mask_tokens.weight])
         prompts = sparse_prompt_embeddings[0]
         tokens = torch.cat([first.expand(len(prompts), -1, -1), prompts], 1)
-        tokens, places = two_way(_as_sam(parts.transformer), tokens, places, position)
+        tokens, places = two_way(as_sam(parts.transformer), tokens, places, position)
         finest = self._finest(places, high_resolution_features, maps.shape[-2:])
         logits, quality, shown = self._answer(finest, tokens, maps, multimask=multimask_output)
         return logits[None], quality[None], shown[None], parts.pred_obj_score_head(tokens[:, 0])[None]
@@ -146,7 +146,7 @@ def _example(decoder: Any) -> Example:
     return given, {"attention_similarity": None, "target_embedding": None}
 
 
-def _as_sam(transformer: Any) -> SimpleNamespace:
+def as_sam(transformer: Any) -> SimpleNamespace:
     """Return the two-way transformer under the names of segment_anything."""
     last = transformer.final_attn_token_to_image
     layers = list(map(_layer, transformer.layers))
@@ -169,4 +169,5 @@ def _layer(layer: Any) -> SimpleNamespace:
 
 def _attention(attention: Any) -> SimpleNamespace:
     projections = {name: getattr(attention, name) for name in ("q_proj", "k_proj", "v_proj")}
-    return SimpleNamespace(num_heads=attention.num_attention_heads, out_proj=attention.o_proj, **projections)
+    last = attention.o_proj if hasattr(attention, "o_proj") else attention.out_proj  # SAM 2's name, or SAM's
+    return SimpleNamespace(num_heads=attention.num_attention_heads, out_proj=last, **projections)

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from openvocab.models.checked import Example, replace_checked
 
-__all__ = ["FoldedDecoder", "fold_decoder", "places_apart", "two_way"]
+__all__ = ["FoldedDecoder", "answered", "fold_decoder", "places_apart", "two_way"]
 
 _PART = "the mask decoder of SAM"
 _SIDE = 3
@@ -65,16 +65,31 @@ class FoldedDecoder(nn.Module):
         """
         dense = dense_prompt_embeddings
         maps = image_embeddings + (dense[:1] if dense.stride(0) == 0 else dense)
-        places, position = (each.flatten(2).transpose(1, 2).contiguous() for each in (maps, image_pe))
-        first = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
-        tokens = torch.cat([first.expand(len(dense), -1, -1), sparse_prompt_embeddings], 1)
-        tokens, places = two_way(self.transformer, tokens, places, position)
-        heads = self.output_hypernetworks_mlps
-        wanted = range(1, len(heads)) if multimask_output else range(1)
-        masks = torch.stack([heads[index](tokens[:, 1 + index]) for index in wanted], 1)
-        height, width = maps.shape[-2:]
-        logits = _drawn(self.output_upscaling, places, masks, height, width)
-        return logits, self.iou_prediction_head(tokens[:, 0])[:, wanted.start : wanted.stop]
+        return answered(self, maps, image_pe, sparse_prompt_embeddings, multimask=multimask_output)
+
+
+def answered(
+    parts: Any, maps: Tensor, position_map: Tensor, prompts: Tensor, *, multimask: bool
+) -> tuple[Tensor, Tensor]:
+    """Return (B, M, 4h, 4w) mask logits and (B, M) estimates of their IoU.
+
+    Args:
+        parts: has the parts of segment_anything's MaskDecoder.
+        maps: (1 or B, C, h, w), one for all prompts or one each.
+        position_map: (1, C, h, w).
+        prompts: (B, T, C) tokens.
+        multimask: whether M is 3, the masks of an unclear prompt, or 1.
+    """
+    places, position = (each.flatten(2).transpose(1, 2).contiguous() for each in (maps, position_map))
+    first = torch.cat([parts.iou_token.weight, parts.mask_tokens.weight])
+    tokens = torch.cat([first.expand(len(prompts), -1, -1), prompts], 1)
+    tokens, places = two_way(parts.transformer, tokens, places, position)
+    heads = parts.output_hypernetworks_mlps
+    wanted = range(1, len(heads)) if multimask else range(1)
+    masks = torch.stack([heads[index](tokens[:, 1 + index]) for index in wanted], 1)
+    height, width = maps.shape[-2:]
+    logits = _drawn(parts.output_upscaling, places, masks, height, width)
+    return logits, parts.iou_prediction_head(tokens[:, 0])[:, wanted.start : wanted.stop]
 
 
 def fold_decoder(model: Any) -> bool:

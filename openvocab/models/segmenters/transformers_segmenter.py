@@ -21,6 +21,7 @@ from openvocab.models.segmenters.mask_upsampling import axis_weights, upsampled
 from openvocab.models.segmenters.prompts import Prompt
 from openvocab.models.segmenters.sam2_decoder import fold_sam2_decoder
 from openvocab.models.segmenters.sam_attention import contiguous_patches, mask_free
+from openvocab.models.segmenters.sam_hf_decoder import fold_sam_hf_decoder, fold_sam_hq_transformer
 from openvocab.models.segmenters.sam_hq_decoder import draw_on_mixed_map
 from openvocab.models.segmenters.sam_segmenter import thickened
 from openvocab.pipeline.protocols import ImageArray
@@ -268,6 +269,10 @@ class SamHfSegmenter(TransformersSegmenter):
     _family, _kind, _model_types = "sam_hf", "SAM model", ("sam",)
     _classes = ("SamModel", "SamImageProcessor")
 
+    def _prepare(self, precision: torch.dtype) -> None:
+        TransformersSegmenter._prepare(self, precision)
+        fold_sam_hf_decoder(self.model)
+
 
 class SamHqSegmenter(TransformersSegmenter):
     """SAM-HQ (Ke et al. 2023): its mask is the sum of SAM's and of one drawn from earlier features too.
@@ -281,6 +286,7 @@ class SamHqSegmenter(TransformersSegmenter):
 
     def _prepare(self, precision: torch.dtype) -> None:
         TransformersSegmenter._prepare(self, precision)
+        fold_sam_hq_transformer(self.model.mask_decoder)
         draw_on_mixed_map(self.model.mask_decoder)
 
     def _encode(self, pixels: Tensor) -> tuple[Tensor, ...]:

@@ -290,9 +290,13 @@ class OwlDetector:
             for row, (index, shown) in enumerate(block):
                 if not (torch.isfinite(places[row]).all() and torch.isfinite(boxes[row]).all()):
                     raise BadOutput(f"the detector's encoding of image {first + index} is not finite")
-                xyxy, rows = inside(_corners(boxes[row]) * self._extent(shown).to(boxes), shown)
-                parts.append(OwlEncoding(places[row, rows], np.asarray(xyxy[rows].cpu().numpy(), np.float32)))
+                parts.append(self._encoding(places[row], boxes[row], shown))
         return joined(parts, images, tilings)
+
+    def _encoding(self, places: Tensor, boxes: Tensor, shown: ImageArray) -> OwlEncoding:
+        """Return the encoding of (N, W) places of an image or window with (N, 4) boxes; empty ones are left out."""
+        xyxy, rows = inside(_corners(boxes) * self._extent(shown).to(boxes), shown)
+        return OwlEncoding(places[rows], np.asarray(xyxy[rows].cpu().numpy(), np.float32))
 
     @torch.inference_mode()
     def _logits(self, encoded: OwlEncoding, queries: Queries, name: str) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from openvocab.errors import BadInput
+from openvocab.models.detectors.best_first import best_first
 from openvocab.models.detectors.owl_detector import OwlDetector, Owlv2Detector
 from openvocab.models.export.compare import cosines, ious_of_best
 from openvocab.models.export.samples import Samples
@@ -21,7 +21,7 @@ from openvocab.models.graphs.detectors import OwlGraphs, load_detector
 from openvocab.models.graphs.texts import padded, pocket_tokens
 from openvocab.models.pocket.detector import PocketDetector, PocketOwl
 from openvocab.models.pocket.files import CONTEXT
-from openvocab.pipeline.protocols import Boxes, ImageArray
+from openvocab.pipeline.protocols import Boxes, ImageArray, Queries
 from openvocab.weights.manifest import checkpoint
 
 __all__ = ["DetectorExport"]
@@ -140,12 +140,9 @@ class DetectorExport:
         return load_detector(form, str(folder), None, dtype)
 
     def answers(self, detector: Any, samples: Samples) -> list[tuple[NDArray[np.float32], Boxes]]:
-        """Return the (N, W) features and the boxes of each image."""
-        detector, queries = replace(detector, windows=1), detector.encode_labels(samples.labels)
-        return [
-            (detector.encode(image).features.numpy(), detector.detect([image], queries, 0.0)[0])
-            for image in samples.images(_MOST)
-        ]
+        """Return the (N, W) features of all places and the boxes of each image; the tower runs once an image."""
+        queries = detector.encode_labels(samples.labels)
+        return [_answer(detector, image, queries) for image in samples.images(_MOST)]
 
     def compare(self, detector: Any, answers: Any, exported: Any, samples: Samples) -> dict[str, Any]:
         """Return cosines of features and texts, and how much the best boxes overlap those of the same label."""
@@ -164,6 +161,17 @@ class DetectorExport:
             "box_iou_min": float(ious.min()),
             "box_iou_mean": float(ious.mean()),
         }
+
+
+@torch.inference_mode()
+def _answer(detector: Any, image: ImageArray, queries: Queries) -> tuple[NDArray[np.float32], Boxes]:
+    """Return the (N, W) features of an image and its boxes."""
+    grid = detector._grid([image])
+    places = grid.flatten(1, 2)
+    encoded = detector._encoding(places[0], detector.model.box_predictor(places, grid)[0], image)
+    xyxy, scores = map(torch.from_numpy, detector.score_boxes(encoded, queries))
+    best = scores.max(1)
+    return places[0].numpy(), best_first(xyxy, best.values, best.indices, image)
 
 
 def _context(detector: Any) -> int:

@@ -16,6 +16,8 @@ from PIL import Image
 import openvocab
 from openvocab.errors import BadInput, BadOutput, BadWeights, MissingExtra, UnknownName
 from openvocab.models.export import export as exporting
+from openvocab.models.export.detectors import DetectorExport
+from openvocab.models.export.samples import Samples
 from tests.conftest import random_image
 from tests.tiny.exported import Exports, export_tiny, need
 from tests.tiny.open_clip import write_kind
@@ -133,6 +135,17 @@ def test_the_record_names_source_versions_checks_and_files(exports: Exports) -> 
 )
 def test_each_stage_is_compared_with_torch(stage: str, check: str, exports: Exports) -> None:
     assert exports.records[stage].checks[check] > 0.99
+
+
+def test_detectors_are_compared_at_all_places_whatever_their_boxes(tmp_path: Path) -> None:
+    detector: Any = openvocab.load_detector(spec_of("owlv2", tmp_path), "cpu", "float32")
+    detector.model.box_head.dense2.bias.data.fill_(
+        -200.0
+    )  # boxes of no width: two models may differ in which have some
+    image = openvocab.example_scenes()[0].path
+    features, boxes = DetectorExport().answers(detector, Samples((image,), tuple(LABELS), None))[0]
+    assert len(features) == detector._grid([openvocab.read_image(image)]).flatten(1, 2).shape[1]
+    assert len(boxes.xyxy) == len(detector.encode(openvocab.read_image(image)).features) == 0
 
 
 def test_an_export_has_the_thresholds_of_its_source() -> None:

@@ -3,6 +3,7 @@
     python -m benchmarks.page            # all of them, then docs/benchmarks.md
     python -m benchmarks.page --only engine,scale
     python -m benchmarks.page --write    # the page again, from what was measured before
+    python -m benchmarks.page --quick    # the smallest sizes, to see that each runs; writes no page
 
 Each benchmark writes a JSON file into build/benchmarks/, from which the page is made.
 """
@@ -13,6 +14,8 @@ import argparse
 import json
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +37,17 @@ BENCHMARKS = {
     "gpu": ["-m", "benchmarks.gpu"],
 }
 """Name -> the command, in the order of the page; each takes --out FILE."""
+
+_QUICK = {
+    "first_tags": ["--runs", "1"],
+    "engine": ["--images", "2000", "--runs", "1"],
+    "chain_batches": ["--images", "2", "--runs", "1"],
+    "scale": ["--paths", "2000", "--labels", "1000"],
+    "verification": ["--runs", "1"],
+    "stages": ["--runs", "1", "--only", "ViT-B/32, tags"],
+    "gpu": ["--device", "cpu", "--tiny", "--batch", "2", "--runs", "1"],
+}
+"""Name -> what its command is given for the smallest sizes."""
 
 _HEAD = """# Benchmarks
 
@@ -85,22 +99,38 @@ def _plot(made: Mapping[str, Any], path: Path) -> None:
     pyplot.close(figure)
 
 
+def _measure(names: Sequence[str], results: Path, *, quick: bool) -> list[str]:
+    """Run benchmarks, each writing NAME.json into results; return the names of those that failed."""
+    failed = []
+    for name in names:
+        print(f"--- {name}", flush=True)
+        began = time.perf_counter()
+        more = _QUICK[name] if quick else []
+        command = [sys.executable, *BENCHMARKS[name], *more, "--out", str(results / f"{name}.json")]
+        if subprocess.run(command, cwd=ROOT).returncode:
+            failed.append(name)
+        print(f"--- {name} took {time.perf_counter() - began:.0f} s", flush=True)
+    return failed
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", help="names of benchmarks, with commas")
     parser.add_argument("--write", action="store_true", help="run nothing; write the page from what was measured")
+    parser.add_argument("--quick", action="store_true", help="the smallest sizes, to see that each runs; no page")
     parser.add_argument("--note", default="", help="a sentence about how it was measured, for the page")
     args = parser.parse_args()
     names = args.only.split(",") if args.only else list(BENCHMARKS)
-    for name in [] if args.write else names:
-        print(f"--- {name}", flush=True)
-        done = subprocess.run([sys.executable, *BENCHMARKS[name], "--out", str(RESULTS / f"{name}.json")], cwd=ROOT)
-        if done.returncode:
-            return done.returncode
+    with tempfile.TemporaryDirectory() as scratch:
+        failed = _measure([] if args.write else names, Path(scratch) if args.quick else RESULTS, quick=args.quick)
+    if failed:
+        print(f"these failed: {', '.join(failed)}", file=sys.stderr)
+    if args.quick:
+        return int(bool(failed))
     files = [RESULTS / f"{name}.json" for name in BENCHMARKS]
     results = [json.loads(file.read_text("utf-8")) for file in files if file.exists()]
     PAGE.write_text(page(results, PAGE.parent, args.note), "utf-8")
-    return 0
+    return int(bool(failed))
 
 
 if __name__ == "__main__":

@@ -56,6 +56,30 @@ def test_the_page_has_a_table_and_a_plot_of_each_result(tmp_path: Path) -> None:
     assert "<svg" in (tmp_path / "benchmarks" / "one.svg").read_text("utf-8")
 
 
+@pytest.mark.long
+def test_every_benchmark_of_the_page_runs_at_its_smallest_size(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["page", "--quick"])
+    assert page.main() == 0
+    assert capfd.readouterr().out.count(" took ") == len(page.BENCHMARKS)
+
+
+def test_a_benchmark_that_fails_is_named_and_the_others_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    report.report(tmp_path / "made.json", "Fine", "python -m benchmarks.fine", ["what", "ratio"], [["first", 2.5]])
+    copy = f"import shutil, sys; shutil.copy({str(tmp_path / 'made.json')!r}, sys.argv[2])"
+    commands = {"broken": ["-c", "raise SystemExit(3)"], "fine": ["-c", copy]}
+    monkeypatch.setattr(page, "BENCHMARKS", commands)
+    monkeypatch.setattr(page, "RESULTS", tmp_path)
+    monkeypatch.setattr(page, "PAGE", tmp_path / "page.md")
+    monkeypatch.setattr(sys, "argv", ["page"])
+    assert page.main() == 1
+    assert capfd.readouterr().err == "these failed: broken\n"
+    assert "| first | 2.5 |" in (tmp_path / "page.md").read_text("utf-8")
+
+
 def test_copies_to_cuda_are_pinned_and_do_not_wait() -> None:
     class Recorded:
         device = torch.device("cpu")

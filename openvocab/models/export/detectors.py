@@ -129,7 +129,8 @@ class DetectorExport:
         else:
             detector.processor.save_pretrained(str(folder))
         width = detector.encode_labels(["a"]).embeddings.shape[1]
-        return {"input_side": detector.input_side, "context": _context(detector), "query_width": width}
+        known = {"input_side": detector.input_side, "windows": detector.windows}
+        return {**known, "context": _context(detector), "query_width": width}
 
     def kind(self, detector: Any) -> str:
         """Return the family whose class loads the export."""

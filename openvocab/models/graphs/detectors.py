@@ -140,7 +140,7 @@ def load_detector(form: str, folder: str, device: str | None, dtype: str | None)
         settings["context"],
         settings["query_width"],
     )
-    return EXPORTED[kind](graphs, processor, opened.model)
+    return EXPORTED[kind](graphs, processor, opened.model, windows=settings.get("windows", 1))
 
 
 def _processor(opened: Opened) -> Any:

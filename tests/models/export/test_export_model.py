@@ -137,6 +137,19 @@ def test_each_stage_is_compared_with_torch(stage: str, check: str, exports: Expo
     assert exports.records[stage].checks[check] > 0.99
 
 
+def test_an_exported_detector_looks_at_the_windows_of_its_source(exports: Exports, tmp_path: Path) -> None:
+    pocket: Any = openvocab.load_detector("pocket", "cpu", "float32")
+    assert DetectorExport().save(pocket, tmp_path)["windows"] == pocket.windows > 1
+    folder = shutil.copytree(exports.spec.partition(":")[2], tmp_path / "copy")
+    path = folder / "detector" / "export.json"
+    record = json.loads(path.read_text("utf-8"))
+    assert record["settings"].pop("windows") == 1
+    for given, windows in (({"windows": 3}, 3), ({}, 1)):
+        path.write_text(json.dumps({**record, "settings": {**record["settings"], **given}}), "utf-8")
+        loaded: Any = openvocab.load_detector(f"{exports.spec.partition(':')[0]}:{folder}", "cpu", "float32")
+        assert loaded.windows == windows
+
+
 def test_detectors_are_compared_at_all_places_whatever_their_boxes(tmp_path: Path) -> None:
     detector: Any = openvocab.load_detector(spec_of("owlv2", tmp_path), "cpu", "float32")
     detector.model.box_head.dense2.bias.data.fill_(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,15 +90,18 @@ class Pool:
             torch.from_numpy(self._xyxy[rows].copy()),
         )
 
-    def draw(self, rng: np.random.Generator, size: int, zoom: float = 0.0) -> Batch:
+    def draw(
+        self, rng: np.random.Generator, size: int, zoom: float = 0.0, sides: Sequence[int] = (128, 144, 176, 208)
+    ) -> Batch:
         """Read size random scenes, mirrored, recolored and slightly grained.
 
         Args:
-            zoom: the share of batches that show a window of 128 to 208 pixels of each scene, enlarged.
+            zoom: the share of batches that show a window of each scene, enlarged.
+            sides: of such a window in pixels, one for a batch.
         """
         batch = self.take(np.sort(rng.integers(0, len(self), size)))
         if rng.random() < zoom:
-            batch = zoomed(rng, batch, int(rng.choice([128, 144, 176, 208])))
+            batch = zoomed(rng, batch, int(rng.choice(sides)))
         images, instances, xyxy = batch.images, batch.instances, batch.xyxy
         if rng.random() < 0.5:
             images, instances = images.flip(3), instances.flip(2)
@@ -120,7 +124,7 @@ def zoomed(rng: np.random.Generator, batch: Batch, side: int) -> Batch:
 
 
 def _window(rng: np.random.Generator, batch: Batch, row: int, side: int) -> Batch:
-    """One window as a Batch without its first axis, boxes in the window's pixels."""
+    """One window with a labeled object as a Batch without its first axis, boxes in the window's pixels."""
     labels, xyxy, instances = batch.labels[row], batch.xyxy[row], batch.instances[row]
     left, top, right, bottom = xyxy[rng.integers(int((labels >= 0).sum()))].tolist()
     center = rng.uniform(left, right), rng.uniform(top, bottom)
@@ -129,6 +133,8 @@ def _window(rng: np.random.Generator, batch: Batch, row: int, side: int) -> Batc
     whole, seen = (torch.bincount(part.flatten().int(), minlength=MOST + 1)[1:] for part in (instances, window))
     boxes = (xyxy - torch.tensor([x, y, x, y])).clamp(0, side)
     kept = (labels >= 0) & (seen >= 0.4 * whole)
+    if not kept.any():
+        return _window(rng, batch, row, side)
     image = batch.images[row, :, y : y + side, x : x + side]
     return Batch(image, window, torch.where(kept, labels, -1), torch.where(kept[:, None], boxes, 0.0))
 

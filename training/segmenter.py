@@ -51,7 +51,7 @@ def prompts(rng: np.random.Generator, sam: Sam, batch: Batch, each: int) -> tupl
     boxes, points, kinds, truths = [], [], [], []
     instances = batch.instances.numpy()
     for row, labels in enumerate(batch.labels):
-        present = int((labels >= 0).sum())
+        present = np.flatnonzero(labels.numpy() >= 0)
         for number in rng.permutation(np.resize(rng.permutation(present), each)):
             box = batch.xyxy[row, number].numpy()
             size = np.tile(box[2:] - box[:2], 2)

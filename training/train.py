@@ -122,7 +122,7 @@ def train_segmenter(plan: Plan, size: int = 8, each: int = 3) -> None:
     pools, shares = training_pools(plan.work)
 
     def step(rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-        batch = pools[rng.choice(len(pools), p=shares)].draw(rng, size)
+        batch = pools[rng.choice(len(pools), p=shares)].draw(rng, size, 0.65, (80, 96, 128, 176))
         sparse, is_box, truth = prompts(rng, sam, batch, each)
         images = (batch.images * 255 - sam.pixel_mean) / sam.pixel_std
         with torch.autocast("cpu", dtype=torch.bfloat16):

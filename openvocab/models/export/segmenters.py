@@ -126,6 +126,7 @@ class SegmenterExport:
             "mask_threshold": model.mask_threshold,
             "pixel_mean": mean.flatten().tolist(),
             "pixel_std": deviation.flatten().tolist(),
+            "zoom": segmenter.zoom,
         }
 
     def kind(self, segmenter: Any) -> str:

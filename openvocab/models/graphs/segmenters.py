@@ -107,4 +107,4 @@ def load_segmenter(form: str, folder: str, device: str | None, dtype: str | None
         mean,
         deviation,
     )
-    return ExportedSam(graphs, opened.model)
+    return ExportedSam(graphs, opened.model, zoom=settings.get("zoom", 0.0))

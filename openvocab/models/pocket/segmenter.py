@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn, unflatten
 from torch.nn import functional
 
+from openvocab.models.detectors.owl_tower import lower_products
+from openvocab.models.device import dtype_of
 from openvocab.models.pocket.files import SIDE, fill, read, record_of, verified
 from openvocab.models.pocket.layers import Block, ConvStem
 from openvocab.models.segmenters.sam_decoder import two_way
@@ -270,19 +272,25 @@ class PocketSam(nn.Module):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class PocketSegmenter(SamSegmenter):
-    """SamSegmenter over the embedded model, in float32."""
+    """SamSegmenter over the embedded model.
+
+    Small boxes are segmented in enlarged windows: at 256 pixels alone their masks are coarse.
+    """
+
+    zoom: float = 2.0
 
     @classmethod
     def embedded(cls, device: str | None = None, dtype: str | None = None) -> PocketSegmenter:
-        """Load the embedded segmenter; the device is the best there is where None.
+        """Load the embedded segmenter; device and dtype are the best there are where None.
 
         Raises:
-            BadInput: there is no such device.
+            BadInput: there is no such device or precision.
             BadWeights: its file is absent, not the pinned one, of another architecture, or was replaced meanwhile.
         """
         with verified("pocket-segmenter") as pinned:
-            record = record_of(pinned, device, "float32")
+            record = record_of(pinned, device, dtype)
             model = fill(PocketSam(), read(pinned, _NAMES, ["prompt_encoder.mask_downscaling."]), pinned)
+        lower_products(model.image_encoder.blocks, dtype_of(record.dtype))
         return cls(model.to(record.device), record)
 
     def _features(self, pixels: Tensor) -> Tensor:

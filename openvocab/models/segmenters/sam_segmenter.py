@@ -20,6 +20,7 @@ from openvocab.models.segmenters.mask_upsampling import axis_weights, upsampled
 from openvocab.models.segmenters.prompts import Prompt
 from openvocab.models.segmenters.sam_attention import contiguous_positions, mask_free
 from openvocab.models.segmenters.sam_decoder import fold_decoder
+from openvocab.models.segmenters.zoom import mask_windows, masks_by_window
 from openvocab.pipeline.protocols import ImageArray
 from openvocab.pipeline.result import ModelRecord
 from openvocab.weights.manifest import published_for
@@ -42,11 +43,13 @@ class SamEncoding:
         features: (1, channels, h, w) float32, the image encoder's answer.
         original_size: Height and width of the image.
         input_size: Height and width it was resized to; the rest of the encoder's square is padding.
+        image: (height, width, 3) uint8 RGB, if windows of it are to be encoded for small boxes.
     """
 
     features: Tensor
     original_size: tuple[int, int]
     input_size: tuple[int, int]
+    image: ImageArray | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -60,12 +63,15 @@ class SamSegmenter:
         batch: Images that the encoder takes at once.
         multimask: False takes the mask that the model gives for a clear prompt, as is advised for boxes; True takes, of
             its three candidates, the one whose estimated IoU is highest.
+        zoom: A box is segmented in an enlarged window of at least so many times its longer side, so that its mask is
+            finer; 0: in the image. The candidates of prompt are those in the image.
     """
 
     model: Any
     record: ModelRecord
     multimask: bool = False
     batch: int = 1
+    zoom: float = 0.0
 
     @classmethod
     def load(cls, spec: str, device: str | None = None, dtype: str | None = None) -> SamSegmenter:
@@ -126,7 +132,8 @@ class SamSegmenter:
         if not torch.isfinite(features).all():
             raise BadOutput("the segmenter's encoding of the image is not finite")
         sizes = [(image.shape[:2], each.shape[:2]) for image, each in zip(images, small, strict=True)]
-        return [SamEncoding(one[None], *size) for one, size in zip(features, sizes, strict=True)]
+        kept = images if self.zoom else [None] * len(images)
+        return [SamEncoding(one[None], *size, image) for one, size, image in zip(features, sizes, kept, strict=True)]
 
     def _features(self, pixels: Tensor) -> Tensor:
         """Return the image encoder's answer to (B, 3, side, side) normalized pixels."""
@@ -157,6 +164,18 @@ class SamSegmenter:
         """
         if not len(xyxy):
             return np.zeros((0, *encoded.original_size), np.bool_), np.zeros(0, np.float32)
+        image = encoded.image
+        if image is None:
+            return self._masks(encoded, xyxy)
+
+        def seen(window: ImageArray) -> SamEncoding:
+            return encoded if window.shape == image.shape else self._encode([window])[0]
+
+        windows = mask_windows(xyxy, encoded.original_size, self.model.image_encoder.img_size, self.zoom)
+        return masks_by_window(image, xyxy, windows, lambda window, boxes: self._masks(seen(window), boxes))
+
+    def _masks(self, encoded: SamEncoding, xyxy: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+        """Return one mask and score a box, of at least one, all in what was encoded."""
         logits, scores = [], []
         at_once = _BOXES_A_CALL * (1 if encoded.features.device.type == "cpu" else _ON_A_GPU)
         for boxes in torch.split(self._scaled(encoded, xyxy), at_once):

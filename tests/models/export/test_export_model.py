@@ -17,6 +17,7 @@ import openvocab
 from openvocab.errors import BadInput, BadOutput, BadWeights, MissingExtra, UnknownName
 from openvocab.models.export import export as exporting
 from openvocab.models.export.detectors import DetectorExport
+from openvocab.models.export.segmenters import SegmenterExport
 from openvocab.models.export.samples import Samples
 from tests.conftest import random_image
 from tests.tiny.exported import Exports, export_tiny, need
@@ -148,6 +149,19 @@ def test_an_exported_detector_looks_at_the_windows_of_its_source(exports: Export
         path.write_text(json.dumps({**record, "settings": {**record["settings"], **given}}), "utf-8")
         loaded: Any = openvocab.load_detector(f"{exports.spec.partition(':')[0]}:{folder}", "cpu", "float32")
         assert loaded.windows == windows
+
+
+def test_an_exported_segmenter_looks_at_the_windows_of_its_source(exports: Exports, tmp_path: Path) -> None:
+    pocket: Any = openvocab.load_segmenter("pocket", "cpu", "float32")
+    assert SegmenterExport().save(pocket, tmp_path)["zoom"] == pocket.zoom > 0
+    folder = shutil.copytree(exports.spec.partition(":")[2], tmp_path / "copy")
+    path = folder / "segmenter" / "export.json"
+    record = json.loads(path.read_text("utf-8"))
+    assert record["settings"].pop("zoom") == 0
+    for given, zoom in (({"zoom": 3.0}, 3), ({}, 0)):
+        path.write_text(json.dumps({**record, "settings": {**record["settings"], **given}}), "utf-8")
+        loaded: Any = openvocab.load_segmenter(f"{exports.spec.partition(':')[0]}:{folder}", "cpu", "float32")
+        assert loaded.zoom == zoom
 
 
 def test_detectors_are_compared_at_all_places_whatever_their_boxes(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ import openvocab
 from openvocab.errors import BadInput, BadOutput, BadWeights, MissingExtra, UnknownName
 from openvocab.models.export import export as exporting
 from openvocab.models.export.detectors import DetectorExport
-from openvocab.models.export.segmenters import SegmenterExport
 from openvocab.models.export.samples import Samples
+from openvocab.models.export.segmenters import SegmenterExport
 from tests.conftest import random_image
 from tests.tiny.exported import Exports, export_tiny, need
 from tests.tiny.open_clip import write_kind

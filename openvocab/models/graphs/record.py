@@ -15,7 +15,7 @@ from openvocab.models.graphs.runtimes import FORMATS, Format, Graph, run_dtype
 from openvocab.pipeline.result import ModelRecord
 from openvocab.weights.files import first_line, sha256_of
 
-__all__ = ["NAME", "ExportRecord", "Opened", "digests", "open_stage"]
+__all__ = ["NAME", "ExportRecord", "Opened", "digests", "open_stage", "read_record"]
 
 NAME = "export.json"
 """The record's file, beside the graphs."""
@@ -124,7 +124,7 @@ def open_stage(form_name: str, stage: str, folder: str, device: str | None, dtyp
         BadWeights: There is no such stage, it has another format, or a file is absent or changed.
     """
     place = Path(folder).expanduser() / stage
-    record = _read(place, stage)
+    record = read_record(place, stage)
     if record.format != form_name:
         raise BadWeights(f"{place} was exported as {record.format}; write {record.format}:{folder}")
     found = digests(place)
@@ -136,7 +136,7 @@ def open_stage(form_name: str, stage: str, folder: str, device: str | None, dtyp
     return Opened(place, record, form, run_dtype(form, device, dtype))
 
 
-def _read(place: Path, stage: str) -> ExportRecord:
+def read_record(place: Path, stage: str) -> ExportRecord:
     """Return the record in a folder.
 
     Raises:

@@ -70,7 +70,7 @@ def measure(stage: str, form: str, folder: Path, runs: int) -> list[list[Cell]]:
     turns = [{name: _turn(way, image) for name, way in ways.items()} for _ in range(runs + 1)][1:]
     taken = {name: statistics.median(turn[name] for turn in turns) for name in ways}
     checks: Mapping[str, Any] = read_record(folder / form / stage, stage).checks
-    near: list[Cell] = [round(checks["cosine_min"], 5), round(checks[_IOUS[stage]], 4)]
+    near: list[Cell] = [f"{checks['cosine_min']:.5f}", round(checks[_IOUS[stage]], 4)]
     rows = list[list[Cell]]()
     for dtype in list(ways)[1:]:
         ratio = statistics.median(turn["torch"] / turn[dtype] for turn in turns)

@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 __all__ = ["build"]
 
 _PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-_REQUEST_FAILED = (
-    "() => document.querySelectorAll('#work-canvas .cv').forEach(each => each.dispatchEvent(new Event('cv-busy')))"
-)
+_TELL = "() => document.querySelectorAll('#work-canvas .cv').forEach(each => each.dispatchEvent(new Event('{}')))"
+_REQUEST_FAILED = _TELL.format("cv-busy")
 """Tells the canvas that a request was rejected, for example because the queue is full."""
+_NOT_OPENED = _TELL.format("cv-stays")
+"""Tells the canvas that no image is opened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +111,12 @@ def _wire_run(handlers: WorkspaceHandlers, parts: _Parts, prompts: PromptPanel) 
         **_PRIVATE,
         **MODEL,
     }
+    failed: dict[str, Any] = {"fn": None, "js": _NOT_OPENED, "api_visibility": "private"}
     ran = parts.run.click(**run), fields.labels.submit(**run)
     chosen = parts.examples.pick(report_errors(_example), None, [parts.image, fields.labels, fields.label_set], **QUICK)
-    chosen.success(**run)
-    parts.image.input(
-        report_errors(handlers.open), [parts.image, fields.preset, parts.token], results, **_PRIVATE, **MODEL
-    )
+    chosen.success(**run).failure(**failed)
+    opened = [parts.image, fields.preset, parts.token]
+    parts.image.input(report_errors(handlers.open), opened, results, **_PRIVATE, **MODEL).failure(**failed)
     fields.preset.input(report_errors(handlers.defaults), [fields.preset], parts.sliders, **_PRIVATE, **MODEL)
     return ran
 

@@ -6,6 +6,7 @@ import { ACCENT, decoded, drawBox, drawCrosshair, drawName, drawPolygon, drawPro
 import { listen } from "./input.js";
 import { guardLeaving } from "./leave.js";
 import { visible } from "./objects.js";
+import { keptOf, listenToChoices } from "./opening.js";
 import { listPanel, listChoices } from "./panel.js";
 import { keepHeight } from "./room.js";
 import { text } from "./strings.js";
@@ -18,8 +19,9 @@ const MODEL_ACTIONS = new Set(["segment", "accept", "box"]);
 function emptyState() {
   return {
     opens: "", // random ID of the opened image
+    opening: false, // whether the image is a preview that the server has not opened yet
     place: "", // key of the image in the served folder, which keeps every edit; empty for an upload
-    image: null, // an Image, possibly downscaled
+    image: null, // an Image, possibly of another size
     width: 0,
     height: 0,
     objects: [], // {key, label, score, boxScore, tagScore, box, mask, color, byHand}
@@ -64,12 +66,15 @@ export function mount({ element, props, trigger, watch }) {
     find: (query) => root.querySelector(query),
     all: (query) => [...root.querySelectorAll(query)],
     queue: { waiting: [], serial: 0, busy: null },
+    before: null, // the state that a preview took the place of
     trigger,
   };
   Object.assign(app, { send: (action) => send(app, action), draw: () => requestDraw(app), say: (...note) => say(app, ...note) });
   Object.assign(app, { shown: () => shown(app.state), setView: (view) => setView(app, view), decoded });
+  app.begin = (next) => begin(app, next);
   listen(app);
   guardLeaving(app);
+  listenToChoices(app);
   keepHeight(app);
   watch("value", () => receive(app, props.value || {}));
   root.addEventListener("cv-busy", () => answer(app, { serial: app.queue.serial, note: text.tooBusy, failed: true }));
@@ -82,6 +87,7 @@ export function mount({ element, props, trigger, watch }) {
 
 function send(app, action) {
   const { queue } = app;
+  if (app.state.opening) return action.do === "segment" || app.say(text.opensStill);
   if (action.do === "segment") queue.waiting = queue.waiting.filter((each) => each.do !== "segment");
   queue.waiting.push(action);
   sendNext(app);
@@ -99,6 +105,7 @@ function sendNext(app) {
 
 function receive(app, message) {
   if (message.opens !== undefined) opened(app, message);
+  else if (app.before && message.objects && !message.serial) chosenAgain(app);
   if (message.objects) showObjects(app, message);
   if (message.steps) scrollToResult(app, message.steps);
   if (message.serial) answer(app, message);
@@ -125,28 +132,56 @@ function answer(app, message) {
   sendNext(app);
 }
 
+// Show an image that the server opened, or none. Prompts that were made on its preview are asked now.
 function opened(app, message) {
+  const { opens, width, height, place = "", image, note = "" } = message;
+  if (opens === app.state.opens) return;
+  const kept = image ? keptOf(app, message) : {};
+  const dropped = app.state.opening && app.state.prompts.length && !kept.prompts;
+  begin(app, { opens, width, height, place, ...kept });
+  app.before = null;
+  app.say(dropped ? `${note} ${text.promptsDropped}`.trim() : note, message.failed);
+  askAgain(app);
+  if (image) load(image).then((found) => loaded(app, opens, found));
+}
+
+// The image that is open was chosen again, for example an example: the server does not send it once more.
+function chosenAgain(app) {
+  const { before } = app;
+  begin(app, { ...before, ...keptOf(app, before), image: before.image });
+  app.before = null;
+  app.root.dataset.drawn = "yes";
+  askAgain(app);
+}
+
+function askAgain(app) {
+  const { prompts } = app.state;
+  if (prompts.length) app.send({ do: "segment", prompts });
+}
+
+function loaded(app, opens, image) {
+  if (app.state.opens !== opens) return; // another image was opened meanwhile
+  const isFirst = !app.state.image;
+  app.state.image = image;
+  resize(app);
+  app.setView(isFirst ? fit(app.state, app.state.screen) : app.state.view);
+  app.root.dataset.drawn = "yes";
+}
+
+// Another image or none; what belongs to the tools stays.
+function begin(app, next) {
   const { queue, root } = app;
-  if (message.opens === app.state.opens) return;
   clearTimeout(queue.busy);
-  Object.assign(queue, { waiting: [], busy: null, serial: 0 });
-  for (const name of ["busy", "drawn"]) delete root.dataset[name];
+  Object.assign(queue, { waiting: [], busy: null, serial: queue.serial + 1 }); // no answer to an earlier request counts
+  for (const name of ["busy", "drawn", "opening"]) delete root.dataset[name];
   const { tool, inside, opacity, radius, screen, thresholds } = app.state;
-  const { opens, width, height, place = "" } = message;
-  app.state = Object.assign(emptyState(), { tool, inside, opacity, radius, screen, thresholds, opens, width, height, place });
-  clearPrompts(app);
-  root.dataset.empty = message.image ? "no" : "yes";
-  app.say(message.note || "", message.failed);
+  app.state = Object.assign(emptyState(), next, { tool, inside, opacity, radius, screen, thresholds });
+  root.dataset.empty = app.state.width ? "no" : "yes";
+  showMasks(app, []);
   listPanel(app);
   app.fitHeight();
-  if (!message.image) return app.draw();
-  load(message.image).then((image) => {
-    if (app.state.opens !== opens) return; // another image was opened meanwhile
-    app.state.image = image;
-    resize(app);
-    app.setView(fit(app.state, app.state.screen));
-    root.dataset.drawn = "yes";
-  });
+  if (app.state.width) app.setView(next.view || fit(app.state, screen));
+  app.draw();
 }
 
 // Rows that have the focus keep it, although the list is made anew.

@@ -28,3 +28,16 @@ export function shapeOf(tool, { path, inside, from, to, primary }, radius) {
   if (tool === "stroke" || !primary) return { kind: "stroke", path, inside };
   return { kind: "box", xyxy: [...from, ...to] };
 }
+
+// Map prompts, and what is being drawn, to an image of another size, in place: history and selection hold the same prompts.
+export function rescale(state, [right, down]) {
+  const point = (each) => each && [each[0] * right, each[1] * down];
+  const { prompts, history, undone, drag } = state;
+  for (const each of new Set([prompts, ...history, ...undone].flat())) {
+    if (each.kind === "point") each.at = point(each.at);
+    else if (each.kind === "stroke") each.path = each.path.map(point);
+    else each.xyxy = [...point(each.xyxy.slice(0, 2)), ...point(each.xyxy.slice(2))];
+  }
+  if (drag) Object.assign(drag, { from: point(drag.from), to: point(drag.to), path: drag.path.map(point), shape: null });
+  return Object.assign(state, { crosshair: point(state.crosshair), corner: point(state.corner) });
+}

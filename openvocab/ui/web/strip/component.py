@@ -25,6 +25,11 @@ _LOAD = """// Gradio reads the name of the event here: 'go'.
 import(new URL("strip/strip.js", document.baseURI))
   .then((module) => module.mount({ element, props, trigger, watch }));"""
 
+_REQUEST_FAILED = (
+    "() => document.querySelectorAll('#work-folder .st').forEach(each => each.dispatchEvent(new Event('st-refused')))"
+)
+"""Tells the strip that a request was rejected, for example because the queue is full."""
+
 
 def strip(*, served: bool, **options: Any) -> gr.HTML:
     """Return the component. Its event `go` carries the visitor's action; its value is the strip.
@@ -52,7 +57,8 @@ def wire_strip(
         ran: Events after which the status of the open image may be another.
     """
     private: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    shown.go(report_errors(handlers.go), inputs, [shown, *outputs], trigger_mode="multiple", **private, **MODEL)
+    went = shown.go(report_errors(handlers.go), inputs, [shown, *outputs], trigger_mode="multiple", **private, **MODEL)
+    went.failure(None, js=_REQUEST_FAILED, api_visibility="private")
     for event in ran:
         event.then(report_errors(handlers.refresh), inputs[:1], [shown], **QUICK)
 

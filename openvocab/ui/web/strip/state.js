@@ -24,3 +24,11 @@ export function adjusted(value, edits) {
   const counts = { ...value.counts, [open.status]: value.counts[open.status] - 1, [status]: (value.counts[status] || 0) + 1 };
   return { ...value, unsaved: value.unsaved || (value.upload && status === "corrected"), counts, images: value.images.map((each) => (each === open ? { ...each, status } : each)) };
 }
+
+// The key of the image that an action of the strip opens; null if it stays, or is not among the thumbnails.
+export function targetOf({ images, at }, action) {
+  if (action.do === "open") return action.key || null;
+  const row = images.findIndex((each) => each.key === at);
+  const stays = action.do === "order" || (action.do === "review" && images[row]?.status === "reviewed");
+  return stays || row < 0 ? null : (images[row + (action.do === "previous" ? -1 : 1)]?.key ?? null);
+}

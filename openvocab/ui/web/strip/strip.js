@@ -3,7 +3,7 @@
 // {at, index, total, name, counts, order, images: [{key, name, status, error}], serial, start, upload, unsaved}
 
 import { countsLine, image as imageText, kept, place, statusNames } from "./strings.js";
-import { adjusted, keyOf, stepOf, urlWith } from "./state.js";
+import { adjusted, keyOf, stepOf, targetOf, urlWith } from "./state.js";
 
 const WAIT = 50; // milliseconds between looks whether the workspace has an answer in progress
 const MAX_WAIT = 20000;
@@ -19,6 +19,7 @@ export function mount({ element, props, trigger, watch }) {
   document.addEventListener("keydown", (event) => key(app, event));
   window.addEventListener("popstate", () => go(app, { do: "open", key: keyOf(location.href) }));
   watch("value", () => receive(app, props.value || {}));
+  root.addEventListener("st-refused", () => answered(app, { serial: app.sent }));
   ready(app).then(() => {
     new MutationObserver(() => edited(app)).observe(app.board(), { attributeFilter: ["data-edits"] });
     root.dataset.ready = "yes";
@@ -41,8 +42,23 @@ async function go(app, action) {
   app.root.dataset.busy = "yes";
   const until = performance.now() + MAX_WAIT;
   while (board.dataset.busy && performance.now() < until) await new Promise((done) => setTimeout(done, WAIT));
+  preview(app, targetOf({ images: [], ...app.value }, action));
   app.sent = (app.sent || 0) + 1;
   app.trigger("go", { key: "", ...action, serial: app.sent, at: app.value.at || "", order: app.root.querySelector("[data-order]").value });
+}
+
+// The workspace shows the thumbnail until the image is open.
+function preview(app, key) {
+  app.target = key;
+  const picture = [...app.root.querySelectorAll(".st-images button")].find((each) => each.dataset.key === key)?.querySelector("img");
+  if (picture) app.board().dispatchEvent(new CustomEvent("cv-opening", { detail: picture }));
+}
+
+// A request was answered. If the image that it asked for is not the open one now, the one that was open is shown again.
+function answered(app, { serial, at }) {
+  app.busy = false;
+  delete app.root.dataset.busy;
+  if (serial === app.sent && at !== app.target) app.board().dispatchEvent(new Event("cv-stays"));
 }
 
 function use({ value }) {
@@ -59,10 +75,7 @@ function receive(app, value) {
   if (!value.images) return;
   app.value = value;
   if (value.start) return start(app, value.start);
-  if (value.serial === undefined || value.serial === app.sent) {
-    app.busy = false;
-    delete app.root.dataset.busy;
-  }
+  if (value.serial === undefined || value.serial === app.sent) answered(app, value);
   show(app);
   if (!app.opened) app.opened = value.at;
   else if (value.at && app.opened !== value.at) scrollTo(app, value.at);

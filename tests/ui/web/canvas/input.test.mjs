@@ -7,7 +7,7 @@ import test from "node:test";
 
 const source = (name) => "data:text/javascript," + encodeURIComponent(readFileSync(join(process.env.CANVAS, name), "utf8"));
 const { commandOf, directionOf, stepOf } = await import(source("keys.js"));
-const { boxBetween, promptAt, shapeOf, withPrompt } = await import(source("prompts.js"));
+const { boxBetween, promptAt, rescale, shapeOf, withPrompt } = await import(source("prompts.js"));
 const { heightOf } = await import(source("room.js"));
 
 const KEYS = [
@@ -50,6 +50,18 @@ test("the latest prompt within reach is found by its point, path or corners", ()
   assert.equal(promptAt([point, stroke, box], [39, 31], 4), stroke);
   assert.equal(promptAt([point, stroke, box], [59, 60], 4), box);
   assert.equal(promptAt([point, stroke, box], [20, 45], 4), null);
+});
+
+test("prompts on a preview become prompts on the image, and stay the same ones in the history", () => {
+  const first = { kind: "point", at: [10, 20], inside: true };
+  const others = [{ kind: "stroke", path: [[1, 2]], inside: true }, { kind: "box", xyxy: [1, 2, 3, 4] }];
+  const drag = { at: [5, 5], from: [1, 1], to: [2, 2], path: [[1, 1]], shape: {} };
+  const state = rescale({ prompts: [first, ...others], history: [[], [first]], undone: [], drag, crosshair: [4, 4], corner: null }, [2, 3]);
+  assert.deepEqual(first.at, [20, 60]);
+  assert.deepEqual([others[0].path, others[1].xyxy], [[[2, 6]], [2, 6, 6, 12]]);
+  assert.equal(state.history[1][0], first);
+  assert.deepEqual(drag, { at: [5, 5], from: [2, 3], to: [4, 6], path: [[2, 3]], shape: null });
+  assert.deepEqual([state.crosshair, state.corner], [[8, 12], null]);
 });
 
 test("a drag draws what the tool does, and with another button a stroke", () => {

@@ -6,7 +6,7 @@ import test from "node:test";
 
 const folder = "../../../../openvocab/ui/web/";
 const source = (name) => "data:text/javascript," + encodeURIComponent(readFileSync(new URL(folder + name, import.meta.url), "utf8"));
-const { adjusted, keyOf, stepOf, urlWith } = await import(source("strip/state.js"));
+const { adjusted, keyOf, stepOf, targetOf, urlWith } = await import(source("strip/state.js"));
 const { countsLine } = await import(source("strip/strings.js"));
 
 const value = (status) => ({
@@ -42,4 +42,13 @@ test("an edit makes the open image corrected, undo makes it answered, and review
 test("the line of counts has the plural of error, and no status without an image", () => {
   assert.equal(countsLine({ new: 2, error: 3, reviewed: 0 }), "2 new, 3 errors");
   assert.equal(countsLine({ error: 1 }), "1 error");
+});
+
+test("the image that an action opens is known before the server answers", () => {
+  const shown = value("new");
+  const targets = [{ do: "previous" }, { do: "next" }, { do: "review" }, { do: "order" }, { do: "open", key: "z" }, { do: "open", key: "" }];
+  assert.deepEqual(targets.map((action) => targetOf(shown, action)), ["a", null, null, null, "z", null]);
+  assert.equal(targetOf({ ...shown, at: "a" }, { do: "review" }), "b");
+  assert.equal(targetOf({ ...value("reviewed"), images: [{ key: "b", status: "reviewed" }, { key: "c" }] }, { do: "review" }), null);
+  assert.equal(targetOf({ images: [] }, { do: "next" }), null);
 });

@@ -46,7 +46,7 @@ def label_fields(tab: str, presets: tuple[str, ...], *, submits: bool = False) -
         lines=1 if submits else 3,
         max_lines=4 if submits else 6,
         max_length=200_000,
-        placeholder="apple, guitar, dog" + (" (Enter runs, Shift+Enter breaks the line)" if submits else ""),
+        placeholder="apple, dog" + (" (Enter runs, Shift+Enter: new line)" if submits else ", guitar"),
         elem_id=f"{tab}-labels",
     )
     count = html_component("note", _count_note("", presets[0]), elem_id=f"{tab}-count")

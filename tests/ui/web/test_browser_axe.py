@@ -41,6 +41,9 @@ def test_the_workspace_with_an_answer(page, server, theme):
     board = Board(page).opened()
     board.click(inside(SCENES[0], "tent"))
     page.locator(".cv-words button").first.click()
+    page.click(f"{CV} [data-tool=brush]")
+    assert violations(page) == []
+    page.click(f"{CV} [data-do=panel]")
     assert violations(page) == []
 
 

@@ -1,11 +1,13 @@
 // What keys and buttons do in the workspace.
 
+import { paint, paints, showSize, stepSize } from "./brush.js";
 import { directionOf } from "./keys.js";
 import { choose, setPrompts } from "./main.js";
 import { keyAfter, labelKeys, objectAt } from "./objects.js";
 import { labelClicked, listPanel, nextObject, removeObject, select } from "./panel.js";
 import { boxBetween, withPrompt } from "./prompts.js";
 import { pointNext, restorePointed } from "./rejected.js";
+import { togglePanel } from "./room.js";
 import { text } from "./strings.js";
 import { insertCorner, nudgeCorner, removeCorner, showPolygon, stepCorner } from "./vertices.js";
 import { centered, fit, zoomAt } from "./viewport.js";
@@ -16,7 +18,8 @@ export function setTool(app, tool) {
   app.state.tool = tool;
   app.root.dataset.tool = tool;
   for (const button of app.all("[data-tool]")) check(button, button.dataset.tool === tool);
-  if (tool === "polygon" && app.state.selected === null) app.say(text.selectFirst);
+  if ((tool === "polygon" || paints(tool)) && app.state.selected === null) app.say(text.selectFirst);
+  showSize(app);
   showPolygon(app);
   app.draw();
 }
@@ -117,6 +120,9 @@ function escape(app) {
   app.draw();
 }
 
+// The brackets change the brush while a tool paints; braces always select.
+const bracket = (app, by) => (paints(app.state.tool) ? stepSize(app, by) : step(app, by));
+
 function step(app, by) {
   const key = keyAfter(app.shown(), app.state.selected, by);
   if (key !== null) select(app, key);
@@ -142,6 +148,7 @@ function arrow(app, event) {
   const [right, down] = directionOf(event.key);
   if (nudgeCorner(app, [right, down], by)) return;
   state.crosshair = state.crosshair ? clipped(app, [x + right * by, y + down * by]) : [x, y];
+  state.pointer = null;
   app.say(text.crosshair(...state.crosshair.map(Math.round)));
   app.draw();
 }
@@ -151,18 +158,20 @@ function corner(app) {
   if (!state.crosshair) return app.say(text.cornerFirst);
   if (!state.corner) {
     state.corner = state.crosshair;
-    app.say(text.cornerSecond);
+    app.say(paints(state.tool) ? text.strokeEnd : text.cornerSecond);
     return app.draw();
   }
   const from = state.corner;
   state.corner = null;
-  addPrompt(app, boxBetween(from, state.crosshair));
+  if (paints(state.tool)) paint(app, [from, state.crosshair]);
+  else addPrompt(app, boxBetween(from, state.crosshair));
   app.draw();
 }
 
 function mark(app, event) {
   const { state } = app;
   if (!state.crosshair) return app.say(text.crosshairFirst);
+  if (paints(state.tool)) return paint(app, [state.crosshair]);
   if (state.tool !== "select") return addPrompt(app, { kind: "point", at: [...state.crosshair], inside: state.inside !== event.shiftKey });
   const found = objectAt(app.shown(), state.crosshair, state, app.decoded);
   if (!found) return app.say(text.noObjectAt);
@@ -181,13 +190,18 @@ export const commands = {
   switchInside,
   select: (app) => setTool(app, "select"),
   point: (app) => setTool(app, "point"),
+  brush: (app) => setTool(app, "brush"),
+  eraser: (app) => setTool(app, "eraser"),
   polygon: (app) => setTool(app, "polygon"),
   insertCorner,
   nextCorner: (app) => stepCorner(app, 1),
   previousCorner: (app) => stepCorner(app, -1),
   nextObject: (app) => step(app, 1),
   previousObject: (app) => step(app, -1),
+  nextOrLarger: (app) => bracket(app, 1),
+  previousOrSmaller: (app) => bracket(app, -1),
   hide,
+  panel: togglePanel,
   rejected: (app, event) => pointNext(app, event.shiftKey ? -1 : 1),
   restore: (app, event) => restorePointed(app, event.shiftKey),
   escape,

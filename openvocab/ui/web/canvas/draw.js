@@ -184,6 +184,10 @@ function drawPath(context, prompt, view) {
   context.globalAlpha = 1;
 }
 
+export function drawCircle(context, [x, y], radius) {
+  outlined(context, "#ffffff", 1.5, () => context.arc(x, y, radius, 0, 2 * Math.PI));
+}
+
 export function drawCrosshair(context, at, view) {
   const [x, y] = toScreen(view, at);
   outlined(context, "#ffffff", 1.5, () => {

@@ -1,5 +1,6 @@
 // Buttons, fields and keys of the workspace.
 
+import { setSize } from "./brush.js";
 import { commands, setInside, setTool } from "./commands.js";
 import { commandOf, stepOf } from "./keys.js";
 import { listenToPointer } from "./pointer.js";
@@ -18,6 +19,7 @@ export function listen(app) {
   for (const group of app.all('[role="radiogroup"]')) group.addEventListener("keydown", (event) => arrowIn(event, "[role=radio]", (next) => next.click()));
   app.find(".cv-words").addEventListener("keydown", (event) => arrowIn(event, "button:not(:disabled)", stopAt));
   app.find("[data-opacity]").addEventListener("input", (event) => { app.state.opacity = Number(event.target.value); app.draw(); });
+  app.find("[data-size]").addEventListener("input", (event) => setSize(app, Number(event.target.value)));
   app.find(".cv-rename").addEventListener("submit", (event) => renameAll(app, event));
   document.addEventListener("input", (event) => thresholdMoved(app, event));
 }

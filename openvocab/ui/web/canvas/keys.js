@@ -10,7 +10,10 @@ const COMMANDS = {
   b: "corner",
   v: "select",
   p: "point",
+  m: "brush",
+  e: "eraser",
   g: "polygon",
+  s: "panel",
   i: "insertCorner",
   ".": "nextCorner",
   ",": "previousCorner",
@@ -22,8 +25,10 @@ const COMMANDS = {
   "+": "zoomIn",
   "=": "zoomIn",
   "-": "zoomOut",
-  "]": "nextObject",
-  "[": "previousObject",
+  "}": "nextObject",
+  "{": "previousObject",
+  "]": "nextOrLarger",
+  "[": "previousOrSmaller",
   escape: "escape",
 };
 

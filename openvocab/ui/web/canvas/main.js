@@ -1,14 +1,15 @@
 // The workspace: its state, its requests, and what it draws. gr.HTML calls mount once.
 // Coordinates are pixels of the original image. One request is sent at a time: see send.
 
+import { brushAt } from "./brush.js";
 import { load } from "./dom.js";
-import { ACCENT, decoded, drawBox, drawCrosshair, drawName, drawPolygon, drawPrompt, drawRejected, paintMask } from "./draw.js";
+import { ACCENT, decoded, drawBox, drawCircle, drawCrosshair, drawName, drawPolygon, drawPrompt, drawRejected, paintMask } from "./draw.js";
 import { listen } from "./input.js";
 import { guardLeaving } from "./leave.js";
 import { visible } from "./objects.js";
 import { keptOf, listenToChoices } from "./opening.js";
 import { listPanel, listChoices } from "./panel.js";
-import { keepHeight } from "./room.js";
+import { keepRoom } from "./room.js";
 import { text } from "./strings.js";
 import { polygonArrived, polygonFailed, polygonObjects } from "./vertices.js";
 import { bounded, fit } from "./viewport.js";
@@ -45,6 +46,7 @@ function emptyState() {
     filter: "", // label of the objects that are shown
     opacity: 0.4,
     radius: 8, // of the brush, in screen pixels
+    pointer: null, // where the mouse is over the image, in screen pixels
     thresholds: {},
     polygon: null, // of the selected object with the polygon tool, see vertices.js
     crosshair: null, // keyboard crosshair, [x, y]
@@ -75,7 +77,7 @@ export function mount({ element, props, trigger, watch }) {
   listen(app);
   guardLeaving(app);
   listenToChoices(app);
-  keepHeight(app);
+  keepRoom(app);
   watch("value", () => receive(app, props.value || {}));
   root.addEventListener("cv-busy", () => answer(app, { serial: app.queue.serial, note: text.tooBusy, failed: true }));
   new ResizeObserver(() => resize(app)).observe(app.canvas.parentElement);
@@ -174,8 +176,8 @@ function begin(app, next) {
   clearTimeout(queue.busy);
   Object.assign(queue, { waiting: [], busy: null, serial: queue.serial + 1 }); // no answer to an earlier request counts
   for (const name of ["busy", "drawn", "opening"]) delete root.dataset[name];
-  const { tool, inside, opacity, radius, screen, thresholds } = app.state;
-  app.state = Object.assign(emptyState(), next, { tool, inside, opacity, radius, screen, thresholds });
+  const { tool, inside, opacity, radius, pointer, screen, thresholds } = app.state;
+  app.state = Object.assign(emptyState(), next, { tool, inside, opacity, radius, pointer, screen, thresholds });
   root.dataset.empty = app.state.width ? "no" : "yes";
   showMasks(app, []);
   listPanel(app);
@@ -294,6 +296,8 @@ function draw({ canvas, root, state }) {
   if (state.drag?.shape) drawPrompt(context, state.drag.shape, view, true);
   if (state.corner && state.crosshair) drawPrompt(context, { kind: "box", xyxy: [...state.corner, ...state.crosshair] }, view, true);
   if (state.crosshair) drawCrosshair(context, state.crosshair, view);
+  const brush = brushAt(state);
+  if (brush) drawCircle(context, brush, state.radius);
   root.dataset.corners = String(state.polygon ? state.polygon.rings.flat().length : 0);
   root.dataset.view = [view.scale, view.x, view.y].join(" ");
 }

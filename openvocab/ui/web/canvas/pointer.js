@@ -1,18 +1,18 @@
 // Mouse, touch and wheel on the image.
 
+import { paint, paints } from "./brush.js";
 import { addPrompt, clipped } from "./commands.js";
 import { dragBox, handleAt, objectAt } from "./objects.js";
 import { listPanel, select } from "./panel.js";
 import { boxBetween, promptAt, shapeOf } from "./prompts.js";
 import { text } from "./strings.js";
-import { dragCorner, finishCorner, startCorner } from "./vertices.js";
-import { pan, toImage, zoomAt } from "./viewport.js";
+import { cancelCorner, dragCorner, finishCorner, startCorner } from "./vertices.js";
+import { pan, pinched, toImage, zoomAt } from "./viewport.js";
 
 const CLICK_TOLERANCE = 5; // screen pixels that a click may move
 const HIT_RADIUS = 10; // screen pixels around a prompt or an edge that select it
 const MAX_PATH = 2000;
 
-const paints = (tool) => tool === "brush" || tool === "eraser";
 const reachOf = ({ state }) => HIT_RADIUS / state.view.scale;
 
 export function listenToPointer(app) {
@@ -20,6 +20,7 @@ export function listenToPointer(app) {
   canvas.addEventListener("pointerdown", (event) => pointerDown(app, event));
   canvas.addEventListener("pointermove", (event) => pointerMove(app, event));
   for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, (event) => pointerUp(app, event));
+  canvas.addEventListener("pointerleave", () => hover(app, null));
   canvas.addEventListener("contextmenu", (event) => event.preventDefault());
   canvas.addEventListener("wheel", (event) => wheel(app, event), { passive: false });
 }
@@ -41,7 +42,7 @@ function pointerDown(app, event) {
   const at = screenPoint(app, event);
   const from = clipped(app, toImage(state.view, at));
   const moves = event.button === 1;
-  const drag = { pointer: event.pointerId, at, from, to: from, path: [from], moved: false, primary: event.button === 0, moves };
+  const drag = { pointer: event.pointerId, at, last: at, from, to: from, path: [from], moved: false, primary: event.button === 0, moves };
   drag.inside = state.inside !== (event.button === 2 || event.shiftKey);
   state.crosshair = null;
   state.drag = drag;
@@ -63,22 +64,31 @@ function startEdit(app, drag) {
 
 function startPinch(app, event) {
   const { state } = app;
-  const at = screenPoint(app, event);
-  state.drag = { ...state.drag, moves: true, moved: true, second: event.pointerId, secondAt: at, shape: null, handle: null, box: null };
+  const secondAt = screenPoint(app, event);
+  cancelCorner(app, state.drag);
+  state.drag = { ...state.drag, moves: true, moved: true, second: event.pointerId, secondAt, shape: null, handle: null, box: null };
+}
+
+// The circle of the brush follows the pointer.
+function hover(app, at) {
+  app.state.pointer = at;
+  if (paints(app.state.tool)) app.draw();
 }
 
 function pointerMove(app, event) {
   const { state } = app;
   const { drag } = state;
+  hover(app, screenPoint(app, event));
   if (!drag || (event.pointerId !== drag.pointer && event.pointerId !== drag.second)) return;
   const at = screenPoint(app, event);
   if (drag.second !== undefined) return pinch(app, event, at);
   drag.moved = drag.moved || Math.hypot(at[0] - drag.at[0], at[1] - drag.at[1]) > CLICK_TOLERANCE;
   if (drag.moves) {
-    if (drag.moved) app.setView(pan(state.view, at[0] - (drag.last || drag.at)[0], at[1] - (drag.last || drag.at)[1], state, state.screen));
+    if (drag.moved) app.setView(pan(state.view, at[0] - drag.last[0], at[1] - drag.last[1], state, state.screen));
     drag.last = at;
     return;
   }
+  drag.last = at;
   drag.to = clipped(app, toImage(state.view, at));
   const [x, y] = drag.path.at(-1);
   if (Math.hypot(drag.to[0] - x, drag.to[1] - y) * state.view.scale > 3 && drag.path.length < MAX_PATH) drag.path.push(drag.to);
@@ -91,13 +101,9 @@ function pointerMove(app, event) {
 function pinch(app, event, at) {
   const { state } = app;
   const { drag } = state;
-  const first = drag.last || drag.at;
-  const [moved, other] = event.pointerId === drag.second ? [drag.secondAt, first] : [first, drag.secondAt];
-  const before = Math.hypot(moved[0] - other[0], moved[1] - other[1]);
-  const after = Math.hypot(at[0] - other[0], at[1] - other[1]);
-  if (before > 1) app.setView(zoomAt(state.view, other, after / before, state, state.screen));
-  if (event.pointerId === drag.second) drag.secondAt = at;
-  else drag.last = at;
+  const before = [drag.last, drag.secondAt];
+  Object.assign(drag, event.pointerId === drag.second ? { secondAt: at } : { last: at });
+  app.setView(pinched(state.view, before, [drag.last, drag.secondAt], state, state.screen));
 }
 
 function pointerUp(app, event) {
@@ -107,6 +113,7 @@ function pointerUp(app, event) {
   if (drag.second === undefined) pointerMove(app, event);
   state.drag = null;
   if (!drag.moves && event.type === "pointerup") finish(app, drag);
+  else if (event.type === "pointercancel") cancelCorner(app, drag);
   app.draw();
 }
 
@@ -114,7 +121,7 @@ function finish(app, drag) {
   const { state } = app;
   if (state.tool === "select") return finishEdit(app, drag);
   if (state.tool === "polygon") return finishCorner(app, drag);
-  if (paints(state.tool)) return paint(app, drag);
+  if (paints(state.tool)) return paint(app, drag.path);
   if (state.tool === "stroke" && drag.moved) return addPrompt(app, { kind: "stroke", path: drag.path, inside: drag.inside });
   if (drag.moved && drag.primary) return addPrompt(app, boxBetween(drag.from, drag.to));
   const existing = promptAt(state.prompts, drag.from, reachOf(app));
@@ -130,14 +137,6 @@ function finishEdit(app, drag) {
   if (!drag.box) return;
   if (app.state.locked.has(app.state.selected)) return app.say(text.locked, true);
   app.send({ do: "box", key: app.state.selected, xyxy: drag.box });
-}
-
-function paint(app, drag) {
-  const { state } = app;
-  if (state.selected === null) return app.say(text.selectFirst);
-  if (state.locked.has(state.selected)) return app.say(text.locked, true);
-  const { path, inside, radius } = shape(app, drag);
-  app.send({ do: "paint", key: state.selected, path, inside, radius });
 }
 
 function wheel(app, event) {

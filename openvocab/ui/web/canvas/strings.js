@@ -5,6 +5,7 @@ export const text = {
   boxHint: "Drag from one corner of the object to the other.",
   bringBack: "Bring back",
   bringBackAs: (label) => `Bring back as ${label}`,
+  brushSize: (size) => `Brush of ${size} pixels.`,
   clickNext: "Click the next object.",
   corner: (x, y) => `Corner at ${x}, ${y}.`,
   cornerChoose: "Choose a corner first: click it, or press . and ,",
@@ -38,6 +39,7 @@ export const text = {
   notSelected: "Nothing is selected: click a prompt, or an object in the list.",
   opening: "Opening the image; you can already click objects in it.",
   opensStill: "The image is still opening; try again in a moment.",
+  pixels: (count) => `${count} px`,
   polygon: (count) => `${count} corners: drag one, click an edge to add one, double click or Delete to remove one.`,
   promptFirst: "Prompt an object first: click it, or drag a box around it.",
   promptsDropped: "The prompts on it are dropped.",
@@ -47,6 +49,7 @@ export const text = {
   renameAll: (label) => `New name of all ${label}`,
   selectFirst: "Select an object first: press V and click it, or choose it in the list.",
   selected: (label, score) => `${label}, score ${score}. Keys 1 to 9 give another label.`,
+  strokeEnd: "Move to the end of the stroke and press B again.",
   tooBusy: "The server is busy; try again in a moment.",
   zoom: (percent) => `${percent} %`,
 };

@@ -86,13 +86,19 @@ export function startCorner(app, drag) {
     return showPolygon(app);
   }
   if (!mayEdit(app)) return;
-  Object.assign(drag, { corner: corner || { ring: edge.ring, at: edge.at }, isNew: !corner });
+  Object.assign(drag, { corner: corner || { ring: edge.ring, at: edge.at }, isNew: !corner, rings: polygon.rings });
   polygon.rings = corner ? polygon.rings : inserted(polygon.rings, edge);
   polygon.corner = drag.corner;
 }
 
 export function dragCorner(app, drag) {
   if (drag.corner && drag.moved) app.state.polygon.rings = moved(app.state.polygon.rings, drag.corner, drag.to);
+}
+
+// The drag became a pinch, or the browser took it: the polygon is as before.
+export function cancelCorner(app, drag) {
+  if (drag.corner && app.state.polygon) Object.assign(app.state.polygon, { rings: drag.rings, corner: null });
+  drag.corner = null;
 }
 
 export function finishCorner(app, drag) {

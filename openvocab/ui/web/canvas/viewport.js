@@ -26,6 +26,15 @@ export function zoomAt(view, at, factor, image, screen) {
 export const pan = (view, right, down, image, screen) =>
   bounded({ ...view, x: view.x + right, y: view.y + down }, image, screen);
 
+const middle = ([one, other]) => [(one[0] + other[0]) / 2, (one[1] + other[1]) / 2];
+const distance = ([one, other]) => Math.max(Math.hypot(one[0] - other[0], one[1] - other[1]), 1);
+
+// The view after two fingers moved on the screen: zoomed by their distance, and moved with the point between them.
+export function pinched(view, before, after, image, screen) {
+  const [from, to] = [middle(before), middle(after)];
+  return pan(zoomAt(view, from, distance(after) / distance(before), image, screen), to[0] - from[0], to[1] - from[1], image, screen);
+}
+
 // Keep at least 40 screen pixels of the image visible.
 export function bounded(view, image, screen) {
   const inside = (offset, length, room) => Math.min(Math.max(offset, 40 - length), room - 40);

@@ -8,7 +8,9 @@ import test from "node:test";
 const source = (name) => "data:text/javascript," + encodeURIComponent(readFileSync(join(process.env.CANVAS, name), "utf8"));
 const { commandOf, directionOf, stepOf } = await import(source("keys.js"));
 const { boxBetween, promptAt, rescale, shapeOf, withPrompt } = await import(source("prompts.js"));
-const { heightOf } = await import(source("room.js"));
+const { columnsOf, heightOf } = await import(source("room.js"));
+const { brushAt, nextSize } = await import(source("brush.js").replace(encodeURIComponent('import { text } from "./strings.js";'), ""));
+const { pinched } = await import(source("viewport.js"));
 
 const KEYS = [
   ["a letter, whatever its case", { key: "U" }, false, "undo"],
@@ -75,9 +77,30 @@ test("a drag draws what the tool does, and with another button a stroke", () => 
 test("the image ends at the lower edge of the window, and on a phone it has its own shape", () => {
   const wide = { width: 1440, height: 900 };
   assert.equal(heightOf({ top: 310, width: 990, window: wide, image: {} }), 550);
-  assert.equal(heightOf({ top: 800, width: 990, window: wide, image: {} }), 340);
+  assert.equal(heightOf({ top: 800, width: 990, window: wide, image: {} }), 280);
+  assert.deepEqual([200, 400, 520].map((top) => columnsOf({ top, window: wide })), [1, 2, 3]);
+  assert.equal(columnsOf({ top: 600, window: { width: 390, height: 844 } }), 1);
   const phone = { width: 390, height: 844 };
   assert.equal(heightOf({ top: 600, width: 350, window: phone, image: { width: 256, height: 256 } }), 350);
   assert.equal(heightOf({ top: 600, width: 350, window: phone, image: { width: 256, height: 2560 } }), 523);
   assert.equal(heightOf({ top: 600, width: 350, window: phone, image: { width: 2560, height: 256 } }), 200);
+});
+
+test("the size of the brush grows and shrinks by a quarter, and has limits", () => {
+  assert.deepEqual([2, 16, 20, 160].map((size) => nextSize(size, 1)), [4, 20, 26, 160]);
+  assert.deepEqual([2, 4, 16, 160].map((size) => nextSize(size, -1)), [2, 2, 12, 128]);
+});
+
+test("the circle of the brush is under the pointer, else at the crosshair, and only for tools that paint", () => {
+  const state = { tool: "eraser", pointer: null, crosshair: [10, 20], view: { scale: 2, x: 5, y: 0 } };
+  assert.deepEqual(brushAt(state), [25, 40]);
+  assert.deepEqual(brushAt({ ...state, pointer: [1, 2] }), [1, 2]);
+  assert.equal(brushAt({ ...state, crosshair: null }), null);
+  assert.equal(brushAt({ ...state, tool: "point" }), null);
+});
+
+test("two fingers zoom by their distance, and move the image with them", () => {
+  const image = { width: 100, height: 100 }, screen = { width: 400, height: 400 }, view = { scale: 4, x: 0, y: 0 };
+  assert.deepEqual(pinched(view, [[100, 100], [200, 100]], [[50, 100], [250, 100]], image, screen), { scale: 8, x: -150, y: -100 });
+  assert.deepEqual(pinched(view, [[100, 100], [200, 100]], [[110, 130], [210, 130]], image, screen), { scale: 4, x: 10, y: 30 });
 });

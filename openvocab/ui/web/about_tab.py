@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 import openvocab
+from openvocab.ui.web import strings
 from openvocab.ui.web.error_messages import report_errors
 from openvocab.ui.web.events import QUICK
 
@@ -23,7 +25,7 @@ _STAGES = ("tagger", "detector", "segmenter")
 def build(context: Context) -> None:
     """Lay out the tab inside the open one."""
     tables = gr.HTML(_page(about(context)), apply_default_css=False, elem_id="about-models", elem_classes="ov-part")
-    refresh = gr.Button("Refresh", size="sm", elem_id="about-refresh", elem_classes="ov-narrow")
+    refresh = gr.Button(strings.REFRESH, size="sm", elem_id="about-refresh", elem_classes="ov-narrow")
     refresh.click(report_errors(lambda: _page(about(context))), None, [tables], **QUICK)
 
 
@@ -68,14 +70,12 @@ def _fetch(preset: Preset) -> str | None:
 def _page(known: dict[str, Any]) -> str:
     """Return the tab's HTML with all text escaped."""
     return f"""<div class="ov-about">
-<p class="ov-plain">The embedded models (<b>pocket</b>) know <b>drawn objects only</b>: the
-{known["label_sets"]["pocket"]} labels of the label set <code>pocket</code>, in the style of emoji and icons. On
-photographs, and for other labels, their scores are meaningless. For photographs download a larger preset:</p>
+<p class="ov-plain">{strings.embedded_models(known["label_sets"]["pocket"])}</p>
 <pre><code>openvocab weights pull small
 openvocab serve --preset small</code></pre>
-<h2>Loaded</h2>
-{"".join(_loaded_table(each) for each in known["loaded"]) or "<p>None; the first run loads the models.</p>"}
-<h2>Presets</h2>
+<h2>{strings.LOADED}</h2>
+{"".join(_loaded_table(each) for each in known["loaded"]) or f"<p>{strings.NONE_LOADED}</p>"}
+<h2>{strings.PRESETS}</h2>
 {_presets_table(known)}
 </div>"""
 
@@ -85,24 +85,23 @@ def _loaded_table(preset: dict[str, Any]) -> str:
         [model["stage"], model["spec"], model["device"], model["dtype"], _digest(model["sha256"])]
         for model in preset["models"]
     ]
-    title = f"{preset['name']}, license {preset['license']}"
-    return _table(["stage", "model", "device", "dtype", "sha256 of the weights"], rows, title)
+    return _table(strings.LOADED_COLUMNS, rows, strings.licensed(preset["name"], preset["license"]))
 
 
 def _presets_table(known: dict[str, Any]) -> str:
     def state(each: dict[str, Any]) -> str:
         if each["name"] in [loaded["name"] for loaded in known["loaded"]]:
-            return "loaded"
-        return "available on this page" if each["name"] in known["offered"] else each["fetch"] or each["serve"]
+            return strings.IS_LOADED
+        return strings.IS_OFFERED if each["name"] in known["offered"] else each["fetch"] or each["serve"]
 
     rows = [
         [each["name"], each["description"], _size(each["megabytes"]), each["license"], state(each)]
         for each in known["presets"]
     ]
-    return _table(["name", "description", "size", "license", "status"], rows, "")
+    return _table(strings.PRESET_COLUMNS, rows, "")
 
 
-def _table(heads: list[str], rows: list[list[str]], title: str) -> str:
+def _table(heads: Sequence[str], rows: list[list[str]], title: str) -> str:
     caption = f"<caption>{html.escape(title)}</caption>" if title else ""
     head = "".join(f'<th scope="col">{html.escape(each)}</th>' for each in heads)
     body = "".join(
@@ -118,10 +117,10 @@ def _table(heads: list[str], rows: list[list[str]], title: str) -> str:
 
 
 def _digest(sha256: str | None) -> str:
-    return sha256 or "unknown"
+    return sha256 or strings.UNKNOWN
 
 
 def _size(megabytes: float) -> str:
     if not megabytes:
-        return "unknown"
+        return strings.UNKNOWN
     return f"{megabytes:.0f} MB" if megabytes < 1000 else f"{megabytes / 1000:.1f} GB"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import gradio as gr
 
-from openvocab.ui.web import about_tab, api, batch_tab, segment_call, tag_tab, workspace_tab
+from openvocab.ui.web import about_tab, api, batch_tab, segment_call, strings, tag_tab, workspace_tab
 from openvocab.ui.web.everything import call as everything_call
 from openvocab.ui.web.saved_prompts import call as prompt_call
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 __all__ = ["build"]
 
-_HEADER = """
+_HEADER = f"""
 <header class="ov-header">
   <div>
     <h1>openvocab</h1>
-    <p>Words in; tags, boxes and masks out. Correct the results and download them.</p>
+    <p>{strings.HEADLINE}</p>
   </div>
-  <button type="button" class="ov-theme" aria-label="Switch between light and dark">
+  <button type="button" class="ov-theme" aria-label="{strings.THEME}">
     <span class="ov-sun" aria-hidden="true">☀</span><span class="ov-moon" aria-hidden="true">☾</span>
   </button>
 </header>
@@ -41,13 +41,13 @@ def build(context: Context) -> gr.Blocks:
     with gr.Blocks(title="openvocab", analytics_enabled=False, fill_width=True, delete_cache=(_HOUR, _HOUR)) as page:
         gr.HTML(html_template=_HEADER, js_on_load=_THEME_SWITCH, elem_id="ov-top", apply_default_css=False)
         with gr.Tabs(elem_id="ov-tabs"):
-            with gr.Tab("Workspace", id="workspace"):
+            with gr.Tab(strings.WORKSPACE, id="workspace"):
                 workspace_tab.build(context)
-            with gr.Tab("Tag", id="tag"):
+            with gr.Tab(strings.TAG, id="tag"):
                 tag_tab.build(context)
-            with gr.Tab("Batch", id="batch"):
+            with gr.Tab(strings.BATCH, id="batch"):
                 batch_tab.build(context)
-            with gr.Tab("About the models", id="about"):
+            with gr.Tab(strings.ABOUT, id="about"):
                 about_tab.build(context)
         api.build(context)
         segment_call.build(context)

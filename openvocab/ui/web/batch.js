@@ -1,18 +1,17 @@
 // Progress and errors of a batch. value: {status, total, done, ok, errors: [{name, kind, error}], seconds}
 const root = element.querySelector('.ov-batch');
-const plural = (count, word) => count + ' ' + word + (count === 1 ? '' : 's');
+const text = texts.batch;
 const statusText = (value) => {
-  const parts = [value.done + ' of ' + plural(value.total, 'image')];
-  if (value.errors.length) parts.push(plural(value.errors.length, 'error'));
-  parts.push(value.seconds.toFixed(1) + ' s');
-  const prefix = { running: value.total ? '' : 'Unpacking … ', stopped: 'Stopped. ', done: 'Done. ' }[value.status];
-  return prefix + parts.join(', ');
+  const parts = [text.done(value.done, value.total)];
+  if (value.errors.length) parts.push(text.errors(value.errors.length));
+  parts.push(text.seconds(value.seconds));
+  return text.status[value.status === 'running' && !value.total ? 'unpacking' : value.status] + parts.join(', ');
 };
 const errorTable = (errors) => {
   const table = createNode('table', ''), head = createNode('tr'), body = createNode('tbody');
-  table.append(createNode('caption', '', 'Errors'));
-  for (const text of ['file', 'kind', 'error']) {
-    const cell = createNode('th', '', text);
+  table.append(createNode('caption', '', text.errorsTitle));
+  for (const title of text.columns) {
+    const cell = createNode('th', '', title);
     cell.scope = 'col';
     head.append(cell);
   }
@@ -28,8 +27,7 @@ const errorTable = (errors) => {
 };
 const empty = () => {
   const node = createNode('div', 'ov-card ov-empty');
-  node.append(createNode('b', '', 'Many images at once. '),
-    'Choose images or a zip file, type labels, choose a format and press Run.');
+  node.append(createNode('b', '', text.hintTitle), text.hint);
   return node;
 };
 const show = () => {
@@ -42,7 +40,7 @@ const show = () => {
   const status = createNode('p', 'status', statusText(value)), bar = createNode('div', 'bar'), fill = createNode('span', 'fill');
   status.setAttribute('role', 'status');
   bar.setAttribute('role', 'progressbar');
-  bar.setAttribute('aria-label', 'processed images');
+  bar.setAttribute('aria-label', text.progress);
   bar.setAttribute('aria-valuenow', value.done);
   bar.setAttribute('aria-valuemax', value.total);
   fill.style.width = 100 * value.done / Math.max(1, value.total) + '%';

@@ -27,21 +27,21 @@ __all__ = ["FORMATS", "BatchJob", "BatchRequest", "Task", "files_in"]
 
 Task = Literal["annotate", "tag"]
 
-FORMATS: Mapping[str, tuple[str, str]] = {
-    "parquet": ("Parquet run folder: all columns", "run"),
-    "coco": ("COCO JSON: boxes, masks, tags", "coco.json"),
-    "yolo": ("YOLO: boxes", ""),
-    "yolo-seg": ("YOLO: polygons", ""),
-    "voc": ("Pascal VOC: boxes", ""),
-    "labelme": ("LabelMe", ""),
-    "cvat": ("CVAT for images", "annotations.xml"),
-    "label-studio": ("Label Studio", ""),
-    "instance-masks": ("Mask PNGs: one value per detection", ""),
-    "semantic-masks": ("Mask PNGs: one value per label", ""),
-    "csv": ("CSV: one row per tag or detection", "table.csv"),
-    "jsonl": ("JSON Lines: one line per image", "rows.jsonl"),
+FORMATS: Mapping[str, str] = {
+    "parquet": "run",
+    "coco": "coco.json",
+    "yolo": "",
+    "yolo-seg": "",
+    "voc": "",
+    "labelme": "",
+    "cvat": "annotations.xml",
+    "label-studio": "",
+    "instance-masks": "",
+    "semantic-masks": "",
+    "csv": "table.csv",
+    "jsonl": "rows.jsonl",
 }
-"""Format -> its title on the page, and its path in the zip."""
+"""Format -> its path in the zip."""
 
 _IMAGES = "images"
 _PROGRESS_INTERVAL = 0.25
@@ -189,7 +189,7 @@ class BatchJob:
 
     def _write_zip(self, folder: Path) -> Path:
         """Write the zip and return its path."""
-        run, path = folder / "run", FORMATS[self._request.format][1]
+        run, path = folder / "run", FORMATS[self._request.format]
         exported = run
         if self._request.format != "parquet":
             exported = folder / "out" / (path or "files")

@@ -9,6 +9,7 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 
 import openvocab
+from openvocab.ui.web import strings
 from openvocab.ui.web.batch_job import FORMATS, BatchJob, BatchRequest
 from openvocab.ui.web.error_messages import report_errors
 from openvocab.ui.web.html_component import html_component
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["build"]
 
-_TASKS = [("Boxes and masks", "annotate"), ("Tags of whole images", "tag")]
 _MAX_RUNNING = 64
 """Maximum number of batches with a working Stop button."""
 
@@ -32,29 +32,30 @@ def build(context: Context) -> None:
         with gr.Column(scale=5, min_width=300):
             inputs = _lay_out_inputs(context)
             with gr.Row():
-                run = gr.Button("Run", variant="primary", size="lg", elem_id="batch-run")
-                stop = gr.Button("Stop", size="lg", elem_id="batch-stop")
+                run = gr.Button(strings.RUN, variant="primary", size="lg", elem_id="batch-run")
+                stop = gr.Button(strings.STOP, size="lg", elem_id="batch-stop")
         with gr.Column(scale=8, min_width=300):
             view = html_component("batch", None, elem_id="batch-view")
-            get = gr.DownloadButton("Download the zip", visible="hidden", elem_id="batch-get")
+            get = gr.DownloadButton(strings.GET_ZIP, visible="hidden", elem_id="batch-get")
     _wire(_BatchHandlers(context), inputs, run, stop, view, get)
 
 
 def _lay_out_inputs(context: Context) -> list[Any]:
     limits = context.limits
     files = image_files(
-        label=f"Images, zip or tar files, {limits.upload_bytes / 2**20:.0f} MB each, {limits.files} images at most",
+        label=strings.batch_files(limits.upload_bytes / 2**20, limits.files),
         height=180,
         elem_id="batch-files",
     )
     fields = label_fields("batch", context.models.names)
-    template = gr.Textbox("", label="Template", placeholder="This is a photo of a {label}", lines=1)
-    task = gr.Radio(_TASKS, value="annotate", label="Task", elem_id="batch-task")
-    choices = [(title, name) for name, (title, _) in FORMATS.items()]
-    form = gr.Dropdown(choices, value="parquet", label="Format", elem_id="batch-format")
-    draw = gr.Checkbox(label="Also write annotated images", elem_id="batch-draw")
-    with gr.Accordion("Prompt file, in place of labels", open=False, elem_id="batch-prompt"):
-        prompt = image_files(label="Prompt file", file_types=[".json"], height=120, elem_id="batch-prompt-file")
+    template = gr.Textbox("", label=strings.TEMPLATE, placeholder=strings.EXAMPLE_TEMPLATE, lines=1)
+    tasks = [(title, name) for name, title in strings.TASKS.items()]
+    task = gr.Radio(tasks, value="annotate", label=strings.TASK, elem_id="batch-task")
+    choices = [(strings.FORMATS[name], name) for name in FORMATS]
+    form = gr.Dropdown(choices, value="parquet", label=strings.FORMAT, elem_id="batch-format")
+    draw = gr.Checkbox(label=strings.DRAW, elem_id="batch-draw")
+    with gr.Accordion(strings.PROMPT_INSTEAD, open=False, elem_id="batch-prompt"):
+        prompt = image_files(label=strings.PROMPT_FILE, file_types=[".json"], height=120, elem_id="batch-prompt-file")
     return [files, fields.labels, template, task, form, fields.preset, draw, prompt]
 
 

@@ -29,8 +29,7 @@ const show = () => {
   root.replaceChildren();
   if (!value || !value.cards.length) {
     const empty = createNode('div', 'ov-card ov-empty');
-    empty.append(createNode('b', '', 'No scores yet.'), document.createElement('br'),
-      'Choose one or more images, type the labels to compare, and press Score.');
+    empty.append(createNode('b', '', texts.noScores), document.createElement('br'), texts.noScoresHint);
     root.append(empty);
     return;
   }

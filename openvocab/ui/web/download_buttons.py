@@ -7,6 +7,7 @@ from functools import partial
 
 import gradio as gr
 
+from openvocab.ui.web import strings
 from openvocab.ui.web.downloads import FILE_TYPES
 from openvocab.ui.web.error_messages import report_errors
 from openvocab.ui.web.events import QUICK
@@ -36,11 +37,13 @@ def download_buttons(tab: str) -> Connect:
     Args:
         tab: Prefix of the element IDs TAB-downloads and TAB-get-TYPE.
     """
-    gr.HTML('<h2 class="ov-caption">Download</h2>', apply_default_css=False, elem_classes="ov-part ov-downloads")
+    gr.HTML(
+        f'<h2 class="ov-caption">{strings.DOWNLOAD}</h2>', apply_default_css=False, elem_classes="ov-part ov-downloads"
+    )
     with gr.Row(elem_classes="ov-downloads", elem_id=f"{tab}-downloads"):
         buttons = {
-            name: gr.Button(each.title, size="sm", min_width=90, elem_id=f"{tab}-get-{name}")
-            for name, each in FILE_TYPES.items()
+            name: gr.Button(strings.FILE_TYPES[name], size="sm", min_width=90, elem_id=f"{tab}-get-{name}")
+            for name in FILE_TYPES
         }
     file = gr.File(visible="hidden", elem_id=f"{tab}-file", elem_classes="ov-hidden")
 

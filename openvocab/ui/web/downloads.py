@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,24 +17,12 @@ import openvocab
 from openvocab import Result
 from openvocab.errors import BadInput, unknown
 
-__all__ = ["FILE_TYPES", "FileType", "for_page", "write"]
+__all__ = ["FILE_TYPES", "for_page", "write"]
 
 Writer = Callable[[Result, str, Path], Path]
+"""Writes a result with a file stem into a folder and returns the file."""
 
 _UNSAFE = frozenset('<>:"/\\|?*')
-
-
-@dataclass(frozen=True, slots=True)
-class FileType:
-    """A file type.
-
-    Attributes:
-        title: Text of its button.
-        write: Writes a result with a file stem into a folder and returns the file.
-    """
-
-    title: str
-    write: Writer
 
 
 def write(result: Result, kind: str, folder: str | Path) -> Path:
@@ -54,7 +42,7 @@ def write(result: Result, kind: str, folder: str | Path) -> Path:
         raise unknown("file type", kind, FILE_TYPES)
     name = _safe(Path(result.source).name) or "image"
     stem = Path(name).stem or "image"
-    return FILE_TYPES[kind].write(replace(result, source=name), stem, Path(folder))
+    return FILE_TYPES[kind](replace(result, source=name), stem, Path(folder))
 
 
 def _coco(result: Result, stem: str, folder: Path) -> Path:
@@ -106,14 +94,15 @@ def _json(result: Result, stem: str, folder: Path) -> Path:
     return path
 
 
-FILE_TYPES: Mapping[str, FileType] = {
-    "coco": FileType("COCO JSON", _coco),
-    "yolo": FileType("YOLO", _yolo),
-    "mask": FileType("Mask PNG", _mask),
-    "image": FileType("Annotated image", _annotated),
-    "cutouts": FileType("Cutouts", _cutouts),
-    "json": FileType("JSON", _json),
+FILE_TYPES: Mapping[str, Writer] = {
+    "coco": _coco,
+    "yolo": _yolo,
+    "mask": _mask,
+    "image": _annotated,
+    "cutouts": _cutouts,
+    "json": _json,
 }
+"""File type -> what writes it."""
 
 
 def _masks(result: Result) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:

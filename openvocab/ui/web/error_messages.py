@@ -12,13 +12,13 @@ from typing import Any, TypeVar
 import gradio as gr
 
 from openvocab.errors import OpenVocabError
+from openvocab.ui.web import strings
 
 __all__ = ["error_message", "report_errors"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _LOG = logging.getLogger(__name__)
-_INTERNAL = "This failed because of an error on the server, which is in its log; try another image or label."
 
 
 def error_message(error: Exception) -> str:
@@ -26,7 +26,7 @@ def error_message(error: Exception) -> str:
     if isinstance(error, OpenVocabError):
         return str(error)
     _LOG.exception("a handler of the page failed", exc_info=error)
-    return _INTERNAL
+    return strings.FAILED
 
 
 def report_errors(handler: F) -> F:

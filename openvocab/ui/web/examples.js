@@ -6,7 +6,7 @@ const show = () => {
     const button = document.createElement('button'), image = document.createElement('img');
     button.type = 'button';
     button.title = example.name + ': ' + example.labels;
-    button.setAttribute('aria-label', 'Example ' + example.name + ' with ' + example.labels);
+    button.setAttribute('aria-label', texts.example(example.name, example.labels));
     image.src = example.image;
     image.alt = '';
     button.append(image);

@@ -13,7 +13,7 @@
 new MutationObserver(() => {
   for (const inner of document.querySelectorAll("button button.upload-container:not([inert])")) {
     inner.inert = true;
-    Object.assign(inner.parentElement.closest("button"), { ariaLabel: "Add files", title: "Add files" });
+    Object.assign(inner.parentElement.closest("button"), { ariaLabel: texts.addFiles, title: texts.addFiles });
   }
 }).observe(document, { childList: true, subtree: true });
 document.addEventListener("click", (event) => {

@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 import openvocab
+from openvocab.ui.web import strings
 from openvocab.ui.web.error_messages import report_errors
 from openvocab.ui.web.events import QUICK
 from openvocab.ui.web.html_component import html_component
@@ -42,22 +43,28 @@ def label_fields(tab: str, presets: tuple[str, ...], *, submits: bool = False) -
         submits: Whether Enter submits the labels; Shift+Enter then breaks the line.
     """
     labels = gr.Textbox(
-        label="Labels",
+        label=strings.LABELS,
         lines=1 if submits else 3,
         max_lines=4 if submits else 6,
         max_length=200_000,
-        placeholder="apple, dog" + (" (Enter runs, Shift+Enter: new line)" if submits else ", guitar"),
+        placeholder=strings.EXAMPLE_LABELS_ENTER if submits else strings.EXAMPLE_LABELS,
         elem_id=f"{tab}-labels",
     )
     count = html_component("note", _count_note("", presets[0]), elem_id=f"{tab}-count")
-    sets = [(f"{name} ({size} labels)", name) for name, size in openvocab.label_sets().items()]
+    sets = [(strings.label_set(name, size), name) for name, size in openvocab.label_sets().items()]
     with gr.Row(elem_classes="ov-choices"):
         known = gr.Dropdown(
-            [("own labels", ""), *sets], value="", label="Label set", min_width=130, elem_id=f"{tab}-set"
+            [(strings.OWN_LABELS, ""), *sets], value="", label=strings.LABEL_SET, min_width=130, elem_id=f"{tab}-set"
         )
-        preset = gr.Dropdown(list(presets), value=presets[0], label="Models", min_width=130, elem_id=f"{tab}-preset")
+        preset = gr.Dropdown(
+            list(presets), value=presets[0], label=strings.MODELS, min_width=130, elem_id=f"{tab}-preset"
+        )
     chosen = gr.UploadButton(
-        "Labels from a file", file_count="multiple", file_types=list(SUFFIXES), size="sm", elem_id=f"{tab}-labels-file"
+        strings.LABELS_FROM_FILE,
+        file_count="multiple",
+        file_types=list(SUFFIXES),
+        size="sm",
+        elem_id=f"{tab}-labels-file",
     )
     chosen.preprocess = paths_of  # type: ignore[method-assign]
     chosen.upload(report_errors(text_of_file), [chosen], [labels], **QUICK)

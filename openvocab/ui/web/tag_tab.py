@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 import openvocab
 from openvocab import LabelSet, Pipeline, Vocabulary
 from openvocab.errors import BadInput
+from openvocab.ui.web import strings
 from openvocab.ui.web.error_messages import error_message, report_errors
 from openvocab.ui.web.events import MODEL
 from openvocab.ui.web.html_component import html_component
@@ -28,38 +29,29 @@ __all__ = ["NONE", "build", "score_files"]
 NONE = "none of these"
 """The optional additional label."""
 
-_TEMPLATE = "This is a photo of a {label}"
 _MAX_SHOWN = 12
-_INDEPENDENT = (
-    "Scores are independent (the model was trained with a sigmoid): several labels may apply, or none. "
-    "Colored bars reach the model's threshold of {threshold:.2f}."
-)
-_SOFTMAX = (
-    "The scores of an image sum to 1 over the labels (the model was trained with a softmax): they rank the labels, but "
-    "do not tell whether any applies."
-)
 
 
 def build(context: Context) -> None:
     """Lay out the tab inside the open one."""
     with gr.Row(elem_classes="ov-columns"):
         with gr.Column(scale=5, min_width=300):
-            images = image_files(label="Images", height=180, elem_id="tag-images")
+            images = image_files(label=strings.IMAGES, height=180, elem_id="tag-images")
             fields = label_fields("tag", context.models.names)
             template = gr.Textbox(
-                _TEMPLATE,
-                label="Template",
-                info="{label} is replaced by the label. Several templates, one per line, are averaged.",
+                strings.EXAMPLE_TEMPLATE,
+                label=strings.TEMPLATE,
+                info=strings.TEMPLATE_HELP,
                 lines=1,
                 max_lines=6,
                 elem_id="tag-template",
             )
             none = gr.Checkbox(
-                label=f"Also score “{NONE}”",
-                info="Adds a label of this name. Models were not trained on it; its score is only a hint.",
+                label=strings.also_score(NONE),
+                info=strings.NONE_HELP,
                 elem_id="tag-none",
             )
-            run = gr.Button("Score", variant="primary", size="lg", elem_id="tag-run")
+            run = gr.Button(strings.SCORE, variant="primary", size="lg", elem_id="tag-run")
         with gr.Column(scale=8, min_width=300):
             cards = html_component("cards", None, elem_id="tag-cards")
     _wire(context, [images, fields.labels, template, none, fields.preset], run, cards)
@@ -91,7 +83,7 @@ def _cards(
             cards.append({"name": file_name(path), "error": error_message(answer)})
         else:
             cards.append(_card(file_name(path), *answer))
-            scoring = _SOFTMAX if answer[2] is None else _INDEPENDENT.format(threshold=answer[2])
+            scoring = strings.SOFTMAX if answer[2] is None else strings.independent(answer[2])
         yield {"scoring": scoring, "cards": cards}
 
 
@@ -105,9 +97,9 @@ def _card(
     ]
     card = {"name": name, "image": thumbnail(image, 320), "scores": rows}
     if threshold is not None and not any(row["over"] for row in rows):
-        card["none"] = f"{NONE[0].upper()}{NONE[1:]}: no label scores {threshold:.2f} or more."
+        card["none"] = strings.none_reaches(threshold)
     if len(order) > _MAX_SHOWN:
-        card["more"] = f"and {len(order) - _MAX_SHOWN} labels with lower scores"
+        card["more"] = strings.more_labels(len(order) - _MAX_SHOWN)
     return card
 
 

@@ -13,6 +13,7 @@ import openvocab
 from openvocab import LabelSet, PromptSet
 from openvocab.errors import BadInput
 from openvocab.prompts.labels import json_list
+from openvocab.ui.web import strings
 
 __all__ = ["describe_labels", "parse_labels", "parse_template", "parse_vocabulary"]
 
@@ -93,17 +94,16 @@ def describe_labels(text: str | None, preset: str = "") -> tuple[str, bool]:
         preset: Preset of the models; where its vocabulary is known, the line says so and names labels outside it.
     """
     known = _VOCABULARIES.get(preset)
-    knows = "" if known is None else f" {preset} knows {openvocab.label_sets()[known]} drawn objects, no photographs."
+    knows = "" if known is None else f" {strings.knows(preset, openvocab.label_sets()[known])}"
     if not (text or "").strip():
-        return f"Separate labels with commas, semicolons or newlines.{knows}", True
+        return strings.SEPARATE + knows, True
     try:
         labels = parse_labels(text)
     except openvocab.OpenVocabError as error:
         return str(error), False
-    count = f"{len(labels)} label{'' if len(labels) == 1 else 's'}"
     words = {label.casefold() for label in openvocab.read_labels(known)} if known else set()
     outside = [label for label in labels if known and label.casefold() not in words]
     if not outside:
-        return count, True
-    more = f" and {len(outside) - _MAX_NAMED} more" if len(outside) > _MAX_NAMED else ""
-    return f"{count}. {preset} does not know {', '.join(outside[:_MAX_NAMED])}{more}.{knows}", True
+        return strings.labels(len(labels)), True
+    named, more = outside[:_MAX_NAMED], max(0, len(outside) - _MAX_NAMED)
+    return strings.unknown_labels(len(labels), preset, named, more) + knows, True

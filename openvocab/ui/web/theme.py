@@ -87,12 +87,15 @@ def theme() -> Any:
     return made.set(**_VALUES)
 
 
+_HEAD = ("strings.js", "head.js")
+
+
 def launch_options() -> dict[str, Any]:
     """Return options of Blocks.launch and mount_gradio_app: theme, css, head and footer links."""
     folder = files("openvocab.ui.web")
     return {
         "theme": theme(),
         "css": folder.joinpath("page.css").read_text("utf-8"),
-        "head": f"<script>{folder.joinpath('head.js').read_text('utf-8')}</script>",
+        "head": "<script>{\n" + "".join(folder.joinpath(each).read_text("utf-8") for each in _HEAD) + "}</script>",
         "footer_links": ["api"],
     }

@@ -6,21 +6,20 @@ import numpy as np
 
 import openvocab
 from openvocab import Explored, Result
+from openvocab.ui.web import strings
 from openvocab.ui.web.workspace import Workspace
 
 __all__ = ["RUNNING", "stage_steps", "summary"]
 
-RUNNING = {"text": "Running …"}
+RUNNING = {"text": strings.RUNNING}
 """Value of note.js during a run."""
-
-_STAGES = {"tags": "Tags", "boxes": "Boxes", "masks": "Masks"}
 
 
 def stage_steps(explored: Explored | None, running: bool = False) -> list[dict[str, str]]:
     """Return name, state and time of each stage; the state is "done", "now" or "wait"."""
     done = {} if explored is None else dict(explored.seconds)
     steps, now = [], running
-    for stage, name in _STAGES.items():
+    for stage, name in strings.STAGES.items():
         if stage in done:
             steps.append({"name": name, "state": "done", "time": _time(done[stage])})
         elif running:
@@ -30,7 +29,7 @@ def stage_steps(explored: Explored | None, running: bool = False) -> list[dict[s
 
 
 def _time(seconds: float) -> str:
-    return "cached" if seconds == 0 else f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+    return strings.CACHED if seconds == 0 else strings.seconds(seconds)
 
 
 def summary(workspace: Workspace) -> str:
@@ -41,11 +40,10 @@ def summary(workspace: Workspace) -> str:
         return ""
     if not labels and (advice := _advice(raw, explored)):
         return advice
-    parts = [_count(len(raw.tags), "tag")] if explored.tag_scores is not None else []
-    parts += [_count(len(labels), "detection")] if explored.candidates is not None else []
-    found = f"{' and '.join(parts)} in {raw.source}, {raw.width} × {raw.height} pixels."
+    tags = None if explored.tag_scores is None else len(raw.tags)
+    found = strings.found(tags, None if explored.candidates is None else len(labels), raw.source, raw.width, raw.height)
     lacking = "".join(dict.fromkeys("".join(openvocab.undrawn(label) for label in labels)))
-    return f"{found} No font on the server has {lacking}; the image shows “?” instead." if lacking else found
+    return f"{found} {strings.undrawn(lacking)}" if lacking else found
 
 
 def _advice(raw: Result, explored: Explored) -> str:
@@ -53,21 +51,14 @@ def _advice(raw: Result, explored: Explored) -> str:
     names = explored.vocabulary.labels
     if not raw.tags and explored.tag_scores is not None:
         best = int(np.argmax(explored.tag_scores))
-        score = float(explored.tag_scores[best])
-        return f"No label was found; the best is “{names[best]}” with {score:.2f}. Lower Tags, or try other words."
+        return strings.best_tag(names[best], float(explored.tag_scores[best]))
     if explored.candidates is None:
         return ""
     if count := len(raw.rejected):
-        boxes = "the only box" if count == 1 else f"all {count} boxes"
-        return f"Verification rejected {boxes}; the list below the objects has the reasons and brings them back."
+        return strings.all_rejected(count)
     columns = [names.index(tag.label) for tag in raw.tags] or list(range(len(names)))
     scores = explored.candidates.scores[:, columns]
     if not scores.size:
-        return "No label was found as an object; try other words."
+        return strings.NO_OBJECT
     row, column = np.unravel_index(np.argmax(scores), scores.shape)
-    score, name = float(scores[row, column]), names[columns[column]]
-    return f"No label was found as an object; the best box is “{name}” with {score:.2f}. Lower Boxes below it."
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number or 'no'} {what}{'' if number == 1 else 's'}"
+    return strings.best_box(names[columns[column]], float(scores[row, column]))

@@ -16,7 +16,7 @@ from openvocab import Explored, LabelSet, Prompt
 from openvocab.errors import BadInput
 from openvocab.pipeline.settings import SettingChanges
 from openvocab.ui.web import canvas_messages as messages
-from openvocab.ui.web import downloads
+from openvocab.ui.web import downloads, strings
 from openvocab.ui.web.error_messages import error_message
 from openvocab.ui.web.images import file_name, read_upload
 from openvocab.ui.web.mask_edits import cleaned, painted
@@ -35,13 +35,8 @@ __all__ = ["SLIDERS", "WorkspaceHandlers"]
 
 Message = dict[str, Any]
 
-SLIDERS = {
-    "tag_threshold": "Tags ≥",
-    "box_threshold": "Boxes ≥",
-    "mask_threshold": "Masks ≥",
-    "nms_iou": "NMS IoU ≤",
-}
-"""Setting -> title of its slider."""
+SLIDERS = tuple(strings.SLIDERS)
+"""The settings that have a slider."""
 
 
 class WorkspaceHandlers:
@@ -58,8 +53,8 @@ class WorkspaceHandlers:
             return messages.empty_message(), {"text": ""}, None
         try:
             workspace = self._opened(path, preset)
-            message = messages.image_message(workspace, "Press Run, or click an object in the image.")
-            return message, {"text": "Press Run to process this image."}, self._store.put(workspace)
+            message = messages.image_message(workspace, strings.PRESS_RUN_OR_CLICK)
+            return message, {"text": strings.PRESS_RUN}, self._store.put(workspace)
         except Exception as error:
             text = error_message(error)
             return messages.empty_message(text, failed=True), {"text": text, "wrong": True}, None
@@ -176,16 +171,16 @@ class WorkspaceHandlers:
     def edit(self, token: str | None, event: gr.EventData) -> Message:
         """Handle an action that calls no model, and return the reply."""
         actions: dict[str, Callable[[str | None, gr.EventData], Message]] = {
-            "rename": self._change("Renamed the object.", lambda now, at: now.rename(list(at.keys), at.name)),
-            "rename_all": self._change("Renamed all.", lambda now, at: now.rename_all(str(at.old), at.name)),
-            "remove": self._change("Deleted the object; press U to undo.", lambda now, at: now.remove(str(at.key))),
-            "restore": self._change("Brought the box back; press U to undo.", _restored),
-            "undo": self._change("Undid the last change.", lambda now, at: now.undo()),
-            "redo": self._change("Repeated the change.", lambda now, at: now.redo()),
-            "paint": self._change("Changed the mask.", _painted),
-            "polygon": self._change("Changed the mask.", polygon_actions.reshaped),
+            "rename": self._change(strings.RENAMED, lambda now, at: now.rename(list(at.keys), at.name)),
+            "rename_all": self._change(strings.RENAMED_ALL, lambda now, at: now.rename_all(str(at.old), at.name)),
+            "remove": self._change(strings.DELETED, lambda now, at: now.remove(str(at.key))),
+            "restore": self._change(strings.RESTORED, _restored),
+            "undo": self._change(strings.UNDID, lambda now, at: now.undo()),
+            "redo": self._change(strings.REPEATED, lambda now, at: now.redo()),
+            "paint": self._change(strings.MASK_CHANGED, _painted),
+            "polygon": self._change(strings.MASK_CHANGED, polygon_actions.reshaped),
             "outline": lambda token, event: polygon_actions.outline(self._store.get(token), event),
-            "clean": self._change("Removed specks and small holes.", _cleaned),
+            "clean": self._change(strings.MASK_CLEANED, _cleaned),
         }
         return self._reply(token, event, actions)
 
@@ -213,7 +208,7 @@ class WorkspaceHandlers:
             raise BadInput("choose one of the three masks first")
         workspace = self._store.update(token, lambda now: now.add(masks[row], float(scores[row]), event.name))
         made = workspace.objects()[-1]
-        return {**messages.objects_message(workspace), "added": True, "note": f"Added {made.label}."}
+        return {**messages.objects_message(workspace), "added": True, "note": strings.added(made.label)}
 
     def _move_box(self, token: str | None, event: gr.EventData) -> Message:
         """Move or resize the box of an object; its mask is segmented anew."""
@@ -226,7 +221,7 @@ class WorkspaceHandlers:
             token,
             lambda now: now.reshape(str(event.key), masks[best], float(scores[best]), (left, top, right, bottom)),
         )
-        return {**messages.objects_message(workspace), "note": "Changed the box; its mask is new."}
+        return {**messages.objects_message(workspace), "note": strings.BOX_CHANGED}
 
     def _segment(self, token: str | None, given: object) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
         """Return the masks of prompts; the image is encoded for the segmenter before the first."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from openvocab.ui.web import strings
 from openvocab.ui.web.canvas_messages import canvas
 from openvocab.ui.web.download_buttons import download_buttons
 from openvocab.ui.web.error_messages import report_errors
@@ -69,12 +70,12 @@ def _lay_out(context: Context, handlers: WorkspaceHandlers) -> _Parts:
     with gr.Row(elem_classes="ov-inputs"):
         with gr.Column(scale=2, min_width=190):
             image = image_input(
-                label="Image",
+                label=strings.IMAGE,
                 height=86 if context.served is None else 112,
                 show_label=False,
                 sources=["upload", "clipboard", "webcam"],
                 buttons=[],
-                alt_text="the chosen image",
+                alt_text=strings.CHOSEN_IMAGE,
                 elem_id="work-image",
             )
             files = upload_button(context)
@@ -83,21 +84,20 @@ def _lay_out(context: Context, handlers: WorkspaceHandlers) -> _Parts:
         with gr.Column(scale=9, min_width=300):
             fields = label_fields("work", context.models.names, submits=True)
         with gr.Column(scale=1, min_width=100):
-            run = gr.Button("Run", variant="primary", size="lg", elem_id="work-run")
+            run = gr.Button(strings.RUN, variant="primary", size="lg", elem_id="work-run")
     images = strip(served=context.served is not None, elem_id="work-folder", elem_classes="ov-part")
     note = html_component("note", {"text": ""}, elem_id="work-note")
     with gr.Column(elem_classes="ov-work"):
         shown = canvas(elem_id="work-canvas", elem_classes="ov-part")
         with gr.Group(elem_classes="ov-sliders"), gr.Row():
             defaults = handlers.defaults(context.models.names[0])
-            pairs = zip(SLIDERS.items(), defaults, strict=True)
-            sliders = [_slider(name, title, value) for (name, title), value in pairs]
+            sliders = [_slider(name, value) for name, value in zip(SLIDERS, defaults, strict=True)]
     token = gr.State(None, delete_callback=context.workspaces.discard)
     return _Parts(image, examples, fields, run, shown, note, sliders, token, images, files)
 
 
-def _slider(name: str, title: str, value: float) -> gr.Slider:
-    slug = f"work-{name.replace('_', '-')}"
+def _slider(name: str, value: float) -> gr.Slider:
+    title, slug = strings.SLIDERS[name], f"work-{name.replace('_', '-')}"
     return gr.Slider(0, 1, value, step=0.01, label=title, min_width=130, buttons=[], elem_id=slug)
 
 

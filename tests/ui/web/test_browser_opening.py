@@ -46,6 +46,11 @@ def large(tmp_path: Path) -> Path:
     return path
 
 
+def on_thumbnail(place: tuple[float, float]) -> tuple[float, float]:
+    """The place of a scene in its thumbnail."""
+    return place[0] * 160 / 256, place[1] * 160 / 256
+
+
 @pytest.mark.parametrize("first", [True, False], ids=["the first image", "another one before"])
 def test_a_click_in_an_image_that_is_still_opening_is_asked_when_it_is_open(page, tmp_path, first):
     board = Board(page) if first else Board(page).example(1)
@@ -86,7 +91,7 @@ def test_an_example_is_shown_by_its_thumbnail_until_it_is_open(page):
     with held(page):
         page.locator("#work-examples button").first.click()
         page.wait_for_selector(OPENING)
-        page.mouse.click(*board.at(np.multiply(inside(SCENES[0], "tent"), 160 / 256)))
+        page.mouse.click(*board.at(on_thumbnail(inside(SCENES[0], "tent"))))
     page.locator("#work-note", has_text="detections in").wait_for()
     page.wait_for_selector(CHOICES)
     (sent,) = (each for each in board.sent if each["do"] == "segment")
@@ -137,7 +142,7 @@ def test_a_thumbnail_is_the_next_image_of_a_folder_until_it_is_open(open_folder)
     with held(page):
         desk.press("d")
         page.wait_for_selector(OPENING)
-        page.mouse.click(*desk.at(np.multiply(place, 160 / 256)))
+        page.mouse.click(*desk.at(on_thumbnail(place)))
     desk.at_image(2, 3)
     page.wait_for_selector(CHOICES)
     np.testing.assert_allclose(desk.sent[-1]["prompts"][0]["at"], place, atol=2)

@@ -14,7 +14,6 @@ export const text = {
   crosshair: (x, y) => `Crosshair at ${x}, ${y}.`,
   crosshairFirst: "Move the crosshair with the arrow keys, then press space.",
   deleteObject: (label) => `Delete ${label}`,
-  filterAll: "All",
   filterBy: (label) => `Show only ${label}`,
   hide: (label) => `Hide ${label}`,
   keyLabel: (label) => `Label ${label}`,

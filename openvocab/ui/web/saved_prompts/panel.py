@@ -14,6 +14,7 @@ from gradio.utils import get_upload_folder
 
 from openvocab import BadInput, Prompt
 from openvocab.pipeline.nbytes import nbytes_of
+from openvocab.ui.web import strings
 from openvocab.ui.web.download_buttons import DOWNLOAD
 from openvocab.ui.web.error_messages import report_errors
 from openvocab.ui.web.events import QUICK
@@ -45,8 +46,7 @@ class PromptHandlers:
         """Read a prompt file; return its words, its negative words, its token and a note."""
         prompt = page_prompt.read_upload(files, self._context.limits.pixels)
         shown = len(prompt.exemplars) + len(prompt.memory), len(prompt.negative_exemplars), len(prompt.marks)
-        counts = [f"{count} {what}{'s' * (count > 1)}" for count, what in zip(shown, _KINDS, strict=True) if count]
-        note = f"{file_name(files[0] if files else None)}: {', '.join(counts) or 'words alone'}. Press Run."
+        note = strings.loaded_prompt(file_name(files[0] if files else None), *shown)
         key = self._store.put(prompt, nbytes_of(prompt))
         words, negatives = as_typed(prompt.labels), as_typed(prompt.negative_labels)
         return words, negatives, key, {"text": note}
@@ -107,9 +107,6 @@ class PromptHandlers:
         return page_prompt.composed(loaded, words or "", negatives or "")
 
 
-_KINDS = ("exemplar", "negative exemplar", "mark")
-
-
 @dataclass(frozen=True, slots=True)
 class PromptPanel:
     """The components that a run reads, and the handlers.
@@ -140,24 +137,20 @@ def prompt_panel(context: Context, workspace: WorkspaceHandlers, labels: gr.Text
         token: The token of its image.
     """
     handlers = PromptHandlers(context, workspace)
-    with gr.Accordion("Prompt file: words, exemplars and what is not meant", open=False, elem_id="work-prompt"):
+    with gr.Accordion(strings.PROMPT_FILES, open=False, elem_id="work-prompt"):
         with gr.Row():
-            file = image_files(label="Load a prompt file", file_types=[".json"], height=140, elem_id="work-prompt-file")
+            file = image_files(label=strings.LOAD_PROMPT, file_types=[".json"], height=140, elem_id="work-prompt-file")
             with gr.Column():
-                negatives = gr.Textbox(label="Not meant", placeholder="handbag, croissant", elem_id="work-negatives")
-                marks = gr.Checkbox(label="Save objects as marks of this image", elem_id="work-prompt-marks")
-            save = gr.Button("Save as a prompt file", size="sm", elem_id="work-prompt-save")
-        note = html_component("note", {"text": _HELP}, elem_id="work-prompt-note")
+                negatives = gr.Textbox(
+                    label=strings.NOT_MEANT, placeholder=strings.NOT_MEANT_EXAMPLE, elem_id="work-negatives"
+                )
+                marks = gr.Checkbox(label=strings.AS_MARKS, elem_id="work-prompt-marks")
+            save = gr.Button(strings.SAVE_PROMPT, size="sm", elem_id="work-prompt-save")
+        note = html_component("note", {"text": strings.PROMPT_HELP}, elem_id="work-prompt-note")
     made = gr.File(visible="hidden", elem_id="work-prompt-made", elem_classes="ov-hidden")
     key = gr.State(None, time_to_live=_HOUR, delete_callback=handlers.forget)
     file.upload(report_errors(handlers.load), [file], [labels, negatives, key, note], **QUICK)
-    file.clear(lambda: (None, {"text": _HELP}), None, [key, note], **QUICK)
+    file.clear(lambda: (None, {"text": strings.PROMPT_HELP}), None, [key, note], **QUICK)
     written = save.click(report_errors(handlers.save), [token, labels, negatives, key, marks], [made], **QUICK)
     written.success(None, [made], None, js=DOWNLOAD, api_visibility="private")
     return PromptPanel(handlers, negatives, key)
-
-
-_HELP = (
-    "A saved file holds the words, and the objects that you added or changed as exemplars; those that you deleted are "
-    "not meant."
-)

@@ -9,6 +9,7 @@ import gradio as gr
 from fastapi.responses import PlainTextResponse, Response
 
 from openvocab.errors import ImageError, OpenVocabError
+from openvocab.ui.web import strings
 from openvocab.ui.web.batch_job import FORMATS
 from openvocab.ui.web.download_buttons import DOWNLOAD
 from openvocab.ui.web.error_messages import error_message, report_errors
@@ -66,7 +67,7 @@ def wire_strip(
 def upload_button(context: Context) -> gr.UploadButton:
     """Lay out the choice of several images or archives."""
     shown = context.served is None
-    title = "Several images or a zip"
+    title = strings.SEVERAL_IMAGES
     made = gr.UploadButton(title, file_count="multiple", size="sm", visible=shown, elem_id="work-files")
     made.preprocess = paths_of  # type: ignore[method-assign]
     return made
@@ -86,13 +87,15 @@ def export_of_the_run(handlers: StripHandlers, shown: gr.HTML, *, uploads: bool)
         shown: The strip.
         uploads: Whether the folder is an upload, so that its images can be downloaded too.
     """
-    title = '<h2 class="ov-caption">Download the folder, with corrections</h2>'
+    title = f'<h2 class="ov-caption">{strings.DOWNLOAD_FOLDER}</h2>'
     gr.HTML(title, apply_default_css=False, elem_classes="ov-part ov-export")
-    choices = [(title, name) for name, (title, _) in FORMATS.items() if name != "parquet"]
-    whole = [("Images, answers and corrections, to go on later", "parquet")] if uploads else []
+    choices = [(strings.FORMATS[name], name) for name in FORMATS if name != "parquet"]
+    whole = [(strings.WHOLE_FOLDER, "parquet")] if uploads else []
     with gr.Row(elem_classes="ov-export"):
-        kind = gr.Dropdown(choices + whole, value="yolo-seg", label="Format", min_width=200, elem_id="folder-format")
-        button = gr.Button("Download", min_width=120, elem_id="folder-export")
+        kind = gr.Dropdown(
+            choices + whole, value="yolo-seg", label=strings.FORMAT, min_width=200, elem_id="folder-format"
+        )
+        button = gr.Button(strings.DOWNLOAD, min_width=120, elem_id="folder-export")
     file = gr.File(visible="hidden", elem_id="folder-file", elem_classes="ov-hidden")
     written = button.click(report_errors(handlers.export), [kind, shown], [file, shown], **QUICK)
     written.success(None, [file], None, js=DOWNLOAD, api_visibility="private")

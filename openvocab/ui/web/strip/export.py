@@ -51,7 +51,7 @@ def export_folder(served: ServedFolder, kind: str) -> str:
 
 def _exported(served: ServedFolder, out: Path, kind: str) -> Iterator[tuple[Path, Path]]:
     """Yield the files of an export, and their paths in the zip."""
-    made = out / (FORMATS[kind][1] or "files")
+    made = out / (FORMATS[kind] or "files")
     out.mkdir()
     openvocab.export(openvocab.read_run(served.run), made, kind)
     top = made.parent if made.is_file() else made

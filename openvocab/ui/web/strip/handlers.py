@@ -10,6 +10,7 @@ import gradio as gr
 
 from openvocab.errors import BadInput
 from openvocab.ui.web import canvas_messages as messages
+from openvocab.ui.web import strings
 from openvocab.ui.web.error_messages import error_message
 from openvocab.ui.web.served.entries import Entry
 from openvocab.ui.web.strip.export import export_folder
@@ -158,10 +159,9 @@ class StripHandlers:
         except Exception as error:
             return gr.skip(), _wrong(error)
         first, refused = served.first_open(), served.counts.get("error", 0)
-        note = f"{len(served.entries)} files, {refused} of them cannot be opened." if refused else ""
+        note = strings.unopened(len(served.entries), refused) if refused else ""
         if served.unfit:
-            unfit = "1 correction does" if served.unfit == 1 else f"{served.unfit} corrections do"
-            note = f"{note} {unfit} not fit the images and cannot be used.".strip()
+            note = f"{note} {strings.unfit(served.unfit)}".strip()
         return _window(_Request(served, None, "name", 0, True)) | {"start": first.key}, {"text": note}
 
     def export(self, kind: str, shown: Any) -> tuple[str, Any]:
@@ -230,5 +230,5 @@ def _said(workspace: Workspace) -> str:
         return summary(workspace)
     count = len(workspace.objects())
     if not count and workspace.stored is None:
-        return "Type words and press Run, or click an object in the image."
-    return f"{count or 'no'} object{'' if count == 1 else 's'} in {workspace.source}. Press Run to use the sliders."
+        return strings.TYPE_OR_CLICK
+    return strings.stored_objects(count, workspace.source)

@@ -153,6 +153,47 @@ def test_phones_scroll_to_the_result(page):
     )
 
 
+def test_escape_clears_the_prompts_and_undo_brings_them_back(board):
+    choices = board.page.locator(f"{CV} .cv-choices button")
+    board.press("p")
+    board.click(inside(SCENE, "tent"))
+    board.press("Escape")
+    board.says("Cleared the prompts")
+    assert choices.count() == 0
+    with board.masks():
+        board.press("u")
+    assert choices.count() == 3
+
+
+def test_a_label_above_the_image_names_a_new_mask(board):
+    board.press("p")
+    board.click(inside(SCENE, "tent"))
+    board.page.locator(".cv-words button", has_text="bulb").click()
+    board.says("Added bulb")
+    assert board.names() == ["bulb", "bulb"]
+    board.page.locator(".cv-words button", has_text="bulb").click()  # without a mask it filters
+    board.page.locator(".cv-words button[aria-pressed=true]").wait_for()
+
+
+@pytest.mark.parametrize("where", ["after a rename", "in a row", "beside everything"])
+def test_keys_act_wherever_the_focus_was_left(board, where):
+    page = board.page
+    if where == "after a rename":
+        page.locator(".cv-objects input[type=text]").fill("lamp")
+        page.keyboard.press("Enter")
+        board.says("Renamed")
+        page.keyboard.press("Control+z")
+        board.says("Undid")
+        assert board.names() == ["bulb"]
+    elif where == "in a row":
+        page.locator(".cv-objects .cv-score").click()
+    else:
+        page.locator(".ov-header p").click()
+        assert page.evaluate("document.activeElement === document.body")
+    page.keyboard.press("Delete")
+    board.count(0)
+
+
 def corners(board: Board, count: int) -> None:
     board.page.wait_for_selector(f'{CV}[data-corners="{count}"]:not([data-busy])')
 

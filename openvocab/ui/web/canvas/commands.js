@@ -114,6 +114,11 @@ function escape(app) {
     app.state.polygon.corner = null;
     return app.draw();
   }
+  const { drag, corner: started, selected, prompts } = app.state;
+  if (prompts.length && !drag && !started && selected === null) {
+    changePrompts(app, []);
+    return app.say(text.promptsCleared);
+  }
   Object.assign(app.state, { drag: null, corner: null, selectedPrompt: null, selected: null, pointed: null, filter: "" });
   showPolygon(app);
   listPanel(app);

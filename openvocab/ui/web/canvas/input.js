@@ -13,6 +13,7 @@ export function listen(app) {
   canvas.addEventListener("keyup", () => nudgeEnded(app));
   canvas.addEventListener("blur", () => nudgeEnded(app));
   root.addEventListener("keydown", (event) => keyDown(app, event));
+  document.addEventListener("keydown", (event) => event.target === document.body && canvas.offsetParent && keyDown(app, event));
   for (const button of app.all("[data-do]")) button.addEventListener("click", (event) => commands[button.dataset.do](app, event));
   for (const button of app.all("[data-tool]")) button.addEventListener("click", () => setTool(app, button.dataset.tool));
   for (const button of app.all("[data-inside]")) button.addEventListener("click", () => setInside(app, button.dataset.inside === "yes"));

@@ -8,7 +8,7 @@ import { listen } from "./input.js";
 import { guardLeaving } from "./leave.js";
 import { visible } from "./objects.js";
 import { keptOf, listenToChoices } from "./opening.js";
-import { listPanel, listChoices } from "./panel.js";
+import { listChoices, listLabels, listPanel } from "./panel.js";
 import { keepRoom } from "./room.js";
 import { text } from "./strings.js";
 import { polygonArrived, polygonFailed, polygonObjects } from "./vertices.js";
@@ -116,6 +116,7 @@ function receive(app, message) {
 // On a phone the image is below the words: a run that starts brings it into view.
 function scrollToResult(app, steps) {
   const running = steps.some((each) => each.state === "now");
+  if (running && !app.running && !app.queue.busy) app.say(""); // the advice to run is done
   if (running && !app.running && window.matchMedia("(max-width: 700px)").matches) app.find(".cv-top").scrollIntoView({ block: "start" });
   app.running = running;
 }
@@ -225,6 +226,7 @@ export function showMasks(app, masks) {
   const scores = masks.map((mask) => mask.score);
   Object.assign(state, { masks, hovered: null, choice: Math.max(0, scores.indexOf(Math.max(...scores))) });
   listChoices(app);
+  listLabels(app);
   app.draw();
   if (!masks.length) return;
   choose(app, state.choice);

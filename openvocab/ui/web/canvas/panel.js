@@ -70,7 +70,7 @@ function listSteps(app) {
     node("li", { class: step.state }, node("span", { class: "dot" }), node("b", {}, step.name), node("span", { class: "time" }, step.time))));
 }
 
-function listLabels(app) {
+export function listLabels(app) {
   const { state } = app;
   const counts = new Map(labelCounts(state.objects).map((each) => [each.label, each]));
   const keys = labelKeys(state.words, state.objects);
@@ -78,8 +78,8 @@ function listLabels(app) {
     const known = counts.get(label);
     const key = keys.indexOf(label) + 1;
     return node("button", {
-      type: "button", "data-label": label, "aria-pressed": String(state.filter === label), disabled: !known && !state.selected,
-      title: state.selected ? text.keyLabel(label) : text.filterBy(label), onclick: () => labelClicked(app, label),
+      type: "button", "data-label": label, "aria-pressed": String(state.filter === label), disabled: !known && !state.selected && !state.masks.length,
+      title: (state.selected ? text.keyLabel : state.masks.length ? text.addAs : text.filterBy)(label), onclick: () => labelClicked(app, label),
     }, swatch(known?.color), node("span", { class: "cv-word" }, label), node("small", {}, known ? "\u00d7" + known.count : ""),
     ...(key ? [node("kbd", {}, String(key))] : []));
   });
@@ -99,6 +99,7 @@ function listLabels(app) {
 export function labelClicked(app, label) {
   const { state } = app;
   if (state.selected) return app.send({ do: "rename", keys: [state.selected], name: label });
+  if (state.masks.length) return app.send({ do: "accept", prompts: state.prompts, choice: state.choice, name: label });
   state.filter = state.filter === label ? "" : label;
   listPanel(app);
   app.draw();
@@ -114,6 +115,12 @@ export function select(app, key) {
   listLabels(app);
   showPolygon(app);
   app.draw();
+}
+
+// Keys then act on the object, as after a click in the image.
+function selectRow(app, key) {
+  select(app, key);
+  app.canvas.focus({ preventScroll: true });
 }
 
 function toggle(app, set, key) {
@@ -137,7 +144,7 @@ function objectRow(app, each, row) {
     type: "text", "data-part": "name", "aria-label": text.nameOf(row + 1), maxlength: 1000, autocomplete: "off", title: each.label, list: "cv-names",
     onfocus: () => select(app, each.key),
     onchange: () => (name.value.trim() ? app.send({ do: "rename", keys: [each.key], name: name.value }) : (name.value = each.label)),
-    onkeydown: (event) => event.key === "Enter" && name.blur(),
+    onkeydown: (event) => event.key === "Enter" && app.canvas.focus({ preventScroll: true }),
   });
   name.value = each.label;
   const button = (part, title, pressed, sign, action) => node("button", {
@@ -146,7 +153,7 @@ function objectRow(app, each, row) {
   const highlight = (key) => () => { state.highlighted = key; app.draw(); };
   return node("li", {
     "data-key": each.key, class: each.key === state.selected ? "cv-selected" : "",
-    onclick: (event) => event.target.closest("button") || select(app, each.key),
+    onclick: (event) => event.target.closest("button, input") || selectRow(app, each.key),
     onmouseenter: highlight(each.key), onmouseleave: highlight(null),
   },
   swatch(each.color), name, node("span", { class: "cv-score" }, each.score.toFixed(2)),

@@ -1,6 +1,7 @@
 // All texts of the workspace, in one place. Another language replaces this file.
 
 export const text = {
+  addAs: (label) => `Add the mask as ${label}`,
   asLabel: (label) => `As ${label}`,
   boxHint: "Drag from one corner of the object to the other.",
   bringBack: "Bring back",
@@ -41,6 +42,7 @@ export const text = {
   pixels: (count) => `${count} px`,
   polygon: (count) => `${count} corners: drag one, click an edge to add one, double click or Delete to remove one.`,
   promptFirst: "Prompt an object first: click it, or drag a box around it.",
+  promptsCleared: "Cleared the prompts; press U to undo.",
   promptsDropped: "The prompts on it are dropped.",
   rejected: (count) => (count === 1 ? "1 rejected box" : `${count} rejected boxes`),
   rejectedBox: (label, score, reason) => `Rejected: ${label} ${score}, ${reason}. K brings it back.`,

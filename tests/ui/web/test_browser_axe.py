@@ -40,6 +40,8 @@ def test_the_workspace_with_an_answer(page, server, theme):
     page.locator("#work-note", has_text="detections in").wait_for()
     board = Board(page).opened()
     board.click(inside(SCENES[0], "tent"))
+    assert violations(page) == []
+    page.click(f"{CV} [data-do=next]")
     page.locator(".cv-words button").first.click()
     page.click(f"{CV} [data-tool=brush]")
     assert violations(page) == []

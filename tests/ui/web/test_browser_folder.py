@@ -127,6 +127,27 @@ def test_phones_show_the_strip_and_scroll_to_the_image(open_folder):
     assert 0 <= box["y"] < 450
 
 
+def test_keys_after_a_run_act_on_the_image_and_two_steps_are_two_images(open_folder):
+    desk = open_folder(4)
+    page = desk.page
+    desk.run(["tent"])
+    page.keyboard.press("d")
+    page.keyboard.press("d")
+    desk.at_image(3, 4)
+    assert page.locator("#work-labels textarea").input_value() == "tent"
+    page.keyboard.press("l")
+    page.keyboard.type(", crab")
+    page.keyboard.press("Enter")
+    page.locator(".cv-words button", has_text="crab").wait_for()
+    page.keyboard.press("d")
+    page.keyboard.press("d")
+    page.keyboard.press("d")
+    desk.at_image(4, 4)
+    page.wait_for_selector(".st:not([data-busy])")
+    page.keyboard.press("a")
+    desk.at_image(3, 4)
+
+
 def test_arrow_keys_move_in_the_strip_and_keep_the_focus(open_folder):
     desk = open_folder(3)
     desk.page.locator(".st-images button").first.focus()

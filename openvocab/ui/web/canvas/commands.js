@@ -207,6 +207,7 @@ export const commands = {
   previousOrSmaller: (app) => bracket(app, -1),
   hide,
   panel: togglePanel,
+  labels: () => document.querySelector("#work-labels textarea")?.focus(),
   rejected: (app, event) => pointNext(app, event.shiftKey ? -1 : 1),
   restore: (app, event) => restorePointed(app, event.shiftKey),
   escape,

@@ -6,6 +6,8 @@ import { commandOf, stepOf } from "./keys.js";
 import { listenToPointer } from "./pointer.js";
 import { doubleClick, nudgeEnded } from "./vertices.js";
 
+const LABELS = "#work-labels textarea";
+
 export function listen(app) {
   const { canvas, root } = app;
   listenToPointer(app);
@@ -14,6 +16,7 @@ export function listen(app) {
   canvas.addEventListener("blur", () => nudgeEnded(app));
   root.addEventListener("keydown", (event) => keyDown(app, event));
   document.addEventListener("keydown", (event) => event.target === document.body && canvas.offsetParent && keyDown(app, event));
+  document.addEventListener("keydown", (event) => runStarted(app, event));
   for (const button of app.all("[data-do]")) button.addEventListener("click", (event) => commands[button.dataset.do](app, event));
   for (const button of app.all("[data-tool]")) button.addEventListener("click", () => setTool(app, button.dataset.tool));
   for (const button of app.all("[data-inside]")) button.addEventListener("click", () => setInside(app, button.dataset.inside === "yes"));
@@ -57,6 +60,12 @@ function arrowIn(event, query, reach) {
 // Tab returns to this button of its group.
 function stopAt(next, buttons) {
   for (const each of buttons) each.tabIndex = each === next ? 0 : -1;
+}
+
+// Enter in the labels runs the models: keys then act on the image, and are not typed into the labels.
+function runStarted(app, event) {
+  const runs = event.key === "Enter" && !event.shiftKey && !event.isComposing && event.target.matches?.(LABELS);
+  if (runs && app.state.image) setTimeout(() => app.canvas.focus({ preventScroll: true }));
 }
 
 function keyDown(app, event) {

@@ -14,6 +14,7 @@ const COMMANDS = {
   e: "eraser",
   g: "polygon",
   s: "panel",
+  l: "labels",
   i: "insertCorner",
   ".": "nextCorner",
   ",": "previousCorner",

@@ -7,11 +7,12 @@ import { adjusted, keyOf, stepOf, targetOf, urlWith } from "./state.js";
 
 const WAIT = 50; // milliseconds between looks whether the workspace has an answer in progress
 const MAX_WAIT = 20000;
+const MAX_LATER = 10; // actions that wait
 const USE = 300000; // milliseconds between requests that tell the server that an upload is still open
 
 export function mount({ element, props, trigger, watch }) {
   const root = element.querySelector(".st");
-  const app = { root, trigger, value: {}, board: () => document.querySelector("#work-canvas .cv"), busy: false };
+  const app = { root, trigger, value: {}, board: () => document.querySelector("#work-canvas .cv"), busy: false, later: [] };
   const find = (query) => root.querySelector(query);
   for (const button of root.querySelectorAll("[data-go]")) button.addEventListener("click", () => go(app, { do: button.dataset.go }));
   find("[data-order]").addEventListener("change", () => go(app, { do: "order" }));
@@ -35,7 +36,7 @@ async function ready(app) {
 
 // Leave the image once the workspace has its answers, and only if the visitor agrees to drop what is not added.
 async function go(app, action) {
-  if (app.busy) return;
+  if (app.busy) return later(app, action);
   const board = app.board();
   if (action.do !== "order" && !action.asked && !board.dispatchEvent(new CustomEvent("cv-leave", { cancelable: true }))) return restoreUrl(app);
   app.busy = true;
@@ -45,6 +46,11 @@ async function go(app, action) {
   preview(app, targetOf({ images: [], ...app.value }, action));
   app.sent = (app.sent || 0) + 1;
   app.trigger("go", { key: "", ...action, serial: app.sent, at: app.value.at || "", order: app.root.querySelector("[data-order]").value });
+}
+
+// Next and previous wait while an image opens: two of them go on by two images.
+function later(app, action) {
+  if (["next", "previous"].includes(action.do) && app.later.length < MAX_LATER) app.later.push(action);
 }
 
 // The workspace shows the thumbnail until the image is open.
@@ -58,7 +64,11 @@ function preview(app, key) {
 function answered(app, { serial, at }) {
   app.busy = false;
   delete app.root.dataset.busy;
-  if (serial === app.sent && at !== app.target) app.board().dispatchEvent(new Event("cv-stays"));
+  if (serial !== app.sent) return;
+  if (at !== app.target) app.board().dispatchEvent(new Event("cv-stays"));
+  const next = at && at === app.target ? app.later.shift() : undefined;
+  if (next) setTimeout(() => go(app, next)); // after the image is shown
+  else app.later = [];
 }
 
 function use({ value }) {

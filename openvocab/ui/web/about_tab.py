@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 import openvocab
-from openvocab.ui.web import strings
 from openvocab.ui.web.error_messages import report_errors
 from openvocab.ui.web.events import QUICK
+from openvocab.ui.web.texts import strings
 
 if TYPE_CHECKING:
     from openvocab import Preset

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import gradio as gr
 
-from openvocab.ui.web import about_tab, api, batch_tab, segment_call, strings, tag_tab, workspace_tab
+from openvocab.ui.web import about_tab, api, batch_tab, segment_call, tag_tab, workspace_tab
 from openvocab.ui.web.everything import call as everything_call
 from openvocab.ui.web.saved_prompts import call as prompt_call
+from openvocab.ui.web.texts import strings
 
 if TYPE_CHECKING:
     from openvocab.ui.web.context import Context

@@ -9,13 +9,13 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 
 import openvocab
-from openvocab.ui.web import strings
 from openvocab.ui.web.batch_job import FORMATS, BatchJob, BatchRequest
 from openvocab.ui.web.error_messages import report_errors
 from openvocab.ui.web.html_component import html_component
 from openvocab.ui.web.images import image_files
 from openvocab.ui.web.label_fields import label_fields
 from openvocab.ui.web.lru_store import LRUStore
+from openvocab.ui.web.texts import strings
 
 if TYPE_CHECKING:
     from openvocab.ui.web.context import Context

@@ -7,10 +7,10 @@ from functools import partial
 
 import gradio as gr
 
-from openvocab.ui.web import strings
 from openvocab.ui.web.downloads import FILE_TYPES
 from openvocab.ui.web.error_messages import report_errors
 from openvocab.ui.web.events import QUICK
+from openvocab.ui.web.texts import strings
 
 __all__ = ["DOWNLOAD", "download_buttons"]
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import gradio as gr
 
 from openvocab.errors import OpenVocabError
-from openvocab.ui.web import strings
+from openvocab.ui.web.texts import strings
 
 __all__ = ["error_message", "report_errors"]
 

@@ -22,6 +22,6 @@ def html_component(name: str, value: Any = None, **options: Any) -> gr.HTML:
         **options: Options of gr.HTML.
     """
     folder = files("openvocab.ui.web")
-    script = "".join(folder.joinpath(each).read_text("utf-8") for each in ("strings.js", "dom.js", f"{name}.js"))
+    script = "".join(folder.joinpath(each).read_text("utf-8") for each in ("texts/strings.js", "dom.js", f"{name}.js"))
     plain: dict[str, Any] = {"apply_default_css": False, "elem_classes": "ov-part"}
     return gr.HTML(value=value, html_template=f'<div class="ov-{name}"></div>', js_on_load=script, **plain, **options)

@@ -8,13 +8,13 @@ from typing import Any
 import gradio as gr
 
 import openvocab
-from openvocab.ui.web import strings
 from openvocab.ui.web.error_messages import report_errors
 from openvocab.ui.web.events import QUICK
 from openvocab.ui.web.html_component import html_component
 from openvocab.ui.web.images import paths_of
 from openvocab.ui.web.label_files.read import SUFFIXES, text_of_file
 from openvocab.ui.web.text_inputs import describe_labels, parse_labels
+from openvocab.ui.web.texts import strings
 
 __all__ = ["LabelFields", "label_fields"]
 
@@ -59,14 +59,7 @@ def label_fields(tab: str, presets: tuple[str, ...], *, submits: bool = False) -
         preset = gr.Dropdown(
             list(presets), value=presets[0], label=strings.MODELS, min_width=130, elem_id=f"{tab}-preset"
         )
-    chosen = gr.UploadButton(
-        strings.LABELS_FROM_FILE,
-        file_count="multiple",
-        file_types=list(SUFFIXES),
-        size="sm",
-        elem_id=f"{tab}-labels-file",
-    )
-    chosen.preprocess = paths_of  # type: ignore[method-assign]
+    chosen = _file_button(tab)
     chosen.upload(report_errors(text_of_file), [chosen], [labels], **QUICK)
     gr.on(
         [labels.change, preset.change],
@@ -79,6 +72,14 @@ def label_fields(tab: str, presets: tuple[str, ...], *, submits: bool = False) -
     labels.input(lambda: "", None, [known], **QUICK)
     known.input(report_errors(_labels_of_set), [known], [labels], **QUICK)
     return LabelFields(labels, known, preset)
+
+
+def _file_button(tab: str) -> gr.UploadButton:
+    """Lay out the choice of a file of labels."""
+    title, suffixes = strings.LABELS_FROM_FILE, list(SUFFIXES)
+    made = gr.UploadButton(title, file_count="multiple", file_types=suffixes, size="sm", elem_id=f"{tab}-labels-file")
+    made.preprocess = paths_of  # type: ignore[method-assign]
+    return made
 
 
 def _count_note(text: str, preset: str) -> dict[str, Any]:

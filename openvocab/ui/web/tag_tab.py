@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 import openvocab
 from openvocab import LabelSet, Pipeline, Vocabulary
 from openvocab.errors import BadInput
-from openvocab.ui.web import strings
 from openvocab.ui.web.error_messages import error_message, report_errors
 from openvocab.ui.web.events import MODEL
 from openvocab.ui.web.html_component import html_component
 from openvocab.ui.web.images import file_name, image_files, read_upload, thumbnail
 from openvocab.ui.web.label_fields import label_fields
 from openvocab.ui.web.text_inputs import parse_template, parse_vocabulary
+from openvocab.ui.web.texts import strings
 
 if TYPE_CHECKING:
     from openvocab.ui.web.context import Context

@@ -13,7 +13,7 @@ import openvocab
 from openvocab import LabelSet, PromptSet
 from openvocab.errors import BadInput
 from openvocab.prompts.labels import json_list
-from openvocab.ui.web import strings
+from openvocab.ui.web.texts import strings
 
 __all__ = ["describe_labels", "parse_labels", "parse_template", "parse_vocabulary"]
 

@@ -87,7 +87,7 @@ def theme() -> Any:
     return made.set(**_VALUES)
 
 
-_HEAD = ("strings.js", "head.js")
+_HEAD = ("texts/strings.js", "head.js")
 
 
 def launch_options() -> dict[str, Any]:

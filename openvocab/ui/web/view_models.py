@@ -6,7 +6,7 @@ import numpy as np
 
 import openvocab
 from openvocab import Explored, Result
-from openvocab.ui.web import strings
+from openvocab.ui.web.texts import strings
 from openvocab.ui.web.workspace import Workspace
 
 __all__ = ["RUNNING", "stage_steps", "summary"]

@@ -16,13 +16,14 @@ from openvocab import Explored, LabelSet, Prompt
 from openvocab.errors import BadInput
 from openvocab.pipeline.settings import SettingChanges
 from openvocab.ui.web import canvas_messages as messages
-from openvocab.ui.web import downloads, strings
+from openvocab.ui.web import downloads
 from openvocab.ui.web.error_messages import error_message
 from openvocab.ui.web.images import file_name, read_upload
 from openvocab.ui.web.mask_edits import cleaned, painted
 from openvocab.ui.web.point_prompts import parse_prompts
 from openvocab.ui.web.polygons import actions as polygon_actions
 from openvocab.ui.web.text_inputs import parse_vocabulary
+from openvocab.ui.web.texts import strings
 from openvocab.ui.web.verdicts.update import update_verified
 from openvocab.ui.web.view_models import RUNNING, stage_steps, summary
 from openvocab.ui.web.workspace import Workspace, encode

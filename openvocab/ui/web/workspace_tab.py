@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from openvocab.ui.web import strings
 from openvocab.ui.web.canvas_messages import canvas
 from openvocab.ui.web.download_buttons import download_buttons
 from openvocab.ui.web.error_messages import report_errors
@@ -19,6 +18,7 @@ from openvocab.ui.web.label_fields import LabelFields, label_fields
 from openvocab.ui.web.saved_prompts.panel import PromptPanel, prompt_panel
 from openvocab.ui.web.strip.component import export_of_the_run, strip, upload_button, wire_strip, wire_upload
 from openvocab.ui.web.strip.handlers import StripHandlers
+from openvocab.ui.web.texts import strings
 from openvocab.ui.web.workspace_handlers import SLIDERS, WorkspaceHandlers
 
 if TYPE_CHECKING:

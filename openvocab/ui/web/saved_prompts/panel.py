@@ -14,7 +14,6 @@ from gradio.utils import get_upload_folder
 
 from openvocab import BadInput, Prompt
 from openvocab.pipeline.nbytes import nbytes_of
-from openvocab.ui.web import strings
 from openvocab.ui.web.download_buttons import DOWNLOAD
 from openvocab.ui.web.error_messages import report_errors
 from openvocab.ui.web.events import QUICK
@@ -23,6 +22,7 @@ from openvocab.ui.web.images import file_name, image_files
 from openvocab.ui.web.label_files.read import as_typed
 from openvocab.ui.web.lru_store import LRUStore
 from openvocab.ui.web.saved_prompts import page_prompt
+from openvocab.ui.web.texts import strings
 
 if TYPE_CHECKING:
     from openvocab.ui.web.context import Context

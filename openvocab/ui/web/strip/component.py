@@ -9,13 +9,13 @@ import gradio as gr
 from fastapi.responses import PlainTextResponse, Response
 
 from openvocab.errors import ImageError, OpenVocabError
-from openvocab.ui.web import strings
 from openvocab.ui.web.batch_job import FORMATS
 from openvocab.ui.web.download_buttons import DOWNLOAD
 from openvocab.ui.web.error_messages import error_message, report_errors
 from openvocab.ui.web.events import MODEL, QUICK
 from openvocab.ui.web.images import paths_of
 from openvocab.ui.web.strip.handlers import StripHandlers
+from openvocab.ui.web.texts import strings
 
 if TYPE_CHECKING:
     from openvocab.ui.web.context import Context

@@ -10,11 +10,11 @@ import gradio as gr
 
 from openvocab.errors import BadInput
 from openvocab.ui.web import canvas_messages as messages
-from openvocab.ui.web import strings
 from openvocab.ui.web.error_messages import error_message
 from openvocab.ui.web.served.entries import Entry
 from openvocab.ui.web.strip.export import export_folder
 from openvocab.ui.web.text_inputs import parse_vocabulary
+from openvocab.ui.web.texts import strings
 from openvocab.ui.web.view_models import summary
 from openvocab.ui.web.workspace import Workspace
 from openvocab.ui.web.workspace_handlers import WorkspaceHandlers

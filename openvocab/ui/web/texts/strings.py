@@ -1,8 +1,8 @@
 """All texts of the page that Python writes, in one place; another language replaces this file.
 
-Texts of the scripts are in strings.js, canvas/strings.js and strip/strings.js, and those of the templates in
-canvas/canvas.html and strip/strip.html. Errors are sentences of the library, the same in Python, on the command line
-and in the API.
+Texts of the scripts are in strings.js beside this file, canvas/strings.js and strip/strings.js, and those of the
+templates in canvas/canvas.html and strip/strip.html. Errors are sentences of the library, the same in Python, on the
+command line and in the API.
 """
 
 from __future__ import annotations

@@ -97,7 +97,8 @@ def assert_same(one: Any, other: Any, *, close: float = 0.0) -> None:
 
 
 def assert_same_boxes(one: Any, other: Any, close: float) -> None:
-    assert (one.labels, one.data) == (other.labels, other.data)
+    shown = [{name: tuple(map(str, values)) for name, values in each.data.items()} for each in (one, other)]
+    assert one.labels == other.labels and shown[0] == shown[1]
     assert (one.mask_scores is None) == (other.mask_scores is None)
     for name in ("xyxy", "scores", "detector_scores", *([] if one.mask_scores is None else ["mask_scores"])):
         np.testing.assert_allclose(getattr(one, name), getattr(other, name), atol=close, rtol=0)

@@ -309,11 +309,11 @@ HOLDS: dict[str, list[str]] = {
 
 
 def names_given() -> dict[str, Any]:
-    """Return what a reader of the later pages has: a pipeline, and arrays to evaluate."""
+    """Return what a reader of the later pages has: arrays to evaluate. Every page imports and loads what it uses."""
     rows = np.eye(3, 8, dtype=np.float32)
     arrays = {"logits": rows[:, :2], "truth": np.array([0, 1, 1]), "labels": ["cat", "dog"]}
     arrays |= {"image_rows": rows, "text_rows": rows, "image_of_text": np.arange(3)}
-    return {"__name__": "__main__", "openvocab": openvocab, "pipe": openvocab.load("pocket", device="cpu"), **arrays}
+    return {"__name__": "__main__", **arrays}
 
 
 def check_comments(text: str, known: dict[str, Any]) -> None:

@@ -54,7 +54,7 @@ def _loaded(path: str, parts: Sequence[list[dict[str, Any]]], images: str | None
     labels, index_of = check_labels(list(names.values())), {key: row for row, key in enumerate(names)}
     folder = os.path.dirname(path) if images is None else images
     faults, own = Faults(), _by_image(path, listed, annotations, index_of)
-    made, has_masks = [], any(row.get("segmentation") for row in annotations)
+    file, made, has_masks = folder, [], any(row.get("segmentation") for row in annotations)
     for row in listed:
         file = _image_file(path, folder, row)
         if os.path.isfile(file):
@@ -66,7 +66,8 @@ def _loaded(path: str, parts: Sequence[list[dict[str, Any]]], images: str | None
             )
     if not made:
         raise BadInput(
-            f"none of the {len(listed)} images of {path!r} is in {folder!r}; give their folder with --images"
+            f"none of the {len(listed)} images of {path!r} is in {folder!r} ({short_repr(file)} is missing); "
+            "give the folder that their names start in with --images"
         )
     faults.warn()
     return AnnotatedSet(path, labels, tuple(made), faults.counts, f"the {len(annotations)} annotations of {path!r}")

@@ -11,11 +11,11 @@ import logging
 import os
 import sys
 import warnings
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from typing import TextIO
 
-from openvocab.errors import CannotWrite, OpenVocabError, OpenVocabWarning
+from openvocab.errors import CannotWrite, OpenVocabError, OpenVocabWarning, unknown
 from openvocab.pipeline.quiet import show_progress
 from openvocab.ui.cli.commands import COMMANDS
 from openvocab.ui.cli.config_file import chosen_command, file_of, read_config, use_config
@@ -83,7 +83,18 @@ def _arguments(given: Sequence[str]) -> Namespace:
     command, file = chosen_command(made, given), file_of(given)
     if file is not None and command.prog.split()[1:] not in ([], ["config"]):
         use_config(command, read_config(file), file)
+    if command is not made:
+        _refuse_unknown_options(command, given)
     return made.parse_args(given)
+
+
+def _refuse_unknown_options(command: ArgumentParser, given: Sequence[str]) -> None:
+    """Leave with the nearest option where one is unknown: argparse names what is missing before what is misspelled."""
+    options = [name for action in command._actions for name in action.option_strings if name.startswith("--")]
+    for word in given[: given.index("--") if "--" in given else None]:
+        name = word.partition("=")[0]
+        if name.startswith("--") and name not in options:
+            command.error(str(unknown("option", name, options)))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from argparse import SUPPRESS, ArgumentParser, _ArgumentGroup
+from argparse import SUPPRESS, Action, ArgumentParser, _ArgumentGroup, _SubParsersAction
 from collections.abc import Callable, Sequence
 from dataclasses import Field, fields
 from types import NoneType
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 import openvocab
+from openvocab.errors import unknown
 from openvocab.pipeline.calibration import Calibration
 from openvocab.pipeline.settings import Tiles
 from openvocab.ui.cli import (
@@ -58,6 +59,13 @@ class Parser(ArgumentParser):
         group.add_argument("--offline", action="store_true", default=SUPPRESS, help=_OFFLINE_HELP)
         group.add_argument("--config", metavar="FILE", default=SUPPRESS, help=_CONFIG_HELP)
         group.add_argument("--version", action="version", version=f"openvocab {openvocab.__version__}")
+
+    def _check_value(self, action: Action, value: Any) -> None:
+        """Refuse a value that is none of an option's choices, with the nearest one."""
+        if action.choices is not None and value not in action.choices:
+            kind = f"value of {(*action.option_strings, action.dest)[0]}"
+            kind = "command" if isinstance(action, _SubParsersAction) else kind
+            self.error(str(unknown(kind, str(value), map(str, action.choices))))
 
     def error(self, message: str) -> NoReturn:
         """Print the message and leave."""

@@ -198,20 +198,23 @@ def test_bad_input_is_one_line_and_status_2(loads, images, capsys, arguments, sa
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "said"),
     [
-        pytest.param([], id="no command"),
-        pytest.param(["tagg"], id="unknown command"),
-        pytest.param(["tag", "a.png"], id="no labels"),
-        pytest.param(["tag", "a.png", "--labels", "a", "--max-tags", "many"], id="no number"),
-        pytest.param(["annotate", "a.png", "--labels", "a"], id="no folder"),
+        pytest.param([], "COMMAND", id="no command"),
+        pytest.param(["tagg"], "no command named 'tagg'; did you mean 'tag'?", id="unknown command"),
+        pytest.param(["labels", "shw"], "no command named 'shw'; did you mean 'show'?", id="unknown nested command"),
+        pytest.param(["tag", "a.png"], "--labels", id="no labels"),
+        pytest.param(["tag", "a.png", "--lables=a"], "'--lables'; did you mean '--labels'?", id="unknown option"),
+        pytest.param(["tag", "a.png", "--labels", "a", "--max-tags", "many"], "--max-tags", id="no number"),
+        pytest.param(["tag", "a", "--labels", "a", "--features", "float8"], "no value of --features", id="no choice"),
+        pytest.param(["annotate", "a.png", "--labels", "a"], "--out", id="no folder"),
     ],
 )
-def test_bad_usage_is_one_line_and_status_2(arguments, capsys):
+def test_bad_usage_is_one_line_and_status_2(arguments, said, capsys):
     with pytest.raises(SystemExit) as left:
         main(arguments)
-    assert left.value.code == 2
-    assert capsys.readouterr().err.startswith("openvocab: ")
+    text = capsys.readouterr().err
+    assert left.value.code == 2 and text.startswith("openvocab: ") and said in text and text.count("\n") == 1
 
 
 @pytest.mark.parametrize(

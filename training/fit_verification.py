@@ -40,7 +40,7 @@ __all__ = ["SETS", "Observed", "cross_validated", "fit", "main", "observe", "ver
 SETS = tuple(("box", *crop, *known) for crop in (("masked",), ("crop",)) for known in (("presence",), ()))
 """The evidence that may be at hand."""
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6)
-TIE = 0.002
+TIE = 0.004
 """Of thresholds whose F1 differs by less, the one nearest to 0.5 is taken: the box is likelier right than wrong."""
 FOLDS = 5
 LIMIT = 12.0

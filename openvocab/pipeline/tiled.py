@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from openvocab.pipeline.candidates import CandidateLimits, Candidates, find_candidates
 from openvocab.pipeline.masks import EncodedMasks, encode_mask
 from openvocab.pipeline.protocols import Detector, ImageArray, MaskDetector, Queries, Segmenter
-from openvocab.pipeline.tiles import Tiling, crop, whole_boxes
+from openvocab.pipeline.tiles import Tiling, by_window, crop, whole_boxes
 
 __all__ = ["TileMasks", "detect_tiles", "segment_tiles"]
 
@@ -113,15 +113,13 @@ def segment_tiles(
         BadOutput: the model's answer is not finite.
     """
     masks, scores, order = TileMasks(image.shape[:2]), np.zeros(len(xyxy), np.float32), list[int]()
-    windows, chosen = np.unique(tiling.mask_windows(xyxy), axis=0, return_inverse=True)
-    for number, window in enumerate(windows):
+    for window, rows, inside in by_window(xyxy, tiling.mask_windows(xyxy)):
         whole = np.array_equal(window, tiling.windows[0])
         encoding = encoded if whole and encoded is not None else segmenter.encode(crop(image, window))
-        rows = np.flatnonzero(chosen.ravel() == number)
-        for block in np.split(rows, range(_BOXES_A_CALL, len(rows), _BOXES_A_CALL)):
-            inside = xyxy[block] - np.tile(window[:2], 2).astype(np.float32)
-            own, scores[block] = segmenter.masks(encoding, inside)
+        for start in range(0, len(rows), _BOXES_A_CALL):
+            block = slice(start, start + _BOXES_A_CALL)
+            own, scores[rows[block]] = segmenter.masks(encoding, inside[block])
             for mask in own:
                 masks.add(mask, window)
-            order += block.tolist()
+        order += rows.tolist()
     return masks.encoded(np.argsort(order)), scores

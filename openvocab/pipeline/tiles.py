@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from openvocab.pipeline.protocols import ImageArray
 
-__all__ = ["Tiling", "crop", "grid_size", "whole_boxes"]
+__all__ = ["Tiling", "by_window", "crop", "grid_size", "whole_boxes"]
 
 Windows = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -120,6 +121,19 @@ def whole_boxes(xyxy: Floats, window: Windows, size: tuple[int, int]) -> tuple[F
     room = _room(moved, np.broadcast_to(window, (len(moved), 4)), np.array([0, 0, size[1], size[0]]))
     rows = np.flatnonzero(room.min(axis=1) >= _EDGE * float((window[2:] - window[:2]).max()))
     return moved[rows], rows
+
+
+def by_window(xyxy: Floats, windows: Windows) -> Iterator[tuple[Windows, NDArray[np.intp], Floats]]:
+    """Yield each distinct (4,) window once, with the indices of its boxes and these in pixels of the window.
+
+    Args:
+        xyxy: (N, 4) boxes in pixels of the image.
+        windows: (N, 4) the window of each.
+    """
+    distinct, chosen = np.unique(windows, axis=0, return_inverse=True)
+    for number, window in enumerate(distinct):
+        rows = np.flatnonzero(chosen.ravel() == number)
+        yield window, rows, xyxy[rows] - np.tile(window[:2], 2).astype(np.float32)
 
 
 def _room(xyxy: Floats, windows: Windows, image: Windows) -> NDArray[np.float64]:

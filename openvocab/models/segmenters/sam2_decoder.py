@@ -10,11 +10,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from openvocab.models.checked import Example, replace_checked
-from openvocab.models.segmenters.sam_decoder import places_apart, two_way
+from openvocab.models.segmenters.sam_decoder import Folded, places_apart, two_way
 
 __all__ = ["FoldedSam2Decoder", "as_sam", "fold_sam2_decoder"]
 
@@ -24,17 +24,15 @@ _ROWS, _COLUMNS = 3, 4
 """The map of the check."""
 
 
-class FoldedSam2Decoder(nn.Module):
-    """Replaces Sam2MaskDecoder for one image; it shares its parts, and parameter names are the same.
+class FoldedSam2Decoder(Folded):
+    """Replaces Sam2MaskDecoder for one image.
 
     Args:
         decoder: the module to replace.
     """
 
     def __init__(self, decoder: Any) -> None:
-        super().__init__()
-        for name, part in decoder.named_children():
-            setattr(self, name, part)
+        super().__init__(decoder)
         dynamic = decoder.dynamic_multimask_via_stability
         self._limits = (decoder.dynamic_multimask_stability_delta, decoder.dynamic_multimask_stability_thresh)
         self._dynamic = bool(dynamic)

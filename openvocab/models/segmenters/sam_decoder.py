@@ -20,19 +20,28 @@ from torch.nn import functional
 
 from openvocab.models.checked import Example, replace_checked
 
-__all__ = ["FoldedDecoder", "answered", "fold_decoder", "places_apart", "two_way"]
+__all__ = ["Folded", "FoldedDecoder", "answered", "fold_decoder", "places_apart", "two_way"]
 
 _PART = "the mask decoder of SAM"
 _SIDE = 3
 """Rows and columns of the map of the check."""
 
 
-class FoldedDecoder(nn.Module):
-    """Replaces segment_anything's MaskDecoder; it shares its parts, and parameter names are the same.
+class Folded(nn.Module):
+    """Shares the parts of the module that it replaces; parameter names are the same.
 
     Args:
-        decoder: the module to replace.
+        replaced: the module to replace.
     """
+
+    def __init__(self, replaced: Any) -> None:
+        super().__init__()
+        for name, part in replaced.named_children():
+            setattr(self, name, part)
+
+
+class FoldedDecoder(Folded):
+    """Replaces segment_anything's MaskDecoder."""
 
     transformer: Any
     iou_token: Any
@@ -40,11 +49,6 @@ class FoldedDecoder(nn.Module):
     output_upscaling: Any
     output_hypernetworks_mlps: Any
     iou_prediction_head: Any
-
-    def __init__(self, decoder: Any) -> None:
-        super().__init__()
-        for name, part in decoder.named_children():
-            setattr(self, name, part)
 
     def forward(
         self,

@@ -10,11 +10,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from openvocab.models.checked import Example, replace_checked
 from openvocab.models.segmenters.sam2_decoder import as_sam
-from openvocab.models.segmenters.sam_decoder import answered, two_way
+from openvocab.models.segmenters.sam_decoder import Folded, answered, two_way
 
 __all__ = ["FoldedSamHfDecoder", "FoldedTransformer", "fold_sam_hf_decoder", "fold_sam_hq_transformer"]
 
@@ -22,20 +22,7 @@ _ROWS, _COLUMNS = 3, 4
 """The map of the check."""
 
 
-class _Folded(nn.Module):
-    """Shares the parts of the module that it replaces; parameter names are the same.
-
-    Args:
-        replaced: the module to replace.
-    """
-
-    def __init__(self, replaced: Any) -> None:
-        super().__init__()
-        for name, part in replaced.named_children():
-            setattr(self, name, part)
-
-
-class FoldedSamHfDecoder(_Folded):
+class FoldedSamHfDecoder(Folded):
     """Replaces SamMaskDecoder for one image."""
 
     def forward(
@@ -70,7 +57,7 @@ class FoldedSamHfDecoder(_Folded):
         return logits[None], quality[None]
 
 
-class FoldedTransformer(_Folded):
+class FoldedTransformer(Folded):
     """Replaces SamHQTwoWayTransformer for one image."""
 
     def forward(

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openvocab.pipeline.protocols import ImageArray
-from openvocab.pipeline.tiles import crop
+from openvocab.pipeline.tiles import by_window, crop
 
 __all__ = ["mask_windows", "masks_by_window"]
 
@@ -60,10 +60,7 @@ def masks_by_window(
         segment: From a window of the image and M boxes in its pixels to their (M, h, w) masks and (M,) scores.
     """
     masks, scores = np.zeros((len(xyxy), *image.shape[:2]), np.bool_), np.zeros(len(xyxy), np.float32)
-    distinct, chosen = np.unique(windows, axis=0, return_inverse=True)
-    for number, window in enumerate(distinct):
-        rows = np.flatnonzero(chosen.ravel() == number)
-        inside = xyxy[rows] - np.tile(window[:2], 2).astype(np.float32)
+    for window, rows, inside in by_window(xyxy, windows):
         own, scores[rows] = segment(crop(image, window), inside)
         left, top, right, bottom = window
         masks[rows, top:bottom, left:right] = own

@@ -138,30 +138,27 @@ def test_each_stage_is_compared_with_torch(stage: str, check: str, exports: Expo
     assert exports.records[stage].checks[check] > 0.99
 
 
-def test_an_exported_detector_looks_at_the_windows_of_its_source(exports: Exports, tmp_path: Path) -> None:
-    pocket: Any = openvocab.load_detector("pocket", "cpu", "float32")
-    assert DetectorExport().save(pocket, tmp_path)["windows"] == pocket.windows > 1
+@pytest.mark.parametrize(
+    ("stage", "export", "name", "alone"),
+    [
+        pytest.param("detector", DetectorExport(), "windows", 1, id="detector"),
+        pytest.param("segmenter", SegmenterExport(), "zoom", 0, id="segmenter"),
+    ],
+)
+def test_an_exported_stage_looks_at_the_windows_of_its_source(
+    exports: Exports, tmp_path: Path, stage: str, export: Any, name: str, alone: int
+) -> None:
+    load = {"detector": openvocab.load_detector, "segmenter": openvocab.load_segmenter}[stage]
+    pocket: Any = load("pocket", "cpu", "float32")
+    assert export.save(pocket, tmp_path)[name] == getattr(pocket, name) > alone
     folder = shutil.copytree(exports.spec.partition(":")[2], tmp_path / "copy")
-    path = folder / "detector" / "export.json"
+    path = folder / stage / "export.json"
     record = json.loads(path.read_text("utf-8"))
-    assert record["settings"].pop("windows") == 1
-    for given, windows in (({"windows": 3}, 3), ({}, 1)):
+    assert record["settings"].pop(name) == alone
+    for given, wanted in (({name: 3}, 3), ({}, alone)):
         path.write_text(json.dumps({**record, "settings": {**record["settings"], **given}}), "utf-8")
-        loaded: Any = openvocab.load_detector(f"{exports.spec.partition(':')[0]}:{folder}", "cpu", "float32")
-        assert loaded.windows == windows
-
-
-def test_an_exported_segmenter_looks_at_the_windows_of_its_source(exports: Exports, tmp_path: Path) -> None:
-    pocket: Any = openvocab.load_segmenter("pocket", "cpu", "float32")
-    assert SegmenterExport().save(pocket, tmp_path)["zoom"] == pocket.zoom > 0
-    folder = shutil.copytree(exports.spec.partition(":")[2], tmp_path / "copy")
-    path = folder / "segmenter" / "export.json"
-    record = json.loads(path.read_text("utf-8"))
-    assert record["settings"].pop("zoom") == 0
-    for given, zoom in (({"zoom": 3.0}, 3), ({}, 0)):
-        path.write_text(json.dumps({**record, "settings": {**record["settings"], **given}}), "utf-8")
-        loaded: Any = openvocab.load_segmenter(f"{exports.spec.partition(':')[0]}:{folder}", "cpu", "float32")
-        assert loaded.zoom == zoom
+        loaded: Any = load(f"{exports.spec.partition(':')[0]}:{folder}", "cpu", "float32")
+        assert getattr(loaded, name) == wanted
 
 
 def test_detectors_are_compared_at_all_places_whatever_their_boxes(tmp_path: Path) -> None:

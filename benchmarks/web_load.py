@@ -29,6 +29,9 @@ from PIL import Image
 
 import openvocab
 
+CONNECT_TIMEOUT = 60
+"""Seconds that a busy server may take for a request of a client; gradio_client's default is 5."""
+
 
 @dataclass(frozen=True)
 class Question:
@@ -73,9 +76,8 @@ def questions(pipe: openvocab.Pipeline, count: int, folder: Path) -> list[Questi
     return made
 
 
-def ask(url: str, own: Sequence[Question], until: float, tally: Tally, lock: threading.Lock) -> None:
+def ask(client: Client, own: Sequence[Question], until: float, tally: Tally, lock: threading.Lock) -> None:
     """Be one client: ask in turn until the time is over."""
-    client = Client(url, verbose=False)
     turn = 0
     while time.monotonic() < until:
         question = own[turn % len(own)]
@@ -98,10 +100,12 @@ def ask(url: str, own: Sequence[Question], until: float, tally: Tally, lock: thr
 
 
 def load(url: str, asked: Sequence[Question], clients: int, seconds: float) -> Tally:
-    """Let clients ask for some seconds, each its own share of the questions."""
-    tally, lock, until = Tally(), threading.Lock(), time.monotonic() + seconds
+    """Let clients ask for some seconds once all are connected, each its own share of the questions."""
     own = [asked[number::clients] for number in range(clients)]
-    threads = [threading.Thread(target=ask, args=(url, share, until, tally, lock)) for share in own]
+    connected = [Client(url, verbose=False, httpx_kwargs={"timeout": CONNECT_TIMEOUT}) for _ in own]
+    tally, lock, until = Tally(), threading.Lock(), time.monotonic() + seconds
+    pairs = zip(connected, own, strict=True)
+    threads = [threading.Thread(target=ask, args=(client, share, until, tally, lock)) for client, share in pairs]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -143,7 +143,6 @@ def test_keys_after_a_run_act_on_the_image_and_two_steps_are_two_images(open_fol
     page.keyboard.press("d")
     page.keyboard.press("d")
     desk.at_image(4, 4)
-    page.wait_for_selector(".st:not([data-busy])")
     page.keyboard.press("a")
     desk.at_image(3, 4)
 

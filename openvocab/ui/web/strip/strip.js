@@ -66,7 +66,7 @@ function answered(app, { serial, at }) {
   delete app.root.dataset.busy;
   if (serial !== app.sent) return;
   if (at !== app.target) app.board().dispatchEvent(new Event("cv-stays"));
-  const next = at && at === app.target ? app.later.shift() : undefined;
+  const next = at && (!app.target || at === app.target) ? app.later.shift() : undefined; // no target: at the first or last image
   if (next) setTimeout(() => go(app, next)); // after the image is shown
   else app.later = [];
 }

@@ -1,4 +1,4 @@
-"""Attention over many tokens in bfloat16 on a CPU without AMX: block by block of queries, one head at a time.
+"""Attention in bfloat16 on a CPU without AMX: plain products, of many tokens block by block, one head at a time.
 
 torch's fused kernel there multiplies bfloat16 no faster than float32. Plain matrix products of a block of queries with
 all keys do use the processor's bfloat16 units, and a block's scores stay in the cache. With AMX the fused kernel is the
@@ -16,13 +16,13 @@ from torch import Tensor
 from openvocab.models.checked import same_answers
 from openvocab.models.device import cpu_has_amx
 
-__all__ = ["attend_by_blocks", "use_blocks"]
+__all__ = ["attend", "attend_by_blocks", "use_blocks"]
 
 _NAME = "openvocab_blocks"
 _BLOCK = 256
 """Queries that are multiplied with all keys at once."""
-_MANY = 1024
-"""Fewer tokens are no faster block by block."""
+_FEW, _MANY = 128, 1024
+"""Fewer tokens than these are no faster by plain products, and block by block."""
 
 
 def use_blocks(part: Any, device: torch.device, precision: torch.dtype) -> None:
@@ -39,6 +39,23 @@ def use_blocks(part: Any, device: torch.device, precision: torch.dtype) -> None:
 
     AttentionInterface.register(_NAME, _attention)
     part.set_attn_implementation(_NAME)
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Return (B, heads, N, length) of softmax(q.k / sqrt(length)) v, in the way that is fastest on this device.
+
+    Args:
+        query: (B, heads, N, length).
+        key: (B, heads, N, length).
+        value: (B, heads, N, length).
+    """
+    count, length = query.shape[2:]
+    if count < _FEW or query.device.type != "cpu" or query.dtype != torch.bfloat16 or cpu_has_amx():
+        return torch.nn.functional.scaled_dot_product_attention(query, key, value)
+    if count >= _MANY:
+        return attend_by_blocks(query, key, value, length**-0.5)
+    keys = (key * length**-0.5).transpose(2, 3)
+    return torch.stack([(query[at] @ keys[at]).softmax(-1) @ value[at] for at in range(len(query))])
 
 
 def attend_by_blocks(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:

@@ -12,7 +12,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 import openvocab
 from openvocab.models import blockwise_attention
-from openvocab.models.blockwise_attention import attend_by_blocks
+from openvocab.models.blockwise_attention import attend, attend_by_blocks
 
 MODULE = blockwise_attention.__name__
 
@@ -41,6 +41,24 @@ def test_bfloat16_is_close_to_float32() -> None:
     wanted = scaled_dot_product_attention(query, key, value)
     got = attend_by_blocks(query.bfloat16(), key.bfloat16(), value.bfloat16(), 64**-0.5).float()
     assert float((got - wanted).norm() / wanted.norm()) < 0.02
+
+
+@pytest.mark.parametrize("amx", [True, False])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "tokens",
+    [
+        pytest.param(16, id="few tokens"),
+        pytest.param(257, id="those of an embedded tower"),
+        pytest.param(1030, id="many tokens, by blocks"),
+    ],
+)
+def test_every_way_attends_alike(tokens: int, dtype: str, amx: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{MODULE}.cpu_has_amx", lambda: amx)
+    query, key, value = _given(2, 3, tokens, tokens, 48)
+    wanted, precision = scaled_dot_product_attention(query, key, value), getattr(torch, dtype)
+    got = attend(query.to(precision), key.to(precision), value.to(precision))
+    assert float((got.float() - wanted).norm() / wanted.norm()) < (0.02 if dtype == "bfloat16" else 1e-5)
 
 
 @pytest.mark.parametrize(

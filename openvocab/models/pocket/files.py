@@ -85,7 +85,9 @@ def _joined(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def fill(model: nn.Module, state: Mapping[str, Tensor], pinned: Checkpoint) -> Any:
-    """Put weights into a model and return it in evaluation mode.
+    """Put weights into a model and return it in evaluation mode, its convolutions with the channels last.
+
+    oneDNN computes those without putting each map into another order first.
 
     Raises:
         BadWeights: they are those of another architecture.
@@ -95,4 +97,4 @@ def fill(model: nn.Module, state: Mapping[str, Tensor], pinned: Checkpoint) -> A
         model.load_state_dict({**counters, **state}, assign=True)
     except RuntimeError as error:
         raise BadWeights(f"{pinned.path}: not the weights of {pinned.name}; reinstall openvocab") from error
-    return model.requires_grad_(False).eval()
+    return model.to(memory_format=torch.channels_last).requires_grad_(False).eval()

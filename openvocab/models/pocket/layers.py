@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from openvocab.models.blockwise_attention import attend
+
 __all__ = [
     *("HEADS", "LAYERS", "PATCH", "TEXT_WIDTH", "WIDTH"),
     *("Block", "ConvStem", "GatedPool", "ImageTower", "TextTower"),
@@ -88,7 +90,10 @@ class Block(nn.Module):
 
     def _attend(self, tokens: Tensor, causal: bool) -> Tensor:
         query, key, value = self.qkv(tokens).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=causal)
+        if causal:
+            mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+        else:
+            mixed = attend(query, key, value)
         return torch.as_tensor(self.proj(mixed.transpose(1, 2).flatten(2)))
 
 

@@ -24,20 +24,21 @@ __all__ = ["everything_figures", "main"]
 
 
 def everything_figures(pipe: Pipeline, scenes: Sequence[Scene], names: Sequence[str], seed: int) -> dict[str, float]:
-    """Coverage, label accuracy beside that of true boxes, and how many objects outside the vocabulary are unknown.
+    """Coverage, what is no object, label accuracy beside true boxes, and how many others are unknown.
 
     The vocabulary is a random half of the labels; label accuracy is that of objects inside it. An object is covered by
     a mask with IoU 0.5 or more; its label is that of the mask that covers it best.
     """
     inside = np.random.default_rng(seed).permutation(len(names))[: len(names) // 2]
     vocabulary, options = pipe.vocabulary([names[row] for row in inside]), EverythingOptions()
-    counts = np.zeros(8, np.int64)
+    counts, others = np.zeros(8, np.int64), 0
     for scene in scenes:
         truth = scene_masks(scene)
         result = pipe.everything(scene.image, vocabulary)
         masks = np.asarray(result.detections.masks)
         iou = mask_iou(masks, truth) if len(masks) else np.zeros((1, len(truth)))
         covered, best = iou.max(axis=0) >= 0.5, iou.argmax(axis=0)
+        others += int((iou[: len(masks)].max(axis=1) < 0.5).sum())
         told = _told(pipe, scene, vocabulary, options)
         known = np.isin(scene.labels, inside)
         for row, label in enumerate(scene.labels):
@@ -57,6 +58,7 @@ def everything_figures(pipe: Pipeline, scenes: Sequence[Scene], names: Sequence[
     return {
         "objects": every,
         "covered at mask IoU 0.5": seen / every,
+        "masks of no object, a scene": others / len(scenes),
         "label accuracy": right / max(inner, 1),
         "label accuracy from true boxes": true_right / max(true_inner, 1),
         "outside the vocabulary: unknown": unknown / max(outer, 1),

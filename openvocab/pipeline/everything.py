@@ -36,6 +36,8 @@ UNKNOWN = "unknown"
 _VIEWS = ((0.1, False), (0.3, False), (0.3, True))
 """Views of an object that the tagger sees: the margin around its box in shares of the longer side, and whether the
 ground takes the image's mean color. Chosen on composed scenes of seed 990001."""
+_MIN_POINT_SCORE = 0.2
+"""Score from which the mask of a point of the grid is an object."""
 _BOX_IOU = 0.7
 """Proposed boxes that overlap more are one object."""
 
@@ -43,7 +45,7 @@ _BOX_IOU = 0.7
 class EverythingChoices(TypedDict, total=False):
     """Keywords that change fields of EverythingOptions."""
 
-    min_objectness: float
+    min_objectness: float | None
     unknown_threshold: float
     mask_iou: float
     points: int
@@ -55,14 +57,15 @@ class EverythingOptions:
     """What counts as an object, and when it has a label.
 
     Attributes:
-        min_objectness: Proposals of the detector, or masks of the point grid, score this or more.
+        min_objectness: Proposals of the detector, or masks of the point grid, score this or more. None is what the
+            detector has as its own; 0.2 for the point grid.
         unknown_threshold: An object whose best label scores less is "unknown".
         mask_iou: Of two masks that overlap more, the better is kept.
         points: Points along the longer side of the grid, for a detector that proposes no objects.
         max_objects: At most this many objects, the best.
     """
 
-    min_objectness: float = 0.2
+    min_objectness: float | None = None
     unknown_threshold: float = 0.5
     mask_iou: float = 0.7
     points: int = 16
@@ -75,11 +78,18 @@ class EverythingOptions:
             BadInput: a threshold outside 0 to 1, or a count that is not a whole number of at least 1.
         """
         for name in ("min_objectness", "unknown_threshold", "mask_iou"):
-            check_threshold(name, getattr(self, name))
+            if getattr(self, name) is not None:
+                check_threshold(name, getattr(self, name))
         for name in ("points", "max_objects"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise BadInput(f"{name} must be a whole number of at least 1, got {value!r}")
+
+    def least(self, detector: Any) -> float:
+        """Return min_objectness, or that of a detector, where none is given."""
+        if self.min_objectness is not None:
+            return self.min_objectness
+        return detector.min_objectness if isinstance(detector, ProposingDetector) else _MIN_POINT_SCORE
 
 
 def everything(
@@ -110,13 +120,11 @@ def everything(
     best.pop(UNKNOWN, None)
     tags = tuple(Tag(label, best[label]) for label in sorted(best, key=lambda label: -best[label]))
     record = run_record(stages, vocabulary)
-    record = replace(record, settings={**record.settings, **_named_options(options)})
+    chosen = asdict(replace(options, min_objectness=options.least(stages.detector)))
+    settings = {f"everything_{name}": value for name, value in chosen.items()}
+    record = replace(record, settings={**record.settings, **settings})
     height, width = image.shape[:2]
     return Result(name, width, height, tags, found, record, image, labels=(*vocabulary.labels, UNKNOWN))
-
-
-def _named_options(options: EverythingOptions) -> dict[str, float | int]:
-    return {f"everything_{name}": value for name, value in asdict(options).items()}
 
 
 def segment_everything(stages: Stages, image: ImageArray, options: EverythingOptions) -> Detections:
@@ -209,7 +217,7 @@ def _from_boxes(
     from torchvision.ops import nms
 
     xyxy, objectness = detector.propose(image)
-    rows = np.flatnonzero(objectness >= options.min_objectness)
+    rows = np.flatnonzero(objectness >= options.least(detector))
     kept = nms(torch.from_numpy(xyxy[rows]), torch.from_numpy(objectness[rows]), _BOX_IOU).numpy()
     rows = rows[kept][: options.max_objects]
     segmenter: Any = stages.segmenter
@@ -226,7 +234,7 @@ def _from_points(segmenter: PromptSegmenter[Any], image: ImageArray, options: Ev
         for x in np.arange(step / 2, width, step):
             found, quality = segmenter.prompt(encoded, np.array([[x, y]], np.float32), np.ones(1, np.int64))
             best = int(quality.argmax())
-            if quality[best] >= options.min_objectness:
+            if quality[best] >= options.least(None):
                 masks.append(found[best])
                 scores.append(float(quality[best]))
     stack = np.stack(masks) if masks else np.zeros((0, height, width), np.bool_)

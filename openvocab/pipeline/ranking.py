@@ -15,7 +15,7 @@ __all__ = ["overlaps", "rank_boxes", "rank_labels", "rank_masks", "top_candidate
 Scores = NDArray[np.float32]
 Rows = NDArray[np.intp]
 
-_SEAM = 0.6
+_SEAM = 0.5
 """Share of nms_iou from which on boxes of two tiles are one object; docs/guides/tiling.md measures it."""
 
 

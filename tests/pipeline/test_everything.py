@@ -21,7 +21,9 @@ IMAGE = np.full((60, 80, 3), 90, np.uint8)
 
 @dataclass(frozen=True)
 class Proposer(FakeDetector):
-    """Proposes the same three boxes for every image, two of them of one object."""
+    """Proposes the same four boxes for every image, two of them of one object."""
+
+    min_objectness: float = 0.2
 
     def propose(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         xyxy = np.array([[0, 0, 20, 20], [1, 0, 20, 20], [40, 30, 70, 50], [0, 40, 10, 50]], np.float32)
@@ -76,6 +78,18 @@ def test_an_object_that_no_label_fits_is_unknown(threshold: float, label: str) -
     assert result.labels == ("cat", "dog", UNKNOWN)
     assert result.run.settings["everything_unknown_threshold"] == threshold
     json.dumps(result.to_dict())
+
+
+@pytest.mark.parametrize(
+    ("given", "least", "objects"),
+    [
+        pytest.param({}, 0.8, 1, id="that of the detector"),
+        pytest.param({"min_objectness": 0.7}, 0.7, 2, id="that of the caller"),
+    ],
+)
+def test_proposals_that_score_less_are_no_objects(given: dict[str, Any], least: float, objects: int) -> None:
+    result = pipeline(Proposer(min_objectness=0.8)).everything(IMAGE, ["cat"], **given)
+    assert (len(result.detections), result.run.settings["everything_min_objectness"]) == (objects, least)
 
 
 def test_no_object_is_an_ordinary_empty_result() -> None:

@@ -339,6 +339,7 @@ class OwlVitDetector(OwlDetector):
 class Owlv2Detector(OwlDetector):
     """OWLv2: the image is padded to a square at the right or below, so its boxes are shares of the longer side."""
 
+    min_objectness: ClassVar[float] = 0.2
     family = "owlv2"
     kind = "OWLv2 model"
     classes = ("Owlv2ForObjectDetection", "Owlv2Processor")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -121,6 +122,7 @@ class PocketDetector(Owlv2Detector):
     """
 
     windows: int = 2
+    min_objectness: ClassVar[float] = 0.5
 
     @classmethod
     def embedded(cls, device: str | None = None, dtype: str | None = None) -> PocketDetector:

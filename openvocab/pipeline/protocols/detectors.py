@@ -56,7 +56,14 @@ class Detector(Protocol):
 
 @runtime_checkable
 class ProposingDetector(Protocol):
-    """A detector that tells objects from the ground, whatever they are."""
+    """A detector that tells objects from the ground, whatever they are.
+
+    Attributes:
+        min_objectness: The probability from which on a box counts as an object, where the caller names none.
+    """
+
+    @property
+    def min_objectness(self) -> float: ...
 
     def propose(self, image: ImageArray) -> tuple[Floats, Floats]:
         """Return (N, 4) boxes in pixels of the image, clipped to it, and (N,) probabilities that each is an object."""

@@ -35,8 +35,9 @@ def add_options(command: ArgumentParser, preset: str) -> None:
     models.add_argument("--dtype", help=DTYPE_HELP)
     group = command.add_argument_group("objects")
     for field in fields(EverythingOptions):
-        kind, text = type(field.default), f"{_HELP[field.name]} (default: %(default)s)"
-        metavar = "N" if kind is int else "X"
+        kind, metavar = (int, "N") if field.type == "int" else (float, "X")
+        default = "the detector's" if field.default is None else "%(default)s"
+        text = f"{_HELP[field.name]} (default: {default})"
         group.add_argument(
             f"--{field.name.replace('_', '-')}", type=kind, default=field.default, metavar=metavar, help=text
         )

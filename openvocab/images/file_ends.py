@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import zlib
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 __all__ = ["ends_early", "has_wrong_checksum"]
+
+_TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
+"""The type of a TIFF value -> its bytes (TIFF 6.0, section 2)."""
 
 
 def ends_early(file: BinaryIO) -> bool:
@@ -29,8 +32,26 @@ def ends_early(file: BinaryIO) -> bool:
     if head.startswith(b"BM"):
         return head[6:10] == bytes(4) and int.from_bytes(head[2:6], "little") > size
     if head.startswith((b"II*\0", b"MM\0*")):
-        return int.from_bytes(head[4:8], "little" if head.startswith(b"I") else "big") + 6 > size
+        return _tiff_end(file, "little" if head.startswith(b"I") else "big") > size
     return head[4:8] == b"ftyp" and _boxes_overrun(file, size)
+
+
+def _tiff_end(file: BinaryIO, order: Literal["little", "big"]) -> int:
+    """Return where the first directory of a TIFF file ends, with the values that it points to (TIFF 6.0, section 2)."""
+
+    def number(size: int) -> int:
+        return int.from_bytes(file.read(size), order)
+
+    start = number(file.seek(4))
+    file.seek(start)
+    entries = number(2)
+    ends = [start + 6 + 12 * entries]
+    for at in range(start + 4, start + 4 + 12 * entries, 12):
+        file.seek(at)
+        kind, count, offset = number(2), number(4), number(4)
+        size = _TIFF_SIZES.get(kind, 0) * count
+        ends.append(offset + size if size > 4 else 0)
+    return max(ends)
 
 
 def _boxes_overrun(file: BinaryIO, size: int) -> bool:
@@ -38,7 +59,10 @@ def _boxes_overrun(file: BinaryIO, size: int) -> bool:
     end = 0
     for _ in range(64):
         file.seek(end)
-        length = int.from_bytes(file.read(4), "big")
+        head = file.read(8)
+        length = int.from_bytes(head[:4], "big")
+        if 0 < len(head) < 8:
+            return True
         if length < 8:
             break
         end += length

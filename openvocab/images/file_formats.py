@@ -106,7 +106,7 @@ def _unsupported(head: bytes, brands: set[bytes], name: str) -> ImageError:
             return ImageError(
                 "unsupported", f"{name} is a {kind} image, which is not supported; convert it to JPEG or PNG"
             )
-    return ImageError("not_an_image", f"{name} holds no image in a known format; convert it to {_NAMED}")
+    return ImageError("not_an_image", f"{name} is not an image in a known format; give a {_NAMED} file")
 
 
 def _refuse_floats(file: BinaryIO, name: str) -> None:

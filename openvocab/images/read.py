@@ -48,6 +48,8 @@ MAX_FILE_BYTES = 2**30
 
 _CHECK_HEADER_BYTES = 2**23
 """The header of a larger file is checked before the file is read."""
+_ENDED = ("truncated", "not enough image data")
+"""What Pillow's errors say of a file that ends too early."""
 _MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 ImageArray = NDArray[np.uint8]
@@ -108,7 +110,7 @@ def read_image(
     if isinstance(source, str | os.PathLike):
         path = os.fsdecode(source)
         return decode(read_file(path, repr(path), max_pixels), repr(path), max_pixels=max_pixels).pixels
-    data, name = (source, "the bytes given") if isinstance(source, bytes) else (_of_file(source), "the file given")
+    data, name = (source, "the image given") if isinstance(source, bytes) else (_of_file(source), "the file given")
     return decode(data, name, max_pixels=max_pixels).pixels
 
 
@@ -288,15 +290,17 @@ def _image_errors(name: str, file: BinaryIO | None) -> Iterator[None]:
 
 
 def _translated(error: Exception, name: str, file: BinaryIO | None) -> ImageError:
-    cause = " ".join(str(error).split())[:200] or type(error).__name__
+    cause = " ".join(str(error).split())[:200].replace(" b'", " '")
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning) or "too large" in cause.lower():
-        return ImageError("too_large", f"{name} is too large to decode ({cause}); make it smaller")
+        return ImageError("too_large", f"{name} is too large to decode; make it smaller")
     if isinstance(error, OSError) and error.errno is not None:
-        return ImageError("unreadable", f"{name} cannot be read ({cause}); check its permissions and disk")
-    ended = "truncated" in cause.lower() or EOFError in (type(error), type(error.__cause__))
+        return ImageError("unreadable", f"{name} cannot be read ({error.strerror}); check its permissions and disk")
+    ended = any(word in cause.lower() for word in _ENDED) or EOFError in (type(error), type(error.__cause__))
     if ended or (file is not None and ends_early(file)):
-        return ImageError("truncated", f"{name} is truncated ({cause}); copy or download it again")
-    return ImageError("corrupt", f"{name} is damaged ({cause}); copy or save it again")
+        return ImageError("truncated", f"{name} is truncated: its data ends too early; copy or download it again")
+    told = isinstance(error, OSError | SyntaxError) and error.__cause__ is None  # else Python's words, not a plugin's
+    why = f" ({cause})" if told and cause else ""
+    return ImageError("corrupt", f"{name} is damaged{why}; copy or save it again")
 
 
 # --- pixels

@@ -234,7 +234,7 @@ def _items_of(path: str, walk: _Walk, allow_urls: bool, skip: Skip) -> Iterator[
     """Yield the items of one path or address."""
     if is_web_address(path):
         if not allow_urls:
-            raise BadInput(f"{path!r} is a web address; add --allow-urls (allow_urls=True) to fetch images")
+            raise BadInput(f"{path!r} is a web address; give allow_urls=True to fetch images")
         yield from [Item(path, url=path)] * walk.new(path)
     elif (found := _plain(path)) is not None:
         if walk.new_file(path):
@@ -305,7 +305,7 @@ def _listed(entries: Iterable[str], walk: _Walk, allow_urls: bool) -> Iterator[I
         if not walk.new(entry if web else os.path.abspath(entry)):
             continue
         if web and not allow_urls:
-            message = f"{entry!r} is a web address; add --allow-urls (allow_urls=True) to fetch images"
+            message = f"{entry!r} is a web address; give allow_urls=True to fetch images"
             yield Item(entry, error=ImageError("unreadable", message))
         else:
             yield Item(entry, url=entry) if web else Item(_file_id(entry), entry)

@@ -314,11 +314,35 @@ def test_what_libtiff_says_does_not_reach_the_terminal(capfd):
     assert "code not yet in table" in capfd.readouterr().err  # the caller's own use of Pillow is as it was
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @pytest.mark.parametrize("kind", FORMATS)
-@pytest.mark.parametrize("share", [0.5, 0.9])
-def test_half_a_file_is_never_half_an_image(kind, share):
+@pytest.mark.parametrize("end", [16, 33, 60, 0.5, 0.9])
+def test_a_part_of_a_file_is_never_a_part_of_an_image(kind, end):
     data = encoded(np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8), kind)
-    assert kind_of(data[: int(len(data) * share)])[0] == "truncated"
+    found = kind_of(data[: end if end > 1 else int(len(data) * end)])
+    assert found == ("truncated", "the image given is truncated: its data ends too early; copy or download it again")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.parametrize("compression", ["tiff_lzw", "jpeg"])
+@pytest.mark.parametrize("missing", [1, 30, 120])
+def test_a_tiff_without_the_end_of_its_directory_is_truncated(compression, missing):
+    assert kind_of(encoded(gradient(), "TIFF", compression=compression)[:-missing])[0] == "truncated"
+
+
+@pytest.mark.parametrize(
+    ("data", "cause"),
+    [
+        pytest.param(
+            encoded(gradient(), "PNG").replace(b"IHDR", b"IHDX"),
+            " (broken PNG file (bad header checksum in 'IHDX'))",
+            id="PNG",
+        ),
+        pytest.param(b"\xff\xd8\xff\xc0\0\3\x08\xff\xd9", "", id="Python's words are left out"),
+    ],
+)
+def test_damage_is_told_in_the_words_of_the_format(data, cause):
+    assert kind_of(data)[1] == f"the image given is damaged{cause}; copy or save it again"
 
 
 def test_the_limit_holds_before_decoding_and_without_warnings():

@@ -325,7 +325,7 @@ def test_a_dataset_without_the_package_says_what_to_install(monkeypatch: pytest.
 
 
 def test_web_addresses_are_off_by_default() -> None:
-    with pytest.raises(BadInput, match="--allow-urls"):
+    with pytest.raises(BadInput, match="give allow_urls=True"):
         ids("https://example.org/a.png")
     (item,) = items(["https://example.org/a.png"] * 2, allow_urls=True)
     assert (item.id, item.url) == ("https://example.org/a.png",) * 2

@@ -74,7 +74,7 @@ def test_workspace_shows_errors_as_text(quiet):
     quiet.locator("#work-image input[type=file]").first.set_input_files(files([f"{LABELS[4]}.png"], b"no image"))
     quiet.locator("#work-labels textarea").fill(json.dumps(LABELS))
     quiet.locator("#work-run").click()
-    quiet.get_by_text("holds no image in a known format").first.wait_for()
+    quiet.get_by_text("is not an image in a known format").first.wait_for()
 
 
 def test_tag(quiet):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
@@ -105,6 +106,16 @@ def test_folders_are_small_enough_to_know(folder):
     own = {path for path in FILES if path.parent == PACKAGE.parent / Path(*folder.split("."))}
     lines = sum(path.read_text("utf-8").count("\n") for path in own)
     assert lines <= MAX_LINES
+
+
+def test_messages_of_the_library_name_arguments_not_options():
+    found = []
+    for path in (each for each in FILES if module_of(each).split(".")[1:2] != ["ui"]):
+        nodes = list(ast.walk(ast.parse(path.read_text("utf-8"))))
+        documented = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+        texts = [node.value for node in nodes if isinstance(node, ast.Constant) and id(node) not in documented]
+        found += [text for text in texts if re.search(r"(^|[ (])--[a-z]", str(text).partition("pip install")[0])]
+    assert found == []
 
 
 def test_an_image_is_called_an_image():

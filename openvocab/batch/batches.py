@@ -110,7 +110,7 @@ def _failed(stage: str, count: int, error: Exception) -> ModelFailed:
     if isinstance(error, BadInput):  # the stage is well, and the error says what to do
         return ModelFailed(f"the {stage} refuses every image, {count} in a row: {error}")
     cause = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
-    remedy = "check its weights, or try --dtype float32 or another --device"
+    remedy = "check its weights, or try dtype='float32' or another device"
     made = ModelFailed(f"the {stage} failed on every image, {count} in a row ({cause}); {remedy}")
     made.__cause__ = error
     return made

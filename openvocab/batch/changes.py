@@ -62,7 +62,7 @@ def refuse_changes(folder: str | os.PathLike[str], changes: Changes) -> None:
     """Raise BadInput if an input has changed."""
     if changes.counts:
         said = ", ".join(f"{count} {name}" for name, count in changes.counts.items())
-        remedy = "give --on-change keep or redo, or another folder"
+        remedy = "give on_change='keep' or on_change='redo', or another folder"
         raise BadInput(f"the inputs of {os.fspath(folder)} have changed since they were answered ({said}); {remedy}")
 
 

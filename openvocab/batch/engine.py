@@ -266,7 +266,7 @@ class Engine:
         sized = replace(self._stages, settings=replace(self._stages.settings, batch_size=size))
         made = score(sized, images, self._vocabulary)
         if not all(np.isfinite(each.scores).all() and np.isfinite(each.features).all() for each in made):
-            raise BadOutput("the tagger's scores are not finite; try --dtype float32")
+            raise BadOutput("the tagger's scores are not finite; try dtype='float32'")
         return made
 
     def _look_for(self, group: Sequence[Answer]) -> None:

@@ -196,7 +196,7 @@ def open_cache(folder: str | os.PathLike[str]) -> Iterator[FeatureCache]:
     try:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CannotWrite(f"--cache {str(place)!r} cannot be made a folder ({error.strerror}); give another") from error
+        raise CannotWrite(f"cache {str(place)!r} cannot be made a folder ({error.strerror}); give another") from error
     cache = FeatureCache(place)
     try:
         yield cache
@@ -378,7 +378,7 @@ def _cache_errors(file: Path) -> Iterator[None]:
     except sqlite3.ProgrammingError as error:  # a DatabaseError too, but the file is sound
         raise BadInput(f"the cache {file} is closed; open it again") from error
     except (sqlite3.OperationalError, OSError) as error:
-        message = f"{file} cannot be used ({error}); check the disk and the permissions, or give another --cache"
+        message = f"{file} cannot be used ({error}); check the disk and the permissions, or give another folder"
         raise CannotWrite(message) from error
     except sqlite3.DatabaseError as error:
         raise BadInput(f"{file} is damaged ({error}); delete it; images are then embedded again") from error

@@ -262,9 +262,9 @@ class WorkerPool:
         self._deaths += 1
         message = f"the worker on {worker.device} ended with status {worker.process.exitcode}"
         if worker.about is None:
-            raise BadInput(f"{message} before its models were loaded; try that device alone with --device")
+            raise BadInput(f"{message} before its models were loaded; try that device alone")
         if self._deaths > _MAX_DEATHS:
-            raise BadInput(f"{message}, as {_MAX_DEATHS} before it; try that device alone with --device")
+            raise BadInput(f"{message}, as {_MAX_DEATHS} before it; try that device alone")
         for number in worker.pending:
             self._strikes[number] = self._strikes.get(number, 0) + 1
             if self._strikes[number] > 1:
@@ -337,7 +337,7 @@ def refuse_difference(one: About, other: About) -> None:
         kinds = [None if each is None else (each.sha256, each.dtype) for each in models]
         if kinds[0] != kinds[1]:
             first, second = (f"{each.dtype} on {each.device}" for each in models)
-            raise BadInput(f"the {stage} is {first} and {second}; give --dtype, so that all workers use the same")
+            raise BadInput(f"the {stage} is {first} and {second}; give dtype=DTYPE, so that all workers use the same")
 
 
 def crashed(item: Item) -> Answer:

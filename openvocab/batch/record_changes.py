@@ -48,7 +48,7 @@ def refuse_another(path: Path, kept: Mapping[str, Any], new: Mapping[str, Any]) 
     ]
     if odd:
         said = "; ".join(each for each in odd if not each.startswith("labels_digest") or len(odd) == 1)
-        raise BadInput(f"{path} holds another run ({said}); give another folder, or --overwrite to start again")
+        raise BadInput(f"{path} holds another run ({said}); give another folder, or overwrite=True to start again")
 
 
 def _short(value: Any) -> str:

@@ -111,7 +111,7 @@ def refuse_without_features(run: Run) -> None:
         BadInput: The run has no features.
     """
     if not run.record.get("features"):
-        raise BadInput(f"{run.path} holds no features, so it cannot be relabeled; run it with --features float32")
+        raise BadInput(f"{run.path} holds no features, so it cannot be relabeled; run it with features='float32'")
 
 
 def _refuse_another(run: Run, loaded: ModelRecord) -> None:

@@ -320,7 +320,7 @@ def open_run(path: Path, record: Mapping[str, Any], *, overwrite: bool = False) 
         elif (path / RECORD).exists():
             refuse_another(path, _record(path), record)
         elif part_files(path):
-            raise BadInput(f"{path} holds parts and no {RECORD}; give another folder, or --overwrite to start again")
+            raise BadInput(f"{path} holds parts and no {RECORD}; give another folder, or overwrite=True to start again")
         _clear(path)
         keys = mend(path)
         if not (path / RECORD).exists():
@@ -345,11 +345,9 @@ def _record(path: Path) -> dict[str, Any]:
     try:
         record = json.loads((path / RECORD).read_text("utf-8"))
     except FileNotFoundError as error:
-        raise BadInput(
-            f"{path} holds no run ({RECORD} is missing); give a folder that was written with --out"
-        ) from error
+        raise BadInput(f"{path} holds no run ({RECORD} is missing); give the folder of a run") from error
     except (OSError, ValueError) as error:
-        raise BadInput(f"{path / RECORD} cannot be read ({str(error)[:100]}); --overwrite starts again") from error
+        raise BadInput(f"{path / RECORD} cannot be read ({str(error)[:100]}); overwrite=True starts again") from error
     if not isinstance(record, dict) or record.get("format") != _FORMAT:
         raise BadInput(f"{path / RECORD} is not of format {_FORMAT}; read it with the version that wrote it")
     return record
@@ -365,6 +363,6 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
-        raise BadInput(f"--out {str(path)!r} cannot be made a folder ({error.strerror}); give another path") from error
+        raise BadInput(f"{str(path)!r} cannot be made a folder ({error.strerror}); give another path") from error
     except OSError as error:
         raise cannot_write(path, error) from error

@@ -197,6 +197,6 @@ def _link(target: Path, original: str) -> None:
     except (OSError, NotImplementedError) as error:
         if not isinstance(error, OSError) or error.errno in _NO_LINKS or getattr(error, "winerror", None) == 1314:
             raise CannotWrite(
-                f"{target} cannot be a symbolic link ({error}); copy the images instead: --images copy"
+                f"{target} cannot be a symbolic link ({error}); copy the images instead: images='copy'"
             ) from error
         raise

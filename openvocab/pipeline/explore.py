@@ -295,7 +295,7 @@ def _tagged(stages: Stages, now: Explored) -> Explored:
         stages, [np.zeros((0, 0), np.float32) if encoded.views is None else encoded.views], now.vocabulary
     )
     if not np.isfinite(tagged.scores).all():
-        raise BadOutput("the tagger's scores are not finite; try --dtype float32")
+        raise BadOutput("the tagger's scores are not finite; try dtype='float32'")
     presence = stages.presence(tagged.evidence, None, now.vocabulary)
     return replace(now, encoded=encoded, tag_scores=tagged.scores, evidence=tagged.evidence, presence=presence)
 

@@ -125,7 +125,7 @@ class Settings:
         if self.verify and self.calibration is not None and self.calibration.bounds_objects:
             raise BadInput(
                 f"the calibration {self.calibration.name!r} bounds the share of objects that are missed, and what "
-                "verification rejects is missed; leave out verify, or fit again without --risk"
+                "verification rejects is missed; leave out verify, or fit again without a bound"
             )
 
     def changed_in(

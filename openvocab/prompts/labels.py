@@ -28,6 +28,7 @@ __all__ = [
     "json_list",
     "label_set",
     "label_sets",
+    "labels_outside",
     "raw_labels",
     "read_labels",
     "set_synonyms",
@@ -64,7 +65,7 @@ def check_labels(labels: Sequence[str] | str) -> tuple[str, ...]:
         raise BadInput(f"labels must be a list of strings, got {type(labels).__name__}; write ['cat', 'dog']")
     checked = tuple(_label(label, position) for position, label in enumerate(labels, 1))
     if not checked:
-        raise BadInput("there are no labels; give at least one, for example ['cat', 'dog']")
+        raise BadInput("there are no labels; give at least one")
     _refuse_twins(checked)
     return checked
 
@@ -166,6 +167,16 @@ def label_set(name: str) -> tuple[str, ...]:
     if name not in _sets():
         raise unknown("label set", name, _sets())
     return _sets()[name]
+
+
+def labels_outside(labels: Iterable[str], name: str) -> list[str]:
+    """Return the labels that a label set does not have, whatever their case.
+
+    Raises:
+        UnknownName: there is no label set of that name.
+    """
+    words = {label.casefold() for label in label_set(name)}
+    return [label for label in labels if label.casefold() not in words]
 
 
 def read_labels(spec: str | Sequence[str] | Path) -> tuple[str, ...]:

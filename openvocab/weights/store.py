@@ -10,11 +10,11 @@ from pathlib import Path
 from openvocab.errors import BadWeights, MissingExtra, unknown
 from openvocab.weights.fetch import hub_file, hub_listing, hub_reach, offline, url_file, url_path
 from openvocab.weights.files import refuse_stand_ins
-from openvocab.weights.manifest import Published, WeightsFile, checkpoint, embedded, published, published_for
+from openvocab.weights.manifest import Published, WeightsFile, checkpoint, embedded, named, published, published_for
 from openvocab.weights.trust import trusted_sha256
 
 __all__ = [
-    "Verdict",
+    "VerifiedFile",
     "beside",
     "package_weights",
     "pull",
@@ -23,6 +23,7 @@ __all__ = [
     "url_weights_all",
     "verified",
     "weights_here",
+    "weights_of",
 ]
 
 _BESIDE = ("*.json", "*.txt", "*.model", "*.jinja")
@@ -32,8 +33,8 @@ _ASKED_FOR = ("config.json", "preprocessor_config.json", "processor_config.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """The result of verifying one file.
+class VerifiedFile:
+    """A file whose digest was verified.
 
     Attributes:
         digest: Its sha256.
@@ -50,6 +51,22 @@ def weights_here(record: Published) -> tuple[Path, ...]:
     """Return the weights of a checkpoint if all of them are on this machine, else nothing; uses no network."""
     found = [_cached(record, file) for file in record.files]
     return tuple(path for path in found if path is not None) if None not in found else ()
+
+
+def weights_of(name: str) -> tuple[Path, ...]:
+    """Return the weights of a checkpoint, or of all checkpoints of a preset; uses no network.
+
+    Raises:
+        UnknownName: there is neither a checkpoint nor a preset of that name.
+        BadWeights: some are not on this machine; the message names all of them.
+    """
+    known = published()
+    found = {each: weights_here(known[each]) if each in known else (checkpoint(each).path,) for each in named(name)}
+    absent = [each for each, paths in found.items() if not paths]
+    if absent:
+        what = f"{', '.join(absent)} {'is' if len(absent) == 1 else 'are'}"
+        raise BadWeights(f"{what} not on this machine; run: openvocab weights pull {name}")
+    return tuple(path for paths in found.values() for path in paths)
 
 
 def refuse_absent(preset: str, specs: Iterable[str]) -> None:
@@ -195,7 +212,7 @@ def _source(record: Published, file: WeightsFile) -> str:
     return sources[-1] if record.fetched_revision else sources[0]
 
 
-def verified(name: str) -> tuple[Verdict, ...]:
+def verified(name: str) -> tuple[VerifiedFile, ...]:
     """Read a checkpoint's weights again and verify the digests.
 
     Raises:
@@ -203,14 +220,11 @@ def verified(name: str) -> tuple[Verdict, ...]:
     """
     if name in embedded():
         kept = checkpoint(name)
-        return (Verdict(name, kept.verified(), kept.sha256, "ships with openvocab"),)
-    record = published()[name]
-    paths = weights_here(record)
-    if not paths:
-        raise BadWeights(f"{name} is not on this machine; run: openvocab weights pull {name}")
-    return tuple(_verdict(record, file, path) for file, path in zip(record.files, paths, strict=True))
+        return (VerifiedFile(name, kept.verified(), kept.sha256, "ships with openvocab"),)
+    record, paths = published()[name], weights_of(name)
+    return tuple(_verified_file(record, file, path) for file, path in zip(record.files, paths, strict=True))
 
 
-def _verdict(record: Published, file: WeightsFile, path: Path) -> Verdict:
+def _verified_file(record: Published, file: WeightsFile, path: Path) -> VerifiedFile:
     digest = trusted_sha256(_source(record, file), path, anew=True)
-    return Verdict(record.name, path, digest, "pinned" if file.sha256 else "trusted at first use")
+    return VerifiedFile(record.name, path, digest, "pinned" if file.sha256 else "trusted at first use")

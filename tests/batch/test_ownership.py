@@ -100,7 +100,7 @@ def test_a_refused_run_removes_nothing(photos: Path, tmp_path: Path) -> None:
     tagging().run_to(run, photos, LABELS)
     (run / ".secret.tmp").write_bytes(b"mine")
     before = files_in(run)
-    with pytest.raises(BadInput, match="--overwrite"):
+    with pytest.raises(BadInput, match="overwrite=True"):
         tagging().run_to(run, photos, ["cat"])
     assert files_in(run) == before
 

@@ -82,7 +82,7 @@ HALF = replace(FragileTagger(), record=replace(FragileTagger().record, dtype="bf
 @pytest.mark.parametrize(
     ("kept", "tagger", "out", "said"),
     [
-        pytest.param(None, None, "new", "holds no features, .* --features float32", id="no features"),
+        pytest.param(None, None, "new", "holds no features, .* features='float32'", id="no features"),
         pytest.param(
             "float32", OTHER, "new", "made by fake:tagger .*, not by other .*load that tagger", id="other weights"
         ),

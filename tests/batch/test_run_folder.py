@@ -182,7 +182,7 @@ def test_another_run_is_refused_with_the_difference(
     with pytest.raises(BadInput) as caught:
         make().run_to(run, images, **options)
     assert words in str(caught.value) or "detector." in str(caught.value)
-    assert "--overwrite" in str(caught.value)
+    assert "overwrite=True" in str(caught.value)
     assert files_of(run).keys() == before.keys()
     summary = make().run_to(run, images, overwrite=True, **options)
     assert (summary.rows, summary.skipped) == (20, 0)
@@ -373,7 +373,8 @@ def test_a_run_does_not_depend_on_locale_home_or_clock(tmp_path: Path, environme
     (path,) = save_images(tmp_path / "p", 1)
     path.rename(path.with_name("犬.png"))
     ended = tag_job(tmp_path / "p", tmp_path / "run", **environment)
-    assert (ended.communicate(timeout=20)[1], ended.returncode) == ("", 0)
+    said = ended.communicate(timeout=20)[1].splitlines()
+    assert (ended.returncode, [line for line in said if not line.startswith("openvocab: pocket")]) == (0, [])
     assert ids_in(tmp_path / "run") == [str(tmp_path / "p" / "犬.png")]
 
 

@@ -119,7 +119,9 @@ def test_batches_that_run_out_of_memory_are_halved_in_workers_too(images: Path, 
     [
         pytest.param(("cpu", "broken"), BadWeights, "its file is not the pinned one", id="weights"),
         pytest.param(("cpu", "dead"), BadInput, "ended with status -9 before its models were loaded", id="dies"),
-        pytest.param(("cpu", "narrow"), BadInput, "float32 on cpu and bfloat16 on narrow; give --dtype", id="dtype"),
+        pytest.param(
+            ("cpu", "narrow"), BadInput, "float32 on cpu and bfloat16 on narrow; give dtype=DTYPE", id="dtype"
+        ),
         pytest.param((), BadInput, "no device is named", id="none"),
     ],
 )

@@ -126,7 +126,7 @@ def test_a_bound_on_what_is_missed_turns_verification_off() -> None:
     ],
 )
 def test_a_bound_and_verification_do_not_go_together(make: Any) -> None:
-    with pytest.raises(BadInput, match=r"'risk.json' bounds .* leave out verify, or fit again without --risk"):
+    with pytest.raises(BadInput, match=r"'risk.json' bounds .* leave out verify, or fit again without a bound"):
         make()
 
 
@@ -138,7 +138,7 @@ def test_the_command_says_so_too(
     BOUNDED.save("risk.json")
     command = ["annotate", "photos", "--labels", "cat", "--out", "new", "--calibration", "risk.json", "--verify", "4"]
     assert main(command) == 2
-    assert "leave out verify, or fit again without --risk" in capsys.readouterr().err
+    assert "leave out verify, or fit again without a bound" in capsys.readouterr().err
 
 
 def answers(one: Pipeline, image: Any = GRAY) -> openvocab.Detections:

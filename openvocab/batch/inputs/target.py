@@ -35,7 +35,7 @@ def refuse_target(folder: str, images: Names, *, overwrite: bool = False) -> Non
     target = os.path.realpath(folder)
     exists = os.path.isdir(target)
     if os.path.exists(target) and not exists:
-        raise BadInput(f"--out {folder!r} cannot be made a folder (a file of that name exists); give another path")
+        raise BadInput(f"{folder!r} cannot be made a folder (a file of that name exists); give another path")
     if isinstance(images, Mapping):
         images = [file for file in images.values() if not isinstance(file, ImageError)]
     given = [images] if isinstance(images, str | os.PathLike) else images
@@ -76,4 +76,4 @@ def _is_inside(path: str, target: str) -> bool:
 
 
 def _refused(name: str, folder: str) -> BadInput:
-    return BadInput(f"{name} lies in --out {folder} and could be overwritten; give another folder")
+    return BadInput(f"{name} lies in the output folder {folder} and could be overwritten; give another folder")

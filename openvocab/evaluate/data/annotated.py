@@ -102,7 +102,7 @@ class AnnotatedSet:
             return self.queries or self.labels
         labels = [self.labels[row] for row in rows]
         if isinstance(self.queries, Prompt):
-            raise BadInput(f"{self.source!r} has its own labels for each image, and a prompt has none; give --labels")
+            raise BadInput(f"{self.source!r} has its own labels for each image, and a prompt has none; give labels")
         return labels if self.queries is None else self.queries.only(*labels)
 
     def first(self, count: int | None) -> AnnotatedSet:

@@ -67,7 +67,7 @@ def _loaded(path: str, parts: Sequence[list[dict[str, Any]]], images: str | None
     if not made:
         raise BadInput(
             f"none of the {len(listed)} images of {path!r} is in {folder!r} ({short_repr(file)} is missing); "
-            "give the folder that their names start in with --images"
+            "give the folder that their names start in as images=FOLDER"
         )
     faults.warn()
     return AnnotatedSet(path, labels, tuple(made), faults.counts, f"the {len(annotations)} annotations of {path!r}")

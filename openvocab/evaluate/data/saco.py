@@ -61,7 +61,7 @@ def load_saco(path: str, images: str | None = None) -> AnnotatedSet:
         for number, (pairs, _) in enumerate(read):
             made[number].append(_annotated(file, sizes[name], rows, [pairs[name, row] for row in rows], faults))
     if not made[0]:
-        raise BadInput(f"none of the images of {path!r} is in {folder!r}; give their folder with --images")
+        raise BadInput(f"none of the images of {path!r} is in {folder!r}; give their folder as images=FOLDER")
     faults.warn()
     first, *others = map(tuple, made)
     source = f"the noun phrases of {path!r}"

@@ -111,7 +111,7 @@ def path_inside(folder: str, name: str, where: str) -> str:
     file, whole = os.path.join(folder, name), os.path.abspath(folder)
     if os.path.commonpath([whole, os.path.abspath(file)]) != whole:
         raise BadInput(
-            f"{where} names {short_repr(name)}, outside {whole!r}; give the folder of all images with --images"
+            f"{where} names {short_repr(name)}, outside {whole!r}; give the folder of all images as images=FOLDER"
         )
     return file
 

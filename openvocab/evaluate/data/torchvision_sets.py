@@ -78,7 +78,7 @@ def load_torchvision(path: str) -> LabeledSet:
     """
     name, sign, root = path.partition(":")
     if not sign or not root:
-        raise BadInput(f"--data {path!r} names no folder; write NAME:ROOT, such as CIFAR10:/data")
+        raise BadInput(f"{path!r} names no folder; write NAME:ROOT, such as CIFAR10:/data")
     if name not in TORCHVISION:
         raise unknown("torchvision data set", name, TORCHVISION)
     kind = TORCHVISION[name]

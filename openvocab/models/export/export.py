@@ -155,7 +155,7 @@ class _Job:
         if not least >= MIN_COSINE:
             raise BadOutput(
                 f"{record.source}: features of the exported {record.stage} differ from those of torch (cosine "
-                f"{least:.5f}, {MIN_COSINE} or more is needed), so it was not written; try the other --format"
+                f"{least:.5f}, {MIN_COSINE} or more is needed), so it was not written; try the other format"
             )
 
     def _refuse_lossy(self, record: ExportRecord) -> None:
@@ -163,7 +163,7 @@ class _Job:
         if lost > self.max_loss:
             raise BadOutput(
                 f"{record.source}: int8 loses {lost:.2f} points of top-1 on the {record.checks['images']} images, more "
-                f"than {self.max_loss:g}, so it was not written; leave out --int8, give more images, or allow the loss"
+                f"than {self.max_loss:g}, so it was not written; leave out int8, give more images, or allow the loss"
             )
 
 

@@ -56,7 +56,7 @@ class Samples:
         words = read_labels(labels or kinds)
         lacking = sorted(set(kinds).difference(words))
         if lacking:
-            raise BadInput(f"{folder}: the folder {lacking[0]!r} is none of the labels; add it or leave out --labels")
+            raise BadInput(f"{folder}: the folder {lacking[0]!r} is none of the labels; add it or leave out the labels")
         return cls(tuple(paths), words, tuple(words.index(name) for name in names))
 
     def images(self, count: int | None = None) -> Iterator[ImageArray]:

@@ -209,7 +209,7 @@ class DualEncoder(ABC):
         """
         logits = self.logits(features, vocabulary)
         if not np.isfinite(logits).all():
-            raise BadOutput("the tagger's logits are not finite; try --dtype float32, or check its weights")
+            raise BadOutput("the tagger's logits are not finite; try dtype='float32', or check its weights")
         return sigmoid(logits) if self.independent else softmax(logits), logits
 
     def score(self, images: Sequence[ImageArray | Prepared], vocabulary: TextEmbeddings | Sequence[str]) -> Floats:

@@ -195,7 +195,7 @@ class RamTagger:
         """
         logits = self.logits(features, vocabulary)
         if not np.isfinite(logits).all():
-            raise BadOutput("the tagger's logits are not finite; try --dtype float32, or check its weights")
+            raise BadOutput("the tagger's logits are not finite; try dtype='float32', or check its weights")
         return sigmoid(logits), logits
 
     def score(self, images: Sequence[ImageArray | Prepared], vocabulary: TextEmbeddings | Sequence[str]) -> Floats:

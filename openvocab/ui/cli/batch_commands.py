@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from openvocab import Loader, PromptSet, Summary
     from openvocab.batch.engine import Answer
 
-__all__ = ["Stop", "fill_run", "listening"]
+__all__ = ["Failures", "Stop", "fill_run", "listening"]
 
 Runner = Callable[..., "Summary"]
 
@@ -49,6 +50,27 @@ _PASSED_ON = (
 )
 _DECIDING = ("command", "device", "devices", "dtype", "features", "decode_size", "frames")
 """Options, besides models, labels, prompts and settings, that rows may depend on."""
+
+
+class Failures:
+    """Prints and counts the errors of images that cannot be read, and reports their rows."""
+
+    def __init__(self, tell: Callable[[dict[str, Any]], None]) -> None:
+        self.count = 0
+        self._tell = tell
+
+    def __call__(self, source: str | Path, error: Exception) -> None:
+        """Count the error, print it and report its row."""
+        from openvocab.batch.engine import kind_of
+
+        self.count += 1
+        complain(str(error))
+        self._tell({"source": str(source), "status": "error", "error_kind": kind_of(error), "error": str(error)})
+
+    @property
+    def status(self) -> int:
+        """The exit status."""
+        return SOME_FAILED if self.count else OK
 
 
 class Stop:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import openvocab
-from openvocab.errors import BadInput, require
-from openvocab.ui.cli.batch_commands import OK, SOME_FAILED, fill_run
+from openvocab.errors import BadInput, require, unknown
+from openvocab.ui.cli.batch_commands import OK, Failures, fill_run
 from openvocab.ui.cli.config_file import show_config
 from openvocab.ui.cli.evaluate_command import evaluate
 from openvocab.ui.cli.everything_command import everything
@@ -35,7 +35,7 @@ from openvocab.ui.cli.prompt_command import prompt
 from openvocab.ui.cli.relabel_command import relabel
 from openvocab.ui.cli.review_command import review
 from openvocab.ui.cli.serve_command import serve
-from openvocab.ui.cli.shared_options import labels_of, prompts_of
+from openvocab.ui.cli.shared_options import labels_of, prompts_of, tell_scope
 from openvocab.ui.cli.standard_input import with_stdin
 from openvocab.ui.cli.weights_commands import weights
 from openvocab.weights.manifest import preset_records
@@ -52,27 +52,6 @@ _OF_STAGE = {
     "detector": ("presence_threshold", "box_threshold", "nms_iou", "duplicates", "duplicate_iou", "max_boxes"),
 }
 """Stage -> the options of `annotate` that only it reads."""
-
-
-class _Failures:
-    """Prints and counts the errors of images that cannot be read, and reports their rows."""
-
-    def __init__(self, tell: Callable[[dict[str, Any]], None]) -> None:
-        self.count = 0
-        self._tell = tell
-
-    def __call__(self, source: str | Path, error: Exception) -> None:
-        """Count the error, print it and report its row."""
-        from openvocab.batch.engine import kind_of
-
-        self.count += 1
-        complain(str(error))
-        self._tell({"source": str(source), "status": "error", "error_kind": kind_of(error), "error": str(error)})
-
-    @property
-    def status(self) -> int:
-        """The exit status."""
-        return SOME_FAILED if self.count else OK
 
 
 def _refuse_paths(args: Namespace) -> None:
@@ -166,11 +145,12 @@ def tag(args: Namespace) -> int:
     _refuse_paths(args)
     _check(args)
     loader = _loader(args, "tagger")
+    tell_scope(loader.preset, args.labels, chosen=args.preset is not None)
     return fill_run(args, loader, prompts_of(args)) if args.out else _print_tags(loader(args.device), args)
 
 
 def _print_tags(pipe: Pipeline, args: Namespace) -> int:
-    failures = _Failures(say_json if args.json else lambda row: None)
+    failures = Failures(say_json if args.json else lambda row: None)
     reading = {name: getattr(args, name) for name in ("allow_urls", "workers", "isolate", "cache", "frames")}
     results = pipe.run(args.paths, args.labels, template=prompts_of(args), on_error=failures, **reading)
     for result in progress(_until_failure(results, failures) if args.strict else results):
@@ -183,7 +163,7 @@ def _print_tags(pipe: Pipeline, args: Namespace) -> int:
     return failures.status
 
 
-def _until_failure(results: Iterator[Result], failures: _Failures) -> Iterator[Result]:
+def _until_failure(results: Iterator[Result], failures: Failures) -> Iterator[Result]:
     """Yield results up to the first image that has none."""
     for result in results:
         if failures.count:
@@ -215,22 +195,36 @@ def annotate(args: Namespace) -> int:
     _check(args)
     loader = _loader(args, "tagger", "detector", "segmenter")
     _refuse_unused(args, loader)
+    tell_scope(loader.preset, args.labels, chosen=args.preset is not None)
     return fill_run(args, loader, prompts_of(args), draw=args.images, line=True)
 
 
 def models(args: Namespace) -> int:
-    """Print the presets and the families."""
-    presets = openvocab.presets()
+    """Print the presets and the families, all or those named.
+
+    Raises:
+        UnknownName: there is neither a preset nor a family of a name.
+    """
+    presets, families = openvocab.presets(), {stage: list(names) for stage, names in openvocab.families().items()}
+    known = {*(one.name for one in presets), *itertools.chain(*families.values())}
+    for name in args.names:
+        if name not in known:
+            raise unknown("preset or model family", name, known)
+    wanted = set(args.names) or known
+    presets = [one for one in presets if one.name in wanted]
+    families = {
+        stage: kept for stage, names in families.items() if (kept := [each for each in names if each in wanted])
+    }
     if args.json:
-        families = {stage: list(names) for stage, names in openvocab.families().items()}
         say_json({"presets": [asdict(one) for one in presets], "families": families})
         return OK
-    table(
-        ("preset", "description", "license", "size"),
-        [(one.name, one.description, one.license, megabytes(one.size_bytes)) for one in presets],
-    )
-    say("")
-    table(("stage", "families"), [(stage, ", ".join(names)) for stage, names in openvocab.families().items()])
+    if presets:
+        head = ("preset", "description", "license", "size")
+        table(head, [(one.name, one.description, one.license, megabytes(one.size_bytes)) for one in presets])
+    if presets and families:
+        say("")
+    if families:
+        table(("stage", "families"), [(stage, ", ".join(names)) for stage, names in families.items()])
     return OK
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import openvocab
 from openvocab.pipeline.everything import EverythingOptions
-from openvocab.ui.cli.batch_commands import OK, SOME_FAILED
-from openvocab.ui.cli.output import complain, detections_of, output_folder, progress, say, say_json
-from openvocab.ui.cli.shared_options import DEVICE_HELP, DTYPE_HELP, add_label_options, prompts_of
+from openvocab.ui.cli.batch_commands import Failures
+from openvocab.ui.cli.output import detections_of, output_folder, progress, say, say_json
+from openvocab.ui.cli.shared_options import DEVICE_HELP, DTYPE_HELP, add_label_options, prompts_of, tell_scope
 
 __all__ = ["add_options", "everything"]
 
@@ -30,7 +30,8 @@ def add_options(command: ArgumentParser, preset: str) -> None:
     command.add_argument("--out", metavar="DIR", help="write annotated images to this folder")
     command.add_argument("--json", action="store_true", help="print JSON and nothing else, one row an image")
     models = command.add_argument_group("models")
-    models.add_argument("--preset", default=preset, metavar="NAME", help="see: openvocab models (default: %(default)s)")
+    models.add_argument("--preset", metavar="NAME", help=f"see: openvocab models (default: {preset})")
+    command.set_defaults(usual_preset=preset)
     models.add_argument("--device", help=DEVICE_HELP)
     models.add_argument("--dtype", help=DTYPE_HELP)
     group = command.add_argument_group("objects")
@@ -52,15 +53,17 @@ def everything(args: Namespace) -> int:
     options = EverythingOptions(**{field.name: getattr(args, field.name) for field in fields(EverythingOptions)})
     paths = openvocab.find_images(args.paths)
     folder = None if args.out is None else output_folder(args.out)
-    pipe = openvocab.load(args.preset, device=args.device, dtype=args.dtype)
-    vocabulary, failed = pipe.vocabulary(args.labels, prompts_of(args)), 0
+    args.labels, preset = openvocab.read_label_set(args.labels), args.preset or args.usual_preset
+    tell_scope(preset, args.labels, chosen=args.preset is not None)
+    pipe = openvocab.load(preset, device=args.device, dtype=args.dtype)
+    vocabulary = pipe.vocabulary(args.labels, prompts_of(args))
+    failures = Failures(say_json if args.json else lambda row: None)
     chosen = {field.name: getattr(options, field.name) for field in fields(options)}
     for number, path in enumerate(progress(paths)):
         try:
             result = pipe.everything(path, vocabulary, **chosen)
         except (openvocab.ImageError, openvocab.BadOutput) as error:
-            complain(str(error))
-            failed += 1
+            failures(path, error)
             continue
         if folder is not None:
             result.save(folder / f"{number:05d}-{Path(path).stem}.png")
@@ -68,4 +71,4 @@ def everything(args: Namespace) -> int:
             say_json({"status": "ok", **result.to_dict()})
         else:
             say(f"{result.source}: {detections_of(result)}")
-    return SOME_FAILED if failed else OK
+    return failures.status

@@ -19,8 +19,8 @@ from openvocab.errors import CannotWrite, OpenVocabError, OpenVocabWarning, unkn
 from openvocab.pipeline.quiet import show_progress
 from openvocab.ui.cli.commands import COMMANDS
 from openvocab.ui.cli.config_file import chosen_command, file_of, read_config, use_config
-from openvocab.ui.cli.options import parser
-from openvocab.ui.cli.output import complain
+from openvocab.ui.cli.options import option_names, parser
+from openvocab.ui.cli.output import complain, name_options
 
 __all__ = ["main"]
 
@@ -80,6 +80,7 @@ def _arguments(given: Sequence[str]) -> Namespace:
         BadInput: the file cannot be used.
     """
     made = parser()
+    name_options(option_names(made))
     command, file = chosen_command(made, given), file_of(given)
     if file is not None and command.prog.split()[1:] not in ([], ["config"]):
         use_config(command, read_config(file), file)
@@ -116,6 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         log.addHandler(_StderrHandler(logging.INFO))
         log.setLevel(logging.INFO)
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="PIL")  # the image's own error says what is wrong
         _show_own_warnings()
         try:
             return COMMANDS[args.command](args)

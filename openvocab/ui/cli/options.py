@@ -24,13 +24,13 @@ from openvocab.ui.cli import (
 )
 from openvocab.ui.cli.evaluate_command import add_tasks
 from openvocab.ui.cli.export_command import add_options
-from openvocab.ui.cli.shared_options import DEVICE_HELP, DTYPE_HELP, add_label_options, number_or_word
+from openvocab.ui.cli.shared_options import DEVICE_HELP, DTYPE_HELP, EMBEDDED, add_label_options, number_or_word
 from openvocab.ui.cli.weights_commands import JSON_HELP as LIST_JSON_HELP
 from openvocab.ui.cli.weights_commands import add_actions
 
-__all__ = ["DEFAULT_PRESET", "Parser", "parser"]
+__all__ = ["DEFAULT_PRESET", "Parser", "option_names", "parser"]
 
-DEFAULT_PRESET = "pocket"
+DEFAULT_PRESET = EMBEDDED
 """The models of a command line that names none."""
 
 _TAG_SETTINGS = ("tag_threshold", "max_tags", "windows", "tiles", "min_object", "batch_size", "calibration")
@@ -162,6 +162,7 @@ def _run(command: ArgumentParser, out: str, *, required: bool = False) -> None:
 def _others(add: Callable[[str, str], Parser]) -> None:
     """Add the commands that run no chain; add makes the parser of a name and what it says."""
     models = add("models", "List the presets and the model families.")
+    models.add_argument("names", nargs="*", metavar="NAME", help="a preset or a family, to list that alone")
     models.add_argument("--json", action="store_true", help=LIST_JSON_HELP)
     labels_command.add_actions(add("labels", "List and show the label sets; check labels of your own."))
     add_actions(add("weights", "List, fetch, check and carry the checkpoints that openvocab knows."))
@@ -182,6 +183,15 @@ def _others(add: Callable[[str, str], Parser]) -> None:
     completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
     doctor = add("doctor", "Show versions, devices, caches and which presets can run here.")
     doctor.add_argument("--json", action="store_true", help=LIST_JSON_HELP)
+
+
+def option_names(command: ArgumentParser) -> set[str]:
+    """Return the names that the options of a command and of those below it have as arguments, such as box_threshold."""
+    names = {name[2:].replace("-", "_") for action in command._actions for name in action.option_strings}
+    for action in command._actions:
+        if isinstance(action, _SubParsersAction):
+            names.update(*map(option_names, action.choices.values()))
+    return names
 
 
 def parser() -> Parser:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 import textwrap
@@ -21,6 +22,7 @@ __all__ = [
     "complain",
     "detections_of",
     "megabytes",
+    "name_options",
     "output_folder",
     "presence_of",
     "progress",
@@ -32,6 +34,9 @@ __all__ = [
 
 T = TypeVar("T")
 
+_ARGUMENT = re.compile(r"""(?<![\w./'"-])([a-z]+(?:_[a-z]+)*)(?![\w./'"])(?:=('[^']*'|[\w.]*\w))?""")
+"""A name in a message, with its value if it has one: verify=0, features='float32', box_threshold."""
+_options: frozenset[str] = frozenset()
 _MIN_COLUMN = 8
 _MAX_PRESENCE = 5
 """The number of labels that are listed as present, and as absent; the others are counted."""
@@ -40,6 +45,25 @@ _MAX_PRESENCE = 5
 def _printable(text: str) -> str:
     """Replace control characters, which a file name may contain."""
     return "".join(character if character.isprintable() else "�" for character in text)
+
+
+def name_options(names: Iterable[str]) -> None:
+    """Set the names that options have in messages of the library, which are those of its arguments."""
+    global _options
+    _options = frozenset(names)
+
+
+def _with_options(message: str) -> str:
+    """Return a message of the library with options in place of arguments: verify=0 is --verify 0."""
+
+    def option(found: re.Match[str]) -> str:
+        name, value = found.groups()
+        is_argument = value or "_" in name or message[found.end() :].startswith(" must ")
+        if name not in _options or not is_argument:
+            return found[0]
+        return f"--{name.replace('_', '-')}" + (f" {value.strip(chr(39))}" if value not in (None, "True") else "")
+
+    return _ARGUMENT.sub(option, message)
 
 
 def _line(text: str, stream: TextIO) -> None:
@@ -64,7 +88,7 @@ def say_json(row: object) -> None:
 
 def complain(message: str) -> None:
     """Print one line on stderr."""
-    _line(f"openvocab: {_printable(message)}", sys.stderr)
+    _line(f"openvocab: {_printable(_with_options(message))}", sys.stderr)
 
 
 def output_folder(path: str) -> Path:

@@ -5,19 +5,27 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 import openvocab
-from openvocab import Prompt, PromptSet
+from openvocab import LabelSet, Prompt, PromptSet
 from openvocab.errors import BadInput
+from openvocab.prompts.labels import labels_outside
+from openvocab.ui.cli.output import complain
 
 __all__ = [
     "DEVICE_HELP",
     "DTYPE_HELP",
+    "EMBEDDED",
     "LABELS_HELP",
     "TEMPLATE_HELP",
     "add_label_options",
     "labels_of",
     "number_or_word",
     "prompts_of",
+    "tell_scope",
 ]
+
+EMBEDDED = "pocket"
+"""The preset whose models ship with the package, and the label set of the words that they know."""
+_MAX_NAMED = 5
 
 DEVICE_HELP = "cuda, mps or cpu (default: the fastest available)"
 LABELS_HELP = '"a, b", a .txt file with one label per line, a .yaml file with synonyms, or a label set'
@@ -49,6 +57,32 @@ def labels_of(args: Namespace) -> str | Prompt:
     if (given is None) == (path is None):
         raise BadInput("give either --labels or --prompt, the words or a prompt file")
     return openvocab.read_prompt(path) if path is not None else given or ""
+
+
+def _outside(given: str | LabelSet | Prompt) -> list[str]:
+    """Return the labels that the embedded models know neither by name nor by a synonym, a child or an exemplar."""
+    if isinstance(given, Prompt):
+        return labels_outside(
+            (word for word in given.labels if word not in {one.label for one in given.exemplars}), EMBEDDED
+        )
+    words = openvocab.read_label_set(given)
+    groups = [(each, *words.synonyms.get(each, ()), *words.children.get(each, ())) for each in words.labels]
+    return [group[0] for group in groups if labels_outside(group, EMBEDDED) == list(group)]
+
+
+def tell_scope(preset: str | None, labels: str | LabelSet | Prompt, *, chosen: bool) -> None:
+    """Print on stderr what the embedded models know, if nobody chose them, and which of the labels they do not know."""
+    if preset != EMBEDDED:
+        return
+    if not chosen:
+        known = f"{openvocab.label_sets()[EMBEDDED]} drawn objects and no photographs"
+        complain(f"{EMBEDDED}, the default preset, knows {known}; for photographs, see: openvocab models")
+    outside = _outside(labels)
+    if outside:
+        named = ", ".join(map(repr, outside[:_MAX_NAMED])) + ", ..." * (len(outside) > _MAX_NAMED)
+        complain(
+            f"{EMBEDDED} does not know {named}, so their scores mean nothing; see: openvocab labels show {EMBEDDED}"
+        )
 
 
 def prompts_of(args: Namespace) -> PromptSet:

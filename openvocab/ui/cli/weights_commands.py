@@ -39,11 +39,11 @@ def add_actions(command: ArgumentParser) -> None:
     pull.add_argument("names", nargs="+", metavar="NAME", help="a checkpoint, a preset or a SPEC")
     verify = add("verify", "Verify the digests of downloaded checkpoints.")
     verify.add_argument(
-        "names", nargs="*", metavar="NAME", help="a checkpoint or a preset (default: all downloaded ones)"
+        "names", nargs="*", metavar="NAME", help="a checkpoint, a preset or a SPEC (default: all downloaded ones)"
     )
     verify.add_argument("--json", action="store_true", help=JSON_HELP)
     where = add("where", "Print the paths of the weights of a checkpoint or preset.")
-    where.add_argument("name", metavar="NAME", help="a checkpoint or a preset")
+    where.add_argument("name", metavar="NAME", help="a checkpoint, a preset or a SPEC")
     where.add_argument("--json", action="store_true", help=JSON_HELP)
     pack = add("pack", "Pack the checkpoints of a preset into one file, for a machine without a network.")
     pack.add_argument("name", metavar="PRESET", help="a preset or a checkpoint")
@@ -99,12 +99,6 @@ def _short(spec: str) -> str:
     return known.name if known else spec or "-"
 
 
-def _names_of(given: str) -> tuple[str, ...]:
-    """Return the checkpoints of a name or a SPEC."""
-    known = published_for(given) if ":" in given else None
-    return (known.name,) if known else named(given)
-
-
 def _pull_spec(spec: str) -> None:
     """Download the weights of a SPEC without a record by loading it.
 
@@ -127,7 +121,7 @@ def _pull(args: Namespace) -> int:
     from openvocab.weights.store import pull
 
     specs = [given for given in args.names if ":" in given and published_for(given) is None]
-    wanted = dict.fromkeys(name for given in args.names if given not in specs for name in _names_of(given))
+    wanted = dict.fromkeys(name for given in args.names if given not in specs for name in named(given))
     for spec in specs:
         _pull_spec(spec)
     for name in wanted:
@@ -161,7 +155,7 @@ def _verify(args: Namespace) -> int:
     head = ("checkpoint", "sha256", "checked against", "file")
     if args.json:
         say_json({"checkpoints": _records(head, rows), "failed": wrong})
-    else:
+    elif rows:
         table(head, rows)
     if wrong:
         raise BadWeights(f"{len(wrong)} of {len(names)} checkpoints failed: {', '.join(wrong)}")
@@ -169,14 +163,9 @@ def _verify(args: Namespace) -> int:
 
 
 def _where(args: Namespace) -> int:
-    from openvocab.weights.store import weights_here
+    from openvocab.weights.store import weights_of
 
-    found: list[str] = []
-    for name in named(args.name):
-        paths = (checkpoint(name).path,) if name in embedded() else weights_here(published()[name])
-        if not paths:
-            raise BadWeights(f"{name} is not on this machine; run: openvocab weights pull {name}")
-        found += map(str, paths)
+    found = list(map(str, weights_of(args.name)))
     if args.json:
         say_json(found)
         return OK

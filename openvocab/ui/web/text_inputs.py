@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import openvocab
 from openvocab import LabelSet, PromptSet
 from openvocab.errors import BadInput
-from openvocab.prompts.labels import json_list
+from openvocab.prompts.labels import json_list, labels_outside
 from openvocab.ui.web.texts import strings
 
 __all__ = ["describe_labels", "parse_labels", "parse_template", "parse_vocabulary"]
@@ -101,8 +101,7 @@ def describe_labels(text: str | None, preset: str = "") -> tuple[str, bool]:
         labels = parse_labels(text)
     except openvocab.OpenVocabError as error:
         return str(error), False
-    words = {label.casefold() for label in openvocab.read_labels(known)} if known else set()
-    outside = [label for label in labels if known and label.casefold() not in words]
+    outside = labels_outside(labels, known) if known else []
     if not outside:
         return strings.labels(len(labels)), True
     named, more = outside[:_MAX_NAMED], max(0, len(outside) - _MAX_NAMED)

@@ -75,6 +75,38 @@ def test_annotate_writes_a_row_for_each_and_an_image_for_those_it_reads(loads, i
     assert said.err.count("openvocab: ") == 1
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        pytest.param(
+            ["dog,"], ["pocket, the default preset, knows 140 drawn objects and no photographs"], id="default"
+        ),
+        pytest.param(["dog,", "--preset", "pocket"], [], id="chosen"),
+        pytest.param(["dog,", "--preset", "base"], [], id="another preset"),
+        pytest.param(["Dog, gnu", "--preset", "pocket"], ["pocket does not know 'gnu', so"], id="unknown label"),
+        pytest.param(["{here}/known.yaml", "--preset", "pocket"], [], id="known synonym and child"),
+    ],
+)
+@pytest.mark.parametrize("command", ["tag", "annotate", "everything"])
+def test_what_the_embedded_models_know_is_said_once_on_stderr(loads, images, tmp_path, capsys, command, given, said):
+    (tmp_path / "known.yaml").write_text("canine: [dog]\nfruit: {children: [apple]}\napple: []\n", "utf-8")
+    labels, *preset = [each.format(here=tmp_path) for each in given]
+    main([command, str(images / "a.png"), "--labels", labels, *preset, "--out", str(tmp_path / "o")])
+    lines = capsys.readouterr().err.splitlines()
+    found = [line.removeprefix("openvocab: ") for line in lines if "know" in line]
+    assert len(found) == len(said) and all(map(str.startswith, found, said))
+
+
+def test_everything_prints_a_row_for_each_image_as_json(images, capsys):
+    assert main(["everything", str(images), "--labels", "dog,", "--json"]) == 1
+    rows = rows_of(capsys.readouterr().out)
+    assert [(row["status"], row.get("error_kind")) for row in rows] == [
+        ("ok", None),
+        ("error", "not_an_image"),
+        ("ok", None),
+    ]
+
+
 def test_json_leaves_nothing_else_on_stdout(loads, images, tmp_path, capsys):
     main(["tag", str(images), "--labels", "dog,", "--json"])
     rows = rows_of(capsys.readouterr().out)
@@ -167,7 +199,11 @@ def test_options_become_settings(loads, images, tmp_path, command, given, name, 
         pytest.param(["tag", "{here}/empty", "--labels", "a, b"], "no image", id="empty folder"),
         pytest.param(["tag", "{here}", "--labels", "a, b", "--tag-threshold", "2"], "0 to 1", id="threshold"),
         pytest.param(["annotate", "{here}", "--labels", "a, b", "--out", "{here}"], "overwritten", id="own folder"),
-        pytest.param(["annotate", "{here}", "--labels", "a, b", "--out", "{here}/a.png"], "--out", id="out is a file"),
+        pytest.param(
+            ["annotate", "{here}", "--labels", "a, b", "--out", "{here}/a.png"],
+            "cannot be made a folder",
+            id="out is a file",
+        ),
         pytest.param(
             ["tag", "{here}", "--labels", "a, b", "--template", "no slot here"], "place for the label", id="template"
         ),
@@ -185,6 +221,18 @@ def test_options_become_settings(loads, images, tmp_path, command, given, name, 
             ["tag", "{here}", "--labels", "a, b", "--part-rows", "3"], "name one with --out", id="parts of no folder"
         ),
         pytest.param(["labels", "show", "pokcet"], "did you mean 'pocket'", id="label set"),
+        pytest.param(["models", "bsae"], "no preset or model family named 'bsae'; did you mean 'base'", id="preset"),
+        pytest.param(["tag", "{here}", "--labels", ""], "there are no labels; give at least one\n", id="no labels"),
+        pytest.param(
+            ["tag", "https://example.org/a.png", "--labels", "a,"],
+            "give --allow-urls to fetch",
+            id="an option, no argument",
+        ),
+        pytest.param(
+            ["tag", "{here}", "--labels", "a,", "--max-tags", "-1"],
+            "openvocab: --max-tags must be",
+            id="the option's own name",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(loads, images, capsys, arguments, said):
@@ -263,6 +311,7 @@ def test_demo_shows_truth_beside_answers(loads, monkeypatch, images, tmp_path, c
     ("command", "words"),
     [
         pytest.param(["models"], ["pocket", "open_clip", "owlv2", "sam", "MB"], id="models"),
+        pytest.param(["models", "base", "sam2"], ["base", "segmenter  sam2\n"], id="models by name"),
         pytest.param(["labels"], ["pocket"], id="label sets"),
         pytest.param(["labels", "show", "pocket"], ["dog\n"], id="one label set"),
     ],

@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
+from openvocab.ui.cli import output
 from openvocab.ui.cli.main import main
-from openvocab.ui.cli.options import parser
+from openvocab.ui.cli.options import option_names, parser
 from openvocab.ui.cli.output import table
 
 TAG = ["tag", "a.png", "--labels", "a, b"]
@@ -48,6 +49,28 @@ def test_global_options_work_before_and_after_the_command(command: list[str]) ->
 def test_listings_print_one_json_document(command: list[str], key: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*command, "--json"]) == 0
     assert key in json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        pytest.param("give overwrite=True to start again", "give --overwrite to start again", id="flag"),
+        pytest.param("verify=0 keeps them", "--verify 0 keeps them", id="number"),
+        pytest.param("try dtype='float32', or", "try --dtype float32, or", id="text"),
+        pytest.param("(tag_threshold is 0.5)", "(--tag-threshold is 0.5)", id="name with an underscore"),
+        pytest.param("tiles must be a number", "--tiles must be a number", id="name that must be"),
+        pytest.param(
+            "known: open_clip; the labels are tiles", "known: open_clip; the labels are tiles", id="other words"
+        ),
+        pytest.param("'dtype=x' in a/box_threshold.png", "'dtype=x' in a/box_threshold.png", id="names of files"),
+    ],
+)
+def test_messages_of_the_library_name_options(
+    message: str, shown: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(output, "_options", frozenset(option_names(parser())))
+    output.complain(message)
+    assert capsys.readouterr().err == f"openvocab: {shown}\n"
 
 
 @pytest.mark.parametrize("columns", [40, 80])

@@ -224,7 +224,7 @@ def test_detect_measures_ap_without_suppression_between_labels(given, ap, boxes,
     ("more", "says"),
     [
         pytest.param(["--labels", "platelet"], "the first is 'WBC'", id="labels do not match"),
-        pytest.param(["--box-threshold", "2"], "box_threshold must lie in 0 to 1", id="threshold"),
+        pytest.param(["--box-threshold", "2"], "--box-threshold must lie in 0 to 1", id="threshold"),
         pytest.param(["--images", "x"], "a folder of images is for coco", id="images"),
         pytest.param(["--format", "coco"], "is not a file", id="another format"),
     ],

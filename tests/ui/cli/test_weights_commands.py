@@ -103,11 +103,19 @@ def test_pack_and_unpack(sam, caches, capsys):
     ("arguments", "told"),
     [
         pytest.param(["weights", "pull", "sam-vitb"], "did you mean 'sam-vit-b'", id="unknown name"),
-        pytest.param(["weights", "where", "small"], "weights pull open_clip-vit-b-32", id="where, absent"),
+        pytest.param(
+            ["weights", "where", "small"],
+            "owlv2-base, sam2-tiny are not on this machine; run: openvocab weights pull small",
+            id="where, absent",
+        ),
+        pytest.param(["weights", "where", "pocke"], "did you mean 'pocket'", id="where, unknown name"),
+        pytest.param(["weights", "where", "nosuch"], "see: openvocab weights list", id="where, no such name"),
+        pytest.param(["weights", "where", "sam2:facebook/sam2-hiera-nosuch"], "no checkpoint", id="where, SPEC"),
+        pytest.param(["weights", "pack", "small", "-o", "x.tar"], "weights pull small", id="pack, absent"),
         pytest.param(["weights", "verify", "sam-vit-h"], "1 of 1 checkpoints failed", id="verify, absent"),
         pytest.param(["weights", "pull", "sam-vit-h"], "openvocab is offline", id="pull, offline"),
         pytest.param(["weights", "pack", "pocket", "-o", "x.tar"], "nothing to pack", id="pack, embedded"),
-        pytest.param(["weights", "unpack", "none.tar"], "none.tar", id="unpack, absent"),
+        pytest.param(["weights", "unpack", "none.tar"], "none.tar does not exist; check", id="unpack, absent"),
     ],
 )
 def test_what_cannot_be_done_is_said_with_status_2(arguments, told, capsys):

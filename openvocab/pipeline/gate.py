@@ -156,7 +156,7 @@ def _why_no_tag(
     if isinstance(min_scores, np.ndarray):
         min_scores, rule = round(float(min_scores[best]), 3), "calibrated"
     limit = f"the tag threshold {min_scores:g} ({rule})"
-    return f"no tag: best label {labels[best]!r} scored {scores[best]:.3g}, under {limit}"
+    return f"no tag: best label {labels[best]!r} scored {round(float(scores[best]), 3):g}, under {limit}"
 
 
 def _why_no_box(count: int, settings: Settings, *, gated: bool) -> str:

@@ -162,6 +162,8 @@ def test_the_command_prints_the_first_with_reasons(photos: Path, capsys: pytest.
     assert main(["review", "run", "--json"]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert len(lines) == 6 and lines[0]["doubts"][0].keys() == {"label", "errors", "reason"}
+    assert main(["review", "run", "--rejected"]) == 0
+    assert capsys.readouterr().out == "no box was rejected\n"
     assert main(["review", "run", "--first", "0"]) == 2
     assert main(["review", "photos"]) == 2
 

@@ -6,12 +6,10 @@ import json
 import tomllib
 from argparse import SUPPRESS, Action, ArgumentParser, Namespace, _AppendAction, _StoreAction, _SubParsersAction
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import openvocab
 from openvocab.errors import BadInput, unknown
 
 __all__ = ["chosen_command", "file_of", "read_config", "show_config", "use_config"]
@@ -88,6 +86,8 @@ def use_config(command: ArgumentParser, config: Mapping[str, Any], path: str) ->
 def show_config(args: Namespace, parser: ArgumentParser) -> str:
     """Return the options of a command as YAML that --config reads: the defaults, and what the file changes.
 
+    A setting that neither names is null: the preset's own default holds, and a value would take its place.
+
     Raises:
         UnknownName: There is no such command.
         BadInput: The file cannot be used.
@@ -100,15 +100,15 @@ def show_config(args: Namespace, parser: ArgumentParser) -> str:
         raise unknown("command", args.of[-1], nested.choices)
     if args.config:
         use_config(command, read_config(args.config), args.config)
-    own = {field.name: field.default for field in fields(openvocab.Settings)}
     values = {}
     for action in command._actions:
         if _key(action) not in _NO_OPTION and not isinstance(action, _SubParsersAction):
             default = None if action.default is SUPPRESS else action.default
             if not isinstance(action, _StoreAction | _AppendAction):
                 default = default == action.const
-            values[_key(action)] = own.get(action.dest) if default is None else default
-    return str(yaml.safe_dump(values, sort_keys=False, allow_unicode=True)).rstrip()
+            values[_key(action)] = default
+    shown = str(yaml.safe_dump(values, sort_keys=False, allow_unicode=True)).rstrip()
+    return f"# null: the default, which a preset may have of its own; see: {command.prog} --help\n{shown}"
 
 
 def _key(action: Action) -> str:

@@ -21,6 +21,8 @@ _HELP = {
     "raw": "CSV: do not escape cells that a spreadsheet would run as a formula",
     "match": "coco-results: use the image and category IDs of this COCO file",
 }
+_TAGS = ("csv", "imagefolder", "jsonl")
+"""Formats that hold tags."""
 _METAVARS = {"relative_to": "DIR", "prefix": "TEXT", "match": "FILE"}
 
 
@@ -47,6 +49,8 @@ def export(args: Namespace) -> int:
     options = {name: value for name, value in given.items() if value is not None}
     made = openvocab.export(run, args.out, args.format, **options)
     say(f"{made.images} images with {made.detections} detections in {made.path}")
+    if not made.detections and run.record.get("detector") is None and args.format not in _TAGS:
+        complain(f"{args.run} holds tags alone, no boxes; openvocab annotate finds boxes, and csv and jsonl hold tags")
     if made.errors:
         complain(f"{made.errors} inputs of {args.run} are errors and were not exported; see docs/formats.md")
     if made.unlinked:

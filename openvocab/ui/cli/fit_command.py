@@ -11,7 +11,7 @@ from openvocab.errors import BadInput
 from openvocab.evaluate.data import ANNOTATED, LABELED, SPLITS
 from openvocab.ui.cli.evaluate_options import MAP_HELP, add_device, add_vocabulary, class_map, given_labels
 from openvocab.ui.cli.output import complain, progress, say, table
-from openvocab.ui.cli.shared_options import TEMPLATE_HELP, number_or_word, prompts_of
+from openvocab.ui.cli.shared_options import TEMPLATE_HELP, number_or_word, prompts_of, tell_scope
 
 if TYPE_CHECKING:
     from openvocab.evaluate.data import AnnotatedSet, LabeledSet
@@ -66,6 +66,7 @@ def fit(args: Namespace) -> int:
     data, prompts = _load(args), prompts_of(args)
     specs = {stage: getattr(args, stage) for stage in ("tagger", "detector", "segmenter")}
     preset = args.preset or (None if any(specs.values()) else args.usual_preset)
+    tell_scope(preset, data.labels, chosen=args.preset is not None)
     changes = {name: getattr(args, name) for name in ("windows", "tiles", "min_object", "verify")}
     pipe = openvocab.load(preset, **specs, device=args.device, dtype=args.dtype, **changes)
     made = fit_calibration(pipe, data, prompts, risk=args.risk, seed=args.seed, progress=progress)

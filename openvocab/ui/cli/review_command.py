@@ -64,6 +64,9 @@ def _doubts(rows: Sequence[Reviewed], first: int) -> int:
 def _rejections(rows: Sequence[Reviewed], first: int) -> int:
     """Print the first rejections of all images, close calls first, and return the number of all."""
     found = sorted(((row.id, each) for row in rows for each in row.rejected), key=lambda pair: -pair[1].errors)
+    if not found:
+        say("no box was rejected")
+        return 0
     columns = [(name, one.label, f"{one.score:.2f}", str(one.verdict)) for name, one in found[:first]]
     table(("image", "box", "score", "verification"), columns)
     return len(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 
 import openvocab
 from openvocab import LabelSet, Prompt, PromptSet
@@ -59,7 +60,7 @@ def labels_of(args: Namespace) -> str | Prompt:
     return openvocab.read_prompt(path) if path is not None else given or ""
 
 
-def _outside(given: str | LabelSet | Prompt) -> list[str]:
+def _outside(given: str | Sequence[str] | LabelSet | Prompt) -> list[str]:
     """Return the labels that the embedded models know neither by name nor by a synonym, a child or an exemplar."""
     if isinstance(given, Prompt):
         return labels_outside(
@@ -70,7 +71,7 @@ def _outside(given: str | LabelSet | Prompt) -> list[str]:
     return [group[0] for group in groups if labels_outside(group, EMBEDDED) == list(group)]
 
 
-def tell_scope(preset: str | None, labels: str | LabelSet | Prompt, *, chosen: bool) -> None:
+def tell_scope(preset: str | None, labels: str | Sequence[str] | LabelSet | Prompt, *, chosen: bool) -> None:
     """Print on stderr what the embedded models know, if nobody chose them, and which of the labels they do not know."""
     if preset != EMBEDDED:
         return
@@ -79,10 +80,9 @@ def tell_scope(preset: str | None, labels: str | LabelSet | Prompt, *, chosen: b
         complain(f"{EMBEDDED}, the default preset, knows {known}; for photographs, see: openvocab models")
     outside = _outside(labels)
     if outside:
-        named = ", ".join(map(repr, outside[:_MAX_NAMED])) + ", ..." * (len(outside) > _MAX_NAMED)
-        complain(
-            f"{EMBEDDED} does not know {named}, so their scores mean nothing; see: openvocab labels show {EMBEDDED}"
-        )
+        more = f" and {len(outside) - _MAX_NAMED} more" if len(outside) > _MAX_NAMED else ""
+        named = f"{', '.join(map(repr, outside[:_MAX_NAMED]))}{more}"
+        complain(f"{EMBEDDED} does not know {named}: such scores mean nothing; see: openvocab labels show {EMBEDDED}")
 
 
 def prompts_of(args: Namespace) -> PromptSet:

@@ -83,7 +83,9 @@ def test_annotate_writes_a_row_for_each_and_an_image_for_those_it_reads(loads, i
         ),
         pytest.param(["dog,", "--preset", "pocket"], [], id="chosen"),
         pytest.param(["dog,", "--preset", "base"], [], id="another preset"),
-        pytest.param(["Dog, gnu", "--preset", "pocket"], ["pocket does not know 'gnu', so"], id="unknown label"),
+        pytest.param(
+            ["Dog, gnu", "--preset", "pocket"], ["pocket does not know 'gnu': such scores"], id="unknown label"
+        ),
         pytest.param(["{here}/known.yaml", "--preset", "pocket"], [], id="known synonym and child"),
     ],
 )

@@ -113,7 +113,8 @@ def test_config_shows_what_a_file_changes(tmp_path: Path, capsys: pytest.Capture
     (tmp_path / "run.yaml").write_text(RUN)
     assert main(["config", "show", "annotate", "--config", str(tmp_path / "run.yaml")]) == 0
     shown = yaml.safe_load(capsys.readouterr().out)
-    assert (shown["box-threshold"], shown["no-images"], shown["max-boxes"]) == (0.4, True, 100)
+    assert (shown["box-threshold"], shown["no-images"], shown["frames"]) == (0.4, True, "first")
+    assert shown["verify"] is None, "the preset's own default holds"
     assert main(["config", "show", "anotate"]) == 2
     assert "no command named 'anotate'; did you mean 'annotate'" in capsys.readouterr().err
 

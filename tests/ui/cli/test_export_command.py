@@ -19,6 +19,8 @@ from openvocab.formats import FORMATS
 from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.result import RunRecord
 from openvocab.ui.cli.main import main
+from tests.helpers.stages import LABELS as STAGE_LABELS
+from tests.helpers.stages import save_images, tagging
 
 LABELS = ["犬", '=HYPERLINK("x")']
 
@@ -50,6 +52,17 @@ def test_every_format_is_written(run: Path, name: str, capsys: pytest.CaptureFix
     said = capsys.readouterr()
     assert said.out == "2 images with 2 detections in out\n"
     assert "1 inputs of" in said.err and Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [pytest.param("voc", True, id="boxes"), pytest.param("csv", False, id="tags too")]
+)
+def test_a_run_of_tags_says_that_it_has_no_boxes(
+    tmp_path: Path, name: str, told: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tagging().run_to(tmp_path / "run", save_images(tmp_path / "p", 1), STAGE_LABELS)
+    assert main(["export", str(tmp_path / "run"), "--format", name, "--out", str(tmp_path / "out")]) == 0
+    assert ("holds tags alone, no boxes; openvocab annotate finds boxes" in capsys.readouterr().err) == told
 
 
 def test_coco_of_a_run_has_all_its_labels(run: Path) -> None:

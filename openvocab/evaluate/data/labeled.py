@@ -91,7 +91,7 @@ def map_labels(
         hint = f" (is it {near[0]!r}?)" if near else ""
         raise BadInput(
             f"{source!r} has {len(missing)} labels that are not among those given, the first is {missing[0]!r}"
-            f"{hint}; add it to the labels, or map it to one of them"
+            f"{hint}; add it to the labels, or map it to one of them by a class map"
         )
     return wanted, [wanted.index(label) for label in called]
 

@@ -64,8 +64,7 @@ def _add(args: Namespace) -> int:
     words = dict.fromkeys([*getattr(before, f"{kind}labels"), *([label] if read else [])])
     changes: dict[str, Any] = {f"{kind}labels": tuple(words)}
     changes[f"{kind}exemplars"] = (*getattr(before, f"{kind}exemplars"), *shown)
-    replace(before, **changes).save(args.file)
-    return OK
+    return _saved(replace(before, **changes), args.file)
 
 
 def _exemplar(text: str, label: str) -> openvocab.Exemplar:
@@ -96,7 +95,14 @@ def _numbers(text: str) -> list[float]:
 
 
 def _remove(args: Namespace) -> int:
-    openvocab.read_prompt(args.file).without(args.label).save(args.file)
+    return _saved(openvocab.read_prompt(args.file).without(args.label), args.file)
+
+
+def _saved(prompt: openvocab.Prompt, file: str) -> int:
+    """Save a prompt and print how much it holds."""
+    prompt.save(file)
+    rows = list(_rows(prompt))
+    say(f"{file}: {len(rows)} labels, {sum(each['exemplars'] for each in rows)} exemplars")
     return OK
 
 

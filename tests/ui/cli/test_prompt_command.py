@@ -54,6 +54,9 @@ def test_show_counts_and_remove_takes_out(made: Path, capsys: pytest.CaptureFixt
     assert shown["labels"][0] == {"label": SCENE.labels[0], "meant": True, "words": True, "exemplars": 2}
     assert shown["labels"][-1] == {"label": "not this", "meant": False, "words": False, "exemplars": 1}
     assert main(["prompt", "remove", str(made), "part 17"]) == 0
+    left = [row for row in shown["labels"] if row["label"] != "part 17"]
+    counts = f"{len(left)} labels, {sum(row['exemplars'] for row in left)} exemplars"
+    assert capsys.readouterr().out == f"{made}: {counts}\n"
     assert main(["prompt", "show", str(made)]) == 0
     assert "part 17" not in capsys.readouterr().out
 

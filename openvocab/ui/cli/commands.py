@@ -35,7 +35,7 @@ from openvocab.ui.cli.prompt_command import prompt
 from openvocab.ui.cli.relabel_command import relabel
 from openvocab.ui.cli.review_command import review
 from openvocab.ui.cli.serve_command import serve
-from openvocab.ui.cli.shared_options import labels_of, prompts_of, tell_scope
+from openvocab.ui.cli.shared_options import labels_of, no_image, prompts_of, tell_scope
 from openvocab.ui.cli.standard_input import with_stdin
 from openvocab.ui.cli.weights_commands import weights
 from openvocab.weights.manifest import preset_records
@@ -67,7 +67,7 @@ def _refuse_paths(args: Namespace) -> None:
     if args.out:
         refuse_target(args.out, args.paths)
     if next(items(args.paths, allow_urls=args.allow_urls, skip=lambda *_: True, without=args.out), None) is None:
-        raise BadInput(f"no image in {', '.join(map(str, args.paths))}; give an image, or a folder that holds some")
+        raise no_image(args.paths)
 
 
 def _settings(args: Namespace) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import openvocab
 from openvocab.pipeline.everything import EverythingOptions
 from openvocab.ui.cli.batch_commands import Failures
 from openvocab.ui.cli.output import detections_of, output_folder, progress, say, say_json
-from openvocab.ui.cli.shared_options import DEVICE_HELP, DTYPE_HELP, add_label_options, prompts_of, tell_scope
+from openvocab.ui.cli.shared_options import DEVICE_HELP, DTYPE_HELP, add_label_options, no_image, prompts_of, tell_scope
 
 __all__ = ["add_options", "everything"]
 
@@ -48,10 +48,12 @@ def everything(args: Namespace) -> int:
     """Segment and name everything in images.
 
     Raises:
-        BadInput: options or labels that cannot be used, or --out cannot be made a folder.
+        BadInput: options or labels that cannot be used, there is no image, or --out cannot be made a folder.
     """
     options = EverythingOptions(**{field.name: getattr(args, field.name) for field in fields(EverythingOptions)})
     paths = openvocab.find_images(args.paths)
+    if not paths:
+        raise no_image(args.paths)
     folder = None if args.out is None else output_folder(args.out)
     args.labels, preset = openvocab.read_label_set(args.labels), args.preset or args.usual_preset
     tell_scope(preset, args.labels, chosen=args.preset is not None)

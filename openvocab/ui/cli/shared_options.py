@@ -19,6 +19,7 @@ __all__ = [
     "TEMPLATE_HELP",
     "add_label_options",
     "labels_of",
+    "no_image",
     "number_or_word",
     "prompts_of",
     "tell_scope",
@@ -58,6 +59,11 @@ def labels_of(args: Namespace) -> str | Prompt:
     if (given is None) == (path is None):
         raise BadInput("give either --labels or --prompt, the words or a prompt file")
     return openvocab.read_prompt(path) if path is not None else given or ""
+
+
+def no_image(paths: Sequence[str | bytes]) -> BadInput:
+    """Return the error for paths without an image."""
+    return BadInput(f"no image in {', '.join(map(str, paths))}; give an image, or a folder that holds some")
 
 
 def _outside(given: str | Sequence[str] | LabelSet | Prompt) -> list[str]:

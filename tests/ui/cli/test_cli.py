@@ -199,6 +199,7 @@ def test_options_become_settings(loads, images, tmp_path, command, given, name, 
         pytest.param(["tag", "{here}/none.png", "--labels", " "], "label", id="no labels"),
         pytest.param(["tag", "{here}", "--labels", "a, A"], "label", id="duplicate labels"),
         pytest.param(["tag", "{here}/empty", "--labels", "a, b"], "no image", id="empty folder"),
+        pytest.param(["everything", "{here}/empty", "--labels", "a,"], "no image", id="everything, empty folder"),
         pytest.param(["tag", "{here}", "--labels", "a, b", "--tag-threshold", "2"], "0 to 1", id="threshold"),
         pytest.param(["annotate", "{here}", "--labels", "a, b", "--out", "{here}"], "overwritten", id="own folder"),
         pytest.param(

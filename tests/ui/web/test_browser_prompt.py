@@ -228,7 +228,7 @@ def test_unreadable_images_are_one_sentence(board, tmp_path):
     path = tmp_path / "words.png"
     path.write_text("no image")
     board.page.locator("#work-image input[type=file]").first.set_input_files(str(path))
-    board.says("words.png.* holds no image")
+    board.says("words.png.* is not an image")
     assert board.get("empty") == "yes"
 
 

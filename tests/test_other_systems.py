@@ -155,8 +155,8 @@ def test_cache_is_where_the_system_keeps_caches(
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        pytest.param(OSError(errno.EPERM, "Operation not permitted"), "--images copy", id="a disk without links"),
-        pytest.param(NotImplementedError("os.symlink()"), "--images copy", id="a system without links"),
+        pytest.param(OSError(errno.EPERM, "Operation not permitted"), "images='copy'", id="a disk without links"),
+        pytest.param(NotImplementedError("os.symlink()"), "images='copy'", id="a system without links"),
         pytest.param(OSError(errno.ENOSPC, "No space left on device"), "make room", id="full disk"),
     ],
 )

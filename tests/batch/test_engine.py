@@ -263,7 +263,7 @@ def test_a_dead_model_ends_the_run_after_few_images(
     pipe = Pipeline(Dead(error=error), None, None, Settings(batch_size=batch_size))
     with pytest.raises(ModelFailed, match="the tagger failed on every image") as caught:
         pipe.run_to(tmp_path / "run", folder, LABELS)
-    assert "\n" not in str(caught.value) and "--dtype float32" in str(caught.value)
+    assert "\n" not in str(caught.value) and "dtype='float32'" in str(caught.value)
     assert len(openvocab.read_run(tmp_path / "run")) < 10
     assert pickle.loads(pickle.dumps(caught.value)).args == caught.value.args  # workers tell it to who writes
 

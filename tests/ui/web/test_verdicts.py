@@ -11,7 +11,7 @@ import openvocab
 from openvocab.pipeline.verdict import VERIFICATION
 from openvocab.ui.web.workspace_handlers import SLIDERS, WorkspaceHandlers
 
-SCENE = openvocab.example_scenes()[7]
+SCENE = openvocab.example_scenes()[6]
 
 
 @pytest.fixture(scope="module")

@@ -62,13 +62,17 @@ function preview(app, key) {
 
 // A request was answered. If the image that it asked for is not the open one now, the one that was open is shown again.
 function answered(app, { serial, at }) {
-  app.busy = false;
-  delete app.root.dataset.busy;
-  if (serial !== app.sent) return;
+  if (serial !== app.sent) return settled(app);
   if (at !== app.target) app.board().dispatchEvent(new Event("cv-stays"));
   const next = at && (!app.target || at === app.target) ? app.later.shift() : undefined; // no target: at the first or last image
-  if (next) setTimeout(() => go(app, next)); // after the image is shown
-  else app.later = [];
+  if (next) return setTimeout(() => { settled(app); go(app, next); }); // after the image is shown; a key until then waits behind it
+  app.later = [];
+  settled(app);
+}
+
+function settled(app) {
+  app.busy = false;
+  delete app.root.dataset.busy;
 }
 
 function use({ value }) {

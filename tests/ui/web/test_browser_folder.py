@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import zipfile
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +147,41 @@ def test_keys_after_a_run_act_on_the_image_and_two_steps_are_two_images(open_fol
     desk.at_image(4, 4)
     page.keyboard.press("a")
     desk.at_image(3, 4)
+
+
+def test_the_status_that_arrives_after_a_run_overtakes_no_step_that_waits(open_folder, monkeypatch):
+    from openvocab.ui.web.strip.handlers import StripHandlers
+
+    refresh, go = StripHandlers.refresh, StripHandlers.go
+    refreshed, went, steps = threading.Event(), threading.Event(), []
+
+    @wraps(refresh)
+    def late_refresh(*inputs: Any) -> Any:
+        refreshed.wait(20)
+        return refresh(*inputs)
+
+    @wraps(go)
+    def late_go(*inputs: Any) -> Any:
+        steps.append(inputs)
+        if len(steps) > 1:  # the first opens the folder
+            went.wait(20)
+        yield from go(*inputs)
+
+    monkeypatch.setattr(StripHandlers, "refresh", late_refresh)
+    monkeypatch.setattr(StripHandlers, "go", late_go)
+    desk = open_folder(2)
+    page = desk.page
+    desk.run(["tent"])
+    page.keyboard.press("d")
+    page.keyboard.press("d")
+    refreshed.set()
+    page.wait_for_timeout(500)
+    page.keyboard.press("a")
+    went.set()
+    desk.at_image(1, 2)
+    page.wait_for_timeout(500)
+    desk.at_image(1, 2)
+    assert len(steps) == 4
 
 
 def test_arrow_keys_move_in_the_strip_and_keep_the_focus(open_folder):

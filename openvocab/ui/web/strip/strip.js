@@ -20,7 +20,7 @@ export function mount({ element, props, trigger, watch }) {
   document.addEventListener("keydown", (event) => key(app, event));
   window.addEventListener("popstate", () => go(app, { do: "open", key: keyOf(location.href) }));
   watch("value", () => receive(app, props.value || {}));
-  root.addEventListener("st-refused", () => answered(app, { serial: app.sent }));
+  root.addEventListener("st-refused", () => answered(app, {}));
   ready(app).then(() => {
     new MutationObserver(() => edited(app)).observe(app.board(), { attributeFilter: ["data-edits"] });
     root.dataset.ready = "yes";
@@ -61,8 +61,7 @@ function preview(app, key) {
 }
 
 // A request was answered. If the image that it asked for is not the open one now, the one that was open is shown again.
-function answered(app, { serial, at }) {
-  if (serial !== app.sent) return settled(app);
+function answered(app, { at }) {
   if (at !== app.target) app.board().dispatchEvent(new Event("cv-stays"));
   const next = at && (!app.target || at === app.target) ? app.later.shift() : undefined; // no target: at the first or last image
   if (next) return setTimeout(() => { settled(app); go(app, next); }); // after the image is shown; a key until then waits behind it
@@ -87,9 +86,10 @@ async function start(app, key) {
 
 function receive(app, value) {
   if (!value.images) return;
+  if (value.serial === undefined && app.busy && !value.start) return; // of the image before: a request was sent meanwhile
   app.value = value;
   if (value.start) return start(app, value.start);
-  if (value.serial === undefined || value.serial === app.sent) answered(app, value);
+  if (value.serial === app.sent) answered(app, value);
   show(app);
   if (!app.opened) app.opened = value.at;
   else if (value.at && app.opened !== value.at) scrollTo(app, value.at);

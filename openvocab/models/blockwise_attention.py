@@ -46,8 +46,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
     Args:
         query: (B, heads, N, length).
-        key: (B, heads, N, length).
-        value: (B, heads, N, length).
+        key: (B, heads, M, length).
+        value: (B, heads, M, length).
     """
     count, length = query.shape[2:]
     if count < _FEW or query.device.type != "cpu" or query.dtype != torch.bfloat16 or cpu_has_amx():

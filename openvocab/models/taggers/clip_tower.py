@@ -17,6 +17,7 @@ from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional
 
+from openvocab.models.blockwise_attention import attend
 from openvocab.models.checked import same_answers
 
 __all__ = ["PackedTower", "packed_tower"]
@@ -89,7 +90,7 @@ class _Block:
         packed = self.attention_in(self.attention_norm(tokens))[:, :, : 3 * width]
         queries, keys, values = packed.view(images, count, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         kept = tokens[:, :keep].contiguous()
-        attended = functional.scaled_dot_product_attention(queries[:, :, :keep], keys, values)
+        attended = attend(queries[:, :, :keep], keys, values)
         kept = self.attention_out.added(attended.transpose(1, 2).reshape(images, -1, width), kept)
         return self.mlp_out.added(self._hidden(self.mlp_norm(kept)), kept)
 

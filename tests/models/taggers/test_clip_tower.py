@@ -53,6 +53,7 @@ def rows(values: torch.Tensor) -> Any:
         pytest.param({"no_ln_pre": True}, id="no norm in front"),
         pytest.param({"final_ln_after_pool": True}, id="norm after the pool"),
         pytest.param({"image_size": (32, 32), "patch_size": 16}, id="other patches"),
+        pytest.param({"patch_size": 2}, id="many tokens"),
     ],
 )
 @torch.inference_mode()
@@ -67,9 +68,10 @@ def test_rows_are_as_near_to_float32_as_the_models_own(changes: dict[str, Any]) 
 
 
 @pytest.mark.parametrize("batch", [1, 2, 7])
+@pytest.mark.parametrize("patch", [pytest.param(8, id="few tokens"), pytest.param(2, id="many tokens")])
 @torch.inference_mode()
-def test_neighbors_in_a_batch_change_nothing(batch: int) -> None:
-    tower = packed_tower(model())
+def test_neighbors_in_a_batch_change_nothing(patch: int, batch: int) -> None:
+    tower = packed_tower(model(patch_size=patch))
     assert tower is not None
     seen = pixels(7).bfloat16()
     parts = torch.cat([tower(seen[start : start + batch]) for start in range(0, 7, batch)])

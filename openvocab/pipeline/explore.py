@@ -268,6 +268,10 @@ def verified(stages: Stages, now: Explored, changes: SettingChanges) -> Explored
         BadInput: a setting that does not fit, or the answer was made by other models.
     """
     _start(stages, now.encoded)
+    return _seen_on_crops(stages, now, changes)
+
+
+def _seen_on_crops(stages: Stages, now: Explored, changes: SettingChanges) -> Explored:
     found = now.unverified(**changes)
     if not len(found) or now.crops is None or stages.tagger is None:
         return now
@@ -277,7 +281,7 @@ def verified(stages: Stages, now: Explored, changes: SettingChanges) -> Explored
 
 def _final(stages: Stages, now: Explored) -> Explored:
     """Return the answer of the last stage, with what the tagger sees on the boxes that the chain would verify."""
-    return now if stages.tagger is None else verified(stages, replace(now, crops={}), {})
+    return now if stages.tagger is None else _seen_on_crops(stages, replace(now, crops={}), {})
 
 
 def _finished(now: Explored, stage: Stage, start: float) -> Explored:

@@ -150,13 +150,27 @@ WAYS: dict[str, Callable[[Pipeline, Prompt, Any, Path], Any]] = {
 }
 
 
-@pytest.mark.parametrize("segmenter", [ALONE, BOTH], ids=["alone", "beside a segmenter for boxes"])
+class NoWords(FakeDetector):
+    """Reads words, has masks, and finds nothing by words."""
+
+    def detect_masks(self, images: Any, queries: Any, threshold: float) -> Any:
+        none = Boxes(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
+        return [(none, np.zeros((0, *image.shape[:2]), np.bool_)) for image in images]
+
+
+@pytest.mark.parametrize(
+    ("pipe", "words"),
+    [
+        pytest.param(asked(ALONE), (), id="alone"),
+        pytest.param(asked(BOTH), (), id="beside a segmenter for boxes"),
+        pytest.param(asked(ALONE, NoWords(), FakeTagger()), ("red", "green"), id="with a tagger of the words"),
+    ],
+)
 @pytest.mark.parametrize("way", WAYS)
-def test_every_call_gives_the_answer_of_one_image(way: str, segmenter: Any, tmp_path: Path) -> None:
+def test_every_call_gives_the_answer_of_one_image(way: str, pipe: Pipeline, words: Any, tmp_path: Path) -> None:
     path = tmp_path / "image.png"
     Image.fromarray(picture()).save(path)
-    prompt = Prompt(exemplars=[exemplar("red"), exemplar("green")])
-    pipe = asked(segmenter)
+    prompt = Prompt(words, [exemplar("red"), exemplar("green")])
     expected = pipe(path, prompt)
     got = WAYS[way](pipe, prompt, path, tmp_path)
     assert (len(got), got.run) == (3, expected.run)

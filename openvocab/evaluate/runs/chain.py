@@ -166,8 +166,8 @@ class _Models:
             return _ImageRun(one, own, true_box_masks=masks, presence=values)
         queried = present_rows(choice.wanted, presence, self.pipe.settings)
         present = np.unique(one.class_ids)
-        oracle = own  # the same if the tags are the true labels
-        if not np.array_equal(np.sort(queried), present):
+        oracle = own  # the same if the tags are the true labels and nothing was verified
+        if self.pipe.settings.verify or not np.array_equal(np.sort(queried), present):
             oracle = scored_detections(self._detect(self.pipe, pixels, present, seen, encoded), labels, one).encoded()
         asked = np.isin(np.arange(len(labels)), queried)
         return _ImageRun(one, own, oracle, masks, tagged.scores, asked, values)

@@ -46,6 +46,13 @@ class Tags:
         return self.scores(self.encode_images(images), vocabulary)
 
 
+class SureTags(Tags):
+    """Tags whose log-odds are 10 or -10: on a crop of a box, which has no first pixel of the image, no label is there."""
+
+    def logits(self, features: Any, vocabulary: Any) -> Any:
+        return 20 * super().logits(features, vocabulary) - 10
+
+
 @dataclass(frozen=True)
 class Finder:
     """Detects the first object as a and the second as b, if they are queried."""
@@ -113,6 +120,13 @@ def test_errors_of_the_tagger_are_attributed_to_it(tags, objects, with_true_labe
     metrics: Any = measure_chain(run_chain(pipe(), annotated(tmp_path, [tags])), resamples=2)
     assert {name: count for name, count in metrics.chain.errors.objects.items() if count} == objects
     assert metrics.with_true_labels.errors.f1.value == with_true_labels
+
+
+@pytest.mark.parametrize("tags", [pytest.param((0, 1), id="the true labels"), pytest.param((0, 0), id="others")])
+def test_with_true_labels_nothing_is_verified(tags, tmp_path):
+    verified = pipe(tagger=SureTags()).changed(verify=9)
+    made: Any = run_chain(verified, annotated(tmp_path, [tags]))
+    assert [len(one) for one in (*made.predictions, *made.with_true_labels)] == [0, 2]
 
 
 @pytest.mark.parametrize("gate", ["best", "none"])

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from openvocab.errors import BadInput
 from openvocab.pipeline.candidates import CandidateLimits, Candidates, find_candidates
-from openvocab.pipeline.detections import Detections
+from openvocab.pipeline.detections import Detections, label_ids
 from openvocab.pipeline.gate import Choice, choose, present_rows
 from openvocab.pipeline.masks import Masks, nonempty
 from openvocab.pipeline.phrases.rows import best_phrases, column_scores, columns, labeled, query_rows, reported
@@ -194,11 +194,11 @@ def detect(
         wanted: The labels to detect, however likely they are in the image; all of the vocabulary where None.
 
     Raises:
-        BadInput: there is no detector.
+        BadInput: there is no detector, or a label is not in the vocabulary.
         BadOutput: the model's answer is not finite.
     """
     names = vocabulary.labels if wanted is None else tuple(wanted)
-    rows = np.array([vocabulary.places[label] for label in names], np.intp)
+    rows = label_ids(names, vocabulary.places).astype(np.intp)
     if not len(rows):
         return [Detections.none(image.shape[:2] if stages.masks_from_detector else None) for image in images]
     seen, settings = look(stages, images, vocabulary, rows), stages.settings.changed(verify=0)

@@ -10,16 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openvocab.errors import BadInput
-from openvocab.pipeline.masks import EncodedMasks, Masks, decode_mask, mask_box, mask_json
+from openvocab.pipeline.masks import EncodedMasks, Masks, Rows, decode_mask, mask_box, mask_json, row_indices
 from openvocab.pipeline.quiet import quiet_supervision
 
 if TYPE_CHECKING:
     import supervision
 
-__all__ = ["Detection", "Detections", "check_array", "check_scores", "shortest"]
+__all__ = ["Detection", "Detections", "check_array", "check_scores", "label_ids", "shortest"]
 
 _BY_FIRST_SIGHT = np.zeros(0, np.int64)
-Rows = Sequence[int] | NDArray[np.integer[Any]] | NDArray[np.bool_] | slice
 
 
 def check_array(name: str, array: NDArray[Any], dtype: type[np.generic], shape: tuple[int | None, ...]) -> None:
@@ -151,7 +150,7 @@ class Detections:
                 check_array("masks", self.masks, np.bool_, (count, None, None))
             check_scores("mask_scores", self.mask_scores, count)
         if self.class_ids is _BY_FIRST_SIGHT:
-            object.__setattr__(self, "class_ids", _ids(self.labels, tuple(dict.fromkeys(self.labels))))
+            object.__setattr__(self, "class_ids", label_ids(self.labels, tuple(dict.fromkeys(self.labels))))
         check_array("class_ids", self.class_ids, np.int64, (count,))
         if self.track_ids is not None:
             check_array("track_ids", self.track_ids, np.int64, (count,))
@@ -174,7 +173,7 @@ class Detections:
         """
         if isinstance(rows, int | np.integer):
             return self._one(range(len(self))[int(rows)])
-        return self.take(np.arange(len(self))[rows if isinstance(rows, slice) else _index(rows)])
+        return self.take(row_indices(rows, len(self)))
 
     def __iter__(self) -> Iterator[Detection]:
         return (self._one(row) for row in range(len(self)))
@@ -242,7 +241,7 @@ class Detections:
         Raises:
             BadInput: a label is not among the classes.
         """
-        return replace(self, class_ids=_ids(self.labels, classes))
+        return replace(self, class_ids=label_ids(self.labels, classes))
 
     def to_supervision(self) -> supervision.Detections:
         """Return supervision.Detections with the same class ids; the labels are data["class_name"]."""
@@ -314,17 +313,17 @@ class Detections:
         )
 
 
-def _ids(labels: Sequence[str], classes: Sequence[str] | Mapping[str, int]) -> NDArray[np.int64]:
+def label_ids(labels: Sequence[str], classes: Sequence[str] | Mapping[str, int]) -> NDArray[np.int64]:
+    """Return the (N,) indices of labels in classes, or their values in a mapping.
+
+    Raises:
+        BadInput: a label is not among the classes.
+    """
     places = classes if isinstance(classes, Mapping) else {label: place for place, label in enumerate(classes)}
     for label in labels:
         if label not in places:
             raise BadInput(f"the label {label!r} is not among the {len(places)} classes; add it")
     return np.array([places[label] for label in labels], np.int64)
-
-
-def _index(rows: Any) -> NDArray[Any]:
-    index = np.asarray(rows)
-    return index if index.size else index.astype(np.intp)
 
 
 def _rows_of(values: Any, index: NDArray[np.intp]) -> Any:

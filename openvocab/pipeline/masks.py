@@ -9,7 +9,25 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["EncodedMasks", "Masks", "decode_mask", "encode_mask", "mask_box", "mask_json", "nonempty"]
+__all__ = [
+    *("EncodedMasks", "Masks", "Rows", "decode_mask", "encode_mask", "mask_box", "mask_json", "nonempty"),
+    "row_indices",
+]
+
+Rows = Sequence[int] | NDArray[np.integer[Any]] | NDArray[np.bool_] | slice
+"""What selects rows: their indices, one bool a row, or a slice."""
+
+
+def row_indices(rows: Rows, count: int) -> NDArray[np.intp]:
+    """Return the indices of the rows that are selected of count rows, as NumPy selects them.
+
+    Raises:
+        IndexError: there is no such row.
+    """
+    index = rows if isinstance(rows, slice) else np.asarray(rows)
+    if isinstance(index, np.ndarray) and not index.size:
+        index = index.astype(np.intp)
+    return np.arange(count)[index]
 
 
 def encode_mask(mask: NDArray[np.bool_]) -> dict[str, Any]:
@@ -53,8 +71,8 @@ def nonempty(masks: Masks) -> NDArray[np.bool_]:
 class EncodedMasks:
     """N masks of one image as COCO run-length encoding, decoded when they are indexed.
 
-    `masks[0]` is one (H, W) bool array, `masks[rows]` the encoded masks of several rows, and `np.asarray(masks)`
-    all of them as (N, H, W) bool.
+    `masks[0]` is one (H, W) bool array, `masks[rows]` with indices, a slice or a (N,) bool array is the encoded masks
+    of several rows, and `np.asarray(masks)` is all of them as (N, H, W) bool.
 
     Attributes:
         counts: N compressed run-length counts, as pycocotools writes them.
@@ -93,13 +111,12 @@ class EncodedMasks:
     @overload
     def __getitem__(self, rows: int | np.integer[Any]) -> NDArray[np.bool_]: ...
     @overload
-    def __getitem__(self, rows: NDArray[np.integer[Any]] | Sequence[int]) -> EncodedMasks: ...
-    def __getitem__(
-        self, rows: int | np.integer[Any] | NDArray[np.integer[Any]] | Sequence[int]
-    ) -> NDArray[np.bool_] | EncodedMasks:
+    def __getitem__(self, rows: Rows) -> EncodedMasks: ...
+    def __getitem__(self, rows: int | np.integer[Any] | Rows) -> NDArray[np.bool_] | EncodedMasks:
         if isinstance(rows, int | np.integer):
             return decode_mask(self.rle(int(rows)))
-        return EncodedMasks(tuple(self.counts[row] for row in rows), self.height, self.width)
+        chosen = row_indices(rows, len(self))
+        return EncodedMasks(tuple(self.counts[row] for row in chosen), self.height, self.width)
 
     def __iter__(self) -> Iterator[NDArray[np.bool_]]:
         return (self[row] for row in range(len(self)))

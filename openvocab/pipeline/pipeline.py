@@ -272,7 +272,7 @@ class Pipeline(Stages):
         """Stage 2 alone: boxes of the wanted labels (all of the vocabulary where not given), best first, not verified.
 
         Raises:
-            BadInput: there is no detector.
+            BadInput: there is no detector, or a label is not in the vocabulary.
             BadOutput: the model's answer is not finite.
         """
         return chain.detect(self.changed(**changes), [image], vocabulary, wanted)[0]

@@ -137,6 +137,12 @@ def test_without_a_tagger_every_label_is_looked_for() -> None:
     assert result.tags == () and result.detections.labels == ("dog",) and result.detections.masks is None
 
 
+def test_a_label_to_detect_that_is_not_in_the_vocabulary_is_refused() -> None:
+    pipe = pipeline()
+    with pytest.raises(BadInput, match="the label 'fox' is not among the 2 classes; add it"):
+        pipe.detect(np.zeros((8, 8, 3), np.uint8), pipe.vocabulary(["cat", "dog"]), ["dog", "fox"])
+
+
 def test_without_a_detector_there_are_only_tags() -> None:
     result = Pipeline(LengthTagger(), None, None, Settings(tag_threshold=0.0))(GRAY, LABELS)
     assert len(result.tags) == 4 and len(result.detections) == 0

@@ -96,16 +96,17 @@ class _Worker:
     unflushed: bool = False
     about: About | None = None
 
-    def send(self, message: Item | str) -> None:
-        """Send an item or a message; a dead worker is noticed elsewhere."""
-        with suppress(BrokenPipeError, ConnectionResetError):
-            self.inbox.send(message)
-
     def flush(self) -> None:
         """Have the worker answer its items without waiting for more."""
         if self.unflushed:
-            self.send(_FLUSH)
+            _send(self.inbox, _FLUSH)
             self.unflushed = False
+
+
+def _send(to: Connection, message: Item | str | bool) -> None:
+    """Send a worker an item or a message; a dead worker is noticed elsewhere."""
+    with suppress(BrokenPipeError, ConnectionResetError):
+        to.send(message)
 
 
 Message = tuple[_Worker, Any]
@@ -221,7 +222,7 @@ class WorkerPool:
     def _assign(self, worker: _Worker, number: int) -> None:
         worker.pending.append(number)
         worker.unflushed = True
-        worker.send(self._items[number])
+        _send(worker.inbox, self._items[number])
 
     def _receive(self, seconds: float) -> None:
         """Handle the messages of the workers; wait for the first one.
@@ -278,8 +279,8 @@ class WorkerPool:
         """Let the workers finish their pending items, and handle their last messages."""
         for worker in self._workers:
             if self._stopping:
-                worker.halt.send(True)
-            worker.send(_END)
+                _send(worker.halt, True)
+            _send(worker.inbox, _END)
             if worker.about is None:
                 worker.process.kill()
         self._stopping = True

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,20 @@ def test_an_image_that_kills_its_workers_is_one_row(images: Path, tmp_path: Path
     summary = Workers(FakeLoader(), BOTH).run_to(tmp_path / "run", images, LABELS)
     assert (summary.ok, summary.errors) == (41, {"empty": 1, "nonfinite": 1, "decoder_crashed": 2})
     assert [row[0] for row in rows_in(tmp_path / "run")] == sorted(map(str, images.iterdir()))
+
+
+def test_a_run_whose_worker_dies_while_it_is_stopped_ends_with_what_it_has(images: Path, tmp_path: Path) -> None:
+    answered: list[Any] = []
+
+    def stop() -> bool:
+        for worker in active_children() if answered else ():
+            worker.kill()
+            worker.join()
+        return bool(answered)
+
+    taken: Any = {"on_answer": lambda answer, _: answered.append(answer), "stop": stop}
+    summary = Workers(FakeLoader(), ("cpu",)).run_to(tmp_path / "run", images, LABELS, **taken)
+    assert summary.stopped and summary.rows == len(rows_in(tmp_path / "run")) == len(answered) > 0
 
 
 def test_batches_that_run_out_of_memory_are_halved_in_workers_too(images: Path, tmp_path: Path) -> None:

@@ -129,7 +129,8 @@ class Candidates:
         best = scores.argmax(axis=1)
         top = scores[np.arange(len(best)), best]
         names = (*labels, *[""] * len(negatives))  # a calibration has no fit for ""
-        top, min_scores = settings.box_scores(top, names, places[best])
+        given, min_scores = settings.box_scores(top, names, places[best])
+        top = np.where(top > 0, given, np.float32(0))  # a box that was not scored for these labels has none of them
         boxes = Boxes(self.xyxy, top, best.astype(np.int64), self.tiles)
         rows = rank_boxes(boxes, settings, min_scores, len(wanted) if len(negatives) else None)
         class_ids, masks, mask_scores = places[best[rows]].astype(np.int64), self.masks, self.mask_scores

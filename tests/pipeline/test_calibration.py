@@ -17,6 +17,7 @@ from PIL import Image
 import openvocab
 from openvocab import BadInput, Calibration, CannotWrite, ModelRecord, OpenVocabWarning, Pipeline, Settings
 from openvocab.pipeline.calibration import FittedModel, LabelFit, StageFit, logit
+from openvocab.pipeline.candidates import Candidates
 from openvocab.ui.cli.main import main
 from tests.helpers.stages import LABELS, chain, save_images, tagging
 
@@ -92,6 +93,17 @@ def test_no_box_under_the_lowest_score_reaches_its_threshold() -> None:
         raw, index = rng.random(400).astype(np.float32), rng.integers(6, size=400)
         reported = stage.scores(raw, labels, index) > stage.thresholds(labels, setting)[index]
         assert 0 <= lowest <= 1 and (raw[reported] > lowest).all()
+
+
+@pytest.mark.parametrize(
+    "calibration", [pytest.param(None, id="none"), pytest.param(made(boxes=StageFit(SAME)), id="one of boxes")]
+)
+def test_a_box_that_was_found_under_no_wanted_label_is_no_detection(calibration: Calibration | None) -> None:
+    scores = np.array([[0, 0.9]], np.float32)
+    seen = Candidates(np.array([[0, 0, 4, 4]], np.float32), scores, 0.0, scores[0])
+    settings = Settings(box_threshold=0.0, calibration=calibration)
+    found = [len(seen.detections(("cat", "dog"), np.array([wanted]), settings, (8, 8))) for wanted in (0, 1)]
+    assert found == [0, 1]
 
 
 @pytest.mark.parametrize(

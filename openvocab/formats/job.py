@@ -110,4 +110,4 @@ def _below(name: str, folder: str | None) -> str:
         inside = os.path.relpath(os.path.abspath(name), os.path.abspath(folder))
     except ValueError:  # on another drive of Windows
         return name
-    return name if inside.startswith(os.pardir) else inside.replace(os.sep, "/")
+    return name if inside.split(os.sep)[0] == os.pardir else inside.replace(os.sep, "/")

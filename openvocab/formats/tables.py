@@ -12,9 +12,10 @@ from openvocab.formats.detections import counts_of, detections_of, tags_of
 from openvocab.formats.job import Job
 from openvocab.formats.targets import atomic_file, dumps
 from openvocab.pipeline.detections import Detection, shortest
+from openvocab.pipeline.display import escaped
 from openvocab.pipeline.verdict import VERIFICATION
 
-__all__ = ["COLUMNS", "FORMULA", "escaped", "write_csv", "write_json_lines"]
+__all__ = ["COLUMNS", "write_csv", "write_json_lines"]
 
 COLUMNS = (
     *("id", "status", "error_kind", "error", "width", "height", "kind", "label", "score"),
@@ -22,14 +23,6 @@ COLUMNS = (
     *("verdict", "verdict_label", "verdict_probability"),
 )
 """The columns of a CSV file; kind is tag or detection, or empty for an image with neither."""
-
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", "'")
-"""The prefixes of cells that a spreadsheet would run as a formula, and the quote that escapes them."""
-
-
-def escaped(text: str) -> str:
-    """Escape a text that a spreadsheet would run as a formula, by prepending a quote."""
-    return f"'{text}" if text.startswith(FORMULA) else text
 
 
 def write_csv(job: Job) -> None:

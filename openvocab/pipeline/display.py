@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
 
 __all__ = [
+    "FORMULA",
     "coco",
     "crops",
     "csv_text",
     "cutouts",
     "data_frame",
+    "escaped",
     "html",
     "png",
     "save_crops",
@@ -34,6 +36,9 @@ __all__ = [
 ]
 
 COLUMNS = ("label", "class_id", "score", "detector_score", "mask_score", "left", "top", "right", "bottom")
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", "'")
+"""The prefixes of cells that a spreadsheet would run as a formula, and the quote that escapes them."""
 
 _MAX_TABLE_ROWS = 20
 """Detections that the HTML table of a result lists."""
@@ -150,12 +155,17 @@ def coco(result: Shown, image_id: int = 0) -> list[dict[str, Any]]:
     ]
 
 
+def escaped(text: str) -> str:
+    """Escape a text that a spreadsheet would run as a formula, by prepending a quote."""
+    return f"'{text}" if text.startswith(FORMULA) else text
+
+
 def csv_text(result: Shown) -> str:
-    """Return one line a detection, with a header; see COLUMNS."""
+    """Return one line a detection, with a header; see COLUMNS. Labels are escaped."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows(_rows(result))
+    writer.writerows((escaped(label), *rest) for label, *rest in _rows(result))
     return text.getvalue()
 
 

@@ -329,7 +329,7 @@ class Result:
         return display.coco(self, image_id)
 
     def to_csv(self) -> str:
-        """Return a table with one line a detection, as to_pandas."""
+        """Return a table with one line a detection, as to_pandas; labels that a spreadsheet would run are escaped."""
         return display.csv_text(self)
 
     def to_pandas(self) -> pandas.DataFrame:

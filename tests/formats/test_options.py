@@ -15,6 +15,7 @@ import openvocab
 from openvocab.batch.rows import Row
 from openvocab.errors import BadInput
 from openvocab.formats import FORMATS
+from openvocab.formats.job import Job, LabelIndex
 from openvocab.formats.options import USED, ExportOptions
 from openvocab.pipeline.detections import Detections
 from openvocab.ui.cli.main import main
@@ -77,6 +78,20 @@ def test_names_of_results_need_a_file_to_be_found_in(rows: list[Row]) -> None:
         written(rows, "coco-results", match="match.json")
     (text,) = written(rows, "coco-results", match="match.json", relative_to="p").values()
     assert [(each["image_id"], each["category_id"]) for each in json.loads(text)] == [(7, 9), (8, 9)]
+
+
+@pytest.mark.parametrize(
+    ("name", "below"),
+    [
+        pytest.param("p/q/a.png", "q/a.png", id="inside"),
+        pytest.param("p/..q/a.png", "..q/a.png", id="inside, in a folder that begins with two dots"),
+        pytest.param("r/a.png", "r/a.png", id="beside"),
+        pytest.param("s3://p/a.png", "s3://p/a.png", id="an address"),
+    ],
+)
+def test_names_are_relative_to_a_folder_that_holds_them(name: str, below: str) -> None:
+    job = Job(iter(()), LabelIndex(LABELS), Path("out"), ExportOptions(relative_to="p"))
+    assert job.image(Row(name)) == below
 
 
 @pytest.mark.parametrize("name", FORMATS)

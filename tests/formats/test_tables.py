@@ -11,7 +11,8 @@ import pytest
 from pyarrow import csv as arrow_csv
 
 import openvocab
-from openvocab.formats.tables import COLUMNS, FORMULA, escaped
+from openvocab.formats.tables import COLUMNS
+from openvocab.pipeline.display import FORMULA, escaped
 from openvocab.pipeline.verdict import VERIFICATION, Verdict
 
 

@@ -98,6 +98,13 @@ def test_tables_hold_every_detection(tmp_path: Path) -> None:
     assert second.split()[0] == "1"
 
 
+def test_no_cell_of_a_table_is_run_by_a_spreadsheet() -> None:
+    shown = result(1)
+    named = replace(shown, detections=replace(shown.detections, labels=("=1+1",)), labels=("=1+1",))
+    (line,) = csv.DictReader(io.StringIO(named.to_csv()))
+    assert line["label"] == "'=1+1" and named.to_pandas()["label"].tolist() == ["=1+1"]
+
+
 def test_notebooks_get_an_image_and_escaped_names() -> None:
     shown = result(2, source='x"><script>.png', notes=("a <note>",))
     with Image.open(io.BytesIO(shown._repr_png_())) as drawn:

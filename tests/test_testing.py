@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import openvocab.testing
 from openvocab import Pipeline, Settings
 from openvocab.testing import FakeDetector, FakeSegmenter, FakeTagger
 
@@ -20,6 +21,13 @@ def test_importing_the_fakes_loads_no_model_library() -> None:
     code = "import sys, openvocab.testing; print({'torch', 'transformers', 'open_clip'} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (run.stdout.strip(), run.stderr) == ("set()", "")
+
+
+def test_the_example_of_the_module_runs() -> None:
+    code = "\n".join(line.strip() for line in (openvocab.testing.__doc__ or "").splitlines() if line.startswith("    "))
+    names: dict[str, Any] = {"image": IMAGES[0]}
+    exec(code, names)
+    assert names["result"].classes == ("cat", "dog")
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 1, 0, 2)], ids=["as given", "shuffled"])

@@ -42,10 +42,10 @@ class RunOptions:
             is an input of its own, PATH#frame=3.
         strict: Stop at the first input without an answer and raise its error; its row is not written.
         allow_urls: See Pipeline.run.
-        workers: See Pipeline.run.
-        isolate: See Pipeline.run.
-        decode_size: See Pipeline.run.
-        max_pixels: See Pipeline.run.
+        workers: See Reading, as the next three.
+        isolate: Decode in worker processes.
+        decode_size: Decode JPEGs smaller.
+        max_pixels: Refuse larger images.
         part_rows: Write a part after this many rows,
         part_seconds: or this many seconds after its first row,
         part_bytes: or when its rows take this many bytes of memory, whichever comes first.

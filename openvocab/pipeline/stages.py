@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -38,7 +38,7 @@ class Stages:
     tagger: Tagger | None
     detector: Detector | None
     segmenter: Segmenter[Any] | None
-    settings: Settings
+    settings: Settings = field(default_factory=Settings)
 
     def __post_init__(self) -> None:
         """Check that there is a stage that reads labels, and fill in the thresholds.

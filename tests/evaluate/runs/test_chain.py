@@ -47,7 +47,7 @@ class Tags:
 
 
 class SureTags(Tags):
-    """Tags whose log-odds are 10 or -10: on a crop of a box, which has no first pixel of the image, no label is there."""
+    """Tags whose log-odds are 10 or -10; a crop of a box has no label, since its first pixel is another one."""
 
     def logits(self, features: Any, vocabulary: Any) -> Any:
         return 20 * super().logits(features, vocabulary) - 10

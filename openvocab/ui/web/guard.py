@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 import anyio
 from starlette.datastructures import Headers, MutableHeaders
 
-from openvocab.ui.web.error_responses import (
+from openvocab.ui.web.protection.error_responses import (
     LOG_IN,
     NO_UPLOAD,
     NO_URL,
@@ -24,8 +24,8 @@ from openvocab.ui.web.error_responses import (
     ErrorResponse,
     with_error_messages,
 )
-from openvocab.ui.web.login_limiter import LoginLimiter
-from openvocab.ui.web.request_bodies import MultipartFiles, RequestBody
+from openvocab.ui.web.protection.login_limiter import LoginLimiter
+from openvocab.ui.web.protection.request_bodies import MultipartFiles, RequestBody
 from openvocab.ui.web.routes import API, TOOLS, is_allowed, is_call, is_public, is_upload
 from openvocab.ui.web.storage import Storage
 

@@ -24,8 +24,8 @@ import openvocab
 from openvocab.errors import BadInput, require
 from openvocab.ui.web import app as page_of
 from openvocab.ui.web.guard import MAX_CALL_BYTES, Guard
-from openvocab.ui.web.header_timeout import HeaderTimeoutProtocol
-from openvocab.ui.web.login_limiter import logged_in
+from openvocab.ui.web.protection.header_timeout import HeaderTimeoutProtocol
+from openvocab.ui.web.protection.login_limiter import logged_in
 from openvocab.ui.web.routes import TOOLS
 from openvocab.ui.web.strip.component import thumbnails
 from openvocab.ui.web.theme import launch_options

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from openvocab.ui.web.error_responses import ErrorResponse
+from openvocab.ui.web.protection.error_responses import ErrorResponse
 
 __all__ = ["Storage", "bytes_in"]
 

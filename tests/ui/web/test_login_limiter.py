@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from openvocab.ui.web.login_limiter import LoginLimiter
+from openvocab.ui.web.protection.login_limiter import LoginLimiter
 
 
 class Clock:

@@ -257,7 +257,7 @@ def until(true, tries=500):
     ],
 )
 def test_clients_without_a_request_are_disconnected(server, pieces, monkeypatch):
-    from openvocab.ui.web.header_timeout import HeaderTimeoutProtocol
+    from openvocab.ui.web.protection.header_timeout import HeaderTimeoutProtocol
 
     monkeypatch.setattr(HeaderTimeoutProtocol, "header_seconds", 0.2)
     address = urlsplit(server.url)

@@ -11,7 +11,7 @@ from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.types import Message, Receive, Send
 
-from openvocab.ui.web.error_responses import TOO_LONG, ErrorResponse
+from openvocab.ui.web.protection.error_responses import TOO_LONG, ErrorResponse
 
 __all__ = ["MultipartFiles", "RequestBody"]
 

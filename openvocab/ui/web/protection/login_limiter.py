@@ -10,7 +10,8 @@ from typing import Any
 
 from starlette.requests import cookie_parser
 
-from openvocab.ui.web.error_responses import ErrorResponse
+from openvocab.errors import counted
+from openvocab.ui.web.protection.error_responses import ErrorResponse
 
 __all__ = ["LoginLimiter", "logged_in"]
 
@@ -35,7 +36,7 @@ class LoginLimiter:
         if left <= 0:
             return None
         seconds = math.ceil(left)
-        message = f"too many wrong passwords; try again in {seconds} seconds"
+        message = f"too many wrong passwords; try again in {counted(seconds, 'second')}"
         return ErrorResponse(429, message, {"Retry-After": str(seconds)})
 
     def record(self, address: str, *, success: bool) -> None:

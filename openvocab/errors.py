@@ -33,6 +33,7 @@ __all__ = [
     "OpenVocabWarning",
     "OutOfMemory",
     "UnknownName",
+    "counted",
     "require",
     "unknown",
 ]
@@ -122,6 +123,11 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownName:
     shown = names if len(names) <= _MOST_NAMES else get_close_matches(name, names, n=5, cutoff=0)
     others = f" and {len(names) - len(shown)} others" if len(shown) < len(names) else ""
     return UnknownName(f"no {kind} named {name!r}; {hint}known: {', '.join(shown)}{others}")
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """Return a number with its noun: 1 image, 2 images; many is the plural that is not the noun with an s."""
+    return f"{number} {one if number == 1 else many or f'{one}s'}"
 
 
 def require(module: str, *, extra: str) -> ModuleType:

@@ -31,7 +31,7 @@ from openvocab.batch.part_files import (
 )
 from openvocab.batch.record_changes import refuse_another
 from openvocab.batch.rows import Row, from_table, id_of, schema, to_table
-from openvocab.errors import BadInput
+from openvocab.errors import BadInput, counted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -197,7 +197,7 @@ class Run:
                     yield from from_table(batch, labels)
 
     def __repr__(self) -> str:
-        return f"Run({str(self.path)!r}, {len(self)} rows, {len(self.labels)} labels)"
+        return f"Run({str(self.path)!r}, {counted(len(self), 'row')}, {counted(len(self.labels), 'label')})"
 
     @overload
     def __getitem__(self, index: int) -> Row: ...
@@ -227,7 +227,7 @@ class Run:
                     if row < count:
                         return next(from_table(file.read_row_group(group).slice(row, 1), self.labels))
                     row -= count
-        raise IndexError(f"row {index} of a run with {len(self)} rows")
+        raise IndexError(f"row {index} of a run with {counted(len(self), 'row')}")
 
     def tables(self, without: Sequence[str] = ()) -> Iterator[pa.Table]:
         """Yield the parts in order as tables, without some columns.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from openvocab.errors import BadInput
+from openvocab.errors import BadInput, counted
 from openvocab.pipeline.masks import EncodedMasks, Masks, Rows, decode_mask, mask_box, mask_json, row_indices
 from openvocab.pipeline.quiet import quiet_supervision
 
@@ -322,7 +322,7 @@ def label_ids(labels: Sequence[str], classes: Sequence[str] | Mapping[str, int])
     places = classes if isinstance(classes, Mapping) else {label: place for place, label in enumerate(classes)}
     for label in labels:
         if label not in places:
-            raise BadInput(f"the label {label!r} is not among the {len(places)} classes; add it")
+            raise BadInput(f"the label {label!r} is not among the {counted(len(places), 'class', 'classes')}; add it")
     return np.array([places[label] for label in labels], np.int64)
 
 

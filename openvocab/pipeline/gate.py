@@ -168,4 +168,5 @@ def _why_no_box(count: int, settings: Settings, *, gated: bool) -> str:
         bounds += f", its presence {settings.presence_threshold:g}"
     if settings.mask_threshold:
         bounds += f", its mask the mask threshold {settings.mask_threshold:g}"
-    return f"no box: none of the {asked} labels looked for scored over {bounds}"
+    which = "the one label looked for did not score" if asked == 1 else f"none of the {asked} labels looked for scored"
+    return f"no box: {which} over {bounds}"

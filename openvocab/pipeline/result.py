@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openvocab.errors import BadInput
+from openvocab.errors import BadInput, counted
 from openvocab.pipeline import display
 from openvocab.pipeline.detections import Detection, Detections, check_array
 from openvocab.pipeline.masks import Masks
@@ -128,7 +128,7 @@ class Presence(Mapping[str, float]):
         best = np.argsort(-self.probabilities, kind="stable")[:4]
         names = self.labels
         shown = ", ".join(f"{names[row]} {self.probabilities[row]:.2f}" for row in best)
-        return f"Presence({len(self)} labels: {shown})"
+        return f"Presence({counted(len(self), 'label')}: {shown})"
 
     def top(self, count: int) -> dict[str, float]:
         """Return the count most likely labels with their probabilities, in the order of the vocabulary."""

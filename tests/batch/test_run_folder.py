@@ -405,7 +405,7 @@ def test_the_command_line_says_that_there_is_nothing_to_do(
     assert "20 rows written" in capsys.readouterr().out
     assert main(command) == 1
     said = capsys.readouterr()
-    assert said.out.startswith("nothing to do: all 20 images have a row")
+    assert said.out.startswith("nothing to do: 20 images have a row")
     assert "2 of the rows from before are errors" in said.out
     assert main([*command, "--labels", "other, words"]) == 2
     assert "holds another run" in capsys.readouterr().err

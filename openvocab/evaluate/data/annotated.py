@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openvocab.errors import BadInput, OpenVocabWarning
+from openvocab.errors import BadInput, OpenVocabWarning, counted
 from openvocab.evaluate.data.labeled import map_labels
 from openvocab.evaluate.data.queries import QuerySet, names_of, query_set
 from openvocab.evaluate.data.safe_read import MAX_COORDINATE
@@ -117,7 +117,9 @@ def require_objects(data: AnnotatedSet) -> AnnotatedSet:
         BadInput: no image has an object that counts, so every metric would be undefined.
     """
     if all(one.crowd.all() for one in data.images):
-        message = f"{data.source!r} has no object in its {len(data.images)} images, so nothing can be measured"
+        message = (
+            f"{data.source!r} has no object in its {counted(len(data.images), 'image')}, so nothing can be measured"
+        )
         raise BadInput(f"{message}; labels were read from {data.label_source}; check the path and the annotations")
     return data
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from openvocab.errors import BadInput
+from openvocab.errors import BadInput, counted
 from openvocab.evaluate.data.annotated import AnnotatedImage, AnnotatedSet, Faults, clip_box
 from openvocab.evaluate.data.safe_read import (
     MAX_COORDINATE,
@@ -66,11 +66,13 @@ def _loaded(path: str, parts: Sequence[list[dict[str, Any]]], images: str | None
             )
     if not made:
         raise BadInput(
-            f"none of the {len(listed)} images of {path!r} is in {folder!r} ({short_repr(file)} is missing); "
-            "give the folder that their names start in as images=FOLDER"
+            f"no image of {path!r} is in {folder!r} "
+            f"({short_repr(file)} is missing); give the folder that their names start in as images=FOLDER"
         )
     faults.warn()
-    return AnnotatedSet(path, labels, tuple(made), faults.counts, f"the {len(annotations)} annotations of {path!r}")
+    return AnnotatedSet(
+        path, labels, tuple(made), faults.counts, f"the {counted(len(annotations), 'annotation')} of {path!r}"
+    )
 
 
 def load_lvis(path: str, images: str | None = None) -> AnnotatedSet:

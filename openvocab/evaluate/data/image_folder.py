@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from openvocab.errors import BadInput, OpenVocabWarning
+from openvocab.errors import BadInput, OpenVocabWarning, counted
 from openvocab.evaluate.data.labeled import LabeledImage, LabeledSet
 from openvocab.evaluate.data.safe_read import regular_files
 from openvocab.images.files import looks_like_image
@@ -32,13 +32,14 @@ def load_image_folder(path: str) -> LabeledSet:
         raise BadInput(f"{path!r} contains no folder; put the images of each label into a folder of its name")
     empty = [name for name in names if not sum(1 for _ in _files(os.path.join(path, name)))]
     if len(empty) == len(names):
-        raise BadInput(f"the {len(names)} folders in {path!r} contain no image; check the path")
+        raise BadInput(f"no folder in {path!r} contains an image; check the path")
     if empty:
         message = f"{len(empty)} of {len(names)} folders in {path!r} contain no image, the first is {empty[0]!r}"
         warnings.warn(f"{message}; they stay among the labels", OpenVocabWarning, stacklevel=2)
     outside = [each.name for each in os.scandir(path) if each.is_file() and looks_like_image(each.path)]
     if outside:
-        message = f"{len(outside)} images in {path!r} are in no label's folder, such as {min(outside)!r}"
+        found = counted(len(outside), "image")
+        message = f"{found} in {path!r} outside the labels' folders, such as {min(outside)!r}"
         warnings.warn(f"{message}; they are left out", OpenVocabWarning, stacklevel=2)
     return LabeledSet(path, check_labels(names), False, partial(_images, path, names))
 

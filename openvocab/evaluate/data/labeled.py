@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
-from openvocab.errors import BadInput
+from openvocab.errors import BadInput, counted
 from openvocab.evaluate.data.queries import QuerySet, names_of, query_set
 from openvocab.images.items import Item
 
@@ -90,8 +90,8 @@ def map_labels(
         near = get_close_matches(missing[0], wanted, n=1)
         hint = f" (is it {near[0]!r}?)" if near else ""
         raise BadInput(
-            f"{source!r} has {len(missing)} labels that are not among those given, the first is {missing[0]!r}"
-            f"{hint}; add it to the labels, or map it to one of them by a class map"
+            f"{source!r} has {counted(len(missing), 'label that is', 'labels that are')} not among those given, "
+            f"the first is {missing[0]!r}{hint}; add it to the labels, or map it to one of them by a class map"
         )
     return wanted, [wanted.index(label) for label in called]
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from io import StringIO
 from typing import Any, TypeVar
 
-from openvocab.errors import BadInput, OpenVocabWarning
+from openvocab.errors import BadInput, OpenVocabWarning, counted
 from openvocab.evaluate.data.labeled import LabeledImage, LabeledSet
 from openvocab.evaluate.data.safe_read import parse_json, parsing, read_parquet, read_text, short_repr
 from openvocab.images.items import Item
@@ -114,10 +114,9 @@ def existing(path: str, rows: Sequence[Row]) -> list[Row]:
     if len(present) < len(rows):
         line, file = next(row[:2] for row in rows if not os.path.isfile(row[1]))
         if not present:
-            raise BadInput(
-                f"none of the {len(rows)} images of {path!r} exists, such as {short_repr(file)}; check paths"
-            )
-        message = f"{path!r} lists {len(rows) - len(present)} images that do not exist, the first on line {line}"
+            raise BadInput(f"no image of {path!r} exists, such as {short_repr(file)}; check paths")
+        absent = counted(len(rows) - len(present), "image that does", "images that do")
+        message = f"{path!r} lists {absent} not exist, the first on line {line}"
         warnings.warn(f"{message}: {short_repr(file)}; they are left out", OpenVocabWarning, stacklevel=3)
     return present
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from openvocab.errors import BadInput
+from openvocab.errors import BadInput, counted
 from openvocab.evaluate.data.annotated import AnnotatedImage, AnnotatedSet, Faults, clip_box
 from openvocab.evaluate.data.safe_read import MAX_COORDINATE, check_number, image_size, read_xml, short_repr
 from openvocab.prompts.labels import check_labels
@@ -40,10 +40,10 @@ def load_voc(path: str) -> AnnotatedSet:
     faults = Faults()
     read = [made for name in names if (made := _image(path, os.path.join(folder, name), faults)) is not None]
     if not read:
-        raise BadInput(f"none of the {len(names)} images annotated in {path!r} exists in JPEGImages; check the path")
+        raise BadInput(f"no image annotated in {path!r} exists in JPEGImages; check the path")
     words = sorted({word for _, found in read for word in found})
     faults.warn()
-    label_source = f"the elements object of the {len(names)} files {folder!r}/*.xml"
+    label_source = f"the elements object of the {counted(len(names), 'file')} {folder!r}/*.xml"
     if not words:
         raise BadInput(
             f"{path!r} has no object; objects were read from {label_source}; check the path and the annotations"

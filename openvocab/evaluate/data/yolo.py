@@ -67,7 +67,7 @@ def load_yolo(path: str, split: str | None = None) -> AnnotatedSet:
         if size is not None:
             found.append((image, size, _lines(_label_file(image), place)))
     if not found:
-        raise BadInput(f"none of the {len(listed)} images of {file!r} can be read; check its paths")
+        raise BadInput(f"no image of {file!r} can be read; check its paths")
     wanted = [_label_file(image) for image, _, _ in found]
     there = sum(map(os.path.lexists, wanted))
     label_source = f"{len(wanted)} label files, of which {there} exist, such as {short_repr(wanted[0])}"

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from openvocab.errors import BadInput, BadOutput
+from openvocab.errors import BadInput, BadOutput, counted
 from openvocab.evaluate.metrics.checks import check_indices
 from openvocab.pipeline.detections import Detections
 from openvocab.pipeline.masks import EncodedMasks, encode_mask
@@ -214,7 +214,7 @@ def _coco_eval(
     from pycocotools.cocoeval import COCOeval
 
     if len(truth) != len(predictions) or not truth:
-        counts = f"{len(truth)} annotated images and {len(predictions)} predictions"
+        counts = f"{counted(len(truth), 'annotated image')} and {counted(len(predictions), 'prediction')}"
         raise BadInput(f"{counts}; give one prediction for each image, and at least one image")
     for number, (one, other) in enumerate(zip(truth, predictions, strict=True)):
         _check_image(number, one, other, len(labels), kind)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openvocab.errors import BadInput, BadOutput
+from openvocab.errors import BadInput, BadOutput, counted
 from openvocab.evaluate.metrics.bootstrap import RESAMPLES, Estimate, estimate, mean_of, ratio_of
 from openvocab.evaluate.metrics.checks import check_count, check_indices
 
@@ -97,7 +97,8 @@ def _texts_per_image(images: NDArray[Any], texts: NDArray[Any], image_of_text: N
     counts: Indices = np.bincount(image_of_text, minlength=len(images))
     without = np.flatnonzero(counts == 0)
     if len(without):
-        raise BadInput(f"{len(without)} images have no text, the first is image {without[0]}; drop them or add a text")
+        found = counted(len(without), "image has", "images have")
+        raise BadInput(f"{found} no text, the first is image {without[0]}; drop them or add a text")
     return counts
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openvocab.errors import BadInput
+from openvocab.errors import BadInput, counted
 from openvocab.evaluate.metrics.bootstrap import RESAMPLES, Estimate, estimate, ratio_of
 from openvocab.evaluate.metrics.checks import check_indices, check_seed
 from openvocab.evaluate.metrics.detection import GroundTruth, Predictions, mask_codes, paired_iou
@@ -112,7 +112,7 @@ def mean_iou(
         BadInput: Shapes differ, a value is neither a label index nor ignore, or there is no image.
     """
     if len(truth) != len(predictions) or not truth:
-        counts = f"{len(truth)} annotated images and {len(predictions)} predictions"
+        counts = f"{counted(len(truth), 'annotated image')} and {counted(len(predictions), 'prediction')}"
         raise BadInput(f"{counts}; give one prediction for each image, and at least one image")
     size = len(labels)
     confusion = np.zeros((size, size), np.int64)

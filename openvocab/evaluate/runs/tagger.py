@@ -128,6 +128,6 @@ def _truth(data: LabeledSet, images: Sequence[LabeledImage], unread: Sequence[tu
         raise BadInput(f"no image of {data.source!r} could be read{f': {unread[0][1]}' if unread else ''}")
     truth = np.array([np.isin(np.arange(len(data.labels)), one.labels) for one in images])
     if not truth.any():
-        cause = f"none of the {len(images)} images of {data.source!r} has a label, so nothing can be measured"
+        cause = f"no image of {data.source!r} has a label, so nothing can be measured"
         raise BadInput(f"{cause}; labels were read from {data.label_source}; check the path and the annotations")
     return truth

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from openvocab.errors import BadInput, BadOutput
+from openvocab.errors import BadInput, BadOutput, counted
 from openvocab.models.blockwise_attention import use_blocks
 from openvocab.models.checkpoints import find, load_model, load_processor
 from openvocab.models.detectors.best_first import best_first, inside
@@ -154,7 +154,8 @@ class OwlDetector:
         """
         names = check_labels(labels)
         if len(images) != len(names):
-            raise BadInput(f"{len(images)} example images for {len(names)} labels; give one image for each label")
+            given = f"{counted(len(images), 'example image')} for {counted(len(names), 'label')}"
+            raise BadInput(f"{given}; give one image for each label")
         crops = [None] * len(names) if xyxy is None else list(check_boxes(xyxy, images))
         rows = [self._exemplar(*given) for given in zip(images, crops, names, strict=True)]
         return Queries(names, "", _finite(unit(torch.stack(rows)), names))

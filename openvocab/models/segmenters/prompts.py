@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openvocab.errors import BadInput
+from openvocab.errors import BadInput, counted
 
 __all__ = ["Prompt"]
 
@@ -43,7 +43,8 @@ class Prompt:
         """
         count, named = (0 if given is None else len(given) for given in (points, labels))
         if count != named:
-            raise BadInput(f"{count} points need as many labels, 1 on the object and 0 beside it")
+            given = counted(count, "point needs", "points need")
+            raise BadInput(f"{given} as many labels, 1 on the object and 0 beside it")
         if not count and box is None:
             raise BadInput("a prompt needs a point or a box")
         edges = np.array(size[::-1], np.float32)

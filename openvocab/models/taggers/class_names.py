@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from types import MappingProxyType
 
-from openvocab.errors import BadInput, OpenVocabWarning
+from openvocab.errors import BadInput, OpenVocabWarning, counted
 from openvocab.prompts.wordnet import imagenet
 
 __all__ = ["ClassNames"]
@@ -78,8 +78,8 @@ class ClassNames:
         near = get_close_matches(_plain(label), self.rows, n=3, cutoff=0.5) or sorted(self.rows)[:3]
         above = " and no name above them" if _above(self.names) else ""
         return BadInput(
-            f"label {label!r} is none of the {len(self.names)} classes of this classifier{above}; nearest: "
-            f"{', '.join(map(repr, near))}; remove it, or name an open-vocabulary tagger"
+            f"label {label!r} is none of the {counted(len(self.names), 'class', 'classes')} of this classifier{above}; "
+            f"nearest: {', '.join(map(repr, near))}; remove it, or name an open-vocabulary tagger"
         )
 
 

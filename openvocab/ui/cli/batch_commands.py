@@ -15,7 +15,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import openvocab
-from openvocab.errors import BadInput, BadOutput, ImageError, OutOfMemory
+from openvocab.errors import BadInput, BadOutput, ImageError, OutOfMemory, counted
 from openvocab.ui.cli.output import complain, detections_of, presence_of, say, say_json
 
 if TYPE_CHECKING:
@@ -201,10 +201,10 @@ def _report(summary: Summary, args: Namespace, draw: bool) -> int:
 
 def _say_summary(summary: Summary, draw: bool) -> None:
     if not summary.rows and not summary.stopped:
-        say(f"nothing to do: all {summary.skipped} images have a row in {summary.folder}")
+        say(f"nothing to do: {counted(summary.skipped, 'image has', 'images have')} a row in {summary.folder}")
     else:
-        new = f"{summary.rows} rows written to {summary.folder}" + " (images in images/)" * draw
-        say(f"{new}, {summary.skipped} were there before; {sum(summary.errors.values())} errors")
+        new = f"{counted(summary.rows, 'row')} written to {summary.folder}" + " (images in images/)" * draw
+        say(f"{new}, {summary.skipped} were there before; {counted(sum(summary.errors.values()), 'error')}")
     if summary.changed:
         said = ", ".join(f"{count} {_CHANGED[name]}" for name, count in summary.changed.items())
         say(f"since these rows were written: {said}")

@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Any
 
 import openvocab
-from openvocab.errors import BadInput
+from openvocab.errors import BadInput, counted
 from openvocab.evaluate.data import ANNOTATED, SPLITS
 from openvocab.ui.cli.evaluate_options import (
     ANNOTATED_HELP,
@@ -234,5 +234,5 @@ def segment(args: Namespace) -> int:
 def _complain(run: ChainRun | ConceptRun) -> None:
     complain_unread(run)
     if run.resized:
-        count, first = len(run.resized), run.resized[0]
-        complain(f"{count} images of another size than annotated are in no metric, the first is {first}")
+        count = counted(len(run.resized), "image has", "images have")
+        complain(f"{count} another size than annotated and no part in the metrics, the first is {run.resized[0]}")

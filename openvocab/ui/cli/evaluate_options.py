@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import openvocab
-from openvocab.errors import BadInput, unknown
+from openvocab.errors import BadInput, counted, unknown
 from openvocab.ui.cli.output import complain, say, table
 from openvocab.ui.cli.shared_options import LABELS_HELP
 from openvocab.weights.manifest import preset_records
@@ -184,5 +184,5 @@ def finish(args: Namespace, report: Report, labels: Sequence[str], more: Iterabl
         say("")
         table(*each)
     say("")
-    say(f"{len(report.run.names)} images, {len(labels)} labels; report in {args.out}")
+    say(f"{counted(len(report.run.names), 'image')}, {counted(len(labels), 'label')}; report in {args.out}")
     return 1 if report.run.unread else 0

@@ -6,6 +6,7 @@ from argparse import Namespace
 from typing import Any
 
 import openvocab
+from openvocab.errors import counted
 from openvocab.ui.cli.evaluate_options import add_models, add_task, check_arguments, complain_unread, model_spec
 from openvocab.ui.cli.output import progress, say, table
 
@@ -49,5 +50,5 @@ def retrieve(args: Namespace) -> int:
     report.write(args.out)
     table(*report.summary)
     say("")
-    say(f"{metrics.images} images, {metrics.texts} captions; report in {args.out}")
+    say(f"{counted(metrics.images, 'image')}, {counted(metrics.texts, 'caption')}; report in {args.out}")
     return 1 if run.unread else 0

@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import get_args, get_type_hints
 
 import openvocab
+from openvocab.errors import counted
 from openvocab.formats import FORMATS
 from openvocab.formats.options import ExportOptions
 from openvocab.ui.cli.output import complain, say
@@ -48,11 +49,12 @@ def export(args: Namespace) -> int:
     given = {option.name: getattr(args, option.name) for option in fields(ExportOptions)}
     options = {name: value for name, value in given.items() if value is not None}
     made = openvocab.export(run, args.out, args.format, **options)
-    say(f"{made.images} images with {made.detections} detections in {made.path}")
+    say(f"{counted(made.images, 'image')} with {counted(made.detections, 'detection')} in {made.path}")
     if not made.detections and run.record.get("detector") is None and args.format not in _TAGS:
         complain(f"{args.run} holds tags alone, no boxes; openvocab annotate finds boxes, and csv and jsonl hold tags")
     if made.errors:
-        complain(f"{made.errors} inputs of {args.run} are errors and were not exported; see docs/formats.md")
+        failed = counted(made.errors, "input")
+        complain(f"{failed} of {args.run} without an answer, not exported; see docs/formats.md")
     if made.unlinked:
-        complain(f"{made.unlinked} images could not be linked or copied; images.jsonl lists the reasons")
+        complain(f"{counted(made.unlinked, 'image')} could not be linked or copied; images.jsonl lists the reasons")
     return 1 if made.unlinked else 0

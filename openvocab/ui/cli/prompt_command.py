@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import openvocab
-from openvocab.errors import BadInput
+from openvocab.errors import BadInput, counted
 from openvocab.ui.cli.batch_commands import OK
 from openvocab.ui.cli.output import say, say_json, table
 
@@ -102,7 +102,7 @@ def _saved(prompt: openvocab.Prompt, file: str) -> int:
     """Save a prompt and print how much it holds."""
     prompt.save(file)
     rows = list(_rows(prompt))
-    say(f"{file}: {len(rows)} labels, {sum(each['exemplars'] for each in rows)} exemplars")
+    say(f"{file}: {counted(len(rows), 'label')}, {counted(sum(each['exemplars'] for each in rows), 'exemplar')}")
     return OK
 
 
@@ -117,7 +117,7 @@ def _show(args: Namespace) -> int:
         [(each["label"], _yes(each["meant"]), _yes(each["words"]), str(each["exemplars"])) for each in rows],
     )
     say("")
-    say(f"{len(found.marks)} marks; digest {found.digest}")
+    say(f"{counted(len(found.marks), 'mark')}; digest {found.digest}")
     return OK
 
 

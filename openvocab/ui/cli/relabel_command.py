@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 
 import openvocab
+from openvocab.errors import counted
 from openvocab.ui.cli.output import say, say_json
 from openvocab.ui.cli.shared_options import DEVICE_HELP, add_label_options, prompts_of
 
@@ -63,7 +64,8 @@ def relabel(args: Namespace) -> int:
     if args.json:
         say_json({**asdict(summary), "rows": summary.rows})
     elif summary.rows:
-        say(f"{summary.rows} rows written to {folder} in {summary.seconds:.1f} s, {summary.skipped} were there before")
+        new = f"{counted(summary.rows, 'row')} written to {folder} in {summary.seconds:.1f} s"
+        say(f"{new}, {summary.skipped} were there before")
     else:
-        say(f"nothing to do: all {summary.skipped} images have a row in {folder}")
+        say(f"nothing to do: {counted(summary.skipped, 'image has', 'images have')} a row in {folder}")
     return 0

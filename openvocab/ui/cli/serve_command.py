@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from openvocab.errors import BadInput, require
+from openvocab.errors import BadInput, counted, require
 from openvocab.ui.cli.batch_commands import listening
 from openvocab.ui.cli.output import complain
 from openvocab.ui.cli.shared_options import DEVICE_HELP, DTYPE_HELP
@@ -132,8 +132,8 @@ def _served(args: Namespace, limits: Limits) -> Iterator[ServedFolder | None]:
     with serving(Path(args.folder), None if args.out is None else Path(args.out), limits.pixels) as folder:
         if args.labels is not None:
             count = import_labels(folder, args.labels)
-            complain(f"imported the labels of {count} images from {args.labels}")
-        complain(f"{len(folder.entries)} images; answers and corrections are kept in {folder.run}")
+            complain(f"imported the labels of {counted(count, 'image')} from {args.labels}")
+        complain(f"{counted(len(folder.entries), 'image')}; answers and corrections are kept in {folder.run}")
         yield folder
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from openvocab.errors import BadWeights, unknown
+from openvocab.errors import BadWeights, counted, unknown
 from openvocab.ui.cli.output import complain, megabytes, say, say_json, table
 from openvocab.weights.manifest import (
     STAGES,
@@ -158,7 +158,7 @@ def _verify(args: Namespace) -> int:
     elif rows:
         table(head, rows)
     if wrong:
-        raise BadWeights(f"{len(wrong)} of {len(names)} checkpoints failed: {', '.join(wrong)}")
+        raise BadWeights(f"{len(wrong)} of {counted(len(names), 'checkpoint')} failed: {', '.join(wrong)}")
     return OK
 
 
@@ -179,7 +179,7 @@ def _pack(args: Namespace) -> int:
 
     out = Path(args.out)
     members = pack(args.name, out)
-    say(f"{out}: {len(members)} files, {megabytes(out.stat().st_size)}")
+    say(f"{out}: {counted(len(members), 'file')}, {megabytes(out.stat().st_size)}")
     return OK
 
 

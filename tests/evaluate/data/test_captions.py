@@ -69,7 +69,7 @@ def test_web_dataset(tmp_path):
 def test_a_missing_image_of_a_list_is_counted_with_its_line(folder):
     path = written(folder, "csv", "caption")
     (folder / "b.png").unlink()
-    with pytest.warns(OpenVocabWarning, match=r"lists 1 images that do not exist, the first on line 4: .*b.png"):
+    with pytest.warns(OpenVocabWarning, match=r"lists 1 image that does not exist, the first on line 4: .*b.png"):
         assert len(list(load_captions(path).images())) == 1
 
 
@@ -82,7 +82,7 @@ def test_a_missing_image_of_a_list_is_counted_with_its_line(folder):
         pytest.param("x.csv", "file,captions\na.png,a dog\n", "has captions that are not a list", id="no JSON"),
         pytest.param("x.csv", "name,caption\na.png,a dog\n", "line 2, names no image", id="no column of paths"),
         pytest.param("x.jsonl", '{"path": "a.png", "captions": []}', "line 1, has no caption", id="an empty list"),
-        pytest.param("x.csv", "path,caption\nno.png,dog\n", "none of the 1 images", id="all missing"),
+        pytest.param("x.csv", "path,caption\nno.png,dog\n", "no image", id="all missing"),
         pytest.param("x.txt", "", "is not an existing list", id="another suffix"),
     ],
 )

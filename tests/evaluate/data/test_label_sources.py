@@ -99,7 +99,7 @@ def test_relative_and_absolute_paths_give_the_same_truth(kind, write, parent, tm
         ),
         pytest.param("yolo", lambda root: yolo(root, ""), "1 label files, of which 1 exist", id="yolo, an empty file"),
         pytest.param("coco", lambda root: written(coco(root, annotations=[])), "the 0 annotations of", id="coco"),
-        pytest.param("voc", lambda root: voc(root, []) and ".", r"1 files .*Annotations'/\*.xml", id="voc"),
+        pytest.param("voc", lambda root: voc(root, []) and ".", r"1 file .*Annotations'/\*.xml", id="voc"),
         pytest.param(
             "voc", lambda root: voc(root, [("hard", 1, 1, 2, 2)]) and ".", r"\*.xml", id="voc, difficult ones"
         ),
@@ -134,7 +134,7 @@ def no_labels_at_first(root: Path) -> str:
         pytest.param(["detect", "--format", "yolo"], no_labels, "label files, of which 0 exist", id="detect"),
         pytest.param(["chain", "--format", "yolo"], no_labels, "label files, of which 0 exist", id="chain"),
         pytest.param(
-            ["chain", "--format", "yolo", "--limit", "1"], no_labels_at_first, "no object in its 1 images", id="limit"
+            ["chain", "--format", "yolo", "--limit", "1"], no_labels_at_first, "no object in its 1 image", id="limit"
         ),
         pytest.param(["classify", "--format", "webdataset"], empty_shards, "the .npy of each sample", id="classify"),
     ],
@@ -163,4 +163,4 @@ def test_objects_of_unreadable_images_do_not_count(tmp_path, capsys):
     broken.write_bytes(broken.read_bytes()[:-200])
     arguments = ["--data", str(tmp_path / "set"), "--format", "yolo", "--out", str(tmp_path / "report")]
     assert main(["evaluate", "detect", *arguments]) == 2
-    assert "no object in its 1 images" in capsys.readouterr().err
+    assert "no object in its 1 image" in capsys.readouterr().err

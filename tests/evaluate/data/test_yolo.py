@@ -130,7 +130,7 @@ def test_missing_and_unreadable_images_are_counted(kind, tmp_path):
         pytest.param({"a": BOXES}, {"names": None}, "data.yaml' has no names", id="no names"),
         pytest.param({"a": BOXES}, {"val": None}, "names no val split; it has none", id="no split"),
         pytest.param({"a": BOXES}, {"val": "images/no"}, "images/no' does not exist; check it", id="no folder"),
-        pytest.param({}, {}, "none of the 0 images", id="an empty folder"),
+        pytest.param({}, {}, "no image", id="an empty folder"),
         pytest.param({"a": BOXES}, {"names": ["cat", "Cat"]}, "are the same", id="labels that are twins"),
     ],
 )

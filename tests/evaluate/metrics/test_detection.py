@@ -134,7 +134,7 @@ HIT = Predictions(BOX.xyxy, np.array([1.0]), np.array([0]))
     ("truth", "predictions", "kind", "error", "says"),
     [
         pytest.param([], [], "box", BadInput, "at least one", id="no image"),
-        pytest.param([BOX], [], "box", BadInput, "1 annotated images and 0 predictions", id="an answer is missing"),
+        pytest.param([BOX], [], "box", BadInput, "1 annotated image and 0 predictions", id="an answer is missing"),
         pytest.param([BOX], [HIT], "mask", BadInput, r"truth\[0\].masks must be \(1, 8, 8\), got none", id="no mask"),
         pytest.param(
             [GroundTruth(8, 8, np.array([[2, 2, 2, 4.0]]), np.array([0]))],

@@ -304,7 +304,7 @@ def test_without_a_detection_precision_is_not_defined():
     ("change", "says"),
     [
         pytest.param({"queried": np.ones((2, 3), bool)}, r"queried must have shape \(1, 3\)", id="tags of others"),
-        pytest.param({"predictions": []}, "1 annotated images and 0 predictions", id="no answer"),
+        pytest.param({"predictions": []}, "1 annotated image and 0 predictions", id="no answer"),
         pytest.param(
             {"labels": LABELS[:1], "predictions": [predictions_of(("b", BOX))]}, "class_ids", id="label out of range"
         ),

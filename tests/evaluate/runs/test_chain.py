@@ -203,7 +203,7 @@ def test_an_image_without_an_object(tmp_path):
     made: Any = run_chain(pipe(), replace(data, images=(empty, data.images[1])))
     metrics: Any = measure_chain(made, resamples=2)
     assert sum(metrics.chain.errors.objects.values()) == 2 and metrics.chain.errors.f1.value == 1
-    with pytest.raises(BadInput, match="has no object in its 1 images"):
+    with pytest.raises(BadInput, match="has no object in its 1 image"):
         run_chain(pipe(), replace(data, images=(empty,)))
 
 

@@ -119,7 +119,7 @@ def test_an_example_does_not_depend_on_the_others(detector: OwlDetector, images:
 @pytest.mark.parametrize(
     ("labels", "xyxy", "message"),
     [
-        pytest.param(["a"], None, "2 example images for 1 labels", id="too few labels"),
+        pytest.param(["a"], None, "2 example images for 1 label", id="too few labels"),
         pytest.param(["a", "A"], None, "the same", id="twins"),
         pytest.param(["a", "b"], [[0, 0, 9, 9]], "must have shape .2, 4.", id="too few boxes"),
         pytest.param(["a", "b"], [[0, 0, 9, 9], [3, 3, 3, 9]], "box 1 .* no pixel", id="empty box"),

@@ -40,8 +40,8 @@ def test_what_is_asked_is_kept(points: Any, labels: Any, box: Any, clipped: Any)
     [
         pytest.param(None, None, None, "needs a point or a box", id="nothing"),
         pytest.param([], [], None, "needs a point or a box", id="no point"),
-        pytest.param([[1, 2]], [1, 1], None, "1 points need as many labels", id="labels too many"),
-        pytest.param([[1, 2]], None, None, "1 points need as many labels", id="no labels"),
+        pytest.param([[1, 2]], [1, 1], None, "1 point needs as many labels", id="labels too many"),
+        pytest.param([[1, 2]], None, None, "1 point needs as many labels", id="no labels"),
         pytest.param([[1, 2]], [2], None, "labels of points must be 1 on the object and 0", id="another label"),
         pytest.param([[1, 2]], [[1]], None, "labels of points must be", id="labels of another shape"),
         pytest.param([[1, 2, 3]], [1], None, r"points must be finite numbers of shape \(1, 2\)", id="three numbers"),

@@ -157,7 +157,7 @@ def test_an_unreadable_image_is_reported_and_counted(coco, loaded, tmp_path, cap
     Image.new("RGB", (9, 9)).save(coco.parent / "2.png")
     assert run("chain", coco, tmp_path / "out") == 1
     said = capsys.readouterr().err
-    assert "1.png" in said and "1 images of another size" in said
+    assert "1.png" in said and "1 image has another size" in said
     report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
     assert report["data"]["images"] == 1 and len(report["data"]["unread"]) == len(report["data"]["resized"]) == 1
 

@@ -98,7 +98,7 @@ def test_classify_uses_the_words_and_refuses_what_is_none(
     ("more", "says"),
     [
         pytest.param(["--labels", "tent"], "--labels and --prompt are both a vocabulary", id="both"),
-        pytest.param(["--class-map", f"{SHOWN}=hut"], "1 labels that are not among those given", id="a label it lacks"),
+        pytest.param(["--class-map", f"{SHOWN}=hut"], "1 label that is not among those given", id="a label it lacks"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(

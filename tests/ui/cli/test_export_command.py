@@ -74,7 +74,7 @@ def test_coco_of_a_run_has_all_its_labels(run: Path) -> None:
 
 def test_images_that_cannot_be_copied_are_reported(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", str(run), "--format", "yolo", "--out", "out", "--images", "copy"]) == 1
-    assert "1 images could not be linked or copied" in capsys.readouterr().err
+    assert "1 image could not be linked or copied" in capsys.readouterr().err
     assert sorted(path.name for path in Path("out/images").iterdir()) == ["a.png"]
 
 

@@ -112,7 +112,7 @@ def test_pack_and_unpack(sam, caches, capsys):
         pytest.param(["weights", "where", "nosuch"], "see: openvocab weights list", id="where, no such name"),
         pytest.param(["weights", "where", "sam2:facebook/sam2-hiera-nosuch"], "no checkpoint", id="where, SPEC"),
         pytest.param(["weights", "pack", "small", "-o", "x.tar"], "weights pull small", id="pack, absent"),
-        pytest.param(["weights", "verify", "sam-vit-h"], "1 of 1 checkpoints failed", id="verify, absent"),
+        pytest.param(["weights", "verify", "sam-vit-h"], "1 of 1 checkpoint failed", id="verify, absent"),
         pytest.param(["weights", "pull", "sam-vit-h"], "openvocab is offline", id="pull, offline"),
         pytest.param(["weights", "pack", "pocket", "-o", "x.tar"], "nothing to pack", id="pack, embedded"),
         pytest.param(["weights", "unpack", "none.tar"], "none.tar does not exist; check", id="unpack, absent"),

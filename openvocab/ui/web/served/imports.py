@@ -39,7 +39,7 @@ def import_labels(served: ServedFolder, path: str) -> int:
     by_file = {os.path.realpath(each.path): each for each in served.entries if each.path is not None}
     matched = [(by_file[os.path.realpath(each.path)], each) for each in data.images if _known(each, by_file)]
     if not matched:
-        raise BadInput(f"none of the {len(data.images)} images of {path!r} is in {served.folder}; serve their folder")
+        raise BadInput(f"no image of {path!r} is in {served.folder}; serve their folder")
     new = [(entry, each) for entry, each in matched if served.status(entry.key) == "new"]
     for entry, each in new:
         found = _detections(each, data.labels)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import openvocab
-from openvocab.errors import BadInput, ImageError
+from openvocab.errors import BadInput, ImageError, counted
 from openvocab.ui.web.uploads.archives import Members
 from openvocab.ui.web.uploads.names import ARCHIVES
 from openvocab.ui.web.uploads.resume import RunFiles, split_download
@@ -91,7 +91,8 @@ def _refused(others: Sequence[str], archive: str) -> Members:
     """Return the errors of members that are no images; those beyond the first ones share one."""
     shown: Members = [(name, _no_image(f"{name!r} is not an image")) for name in others[:_MAX_REFUSED]]
     more = len(others) - _MAX_REFUSED
-    return shown + ([(archive, _no_image(f"{more} more files of {archive!r} are not images"))] if more > 0 else [])
+    said = f"{counted(more, 'more file is no image', 'more files are not images')}, in {archive!r}"
+    return shown + ([(archive, _no_image(said))] if more > 0 else [])
 
 
 def _no_image(what: str) -> ImageError:

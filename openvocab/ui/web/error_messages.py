@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import inspect
 import logging
+import re
 from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Any, TypeVar
@@ -24,9 +25,16 @@ _LOG = logging.getLogger(__name__)
 def error_message(error: Exception) -> str:
     """Return the message for the visitor; an unexpected error is logged and described in general terms."""
     if isinstance(error, OpenVocabError):
-        return str(error)
+        return _for_the_page(str(error))
     _LOG.exception("a handler of the page failed", exc_info=error)
     return strings.FAILED
+
+
+def _for_the_page(message: str) -> str:
+    """Return a message of the library without arguments that neither the page nor its calls have."""
+    for pattern, instead in strings.REMEDIES.items():
+        message = re.sub(pattern, instead, message)
+    return message
 
 
 def report_errors(handler: F) -> F:

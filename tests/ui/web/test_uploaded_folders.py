@@ -101,7 +101,7 @@ def test_every_member_is_one_row_and_what_is_refused_says_why(page, archive):
     assert "points outside its archive" in reasons["../out.png"]
     assert "is not an image" in reasons["notes.txt"]
     assert "broken.png" in reasons["broken.png"]
-    assert page.note["text"] == "6 files, 3 of them cannot be opened."
+    assert page.note["text"] == "3 of 6 files cannot be opened."
     key = next(each["key"] for each in shown["images"] if each["name"] == "notes.txt")
     page.go("open", key=key)
     assert page.note["wrong"] and page.note["text"] == reasons["notes.txt"]

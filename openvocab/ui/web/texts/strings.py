@@ -2,12 +2,14 @@
 
 Texts of the scripts are in strings.js beside this file, canvas/strings.js and strip/strings.js, and those of the
 templates in canvas/canvas.html and strip/strip.html. Errors are sentences of the library, the same in Python, on the
-command line and in the API.
+command line and in the API, but for remedies that name Python's arguments.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+
+from openvocab.errors import counted
 
 # --- the page
 
@@ -18,10 +20,17 @@ RUN, STOP, REFRESH, DOWNLOAD, FORMAT = "Run", "Stop", "Refresh", "Download", "Fo
 FAILED = "This failed because of an error on the server, which is in its log; try another image or label."
 
 
-def counted(number: int, one: str, many: str) -> str:
-    """Return a number with its noun."""
-    return f"{number} {one if number == 1 else many}"
+REMEDIES: Mapping[str, str] = {
+    r"load one with (?:tagger|detector|segmenter)=SPEC": "choose another preset under “Models”",
+    r"load a segmenter, or take crops\(\)": "choose another preset under “Models”",
+    r"\b(try|give) dtype='?(\w+)'?": r"\1 openvocab serve --dtype \2",
+    r", or overwrite=True to start again": "",
+    r"overwrite=True starts again": "serve the folder with another --out",
+}
+"""Remedies of the library that name Python's arguments, as patterns, and what a visitor can do instead.
 
+The thresholds and limits of a call have the library's names, so they stay as they are.
+"""
 
 # --- labels and models
 
@@ -44,7 +53,7 @@ def knows(preset: str, count: int) -> str:
 
 def labels(count: int) -> str:
     """Return the number of labels."""
-    return counted(count, "label", "labels")
+    return counted(count, "label")
 
 
 def unknown_labels(count: int, preset: str, named: Sequence[str], more: int) -> str:
@@ -157,7 +166,7 @@ WHOLE_FOLDER = "Images, answers and corrections, to go on later"
 
 def unopened(files: int, refused: int) -> str:
     """Return how many files of an upload cannot be opened."""
-    return f"{files} files, {refused} of them cannot be opened."
+    return f"{refused} of {counted(files, 'file')} cannot be opened."
 
 
 def unfit(count: int) -> str:
@@ -180,7 +189,7 @@ PROMPT_HELP = (
 def loaded_prompt(file: str, exemplars: int, negatives: int, marks: int) -> str:
     """Return what a loaded prompt file holds."""
     kinds = (exemplars, "exemplar"), (negatives, "negative exemplar"), (marks, "mark")
-    counts = [counted(number, noun, f"{noun}s") for number, noun in kinds if number]
+    counts = [counted(number, noun) for number, noun in kinds if number]
     return f"{file}: {', '.join(counts) or 'words alone'}. Press Run."
 
 
@@ -216,7 +225,7 @@ def none_reaches(threshold: float) -> str:
 
 def more_labels(count: int) -> str:
     """Return how many labels are not listed."""
-    return f"and {count} labels with lower scores"
+    return f"and {counted(count, 'label')} with lower scores"
 
 
 # --- the tab Batch

@@ -41,16 +41,29 @@ class Board:
         self.page.locator("#work-image input[type=file]").first.set_input_files(path)
         return self.opened()
 
+    def bulb(self) -> Board:
+        """Open the first scene and add one object, the light bulb, selected with the tool Select."""
+        self.example().click(inside(SCENES[0], "light bulb"))
+        self.accept("bulb")
+        self.press("v")
+        self.page.mouse.click(*self.at(inside(SCENES[0], "light bulb")))
+        self.page.wait_for_selector(".cv-objects li.cv-selected")
+        return self
+
     def rejecting(self) -> Board:
         """Run a scene with all labels of the models and a threshold that lets in boxes which verification rejects."""
         self.example(3)
-        field = self.page.locator("#work-box-threshold input[type=range]")
-        field.evaluate("each => { each.value = 0.3; each.dispatchEvent(new Event('input', {bubbles: true})); }")
+        self.slide("box-threshold", 0.3)
         self.page.fill("#work-labels textarea", "pocket")
         self.page.press("#work-labels textarea", "Enter")
         self.page.locator("#work-note", has_text="detections in").wait_for()
         self.page.wait_for_selector(".cv-rejected:not([hidden])")
         return self
+
+    def slide(self, name: str, value: float) -> None:
+        """Move a slider, as the mouse does."""
+        field = self.page.locator(f"#work-{name} input[type=range]")
+        field.evaluate("(e, v) => { e.value = v; e.dispatchEvent(new Event('input', {bubbles: true})); }", str(value))
 
     def upload(self, path: Path, size: tuple[int, int]) -> Board:
         self.page.locator("#work-image input[type=file]").first.set_input_files(str(path))
@@ -61,6 +74,10 @@ class Board:
         self.page.wait_for_selector(f'{CV}[data-empty="no"][data-drawn="yes"]')
         self.page.locator(STAGE).scroll_into_view_if_needed()
         return self
+
+    def at_rest(self) -> None:
+        """Wait until the canvas shows its state: it is drawn with the next frame."""
+        self.page.wait_for_timeout(200)
 
     def at(self, place: tuple[float, float]) -> tuple[float, float]:
         frame = self.page.locator(STAGE).bounding_box()

@@ -73,6 +73,14 @@ def page(server: Any, browser: Any) -> Iterator[Any]:
 
 
 @pytest.fixture
+def board(page: Any) -> Any:
+    """The workspace with the first scene and one selected object, the light bulb."""
+    from tests.ui.web.board import Board
+
+    return Board(page).bulb()
+
+
+@pytest.fixture
 def open_folder(server: Any, browser: Any, tmp_path: Path) -> Iterator[Any]:
     """A function that serves a folder of scenes and opens it in the browser.
 

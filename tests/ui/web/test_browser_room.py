@@ -17,18 +17,6 @@ SIZE = f"{CV} [data-size]"
 PANEL = f"{CV} [data-do=panel]"
 
 
-@pytest.fixture
-def board(page: Any) -> Board:
-    """The first scene with one selected object, the light bulb."""
-    made = Board(page).example()
-    made.click(inside(SCENE, "light bulb"))
-    made.accept("bulb")
-    made.press("v")
-    made.press("]")
-    page.wait_for_selector(".cv-objects li.cv-selected")
-    return made
-
-
 def area(board: Board) -> int:
     return int(coco_mask.area(board.found()[0]["mask"]))
 

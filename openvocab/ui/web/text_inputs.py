@@ -103,6 +103,6 @@ def describe_labels(text: str | None, preset: str = "") -> tuple[str, bool]:
         return str(error), False
     outside = labels_outside(labels, known) if known else []
     if not outside:
-        return strings.labels(len(labels)), True
+        return f"{strings.labels(len(labels))}.{knows}", True
     named, more = outside[:_MAX_NAMED], max(0, len(outside) - _MAX_NAMED)
     return strings.unknown_labels(len(labels), preset, named, more) + knows, True

@@ -54,7 +54,7 @@ def wire_strip(
         handlers: The handlers.
         shown: The strip.
         inputs: Token, words, preset and sliders.
-        outputs: Canvas, note, token, image and words.
+        outputs: Canvas, note, token, image, words and sliders.
         ran: Events after which the status of the open image may be another.
     """
     private: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -17,7 +18,7 @@ from openvocab.ui.web.text_inputs import parse_vocabulary
 from openvocab.ui.web.texts import strings
 from openvocab.ui.web.view_models import summary
 from openvocab.ui.web.workspace import Workspace
-from openvocab.ui.web.workspace_handlers import WorkspaceHandlers
+from openvocab.ui.web.workspace_handlers import SLIDERS, WorkspaceHandlers
 from openvocab.ui.web.workspace_store import is_served
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ __all__ = ["StripHandlers"]
 _AROUND = 30
 """Number of thumbnails on each side of the open image."""
 
-Answer = tuple[Any, Any, Any, Any, Any, Any]
-"""Values of strip, canvas, note, token, image and words."""
+Answer = tuple[Any, ...]
+"""Values of strip, canvas, note, token, image, words and sliders."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +64,16 @@ class StripHandlers:
         self, token: str | None, text: str, preset: str, event: gr.EventData, *thresholds: float
     ) -> Iterator[Answer]:
         """Do what the visitor asks for in the strip; a new image is run with the words, if there are any."""
-        skip, request = gr.skip(), None
+        request = None
         try:
             request = self._request_of(event)
             entry = self._target(token, request, event)
         except Exception as error:
             shown = {"images": [], "serial": event.serial} if request is None else _strip(request)
-            yield shown, skip, _wrong(error), skip, skip, skip
+            yield _answer(strip=shown, note=_wrong(error))
             return
         if entry is None:
-            yield _strip(request), skip, skip, skip, skip, skip
+            yield _answer(strip=_strip(request))
             return
         yield from self._open(replace(request, at=entry), text, preset, thresholds)
 
@@ -120,27 +121,29 @@ class StripHandlers:
 
     def _open(self, request: _Request, text: str, preset: str, thresholds: tuple[float, ...]) -> Iterator[Answer]:
         """Yield what opens an image, and then what the models find, if it is new and there are words."""
-        served, entry, skip = request.served, request.at or request.served.first_open(), gr.skip()
+        served, entry = request.served, request.at or request.served.first_open()
         words = served.words() if request.first and not text.strip() else None
-        filled = skip if words is None else words
+        filled = {} if words is None else {"words": words}
         try:
             workspace, token = self._context.workspaces.served(entry.key)
         except Exception as error:
             shown = messages.empty_message(error_message(error), failed=True)
-            yield _strip(request), shown, _wrong(error), None, None, filled
+            yield _answer(strip=_strip(request), canvas=shown, note=_wrong(error), token=None, image=None, **filled)
             return
         start, wanted = messages.image_message(workspace), (text if words is None else words).strip()
         runs = bool(wanted) and served.status(entry.key) == "new"
-        yield _strip(request) | ({"serial": -1} if runs else {}), start, {"text": _said(workspace)}, token, None, filled
+        opened = {"canvas": start, "note": {"text": _said(workspace)}, "token": token, "image": None, **filled}
+        strip = _strip(request) | ({"serial": -1} if runs else {})
+        yield _answer(workspace.thresholds, strip=strip, **opened)
         if not runs:
             return
         try:
             for shown, note, _ in self._workspace.stages(parse_vocabulary(wanted), preset, token, start, *thresholds):
-                yield skip, shown, note, token, skip, skip
+                yield _answer(canvas=shown, note=note, token=token)
         except Exception as error:
-            yield _strip(request), skip, _wrong(error), token, skip, skip
+            yield _answer(strip=_strip(request), note=_wrong(error), token=token)
             return
-        yield _strip(request), skip, skip, token, skip, skip
+        yield _answer(strip=_strip(request), token=token)
 
     def refresh(self, token: str | None, order: str = "name") -> Any:
         """Return the strip after the models ran on the open image."""
@@ -181,6 +184,18 @@ class StripHandlers:
         served.unsaved = False
         entry = served.find(at) if served.has(at) else None
         return path, _window(_Request(served, entry, order if isinstance(order, str) else "name", 0, False))
+
+
+def _answer(thresholds: Mapping[str, Any] = MappingProxyType({}), /, **shown: Any) -> Answer:
+    """Return what the components show.
+
+    Args:
+        thresholds: Settings that the open image was answered with; the sliders show them.
+        **shown: Values of "strip", "canvas", "note", "token", "image" and "words"; others stay as they are.
+    """
+    names = "strip", "canvas", "note", "token", "image", "words"
+    sliders = (thresholds.get(name, gr.skip()) for name in SLIDERS)
+    return *(shown.get(name, gr.skip()) for name in names), *sliders
 
 
 def _beside(request: _Request, step: int) -> Entry | None:

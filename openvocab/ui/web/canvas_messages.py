@@ -106,6 +106,7 @@ def objects_message(workspace: Workspace, raw: Result | None = None) -> Message:
         "canUndo": bool(workspace.past),
         "canRedo": bool(workspace.future),
         "edits": len(workspace.edits),
+        "version": workspace.version,
     }
 
 

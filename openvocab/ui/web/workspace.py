@@ -85,6 +85,7 @@ class Workspace:
         stored: What the models found earlier, for an image of a run; used before the first run here.
         place: Key of the image in the served folder; empty for an upload.
         keeper: Writes the workspace into the run after each change; None for an upload.
+        version: Number that the store gives it; a later state of an image has a larger one.
     """
 
     source: str
@@ -100,6 +101,7 @@ class Workspace:
     stored: Result | None = None
     place: str = ""
     keeper: Callable[[Workspace], None] | None = None
+    version: int = 0
 
     @property
     def nbytes(self) -> int:

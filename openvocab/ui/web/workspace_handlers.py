@@ -67,16 +67,25 @@ class WorkspaceHandlers:
         return Workspace(file_name(path), str(path), preset, encoded)
 
     def run(
-        self, image: str | None, text: str | Prompt, preset: str, token: str | None, *thresholds: float
+        self,
+        image: str | None,
+        text: str | Prompt,
+        preset: str,
+        token: str | None,
+        *thresholds: float,
+        chosen: bool = False,
     ) -> Iterator[tuple[Any, Any, Any]]:
-        """Yield message, note and token stage by stage; encodings and edits of the same image are kept."""
+        """Yield message, note and token stage by stage; encodings and edits of the same image are kept.
+
+        With chosen, the first message opens the image also if it is open: the page shows a preview in its place.
+        """
         try:
             labels = text if isinstance(text, Prompt) else parse_vocabulary(text)
             workspace, known = self._previous(token, image, preset), True
             if workspace is None:
                 workspace, known = self._opened(image, preset), False
                 token = self._store.put(workspace, token)
-            start = {} if known else messages.image_message(workspace)
+            start = messages.image_message(workspace) if chosen or not known else {}
             yield from self.stages(labels, preset, str(token), start, *thresholds)
         except Exception as error:
             shown = gr.skip() if self._previous(token, image, preset) else messages.empty_message()

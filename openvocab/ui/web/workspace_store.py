@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
 
 from openvocab.errors import BadInput
 from openvocab.ui.web.lru_store import LRUStore
@@ -35,12 +37,14 @@ class WorkspaceStore:
         """
         self._store: LRUStore[Workspace] = LRUStore(max_bytes)
         self._lock, self._reopen = threading.Lock(), reopen
+        self._versions = count(1)
 
     def put(self, workspace: Workspace, token: str | None = None) -> str:
         """Store a workspace, under a known token if one is given, and return its token."""
         own = _SERVED + workspace.place if workspace.place else None if is_served(token) else token
         with self._lock:
-            return self._store.put(workspace, workspace.nbytes, own, named=bool(workspace.place))
+            made = replace(workspace, version=next(self._versions))
+            return self._store.put(made, made.nbytes, own, named=bool(made.place))
 
     def get(self, token: str | None) -> Workspace:
         """Return a workspace; one of the served folder is opened if it is not stored.
@@ -79,7 +83,7 @@ class WorkspaceStore:
         self.get(token)
         with self._lock:
             before = self._store.get(token)
-            workspace = change(before)
+            workspace = replace(change(before), version=next(self._versions))
             if workspace.keeper is not None and (keep or workspace.edits is not before.edits):
                 workspace.keeper(workspace)
             self._store.put(workspace, workspace.nbytes, token)

@@ -59,7 +59,7 @@ def build(context: Context) -> None:
     _wire_edits(handlers, parts)
     connect_downloads(handlers.download, parts.token)
     folder, fields = StripHandlers(context, handlers), parts.fields
-    outputs = [parts.canvas, parts.note, parts.token, parts.image, fields.labels]
+    outputs = [parts.canvas, parts.note, parts.token, parts.image, fields.labels, *parts.sliders]
     inputs = [parts.token, fields.labels, fields.preset, *parts.sliders]
     wire_strip(folder, parts.strip, inputs, outputs, ran)
     wire_upload(folder, parts.files, parts.strip, parts.note)
@@ -98,7 +98,14 @@ def _lay_out(context: Context, handlers: WorkspaceHandlers) -> _Parts:
 
 def _slider(name: str, value: float) -> gr.Slider:
     title, slug = strings.SLIDERS[name], f"work-{name.replace('_', '-')}"
-    return gr.Slider(0, 1, value, step=0.01, label=title, min_width=130, buttons=[], elem_id=slug)
+    made = gr.Slider(0, 1, value, step=0.01, label=title, min_width=130, buttons=[], elem_id=slug)
+    made.preprocess = _within  # type: ignore[assignment, method-assign]
+    return made
+
+
+def _within(value: float | None) -> float:
+    """Return a typed number as the slider shows it once it is left: within 0 to 1, and 0 for an empty field."""
+    return min(max(float(value or 0), 0.0), 1.0)
 
 
 def _wire_run(handlers: WorkspaceHandlers, parts: _Parts, prompts: PromptPanel) -> tuple[Any, ...]:
@@ -114,7 +121,7 @@ def _wire_run(handlers: WorkspaceHandlers, parts: _Parts, prompts: PromptPanel) 
     failed: dict[str, Any] = {"fn": None, "js": _NOT_OPENED, "api_visibility": "private"}
     ran = parts.run.click(**run), fields.labels.submit(**run)
     chosen = parts.examples.pick(report_errors(_example), None, [parts.image, fields.labels, fields.label_set], **QUICK)
-    chosen.success(**run).failure(**failed)
+    chosen.success(**{**run, "fn": report_errors(prompts.handlers.run_chosen)}).failure(**failed)
     opened = [parts.image, fields.preset, parts.token]
     parts.image.input(report_errors(handlers.open), opened, results, **_PRIVATE, **MODEL).failure(**failed)
     fields.preset.input(report_errors(handlers.defaults), [fields.preset], parts.sliders, **_PRIVATE, **MODEL)

@@ -75,6 +75,21 @@ def test_an_example_fills_in_its_labels_runs_and_can_be_corrected(page, server, 
     assert server.context.models.calls == calls
 
 
+def test_a_number_is_typed_into_a_slider(page):
+    run_example(page)
+    before = len(labels_of(page))
+    number = page.locator("#work-box-threshold input[type=number]")
+    number.fill("")
+    number.press_sequentially("0.82")
+    page.wait_for_function("n => document.querySelectorAll('.cv-objects li').length < n", arg=before)
+    number.fill("7")
+    number.press("Enter")
+    count(page, 0)
+    page.locator("#work-note", has_text="Lower Boxes below it").wait_for()
+    number.fill("0.6")
+    count(page, before)
+
+
 def test_other_labels_reuse_the_encodings(page, server):
     run_example(page, 1)
     before = Counter(server.context.models.calls)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -16,18 +17,6 @@ BULB = SCENE.xyxy[SCENE.labels.index("light bulb")].tolist()
 PIXELS = f"document.querySelector('{STAGE}').toDataURL()"
 
 
-@pytest.fixture
-def board(page: Any) -> Board:
-    """The first scene with one object, the light bulb, selected with the tool Select."""
-    made = Board(page).example()
-    made.click(inside(SCENE, "light bulb"))
-    made.accept("bulb")
-    made.press("v")
-    page.mouse.click(*made.at(inside(SCENE, "light bulb")))
-    page.wait_for_selector(".cv-objects li.cv-selected")
-    return made
-
-
 def box(board: Board) -> list[float]:
     return list(board.found()[0]["xyxy"])
 
@@ -35,7 +24,7 @@ def box(board: Board) -> list[float]:
 def settled(board: Board) -> str:
     """The pixels of the canvas once nothing changes any more."""
     board.page.mouse.move(3, 3)
-    board.page.wait_for_timeout(200)
+    board.at_rest()
     pixels: str = board.page.evaluate(PIXELS)
     return pixels
 
@@ -62,6 +51,28 @@ def test_a_box_is_resized_and_moved_with_the_mouse(board, handle, by, edges):
     board.press("u")
     board.says("Undid")
     assert box(board) == before
+
+
+def test_the_selected_object_gets_a_box_by_keyboard_and_the_crosshair_stays_in_view(board):
+    for _ in range(5):
+        board.press("+")
+    for key, count in (("ArrowUp", 1), ("ArrowLeft", 6), ("ArrowUp", 6)):
+        for _ in range(count):
+            board.press(key)
+    page, frame = board.page, board.page.locator(STAGE).bounding_box()
+    words = page.locator(f"{CV} .cv-status", has_text="Crosshair at").inner_text()
+    corner = [int(each) for each in re.findall(r"\d+", words)]
+    board.at_rest()
+    x, y = board.at((corner[0], corner[1]))
+    assert frame["x"] < x < frame["x"] + frame["width"] and frame["y"] < y < frame["y"] + frame["height"]
+    board.press("b")
+    for key in ("ArrowRight", "ArrowDown"):
+        for _ in range(9):
+            board.press(key)
+    board.press("b")
+    board.says("Changed the box")
+    step = 9 * max(1, 8 / float((board.get("view") or "").split()[0]))
+    np.testing.assert_allclose(box(board), [*corner, corner[0] + step, corner[1] + step], atol=1)
 
 
 def test_a_locked_object_stays_as_it_is(board):

@@ -4,7 +4,7 @@ import { paint, paints, showSize, stepSize } from "./brush.js";
 import { directionOf } from "./keys.js";
 import { choose, setPrompts } from "./main.js";
 import { keyAfter, labelKeys, objectAt } from "./objects.js";
-import { labelClicked, listPanel, nextObject, removeObject, select } from "./panel.js";
+import { addObject, labelClicked, listPanel, nextObject, removeObject, select } from "./panel.js";
 import { boxBetween, withPrompt } from "./prompts.js";
 import { pointNext, restorePointed } from "./rejected.js";
 import { togglePanel } from "./room.js";
@@ -70,7 +70,7 @@ function removeSelected(app) {
 function accept(app) {
   const { state } = app;
   if (!state.prompts.length) return app.say(text.promptFirst);
-  app.send({ do: "accept", prompts: state.prompts, choice: state.choice, name: app.nameBox.value });
+  addObject(app, app.nameBox.value);
 }
 
 function clean(app) {
@@ -98,7 +98,7 @@ export function addPrompt(app, prompt) {
   const { state } = app;
   if (!prompt) return;
   Object.assign(state, { selected: null, selectedPrompt: prompt });
-  changePrompts(app, withPrompt(state.prompts, prompt));
+  changePrompts(app, withPrompt(state.prompts === state.adding ? [] : state.prompts, prompt));
   listPanel(app);
 }
 
@@ -154,6 +154,7 @@ function arrow(app, event) {
   if (nudgeCorner(app, [right, down], by)) return;
   state.crosshair = state.crosshair ? clipped(app, [x + right * by, y + down * by]) : [x, y];
   state.pointer = null;
+  app.reveal(state.crosshair);
   app.say(text.crosshair(...state.crosshair.map(Math.round)));
   app.draw();
 }
@@ -168,9 +169,19 @@ function corner(app) {
   }
   const from = state.corner;
   state.corner = null;
+  const box = boxBetween(from, state.crosshair);
   if (paints(state.tool)) paint(app, [from, state.crosshair]);
-  else addPrompt(app, boxBetween(from, state.crosshair));
+  else if (state.tool === "select" && state.selected !== null) moveBox(app, box?.xyxy);
+  else addPrompt(app, box);
   app.draw();
+}
+
+// Give the selected object another box.
+export function moveBox(app, xyxy) {
+  const { locked, selected: key } = app.state;
+  if (!xyxy) return;
+  if (locked.has(key)) return app.say(text.locked, true);
+  app.send({ do: "box", key, xyxy });
 }
 
 function mark(app, event) {

@@ -9,8 +9,8 @@ const OPENS = {
 };
 
 // Why leaving the image would lose something: prompts without an object, or edits of an image that no run keeps.
-export function unsaved({ prompts, place, edits }) {
-  if (prompts.length) return text.leavePrompts;
+export function unsaved({ prompts, adding, place, edits }) {
+  if (prompts.length && prompts !== adding) return text.leavePrompts;
   return edits && !place ? text.leaveEdits : "";
 }
 

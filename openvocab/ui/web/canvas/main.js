@@ -12,7 +12,7 @@ import { listChoices, listLabels, listPanel } from "./panel.js";
 import { keepRoom } from "./room.js";
 import { text } from "./strings.js";
 import { polygonArrived, polygonFailed, polygonObjects } from "./vertices.js";
-import { bounded, fit } from "./viewport.js";
+import { bounded, fit, revealed } from "./viewport.js";
 
 const TIMEOUT = 60000; // milliseconds until a request times out
 const MODEL_ACTIONS = new Set(["segment", "accept", "box"]);
@@ -31,9 +31,11 @@ function emptyState() {
     tags: [], // {label, score, color}
     presence: null, // {present, absent}, each {rows: [{label, score, color}], more}
     words: [],
+    version: 0, // of the objects: those of an answer that was overtaken are older
     prompts: [], // {kind: "point", at, inside}, {kind: "stroke", path, inside}, {kind: "box", xyxy}
     history: [], // prompts before each change
     undone: [], // prompts that undo removed
+    adding: null, // prompts whose mask is being added
     masks: [], // {mask, score, box}
     choice: 0, // index of the selected mask
     hovered: null, // index of the mask under the pointer
@@ -42,6 +44,8 @@ function emptyState() {
     selectedPrompt: null,
     selected: null, // key of an object
     hidden: new Set(),
+    removed: new Set(), // keys of objects that are being deleted
+    typed: null, // {key, name}: a name that is being typed in the list
     locked: new Set(),
     filter: "", // label of the objects that are shown
     opacity: 0.4,
@@ -69,11 +73,14 @@ export function mount({ element, props, trigger, watch }) {
     all: (query) => [...root.querySelectorAll(query)],
     queue: { waiting: [], serial: 0, busy: null },
     before: null, // the state that a preview took the place of
+    missed: null, // what the server said of the image before during the preview
     trigger,
   };
   Object.assign(app, { send: (action) => send(app, action), draw: () => requestDraw(app), say: (...note) => say(app, ...note) });
   Object.assign(app, { shown: () => shown(app.state), setView: (view) => setView(app, view), decoded });
   app.begin = (next) => begin(app, next);
+  app.receive = (message) => receive(app, message);
+  app.reveal = (point) => app.setView(revealed(app.state.view, point, app.state.screen));
   listen(app);
   guardLeaving(app);
   listenToChoices(app);
@@ -106,8 +113,11 @@ function sendNext(app) {
 }
 
 function receive(app, message) {
+  if (app.before && (message.opens === undefined || message.opens === app.before.opens)) {
+    app.missed = { ...app.missed, ...message };
+    return;
+  }
   if (message.opens !== undefined) opened(app, message);
-  else if (app.before && message.objects && !message.serial) chosenAgain(app);
   if (message.objects) showObjects(app, message);
   if (message.steps) scrollToResult(app, message.steps);
   if (message.serial) answer(app, message);
@@ -130,7 +140,9 @@ function answer(app, message) {
   if (message.masks && state.prompts.length) showMasks(app, message.masks);
   if (message.polygon) polygonArrived(app, message.polygon);
   if (message.failed) polygonFailed(app);
-  if (message.added) clearPrompts(app);
+  if (message.added) added(app);
+  if (message.added || message.failed) state.adding = null;
+  if (!queue.waiting.some((each) => each.do === "remove")) state.removed.clear();
   if (message.note) app.say(message.note, message.failed);
   sendNext(app);
 }
@@ -142,19 +154,10 @@ function opened(app, message) {
   const kept = image ? keptOf(app, message) : {};
   const dropped = app.state.opening && app.state.prompts.length && !kept.prompts;
   begin(app, { opens, width, height, place, ...kept });
-  app.before = null;
+  app.before = app.missed = null;
   app.say(dropped ? `${note} ${text.promptsDropped}`.trim() : note, message.failed);
   askAgain(app);
   if (image) load(image).then((found) => loaded(app, opens, found));
-}
-
-// The image that is open was chosen again, for example an example: the server does not send it once more.
-function chosenAgain(app) {
-  const { before } = app;
-  begin(app, { ...before, ...keptOf(app, before), image: before.image });
-  app.before = null;
-  app.root.dataset.drawn = "yes";
-  askAgain(app);
 }
 
 function askAgain(app) {
@@ -190,6 +193,8 @@ function begin(app, next) {
 // Rows that have the focus keep it, although the list is made anew.
 function showObjects(app, message) {
   const { state } = app;
+  if (message.version < state.version) return;
+  state.version = message.version ?? state.version;
   state.objects = message.objects;
   state.thresholds = {}; // the server has applied them
   for (const name of ["rejected", "tags", "presence", "words", "steps", "canUndo", "canRedo", "edits"]) {
@@ -205,6 +210,14 @@ function showObjects(app, message) {
 }
 
 // --- prompts
+
+// A mask was added. Prompts that were made since then are those of the next object.
+function added(app) {
+  const { state } = app;
+  if (state.prompts === state.adding) return clearPrompts(app);
+  Object.assign(state, { history: [], undone: [] });
+  showMasks(app, []);
+}
 
 export function setPrompts(app, prompts) {
   const { state } = app;
@@ -269,7 +282,8 @@ function resize(app) {
   if (state.image) app.setView(wasFit ? fit(state, screen) : state.view);
 }
 
-const shown = (state) => visible(state.objects, { hidden: state.hidden, label: state.filter, thresholds: state.thresholds });
+const shown = ({ objects, hidden, removed, filter, thresholds }) =>
+  visible(objects, { hidden: new Set([...hidden, ...removed]), label: filter, thresholds });
 
 function requestDraw(app) {
   if (app.drawing) return;

@@ -48,10 +48,13 @@ export function keptOf({ state }, { width, height }) {
 
 // No other image is opened: the one before is shown again.
 function stays(app, note) {
-  if (!app.before) return;
-  app.begin({ ...app.before, prompts: [], history: [], undone: [], selectedPrompt: null, drag: null, corner: null });
+  const { before, missed } = app;
+  if (!before) return;
+  const none = { prompts: [], history: [], undone: [], selectedPrompt: null, adding: null, removed: new Set(), drag: null, corner: null };
+  app.begin({ ...before, ...none });
   app.root.dataset.drawn = "yes";
-  app.before = null;
+  app.before = app.missed = null;
+  if (missed) app.receive(missed);
   app.say(note, true);
 }
 

@@ -31,11 +31,13 @@ function focusOf(app) {
   const kind = active?.dataset?.part;
   if (!list || !key || !app.root.contains(active)) return () => {};
   const row = [...list.children].indexOf(active.closest("li"));
+  const caret = active.selectionStart;
   return () => {
     const rows = [...list.children];
     const next = rows.find((each) => each.dataset.key === key) || rows[Math.min(row, rows.length - 1)];
     const target = next ? next.querySelector(`[data-part="${kind}"]`) || next.querySelector("input, button") : app.canvas;
     target.focus({ preventScroll: true });
+    if (caret !== undefined && next?.dataset.key === key) target.setSelectionRange(caret, caret);
   };
 }
 
@@ -99,10 +101,18 @@ export function listLabels(app) {
 export function labelClicked(app, label) {
   const { state } = app;
   if (state.selected) return app.send({ do: "rename", keys: [state.selected], name: label });
-  if (state.masks.length) return app.send({ do: "accept", prompts: state.prompts, choice: state.choice, name: label });
+  if (state.masks.length) return addObject(app, label);
   state.filter = state.filter === label ? "" : label;
   listPanel(app);
   app.draw();
+}
+
+// Add the chosen mask as an object, once.
+export function addObject(app, name) {
+  const { state } = app;
+  if (state.prompts === state.adding) return;
+  state.adding = state.prompts;
+  app.send({ do: "accept", prompts: state.prompts, choice: state.choice, name });
 }
 
 export function select(app, key) {
@@ -133,7 +143,9 @@ function listObjects(app) {
   const { state } = app;
   state.highlighted = null; // rows that are replaced do not see the pointer leave
   const rows = state.objects.filter((each) => !state.filter || each.label === state.filter).map((each, row) => objectRow(app, each, row));
+  app.listing = true;
   app.find(".cv-objects").replaceChildren(...rows);
+  app.listing = false;
   app.find(".cv-count").textContent = rows.length ? String(rows.length) : "";
   app.find('[data-hint="objects"]').hidden = rows.length > 0;
 }
@@ -143,10 +155,11 @@ function objectRow(app, each, row) {
   const name = node("input", {
     type: "text", "data-part": "name", "aria-label": text.nameOf(row + 1), maxlength: 1000, autocomplete: "off", title: each.label, list: "cv-names",
     onfocus: () => select(app, each.key),
-    onchange: () => (name.value.trim() ? app.send({ do: "rename", keys: [each.key], name: name.value }) : (name.value = each.label)),
+    oninput: () => { state.typed = { key: each.key, name: name.value }; },
+    onchange: () => renamed(app, each, name), onblur: () => renamed(app, each, name),
     onkeydown: (event) => event.key === "Enter" && app.canvas.focus({ preventScroll: true }),
   });
-  name.value = each.label;
+  name.value = state.typed?.key === each.key ? state.typed.name : each.label;
   const button = (part, title, pressed, sign, action) => node("button", {
     type: "button", class: "cv-small", "data-part": part, "aria-label": title, title, "aria-pressed": pressed, onclick: action,
   }, sign);
@@ -162,8 +175,19 @@ function objectRow(app, each, row) {
   button("delete", text.deleteObject(each.label), null, "\u00d7", () => removeObject(app, each.key)));
 }
 
+// A typed name is sent when the field is left, but not when the list is made anew meanwhile.
+function renamed(app, { key, label }, field) {
+  const { state } = app;
+  if (state.typed?.key !== key || app.listing) return;
+  const { name } = state.typed;
+  state.typed = null;
+  if (name.trim() && name !== label) app.send({ do: "rename", keys: [key], name });
+  else field.value = label;
+}
+
 export function removeObject(app, key) {
   if (app.state.locked.has(key)) return app.say(text.locked, true);
+  app.state.removed.add(key);
   app.state.selected = null;
   app.send({ do: "remove", key });
 }

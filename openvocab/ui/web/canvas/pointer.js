@@ -1,7 +1,7 @@
 // Mouse, touch and wheel on the image.
 
 import { paint, paints } from "./brush.js";
-import { addPrompt, clipped } from "./commands.js";
+import { addPrompt, clipped, moveBox } from "./commands.js";
 import { dragBox, handleAt, objectAt } from "./objects.js";
 import { listPanel, select } from "./panel.js";
 import { boxBetween, promptAt, shapeOf } from "./prompts.js";
@@ -119,7 +119,7 @@ function pointerUp(app, event) {
 
 function finish(app, drag) {
   const { state } = app;
-  if (state.tool === "select") return finishEdit(app, drag);
+  if (state.tool === "select") return moveBox(app, drag.box);
   if (state.tool === "polygon") return finishCorner(app, drag);
   if (paints(state.tool)) return paint(app, drag.path);
   if (state.tool === "stroke" && drag.moved) return addPrompt(app, { kind: "stroke", path: drag.path, inside: drag.inside });
@@ -131,12 +131,6 @@ function finish(app, drag) {
   }
   if (state.tool === "box") return app.say(text.boxHint);
   addPrompt(app, { kind: "point", at: drag.from, inside: drag.inside });
-}
-
-function finishEdit(app, drag) {
-  if (!drag.box) return;
-  if (app.state.locked.has(app.state.selected)) return app.say(text.locked, true);
-  app.send({ do: "box", key: app.state.selected, xyxy: drag.box });
 }
 
 function wheel(app, event) {

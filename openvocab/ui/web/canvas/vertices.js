@@ -133,6 +133,7 @@ export function stepCorner(app, by) {
   if (!polygon?.rings.length) return app.say(text.selectFirst);
   polygon.corner = stepped(polygon.rings, polygon.corner, by);
   const [x, y] = polygon.rings[polygon.corner.ring][polygon.corner.at];
+  app.reveal([x, y]);
   app.say(text.corner(Math.round(x), Math.round(y)));
   app.draw();
 }
@@ -146,6 +147,7 @@ export function nudgeCorner(app, [right, down], step) {
   const to = [Math.min(Math.max(x + right * step, 0), width), Math.min(Math.max(y + down * step, 0), height)];
   polygon.rings = moved(polygon.rings, polygon.corner, to);
   polygon.nudged = true;
+  app.reveal(to);
   app.say(text.corner(...to.map(Math.round)));
   app.draw();
   return true;

@@ -35,6 +35,13 @@ export function pinched(view, before, after, image, screen) {
   return pan(zoomAt(view, from, distance(after) / distance(before), image, screen), to[0] - from[0], to[1] - from[1], image, screen);
 }
 
+// The view that has an image point at least 24 screen pixels from its edges.
+export function revealed(view, point, screen) {
+  const [x, y] = toScreen(view, point);
+  const into = (at, room) => Math.max(24 - at, 0) + Math.min(room - 24 - at, 0);
+  return { ...view, x: view.x + into(x, screen.width), y: view.y + into(y, screen.height) };
+}
+
 // Keep at least 40 screen pixels of the image visible.
 export function bounded(view, image, screen) {
   const inside = (offset, length, room) => Math.min(Math.max(offset, 40 - length), room - 40);

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,19 +65,25 @@ class PromptHandlers:
         negatives: str,
         key: str | None,
         *thresholds: float,
+        chosen: bool = False,
     ) -> Iterator[tuple[Any, Any, Any]]:
         """Run the workspace for what is typed and loaded; marks of the prompt become edits of its objects."""
         prompt = self._composed(words, negatives, key)
+        run = partial(self._workspace.run, chosen=chosen)
         if prompt is None or not prompt.marks:
-            yield from self._workspace.run(image, prompt or words, preset, token, *thresholds)
+            yield from run(image, prompt or words, preset, token, *thresholds)
             return
         if prompt.classes:
-            for step in self._workspace.run(image, replace(prompt, marks=()), preset, token, *thresholds):
+            for step in run(image, replace(prompt, marks=()), preset, token, *thresholds):
                 token = step[2]
                 yield step
         else:
             token = self._workspace.open(image, preset, token)[2]
         yield self._workspace.changed(token, lambda now, pipe: page_prompt.with_marked(now, pipe, prompt))
+
+    def run_chosen(self, *inputs: Any) -> Iterator[tuple[Any, Any, Any]]:
+        """Run the workspace for an image that was just chosen; see run."""
+        yield from self.run(*inputs, chosen=True)
 
     def save(self, token: str | None, words: str, negatives: str, key: str | None, marks: bool) -> str:
         """Write what is on the page to a prompt file and return its path.

@@ -25,6 +25,13 @@ export function adjusted(value, edits) {
   return { ...value, unsaved: value.unsaved || (value.upload && status === "corrected"), counts, images: value.images.map((each) => (each === open ? { ...each, status } : each)) };
 }
 
+// The value with the status of images that the server told; another folder's changes nothing.
+export function merged(value, { images, counts, unsaved }) {
+  const told = new Map(images.map((each) => [each.key, each.status]));
+  if (!value.images?.some((each) => told.has(each.key))) return value;
+  return { ...value, counts, unsaved, images: value.images.map((each) => ({ ...each, status: told.get(each.key) ?? each.status })) };
+}
+
 // The key of the image that an action of the strip opens; null if it stays, or is not among the thumbnails.
 export function targetOf({ images, at }, action) {
   if (action.do === "open") return action.key || null;

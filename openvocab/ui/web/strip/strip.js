@@ -3,7 +3,7 @@
 // {at, index, total, name, counts, order, images: [{key, name, status, error}], serial, start, upload, unsaved}
 
 import { countsLine, image as imageText, kept, place, statusNames } from "./strings.js";
-import { adjusted, keyOf, stepOf, targetOf, urlWith } from "./state.js";
+import { adjusted, keyOf, merged, stepOf, targetOf, urlWith } from "./state.js";
 
 const WAIT = 50; // milliseconds between looks whether the workspace has an answer in progress
 const MAX_WAIT = 20000;
@@ -15,7 +15,7 @@ export function mount({ element, props, trigger, watch }) {
   const app = { root, trigger, value: {}, board: () => document.querySelector("#work-canvas .cv"), busy: false, later: [] };
   const find = (query) => root.querySelector(query);
   for (const button of root.querySelectorAll("[data-go]")) button.addEventListener("click", () => go(app, { do: button.dataset.go }));
-  find("[data-order]").addEventListener("change", () => go(app, { do: "order" }));
+  find("[data-order]").addEventListener("change", (event) => go(app, { do: "order", order: event.target.value }));
   find(".st-images").addEventListener("keydown", (event) => arrow(event));
   document.addEventListener("keydown", (event) => key(app, event));
   window.addEventListener("popstate", () => go(app, { do: "open", key: keyOf(location.href) }));
@@ -45,12 +45,13 @@ async function go(app, action) {
   while (board.dataset.busy && performance.now() < until) await new Promise((done) => setTimeout(done, WAIT));
   preview(app, targetOf({ images: [], ...app.value }, action));
   app.sent = (app.sent || 0) + 1;
-  app.trigger("go", { key: "", ...action, serial: app.sent, at: app.value.at || "", order: app.root.querySelector("[data-order]").value });
+  app.trigger("go", { key: "", order: app.root.querySelector("[data-order]").value, ...action, serial: app.sent, at: app.value.at || "" });
 }
 
-// Next and previous wait while an image opens: two of them go on by two images.
+// While an image opens, next, previous and the order wait: two steps go on by two images. A chosen image takes their place.
 function later(app, action) {
-  if (["next", "previous"].includes(action.do) && app.later.length < MAX_LATER) app.later.push(action);
+  if (action.do === "open") app.later = [action];
+  else if (action.do !== "review" && app.later.length < MAX_LATER) app.later.push(action);
 }
 
 // The workspace shows the thumbnail until the image is open.
@@ -86,7 +87,7 @@ async function start(app, key) {
 
 function receive(app, value) {
   if (!value.images) return;
-  if (value.serial === undefined && app.busy && !value.start) return; // of the image before: a request was sent meanwhile
+  if (value.serial === undefined && !value.start) return told(app, value);
   app.value = value;
   if (value.start) return start(app, value.start);
   if (value.serial === app.sent) answered(app, value);
@@ -98,6 +99,14 @@ function receive(app, value) {
     if (keyOf(location.href)) history.pushState({}, "", url);
     else history.replaceState({}, "", url);
   }
+}
+
+// The status of the images, after a run or an export, perhaps of the image before: which one is open stays as it is.
+function told(app, value) {
+  if (!app.value.images) return;
+  app.value = merged(app.value, value);
+  if (!app.busy) app.value = adjusted(app.value, Number(app.board().dataset.edits || 0));
+  show(app);
 }
 
 // After the first image, the strip and the image under it are in view.

@@ -45,8 +45,8 @@ def _tried(
             made.append(_with_crops(after, seen))
         return made[0] if made else now
 
-    context.workspaces.update(token, ready, keep=keep)
-    return made[0] if made else None
+    updated = context.workspaces.update(token, ready, keep=keep)
+    return updated if made else None
 
 
 def _seen(context: Context, wanted: Workspace) -> Explored | None:

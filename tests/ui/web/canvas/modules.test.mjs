@@ -7,7 +7,7 @@ import test from "node:test";
 
 const source = (name) => "data:text/javascript," + encodeURIComponent(readFileSync(join(process.env.CANVAS, name), "utf8"));
 const { decodeMask, isEdge, partOf, pixelsOf } = await import(source("rle.js"));
-const { bounded, centered, fit, pan, toImage, toScreen, zoomAt } = await import(source("viewport.js"));
+const { bounded, centered, fit, pan, revealed, toImage, toScreen, zoomAt } = await import(source("viewport.js"));
 const { dragBox, handleAt, keyAfter, labelCounts, labelKeys, objectAt, splitWords, visible } = await import(source("objects.js"));
 
 test("masks of pycocotools are decoded to the same pixels", () => {
@@ -37,6 +37,16 @@ test("fit shows the whole image in the middle, and zoom keeps the point under th
   assert.equal(centered(image, screen, 1).x, 100);
   assert.equal(pan(view, 1e6, 0, image, screen).x, 360);
   assert.equal(bounded({ scale: 1, x: -1e6, y: 0 }, image, screen).x, -160);
+});
+
+test("a point that keys reach is in view, and the view stays as it is where it was", () => {
+  const screen = { width: 400, height: 300 };
+  const view = { scale: 10, x: -500, y: -600 };
+  for (const point of [[0, 0], [200, 10], [70, 200], [70, 70]]) {
+    const [x, y] = toScreen(revealed(view, point, screen), point);
+    assert.ok(x >= 24 && x <= 376 && y >= 24 && y <= 276, `${point}: ${x}, ${y}`);
+  }
+  assert.deepEqual(revealed(view, [70, 75], screen), view);
 });
 
 const box = (key, label, xyxy, more = {}) => ({ key, label, box: xyxy, boxScore: 0.5, tagScore: 0.9, color: "#000000", ...more });

@@ -6,7 +6,7 @@ import test from "node:test";
 
 const folder = "../../../../openvocab/ui/web/";
 const source = (name) => "data:text/javascript," + encodeURIComponent(readFileSync(new URL(folder + name, import.meta.url), "utf8"));
-const { adjusted, keyOf, stepOf, targetOf, urlWith } = await import(source("strip/state.js"));
+const { adjusted, keyOf, merged, stepOf, targetOf, urlWith } = await import(source("strip/state.js"));
 const { countsLine } = await import(source("strip/strings.js"));
 
 const value = (status) => ({
@@ -37,6 +37,14 @@ test("an edit makes the open image corrected, undo makes it answered, and review
   assert.equal(adjusted(corrected, 0).images[1].status, "answered");
   assert.equal(adjusted(value("reviewed"), 3).images[1].status, "reviewed");
   assert.equal(countsLine(corrected.counts), "1 new, 1 corrected");
+});
+
+test("a status that comes late changes no image that is open, and none of another folder", () => {
+  const told = { at: "a", counts: { answered: 1, new: 1 }, unsaved: true, images: [{ key: "a", status: "answered" }] };
+  const made = merged({ ...value("new"), index: 1 }, told);
+  assert.deepEqual([made.at, made.index, made.unsaved, made.counts], ["b", 1, true, told.counts]);
+  assert.deepEqual(made.images.map((each) => each.status), ["answered", "new"]);
+  assert.deepEqual(merged(value("new"), { ...told, images: [{ key: "z", status: "new" }] }), value("new"));
 });
 
 test("the line of counts has the plural of error, and no status without an image", () => {

@@ -129,7 +129,10 @@ class Board:
         )
 
     def names(self) -> list[str]:
-        return [each.input_value() for each in self.page.locator(f"{CV} .cv-objects input[type=text]").all()]
+        found: list[str] = self.page.eval_on_selector_all(
+            f"{CV} .cv-objects input[type=text]", "fields => fields.map(each => each.value)"
+        )
+        return found
 
     def says(self, text: str) -> None:
         self.page.locator(f"{CV} .cv-status", has_text=re.compile(text)).wait_for()

@@ -19,8 +19,7 @@ def run_example(page, index=0):
 
 
 def labels_of(page):
-    fields = page.locator(".cv-objects input[type=text]")
-    return [fields.nth(row).input_value() for row in range(fields.count())]
+    return page.eval_on_selector_all(".cv-objects input[type=text]", "fields => fields.map(each => each.value)")
 
 
 def count(page, number):

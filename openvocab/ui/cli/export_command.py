@@ -53,8 +53,8 @@ def export(args: Namespace) -> int:
     if not made.detections and run.record.get("detector") is None and args.format not in _TAGS:
         complain(f"{args.run} holds tags alone, no boxes; openvocab annotate finds boxes, and csv and jsonl hold tags")
     if made.errors:
-        failed = counted(made.errors, "input")
-        complain(f"{failed} of {args.run} without an answer, not exported; see docs/formats.md")
+        failed = f"input of {args.run} is an error and was", f"inputs of {args.run} are errors and were"
+        complain(f"{counted(made.errors, *failed)} not exported; see docs/formats.md")
     if made.unlinked:
         complain(f"{counted(made.unlinked, 'image')} could not be linked or copied; images.jsonl lists the reasons")
     return 1 if made.unlinked else 0

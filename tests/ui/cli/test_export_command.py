@@ -51,7 +51,7 @@ def test_every_format_is_written(run: Path, name: str, capsys: pytest.CaptureFix
     assert main(["export", str(run), "--format", name, "--out", "out"]) == 0
     said = capsys.readouterr()
     assert said.out == "2 images with 2 detections in out\n"
-    assert "1 inputs of" in said.err and Path("out").exists()
+    assert "1 input of" in said.err and Path("out").exists()
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from openvocab.batch.answers import Answer, kind_of
 from openvocab.batch.batches import Batches
 from openvocab.batch.feature_cache import CachedImage, CacheFailed, FeatureCache, ImageCache
 from openvocab.batch.prepare import PreparedImage, prepare_image
-from openvocab.errors import BadInput, BadOutput, OutOfMemory
+from openvocab.errors import BadInput, OutOfMemory
 from openvocab.images.decode import Isolated, decode_item
 from openvocab.images.items import Item
 from openvocab.images.prefetch import prefetch
@@ -264,10 +264,7 @@ class Engine:
 
     def _score_batch(self, images: Sequence[ImageArray], size: int) -> list[Tagged]:
         sized = replace(self._stages, settings=replace(self._stages.settings, batch_size=size))
-        made = score(sized, images, self._vocabulary)
-        if not all(np.isfinite(each.scores).all() and np.isfinite(each.features).all() for each in made):
-            raise BadOutput("the tagger's scores are not finite; try dtype='float32'")
-        return made
+        return score(sized, images, self._vocabulary)
 
     def _look_for(self, group: Sequence[Answer]) -> None:
         """Fill in the detector's boxes of images that it sees together, if there are any."""

@@ -23,6 +23,7 @@ from openvocab.pipeline.protocols import (
     Segmenter,
 )
 from openvocab.pipeline.ranking import rank_boxes, rank_masks, top_candidates
+from openvocab.pipeline.scores import refuse_nonfinite
 from openvocab.pipeline.settings import Settings
 from openvocab.prompts.labels import check_threshold
 
@@ -193,7 +194,11 @@ def _fused(
     """Return the boxes of an early-fusion detector, each with a score for the label that it was found under.
 
     A wanted label without a box is taken to have one of half the threshold.
+
+    Raises:
+        BadOutput: a box or its score is not finite.
     """
+    refuse_nonfinite("the detector's boxes", boxes.xyxy, boxes.scores)
     rows, min_score = top_candidates(boxes.scores, limits.min_score, limits.max_candidates)
     scores, best = np.zeros((len(rows), count), np.float32), np.full(count, np.nan, np.float32)
     scores[np.arange(len(rows)), wanted[boxes.label_index[rows]]] = boxes.scores[rows]
@@ -218,6 +223,7 @@ def segment_candidates(segmenter: Segmenter[Any], encoded: Any, found: Candidate
     for start in range(0, len(found.xyxy), step):
         masks, scores = segmenter.masks(encoded, found.xyxy[start : start + step])
         counts += EncodedMasks.encode(masks).counts
+        refuse_nonfinite("the segmenter's scores", scores)
         mask_scores.append(scores)
     return replace(found, masks=EncodedMasks(tuple(counts), height, width), mask_scores=np.concatenate(mask_scores))
 
@@ -238,6 +244,7 @@ def score_candidates(
         scores = detector.score_boxes(encoded, part)[1]
         tops.append(scores.max(axis=1))
         best.append(_best(scores))
+    refuse_nonfinite("the detector's boxes", xyxy, *tops)
     rows, min_score = top_candidates(np.max(tops, axis=0), limits.min_score, limits.max_candidates)
     rest = [detector.score_boxes(encoded, part)[1][rows] for part in parts[1:]]
     table = np.concatenate([first[rows], *rest], axis=1)

@@ -35,6 +35,7 @@ from openvocab.pipeline.protocols import (
 )
 from openvocab.pipeline.ranking import rank_masks
 from openvocab.pipeline.result import Presence
+from openvocab.pipeline.scores import refuse_nonfinite
 from openvocab.pipeline.stages import Stages
 from openvocab.pipeline.tiled import detect_tiles, segment_tiles
 from openvocab.pipeline.tiles import Tiling, grid_size
@@ -94,13 +95,14 @@ def score_views(stages: Stages, features: Sequence[Floats], vocabulary: Vocabula
 
     Raises:
         BadInput: there is no tagger.
-        BadOutput: a logit is not finite.
+        BadOutput: a feature or a score is not finite.
     """
     if not features:
         return []
     tagger, texts = _texts(stages, vocabulary)
     rows, counts = np.concatenate(features), [len(each) for each in features]
     scores, logits = _scores_and_logits(tagger, rows, texts)
+    refuse_nonfinite("the tagger's scores", scores, rows)
     odds = best_phrases(vocabulary, tag_log_odds(tagger, rows, logits, vocabulary.background))
     scores = reported(vocabulary, column_scores(vocabulary, tagger, rows, texts, scores, logits))
     best = np.maximum.reduceat(scores, np.cumsum([0, *counts[:-1]]), axis=0)
@@ -230,6 +232,7 @@ def segment(stages: Stages, image: ImageArray, detections: Detections, encoded: 
     else:
         encoding = stages.segmenter.encode(image) if encoded is None else encoded
         masks, mask_scores = stages.segmenter.masks(encoding, detections.xyxy)
+    refuse_nonfinite("the segmenter's scores", mask_scores)
     scores = detections.detector_scores * mask_scores
     segmented = replace(detections, scores=scores, mask_scores=mask_scores, masks=masks)
     return segmented.take(rank_masks(scores, mask_scores, nonempty(masks), stages.settings))

@@ -10,7 +10,7 @@ from typing import Any, Literal, Unpack, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from openvocab.errors import BadInput, BadOutput
+from openvocab.errors import BadInput
 from openvocab.images.read import read_image
 from openvocab.pipeline.candidates import (
     CandidateLimits,
@@ -289,17 +289,11 @@ def _finished(now: Explored, stage: Stage, start: float) -> Explored:
 
 
 def _tagged(stages: Stages, now: Explored) -> Explored:
-    """Return it with the tagger's scores.
-
-    Raises:
-        BadOutput: they are not finite.
-    """
+    """Return it with the tagger's scores."""
     encoded = _with_views(stages, now.encoded)
     (tagged,) = score_views(
         stages, [np.zeros((0, 0), np.float32) if encoded.views is None else encoded.views], now.vocabulary
     )
-    if not np.isfinite(tagged.scores).all():
-        raise BadOutput("the tagger's scores are not finite; try dtype='float32'")
     presence = stages.presence(tagged.evidence, None, now.vocabulary)
     return replace(now, encoded=encoded, tag_scores=tagged.scores, evidence=tagged.evidence, presence=presence)
 

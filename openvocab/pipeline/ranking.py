@@ -43,7 +43,7 @@ def rank_boxes(
     Boxes score over their threshold, survive non-maximum suppression within their label and, with
     duplicates="best", across labels, and are the max_boxes best; ties keep their order. Where boxes are verified, their
     labels compete after that instead. Boxes of tiles are merged at the seams; see _suppressed. A box of a negative
-    suppresses boxes of labels that it overlaps by duplicate_iou and that score less; it is no detection itself.
+    suppresses boxes of labels that it overlaps by more than duplicate_iou and that score less; it is no detection.
 
     Args:
         boxes: All boxes of an image.

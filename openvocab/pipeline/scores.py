@@ -1,4 +1,4 @@
-"""Softmax and sigmoid of logits, in float64 inside."""
+"""Softmax and sigmoid of logits, in float64 inside, and the check of what a model answers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["sigmoid", "softmax"]
+from openvocab.errors import BadOutput
+
+__all__ = ["refuse_nonfinite", "sigmoid", "softmax"]
 
 
 def softmax(logits: NDArray[Any]) -> NDArray[np.float32]:
@@ -24,3 +26,13 @@ def sigmoid(logits: NDArray[Any]) -> NDArray[np.float32]:
     wide = np.asarray(logits, np.float64)
     small = np.exp(-np.abs(wide))
     return np.asarray(np.where(wide >= 0, 1, small) / (1 + small), np.float32)
+
+
+def refuse_nonfinite(what: str, *numbers: NDArray[Any]) -> None:
+    """Check what a model answers, which may come from another package.
+
+    Raises:
+        BadOutput: a number is not finite.
+    """
+    if not all(np.isfinite(each).all() for each in numbers):
+        raise BadOutput(f"{what} are not finite; try dtype='float32'")

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import openvocab
-from openvocab import BadInput, ImageError, Pipeline, PromptSet, Settings
+from openvocab import BadInput, BadOutput, ImageError, Pipeline, PromptSet, Settings
 from openvocab.pipeline.protocols import TextEmbeddings
 from openvocab.pipeline.settings import SettingChanges
 from openvocab.pipeline.views import views
@@ -264,3 +264,38 @@ def test_detections_of_empty_masks_are_dropped() -> None:
 
     whole, made = pipeline(), replace(pipeline(), segmenter=Blind())
     assert made(GRAY, LABELS).detections.labels == whole(GRAY, LABELS).detections.labels[1:]
+
+
+class NanTagger(FakeTagger):
+    def encode_images(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        return super().encode_images(images) * np.float32(np.nan)
+
+
+class NanSegmenter(FakeSegmenter):
+    def masks(self, encoded: Any, xyxy: Any) -> Any:
+        return super().masks(encoded, xyxy)[0], np.full(len(xyxy), np.nan, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("stages", "says"),
+    [
+        pytest.param({"tagger": NanTagger()}, "the tagger's scores are not finite", id="tagger"),
+        pytest.param(
+            {"detector": FakeDetector([("cat", 0.9, 0, 0, float("nan"), 9)])},
+            "the detector's boxes are not",
+            id="boxes",
+        ),
+        pytest.param({"segmenter": NanSegmenter()}, "the segmenter's scores are not finite", id="segmenter"),
+    ],
+)
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(lambda pipe: pipe(GRAY, LABELS), id="call"),
+        pytest.param(lambda pipe: list(pipe.explore(GRAY, LABELS)), id="explore"),
+        pytest.param(lambda pipe: list(pipe.run([GRAY], LABELS)), id="run"),
+    ],
+)
+def test_numbers_that_are_not_finite_are_no_answer(answer: Any, stages: dict[str, Any], says: str) -> None:
+    with pytest.raises(BadOutput, match=says):
+        answer(replace(pipeline(), **stages))

@@ -256,6 +256,7 @@ def test_boxes_of_synonyms_are_boxes_of_the_label() -> None:
         pytest.param(("sled", 0.8, NEAR_CAR), {"max_boxes": 1}, ["bus"], id="it takes no place among the boxes"),
         pytest.param(("sled", 0.6, NEAR_CAR), {}, ["car", "bus"], id="it scores less"),
         pytest.param(("sled", 0.9, (0, 0, 6, 6)), {}, ["car", "bus"], id="it is another object"),
+        pytest.param(("sled", 0.8, (0, 0, 20, 10)), {"duplicate_iou": 0.5}, ["car", "bus"], id="at the limit"),
         pytest.param(("sled", 0.8, NEAR_CAR), {"box_threshold": 0.85}, [], id="under the threshold"),
     ],
 )

@@ -22,6 +22,7 @@ from starlette.staticfiles import StaticFiles
 
 import openvocab
 from openvocab.errors import BadInput, require
+from openvocab.ui.freed_memory import returning_freed_memory
 from openvocab.ui.web import app as page_of
 from openvocab.ui.web.guard import MAX_CALL_BYTES, Guard
 from openvocab.ui.web.protection.header_timeout import HeaderTimeoutProtocol
@@ -39,6 +40,8 @@ __all__ = ["ServerOptions", "application", "listen", "run_server"]
 
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _MAX_CONNECTIONS = 1024
+_MAX_SESSIONS = 1024
+"""Pages whose state Gradio keeps, about 0.2 MB each; it would keep 10,000, also of closed pages."""
 
 LoginCheck = Callable[[Headers], bool]
 """Whether the headers of a request belong to a logged-in visitor."""
@@ -104,6 +107,7 @@ def application(context: Context, options: ServerOptions) -> FastAPI:
     """
     page = page_of.build(context)
     page.has_launched = True  # otherwise a mounted Gradio skips its check of file paths
+    page.state_session_capacity = _MAX_SESSIONS
     page.queue(max_size=context.limits.waiting, default_concurrency_limit=1, api_open=False)
     tools = _tools(context) if options.mcp else None
     lifespan = None if tools is None else lambda _: tools.session_manager.run()
@@ -216,7 +220,11 @@ def run_server(context: Context, options: ServerOptions, log_level: str = "warni
     """
     if options.mcp:
         require("mcp", extra="mcp")
-    with listen(options.host, options.port) as listener, _upload_folder() as folder:
+    with (
+        listen(options.host, options.port) as listener,
+        _upload_folder() as folder,
+        returning_freed_memory(lambda: sum(dict(context.models.calls).values())),
+    ):
         with context.models.using():
             pass
         config = uvicorn.Config(

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import socket
+import threading
 import time
 import uuid
 from contextlib import suppress
@@ -335,3 +336,7 @@ def test_visitors_get_their_own_results(client, server):
         answer = job.result(timeout=60)
         assert answer["source"] == scene.path.name
         assert {detection["label"] for detection in answer["detections"]} <= set(scene.labels)
+
+
+def test_a_running_server_gives_freed_memory_back(server):
+    assert "openvocab-freed-memory" in {each.name for each in threading.enumerate()}

@@ -13,7 +13,9 @@ from PIL import Image
 
 import openvocab
 from openvocab import ModelRecord, Pipeline, Settings
+from openvocab.pipeline.gate import present_rows
 from openvocab.pipeline.protocols import Boxes, Queries, TextEmbeddings
+from openvocab.pipeline.result import Presence
 
 IMAGE = np.full((40, 60, 3), 128, np.uint8)
 LABELS = ("2 cats", "a plane", "a remote")
@@ -217,3 +219,12 @@ def test_relabeled_rows_say_why_they_have_no_tag(image: Path) -> None:
     run = openvocab.read_run(image.parent / "run")
     relabel(run, Scoring(), image.parent / "other", tags.vocabulary(LABELS), tags.settings)
     assert next(iter(openvocab.read_run(image.parent / "other"))).notes == (NO_TAG,)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "rows"),
+    [pytest.param(0.75, [2, 0], id="a label at the threshold is present"), pytest.param(0.0, [2, 1, 0], id="none")],
+)
+def test_labels_that_are_likely_enough_keep_their_order(threshold: float, rows: list[int]) -> None:
+    presence = Presence({"a": 0, "b": 1, "c": 2}, np.array([0.75, 0.5, 0.9], np.float32))
+    assert present_rows(np.array([2, 1, 0]), presence, Settings(presence_threshold=threshold)).tolist() == rows

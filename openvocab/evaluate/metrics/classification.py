@@ -22,6 +22,7 @@ __all__ = [
     "ClassificationMetrics",
     "LabelMetrics",
     "Reliability",
+    "bin_of",
     "classification_metrics",
     "rank_of_truth",
     "reliability",
@@ -130,7 +131,7 @@ def reliability(confidence: NDArray[Any], correct: NDArray[np.bool_], bins: int 
         correct: (P,) bool, whether the predicted label is the true one.
         bins: Number of bins.
     """
-    bin_index = _bin_of(confidence, bins)
+    bin_index = bin_of(confidence, bins)
     counts = np.bincount(bin_index, minlength=bins)
     with np.errstate(invalid="ignore"):
         mean = np.bincount(bin_index, confidence.astype(np.float64), bins) / counts
@@ -201,14 +202,15 @@ def _calibration(
     return error, reliability(confidence, correct)
 
 
-def _bin_of(confidence: NDArray[Any], bins: int) -> NDArray[np.intp]:
+def bin_of(confidence: NDArray[Any], bins: int) -> NDArray[np.intp]:
+    """Return the (P,) bins of confidences; see Reliability."""
     return np.clip(np.ceil(confidence.astype(np.float64) * bins).astype(np.intp) - 1, 0, bins - 1)
 
 
 def _calibration_error(confidence: NDArray[Any], correct: NDArray[np.bool_]) -> Statistic:
     """The expected calibration error: the sum over bins of the summed gaps, divided by the number of images."""
     gap = correct.astype(np.float64) - confidence.astype(np.float64)
-    in_bin = _bin_of(confidence, BINS)[:, None] == np.arange(BINS)
+    in_bin = bin_of(confidence, BINS)[:, None] == np.arange(BINS)
     gaps: NDArray[np.float64] = np.where(in_bin, gap[:, None], 0.0)
     return lambda counts: np.abs(counts @ gaps).sum(axis=1) / counts.sum(axis=1)
 

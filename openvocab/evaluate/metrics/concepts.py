@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from openvocab.errors import BadInput
 from openvocab.evaluate.metrics.bootstrap import RESAMPLES, Estimate, Statistic, estimate
 from openvocab.evaluate.metrics.checks import check_count
-from openvocab.evaluate.metrics.detection import GroundTruth, Kind, Masks, Predictions, mask_codes
+from openvocab.evaluate.metrics.detection import GroundTruth, Kind, Masks, Predictions, mask_codes, xywh
 from openvocab.pipeline.detections import Detections
 
 __all__ = [
@@ -140,22 +140,19 @@ def _matched_ious(truth: GroundTruth, rows: NDArray[np.intp], predictions: Any, 
     from pycocotools import mask as coco_mask
     from scipy.optimize import linear_sum_assignment
 
+    first: Any
+    second: Any
     if kind == "mask":
         if truth.masks is None or predictions.masks is None:
             raise BadInput("there are no masks to compare; give true and predicted masks, or compare boxes")
         codes = mask_codes(truth.masks)
         first, second = mask_codes(predictions.masks), [codes[row] for row in rows]
     else:
-        first, second = _xywh(predictions.xyxy), _xywh(truth.xyxy[rows])
+        first, second = xywh(predictions.xyxy), xywh(truth.xyxy[rows])
     ious = np.asarray(coco_mask.iou(first, second, [0] * len(rows)), np.float64)
     found, objects = linear_sum_assignment(ious, maximize=True)
     matched: Floats = ious[found, objects]
     return matched
-
-
-def _xywh(boxes: NDArray[Any]) -> Any:
-    wide = boxes.astype(np.float64)
-    return np.concatenate([wide[:, :2], wide[:, 2:] - wide[:, :2]], axis=1)
 
 
 def pairs_of(

@@ -27,6 +27,7 @@ __all__ = [
     "mask_codes",
     "match",
     "paired_iou",
+    "xywh",
 ]
 
 Kind = Literal["box", "mask"]
@@ -265,17 +266,17 @@ def _shape(masks: Masks, expected: tuple[int, int, int]) -> tuple[int, ...]:
     return len(masks), *next((size for size in sizes if size != expected[1:]), expected[1:])
 
 
-def _xywh(xyxy: Floats) -> list[list[float]]:
+def xywh(xyxy: Floats) -> NDArray[np.float64]:
+    """Return (N, 4) left, top, width and height of (N, 4) left, top, right and bottom."""
     boxes = xyxy.astype(np.float64)
-    rows: list[list[float]] = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).tolist()
-    return rows
+    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
 
 
 def _coco_dataset(truth: Sequence[GroundTruth], labels: Sequence[str], kind: Kind) -> dict[str, Any]:
     """Return the annotations as pycocotools takes them; ids start at 1."""
     annotations: list[dict[str, Any]] = []
     for number, each in enumerate(truth, 1):
-        areas, boxes, codes = _areas(each), _xywh(each.xyxy), mask_codes(each.masks) if kind == "mask" else []
+        areas, boxes, codes = _areas(each), xywh(each.xyxy).tolist(), mask_codes(each.masks) if kind == "mask" else []
         for row, label in enumerate(each.class_ids.tolist()):
             crowd = int(each.crowd is not None and bool(each.crowd[row]))
             one = {"id": len(annotations) + 1, "image_id": number, "category_id": label + 1, "bbox": boxes[row]}
@@ -301,7 +302,7 @@ def _areas(truth: GroundTruth) -> Floats:
 def _coco_results(number: int, predictions: Predictions | Detections, kind: Kind) -> Iterator[dict[str, Any]]:
     """Yield the predictions of an image as pycocotools takes results."""
     codes = mask_codes(predictions.masks) if kind == "mask" else []
-    for row, box in enumerate(_xywh(predictions.xyxy)):
+    for row, box in enumerate(xywh(predictions.xyxy).tolist()):
         shape: dict[str, Any] = {"segmentation": codes[row]} if codes else {"bbox": box}
         label, score = int(predictions.class_ids[row]) + 1, float(predictions.scores[row])
         yield {"image_id": number, "category_id": label, "score": score} | shape

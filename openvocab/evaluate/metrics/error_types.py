@@ -18,7 +18,16 @@ from numpy.typing import NDArray
 from openvocab.errors import BadInput
 from openvocab.evaluate.metrics.bootstrap import RESAMPLES, Estimate, estimate, ratio_of
 from openvocab.evaluate.metrics.checks import check_seed
-from openvocab.evaluate.metrics.detection import GroundTruth, Masks, Matches, Predictions, mask_codes, match, paired_iou
+from openvocab.evaluate.metrics.detection import (
+    GroundTruth,
+    Masks,
+    Matches,
+    Predictions,
+    mask_codes,
+    match,
+    paired_iou,
+    xywh,
+)
 from openvocab.pipeline.detections import Detections
 
 __all__ = [
@@ -203,13 +212,9 @@ def _box_iou(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.float64]:
     """Return the (N, M) IoU of boxes (N, 4) and (M, 4), as pycocotools computes it."""
     from pycocotools import mask as coco_mask
 
-    one, other = (
-        np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
-        for boxes in (first.astype(np.float64), second.astype(np.float64))
-    )
-    if not len(one) or not len(other):
-        return np.zeros((len(one), len(other)))
-    return np.asarray(coco_mask.iou(one, other, [0] * len(other)), np.float64)
+    if not len(first) or not len(second):
+        return np.zeros((len(first), len(second)))
+    return np.asarray(coco_mask.iou(xywh(first), xywh(second), [0] * len(second)), np.float64)
 
 
 def count_errors(

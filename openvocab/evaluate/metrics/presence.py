@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from openvocab.errors import BadInput, BadOutput
 from openvocab.evaluate.metrics.bootstrap import RESAMPLES, Estimate, Statistic, estimate
 from openvocab.evaluate.metrics.checks import check_indices, check_seed
-from openvocab.evaluate.metrics.classification import BINS, Reliability, reliability
+from openvocab.evaluate.metrics.classification import BINS, Reliability, bin_of, reliability
 from openvocab.prompts.labels import check_threshold
 
 __all__ = ["PresenceMetrics", "PresencePairs", "PresenceRow", "RiskCoverage", "presence_metrics"]
@@ -210,7 +210,7 @@ def _per_image(values: NDArray[Any], image_ids: NDArray[np.int64]) -> Floats:
 
 def _bin_sums(probabilities: Floats, present: NDArray[np.bool_]) -> list[Floats]:
     """Return for each bin (N,) probability minus truth, 0 for pairs of other bins."""
-    index = np.clip(np.ceil(probabilities * BINS).astype(int) - 1, 0, BINS - 1)
+    index = bin_of(probabilities, BINS)
     return [np.where(index == number, probabilities - present, 0.0) for number in range(BINS)]
 
 

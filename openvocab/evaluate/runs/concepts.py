@@ -72,15 +72,10 @@ def run_concepts(pipe: Pipeline, data: AnnotatedSet, *, progress: Progress = no_
             reader.digest.update(repr([rows, *map(_plain, others[one.path])]).encode())
             pairs.append(tuple(_counts((one, *others[one.path]), found, row, kind) for row in rows))
     if record is None:
-        raise _nothing_measured(reader)
+        raise reader.nothing_measured()
     unread, resized, annotators = tuple(reader.unread), tuple(reader.resized), 1 + len(data.annotators)
     digest = reader.digest.hexdigest()
     return ConceptRun(tuple(names), record, tuple(pairs), kind, annotators, unread, resized, digest)
-
-
-def _nothing_measured(reader: AnnotatedReader) -> BadInput:
-    cause = reader.unread[0][1] if reader.unread else "none has the annotated size"
-    return BadInput(f"no image of {reader.data.source!r} can be measured: {cause}")
 
 
 def _rows(one: AnnotatedImage, data: AnnotatedSet) -> list[int]:

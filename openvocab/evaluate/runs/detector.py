@@ -65,10 +65,7 @@ class AnnotatedReader:
             BadInput: There is no image, or none of them has an object.
         """
         if not images:
-            cause = "none has the annotated size" if self.resized else "it lists none"
-            raise BadInput(
-                f"no image of {self.data.source!r} can be measured: {self.unread[0][1] if self.unread else cause}"
-            )
+            raise self.nothing_measured()
         require_objects(replace(self.data, images=tuple(images)))
         return tuple(
             GroundTruth(
@@ -82,6 +79,12 @@ class AnnotatedReader:
             )
             for one in images
         )
+
+    def nothing_measured(self) -> BadInput:
+        """Return the error for data of which no image can be measured, with the first cause."""
+        cause = "none has the annotated size" if self.resized else "none has labels that were annotated"
+        cause = self.unread[0][1] if self.unread else cause if self.data.images else "it lists none"
+        return BadInput(f"no image of {self.data.source!r} can be measured: {cause}")
 
     def _annotation(self, one: AnnotatedImage) -> list[object]:
         plain = [one.xyxy.tolist(), [self.data.labels[row] for row in one.class_ids], one.crowd.tolist()]

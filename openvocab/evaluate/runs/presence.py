@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from openvocab.errors import BadInput
 from openvocab.evaluate.data.annotated import AnnotatedImage, AnnotatedSet
 from openvocab.evaluate.metrics.presence import PresencePairs
 from openvocab.evaluate.runs.detector import AnnotatedReader
@@ -72,9 +71,7 @@ def run_presence(pipe: Pipeline, data: AnnotatedSet, *, progress: Progress = no_
             parts.append(PresencePairs(probabilities, np.isin(rows, one.class_ids), image_ids, rows))
             names.append(one.path)
     if record is None:
-        raise BadInput(
-            f"no image of {data.source!r} can be measured: {reader.unread[0][1] if reader.unread else 'none'}"
-        )
+        raise reader.nothing_measured()
     fields = ("probabilities", "present", "image_ids", "label_ids")
     pairs = PresencePairs(*(np.concatenate([getattr(each, name) for each in parts]) for name in fields))
     return PresenceRun(tuple(names), data.labels, record, pairs, tuple(reader.unread), reader.digest.hexdigest())

@@ -25,6 +25,8 @@ _FREE = (
 """The entries of run.json that may differ between the sessions of one run."""
 _IMPLIED = {"settings.mask_threshold": 0.0, "settings.verify": 0, "prompt": "", "label_set": ""}
 """The values of entries that records of earlier versions do not contain."""
+_LONGEST = 120
+"""Characters of a value in a message: labels and templates may be long."""
 
 
 def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -52,6 +54,8 @@ def refuse_another(path: Path, kept: Mapping[str, Any], new: Mapping[str, Any]) 
 
 
 def _short(value: Any) -> str:
-    if isinstance(value, list) and len(value) > 4:
-        return f"{len(value)}: {json.dumps(value[:3], ensure_ascii=False)[1:-1]}, ..."
-    return json.dumps(value, ensure_ascii=False)
+    """Return a value as JSON, cut to what a message can hold."""
+    more = isinstance(value, list) and len(value) > 4
+    text = json.dumps(value[:3], ensure_ascii=False)[1:-1] if more else json.dumps(value, ensure_ascii=False)
+    text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+    return f"{len(value)}: {text}, ..." if more else text

@@ -83,7 +83,8 @@ class ExportOptions:
         chosen = {name for name, value in given.items() if name not in _NOTHING or value != _NOTHING[name]}
         unused = sorted(chosen.difference(USED[format]))
         if unused:
-            raise BadInput(f"{format} does not use {unused[0]}; leave it out. It uses {', '.join(USED[format])}")
+            used = ", ".join(f"{one}=" for one in USED[format])
+            raise BadInput(f"{format} does not use {unused[0]}=; leave it out. It uses {used}")
         if format == "coco-results" and chosen and "match" not in chosen:
             raise BadInput(
                 f"coco-results names images only to find them in match; give match, or leave {min(chosen)} out"

@@ -39,7 +39,9 @@ def array_of_tensor(tensor: Any) -> NDArray[Any]:
         BadInput: The tensor has another shape or dtype, or values outside 0 to 1.
     """
     if tensor.ndim != 3 or tensor.shape[0] not in (1, 3):
-        raise BadInput(f"an image tensor must have shape (3, H, W), got {tuple(tensor.shape)}; give images one by one")
+        last = tensor.ndim == 3 and tensor.shape[2] == 3
+        remedy = "put the channels first: tensor.permute(2, 0, 1)" if last else "give images one by one"
+        raise BadInput(f"an image tensor must have shape (3, H, W), got {tuple(tensor.shape)}; {remedy}")
     values = tensor.detach().cpu()
     if values.is_floating_point():
         if values.numel() and not (float(values.min()) >= 0 and float(values.max()) <= 1):  # also refuses NaN

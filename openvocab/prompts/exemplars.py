@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -39,9 +39,9 @@ class Exemplar:
     """
 
     label: str
-    image: NDArray[np.uint8]
+    image: NDArray[np.uint8] = field(repr=False)
     box: Sequence[float] | None = None
-    mask: NDArray[np.bool_] | None = None
+    mask: NDArray[np.bool_] | None = field(default=None, repr=False)
     points: Sequence[Sequence[float]] = ()
     origin: Origin | None = None
 
@@ -162,7 +162,7 @@ class Mark:
     outside: Sequence[Sequence[float]] = ()
     box: Sequence[float] | None = None
     scribbles: Sequence[Sequence[Sequence[float]]] = ()
-    mask: NDArray[np.bool_] | None = None
+    mask: NDArray[np.bool_] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         """Check the numbers.

@@ -16,6 +16,7 @@ from openvocab.errors import BadInput, CannotWrite
 from openvocab.prompts.exemplars import Exemplar, Mark
 from openvocab.prompts.labels import check_labels
 from openvocab.prompts.plain import list_of, refuse_unknown
+from openvocab.prompts.sets import refuse_shared
 
 __all__ = ["Prompt", "read_prompt"]
 
@@ -60,8 +61,9 @@ class Prompt:
             if name in _WORDS and len(given):
                 given = check_labels(given)
             object.__setattr__(self, name, tuple(given))
-        if self.classes or self.negative_labels:
-            check_labels([*self.classes, *self.negative_labels])
+        if self.classes:
+            check_labels(self.classes)
+        refuse_shared(self.classes, {}, self.negative_labels)
 
     @property
     def unnamed(self) -> tuple[str, ...]:

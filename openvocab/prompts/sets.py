@@ -59,7 +59,7 @@ class LabelSet:
         negatives = check_labels(self.negatives) if len(self.negatives) else ()
         synonyms = {label: check_labels(given) for label, given in _of_labels(self.synonyms, labels, "synonyms")}
         children = {label: check_labels(given) for label, given in _of_labels(self.children, labels, "children")}
-        _refuse_shared(labels, synonyms, negatives)
+        refuse_shared(labels, synonyms, negatives)
         upward = _upward(labels, children)
         groups = [*((label, *synonyms.get(label, ())) for label in labels), *((each,) for each in negatives)]
         starts = np.array([0, *accumulate(map(len, groups[:-1]))], np.intp)
@@ -222,7 +222,7 @@ def _of_labels(
             yield label, some
 
 
-def _refuse_shared(labels: Sequence[str], synonyms: Mapping[str, Sequence[str]], negatives: Sequence[str]) -> None:
+def refuse_shared(labels: Sequence[str], synonyms: Mapping[str, Sequence[str]], negatives: Sequence[str]) -> None:
     """Refuse a phrase that stands for two labels, or twice for one.
 
     Raises:

@@ -63,7 +63,7 @@ def test_each_format_says_what_it_uses() -> None:
 @pytest.mark.parametrize("name", FORMATS)
 def test_an_option_counts_or_is_refused(name: str, option: str, rows: list[Row]) -> None:
     if option not in USED[name]:
-        with pytest.raises(BadInput, match=f"{name} does not use {option}; leave it out"):
+        with pytest.raises(BadInput, match=f"{name} does not use {option}=; leave it out"):
             written(rows, name, **{option: ASKED[option]})
         return
     if name == "coco-results":
@@ -118,5 +118,5 @@ def test_the_command_line_refuses_what_a_format_cannot_use(
     chain().run_to(tmp_path / "run", tmp_path / "p", ["a"])
     out = tmp_path / "out"
     assert main(["export", str(tmp_path / "run"), "--format", name, "--out", str(out), *given]) == 2
-    assert f"{name} does not use {given[0][2:]}" in capsys.readouterr().err
+    assert f"{name} does not use {given[0]}; leave it out. It uses --" in capsys.readouterr().err
     assert not out.exists()

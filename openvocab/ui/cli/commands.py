@@ -9,7 +9,7 @@ from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 import openvocab
-from openvocab.errors import BadInput, require, unknown
+from openvocab.errors import BadInput, counted, require, unknown
 from openvocab.ui.cli.batch_commands import OK, Failures, fill_run
 from openvocab.ui.cli.config_file import show_config
 from openvocab.ui.cli.evaluate_command import evaluate
@@ -126,7 +126,7 @@ def demo(args: Namespace) -> int:
         )
     table(("image", "objects", "tags", "detections"), rows)
     say("")
-    say(f"{len(rows)} annotated images in {folder}")
+    say(f"{counted(len(rows), 'annotated image')} in {folder}")
     return OK
 
 
@@ -137,11 +137,10 @@ def tag(args: Namespace) -> int:
         BadInput: an option that is about a run folder, and none is named.
     """
     about_folders = ("overwrite", "features", "decode_size", "retry_errors", "on_change", "devices", "part_rows")
-    if not args.out and (any(getattr(args, name) for name in about_folders) or args.engine != "process"):
-        given = (
-            "--overwrite, --features, --decode-size, --retry-errors, --on-change, --devices, --part-rows and --engine"
-        )
-        raise BadInput(f"{given} are about a run folder; name one with --out")
+    given = [f"--{name.replace('_', '-')}" for name in about_folders if getattr(args, name)]
+    given += ["--engine"] if args.engine != "process" else []
+    if given and not args.out:
+        raise BadInput(f"{', '.join(given)} needs a run folder; name one with --out")
     _refuse_paths(args)
     _check(args)
     loader = _loader(args, "tagger")

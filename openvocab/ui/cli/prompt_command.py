@@ -52,12 +52,14 @@ def _add(args: Namespace) -> int:
     """Write the file with what is added.
 
     Raises:
-        BadInput: there is neither a label nor an exemplar, or one cannot be used.
+        BadInput: there is neither a label that is read nor an exemplar, or one cannot be used.
     """
     if args.label is None and not args.exemplar:
         raise BadInput("there is nothing to add; give --label WORD, --exemplar IMAGE:LEFT,TOP,RIGHT,BOTTOM, or both")
+    if args.no_words and not args.exemplar:
+        raise BadInput("--no-words is for a label with exemplars, and there is none; give --exemplar, or leave it out")
     before = openvocab.read_prompt(args.file) if Path(args.file).exists() else openvocab.Prompt()
-    label = args.label or UNNAMED
+    label = UNNAMED if args.label is None else args.label
     shown = tuple(_exemplar(each, label) for each in args.exemplar)
     read = args.label is not None and not args.no_words and not (args.negative and shown)
     kind = "negative_" if args.negative else ""

@@ -69,6 +69,8 @@ def test_show_counts_and_remove_takes_out(made: Path, capsys: pytest.CaptureFixt
         pytest.param(["add", "p.json", "--exemplar", "a.png:1,2,3"], "has no place", id="three numbers"),
         pytest.param(["add", "p.json", "--exemplar", "none.png:1,2"], "none.png.* does not exist", id="no image"),
         pytest.param(["add", "p.json", "--exemplar", f"{SCENE.path}:9,9,9,9"], "holds no pixel", id="empty box"),
+        pytest.param(["add", "p.json", "--label", " "], "label 1 is blank", id="blank label"),
+        pytest.param(["add", "p.json", "--label", "a", "--no-words"], "--no-words is for a label with", id="no words"),
         pytest.param(["show", "none.json"], "'none.json' does not exist", id="no file"),
     ],
 )

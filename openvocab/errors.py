@@ -115,14 +115,20 @@ _MOST_NAMES = 30
 """Names that an error lists in full."""
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownName:
-    """Return the error for a name that does not exist, with the nearest one that does; of many, the nearest few."""
+def unknown(kind: str, name: str, known: Iterable[str], *, see: str = "") -> UnknownName:
+    """Return the error for a name that does not exist, with the nearest one that does; of many, the nearest few.
+
+    Args:
+        see: The command that lists all of them.
+    """
     names = sorted(known)
     near = get_close_matches(name, names, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     shown = names if len(names) <= _MOST_NAMES else get_close_matches(name, names, n=5, cutoff=0)
     others = f" and {len(names) - len(shown)} others" if len(shown) < len(names) else ""
-    return UnknownName(f"no {kind} named {name!r}; {hint}known: {', '.join(shown)}{others}")
+    return UnknownName(
+        f"no {kind} named {name!r}; {hint}known: {', '.join(shown)}{others}" + (f"; see: {see}" if see else "")
+    )
 
 
 def counted(number: int, one: str, many: str = "") -> str:

@@ -12,7 +12,7 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import Any
 
-from openvocab.errors import BadInput
+from openvocab.errors import BadInput, counted
 from openvocab.evaluate.data import TORCHVISION, load_labeled
 from openvocab.evaluate.data.labeled import LabeledSet
 from openvocab.evaluate.image_recipes import ImageRecipe, image_recipe
@@ -190,7 +190,7 @@ def _imagenet(root: str, *, named: bool) -> LabeledSet:
     data = load_labeled(inner if os.path.isdir(inner) else root, "imagefolder")
     other = next((label for label in data.labels if not _SYNSET.fullmatch(label)), None)
     if other is not None or len(data.labels) != len(IMAGENET_CLASSNAMES):
-        found = f"the folder {other!r}" if other is not None else f"{len(data.labels)} folders"
+        found = f"the folder {other!r}" if other is not None else counted(len(data.labels), "folder")
         raise BadInput(f"{root!r} has {found} instead of one folder per ImageNet synset, 1,000; check the path")
     return replace(data, labels=tuple(IMAGENET_CLASSNAMES)) if named else data
 

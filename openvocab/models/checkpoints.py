@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from openvocab.errors import BadInput, BadWeights, MissingExtra
+from openvocab.errors import BadInput, BadWeights, MissingExtra, counted
 from openvocab.models.device import pick_device, pick_dtype
 from openvocab.pipeline.quiet import quiet_loading
 from openvocab.pipeline.result import ModelRecord
@@ -119,7 +119,9 @@ def load_model(found: Found, model_class: Any, kind: str, **options: Any) -> Any
     model, report = made
     refuse_changed(found.weights, found.states)
     if report["missing_keys"]:
-        raise BadWeights(f"{found.location}: the weights lack {len(report['missing_keys'])} parameters of the model")
+        raise BadWeights(
+            f"{found.location}: the weights lack {counted(len(report['missing_keys']), 'parameter')} of the model"
+        )
     return model.eval()
 
 

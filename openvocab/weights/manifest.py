@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from openvocab.errors import UnknownName, unknown
+from openvocab.errors import unknown
 from openvocab.weights.files import verify
 
 __all__ = [
@@ -251,8 +251,8 @@ def named(name: str) -> tuple[str, ...]:
         return (name,)
     presets = preset_records()
     if name not in presets:
-        error = unknown("checkpoint or preset", name, [*published(), *embedded(), *presets])
-        raise UnknownName(f"{error}; see: openvocab weights list")
+        names = [*published(), *embedded(), *presets]
+        raise unknown("checkpoint or preset", name, names, see="openvocab weights list")
     return presets[name].checkpoints or tuple(f"{name}-{stage}" for stage in STAGES)
 
 

@@ -105,5 +105,6 @@ def _refuse_unknown(names: Mapping[str, str], labels: Sequence[str]) -> None:
     """Raise BadInput if names has a label that the data do not have."""
     for name in names:
         if name not in labels:
-            near = get_close_matches(name, labels, n=1) or list(labels[:1])
-            raise BadInput(f"the class map names {name!r}, which is not a label of the data; is it {near[0]!r}?")
+            near = get_close_matches(name, labels, n=1)
+            hint = f"is it {near[0]!r}?" if near else f"correct it; {labels[0]!r} is one"
+            raise BadInput(f"the class map names {name!r}, which is not a label of the data; {hint}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from openvocab.errors import counted
 from openvocab.evaluate.measure import ChainMetrics, DetectionMetrics, SegmentationMetrics
 from openvocab.evaluate.metrics.bootstrap import Estimate
 from openvocab.evaluate.metrics.error_types import BACKGROUND_IOU, DETECTION_ERRORS, MIN_IOU, OBJECT_ERRORS
@@ -42,8 +43,8 @@ def chain_report(
         run=run,
         context=context,
         intro=[
-            f"{len(run.names)} images with {sum(errors.objects.values())} objects of {len(run.labels)} labels;",
-            f"{sum(errors.detections.values())} detections.",
+            f"{counted(len(run.names), 'image')} with {counted(sum(errors.objects.values()), 'object')} of "
+            f"{counted(len(run.labels), 'label')}; {counted(sum(errors.detections.values()), 'detection')}.",
             *near_zero("F1 of the chain", errors.f1.value, specs),
         ],
         summary=_chain_summary(metrics),
@@ -72,7 +73,10 @@ def segmentation_report(
         title="Segmentation",
         run=run,
         context=context,
-        intro=[f"{len(run.names)} images with {metrics.true_box_masks.objects} objects of {len(run.labels)} labels."],
+        intro=[
+            f"{counted(len(run.names), 'image')} with {counted(metrics.true_box_masks.objects, 'object')} of "
+            f"{counted(len(run.labels), 'label')}."
+        ],
         summary=_segmentation_summary(metrics),
         body=[
             "The segmenter is given the true box of each object, and its mask is compared with the true one. Semantic",

@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from openvocab.errors import BadInput
+from openvocab.errors import BadInput, counted
 from openvocab.evaluate.metrics.classification import BINS, ClassificationMetrics
 from openvocab.evaluate.metrics.multi_label import MultiLabelMetrics
 from openvocab.evaluate.reports.plots import most_confused, plot_confusion, plot_reliability
@@ -52,7 +52,7 @@ def classification_report(
         title="Classification",
         run=run,
         context=context,
-        intro=[f"{len(run.names)} images, {len(run.labels)} labels; model `{run.model.spec}`."],
+        intro=[f"{counted(len(run.names), 'image')}, {counted(len(run.labels), 'label')}; model `{run.model.spec}`."],
         summary=_summary(metrics),
         body=[*body, *labels],
         details=[model_row("model", run.model), ("templates", _templates(run.prompts))],
@@ -86,7 +86,9 @@ def template_report(runs: Sequence[TaggerRun], metrics: Sequence[Metrics], conte
         title="Templates",
         run=first,
         context=context,
-        intro=[f"{len(first.names)} images, {len(first.labels)} labels; model `{first.model.spec}`."],
+        intro=[
+            f"{counted(len(first.names), 'image')}, {counted(len(first.labels), 'label')}; model `{first.model.spec}`."
+        ],
         summary=_template_table(runs, metrics),
         body=["95 % bootstrap intervals are in parentheses.", ""],
         details=[model_row("model", first.model)],
@@ -148,7 +150,8 @@ def _plots(metrics: Metrics) -> dict[str, Callable[[Path], None]]:
 
 def _single_label(metrics: ClassificationMetrics) -> Iterator[str]:
     if metrics.ties:
-        yield f"In {metrics.ties} images another label scores the same as the true one; the order of labels decides."
+        ties = counted(metrics.ties, "image")
+        yield f"In {ties} another label scores the same as the true one; the order of labels decides."
         yield ""
     pairs = most_confused(metrics.confusion)
     if pairs:

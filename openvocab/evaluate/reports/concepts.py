@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from openvocab.errors import counted
 from openvocab.evaluate.metrics.bootstrap import Estimate
 from openvocab.evaluate.metrics.concepts import ConceptMetrics
 from openvocab.evaluate.reports.report import Report, ReportContext, metric_table, near_zero, plain, record_rows
@@ -32,8 +33,9 @@ def concept_report(run: ConceptRun, metrics: ConceptMetrics, context: ReportCont
         run=run,
         context=context,
         intro=[
-            f"{len(run.names)} images with {metrics.positives} present and {metrics.negatives} absent labels;",
-            f"{run.annotators} annotators, {'masks' if run.kind == 'mask' else 'boxes'}.",
+            f"{counted(len(run.names), 'image')} with {metrics.positives} present and "
+            f"{metrics.negatives} absent labels; "
+            f"{counted(run.annotators, 'annotator')}, {'masks' if run.kind == 'mask' else 'boxes'}.",
             *near_zero("cgF1", metrics.cgf1.value, [each.spec for each in models.values() if each]),
         ],
         summary=metric_table([*concept_rows(metrics), *rest]),

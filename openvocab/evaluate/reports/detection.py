@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from openvocab.errors import counted
 from openvocab.evaluate.metrics.bootstrap import Estimate
 from openvocab.evaluate.metrics.detection import AveragePrecision
 from openvocab.evaluate.metrics.precision_recall import Curves
@@ -48,8 +49,9 @@ def detection_report(
         run=run,
         context=context,
         intro=[
-            f"{len(run.names)} images with {len(every)} objects of {len(counts)} labels.",
-            f"Model `{spec}` predicted {boxes} boxes.",
+            f"{counted(len(run.names), 'image')} with {counted(len(every), 'object')} of "
+            f"{counted(len(counts), 'label')}.",
+            f"Model `{spec}` predicted {counted(boxes, 'box', 'boxes')}.",
             *near_zero("AP50", metrics.ap50, [spec]),
         ],
         summary=_summary(metrics, curves),

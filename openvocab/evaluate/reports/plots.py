@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from openvocab.errors import counted
 from openvocab.evaluate.metrics.classification import Reliability
 from openvocab.evaluate.metrics.precision_recall import Curves
 from openvocab.evaluate.metrics.presence import RiskCoverage
@@ -236,8 +237,8 @@ def plot_errors(path: str | Path, objects: Mapping[str, int], detections: Mappin
     """
     figure = _figure(9, 5)
     above, below = figure.subplots(2)
-    _draw_bar(above, f"{sum(objects.values())} objects", objects)
-    _draw_bar(below, f"{sum(detections.values())} detections", detections)
+    _draw_bar(above, counted(sum(objects.values()), "object"), objects)
+    _draw_bar(below, counted(sum(detections.values()), "detection"), detections)
     _save(figure, path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from openvocab.errors import counted
 from openvocab.evaluate.metrics.presence import PresenceMetrics
 from openvocab.evaluate.reports.plots import plot_reliability, plot_risk_coverage
 from openvocab.evaluate.reports.report import (
@@ -32,7 +33,7 @@ def presence_report(run: PresenceRun, metrics: PresenceMetrics, context: ReportC
         run=run,
         context=context,
         intro=[
-            f"{len(run.names)} images, {metrics.positives} present and {metrics.negatives} absent labels.",
+            f"{counted(len(run.names), 'image')}, {metrics.positives} present and {metrics.negatives} absent labels.",
             *near_zero("MCC", None if metrics.mcc is None else metrics.mcc.value, specs),
         ],
         summary=_summary(metrics),

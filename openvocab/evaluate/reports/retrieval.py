@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from openvocab.errors import counted
 from openvocab.evaluate.metrics.retrieval import RetrievalMetrics
 from openvocab.evaluate.reports.report import Report, ReportContext, metric_table, model_row
 from openvocab.evaluate.runs.retrieval import RetrievalRun
@@ -17,7 +18,10 @@ def retrieval_report(run: RetrievalRun, metrics: RetrievalMetrics, context: Repo
         title="Retrieval",
         run=run,
         context=context,
-        intro=[f"{metrics.images} images with {metrics.texts} captions, used as they are; model `{run.model.spec}`."],
+        intro=[
+            f"{counted(metrics.images, 'image')} with {counted(metrics.texts, 'caption')}, used as they are; "
+            f"model `{run.model.spec}`."
+        ],
         summary=metric_table(
             (f"{name.replace('_', ' ')}, recall at {k}", value)
             for name, recalls in directions.items()

@@ -211,7 +211,7 @@ def _say_summary(summary: Summary, draw: bool) -> None:
     if summary.stopped:
         say("not finished; rerun the command to resume")
     if summary.errors_kept:
-        say(f"{summary.errors_kept} of the rows from before are errors")
+        say(counted(summary.errors_kept, "of the rows from before is an error", "of the rows from before are errors"))
     for stage, size in summary.batch_sizes.items():
         say(f"memory was short: the {stage} went down to batches of {size}")
 

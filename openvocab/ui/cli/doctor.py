@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 import openvocab
+from openvocab.errors import counted
 from openvocab.ui.cli.output import megabytes, say_json, table
 from openvocab.weights.fetch import offline
 from openvocab.weights.folders import cache_folder
@@ -67,7 +68,8 @@ def _extras() -> str:
 
 
 def _system() -> str:
-    return f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {os.cpu_count()} processors"
+    processors = counted(os.cpu_count() or 1, "processor")
+    return f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {processors}"
 
 
 def _devices() -> list[tuple[str, str]]:

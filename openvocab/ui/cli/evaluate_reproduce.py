@@ -58,7 +58,7 @@ def reproduce(args: Namespace) -> int:
     if args.name in others:
         return _print_benchmark(args, others[args.name])
     if args.name not in known:
-        raise unknown("recipe", args.name, [*known, *others])
+        raise unknown("recipe", args.name, [*known, *others], see="openvocab evaluate reproduce")
     recipe = known[args.name]
     if args.data is None:
         return _print_needs(args, recipe)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import openvocab
-from openvocab.errors import BadInput
+from openvocab.errors import BadInput, counted
 from openvocab.models.export.limits import MAX_LOSS
 from openvocab.ui.cli.output import megabytes, say, table
 from openvocab.weights.manifest import EXPORTS, STAGES
@@ -86,4 +86,4 @@ def _row(record: ExportRecord, out: Path) -> tuple[str, ...]:
     }
     said = ", ".join(f"{name} {share:.4f}" for name, share in shares.items() if share is not None)
     cells = (record.stage, record.source, record.precision, megabytes(size), f"{checks['cosine_min']:.6f}")
-    return (*cells, f"{said} on {checks['images']} images")
+    return (*cells, f"{said} on {counted(checks['images'], 'image')}")

@@ -34,8 +34,8 @@ __all__ = [
 
 T = TypeVar("T")
 
-_ARGUMENT = re.compile(r"""(?<![\w./'"-])([a-z]+(?:_[a-z]+)*)(?![\w./'"])(?:=('[^']*'|[\w.]*\w))?""")
-"""A name in a message, with its value if it has one: verify=0, features='float32', box_threshold."""
+_ARGUMENT = re.compile(r"""(?<![\w./'"-])([a-z]+(?:_[a-z]+)*)(?![\w./'"])(?:=('[^']*'|[\w.]*\w|))?""")
+"""A name in a message, with its value if it has one: verify=0, features='float32', images=, box_threshold."""
 _options: frozenset[str] = frozenset()
 _MIN_COLUMN = 8
 _MAX_PRESENCE = 5
@@ -58,10 +58,10 @@ def _with_options(message: str) -> str:
 
     def option(found: re.Match[str]) -> str:
         name, value = found.groups()
-        is_argument = value or "_" in name or message[found.end() :].startswith(" must ")
+        is_argument = value is not None or "_" in name or message[found.end() :].startswith(" must ")
         if name not in _options or not is_argument:
             return found[0]
-        return f"--{name.replace('_', '-')}" + (f" {value.strip(chr(39))}" if value not in (None, "True") else "")
+        return f"--{name.replace('_', '-')}" + (f" {value.strip(chr(39))}" if value not in (None, "", "True") else "")
 
     return _ARGUMENT.sub(option, message)
 

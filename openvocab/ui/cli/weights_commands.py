@@ -9,6 +9,7 @@ from typing import Any
 
 from openvocab.errors import BadWeights, counted, unknown
 from openvocab.ui.cli.output import complain, megabytes, say, say_json, table
+from openvocab.weights.fetch import offline
 from openvocab.weights.manifest import (
     STAGES,
     Published,
@@ -112,13 +113,14 @@ def _pull_spec(spec: str) -> None:
     registry = next((each for each in REGISTRIES if family in each), None)
     if registry is None:
         raise unknown("model family", family, {name for each in REGISTRIES for name in each})
-    complain(f"{spec}: fetching what it needs")
+    if not offline():
+        complain(f"{spec}: fetching what it needs")
     loaded: Any = registry.load(spec, "cpu", "float32")
     say(f"{spec}: here, sha256 {loaded.record.sha256}")
 
 
 def _pull(args: Namespace) -> int:
-    from openvocab.weights.store import pull
+    from openvocab.weights.store import pull, weights_here
 
     specs = [given for given in args.names if ":" in given and published_for(given) is None]
     wanted = dict.fromkeys(name for given in args.names if given not in specs for name in named(given))
@@ -129,15 +131,20 @@ def _pull(args: Namespace) -> int:
             say(f"{name}: {checkpoint(name).verified()}")
             continue
         record = published()[name]
-        if record.gated:
-            complain(
-                f"{name} is gated: its license ({record.license}) must be accepted at the hub before it is fetched"
-            )
-        if not record.package:
-            complain(f"{name}: fetching {record.repository or record.url}, {megabytes(record.size)}")
+        if not offline() and not weights_here(record):
+            _announce(record)
         for path in pull(record):
             say(f"{name}: {path}")
     return OK
+
+
+def _announce(record: Published) -> None:
+    """Say what is about to be downloaded."""
+    if record.gated:
+        said = f"its license ({record.license}) must be accepted at the hub before it is fetched"
+        complain(f"{record.name} is gated: {said}")
+    if not record.package:
+        complain(f"{record.name}: fetching {record.repository or record.url}, {megabytes(record.size)}")
 
 
 def _verify(args: Namespace) -> int:

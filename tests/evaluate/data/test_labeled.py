@@ -126,6 +126,7 @@ def test_renamed_labels_and_another_vocabulary(folder):
     [
         pytest.param(["a", "bb"], {}, "the first is 'b' (is it 'bb'?); add it", id="labels do not match"),
         pytest.param(None, {"aa": "cat"}, "names 'aa', which is not a label of the data; is it 'a'?", id="class map"),
+        pytest.param(None, {"zzz": "cat"}, "is not a label of the data; correct it; '", id="class map, nothing near"),
     ],
 )
 def test_labels_that_do_not_match_are_refused(vocabulary, names, says, folder):

@@ -140,7 +140,7 @@ def test_strict_stops_at_the_first(options: list[str], capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        pytest.param(["--overwrite"], 2, "name one with --out", id="no run folder"),
+        pytest.param(["--overwrite"], 2, "--overwrite needs a run folder; name one with --out", id="no run folder"),
         pytest.param(["--devices", "cpu,cpu"], 2, "name one with --out", id="devices and no run folder"),
         pytest.param(["--out", "run", "--engine", "ray"], 2, "needs --devices", id="no actors"),
         pytest.param(["--out", "run", "--devices", "cpu*x"], 2, "not a number of workers", id="devices"),
@@ -198,7 +198,7 @@ def test_nothing_to_do_loads_no_model(monkeypatch: pytest.MonkeyPatch, capsys: p
     monkeypatch.setattr(openvocab, "load", refuse)
     assert tag("--out", "run", "--batch-size", "2", "--workers", "1") == 1
     said = capsys.readouterr().out
-    assert said == "nothing to do: 5 images have a row in run\n1 of the rows from before are errors\n"
+    assert said == "nothing to do: 5 images have a row in run\n1 of the rows from before is an error\n"
     assert tag("--out", "run", "--json") == 1
     assert json.loads(capsys.readouterr().out)["skipped"] == 5
 

@@ -55,6 +55,7 @@ def test_listings_print_one_json_document(command: list[str], key: str, capsys: 
     ("message", "shown"),
     [
         pytest.param("give overwrite=True to start again", "give --overwrite to start again", id="flag"),
+        pytest.param("it does not use verify=, tiles=", "it does not use --verify, --tiles", id="no value"),
         pytest.param("verify=0 keeps them", "--verify 0 keeps them", id="number"),
         pytest.param("try dtype='float32', or", "try --dtype float32, or", id="text"),
         pytest.param("(tag_threshold is 0.5)", "(--tag-threshold is 0.5)", id="name with an underscore"),

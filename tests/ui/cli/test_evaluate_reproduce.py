@@ -150,6 +150,7 @@ def test_a_recipe_from_files_to_a_verdict(images, top1, tolerance, status, says,
     ("given", "says"),
     [
         pytest.param(["vit-b-32-laion2b-cifar"], "did you mean 'vit-b-32-laion2b-cifar10'", id="another name"),
+        pytest.param(["nosuch"], "and 30 others; see: openvocab evaluate reproduce", id="no such name"),
         pytest.param(["--data", "x"], "--data and --out are for one recipe", id="data without a name"),
         pytest.param(["vit-b-32-laion2b-cifar10", "--data", "."], "cannot read '.'", id="no data there"),
         pytest.param(["sam3-ear", "--data", "."], "needs http://images.cocodataset.org/val2", id="no image"),

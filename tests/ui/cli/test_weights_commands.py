@@ -123,6 +123,7 @@ def test_what_cannot_be_done_is_said_with_status_2(arguments, told, capsys):
     out, err = capsys.readouterr()
     assert told in err
     assert "Traceback" not in out + err
+    assert "fetching" not in err  # nothing is announced that is refused
 
 
 @pytest.mark.parametrize(

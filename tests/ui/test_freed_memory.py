@@ -49,7 +49,7 @@ def test_memory_is_returned_after_work(trims: list[str], counts: list[int], time
 
 
 def test_without_glibc_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(freed_memory.sys, "platform", "darwin")
+    monkeypatch.setattr("openvocab.ui.freed_memory.sys.platform", "darwin")
     threads = set(threading.enumerate())
     with returning_freed_memory(lambda: pytest.fail("looked at"), every=0.001):
         assert set(threading.enumerate()) <= threads

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from openvocab.batch.rows import Row, from_table, schema, to_table
+from openvocab.batch.rows import Row, from_table, likely_labels, schema, to_table
 from openvocab.errors import BadInput
 from openvocab.pipeline.detections import Detections
-from openvocab.pipeline.result import Tag
+from openvocab.pipeline.result import Presence, Tag
 from openvocab.pipeline.verdict import VERIFICATION, Verdict
 
 HEIGHT, WIDTH = 7, 9
@@ -108,3 +108,9 @@ def test_rows_of_runs_whose_absent_features_are_null_are_read() -> None:
 def test_features_of_another_length_are_refused() -> None:
     with pytest.raises(BadInput, match=r"a: its features have shape \(3,\), not \(2,\)"):
         to_table([Row("a", features=np.ones(3, np.float32))], schema(2))
+
+
+def test_the_hundred_likeliest_labels_are_stored_in_their_order() -> None:
+    places = {f"thing {number}": number for number in range(120)}
+    stored = likely_labels(Presence(places, np.linspace(0.1, 0.9, 120, dtype=np.float32)))
+    assert stored is not None and list(stored) == list(places)[20:]

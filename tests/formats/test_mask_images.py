@@ -52,8 +52,8 @@ def test_semantics(scene, tmp_path):
         np.testing.assert_array_equal(np.asarray(image.convert("RGB"))[0, 0], values[2]["color"])
 
 
-def test_more_than_255_values_need_16_bits(tmp_path):
-    count = 300
+@pytest.mark.parametrize(("count", "expected"), [(255, "P"), (256, "I;16")])
+def test_more_than_255_values_need_16_bits(count, expected, tmp_path):
     masks = np.zeros((count, 20, 15), np.bool_)
     masks.reshape(count, -1)[np.arange(count), np.arange(count)] = True
     scores = np.linspace(1, 0.1, count, dtype=np.float32)
@@ -63,8 +63,8 @@ def test_more_than_255_values_need_16_bits(tmp_path):
     for name in ("instance-masks", "semantic-masks"):
         made = openvocab.export(row, tmp_path / name, name, labels)
         mode, pixels = _pixels(Path(made.path, "masks", "a.png"))
-        assert mode == "I;16"
-        np.testing.assert_array_equal(pixels.ravel(), np.arange(1, count + 1))
+        assert mode == expected
+        np.testing.assert_array_equal(pixels.ravel(), np.pad(np.arange(1, count + 1), (0, 300 - count)))
 
 
 def test_too_many_labels_are_refused(tmp_path):

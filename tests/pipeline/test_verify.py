@@ -39,6 +39,7 @@ BOX = np.array([1.0, -2.0, -3.0], np.float32)
             (0.0, 2.5, -4.0), 0, "verified", id="the crop says another label, the detector more strongly its own"
         ),
         pytest.param((-3.0, 4.0, -4.0), 1, "relabeled: was cat 0.12", id="another label is likely"),
+        pytest.param((-3.0, 2.0, -4.0), 1, "relabeled: was cat 0.12", id="another label is just likely enough"),
         pytest.param((-3.0, 1.0, -4.0), -1, "rejected: looks like dog 0.27", id="another label is likelier"),
         pytest.param((-3.0, -4.0, -5.0), -1, "rejected: cat 0.12", id="no label"),
     ],

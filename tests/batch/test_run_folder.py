@@ -77,6 +77,13 @@ def tag_job(images: Path, run: Path, *options: str, seconds: float = 0.0, **envi
     return job("tag", str(images), "--labels", "a, b", "--out", str(run), *options, seconds=seconds, **environment)
 
 
+def wait_for(path: Path, running: Any) -> None:
+    """Wait until a file of a job is there."""
+    while not path.exists():
+        assert running.poll() is None
+        time.sleep(0.01)
+
+
 def test_one_row_an_input_in_order_and_the_second_call_does_nothing(images: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     first = chain().run_to(run, images, LABELS, part_rows=6, features="float16")
@@ -250,8 +257,7 @@ def test_temporary_files_of_a_killed_run_are_removed(images: Path, tmp_path: Pat
 def test_a_second_process_is_refused_with_the_pid_of_the_first(images: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     first = tag_job(images, run, seconds=2.0)
-    while not (run / ".pid").exists():
-        time.sleep(0.01)
+    wait_for(run / ".pid", first)
     second = tag_job(images, run)
     err = second.communicate(timeout=20)[1]
     assert (second.returncode, f"is being written by process {first.pid}" in err) == (3, True)
@@ -335,8 +341,8 @@ def test_a_read_only_disk_exits_with_3(tiny_disk: Path, images: Path) -> None:
 )
 def test_the_first_signal_finishes_the_pending_batches(tmp_path: Path, number: signal.Signals, status: int) -> None:
     save_images(tmp_path / "p", 400)
-    running = tag_job(tmp_path / "p", tmp_path / "run", "--json", seconds=0.02)
-    time.sleep(1.0)
+    running = tag_job(tmp_path / "p", tmp_path / "run", "--json", "--part-rows", "20", seconds=0.02)
+    wait_for(tmp_path / "run" / "part-00000.parquet", running)
     running.send_signal(number)
     out, err = running.communicate(timeout=20)
     assert (running.returncode, "finishing the current batch" in err, "Traceback" in err) == (status, True, False)
@@ -353,9 +359,9 @@ def test_the_first_signal_finishes_the_pending_batches(tmp_path: Path, number: s
 def test_the_second_signal_ends_without_finishing_the_batch(tmp_path: Path) -> None:
     save_images(tmp_path / "p", 40)
     running = tag_job(tmp_path / "p", tmp_path / "run", "--batch-size", "40", seconds=0.2)
-    time.sleep(1.0)
+    wait_for(tmp_path / "run" / "run.json", running)
     running.send_signal(signal.SIGINT)
-    time.sleep(0.2)
+    assert any("finishing the current batch" in line for line in running.stderr)
     running.send_signal(signal.SIGINT)
     running.communicate(timeout=20)
     assert (running.returncode, list((tmp_path / "run").glob("part-*"))) == (-signal.SIGINT, [])

@@ -124,11 +124,12 @@ class WorkspaceHandlers:
     def changed(
         self, token: str | None, change: Callable[[Workspace, Pipeline], Workspace]
     ) -> tuple[Message, Message, str | None]:
-        """Change a workspace with its models; return message, note and token."""
-        workspace = self._store.get(token)
-        with self._context.models.using(workspace.preset) as pipe:
-            made = change(workspace, pipe)
-        workspace = self._store.update(token, lambda _: made)
+        """Change a workspace with its models, again if it was edited meanwhile; return message, note and token."""
+        workspace, made = self._store.get(token), None
+        while made is None or workspace.edits is not made.edits:
+            with self._context.models.using(workspace.preset) as pipe:
+                made = change(workspace, pipe)
+            workspace = self._store.update(token, partial(_replaced, workspace, made))
         return self._shown(workspace, start=messages.image_message(workspace)), *self._note(workspace), token
 
     def _note(self, workspace: Workspace, running: bool = False) -> tuple[Message]:
@@ -290,3 +291,8 @@ def _painted(now: Workspace, event: Any) -> Workspace:
 
 def _cleaned(now: Workspace, event: Any) -> Workspace:
     return now.reshape(str(event.key), cleaned(_mask_of(now, str(event.key))))
+
+
+def _replaced(before: Workspace, made: Workspace, now: Workspace) -> Workspace:
+    """Return what was made of a workspace, unless another took its place meanwhile."""
+    return made if now.version == before.version else now

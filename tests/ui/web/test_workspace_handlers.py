@@ -196,3 +196,19 @@ def test_clean_removes_specks_and_fills_holes():
     mask[55:57, 55:57] = True
     np.testing.assert_array_equal(cleaned(mask), wanted)
     assert not cleaned(np.zeros((4, 4), bool)).any()
+
+
+def test_an_edit_that_is_made_while_models_run_is_kept(handlers, opened):
+    store = handlers._store
+    mask = np.zeros((256, 256), np.bool_)
+    mask[10:20, 10:20] = True
+    seen: list[Any] = []
+
+    def change(workspace: Any, pipe: Any) -> Any:
+        if not seen:
+            store.update(opened, lambda now: now.add(mask, 1.0, "meanwhile"))
+        seen.append(workspace)
+        return workspace.add(mask.T, 1.0, "marked")
+
+    message, _, token = handlers.changed(opened, change)
+    assert (labels(message), token, len(seen)) == (["meanwhile", "marked"], opened, 2)

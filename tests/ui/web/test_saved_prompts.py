@@ -208,7 +208,9 @@ def test_a_small_file_with_huge_images_is_refused_before_they_are_decoded(
         pytest.param(lambda made: made.load([]), "there is no prompt file; choose one", id="no file"),
         pytest.param(lambda made: made.save(None, "", "", None, False), "there is nothing to save", id="nothing"),
         pytest.param(lambda made: run(made, key="gone"), "is no longer stored on the server; choose it", id="evicted"),
-        pytest.param(lambda made: run(made, "tent", "tent"), "'tent' stands for the label 'tent' and for the", id="meant and not"),
+        pytest.param(
+            lambda made: run(made, "tent", "tent"), "'tent' stands for the label 'tent' and", id="meant and not"
+        ),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(call: Any, says: str, handlers: Any) -> None:

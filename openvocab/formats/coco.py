@@ -124,6 +124,7 @@ class _Ids:
 
     def __init__(self, job: Job, images: Mapping[str, int] | None, categories: Mapping[str, int] | None) -> None:
         self._job, self._images, self._categories = job, images, categories
+        self._rows = dict[int, str]()
 
     @classmethod
     def of(cls, job: Job) -> _Ids:
@@ -139,13 +140,23 @@ class _Ids:
             raise BadInput(f"match: {path} is not a COCO file with images and categories ({error!r})") from error
 
     def image(self, number: int, row: Row) -> int:
-        """Return the id of a row's image, found by its name or by the last part of its name."""
+        """Return the id of a row's image, found by its name or by the last part of its name.
+
+        Raises:
+            BadInput: match has no such image, or one that is already another row's.
+        """
         if self._images is None:
             return number
         names = [self._job.image(row), text_of(row.id).replace("\\", "/").rpartition("/")[2]]
         found = [self._images[name] for name in names if name in self._images]
         if not found:
             raise BadInput(f"match: {self._job.options.match} has no image {names[0]!r}; try relative_to")
+        first = self._rows.setdefault(found[0], row.id)
+        if first != row.id:
+            raise BadInput(
+                f"match: {self._job.options.match} has one image for {text_of(first)!r} and {text_of(row.id)!r}; "
+                "try relative_to"
+            )
         return found[0]
 
     def category(self, detection: Detection) -> int:

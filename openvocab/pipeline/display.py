@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import io
+from contextlib import suppress
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -127,23 +128,30 @@ def cutouts(result: Shown) -> list[ImageArray]:
 
 
 def save_crops(result: Shown, folder: str | Path) -> list[Path]:
-    """Write each crop as FOLDER/LABEL/SOURCE-N.png and return the paths.
+    """Write each crop as FOLDER/LABEL/SOURCE-N.png and return the paths; see Result.save_crop."""
+    stem, paths = _file_name(Path(result.source).stem), list[Path]()
+    for number, (label, crop) in enumerate(zip(result.detections.labels, crops(result), strict=True)):
+        paths.append(_save_new(crop, Path(folder, _file_name(label)), stem, number))
+    return paths
+
+
+def _save_new(crop: ImageArray, folder: Path, stem: str, number: int) -> Path:
+    """Write a crop under the first number from the given one of which there is no file yet, and return its path.
 
     Raises:
-        CannotWrite: the folder or a file cannot be written.
+        CannotWrite: the folder or the file cannot be written.
     """
     from PIL import Image
 
-    stem, paths = _file_name(Path(result.source).stem), []
-    for number, (label, crop) in enumerate(zip(result.detections.labels, crops(result), strict=True)):
-        path = Path(folder, _file_name(label), f"{stem}-{number}.png")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(crop).save(path)
-        except OSError as error:
-            raise CannotWrite(f"{path} cannot be written ({error.strerror or error}); choose another folder") from error
-        paths.append(path)
-    return paths
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        while True:
+            with suppress(FileExistsError), (folder / f"{stem}-{number}.png").open("xb") as file:
+                Image.fromarray(crop).save(file, "png")
+                return Path(file.name)
+            number += 1
+    except OSError as error:
+        raise CannotWrite(f"{folder} cannot be written ({error.strerror or error}); choose another folder") from error
 
 
 def coco(result: Shown, image_id: int = 0) -> list[dict[str, Any]]:

@@ -305,7 +305,7 @@ class Result:
         return display.cutouts(self)
 
     def save_crop(self, folder: str | Path) -> list[Path]:
-        """Write each crop as FOLDER/LABEL/SOURCE-N.png and return the paths.
+        """Write each crop as FOLDER/LABEL/SOURCE-N.png and return the paths; N is one of which there is no file yet.
 
         Raises:
             CannotWrite: the folder or a file cannot be written.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -120,3 +120,11 @@ def test_the_command_line_refuses_what_a_format_cannot_use(
     assert main(["export", str(tmp_path / "run"), "--format", name, "--out", str(out), *given]) == 2
     assert f"{name} does not use {given[0]}; leave it out. It uses --" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_two_rows_are_not_one_image_of_the_file_of_ids(rows: list[Row]) -> None:
+    twins = [*rows, replace(rows[0], id="r/a.png")]
+    Path("match.json").write_text(Path("match.json").read_text("utf-8").replace("q/", ""), "utf-8")
+    with pytest.raises(BadInput, match="has one image for 'p/q/a.png' and 'r/a.png'; try relative_to"):
+        written(twins, "coco-results", match="match.json")
+    assert len(written(rows, "coco-results", match="match.json")) == 1

@@ -65,6 +65,13 @@ def test_crops_are_saved_by_label_under_names_that_every_system_takes(tmp_path: 
     np.testing.assert_array_equal(np.asarray(Image.open(paths[1])), result(detections=found).crops()[1])
 
 
+def test_crops_of_another_image_of_the_same_name_overwrite_nothing(tmp_path: Path) -> None:
+    found = detections(2, labels=("dog", "dog"))
+    first, second = (result(detections=found).save_crop(tmp_path) for _ in range(2))
+    assert [path.name for path in (*first, *second)] == ["b-0.png", "b-1.png", "b-2.png", "b-3.png"]
+    np.testing.assert_array_equal(np.asarray(Image.open(first[0])), result(detections=found).crops()[0])
+
+
 @pytest.mark.parametrize("method", ["save_crop", "save_txt"])
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, method: str) -> None:
     (tmp_path / "file").write_text("x")

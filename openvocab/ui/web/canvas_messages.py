@@ -31,13 +31,13 @@ _MAX_WORDS = 40
 """Maximum number of words that are shown as chips."""
 _MAX_PRESENCE = 8
 """Maximum number of labels that are listed as present, and as absent."""
-_LOAD = """// Gradio reads the names of the events here: 'act', 'edit'.
+_LOAD = """// Gradio reads the names of the events here: 'act', 'edit', 'reopen'.
 import(new URL("canvas/main.js", document.baseURI))
   .then((module) => module.mount({ element, props, trigger, watch }));"""
 
 
 def canvas(**options: Any) -> gr.HTML:
-    """Return the component. Its events `act` and `edit` carry the visitor's action; its value is the reply.
+    """Return the component. Its events `act`, `edit` and `reopen` carry the visitor's action; its value is the reply.
 
     The templates contain no values: Gradio runs templates as code, so user text must never be in one. The script is
     the ES module canvas/main.js, which the server serves from this package.
@@ -54,14 +54,22 @@ def empty_message(note: str = "", failed: bool = False) -> Message:
     return {**blank, "presence": None, "opens": secrets.token_hex(4), "note": note, "failed": failed, "place": ""}
 
 
-def image_message(workspace: Workspace, note: str = "") -> Message:
-    """Return the message that opens an image with its objects and a note."""
+def image_message(workspace: Workspace, note: str = "", token: str | None = None) -> Message:
+    """Return the message that opens an image with its objects and a note.
+
+    Args:
+        workspace: The workspace of the image.
+        note: A sentence about it.
+        token: Its token, with which the page asks for it once it is loaded anew; an image of a folder is in the URL.
+    """
     height, width = workspace.size
     image = Image.fromarray(workspace.encoded.image)
     small = image.resize(fit((width, height), MAX_SIDE), Image.Resampling.BOX, reducing_gap=2.0)
     url = _png_url(small) if small.width * small.height <= _LOSSLESS_PIXELS else data_url(small)
     size = {"width": width, "height": height}
     opened = {"opens": secrets.token_hex(4), "image": url, **size, "note": note, "place": workspace.place}
+    if not workspace.place:
+        opened["token"] = token
     return opened | objects_message(workspace)
 
 

@@ -54,11 +54,32 @@ class WorkspaceHandlers:
             return messages.empty_message(), {"text": ""}, None
         try:
             workspace = self._opened(path, preset)
-            message = messages.image_message(workspace, strings.PRESS_RUN_OR_CLICK)
-            return message, {"text": strings.PRESS_RUN}, self._store.put(workspace)
+            token = self._store.put(workspace)
+            message = messages.image_message(workspace, strings.PRESS_RUN_OR_CLICK, token)
+            return message, {"text": strings.PRESS_RUN}, token
         except Exception as error:
             text = error_message(error)
             return messages.empty_message(text, failed=True), {"text": text, "wrong": True}, None
+
+    def reopen(self, event: gr.EventData) -> tuple[Any, ...]:
+        """Open the image again that a page showed before it was loaded anew, with its objects and edits.
+
+        The page gets a copy under a token of its own: Gradio deletes what the page before held an hour after that one
+        was left.
+
+        Returns:
+            Message, note, token, words, preset and sliders; nothing changes if the image is no longer stored.
+        """
+        try:
+            workspace = self._store.get(str(event.token))
+        except BadInput:
+            return (gr.skip(),) * (5 + len(SLIDERS))
+        token, explored = self._store.put(workspace), workspace.explored
+        message = messages.image_message(workspace, strings.PRESS_RUN_OR_CLICK if explored is None else "", token)
+        note = {"text": strings.PRESS_RUN} if explored is None else self._note(workspace)[0]
+        words = gr.skip() if explored is None else ", ".join(explored.vocabulary.labels)
+        sliders = (workspace.thresholds.get(name, gr.skip()) for name in SLIDERS)
+        return {**message, "again": True}, note, token, words, workspace.preset, *sliders
 
     def _opened(self, path: str | None, preset: str) -> Workspace:
         image = read_upload(path, self._context.limits.pixels)
@@ -85,7 +106,7 @@ class WorkspaceHandlers:
             if workspace is None:
                 workspace, known = self._opened(image, preset), False
                 token = self._store.put(workspace, token)
-            start = messages.image_message(workspace) if chosen or not known else {}
+            start = messages.image_message(workspace, token=token) if chosen or not known else {}
             yield from self.stages(labels, preset, str(token), start, *thresholds)
         except Exception as error:
             shown = gr.skip() if self._previous(token, image, preset) else messages.empty_message()
@@ -130,7 +151,11 @@ class WorkspaceHandlers:
             with self._context.models.using(workspace.preset) as pipe:
                 made = change(workspace, pipe)
             workspace = self._store.update(token, partial(_replaced, workspace, made))
-        return self._shown(workspace, start=messages.image_message(workspace)), *self._note(workspace), token
+        return (
+            self._shown(workspace, start=messages.image_message(workspace, token=token)),
+            *self._note(workspace),
+            token,
+        )
 
     def _note(self, workspace: Workspace, running: bool = False) -> tuple[Message]:
         return (RUNNING if running else {"text": summary(workspace)},)
@@ -151,17 +176,17 @@ class WorkspaceHandlers:
         yield explored, True
 
     def _previous(self, token: str | None, image: str | None, preset: str) -> Workspace | None:
-        """Return the stored workspace if it is of the same image and preset."""
+        """Return the stored workspace if it is of the same image and preset; no image is the stored one."""
         try:
             found = self._store.get(token)
         except BadInput:
             return None
-        if found.place and not image:
+        if not image:
             return found if found.preset == preset else self._with_preset(token, preset)
         return found if (found.upload, found.preset) == (image, preset) else None
 
     def _with_preset(self, token: str | None, preset: str) -> Workspace:
-        """Encode an image of the served folder for another preset; its edits are kept."""
+        """Encode a stored image for another preset; its edits are kept."""
         with self._context.models.using(preset) as pipe:
             encoded = pipe.encode(self._store.get(token).encoded.image, [])
         return self._store.update(token, lambda now: replace(now, preset=preset, encoded=encoded, explored=None))

@@ -32,6 +32,8 @@ _REQUEST_FAILED = _TELL.format("cv-busy")
 """Tells the canvas that a request was rejected, for example because the queue is full."""
 _NOT_OPENED = _TELL.format("cv-stays")
 """Tells the canvas that no image is opened."""
+_IMAGE = "(image, ...more) => [document.querySelector('#work-canvas .cv').dataset.removed ? null : image, ...more]"
+"""Leaves an image out that was just removed: Gradio still sends it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,8 @@ def _wire_run(handlers: WorkspaceHandlers, parts: _Parts, prompts: PromptPanel) 
     chosen = parts.examples.pick(report_errors(_example), None, [parts.image, fields.labels, fields.label_set], **QUICK)
     chosen.success(**{**run, "fn": report_errors(prompts.handlers.run_chosen)}).failure(**failed)
     opened = [parts.image, fields.preset, parts.token]
-    parts.image.input(report_errors(handlers.open), opened, results, **_PRIVATE, **MODEL).failure(**failed)
+    open_ = report_errors(handlers.open)
+    parts.image.input(open_, opened, results, js=_IMAGE, **_PRIVATE, **MODEL).failure(**failed)
     fields.preset.input(report_errors(handlers.defaults), [fields.preset], parts.sliders, **_PRIVATE, **MODEL)
     return ran
 
@@ -144,6 +147,8 @@ def _wire_edits(handlers: WorkspaceHandlers, parts: _Parts) -> None:
     ):
         acted = event(handler, [parts.token], [parts.canvas], trigger_mode="multiple", **options)
         acted.failure(None, js=_REQUEST_FAILED, api_visibility="private")
+    again = [parts.canvas, parts.note, parts.token, parts.fields.labels, parts.fields.preset, *parts.sliders]
+    parts.canvas.reopen(report_errors(handlers.reopen), None, again, **QUICK)
 
 
 def _example(event: gr.EventData) -> tuple[Any, str, str]:

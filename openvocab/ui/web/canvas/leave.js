@@ -2,8 +2,10 @@
 
 import { text } from "./strings.js";
 
+const REMOVE = '#work-image button[aria-label="Clear"], #work-image button[aria-label="Remove Image"]';
+const REMOVED = 1000; // milliseconds in which the page takes the image as removed, of which Gradio then still sends the path
 const OPENS = {
-  click: '#work-files, #work-examples button, #work-image button[aria-label="Clear"], #work-image button[aria-label="Remove Image"]',
+  click: `#work-files, #work-examples button, ${REMOVE}`,
   change: "#work-image input[type=file]",
   drop: "#work-image",
 };
@@ -25,6 +27,12 @@ export function guardLeaving(app) {
     if (app.queue.busy || folder() || (app.state.image && unsaved(app.state))) event.preventDefault();
   });
   for (const name of Object.keys(OPENS)) document.addEventListener(name, (event) => declined(event, may), { capture: true });
+  document.addEventListener("click", (event) => event.target.closest?.(REMOVE) && removed(app), { capture: true });
+}
+
+function removed({ root }) {
+  root.dataset.removed = "yes";
+  setTimeout(() => delete root.dataset.removed, REMOVED);
 }
 
 // A click on an example, a chosen file or a dropped one opens another image.

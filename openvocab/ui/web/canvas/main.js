@@ -9,6 +9,7 @@ import { guardLeaving } from "./leave.js";
 import { visible } from "./objects.js";
 import { keptOf, listenToChoices } from "./opening.js";
 import { listChoices, listLabels, listPanel } from "./panel.js";
+import { remember, reopen } from "./reload.js";
 import { keepRoom } from "./room.js";
 import { text } from "./strings.js";
 import { polygonArrived, polygonFailed, polygonObjects } from "./vertices.js";
@@ -90,6 +91,7 @@ export function mount({ element, props, trigger, watch }) {
   new ResizeObserver(() => resize(app)).observe(app.canvas.parentElement);
   receive(app, props.value || {});
   root.dataset.ready = "yes";
+  reopen(app);
 }
 
 // --- requests
@@ -150,7 +152,8 @@ function answer(app, message) {
 // Show an image that the server opened, or none. Prompts that were made on its preview are asked now.
 function opened(app, message) {
   const { opens, width, height, place = "", image, note = "" } = message;
-  if (opens === app.state.opens) return;
+  if (opens === app.state.opens || (message.again && app.state.width)) return; // an image was chosen before that one came again
+  remember(message.token);
   const kept = image ? keptOf(app, message) : {};
   const dropped = app.state.opening && app.state.prompts.length && !kept.prompts;
   begin(app, { opens, width, height, place, ...kept });

@@ -12,6 +12,8 @@ const { columnsOf, heightOf } = await import(source("room.js"));
 const { brushAt, nextSize } = await import(source("brush.js").replace(encodeURIComponent('import { text } from "./strings.js";'), ""));
 const { pinched } = await import(source("viewport.js"));
 
+const { remember, reopen } = await import(source("reload.js"));
+
 const KEYS = [
   ["a letter, whatever its case", { key: "U" }, false, "undo"],
   ["undo with control", { key: "z", ctrlKey: true }, true, "undo"],
@@ -103,4 +105,31 @@ test("two fingers zoom by their distance, and move the image with them", () => {
   const image = { width: 100, height: 100 }, screen = { width: 400, height: 400 }, view = { scale: 4, x: 0, y: 0 };
   assert.deepEqual(pinched(view, [[100, 100], [200, 100]], [[50, 100], [250, 100]], image, screen), { scale: 8, x: -150, y: -100 });
   assert.deepEqual(pinched(view, [[100, 100], [200, 100]], [[110, 130], [210, 130]], image, screen), { scale: 4, x: 10, y: 30 });
+});
+
+const storage = () => {
+  const held = new Map();
+  return { getItem: (name) => held.get(name) ?? null, setItem: (name, value) => held.set(name, value), removeItem: (name) => held.delete(name) };
+};
+
+for (const [name, token, url, asked] of [
+  ["an image comes again", "abc", "http://host/", [["reopen", { token: "abc" }]]],
+  ["an image of a folder has its own place", "abc", "http://host/?image=x", []],
+  ["no image comes again", undefined, "http://host/", []],
+]) {
+  test(`reload: ${name}`, () => {
+    const [held, got] = [storage(), []];
+    remember("before", held);
+    remember(token, held);
+    reopen({ trigger: (...given) => got.push(given) }, held, url);
+    assert.deepEqual(got, asked);
+  });
+}
+
+test("reload: without storage an image is forgotten", () => {
+  const none = new Proxy({}, { get: () => { throw new Error("denied"); } });
+  const got = [];
+  remember("abc", none);
+  reopen({ trigger: () => got.push(1) }, none, "http://host/");
+  assert.deepEqual(got, []);
 });

@@ -18,6 +18,20 @@ SCENES = openvocab.example_scenes()
 CV = "#work-canvas .cv"
 STAGE = f"{CV} .cv-stage canvas"
 
+_STILL = """async ([stage, root]) => {
+  const look = () => {
+    const { x, y, width, height } = document.querySelector(stage).getBoundingClientRect();
+    return [x, y, width, height, document.querySelector(root).dataset.view].join(" ");
+  };
+  for (let before = look(), frames = 0; frames < 4; ) {
+    await new Promise(requestAnimationFrame);
+    const now = look();
+    frames = now === before ? frames + 1 : 0;
+    before = now;
+  }
+}"""
+"""Waits until the image has been at one place, in one view, for four frames."""
+
 
 class Board:
     """The tab, as a person uses it. Places are pixels of the image."""
@@ -80,6 +94,8 @@ class Board:
         self.page.wait_for_timeout(200)
 
     def at(self, place: tuple[float, float]) -> tuple[float, float]:
+        """The place on the screen, once the page no longer moves."""
+        self.page.evaluate(_STILL, [STAGE, CV])
         frame = self.page.locator(STAGE).bounding_box()
         scale, x, y = map(float, (self.get("view") or "").split())
         return frame["x"] + x + scale * place[0], frame["y"] + y + scale * place[1]

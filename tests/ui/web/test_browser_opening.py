@@ -91,6 +91,7 @@ def test_an_example_is_shown_by_its_thumbnail_until_it_is_open(page):
     with held(page):
         page.locator("#work-examples button").first.click()
         page.wait_for_selector(OPENING)
+        page.wait_for_function("() => document.querySelector('#work-labels textarea').value")  # moves what is below
         page.mouse.click(*board.at(on_thumbnail(inside(SCENES[0], "tent"))))
     page.locator("#work-note", has_text="detections in").wait_for()
     page.wait_for_selector(CHOICES)

@@ -10,7 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    *("EncodedMasks", "Masks", "Rows", "decode_mask", "encode_mask", "mask_box", "mask_json", "nonempty"),
+    "EncodedMasks",
+    "Masks",
+    "Rows",
+    "decode_mask",
+    "encode_mask",
+    "mask_box",
+    "mask_json",
+    "nonempty",
     "row_indices",
 ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from openvocab import Pipeline
     from openvocab.ui.web.context import Context
 
-__all__ = ["SLIDERS", "WorkspaceHandlers"]
+__all__ = ["SLIDERS", "WorkspaceHandlers", "shown_settings"]
 
 Message = dict[str, Any]
 
@@ -78,7 +78,7 @@ class WorkspaceHandlers:
         message = messages.image_message(workspace, strings.PRESS_RUN_OR_CLICK if explored is None else "", token)
         note = {"text": strings.PRESS_RUN} if explored is None else self._note(workspace)[0]
         words = gr.skip() if explored is None else ", ".join(explored.vocabulary.labels)
-        sliders = (workspace.thresholds.get(name, gr.skip()) for name in SLIDERS)
+        sliders = shown_settings(workspace.thresholds)
         return {**message, "again": True}, note, token, words, workspace.preset, *sliders
 
     def _opened(self, path: str | None, preset: str) -> Workspace:
@@ -291,6 +291,11 @@ class WorkspaceHandlers:
 def slider_settings(thresholds: Sequence[float]) -> SettingChanges:
     """Return the settings that the sliders show, for their values in order."""
     return cast("SettingChanges", dict(zip(SLIDERS, thresholds, strict=True)))
+
+
+def shown_settings(thresholds: Mapping[str, Any]) -> list[Any]:
+    """Return the values of the sliders, in order, for the settings that an image was answered with."""
+    return [thresholds.get(name, gr.skip()) for name in SLIDERS]
 
 
 def _with_explored(explored: Explored, now: Workspace) -> Workspace:

@@ -18,7 +18,7 @@ from openvocab.ui.web.text_inputs import parse_vocabulary
 from openvocab.ui.web.texts import strings
 from openvocab.ui.web.view_models import summary
 from openvocab.ui.web.workspace import Workspace
-from openvocab.ui.web.workspace_handlers import SLIDERS, WorkspaceHandlers
+from openvocab.ui.web.workspace_handlers import WorkspaceHandlers, shown_settings
 from openvocab.ui.web.workspace_store import is_served
 
 if TYPE_CHECKING:
@@ -194,8 +194,7 @@ def _answer(thresholds: Mapping[str, Any] = MappingProxyType({}), /, **shown: An
         **shown: Values of "strip", "canvas", "note", "token", "image" and "words"; others stay as they are.
     """
     names = "strip", "canvas", "note", "token", "image", "words"
-    sliders = (thresholds.get(name, gr.skip()) for name in SLIDERS)
-    return *(shown.get(name, gr.skip()) for name in names), *sliders
+    return *(shown.get(name, gr.skip()) for name in names), *shown_settings(thresholds)
 
 
 def _beside(request: _Request, step: int) -> Entry | None:
